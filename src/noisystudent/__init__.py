@@ -1,0 +1,46 @@
+"""Noisy Student training: a few labels and many unlabeled pictures in, a better classifier and an honest verdict out.
+
+The verbs of the command line are functions here under the same names; they are imported on first use, so that
+``import noisystudent`` does not import torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from noisystudent.api import evaluate, label, plan, predict, report, run, select, train
+    from noisystudent.demo import demo
+    from noisystudent.errors import NoisyStudentError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "NoisyStudentError",
+    "demo",
+    "evaluate",
+    "label",
+    "plan",
+    "predict",
+    "report",
+    "run",
+    "select",
+    "train",
+]
+
+_HOME = dict.fromkeys(("evaluate", "label", "plan", "predict", "report", "run", "select", "train"), "api") | {
+    "demo": "demo",
+    "NoisyStudentError": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes are of any type
+    if name not in _HOME:
+        raise AttributeError(f"module 'noisystudent' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"noisystudent.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,302 @@
+"""The verbs as functions: each reads finished folders and writes the next one.
+
+``settings`` takes dotted names, as the command line does: ``{"train.steps": 300, "noise.flip": True}``. All raise
+``NoisyStudentError`` with one clear line for a user's mistake.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from noisystudent import predictions, selection
+from noisystudent.artifacts import (
+    MANIFEST,
+    commit,
+    exclusive,
+    hash_file,
+    prepare,
+    read_json,
+    read_manifest,
+    replacing,
+    write_json,
+)
+from noisystudent.artifacts import State as ArtifactState
+from noisystudent.config import Resolved, resolve
+from noisystudent.data.checks import check_same_classes
+from noisystudent.data.open import open_source
+from noisystudent.data.pictures import Failure, PictureFormat, Pictures, decode_shard
+from noisystudent.data.roles import decode
+from noisystudent.data.settings import DataSettings
+from noisystudent.data.source import Source
+from noisystudent.errors import ArtifactError, DataError, SettingsError
+from noisystudent.evaluation.predict import log_probabilities
+from noisystudent.evaluation.scores import score
+from noisystudent.labeling import label as label_shards
+from noisystudent.models.checkpoint import load_classifier
+from noisystudent.models.settings import plan_models
+from noisystudent.models.teacher import Teacher
+from noisystudent.report.page import write_report
+from noisystudent.rounds import plan as planning
+from noisystudent.rounds import run as rounds
+from noisystudent.rounds.stages import CHECKPOINT, PREDICTIONS, SELECTION, Trained, labeled_lesson, student_lesson
+from noisystudent.rounds.stages import train as train_stage
+from noisystudent.rounds.strength import choose_strength
+from noisystudent.rounds.thumbnails import Thumbnails
+from noisystudent.rounds.workshop import Workshop
+from noisystudent.runtime.device import open_device
+from noisystudent.runtime.progress import Reporter
+from noisystudent.runtime.settings import RuntimeSettings
+
+Settings = Mapping[str, Any]
+Room = TypeVar("Room")
+
+
+def run(
+    *,
+    labeled: str | None = None,
+    unlabeled: str | None = None,
+    out: str | None = None,
+    validation: str | None = None,
+    test: str | None = None,
+    config: Path | None = None,
+    settings: Settings | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Noisy Student training from a few labels and a pile of pictures to a verdict; returns what summary.json holds.
+
+    Sources are folders, ``.npz`` files or ``digits``. Killed at any moment and called again, it goes on where it was.
+    Everything is written to the folder ``out``: the delivered model in ``best/``, the page in ``report.html``.
+    """
+    resolved = _resolve(labeled, unlabeled, out, validation, test, config, settings)
+    if resolved.settings.unlabeled is None:
+        raise SettingsError("run needs --unlabeled; to train on labels alone use 'noisystudent train'.")
+    summary = rounds.run(resolved, reporter=Reporter(quiet=quiet))
+    report(resolved.settings.out)
+    return summary
+
+
+def plan(
+    *,
+    labeled: str | None = None,
+    unlabeled: str | None = None,
+    out: str | None = None,
+    validation: str | None = None,
+    test: str | None = None,
+    config: Path | None = None,
+    settings: Settings | None = None,
+    quiet: bool = False,
+) -> list[planning.PlannedStage]:
+    """What ``run`` with the same arguments would do, what of it is done, and an estimate of the rest."""
+    resolved = _resolve(labeled, unlabeled, out, validation, test, config, settings)
+    if resolved.settings.unlabeled is None:
+        raise SettingsError("plan needs --unlabeled, as run does.")
+    return planning.plan(resolved.settings, reporter=Reporter(quiet=quiet))
+
+
+def train(
+    *,
+    labeled: str | None = None,
+    out: str | None = None,
+    unlabeled: str | None = None,
+    predicted: Path | None = None,
+    selected: Path | None = None,
+    validation: str | None = None,
+    config: Path | None = None,
+    settings: Settings | None = None,
+    quiet: bool = False,
+) -> Trained:
+    """One model into the checkpoint folder ``out``: on labels alone, or on labels and selected pseudo labels.
+
+    For a student give ``unlabeled``, ``predicted`` (a folder that ``label`` wrote for it) and ``selected`` (one that
+    ``select`` wrote from that).
+    """
+    resolved = _resolve(labeled, unlabeled, out, validation, None, config, settings)
+    given = [unlabeled is not None, predicted is not None, selected is not None]
+    if any(given) and not all(given):
+        raise SettingsError("a student needs all of --unlabeled, --predictions and --selection; a teacher none of them.")
+    folder = Path(resolved.settings.out)
+    with exclusive(folder):
+        opened = rounds.open_workshop(resolved.settings, Reporter(quiet=quiet))
+        workshop = Workshop(folder.parent, opened.settings, opened.roles, opened.pool, opened.device, opened.reporter)
+        teacher_plan, student_plan = plan_models(resolved.settings.model, 1, workshop.roles.format.size)
+        strength = choose_strength(workshop, teacher_plan, f"{folder.name}.strength")
+        if predicted and selected:
+            return train_stage(workshop, folder.name, student_plan, student_lesson(workshop, predicted, selected), strength)
+        return train_stage(workshop, folder.name, teacher_plan, labeled_lesson(workshop), strength)
+
+
+@dataclass(frozen=True)
+class _Labeler:
+    """A checkpoint as a teacher, and the format in which it wants its pictures."""
+
+    teacher: Teacher
+    format: PictureFormat
+    runtime: RuntimeSettings
+
+    @classmethod
+    def open(cls, checkpoint: Path, settings: Settings | None) -> _Labeler:
+        runtime = _room(RuntimeSettings, "runtime", settings)
+        teacher = Teacher(load_classifier(checkpoint).to(open_device(runtime)))
+        return cls(teacher, PictureFormat(teacher.size, 1 if teacher.channels == 1 else 3), runtime)
+
+    def __call__(self, pictures: Pictures) -> npt.NDArray[np.float32]:
+        runtime = self.runtime
+        return log_probabilities(self.teacher, pictures, batch_size=runtime.label_batch_size, precision=runtime.precision)
+
+
+def label(*, checkpoint: Path, source: str, out: Path, settings: Settings | None = None, quiet: bool = False) -> Path:
+    """The checkpoint's predictions for every picture of a source, one Parquet part a shard, in the folder ``out``.
+
+    Pictures are decoded shard by shard, so memory does not grow with their number. Unreadable ones are listed in
+    ``failures.json``; they have no row.
+    """
+    labeler = _Labeler.open(checkpoint, settings)
+    opened = open_source(source, labeled=False)
+    inputs = {
+        "teacher": _fingerprint(checkpoint),
+        "source": opened.fingerprint,
+        "classes": list(labeler.teacher.classes),
+        "view": "plain",
+        "precision": labeler.runtime.precision,
+    }
+    with exclusive(out):
+        state, _ = prepare(out, inputs)
+        if state is not ArtifactState.COMPLETE:
+            failures: list[Failure] = []
+
+            def read(shard: int) -> Pictures:
+                pictures = decode_shard(opened, shard, labeler.format)
+                write_json(out / "failures" / f"{shard:05d}.json", [[f.key, f.reason] for f in pictures.failures])
+                return pictures
+
+            with Reporter(quiet=quiet).bar("label", sum(opened.shard_sizes), "pictures") as bar:
+                label_shards(
+                    labeler.teacher, read, len(opened.shard_sizes), out,
+                    batch_size=labeler.runtime.label_batch_size, precision=labeler.runtime.precision, bar=bar,
+                )  # fmt: skip
+            failures = [Failure(*row) for path in sorted((out / "failures").glob("*.json")) for row in read_json(path)]
+            _check_failures(opened, failures, settings)
+            commit(out, PREDICTIONS, inputs)
+    return out
+
+
+def select(
+    *, predicted: Path, out: Path, round_number: int = 1, seed: int = 0, settings: Settings | None = None
+) -> dict[str, object]:
+    """Chooses what training takes from predictions, into the folder ``out``; returns its summary.
+
+    ``settings`` holds names of the room ``selection``, such as ``selection.rule``; ``round_number`` matters to the
+    curriculum only.
+    """
+    chosen = _room(selection.SelectionSettings, "selection", settings)
+    manifest = read_manifest(predicted, PREDICTIONS)
+    classes = manifest.inputs.get("classes")
+    if classes is None:
+        raise ArtifactError(f"{predicted} does not name its classes; make it with 'noisystudent label'.")
+    if round_number < 1:
+        raise SettingsError(f"--round is {round_number}; rounds count from 1.")
+    inputs = {"predictions": manifest.fingerprint, "selection": chosen.model_dump(), "round": round_number, "seed": seed}
+    with exclusive(out):
+        state, _ = prepare(out, inputs)
+        if state is not ArtifactState.COMPLETE:
+            parts = predictions.list_parts(predicted)
+            selection.select(out, parts, chosen, classes=classes, round_number=round_number, seed=seed)
+            commit(out, SELECTION, inputs)
+        summary: dict[str, object] = read_json(out / "summary.json")
+    return summary
+
+
+def evaluate(*, checkpoint: Path, source: str, out: Path | None = None, settings: Settings | None = None) -> dict[str, object]:
+    """A checkpoint's scores on a labeled source; also written as JSON to ``out`` when that is given."""
+    labeler = _Labeler.open(checkpoint, settings)
+    opened = open_source(source, labeled=True)
+    check_same_classes(labeler.teacher.classes, opened.classes, "evaluated")
+    pictures = decode(opened, labeler.format, _room(DataSettings, "data", settings))
+    scores = score(labeler(pictures.without_labels()), pictures.labels, labeler.teacher.classes)
+    if out:
+        write_json(out, scores)
+    return scores
+
+
+def predict(*, checkpoint: Path, source: str, out: Path, settings: Settings | None = None, quiet: bool = False) -> list[Failure]:
+    """Writes a CSV of file, class and confidence for every picture of a source; returns the unreadable ones.
+
+    An unreadable picture has a row too, with empty class and confidence, so that the rows match the files.
+    """
+    labeler = _Labeler.open(checkpoint, settings)
+    opened = open_source(source, labeled=False)
+    failures: list[Failure] = []
+    with (
+        replacing(out) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+        Reporter(quiet=quiet).bar("predict", sum(opened.shard_sizes), "pictures") as bar,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["file", "class", "confidence"])
+        for pictures in _shards(opened, labeler.format):
+            values = labeler(pictures)
+            for key, row in zip(pictures.keys, values, strict=True):
+                writer.writerow([key, labeler.teacher.classes[int(row.argmax())], f"{np.exp(row.max()):.4f}"])
+            writer.writerows([failure.key, "", ""] for failure in pictures.failures)
+            failures += pictures.failures
+            bar.advance(len(pictures) + len(pictures.failures))
+        _check_failures(opened, failures, settings)
+    return failures
+
+
+def report(folder: str | Path) -> Path:
+    """Makes the page of a finished run again, ``report.html`` in its folder, and returns its path.
+
+    Thumbnails are taken from the run's sources; where those are gone the page says so.
+    """
+    return write_report(Path(folder), load_pictures=Thumbnails.of_run(Path(folder)))
+
+
+def _fingerprint(checkpoint: Path) -> str:
+    """A checkpoint's fingerprint: ours from its manifest, another's from its weights."""
+    if (checkpoint / MANIFEST).exists():
+        return read_manifest(checkpoint, CHECKPOINT).fingerprint
+    return hash_file(checkpoint / "model.safetensors")
+
+
+def _shards(source: Source, format: PictureFormat) -> Iterator[Pictures]:
+    return (decode_shard(source, shard, format) for shard in range(len(source.shard_sizes)))
+
+
+def _check_failures(source: Source, failures: list[Failure], settings: Settings | None) -> None:
+    allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
+    rows = sum(source.shard_sizes)
+    if failures and len(failures) > allowed * rows:
+        named = "; ".join(f"{failure.key}: {failure.reason}" for failure in failures[:5])
+        raise DataError(
+            f"{len(failures)} of the {rows} pictures of {source.name!r} cannot be read ({named}), more than "
+            f"data.max_corrupt_fraction {allowed:g} allows; repair or remove them, or allow more."
+        )
+
+
+def _room(kind: type[Room], name: str, settings: Settings | None) -> Room:
+    """One room's settings, checked as a whole run's are, from dotted names."""
+    resolved = resolve({"labeled": "-", "out": "-", **(settings or {})})
+    room: Room = getattr(resolved.settings, name)
+    assert isinstance(room, kind)
+    return room
+
+
+def _resolve(
+    labeled: str | None,
+    unlabeled: str | None,
+    out: str | None,
+    validation: str | None,
+    test: str | None,
+    config: Path | None,
+    settings: Settings | None,
+) -> Resolved:
+    given = {"labeled": labeled, "unlabeled": unlabeled, "out": out, "validation": validation, "test": test}
+    return resolve({**(settings or {}), **{name: value for name, value in given.items() if value is not None}}, config)

@@ -1,0 +1,233 @@
+"""The command line: one verb a stage. Parses, builds, calls; no logic.
+
+Only the verb that is asked for imports its room, inside its function, so that ``--help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from noisystudent import __version__
+from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
+
+SOURCE_HELP = "a folder, an .npz file (FILE.npz:test takes its test part), or digits"
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors that are ours: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message} (see '{self.prog} --help')")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code: 0 done, 1 it failed, 2 it was asked wrongly, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _dispatch(words)
+    except NoisyStudentError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"noisystudent: {error}", file=sys.stderr)
+        return 2 if isinstance(error, SettingsError) else 1
+    except KeyboardInterrupt:
+        print("noisystudent: interrupted; run the same command again to go on.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"noisystudent: {error.strerror or error}: {error.filename or ''} (finished work is kept)", file=sys.stderr)
+        return 1
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        print(f"noisystudent {__version__}")
+        return 0
+    verb, *rest = words
+    if verb not in VERBS:
+        raise SettingsError(f"unknown verb {verb!r}; there are {', '.join(VERBS)}.{nearest_name(verb, VERBS)}")
+    try:
+        VERBS[verb][1](_Parser(prog=f"noisystudent {verb}", description=VERBS[verb][0], allow_abbrev=False), rest)
+    except SystemExit as stop:  # argparse's --help
+        return int(stop.code or 0)
+    return 0
+
+
+def _overview() -> str:
+    verbs = "\n".join(f"  {verb:<10} {text}" for verb, (text, _) in VERBS.items())
+    return (
+        "usage: noisystudent VERB [options]\n\n"
+        "A few labels and many unlabeled pictures in, a better classifier and an honest verdict out.\n\n"
+        f"{verbs}\n\n"
+        "'noisystudent VERB --help' lists a verb's options, --debug shows where an error came from.\n"
+        "Start with: noisystudent demo"
+    )
+
+
+def _run(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    given = _with_settings(parser, words)
+    from noisystudent import api
+    from noisystudent.report.terminal import render_summary
+
+    summary = api.run(config=given.pop("config"), settings=given)
+    _print(render_summary(summary))
+    print(f"model   {Path(given_out(given, summary)) / 'best'}\npage    {Path(given_out(given, summary)) / 'report.html'}")
+
+
+def given_out(given: dict[str, Any], summary: dict[str, Any]) -> str:
+    """The run's folder: the option, or what the settings file said."""
+    return str(given.get("out") or summary["out"])
+
+
+def _plan(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    given = _with_settings(parser, words)
+    from noisystudent import api
+    from noisystudent.artifacts import State
+
+    stages = api.plan(config=given.pop("config"), settings=given)
+    shown = {State.COMPLETE: "done", State.PARTIAL: "begun", State.ABSENT: "to do", State.STALE: "to do again"}
+    for stage in stages:
+        cost = f"{stage.passes:>12,} passes" if stage.passes else ""
+        left = f"  about {stage.seconds:,.0f} s" if stage.seconds else ""
+        print(f"{shown[stage.state]:<12}{stage.name:<28}{cost}{left}")
+    passes = sum(stage.passes for stage in stages if stage.state is not State.COMPLETE)
+    print(f"left: {passes:,} image passes, about {sum(stage.seconds for stage in stages):,.0f} s on this machine")
+
+
+def _demo(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with seeds 0 to N-1 (default 1)")
+    parser.add_argument("--out", default="runs/demo", metavar="FOLDER", help="where to write (default runs/demo)")
+    given = parser.parse_args(words)
+    from noisystudent.demo import demo, render_demo
+
+    result = demo(out=given.out, seeds=given.seeds)
+    _print(render_demo(result))
+
+
+def _train(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    parser.add_argument("--predictions", type=Path, metavar="FOLDER", help="for a student: what 'label' wrote for --unlabeled")
+    parser.add_argument("--selection", type=Path, metavar="FOLDER", help="for a student: what 'select' wrote from it")
+    given = _with_settings(parser, words)
+    from noisystudent import api
+
+    predicted, selected = given.pop("predictions", None), given.pop("selection", None)
+    unlabeled = given.pop("unlabeled", None)
+    trained = api.train(
+        config=given.pop("config"), unlabeled=unlabeled, predicted=predicted, selected=selected, settings=given
+    )
+    print(f"{trained.model}: {trained.parameters:,} parameters, {trained.passes:,} passes, {trained.seconds:.1f} s -> {trained.folder}")
+
+
+def _label(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    parser.add_argument("--teacher", type=Path, required=True, metavar="FOLDER", help="the checkpoint that labels")
+    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the pictures to label: {SOURCE_HELP}")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the predictions go")
+    given = _with_settings(parser, words, rooms=("runtime.", "data."))
+    from noisystudent import api
+
+    print(api.label(checkpoint=given.pop("teacher"), source=given.pop("source"), out=given.pop("out"), settings=given))
+
+
+def _select(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    parser.add_argument("--predictions", type=Path, required=True, metavar="FOLDER", help="what 'label' wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the selection goes")
+    parser.add_argument("--round", type=int, default=1, metavar="R", help="the curriculum takes R x fraction (default 1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the copies' draw (default 0)")
+    given = _with_settings(parser, words, rooms=("selection.",))
+    from noisystudent import api
+
+    summary = api.select(
+        predicted=given.pop("predictions"), out=given.pop("out"), round_number=given.pop("round"), seed=given.pop("seed"), settings=given
+    )
+    print(f"{summary['selected']} of {summary['rows']} selected, {summary['copies']} with copies")
+    for row in summary["per_class"]:  # type: ignore[attr-defined]
+        print(f"  {row['class']:<20} predicted {row['predicted']:>8}  selected {row['selected']:>8}  copies {row['copies']:>8}")
+    for warning in summary["warnings"]:  # type: ignore[attr-defined]
+        print(f"  note: {warning}")
+
+
+def _evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="the checkpoint to score")
+    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled pictures: {SOURCE_HELP}")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write all scores there as JSON")
+    given = _with_settings(parser, words, rooms=("runtime.", "data."))
+    from noisystudent import api
+
+    scores = api.evaluate(checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=given.pop("out"), settings=given)
+    for name in ("top1", "top5", "ece", "nll", "brier"):
+        print(f"{name:<6} {scores[name]:.4f}")
+    print(f"count  {scores['count']}")
+
+
+def _predict(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="the checkpoint that predicts")
+    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the pictures: {SOURCE_HELP}")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the table of file, class, confidence")
+    given = _with_settings(parser, words, rooms=("runtime.", "data."))
+    from noisystudent import api
+
+    out = given.pop("out")
+    for failure in api.predict(checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=out, settings=given):
+        print(f"unreadable: {failure.key}: {failure.reason}", file=sys.stderr)
+    print(out)
+
+
+def _report(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    parser.add_argument("run", metavar="FOLDER", help="the folder of a finished run")
+    given = parser.parse_args(words)
+    from noisystudent import api
+
+    print(api.report(given.run))
+
+
+def _with_settings(parser: argparse.ArgumentParser, words: list[str], rooms: tuple[str, ...] = ("",)) -> dict[str, Any]:
+    """Parses a verb's words with the settings of ``rooms`` as options; returns what was given, by dotted name."""
+    from noisystudent.config import setting_fields
+
+    fields = {name: field for name, field in setting_fields().items() if name.startswith(rooms)}
+    if rooms == ("",):
+        parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings from a file; options win over it")
+    for name, field in fields.items():
+        default = "" if field.is_required() else f" (default {field.default})"
+        text = f"{field.description}{default}".replace("%", "%%")
+        parser.add_argument(f"--{name}", default=argparse.SUPPRESS, metavar="VALUE", help=text)
+    given, unknown = parser.parse_known_args(words)
+    for word in unknown:
+        name = word.split("=", 1)[0].removeprefix("--")
+        known = [option.removeprefix("--") for action in parser._actions for option in action.option_strings]
+        raise SettingsError(f"unknown option {word!r}.{nearest_name(name, known)} 'noisystudent VERB --help' lists them all.")
+    return vars(given)
+
+
+def _print(renderable: object) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(renderable)
+
+
+VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], None]]] = {
+    "demo": ("the main job on scikit-learn's digits, offline, in about two minutes", _demo),
+    "run": ("two folders in; a better classifier, a verdict and a page out", _run),
+    "plan": ("what run would do, what of it is done, and how long the rest takes", _plan),
+    "train": ("train one model, on labels or on labels and selected pseudo labels", _train),
+    "label": ("let a checkpoint label a source", _label),
+    "select": ("choose which pseudo labels to train on", _select),
+    "evaluate": ("score a checkpoint on labeled pictures", _evaluate),
+    "predict": ("write a CSV of file, class, confidence for a folder", _predict),
+    "report": ("make the page of a finished run again", _report),
+}

@@ -1,0 +1,46 @@
+"""How pictures are read and how the labels are split."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from noisystudent.settings import Settings
+
+
+class DataSettings(Settings):
+    """How pictures are read, at which size, and how many labels are set aside to choose by."""
+
+    size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field(
+        "auto",
+        description="edge of the square picture that the model sees, in pixels, at least 8; auto: the median "
+        "short edge of the labeled pictures, rounded to a multiple of 8, at most 224",
+    )
+    channels: Literal["auto", "gray", "rgb"] = Field(
+        "auto", description="colors kept: gray or rgb; auto: gray when every labeled picture is gray"
+    )
+    validation_fraction: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="share of the labels of each class set aside for validation when no validation source is "
+        "given; 0: none",
+    )
+    few_labels: int = Field(
+        25,
+        ge=2,
+        description="with fewer labels than this in any class, all labels train and none is set aside for "
+        "validation",
+    )
+    max_corrupt_fraction: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="largest share of unreadable pictures in a source before the run refuses it",
+    )
+    memory_limit_gb: float = Field(
+        8.0,
+        gt=0,
+        description="most memory that the decoded pictures of one source may take, in gigabytes (10^9 bytes)",
+    )

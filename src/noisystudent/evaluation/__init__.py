@@ -1,0 +1,1 @@
+"""Measuring a classifier: predictions on a source, and named numbers from them."""

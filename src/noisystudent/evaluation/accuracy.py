@@ -1,0 +1,28 @@
+"""Accuracy from log-probabilities [N, K] and true classes [N]; all values are fractions in [0, 1]."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.int64]
+
+
+def top_k(log_probabilities: Floats, labels: Ints, k: int) -> float:
+    """The fraction of rows whose true class is among the ``k`` most probable; ties go to the lower class number."""
+    true = log_probabilities[np.arange(len(labels)), labels][:, None]
+    better = (log_probabilities > true).sum(axis=1)
+    earlier_tie = ((log_probabilities == true) & (np.arange(log_probabilities.shape[1]) < labels[:, None])).sum(axis=1)
+    return float((better + earlier_tie < k).mean())
+
+
+def confusion(predictions: Ints, labels: Ints, classes: int) -> Ints:
+    """Counts [K, K]: row = true class, column = predicted class."""
+    return np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
+
+
+def per_class(confused: Ints) -> list[float | None]:
+    """Recall of every class from a confusion matrix; None for a class without pictures."""
+    totals = confused.sum(axis=1)
+    return [float(confused[i, i] / totals[i]) if totals[i] else None for i in range(len(totals))]

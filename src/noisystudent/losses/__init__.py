@@ -1,0 +1,1 @@
+"""Losses as pure functions of tensors, and the objectives that bind them to settings."""

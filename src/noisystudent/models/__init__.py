@@ -1,0 +1,1 @@
+"""Models: architectures, the classifier, the teacher, averaged weights and checkpoints on disk."""

@@ -1,0 +1,87 @@
+"""The teacher: a type, not a habit."""
+
+from __future__ import annotations
+
+import copy
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from noisystudent.data.pictures import PictureFormat
+from noisystudent.errors import ModelError
+from noisystudent.models.classifier import Classifier
+from noisystudent.noise.crop import PlainView
+
+
+class Teacher:
+    """A frozen copy of a classifier that sees whole pictures plainly and cannot be trained.
+
+    Evaluation mode, no gradients, no noise, its own picture size and normalization. It is deliberately no
+    ``nn.Module``: a student that holds one neither trains, saves nor counts its weights, and
+    ``student.train()`` does not reach it (Xie et al. 2020: the teacher is not noised).
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = copy.deepcopy(classifier).eval().requires_grad_(False)
+        self._view = PlainView(classifier.size)
+
+    def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensor:
+        """Logits float32 [B, K] of canvases uint8 [B, C, H, W] with valid (height, width) ``sizes`` [B, 2].
+
+        Raises ``ModelError`` when the pictures have another number of channels than the teacher's, or were
+        stored for another size: the teacher would see them enlarged or shrunk.
+        """
+        self._require_own_format(pixels, sizes)
+        with torch.inference_mode():
+            logits: Tensor = self._classifier(self._view(pixels, sizes))
+        # An inference tensor may not enter a student's loss; a copy made out here may.
+        return logits.to(torch.float32, copy=True)
+
+    def _require_own_format(self, pixels: Tensor, sizes: Tensor) -> None:
+        if pixels.shape[1] != self.channels:
+            raise ModelError(
+                f"The teacher {self._classifier.name} takes pictures with {self.channels} channels and was "
+                f"given {pixels.shape[1]}; decode them with the teacher's number of channels."
+            )
+        shortest, longest = (int(edge) for edge in torch.aminmax(sizes.amin(dim=1)))
+        stored = PictureFormat(self.size, 3).stored_edge
+        if (shortest, longest) not in ((stored, stored), (self.size, self.size)):
+            raise ModelError(
+                f"The teacher {self._classifier.name} takes pictures of {self.size} pixels, stored with a "
+                f"short edge of {stored}, and was given short edges of {shortest} to {longest}; decode them "
+                "for the teacher's size."
+            )
+
+    def train(self, mode: bool = True) -> Self:
+        """Does nothing, whatever ``mode``: a teacher stays in evaluation mode."""
+        return self
+
+    def eval(self) -> Self:
+        """Does nothing: a teacher is always in evaluation mode."""
+        return self
+
+    def to(self, device: torch.device) -> Self:
+        """Moves the teacher to ``device`` and returns it."""
+        self._classifier.to(device)
+        return self
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return self._classifier.classes
+
+    @property
+    def size(self) -> int:
+        """Edge in pixels of the view that the teacher takes of a picture."""
+        return self._classifier.size
+
+    @property
+    def channels(self) -> int:
+        """Channels of the pictures: 1 or 3."""
+        return self._classifier.channels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the teacher computes."""
+        return self._classifier.device

@@ -1,0 +1,3 @@
+"""The noise of Noisy Student: what is done to the student's pictures and inside its network, and the plain
+view.
+"""

@@ -1,0 +1,137 @@
+"""RandAugment's color operations on batches of uint8 pictures, equal to Pillow's pixel for pixel.
+
+Every function takes ``uint8 [B, C, H, W]`` with one or three channels and returns a new tensor of the same
+shape. The arithmetic follows Pillow's to the rounding: its blend works in float32 and cuts the fraction
+off, its contrast stretch in float64. Sums and products are separate operations here, never fused, so that
+CPU and CUDA agree.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_LEVELS = 256
+
+
+def invert(pixels: Tensor) -> Tensor:
+    """The negative of each picture."""
+    return 255 - pixels
+
+
+def solarize(pixels: Tensor, threshold: int) -> Tensor:
+    """Invert the pixels at or above ``threshold``; a threshold above 255 leaves every pixel as it is."""
+    if threshold >= _LEVELS:
+        return pixels.clone()
+    return torch.where(pixels < threshold, pixels, 255 - pixels)
+
+
+def solarize_add(pixels: Tensor, addition: int, threshold: int = 128) -> Tensor:
+    """Add ``addition`` (0 or more) to the pixels below ``threshold``, up to 255."""
+    addition = min(addition, 255)
+    added = pixels.clamp(max=255 - addition) + addition
+    return torch.where(pixels < threshold, added, pixels)
+
+
+def posterize(pixels: Tensor, bits: int) -> Tensor:
+    """Keep the ``bits`` highest bits of each pixel, at least one; eight or more leave it as it is."""
+    kept = min(max(bits, 1), 8)
+    return pixels & (0xFF << (8 - kept) & 0xFF)
+
+
+def brightness(pixels: Tensor, factor: float) -> Tensor:
+    """Blend with black: 0 is black, 1 the picture, more is brighter (Pillow's ``ImageEnhance.Brightness``).
+    """
+    return pixels.to(torch.float32).mul_(factor).clamp_(0.0, 255.0).to(torch.uint8)
+
+
+def contrast(pixels: Tensor, factor: float) -> Tensor:
+    """Blend with the picture's mean gray, rounded to a whole level (Pillow's ``ImageEnhance.Contrast``).
+
+    The official TensorFlow code takes the number of pixels divided by 256 for the mean, which is an
+    oversight.
+    """
+    luma = _luma(pixels)
+    mean = luma.sum(dim=(1, 2, 3), dtype=torch.int64).to(torch.float64) / luma[0].numel()
+    return _blend((mean + 0.5).floor()[:, None, None, None], pixels, factor)
+
+
+def saturation(pixels: Tensor, factor: float) -> Tensor:
+    """Blend with the gray picture (Pillow's ``ImageEnhance.Color``); a gray picture stays as it is."""
+    if pixels.shape[1] == 1:
+        return pixels.clone()
+    return _blend(_luma(pixels), pixels, factor)
+
+
+def sharpness(pixels: Tensor, factor: float) -> Tensor:
+    """Blend with the smoothed picture (Pillow's ``ImageEnhance.Sharpness``): 0 is smooth, 1 the picture.
+
+    The smoothing kernel is (1 1 1; 1 5 1; 1 1 1) / 13; the outermost pixels are not smoothed.
+    """
+    if min(pixels.shape[-2:]) < 3:
+        return pixels.clone()
+    whole = pixels.to(torch.float32)
+    columns = whole[..., :-2] + whole[..., 1:-1] + whole[..., 2:]
+    total = columns[..., :-2, :] + columns[..., 1:-1, :] + columns[..., 2:, :]
+    total += whole[..., 1:-1, 1:-1] * 4.0
+    smooth = whole.clone()
+    # Thirteenths lie at least 1/26 away from where rounding turns, so float32 rounds them as exact numbers
+    # would.
+    smooth[..., 1:-1, 1:-1] = total.add_(6.5).mul_(1.0 / 13.0).floor_()
+    return _blend(smooth, pixels, factor)
+
+
+def autocontrast(pixels: Tensor) -> Tensor:
+    """Stretch each channel so that its darkest level becomes 0 and its brightest 255."""
+    flat = pixels.flatten(2)
+    low = flat.amin(dim=2, keepdim=True).to(torch.float64)
+    high = flat.amax(dim=2, keepdim=True).to(torch.float64)
+    scale = torch.where(high > low, 255.0 / (high - low), 1.0)
+    offset = torch.where(high > low, -low * scale, 0.0)
+    levels = torch.arange(_LEVELS, dtype=torch.float64, device=pixels.device)
+    table = (levels * scale + offset).clamp_(0.0, 255.0).to(torch.uint8)
+    return _looked_up(flat.to(torch.int64), table).view_as(pixels)
+
+
+def equalize(pixels: Tensor) -> Tensor:
+    """Flatten each channel's histogram (Pillow's ``ImageOps.equalize``); a channel of one level stays as it
+    is.
+    """
+    places = pixels.flatten(2).to(torch.int64)
+    counts = _histogram(places)
+    brightest = pixels.flatten(2).amax(dim=2, keepdim=True).to(torch.int64)
+    step = (places.shape[2] - counts.gather(2, brightest)).div(255, rounding_mode="floor")
+    before = counts.cumsum(2) - counts
+    spread = (step.div(2, rounding_mode="floor") + before).div(step.clamp(min=1), rounding_mode="floor")
+    levels = torch.arange(_LEVELS, device=pixels.device)
+    table = torch.where(step > 0, spread.clamp(max=255), levels).to(torch.uint8)
+    return _looked_up(places, table).view_as(pixels)
+
+
+def _histogram(places: Tensor) -> Tensor:
+    """How often each level occurs: from int64 levels ``[B, C, N]`` to int64 counts ``[B, C, 256]``."""
+    batch, channels, _ = places.shape
+    rows = torch.arange(batch * channels, device=places.device).view(batch, channels, 1) * _LEVELS
+    counts = places.new_zeros(batch * channels * _LEVELS)
+    # One flat axis: that form of scatter_add_ has a deterministic version on CUDA.
+    counts.scatter_add_(0, (places + rows).flatten(), counts.new_ones(()).expand(places.numel()))
+    return counts.view(batch, channels, _LEVELS)
+
+
+def _looked_up(places: Tensor, table: Tensor) -> Tensor:
+    """Each level of ``places`` (int64 ``[B, C, N]``) replaced by its entry in ``table`` (``[B, C, 256]``)."""
+    return table.gather(2, places)
+
+
+def _luma(pixels: Tensor) -> Tensor:
+    """Gray levels ``[B, 1, H, W]`` by ITU-R 601-2 in Pillow's 16-bit fixed point."""
+    if pixels.shape[1] == 1:
+        return pixels
+    red, green, blue = pixels.to(torch.int32).split(1, dim=1)
+    return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+
+
+def _blend(base: Tensor, pixels: Tensor, factor: float) -> Tensor:
+    """``base + factor * (pixels - base)`` in float32, clipped to 0..255, the fraction cut off."""
+    base = base.to(torch.float32)
+    return (pixels - base).mul_(factor).add_(base).clamp_(0.0, 255.0).to(torch.uint8)

@@ -1,0 +1,107 @@
+"""RandAugment's geometric operations on batches of uint8 pictures, equal to Pillow's pixel for pixel.
+
+Every function takes ``uint8 [B, C, H, W]`` and, where the direction is random, a boolean ``mirrored``
+``[B]`` that turns it around; it returns a new tensor. What comes from outside the picture is gray 128, as
+published.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+FILL = 128
+_FIXED_POINT_BITS = 16
+
+Affine = tuple[float, float, float, float, float, float]
+"""Output pixel (x, y) takes its value from (a x + b y + c, d x + e y + f), as in Pillow's
+``Image.transform``.
+"""
+
+
+def rotate(pixels: Tensor, degrees: float, mirrored: Tensor) -> Tensor:
+    """Turn each picture about its center by ``degrees`` counterclockwise, clockwise where ``mirrored``."""
+    height, width = pixels.shape[-2:]
+    return affine(
+        pixels,
+        _turned(degrees, height=height, width=width),
+        _turned(-degrees, height=height, width=width),
+        mirrored,
+    )
+
+
+def shear_x(pixels: Tensor, level: float, mirrored: Tensor) -> Tensor:
+    """Shift each row by ``level`` times its height below the top edge, to the left (right where
+    ``mirrored``).
+    """
+    return affine(pixels, (1, level, 0, 0, 1, 0), (1, -level, 0, 0, 1, 0), mirrored)
+
+
+def shear_y(pixels: Tensor, level: float, mirrored: Tensor) -> Tensor:
+    """Shift each column by ``level`` times its distance from the left edge, up (down where ``mirrored``)."""
+    return affine(pixels, (1, 0, 0, level, 1, 0), (1, 0, 0, -level, 1, 0), mirrored)
+
+
+def translate_x(pixels: Tensor, distance: int, mirrored: Tensor) -> Tensor:
+    """Shift each picture by ``distance`` pixels to the left (right where ``mirrored``)."""
+    return affine(pixels, (1, 0, distance, 0, 1, 0), (1, 0, -distance, 0, 1, 0), mirrored)
+
+
+def translate_y(pixels: Tensor, distance: int, mirrored: Tensor) -> Tensor:
+    """Shift each picture by ``distance`` pixels up (down where ``mirrored``)."""
+    return affine(pixels, (1, 0, 0, 0, 1, distance), (1, 0, 0, 0, 1, -distance), mirrored)
+
+
+def cutout(pixels: Tensor, pad: int, centers: Tensor) -> Tensor:
+    """Gray out a square of edge ``2 * pad`` around each picture's center of the hole (DeVries and Taylor,
+    2017).
+
+    ``centers`` is ``[B, 2]`` (row, column) in [0, 1), fractions of the picture; a hole at the border is cut
+    by it.
+    """
+    inside = [
+        _within(torch.arange(length, device=pixels.device), (place * length).floor()[:, None], pad)
+        for length, place in zip(pixels.shape[-2:], centers.to(pixels.device).unbind(1), strict=True)
+    ]
+    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return pixels.masked_fill(hole, FILL)
+
+
+def _within(places: Tensor, center: Tensor, pad: int) -> Tensor:
+    return (places >= center - pad) & (places < center + pad)
+
+
+def affine(pixels: Tensor, straight: Affine, mirrored: Affine, chosen: Tensor) -> Tensor:
+    """Map each picture by ``straight``, or by ``mirrored`` where the boolean ``chosen`` ``[B]`` is true.
+
+    Nearest neighbor in 16.16 fixed point, as Pillow's ``Image.transform(size, AFFINE, ..., NEAREST)``.
+    """
+    batch, channels, height, width = pixels.shape
+    sources = torch.stack([_sources(way, height, width) for way in (straight, mirrored)]).to(pixels.device)
+    places = sources[chosen.to(pixels.device, torch.int64)][:, None]
+    taken = pixels.flatten(2).gather(2, places.clamp(min=0).expand(-1, channels, -1))
+    return taken.masked_fill_(places < 0, FILL).view(batch, channels, height, width)
+
+
+def _sources(way: Affine, height: int, width: int) -> Tensor:
+    """For each output pixel the flat index of its source, int64 ``[H * W]``; -1 where that is outside."""
+    a, b, c, d, e, f = way
+    x, y = torch.arange(width), torch.arange(height)[:, None]
+    column = (_fixed(a) * x + _fixed(b) * y + _fixed(c + a * 0.5 + b * 0.5)) >> _FIXED_POINT_BITS
+    row = (_fixed(d) * x + _fixed(e) * y + _fixed(f + d * 0.5 + e * 0.5)) >> _FIXED_POINT_BITS
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    return torch.where(inside, row * width + column, -1).flatten()
+
+
+def _fixed(value: float) -> int:
+    return math.floor(value * (1 << _FIXED_POINT_BITS) + 0.5)
+
+
+def _turned(degrees: float, *, height: int, width: int) -> Affine:
+    """The rotation about the picture's center, built in Pillow's order of operations."""
+    angle = -math.radians(degrees % 360.0)
+    cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
+    x, y = width / 2.0, height / 2.0
+    return (cosine, sine, cosine * -x + sine * -y + x, -sine, cosine, -sine * -x + cosine * -y + y)

@@ -1,0 +1,69 @@
+"""Input noise: what is done to the student's pictures, each by its own draws, whatever batch it comes in."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from noisystudent.noise.crop import PlainView, flip, pad_crop, resized_crop, smallest_area
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.randaugment import LARGEST_MAGNITUDE, RandAugment
+from noisystudent.noise.settings import NoiseSettings
+
+# A picture's draws have fixed places, so that switching one noise off leaves the others as they were.
+_CROP = slice(0, 4)
+_FLIP = 4
+_RANDAUGMENT_START = 5
+
+
+class InputNoise:
+    """The student's view of a picture: random crop, flip, RandAugment (Xie et al., 2020, section 3.1).
+
+    ``size`` is the model's input edge in pixels; ``strength`` (0 to 2) multiplies RandAugment's magnitude,
+    up to 30, and the crop's reach. At strength 0 the crop takes the whole area without a shift and
+    RandAugment is left out, because its magnitude 0 is not the absence of noise (Solarize inverts there,
+    Brightness is 0.1).
+    """
+
+    def __init__(self, settings: NoiseSettings, *, size: int, strength: float, draws: Draws) -> None:
+        self.settings = settings
+        self.size = size
+        self.strength = strength
+        self.draws = draws
+        self._crop = settings.crop_at(size)
+        self._randaugment = self._build_randaugment()
+
+    def _build_randaugment(self) -> RandAugment | None:
+        if not self.settings.randaugment or self.strength == 0.0:
+            return None
+        return RandAugment(
+            layers=self.settings.layers,
+            magnitude=min(self.strength * self.settings.magnitude, LARGEST_MAGNITUDE),
+            pixel_reference=self.settings.pixel_reference,
+        )
+
+    def __call__(self, pixels: Tensor, sizes: Tensor, epoch: Tensor, index: Tensor) -> Tensor:
+        """From stored pictures ``uint8 [B, C, H, W]`` to noised ones, ``uint8 [B, C, size, size]``.
+
+        ``sizes`` is each picture's valid (height, width) ``[B, 2]``; ``epoch`` and ``index``, int64
+        ``[B]``, say which draws are a picture's own. Kept on the CPU they spare an accelerator all waiting
+        for the host.
+        """
+        randaugment_draws = self._randaugment.draws if self._randaugment else 0
+        uniforms = self.draws.uniform(epoch, index, _RANDAUGMENT_START + randaugment_draws)
+        pixels = self._cropped(pixels, sizes, uniforms[:, _CROP])
+        if self.settings.flip:
+            pixels = flip(pixels, uniforms[:, _FLIP] < 0.5)
+        if self._randaugment:
+            pixels = self._randaugment(pixels, uniforms[:, _RANDAUGMENT_START:])
+        return pixels
+
+    def _cropped(self, pixels: Tensor, sizes: Tensor, uniforms: Tensor) -> Tensor:
+        match self._crop:
+            case "pad":
+                reach = round(self.strength * self.settings.pad * self.size)
+                return pad_crop(pixels, sizes, uniforms[:, :2], size=self.size, reach=reach)
+            case "resized":
+                area = smallest_area(self.settings.resized_area, self.strength)
+                return resized_crop(pixels, sizes, uniforms, size=self.size, area=area)
+            case "none":
+                return PlainView(self.size)(pixels, sizes)

@@ -1,0 +1,93 @@
+"""A teacher's stored soft labels: one Parquet part a shard, same row order, readable without torch.
+
+Columns: ``key``; ``prediction`` (uint16); ``confidence`` (float32, the largest probability at temperature 1); and the
+soft label. Up to 100 classes it is ``log_probabilities`` in full; beyond, ``top_classes`` and
+``top_log_probabilities`` hold the most probable ones and the rest of the mass is spread evenly over the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from noisystudent.artifacts import replacing
+from noisystudent.errors import ArtifactError
+
+FULL_UP_TO = 100  # classes
+KEPT_MASS = 0.99  # of the mean row, decides how many classes are kept
+MOST_KEPT = 128
+
+Floats = npt.NDArray[np.float32]
+
+
+def part_path(folder: Path, shard: int) -> Path:
+    """Where the part of 0-based ``shard`` lies."""
+    return folder / f"part-{shard:05d}.parquet"
+
+
+def list_parts(folder: Path) -> list[Path]:
+    """The parts of a folder in order; an error that names the folder when there are none."""
+    parts = sorted(folder.glob("part-*.parquet"))
+    if not parts:
+        raise ArtifactError(f"{folder} holds no part-*.parquet; it is not a folder of predictions or a selection.")
+    return parts
+
+
+def write_part(path: Path, keys: Sequence[str], log_probabilities: Floats) -> None:
+    """Writes one part atomically from keys [N] and log-probabilities float32 [N, K]."""
+    columns: dict[str, pa.Array] = {
+        "key": pa.array(list(keys), pa.string()),
+        "prediction": pa.array(log_probabilities.argmax(axis=1).astype(np.uint16)),
+        "confidence": pa.array(np.exp(log_probabilities.max(axis=1)).astype(np.float32)),
+    }
+    if log_probabilities.shape[1] <= FULL_UP_TO:
+        columns["log_probabilities"] = _rows(log_probabilities.astype(np.float32))
+    else:
+        order = np.argsort(-log_probabilities, axis=1, kind="stable")
+        ranked = np.take_along_axis(log_probabilities, order, axis=1)
+        kept_mass = np.exp(ranked[:, :MOST_KEPT]).mean(axis=0).cumsum() if len(ranked) else np.ones(1)
+        kept = min(int(np.searchsorted(kept_mass, KEPT_MASS)) + 1, MOST_KEPT, ranked.shape[1])
+        columns["top_classes"] = _rows(order[:, :kept].astype(np.uint16))
+        columns["top_log_probabilities"] = _rows(ranked[:, :kept].astype(np.float32))
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns), temporary, compression="zstd")
+
+
+def _rows(values: npt.NDArray[np.generic]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+def read_log_probabilities(path: Path, classes: int) -> tuple[list[str], Floats]:
+    """Reads one part back: keys [N] and log-probabilities float32 [N, classes], the unstored mass spread evenly."""
+    table = pq.read_table(path)
+    keys: list[str] = table["key"].to_pylist()
+    if "log_probabilities" in table.column_names:
+        return keys, _matrix(table["log_probabilities"], len(keys)).astype(np.float32)
+    top = _matrix(table["top_classes"], len(keys)).astype(np.int64)
+    values = _matrix(table["top_log_probabilities"], len(keys)).astype(np.float32)
+    rest = np.maximum(1 - np.exp(values.astype(np.float64)).sum(axis=1), 1e-9) / max(classes - top.shape[1], 1)
+    full = np.repeat(np.log(rest).astype(np.float32)[:, None], classes, axis=1)
+    np.put_along_axis(full, top, values, axis=1)
+    return keys, full
+
+
+def _matrix(column: pa.ChunkedArray, rows: int) -> npt.NDArray[np.generic]:
+    flat: npt.NDArray[np.generic] = column.combine_chunks().flatten().to_numpy()
+    return flat.reshape(rows, -1)
+
+
+def read_all(folder: Path, classes: int) -> tuple[list[str], Floats]:
+    """All parts of a folder, one after another: keys [N], log-probabilities float32 [N, classes]."""
+    parts = [read_log_probabilities(path, classes) for path in list_parts(folder)]
+    return [key for keys, _ in parts for key in keys], np.concatenate([values for _, values in parts])
+
+
+def read_copies(path: Path) -> npt.NDArray[np.int64]:
+    """How often training takes each row of a selection's part: int64 [N]."""
+    copies: npt.NDArray[np.int64] = pq.read_table(path, columns=["copies"])["copies"].to_numpy().astype(np.int64)
+    return copies

@@ -1,0 +1,131 @@
+"""The page of a run: one HTML file that needs nothing else, neither network nor script."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from noisystudent.artifacts import replacing
+from noisystudent.errors import ArtifactError, DataError
+from noisystudent.report import views, wording
+from noisystudent.report.pictures import data_uri
+from noisystudent.report.read import read_run
+from noisystudent.report.records import RunRecord
+from noisystudent.report.table import COLUMNS, summary_rows, table_caption, verdict_sentence
+
+LoadPictures = Callable[[str, list[str]], dict[str, np.ndarray]]
+
+KEYS_LISTED = 100  # of the pictures left out; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """Data URIs per role and key; ``problem`` says why some or all are missing."""
+
+    uris: dict[str, dict[str, str]] = field(default_factory=dict)
+    problem: str = ""
+
+
+def write_report(run_folder: Path, *, load_pictures: LoadPictures | None, out: Path | None = None) -> Path:
+    """Writes the page of a finished run and returns where: ``out``, or ``report.html`` in the run folder.
+
+    ``load_pictures(role, keys)`` gives uint8 pictures [H, W] or [H, W, C] of the role ``"test"`` or
+    ``"unlabeled"`` by key; keys that it leaves out, or ``None`` in its place, leave gaps on the page.
+    Raises ``ArtifactError`` when the folder has no ``summary.json`` or ``run.json``, when a file of it is
+    damaged, or when the page cannot be written. The same folder and pictures give the same bytes.
+    """
+    record = read_run(Path(run_folder))
+    page = render_page(record, load_thumbnails(record, load_pictures))
+    out = Path(out) if out is not None else record.folder / "report.html"
+    try:
+        with replacing(out) as temporary:
+            temporary.write_bytes(page.encode("utf-8", errors="replace"))
+    except OSError as error:
+        raise ArtifactError(
+            f"the report cannot be written to {out}: {error.strerror or error}. Name another place for it."
+        ) from error
+    return out
+
+
+def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
+    """The page as HTML text; all that comes from the run is escaped."""
+    summary, facts = record.summary, record.facts
+    settings = views.setting_views(facts.settings, facts.origins)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            record=record,
+            summary=summary,
+            facts=facts,
+            name=record.folder.resolve().name,
+            verdict_sentence=verdict_sentence(summary.verdict),
+            verdict_chart=views.verdict_chart(summary.verdict),
+            columns=COLUMNS,
+            rows=summary_rows(summary),
+            table_caption=table_caption(summary),
+            progress_chart=views.progress_chart(summary),
+            rounds=views.round_views(record),
+            student=views.student_view(summary),
+            classes_in_tables=views.CLASSES_IN_TABLES,
+            keys_listed=KEYS_LISTED,
+            sources={role: source for role, source in facts.sources.items() if source is not None},
+            chosen_settings=[one for one in settings if one.origin != "default"],
+            default_settings=[one for one in settings if one.origin == "default"],
+            command=shlex.join(facts.command),
+            thumbnails=thumbnails,
+        )
+    )
+
+
+def load_thumbnails(record: RunRecord, load_pictures: LoadPictures | None) -> Thumbnails:
+    """The pictures that the page shows; a source that cannot be read is a sentence on the page, not an error."""
+    if load_pictures is None:
+        return Thumbnails(problem="The pictures are not shown: the page was written without access to them.")
+    uris: dict[str, dict[str, str]] = {}
+    problems: list[str] = []
+    for role, keys in _keys_shown(record).items():
+        try:
+            pixels = load_pictures(role, keys) if keys else {}
+            uris[role] = {key: data_uri(pixels[key]) for key in keys if key in pixels}
+        except (DataError, OSError) as error:
+            problems.append(f"The {role} pictures could not be loaded: {error}")
+    return Thumbnails(uris, " ".join(problems))
+
+
+def _keys_shown(record: RunRecord) -> dict[str, list[str]]:
+    examples, mistakes = record.examples, record.mistakes
+    groups = (examples.surest, examples.least_sure, *examples.rejected.values()) if examples else ()
+    return {
+        "test": _unique(one.key for one in mistakes.pictures) if mistakes else [],
+        "unlabeled": _unique(one.key for group in groups for one in group),
+    }
+
+
+def _unique(keys: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(keys))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("noisystudent", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=wording.percent,
+        number=wording.number,
+        whole=wording.whole,
+        compact=wording.compact,
+        duration=wording.duration,
+        plural=wording.plural,
+        setting=wording.setting,
+    )
+    return environment

@@ -1,0 +1,46 @@
+"""Pictures as data URIs, so that the page holds all that it shows."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from noisystudent.errors import DataError
+
+SMALLEST_EDGE = 64  # tiny pictures are enlarged by a whole factor to at least this
+LARGEST_EDGE = 112
+
+
+def data_uri(pixels: npt.NDArray[np.uint8]) -> str:
+    """A PNG ``data:`` URI of a uint8 picture [H, W], [H, W, 1] or [H, W, 3].
+
+    Pictures whose longer edge is below 64 are enlarged by a whole factor with every pixel kept sharp; those
+    above 112 are reduced to it. Raises ``DataError`` for any other shape or type.
+    """
+    gray = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    color = gray.ndim == 3 and gray.shape[2] == 3
+    if pixels.dtype != np.uint8 or not (gray.ndim == 2 or color) or gray.size == 0:
+        raise DataError(
+            f"A picture of type {pixels.dtype} and shape {list(pixels.shape)} cannot be shown: "
+            "uint8 [H, W], [H, W, 1] or [H, W, 3] is needed."
+        )
+    picture = _resized(Image.fromarray(np.ascontiguousarray(gray)))
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _resized(picture: Image.Image) -> Image.Image:
+    edge = max(picture.size)
+    if edge < SMALLEST_EDGE:
+        factor = -(-SMALLEST_EDGE // edge)
+        return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    if edge > LARGEST_EDGE:
+        scale = LARGEST_EDGE / edge
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        return picture.resize(size, Image.Resampling.LANCZOS)
+    return picture

@@ -1,0 +1,70 @@
+"""How numbers are written on the page and in the terminal: units, digits, what stands for a missing one."""
+
+from __future__ import annotations
+
+import json
+import math
+
+MISSING = "-"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A fraction as percent: ``0.9524`` is ``95.2%``."""
+    return MISSING if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f}%"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A plain number with this many decimals."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def whole(value: int | None) -> str:
+    """A whole number with thousands separated: ``1797`` is ``1,797``."""
+    return MISSING if value is None else f"{value:,}"
+
+
+def compact(value: float | None) -> str:
+    """A large number to three digits: ``5288548`` is ``5.29 M``; below ten thousand it is written in full."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= max(0.9995 * size, 9999.5):
+            return f"{value / size:.3g} {unit}"
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time span in at most two units: ``4.2 s``, ``3 min 20 s``, ``2 h 13 min``, ``3 d 4 h``."""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    if seconds < 3599.5:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s"
+    if seconds < 86370:
+        hours, rest = divmod(round(seconds / 60), 60)
+        return f"{hours} h {rest} min"
+    days, rest = divmod(round(seconds / 3600), 24)
+    return f"{days} d {rest} h"
+
+
+def p_value(value: float) -> str:
+    """A p-value with its sign of comparison: ``p = 0.012`` or ``p < 0.001``."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def points(share: float, digits: int = 1) -> str:
+    """A signed difference of fractions in percentage points: ``0.012`` is ``+1.2``, and zero has no sign."""
+    text = f"{100 * share:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
+
+
+def plural(amount: int, one: str, many: str | None = None) -> str:
+    """An amount with its noun: ``1 picture``, ``1,204 pictures``."""
+    return f"{amount:,} {one if amount == 1 else many or one + 's'}"
+
+
+def setting(value: object) -> str:
+    """A setting as one would type it: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

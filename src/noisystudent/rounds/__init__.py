@@ -1,0 +1,1 @@
+"""The rounds: label, select, train, evaluate, again; a verdict at the end."""

@@ -1,0 +1,94 @@
+"""What a run would do, what of it is done, and about how long the rest takes; nothing is written or trained."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from noisystudent.artifacts import State
+from noisystudent.config import RunSettings
+from noisystudent.models.settings import ModelPlan, plan_models
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.input import InputNoise
+from noisystudent.rounds.run import open_workshop, tell
+from noisystudent.rounds.stages import labeled_lesson, new_classifier, objective_of
+from noisystudent.rounds.strength import FOLDS
+from noisystudent.rounds.workshop import Unfinished, Workshop
+from noisystudent.runtime.progress import Reporter
+from noisystudent.training.batches import Batches
+
+TIMED_STEPS = 4
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage of the run: ``passes`` pictures go through training in it; ``seconds`` is an estimate."""
+
+    name: str
+    state: State
+    passes: int
+    seconds: float
+
+
+def plan(settings: RunSettings, *, reporter: Reporter) -> list[PlannedStage]:
+    """The stages of a run in order, as far as they are done, with passes and estimated seconds on this machine.
+
+    The estimate is the time of a few steps of each model, taken now.
+    """
+    workshop = open_workshop(settings, reporter, dry=True)
+    plans = plan_models(settings.model, settings.rounds.count, workshop.roles.format.size)
+    stages = _stages(workshop, plans)
+    reached, state = _reached(workshop)
+    names = [name for name, _ in stages]
+    first = names.index(reached) if reached in names else len(names)
+    passes = settings.train.steps * settings.train.batch_size
+    step_seconds = {each.name: _time_step(workshop, each) for each in dict.fromkeys(plans)} if first < len(names) else {}
+    planned = []
+    for i, (name, each) in enumerate(stages):
+        now = State.COMPLETE if i < first else state if i == first else State.ABSENT
+        seconds = settings.train.steps * step_seconds[each.name] if each and now is not State.COMPLETE else 0.0
+        planned.append(PlannedStage(name, now, passes if each else 0, seconds))
+    return planned
+
+
+def _stages(workshop: Workshop, plans: list[ModelPlan]) -> list[tuple[str, ModelPlan | None]]:
+    """Every stage in the order of the story, with the model that it trains."""
+    noise = workshop.settings.noise
+    stages: list[tuple[str, ModelPlan | None]] = []
+    if noise.strength == "auto":
+        for strength in noise.strengths:
+            folds = [""] if workshop.roles.validation else [f"-fold-{number + 1}" for number in range(FOLDS)]
+            stages += [(f"strength/{strength:g}{fold}", plans[0]) for fold in folds]
+        stages.append(("strength/choice", None))
+    stages += [("teacher", plans[0]), ("scores/teacher", None)]
+    for number, each in enumerate(plans[1:], start=1):
+        stages += [(f"round-{number}/predictions", None), (f"round-{number}/selection", None)]
+        stages += [(f"round-{number}/student", each), (f"scores/round-{number}", None)]
+    if workshop.settings.rounds.control:
+        stages += [("control", plans[-1]), ("scores/control", None)]
+    return stages
+
+
+def _reached(workshop: Workshop) -> tuple[str | None, State]:
+    """The first stage that is not done, by letting the story itself look for it."""
+    try:
+        tell(workshop)
+    except Unfinished as stop:
+        return stop.name, stop.state
+    return None, State.COMPLETE
+
+
+def _time_step(workshop: Workshop, each: ModelPlan) -> float:
+    """Seconds of one training step of a model, forward and backward, noise included."""
+    lesson = labeled_lesson(workshop)
+    classifier = new_classifier(workshop, each, 0, None).to(workshop.device).train()
+    noise = InputNoise(workshop.settings.noise, size=classifier.size, strength=0.5, draws=Draws(0, "plan"))
+    batches = Batches(workshop.pool, lesson.targets, lesson.parts, noise, seed=0)
+    objective = objective_of(workshop, lesson)
+    seconds = []
+    for step in range(TIMED_STEPS):
+        start = time.monotonic()
+        batch = batches(step)
+        objective(classifier(batch.pixels), batch).loss.backward()
+        seconds.append(time.monotonic() - start)
+    return min(seconds)

@@ -1,0 +1,190 @@
+"""The story of a run: a teacher learns, labels the pile, a noised student learns from both and teaches the next."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from noisystudent import predictions
+from noisystudent.artifacts import exclusive, read_json, write_json
+from noisystudent.config import Resolved, RunSettings
+from noisystudent.data.roles import Roles, open_roles
+from noisystudent.errors import ModelError
+from noisystudent.evaluation.signs import label_free_signs
+from noisystudent.evaluation.verdict import compare
+from noisystudent.models.settings import ModelPlan, plan_models
+from noisystudent.rounds.stages import (
+    Trained,
+    label_pile,
+    labeled_lesson,
+    score_checkpoint,
+    select_from,
+    student_lesson,
+    train,
+)
+from noisystudent.rounds.story import Contender, Round, Story
+from noisystudent.rounds.strength import choose_strength
+from noisystudent.rounds.summary import deliver, summarize
+from noisystudent.rounds.workshop import Workshop
+from noisystudent.runtime.device import open_device
+from noisystudent.runtime.machine import describe_machine, versions
+from noisystudent.runtime.progress import Reporter
+from noisystudent.training.batches import make_pool
+
+
+def run(resolved: Resolved, *, reporter: Reporter, command: list[str] | None = None) -> dict[str, Any]:
+    """Runs Noisy Student training to its end, or on to its end, and returns what summary.json holds.
+
+    Everything that an earlier try finished from the same inputs is taken as it is. Raises ``NoisyStudentError``.
+    """
+    folder = Path(resolved.settings.out)
+    with exclusive(folder):
+        workshop = open_workshop(resolved.settings, reporter)
+        write_json(folder / "run.json", describe_run(resolved, workshop.roles, command or sys.argv))
+        started = time.monotonic()
+        told = tell(workshop)
+        deliver(workshop, told.delivered.trained)
+        summary = summarize(workshop, told, seconds=time.monotonic() - started)
+        write_json(folder / "summary.json", summary)
+        return summary
+
+
+def tell(workshop: Workshop) -> Story:
+    """The rounds themselves."""
+    settings = workshop.settings
+    plans = plan_models(settings.model, settings.rounds.count, workshop.roles.format.size)
+    strength = choose_strength(workshop, plans[0])
+    trained = train(workshop, "teacher", plans[0], labeled_lesson(workshop), strength)
+    teacher = best = Contender(0, trained, score_checkpoint(workshop, "teacher", trained))
+    current, first_selection, labels_before = teacher, None, None
+    rounds: list[Round] = []
+
+    for number, plan in enumerate(plans[1:], start=1):
+        predicted = label_pile(workshop, f"round-{number}/predictions", current.trained)
+        selected = select_from(workshop, f"round-{number}/selection", predicted, number, first_selection)
+        if settings.selection.once and first_selection is None:
+            first_selection = selected
+        lesson = student_lesson(workshop, predicted, selected)
+        start = _warm_start(workshop, current.trained, plan)
+        trained = train(workshop, f"round-{number}/student", plan, lesson, strength, start=start)
+        student = Contender(number, trained, score_checkpoint(workshop, f"round-{number}", trained))
+
+        rolled_back = is_worse(student, best, settings.rounds.rollback_p)
+        labels, quality, signs = inspect_labels(workshop, predicted, selected, labels_before)
+        rounds.append(Round(number, student, rolled_back, read_json(selected / "summary.json"), quality, signs))
+        labels_before = labels
+        _write_round(workshop, rounds[-1])
+        if rolled_back:
+            workshop.reporter.say(f"round {number} is rolled back: validation shows it to be worse than {best.trained.name}")
+            continue
+        current = student
+        best = max(best, student, key=_validation_top1)
+
+    control = _control(workshop, plans[-1], rounds[-1].student.trained, strength) if settings.rounds.control else None
+    delivered = current
+    if control and is_worse(current, control, settings.rounds.rollback_p):
+        workshop.reporter.say("validation shows the labels-only control to be better than every student: it is delivered")
+        delivered = control
+    return Story(teacher, rounds, control, delivered)
+
+
+def is_worse(student: Contender, other: Contender, p_value: float) -> bool:
+    """Whether validation shows ``student`` to be worse than ``other``; without validation nothing can show it."""
+    if "validation" not in student.scored.right:
+        return False
+    found = compare(student.scored.right["validation"], other.scored.right["validation"])
+    return found.difference < 0 and found.p_value < p_value
+
+
+def _validation_top1(contender: Contender) -> tuple[float, int]:
+    validation = contender.scored.scores["validation"]
+    return (validation["top1"] if validation else 0.0, contender.round)
+
+
+def _warm_start(workshop: Workshop, teacher: Trained, plan: ModelPlan) -> Trained | None:
+    if not workshop.settings.train.warm_start:
+        return None
+    if plan.name != teacher.model:
+        raise ModelError(
+            f"train.warm_start needs students of their teacher's model, but the teacher is {teacher.model!r} and the "
+            f"student {plan.name!r}; use one model, or train.warm_start false."
+        )
+    return teacher
+
+
+def _control(workshop: Workshop, plan: ModelPlan, student: Trained, strength: float) -> Contender:
+    """The labels alone, with the final student's model, noise and image passes."""
+    trained = train(workshop, "control", plan, labeled_lesson(workshop), strength)
+    assert trained.passes == student.passes
+    return Contender(0, trained, score_checkpoint(workshop, "control", trained))
+
+
+def inspect_labels(
+    workshop: Workshop, predicted: Path, selected: Path, before: npt.NDArray[np.int64] | None
+) -> tuple[npt.NDArray[np.int64], dict[str, float | None] | None, dict[str, float | None]]:
+    """The pile's labels of a round, how right they are where the truth is known, and the label-free signs."""
+    classes = len(workshop.roles.classes)
+    _, values = predictions.read_all(predicted, classes)
+    labels = values.argmax(axis=1).astype(np.int64)
+    signs = label_free_signs(labels, np.exp(values.max(axis=1)), before, classes)
+    truth = workshop.roles.truth
+    quality = None
+    if truth:
+        chosen = np.concatenate([predictions.read_copies(path) > 0 for path in predictions.list_parts(selected)])
+        quality = {"pseudo_label_top1": truth.accuracy(labels), "selected_top1": truth.accuracy(labels, chosen)}
+    return labels, quality, signs
+
+
+def _write_round(workshop: Workshop, each: Round) -> None:
+    if not workshop.dry:
+        scores = {**each.student.scored.scores, "unlabeled": each.pseudo_labels, "signs": each.signs}
+        write_json(workshop.folder / f"round-{each.number}" / "scores.json", {**scores, "rolled_back": each.rolled_back})
+
+
+def open_workshop(settings: RunSettings, reporter: Reporter, *, dry: bool = False) -> Workshop:
+    """Opens the device and reads the pictures that the settings name."""
+    device = open_device(settings.runtime)
+    roles = open_roles(
+        settings.labeled, settings.unlabeled, settings.validation, settings.test, settings.data,
+        seed=settings.seed, stored_size=partial(_largest_view, settings),
+    )  # fmt: skip
+    for role, each in roles.described.items():
+        lost = f", {len(each.failures)} unreadable" if each.failures else ""
+        reporter.say(f"{role}: {each.pictures} pictures from {each.name}{lost}{', ' + each.note if each.note else ''}")
+    if roles.left_out:
+        reporter.say(f"left out of the unlabeled: {len(roles.left_out)} pictures that are also validation or test pictures")
+    pool = make_pool([roles.labeled, roles.unlabeled], device)
+    return Workshop(Path(settings.out), settings, roles, pool, device, reporter, dry)
+
+
+def _largest_view(settings: RunSettings, size: int) -> int:
+    """The largest resolution that a model of the run asks for, so that each finds its view in the stored pictures."""
+    return max([size, *(plan.size for plan in plan_models(settings.model, settings.rounds.count, size) if plan.size)])
+
+
+def describe_run(resolved: Resolved, roles: Roles, command: list[str]) -> dict[str, Any]:
+    """What run.json holds: settings with origins, sources with fingerprints, versions, machine, command."""
+    sources: dict[str, Any] = {role: asdict(each) for role, each in roles.described.items()}
+    sources["unlabeled"]["left_out"] = [{"key": key, "same_as": other} for key, other in roles.left_out]
+    sources["labeled"]["classes"] = list(roles.classes)
+    return {
+        "version": versions()["noisystudent"],
+        "command": command,
+        "recipe": resolved.settings.recipe,
+        "format": {"size": roles.format.size, "channels": roles.format.channels},
+        "settings": resolved.settings.model_dump(mode="json"),
+        "origins": resolved.origins,
+        "sources": sources,
+        "versions": versions(),
+        "machine": describe_machine(),
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,334 @@
+"""The stages of a run: train, label, select, score. Each turns finished folders into the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from noisystudent import predictions, selection
+from noisystudent.artifacts import commit, read_json, read_manifest, replacing, write_json
+from noisystudent.data.pictures import Pictures
+from noisystudent.data.roles import HeldOut, content_fingerprint, shard_count, shard_of
+from noisystudent.errors import TrainingError
+from noisystudent.evaluation.predict import log_probabilities
+from noisystudent.evaluation.scores import score
+from noisystudent.labeling import label
+from noisystudent.losses.functions import retempered, smoothed_one_hot
+from noisystudent.losses.objective import Terms, noisy_student, supervised
+from noisystudent.models.checkpoint import load_classifier, save_classifier
+from noisystudent.models.classifier import Classifier, create_classifier
+from noisystudent.models.create import count_parameters
+from noisystudent.models.settings import ModelPlan
+from noisystudent.models.teacher import Teacher
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.input import InputNoise
+from noisystudent.randomness import stream_key
+from noisystudent.rounds.workshop import Workshop
+from noisystudent.runtime.device import seeded
+from noisystudent.training.batches import Batch, Batches, Part
+from noisystudent.training.fit import METRICS, fit
+from noisystudent.training.state import STATE
+
+CHECKPOINT = "checkpoint"
+PREDICTIONS = "predictions"
+SELECTION = "selection"
+SCORES = "scores"
+TRAINING = "training.json"
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished checkpoint of the run."""
+
+    name: str
+    folder: Path
+    fingerprint: str
+    model: str
+    parameters: int
+    passes: int
+    seconds: float
+
+    def teacher(self, device: torch.device) -> Teacher:
+        """The checkpoint as a teacher."""
+        return Teacher(load_classifier(self.folder).to(device))
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a stage trains on: the parts of its batches, target probabilities for the pool, and where they come from."""
+
+    parts: tuple[Part, ...]
+    targets: Tensor
+    inputs: dict[str, Any]
+
+
+def labeled_lesson(workshop: Workshop, rows: Ints | None = None) -> Lesson:
+    """The labels only, or those of ``rows``: for teacher, control and the choice of noise."""
+    settings, roles = workshop.settings, workshop.roles
+    rows = np.arange(len(roles.labeled)) if rows is None else rows
+    part = Part("labeled", rows, settings.train.batch_size)
+    inputs = {
+        "labeled": content_fingerprint(roles.labeled.take(rows)),
+        "objective": {"label_smoothing": settings.objective.label_smoothing},
+    }
+    return Lesson((part,), _labeled_targets(workshop), inputs)
+
+
+def student_lesson(workshop: Workshop, predicted: Path, selected: Path) -> Lesson:
+    """The labels and the selected pseudo labels together, in the ratio that the settings name."""
+    settings, roles = workshop.settings, workshop.roles
+    copies = _read_copies(selected, roles.unlabeled)
+    rows = len(roles.labeled) + np.repeat(np.arange(len(copies)), copies)
+    if not len(rows):
+        raise TrainingError(
+            f"no pseudo label was selected in {selected.parent.name} (of {len(copies)} predictions); lower "
+            f"selection.threshold ({settings.selection.threshold}) or give more labels."
+        )
+    pseudo_count = round(settings.train.batch_size * settings.train.ratio / (1 + settings.train.ratio))
+    pseudo_count = min(max(pseudo_count, 1), settings.train.batch_size - 1)
+    parts = (
+        Part("labeled", np.arange(len(roles.labeled)), settings.train.batch_size - pseudo_count),
+        Part("pseudo", rows, pseudo_count),
+    )
+    targets = torch.cat([_labeled_targets(workshop)[: len(roles.labeled)], _pseudo_targets(workshop, predicted)])
+    inputs = {
+        "labeled": content_fingerprint(roles.labeled),
+        "predictions": read_manifest(predicted, PREDICTIONS).fingerprint,
+        "selection": read_manifest(selected, SELECTION).fingerprint,
+        "objective": settings.objective.model_dump(),
+    }
+    return Lesson(parts, targets, inputs)
+
+
+def _labeled_targets(workshop: Workshop) -> Tensor:
+    """Smoothed one-hot rows for the labeled pictures, zeros for the others: float32 [N, K]."""
+    labels = torch.from_numpy(workshop.roles.labeled.labels).to(workshop.device)
+    classes = len(workshop.roles.classes)
+    targets = torch.zeros(len(workshop.pool), classes, device=workshop.device)
+    targets[: len(labels)] = smoothed_one_hot(labels, classes, workshop.settings.objective.label_smoothing)
+    return targets
+
+
+def _pseudo_targets(workshop: Workshop, predicted: Path) -> Tensor:
+    objective, classes = workshop.settings.objective, len(workshop.roles.classes)
+    keys, values = predictions.read_all(predicted, classes)
+    assert tuple(keys) == workshop.roles.unlabeled.keys
+    stored = torch.from_numpy(values).to(workshop.device)
+    if objective.labels == "soft":
+        return retempered(stored, objective.temperature)
+    return smoothed_one_hot(stored.argmax(dim=1), classes, objective.label_smoothing)
+
+
+def _read_copies(selected: Path, unlabeled: Pictures) -> Ints:
+    tables = [pq.read_table(path, columns=["key", "copies"]) for path in predictions.list_parts(selected)]
+    table = pa.concat_tables(tables)
+    assert tuple(table["key"].to_pylist()) == unlabeled.keys
+    copies: Ints = table["copies"].to_numpy().astype(np.int64)
+    return copies
+
+
+def train(
+    workshop: Workshop, name: str, plan: ModelPlan, lesson: Lesson, strength: float, *, start: Trained | None = None
+) -> Trained:
+    """Trains one model on ``lesson`` under noise into the folder ``name``, or finds it done.
+
+    ``start`` is a checkpoint of the same model to start from; None starts from scratch (or from published weights
+    when ``model.pretrained`` asks for them).
+    """
+    settings = workshop.settings
+    folder = workshop.folder / name
+    inputs = {
+        "stage": name,
+        "seed": settings.seed,
+        **lesson.inputs,
+        "model": {"name": plan.name, "size": _size(workshop, plan), "channels": workshop.roles.format.channels,
+                  "pretrained": settings.model.pretrained, "start": start.fingerprint if start else None},
+        "noise": {**settings.noise.model_dump(exclude={"strength", "strengths"}), **_model_noise(workshop, plan), "strength": strength},
+        "train": settings.train.model_dump(exclude={"save_every", "evaluate_every", "warm_start", "ratio"}),
+        "batch": {part.name: part.count for part in lesson.parts},
+        "precision": settings.runtime.precision,
+    }  # fmt: skip
+    if workshop.is_done(name, inputs):
+        return read_trained(name, folder)
+    key = stream_key(settings.seed, name)
+    classifier = new_classifier(workshop, plan, key, start).to(workshop.device)
+    noise = InputNoise(
+        settings.noise, size=classifier.size, strength=strength, draws=Draws(settings.seed, f"input-noise/{name}")
+    )
+    batches = Batches(workshop.pool, lesson.targets, lesson.parts, noise, seed=key)
+    objective = objective_of(workshop, lesson)
+    with workshop.reporter.bar(name, settings.train.steps, "steps") as bar:
+        trained, seconds = fit(
+            classifier, batches, objective, settings.train, folder,
+            seed=key, precision=settings.runtime.precision, evaluate=_watch(workshop), bar=bar,
+        )  # fmt: skip
+    save_classifier(trained, folder)
+    training = {"model": plan.name, "parameters": count_parameters(trained), "steps": settings.train.steps,
+                "passes": settings.train.steps * batches.size, "seconds": round(seconds, 2)}  # fmt: skip
+    write_json(folder / TRAINING, training)
+    commit(folder, CHECKPOINT, inputs, volatile=(METRICS, TRAINING, STATE))
+    (folder / STATE).unlink(missing_ok=True)
+    return read_trained(name, folder)
+
+
+def read_trained(name: str, folder: Path) -> Trained:
+    """A finished checkpoint of a run, from its folder."""
+    manifest = read_manifest(folder, CHECKPOINT)
+    facts = read_json(folder / TRAINING)
+    return Trained(
+        name, folder, manifest.fingerprint, facts["model"], facts["parameters"], facts["passes"], facts["seconds"]
+    )
+
+
+def _size(workshop: Workshop, plan: ModelPlan) -> int:
+    return plan.size or workshop.roles.format.size
+
+
+def _model_noise(workshop: Workshop, plan: ModelPlan) -> dict[str, float]:
+    """Dropout and stochastic depth: the family's where it has them, but a setting of 0 always switches off."""
+    noise = workshop.settings.noise
+    dropout = noise.dropout if plan.dropout is None or noise.dropout == 0 else plan.dropout
+    depth = noise.stochastic_depth
+    depth = depth if plan.stochastic_depth is None or depth == 0 else plan.stochastic_depth
+    return {"dropout": dropout, "stochastic_depth": depth}
+
+
+def new_classifier(workshop: Workshop, plan: ModelPlan, key: int, start: Trained | None) -> Classifier:
+    with seeded(stream_key(key, "weights"), workshop.device):
+        classifier = create_classifier(
+            plan.name,
+            classes=workshop.roles.classes,
+            channels=workshop.roles.format.channels,
+            size=_size(workshop, plan),
+            pretrained=workshop.settings.model.pretrained,
+            **_model_noise(workshop, plan),
+        )
+    if start:
+        classifier.load_state_dict(load_classifier(start.folder).state_dict())
+    return classifier
+
+
+def objective_of(workshop: Workshop, lesson: Lesson) -> Callable[[Tensor, Batch], Terms]:
+    weighting = workshop.settings.objective.weighting
+    if len(lesson.parts) == 1:
+        return lambda logits, batch: supervised(logits, batch.targets)
+    return lambda logits, batch: noisy_student(logits, batch.targets, batch.labeled, weighting)
+
+
+def _watch(workshop: Workshop) -> Callable[[Classifier], dict[str, float]] | None:
+    """Validation scores while training, for the curves in metrics.jsonl; they choose nothing."""
+    validation = workshop.roles.validation
+    if validation is None or not workshop.settings.train.evaluate_every:
+        return None
+
+    def evaluate(classifier: Classifier) -> dict[str, float]:
+        judged = validation.judge(lambda pictures: predict(workshop, Teacher(classifier), pictures))
+        return {"validation_top1": float((judged.log_probabilities.argmax(axis=1) == judged.labels).mean())}
+
+    return evaluate
+
+
+def predict(workshop: Workshop, teacher: Teacher, pictures: Pictures) -> npt.NDArray[np.float32]:
+    """Log-probabilities [N, K] of the teacher, with the run's batch size and precision."""
+    runtime = workshop.settings.runtime
+    return log_probabilities(teacher, pictures, batch_size=runtime.label_batch_size, precision=runtime.precision)
+
+
+def label_pile(workshop: Workshop, name: str, teacher: Trained) -> Path:
+    """The teacher's predictions for every unlabeled picture, in the folder ``name``."""
+    roles, runtime = workshop.roles, workshop.settings.runtime
+    folder = workshop.folder / name
+    inputs = {
+        "teacher": teacher.fingerprint,
+        "unlabeled": content_fingerprint(roles.unlabeled),
+        "view": "plain",
+        "precision": runtime.precision,
+    }
+    if not workshop.is_done(name, inputs):
+        with workshop.reporter.bar(name, len(roles.unlabeled), "pictures") as bar:
+            label(
+                teacher.teacher(workshop.device), lambda shard: shard_of(roles.unlabeled, shard), shard_count(roles.unlabeled),
+                folder, batch_size=runtime.label_batch_size, precision=runtime.precision, bar=bar,
+            )  # fmt: skip
+        commit(folder, PREDICTIONS, inputs)
+    return folder
+
+
+def select_from(workshop: Workshop, name: str, predicted: Path, round_number: int, first: Path | None) -> Path:
+    """The selection of a round; ``first`` is round 1's when the pictures are chosen only once."""
+    settings = workshop.settings
+    folder = workshop.folder / name
+    inputs = {
+        "predictions": read_manifest(predicted, PREDICTIONS).fingerprint,
+        "selection": settings.selection.model_dump(),
+        "round": round_number,
+        "seed": settings.seed,
+        "chosen": read_manifest(first, SELECTION).fingerprint if first else None,
+    }
+    if not workshop.is_done(name, inputs):
+        parts = predictions.list_parts(predicted)
+        classes = workshop.roles.classes
+        if first:
+            selection.reuse(folder, parts, first, classes)
+        else:
+            selection.select(folder, parts, settings.selection, classes=classes, round_number=round_number, seed=settings.seed)
+        commit(folder, SELECTION, inputs)
+    return folder
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A checkpoint's scores per held-out source, and which pictures it gets right."""
+
+    scores: dict[str, Any]
+    right: dict[str, npt.NDArray[np.bool_]]
+
+
+def score_checkpoint(workshop: Workshop, name: str, checkpoint: Trained) -> Scored:
+    """Scores on validation and test, with every prediction kept, in the folder ``scores/<name>``."""
+    sources = {"validation": workshop.roles.validation, "test": workshop.roles.test}
+    folder = workshop.folder / "scores" / name
+    inputs: dict[str, Any] = {"checkpoint": checkpoint.fingerprint, "precision": workshop.settings.runtime.precision}
+    inputs |= {role: source.fingerprint if source else None for role, source in sources.items()}
+    if not workshop.is_done(f"scores/{name}", inputs):
+        teacher = checkpoint.teacher(workshop.device)
+        scores = {role: _score(workshop, folder, role, teacher, source) for role, source in sources.items()}
+        write_json(folder / "scores.json", scores)
+        commit(folder, SCORES, inputs)
+    scores = read_json(folder / "scores.json")
+    right = {}
+    for role, source in sources.items():
+        if source:
+            table = pq.read_table(folder / f"{role}.parquet")
+            right[role] = table["label"].to_numpy() == table["prediction"].to_numpy()
+    return Scored(scores, right)
+
+
+def _score(
+    workshop: Workshop, folder: Path, role: str, teacher: Teacher, source: HeldOut | None
+) -> dict[str, object] | None:
+    if source is None:
+        return None
+    judged = source.judge(lambda pictures: predict(workshop, teacher, pictures))
+    table = pa.table(
+        {
+            "key": list(judged.keys),
+            "label": judged.labels,
+            "prediction": judged.log_probabilities.argmax(axis=1),
+            "confidence": np.exp(judged.log_probabilities.max(axis=1)),
+        }
+    )
+    with replacing(folder / f"{role}.parquet") as temporary:
+        pq.write_table(table, temporary)
+    return score(judged.log_probabilities, judged.labels, workshop.roles.classes)

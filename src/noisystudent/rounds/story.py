@@ -1,0 +1,39 @@
+"""The records that a run is told in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from noisystudent.rounds.stages import Scored, Trained
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A trained model with its scores; ``round`` is 0 for the teacher."""
+
+    round: int
+    trained: Trained
+    scored: Scored
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round did."""
+
+    number: int
+    student: Contender
+    rolled_back: bool
+    selection: dict[str, Any]
+    pseudo_labels: dict[str, float | None] | None
+    signs: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Story:
+    """All that a finished run has to tell."""
+
+    teacher: Contender
+    rounds: list[Round]
+    control: Contender | None
+    delivered: Contender

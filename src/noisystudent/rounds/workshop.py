@@ -1,0 +1,53 @@
+"""What every stage of a run works with, and how a stage finds out whether its work is already done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from noisystudent.artifacts import Inputs, State, prepare, state_of
+from noisystudent.config import RunSettings
+from noisystudent.data.roles import Roles
+from noisystudent.runtime.progress import Reporter
+from noisystudent.training.batches import Pool
+
+
+class Unfinished(Exception):  # noqa: N818 - a signal of plan(), never an error that anyone sees
+    """The first stage that a run would have to work on."""
+
+    def __init__(self, name: str, state: State) -> None:
+        super().__init__(name)
+        self.name, self.state = name, state
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A run's folder, settings, pictures and device. ``dry``: only look, stop at the first stage to be worked on."""
+
+    folder: Path
+    settings: RunSettings
+    roles: Roles
+    pool: Pool  # labeled pictures, then unlabeled ones
+    device: torch.device
+    reporter: Reporter
+    dry: bool = False
+
+    def is_done(self, name: str, inputs: Inputs) -> bool:
+        """Makes the folder ``name`` ready for ``inputs``; True when its work was finished from these very inputs.
+
+        What was made from other inputs is set aside, and the user is told what differs.
+        """
+        folder = self.folder / name
+        if self.dry:
+            state = state_of(folder, inputs)
+            if state is not State.COMPLETE:
+                raise Unfinished(name, state)
+            return True
+        state, changes = prepare(folder, inputs)
+        if changes:
+            self.reporter.say(f"{name}: made again, the old one is set aside; what differs: {'; '.join(changes)}")
+        if state is State.COMPLETE:
+            self.reporter.say(f"{name}: done before")
+        return state is State.COMPLETE

@@ -1,0 +1,91 @@
+"""Progress that a person can follow: a live line on a terminal, a plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+PLAIN_INTERVAL = 10.0  # seconds between plain lines
+
+
+class Bar:
+    """One stage's progress; ``advance`` takes what was done since the last call and the numbers to show."""
+
+    def __init__(self, name: str, total: int, unit: str, live: tuple[Progress, TaskID] | None) -> None:
+        self.name, self.total, self.unit = name, total, unit
+        self.done = 0
+        self._live = live
+        self._start = self._last_line = time.monotonic()
+        self._first = 0
+
+    def start_at(self, done: int) -> None:
+        """Says that ``done`` units were finished in an earlier session; they do not count into the rate."""
+        self.done = self._first = done
+        if self._live:
+            self._live[0].update(self._live[1], completed=done)
+
+    def advance(self, count: int, values: dict[str, float] | None = None) -> None:
+        """Reports ``count`` more units done, and named numbers such as losses."""
+        self.done += count
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in (values or {}).items())
+        now = time.monotonic()
+        if self._live:
+            bar, task = self._live
+            bar.update(task, completed=self.done, numbers=numbers, rate=f"{self.rate(now):.4g} {self.unit}/s")
+        elif now - self._last_line >= PLAIN_INTERVAL:
+            self._last_line = now
+            left = (self.total - self.done) / max(self.rate(now), 1e-9)
+            print(
+                f"{self.name}: {self.done}/{self.total} {self.unit}  {self.rate(now):.4g}/s  {left:.0f} s left  {numbers}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def rate(self, now: float) -> float:
+        """Units per second of this session."""
+        return (self.done - self._first) / max(now - self._start, 1e-9)
+
+
+class Reporter:
+    """Where progress and remarks go; ``quiet`` silences both (tests, library use)."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+
+    def say(self, message: str) -> None:
+        """Prints one remark on its own line."""
+        self.console.print(message, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def bar(self, name: str, total: int, unit: str) -> Iterator[Bar]:
+        """A bar for one stage of ``total`` units, closed with a line that says how long it took."""
+        start = time.monotonic()
+        if self.quiet:
+            yield _SilentBar(name, total, unit, None)
+            return
+        if not self.console.is_terminal:
+            self.say(f"{name} ...")
+            bar = Bar(name, total, unit, None)
+            yield bar
+        else:
+            columns = (
+                TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"),
+                TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), TextColumn("{task.fields[numbers]}"),
+            )  # fmt: skip
+            with Progress(*columns, console=self.console, transient=True) as live:
+                task = live.add_task(name, total=total, rate="", numbers="")
+                bar = Bar(name, total, unit, (live, task))
+                yield bar
+        seconds = time.monotonic() - start
+        self.say(f"{name}: {bar.done} {unit} in {seconds:.1f} s ({bar.rate(time.monotonic()):.4g}/s)")
+
+
+class _SilentBar(Bar):
+    def advance(self, count: int, values: dict[str, float] | None = None) -> None:
+        self.done += count

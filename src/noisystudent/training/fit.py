@@ -1,0 +1,148 @@
+"""THE training loop. Methods differ by objective and by what fills a batch, never by loop."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import timm.optim
+import torch
+from torch import Tensor, nn
+
+from noisystudent.errors import TrainingError
+from noisystudent.losses.objective import Terms
+from noisystudent.models.classifier import Classifier
+from noisystudent.models.ema import Ema
+from noisystudent.randomness import stream_key
+from noisystudent.runtime.device import autocast
+from noisystudent.runtime.progress import Bar
+from noisystudent.training.batches import Batch
+from noisystudent.training.schedule import learning_rate
+from noisystudent.training.settings import TrainSettings
+from noisystudent.training.state import TrainState
+
+METRICS = "metrics.jsonl"
+LOG_EVERY = 20  # steps; also how far training may run on after a loss that is not finite
+
+Objective = Callable[[Tensor, Batch], Terms]
+Evaluate = Callable[[Classifier], dict[str, float]]
+
+
+def fit(
+    classifier: Classifier,
+    batches: Callable[[int], Batch],
+    objective: Objective,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    seed: int,
+    precision: str = "float32",
+    evaluate: Evaluate | None = None,
+    bar: Bar | None = None,
+) -> tuple[Classifier, float]:
+    """Trains ``classifier`` for ``settings.steps`` steps and returns its averaged self and the seconds it took.
+
+    The state is saved in ``folder`` every ``settings.save_every`` seconds; a call with the same arguments goes on
+    from there and ends, on a CPU, with the same bits as one that was never killed. ``metrics.jsonl`` there gets a row
+    every 20 steps. Raises ``TrainingError`` naming the step at which a loss was not finite; the last good state stays.
+    """
+    device = next(classifier.parameters()).device
+    optimizer = make_optimizer(classifier, settings)
+    ema = Ema(classifier, settings.ema_decay)
+    state = TrainState(classifier, ema, optimizer)
+    state.restore(folder)
+    metrics = Metrics(folder / METRICS, state.step)
+    if bar:
+        bar.start_at(state.step)
+    saved = started = time.monotonic() - state.seconds
+
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        classifier.train()
+        for step in range(state.step, settings.steps):
+            torch.manual_seed(stream_key(seed, "model-noise", step))
+            rate = learning_rate(step, settings)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+            batch = batches(step)
+            with autocast(device, precision):
+                logits = classifier(batch.pixels)
+            terms = objective(logits, batch)
+            optimizer.zero_grad(set_to_none=True)
+            terms.loss.backward()
+            nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
+            optimizer.step()
+            ema.update(step)
+
+            state.step = step + 1
+            state.seconds = time.monotonic() - started
+            metrics.add(step, {"loss": terms.loss.detach(), **terms.named})
+            last = state.step == settings.steps
+            if state.step % LOG_EVERY == 0 or last:
+                scores = {}
+                if evaluate and settings.evaluate_every and (state.step % settings.evaluate_every == 0 or last):
+                    scores = evaluate(ema.classifier)
+                row = metrics.flush({"learning_rate": rate, **scores})
+                if bar:
+                    bar.advance(state.step - bar.done, row)
+                if last or time.monotonic() - saved > settings.save_every:
+                    state.save(folder)  # after the flush, which has made sure that every loss was finite
+                    saved = time.monotonic()
+
+    return ema.classifier, state.seconds
+
+
+def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.optim.Optimizer:
+    """timm's optimizer of that name; biases and normalization are left out of weight decay."""
+    options = {"rmsproptf": {"alpha": 0.9, "eps": 1e-3}}.get(settings.optimizer, {})
+    optimizer: torch.optim.Optimizer = timm.optim.create_optimizer_v2(
+        classifier,
+        opt=settings.optimizer,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        momentum=0.9,
+        **options,
+    )
+    return optimizer
+
+
+class Metrics:
+    """Rows of numbers in a JSONL file; keeps them on the device between rows, so that steps need not wait."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        """Opens the file for a stage of which ``step`` steps are done; later rows of a killed try are dropped."""
+        self._path = path
+        self._waiting: list[tuple[int, dict[str, Tensor]]] = []
+        rows = path.read_text().splitlines() if path.exists() else []
+        kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= step]
+        path.write_text("".join(f"{row}\n" for row in kept))
+
+    def add(self, step: int, values: dict[str, Tensor]) -> None:
+        """Takes one step's numbers, scalars on the device."""
+        self._waiting.append((step, values))
+
+    def check(self) -> dict[str, float]:
+        """Means of the waiting numbers; raises ``TrainingError`` naming the first step whose loss is not finite."""
+        if not self._waiting:
+            return {}
+        names = list(self._waiting[0][1])
+        table = torch.stack([torch.stack([values[name].float() for name in names]) for _, values in self._waiting]).cpu()
+        for (step, _), row in zip(self._waiting, table.tolist(), strict=True):
+            if not all(math.isfinite(value) for value in row):
+                raise TrainingError(
+                    f"the loss is not finite at step {step} ({dict(zip(names, row, strict=True))}). The last good state is "
+                    "kept; lower train.learning_rate or train.clip, or lengthen train.warmup, and run again."
+                )
+        return dict(zip(names, table.mean(dim=0).tolist(), strict=True))
+
+    def flush(self, more: dict[str, float]) -> dict[str, float]:
+        """Writes one row with the means since the last and ``more``; returns the means."""
+        means = self.check()
+        row = {"step": self._waiting[-1][0] + 1, **means, **more}
+        self._waiting.clear()
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        return means
