@@ -200,7 +200,8 @@ def _kept(prediction: Ints, confidence: Floats, first_row: int, cut: _Cut, quota
     row = first_row + np.arange(len(prediction))
     inside = (confidence > last_confidence) | ((confidence == last_confidence) & (row <= last_row))
     kept = (bins > cut.bin[prediction]) | ((bins == cut.bin[prediction]) & inside)
-    return kept & (quota.take[prediction] > 0) & (confidence >= quota.floor)
+    allowed: npt.NDArray[np.bool_] = kept & (quota.take[prediction] > 0) & (confidence >= quota.floor)
+    return allowed
 
 
 def _copies(quota: Quota, seed: int, round_number: int) -> Callable[[Ints, npt.NDArray[np.bool_]], Ints]:

@@ -30,7 +30,7 @@ def open_digits(part: DigitsPart = "", *, seed: int = 0, labeled: bool) -> Array
     few, others = draw_labeled(labels[rest], _LABELED_PER_CLASS, seed)
     rows = {"": np.arange(len(labels)), "test": test, "labeled": rest[few], "unlabeled": rest[others]}[part]
     return ArraySource(
-        "digits" + (f":{part}@{seed}" if part else ""),
+        "digits" + (f":{part}" if part else "") + (f"@{seed}" if part and seed else ""),
         pictures[rows],
         keys=[f"digit-{row:04d}" for row in rows],
         labels=labels[rows],

@@ -273,11 +273,12 @@ def _enlarged(pixels: npt.NDArray[np.uint8], filled: int, height: int, width: in
 def _check_memory(source: Source, format: PictureFormat, shape: tuple[int, ...], limit_gb: float) -> None:
     needed_gb = float(np.prod(shape, dtype=np.float64)) / 1e9
     if needed_gb > limit_gb:
-        smaller = max(8, int(format.size * (limit_gb / needed_gb) ** 0.5) // 8 * 8)
+        edge = int(format.stored_edge * (limit_gb / needed_gb) ** 0.5)
+        fitting = edge if edge <= _UNCROPPED_EDGE else max(_UNCROPPED_EDGE, edge - _CROP_MARGIN)
         raise DataError(
             f"The {shape[0]:,} pictures of {source.name!r} need {needed_gb:.3g} GB of memory at data.size "
             f"{format.size}, and data.memory_limit_gb allows {limit_gb:g}. Set a smaller data.size, about "
-            f"{smaller}, or a higher data.memory_limit_gb if the machine has the memory."
+            f"{max(8, fitting // 8 * 8)}, or a higher data.memory_limit_gb if the machine has the memory."
         )
 
 

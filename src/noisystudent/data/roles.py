@@ -7,8 +7,8 @@ and there is no method to call.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -105,55 +105,41 @@ class Roles:
 
 
 def open_roles(
-    labeled: str,
-    unlabeled: str,
-    validation: str | None,
-    test: str | None,
+    specs: Mapping[str, str | None],
     settings: DataSettings,
     *,
     seed: int,
-    size: int | None = None,
+    stored_size: Callable[[int], int] = int,
 ) -> Roles:
-    """Opens, checks and decodes the sources of a run.
+    """Opens, checks and decodes the sources of a run, ``specs`` by role: labeled, unlabeled, validation, test.
 
-    ``size`` overrides the format's size (a model's own resolution). Validation is carved out of the labels when none
+    ``stored_size`` may raise the size (to a model's own resolution). Validation is carved out of the labels when none
     is given and every class has enough. Unlabeled pictures identical to a held-out one are left out.
     """
-    sources = {
-        "labeled": open_source(labeled, labeled=True),
-        "unlabeled": open_source(unlabeled, labeled=False),
-    }
-    for role, spec in (("validation", validation), ("test", test)):
-        if spec:
-            sources[role] = open_source(spec, labeled=True)
-            check_same_classes(_classes(sources["labeled"]), sources[role].classes, role)
+    sources = {role: open_source(spec, labeled=role != "unlabeled") for role, spec in specs.items() if spec}
+    classes = _classes(sources["labeled"])
+    for role in ("validation", "test"):
+        if role in sources:
+            check_same_classes(classes, sources[role].classes, role)
     format = choose_format(sources["labeled"], settings)
     format = PictureFormat(stored_size(format.size), format.channels)
     pictures = {role: decode(source, format, settings) for role, source in sources.items()}
     described = {role: _describe(sources[role], pictures[role]) for role in sources}
-    classes = _classes(sources["labeled"])
     check_labels(pictures["labeled"].labels, classes, "labeled")
 
     trains, chooses = pictures["labeled"], pictures.get("validation")
     if chooses is None:
-        kept, carved = carve_validation(
-            trains.labels, settings.validation_fraction, settings.few_labels, seed
-        )
+        kept, carved = carve_validation(trains.labels, settings.validation_fraction, settings.few_labels, seed)
         if len(carved):
             trains, chooses = pictures["labeled"].take(kept), pictures["labeled"].take(carved)
-            note = f"{len(carved)} of the {len(kept) + len(carved)} labeled pictures, carved out"
-            described["validation"] = Described(
-                labeled, sources["labeled"].fingerprint, len(carved), None, [], note
-            )
-    held_out = {"validation": HeldOut(chooses) if chooses else None, "test": None}
-    if "test" in pictures:
-        held_out["test"] = HeldOut(pictures["test"])
+            note = f"carved out of the {len(kept) + len(carved)} labeled ones"
+            described["validation"] = replace(described["labeled"], pictures=len(carved), per_class=None, failures=[], note=note)
+    validation = HeldOut(chooses) if chooses else None
+    test = HeldOut(pictures["test"]) if "test" in pictures else None
     nothing = trains.take(np.arange(0)).without_labels()
-    pile, left_out = _without_duplicates(pictures.get("unlabeled", nothing), [part for part in held_out.values() if part])
-    return Roles(
-        format, classes, trains, pile.without_labels(), _truth(sources.get("unlabeled"), pile, classes),
-        held_out["validation"], held_out["test"], left_out, described,
-    )  # fmt: skip
+    pile, left_out = _without_duplicates(pictures.get("unlabeled", nothing), [each for each in (validation, test) if each])
+    truth = _truth(sources.get("unlabeled"), pile, classes)
+    return Roles(format, classes, trains, pile.without_labels(), truth, validation, test, left_out, described)
 
 
 def decode(source: Source, format: PictureFormat, settings: DataSettings) -> Pictures:

@@ -41,7 +41,7 @@ class Verdict:
 
     def as_json(self) -> dict[str, object]:
         """The verdict as summary.json holds it."""
-        return asdict(self)
+        return {**asdict(self), "interval": list(self.interval) if self.interval else None}
 
 
 def compare(first: Bools, second: Bools, *, seed: int = 0) -> Comparison:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -67,7 +68,7 @@ class _Config(BaseModel):
     pretrained_cfg: _Preprocessing
 
 
-def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str, Json]) -> None:
+def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str, Json] = MappingProxyType({})) -> None:
     """Writes ``classifier`` into ``folder``, made if need be; ``extra`` (JSON values) is kept in config.json.
 
     ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the network; for the families for small
@@ -150,9 +151,7 @@ def _read_config(folder: Path) -> _Config:
         ) from error
     refused = sorted(_REFUSED_ARGUMENTS & config.model_args.keys())
     if refused:
-        raise ModelError(
-            f"{path} has model_args that reach outside the folder: {', '.join(refused)}. Remove them."
-        )
+        raise ModelError(f"{path} has model_args that reach outside the folder: {', '.join(refused)}. Remove them.")
     return config
 
 
@@ -184,9 +183,7 @@ def _build_classifier(config: _Config, folder: Path) -> Classifier:
             "again with a square input_size."
         )
     own = {"num_classes": config.num_classes, "in_chans": config.model_args.get("in_chans", channels)}
-    arguments = size_argument(name, size) | {
-        key: config.model_args[key] for key in config.model_args.keys() - own
-    }
+    arguments = size_argument(name, size) | {key: config.model_args[key] for key in config.model_args.keys() - own}
     return Classifier(
         build(name, arguments | own, {"drop_rate": 0.0, "drop_path_rate": 0.0}),
         name=name,

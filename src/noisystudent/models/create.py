@@ -14,6 +14,7 @@ import noisystudent.models.efficientnet_small
 import noisystudent.models.small  # noqa: F401  (both register their models with timm)
 from noisystudent.errors import ModelError, nearest_name
 from noisystudent.models.normalization import Normalization
+from noisystudent.noise.model import set_model_noise
 
 
 def create_model(
@@ -37,9 +38,11 @@ def create_model(
     """
     require_known(name)
     arguments = {"num_classes": classes, "in_chans": channels} | size_argument(name, size)
+    _require_room(name, arguments, torch.Size((1, channels, size, size)))
     noise = {"drop_rate": dropout, "drop_path_rate": stochastic_depth}
     net = build(name, arguments, noise)
-    _require_noise(net, name, noise)
+    # timm only makes room for the noise, each family by its own rule; this sets the rates, or says why not.
+    set_model_noise(net, dropout=dropout, stochastic_depth=stochastic_depth)
     if pretrained:
         _load_published(net, name, arguments)
     return net
@@ -86,46 +89,41 @@ def size_argument(name: str, size: int) -> dict[str, Any]:
 
 
 def build(name: str, arguments: Mapping[str, Any], noise: Mapping[str, float]) -> nn.Module:
-    """An untrained timm network; noise of rate 0 is left out where the model has no such argument.
+    """An untrained timm network; ``noise`` (timm's drop rates) is left out where the model has no such
+    argument.
 
-    Raises ``ModelError`` when the model lacks an argument, or cannot be built with the values given.
+    Raises ``ModelError`` when the model lacks another argument, or cannot be built with the values given.
     """
     wanted: dict[str, Any] = dict(noise)
     while True:
         try:
             net: nn.Module = timm.create_model(name, pretrained=False, **arguments, **wanted)
             return net
-        except TypeError as error:
+        except (TypeError, ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
             lacking = next((argument for argument in wanted if f"'{argument}'" in str(error)), None)
-            if lacking is None:
-                raise ModelError(f"Model {name!r} cannot be built with {dict(arguments)}: {error}") from error
-            if wanted.pop(lacking) > 0:
-                raise _no_place_for(lacking, noise[lacking], name) from error
-        except (ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
+            if lacking is None or not isinstance(error, TypeError):
+                raise ModelError(
+                    f"Model {name!r} cannot be built with {dict(arguments)}: "
+                    f"{error or type(error).__name__}. Choose another model, or another picture size "
+                    "(data.size)."
+                ) from error
+            del wanted[lacking]
+
+
+def _require_room(name: str, arguments: Mapping[str, Any], shape: torch.Size) -> None:
+    """Sends a picture without data through a network without weights: many models cannot take small ones."""
+    with torch.device("meta"):
+        net = build(name, arguments, {}).eval()
+        try:
+            net(torch.empty(shape))
+        except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
+            if isinstance(error, NotImplementedError) or "meta" in str(error):
+                return  # it needs numbers, which says nothing about the shape
             raise ModelError(
-                f"Model {name!r} cannot be built with {dict(arguments)}: {error or type(error).__name__}. "
-                "Choose another model, or another picture size (data.size)."
+                f"Model {name!r} cannot take pictures of shape {tuple(shape[1:])} (channels, height, width): "
+                f"{error or type(error).__name__}. Choose a model for such pictures (--model.teacher auto does), "
+                "or another size."
             ) from error
-
-
-def _require_noise(net: nn.Module, name: str, noise: Mapping[str, float]) -> None:
-    """Some models take a rate and do nothing with it; a student without its noise is not the method."""
-    dropout = any(
-        getattr(module, "drop_rate", 0) or (isinstance(module, nn.Dropout) and module.p)
-        for module in net.modules()
-    )
-    if noise["drop_rate"] > 0 and not dropout:
-        raise _no_place_for("drop_rate", noise["drop_rate"], name)
-    if noise["drop_path_rate"] > 0 and not any(getattr(module, "drop_prob", 0) for module in net.modules()):
-        raise _no_place_for("drop_path_rate", noise["drop_path_rate"], name)
-
-
-def _no_place_for(argument: str, rate: float, name: str) -> ModelError:
-    setting = {"drop_rate": "dropout", "drop_path_rate": "stochastic_depth"}[argument]
-    return ModelError(
-        f"Model {name!r} has no place for noise.{setting} = {rate}. Set --noise.{setting} 0, or choose a "
-        "model that has one, such as resnet_small_20 or efficientnet_b0."
-    )
 
 
 def _load_published(net: nn.Module, name: str, arguments: Mapping[str, Any]) -> None:

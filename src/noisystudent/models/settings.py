@@ -9,9 +9,7 @@ from pydantic import Field, model_validator
 from noisystudent.errors import nearest_name
 from noisystudent.settings import Settings
 
-SMALL_SIZE = (
-    64  # pixels: up to here the ImageNet stems, which shrink a picture by 4 at once, throw too much away
-)
+SMALL_SIZE = 64  # pixels: up to here the ImageNet stems, which shrink a picture by 4 at once, throw too much away
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +41,7 @@ FAMILIES: dict[str, dict[str, FamilyMember]] = {
         "l2": _efficientnet("l2", 475, 0.5),
     }
 }
-FAMILY_STOCHASTIC_DEPTH = (
-    0.2  # drop rate of the last block, the same for every member (Xie et al. 2020, section 3.1)
-)
+FAMILY_STOCHASTIC_DEPTH = 0.2  # drop rate of the last block, the same for every member (Xie et al. 2020, section 3.1)
 
 
 class ModelSettings(Settings):
@@ -115,9 +111,7 @@ def family_members(text: str) -> list[FamilyMember]:
     members = FAMILIES[family]
     variants = [variant.strip() for variant in listed.split(",")] if listed.strip() else []
     if not variants:
-        raise ValueError(
-            f"family {text!r} lists no members; write it as in {family}:{','.join(list(members)[:3])}."
-        )
+        raise ValueError(f"family {text!r} lists no members; write it as in {family}:{','.join(list(members)[:3])}.")
     for variant in variants:
         if variant not in members:
             raise ValueError(

@@ -7,9 +7,9 @@
                       LeakyReLU 0.1 before each convolution, 1x1 shortcuts
 
 ``timm.create_model`` makes them with timm's usual arguments: ``num_classes``, ``in_chans``, ``drop_rate``
-(dropout before the last layer) and ``drop_path_rate`` (stochastic depth by the linear rule: of n blocks, block
-i = 0, 1, ... drops a sample's residual branch at rate * i / n). Batch normalization has torch's momentum of 0.1
-everywhere: at the 0.001 of some Wide ResNet code, running statistics lag behind by thousands of steps.
+(dropout before the last layer) and ``drop_path_rate`` (stochastic depth by the linear rule: block i of n,
+counted from 0, drops a sample's residual branch at rate * i / n). Batch normalization has torch's momentum of
+0.1 everywhere: at the 0.001 of some Wide ResNet code, running statistics lag behind by thousands of steps.
 """
 
 from __future__ import annotations
@@ -119,9 +119,7 @@ class SmallResNet(nn.Module):
         self.norm_stem = nn.Identity() if pre_activation else _norm_relu(design.stem)
         self.blocks, self.feature_info = _make_stages(design, drop_path_rate)
         self.norm_head = _norm_leaky_relu(self.num_features) if pre_activation else nn.Identity()
-        self.global_pool, self.classifier = create_classifier(
-            self.num_features, num_classes, pool_type=global_pool
-        )
+        self.global_pool, self.classifier = create_classifier(self.num_features, num_classes, pool_type=global_pool)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -150,9 +148,7 @@ class SmallResNet(nn.Module):
         """Puts a new last layer in place; ``global_pool`` ``None`` keeps the pooling."""
         self.num_classes = num_classes
         pool_type = self.global_pool.pool_type if global_pool is None else global_pool
-        self.global_pool, self.classifier = create_classifier(
-            self.num_features, num_classes, pool_type=pool_type
-        )
+        self.global_pool, self.classifier = create_classifier(self.num_features, num_classes, pool_type=pool_type)
 
 
 def _conv3x3(channels: int, width: int, stride: int = 1) -> nn.Conv2d:

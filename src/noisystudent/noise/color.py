@@ -40,8 +40,7 @@ def posterize(pixels: Tensor, bits: int) -> Tensor:
 
 
 def brightness(pixels: Tensor, factor: float) -> Tensor:
-    """Blend with black: 0 is black, 1 the picture, more is brighter (Pillow's ``ImageEnhance.Brightness``).
-    """
+    """Blend with black: 0 is black, 1 the picture (Pillow's ``ImageEnhance.Brightness``)."""
     return pixels.to(torch.float32).mul_(factor).clamp_(0.0, 255.0).to(torch.uint8)
 
 
@@ -127,7 +126,7 @@ def _luma(pixels: Tensor) -> Tensor:
     """Gray levels ``[B, 1, H, W]`` by ITU-R 601-2 in Pillow's 16-bit fixed point."""
     if pixels.shape[1] == 1:
         return pixels
-    red, green, blue = pixels.to(torch.int32).split(1, dim=1)
+    red, green, blue = (plane[:, None] for plane in pixels.to(torch.int32).unbind(1))
     return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
 
 

@@ -26,8 +26,7 @@ class PlainView:
         self.size = size
 
     def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensor:
-        """From ``uint8 [B, C, H, W]`` and valid (height, width) ``[B, 2]`` to ``uint8 [B, C, size, size]``.
-        """
+        """Views ``uint8 [B, C, size, size]`` of ``[B, C, H, W]`` with valid (height, width) ``[B, 2]``."""
         if pixels.shape[-2:] == (self.size, self.size):
             return pixels
         return shifted_crop(pixels, sizes, torch.zeros_like(sizes), self.size)

@@ -8,9 +8,11 @@ published.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 FILL = 128
 _FIXED_POINT_BITS = 16
@@ -78,21 +80,25 @@ def affine(pixels: Tensor, straight: Affine, mirrored: Affine, chosen: Tensor) -
 
     Nearest neighbor in 16.16 fixed point, as Pillow's ``Image.transform(size, AFFINE, ..., NEAREST)``.
     """
-    batch, channels, height, width = pixels.shape
-    sources = torch.stack([_sources(way, height, width) for way in (straight, mirrored)]).to(pixels.device)
-    places = sources[chosen.to(pixels.device, torch.int64)][:, None]
-    taken = pixels.flatten(2).gather(2, places.clamp(min=0).expand(-1, channels, -1))
-    return taken.masked_fill_(places < 0, FILL).view(batch, channels, height, width)
+    channels, height, width = pixels.shape[1:]
+    sources = _sources(straight, mirrored, height, width, pixels.device)
+    sources = sources.index_select(0, chosen.to(pixels.device, torch.int64))
+    extended = F.pad(pixels.flatten(2), (0, 1), value=FILL)
+    return extended.gather(2, sources[:, None].expand(-1, channels, -1)).view_as(pixels)
 
 
-def _sources(way: Affine, height: int, width: int) -> Tensor:
-    """For each output pixel the flat index of its source, int64 ``[H * W]``; -1 where that is outside."""
-    a, b, c, d, e, f = way
+# A run asks for the same few maps in every batch: five operations, each both ways in one entry.
+@lru_cache(maxsize=16)
+def _sources(straight: Affine, mirrored: Affine, height: int, width: int, device: torch.device) -> Tensor:
+    """For both ways and each output pixel the flat index of its source, int64 ``[2, H * W]``; H * W outside."""
     x, y = torch.arange(width), torch.arange(height)[:, None]
-    column = (_fixed(a) * x + _fixed(b) * y + _fixed(c + a * 0.5 + b * 0.5)) >> _FIXED_POINT_BITS
-    row = (_fixed(d) * x + _fixed(e) * y + _fixed(f + d * 0.5 + e * 0.5)) >> _FIXED_POINT_BITS
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    return torch.where(inside, row * width + column, -1).flatten()
+    maps = []
+    for a, b, c, d, e, f in (straight, mirrored):
+        column = (_fixed(a) * x + _fixed(b) * y + _fixed(c + a * 0.5 + b * 0.5)) >> _FIXED_POINT_BITS
+        row = (_fixed(d) * x + _fixed(e) * y + _fixed(f + d * 0.5 + e * 0.5)) >> _FIXED_POINT_BITS
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        maps.append(torch.where(inside, row * width + column, height * width).flatten())
+    return torch.stack(maps).to(device)
 
 
 def _fixed(value: float) -> int:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
-from timm.layers import DropPath
+from timm.layers.drop import DropPath
 from torch import nn
 
 from noisystudent.errors import ModelError
 
-_DROP_PATH_NAME = re.compile(r"(^|_)drop_path\d*$")
+_PLACE = re.compile(r"(^|_)drop_path\d*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +58,11 @@ def model_noise(model: nn.Module) -> ModelNoise:
 
 def _set_stochastic_depth(model: nn.Module, rate: float) -> None:
     blocks = _blocks(model)
-    if rate > 0.0 and not any(blocks):
+    if rate > 0.0 and not any(blocks[1:]):
         raise ModelError(
-            f"model {_name(model)!r} has no stochastic depth, but noise.stochastic_depth is {rate}: its family has "
-            "none, or it was created without drop_path_rate. Switch it off with --noise.stochastic_depth 0, or "
-            "choose a model that has it, such as a ResNet or EfficientNet."
+            f"Model {_name(model)!r} has no stochastic depth, but noise.stochastic_depth is {rate}: its "
+            "family has none, or it was created without drop_path_rate. Switch it off with "
+            "--noise.stochastic_depth 0, or choose a model that has it, such as a ResNet or EfficientNet."
         )
     for number, paths in enumerate(blocks):
         for path in paths:
@@ -78,38 +77,35 @@ def _set_dropout(model: nn.Module, rate: float) -> None:
         model.drop_rate = rate  # type: ignore[assignment]
     elif not head and rate > 0.0:
         raise ModelError(
-            f"model {_name(model)!r} has no dropout before its classifier, but noise.dropout is {rate}. "
-            "Switch it off with --noise.dropout 0, or choose a model that has it, such as a ResNet or EfficientNet."
+            f"Model {_name(model)!r} has no dropout before its classifier, but noise.dropout is {rate}. "
+            "Switch it off with --noise.dropout 0, or choose a model that has it, such as a ResNet or "
+            "EfficientNet."
         )
 
 
 def _blocks(model: nn.Module) -> list[list[DropPath]]:
-    """For each block, from input to output, its stochastic-depth modules: none where timm built an empty
-    place.
+    """The stochastic-depth modules of each block, from input to output; an empty list for an empty place.
 
-    A block is a module that owns a ``DropPath`` or an empty place for one, such as ``drop_path1 =
-    nn.Identity()`` or ``drop_path = None``. Its modules share one rate. Empty places are counted, so that
-    the rule sees every block, but not filled: some families leave them empty where there is no shortcut,
-    and a dropped branch would lose the whole picture.
+    A block is a module that owns a ``DropPath`` or an empty place for one, ``drop_path1 = nn.Identity()`` or
+    ``drop_path = None``. Its modules share one rate. Empty places are counted, so that the rule sees every
+    block, but not filled: some families leave them empty where there is no shortcut, and a branch dropped
+    there would take the whole picture with it.
     """
     blocks = []
     for module in model.modules():
         paths = [child for child in module.children() if isinstance(child, DropPath)]
-        names = {**vars(module), **module._modules}
-        empty = any(_DROP_PATH_NAME.search(name) and _is_empty(value) for name, value in names.items())
-        if paths or empty:
+        values = {**vars(module), **module._modules}
+        if paths or any(_is_empty(value) for name, value in values.items() if _PLACE.search(name)):
             blocks.append(paths)
     return blocks
 
 
-def _is_empty(value: Any) -> bool:
+def _is_empty(value: object) -> bool:
     return value is None or isinstance(value, nn.Identity)
 
 
 def _head_dropouts(model: nn.Module) -> list[nn.Dropout]:
-    """The dropout modules before the classifier; in timm they are called head_drop, head.drop,
-    head_dist.drop ...
-    """
+    """The dropout modules before the classifier, in timm called head_drop, head.drop, head_dist.drop ..."""
     return [
         module
         for name, module in model.named_modules()
@@ -118,15 +114,14 @@ def _head_dropouts(model: nn.Module) -> list[nn.Dropout]:
 
 
 def _reads_drop_rate(model: nn.Module) -> bool:
-    """Whether the head looks up ``self.drop_rate`` each time it runs, so that setting it acts."""
-    functions = [getattr(type(model), name, None) for name in ("forward_head", "forward")]
-    codes = [getattr(function, "__code__", None) for function in functions]
+    """Whether the model looks up ``self.drop_rate`` each time it runs, so that setting it acts."""
+    functions = (getattr(type(model), name, None) for name in ("forward_head", "forward"))
     return hasattr(model, "drop_rate") and any(
-        code is not None and "drop_rate" in code.co_names for code in codes
+        "drop_rate" in function.__code__.co_names for function in functions if function is not None
     )
 
 
 def _name(model: nn.Module) -> str:
-    """timm's name of the model's architecture, or its class."""
+    """The timm name of the model's architecture, or its class."""
     config = getattr(model, "pretrained_cfg", None) or {}
     return str(config.get("architecture") or type(model).__name__)

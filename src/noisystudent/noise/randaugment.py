@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor, int64
+import torch
+from torch import Tensor
 
 from noisystudent.noise import color, geometric
 
@@ -70,20 +71,28 @@ class RandAugment:
 
         Uniforms on the CPU let the pictures be grouped by operation without waiting for an accelerator.
         """
-        pixels = pixels.clone()
-        for layer in uniforms.split(_DRAWS_A_LAYER, dim=1):
-            operation = (layer[:, 0] * len(OPERATIONS)).to(int64).cpu()
-            for number in operation.unique().tolist():
-                chosen = (operation == number).nonzero().flatten()
-                rows = chosen.to(pixels.device)
-                pixels[rows] = apply_operation(
-                    OPERATIONS[number],
-                    pixels[rows],
-                    self.magnitude,
-                    layer[chosen.to(layer.device), 1:],
-                    pixel_reference=self.pixel_reference,
-                )
+        for layer in uniforms.view(len(uniforms), self.layers, _DRAWS_A_LAYER).unbind(1):
+            pixels = self._distorted(pixels, layer)
         return pixels
+
+    def _distorted(self, pixels: Tensor, layer: Tensor) -> Tensor:
+        """One layer: the pictures sorted by operation, each run of them changed at once, and sorted back."""
+        operation = (layer[:, 0] * len(OPERATIONS)).to(torch.int64)
+        order = operation.argsort(stable=True)
+        counts = torch.bincount(operation, minlength=len(OPERATIONS)).tolist()
+        sorted_pixels = pixels.index_select(0, order.to(pixels.device))
+        sorted_chances = layer.index_select(0, order)[:, 1:]
+        changed = [
+            apply_operation(name, some, self.magnitude, chances, pixel_reference=self.pixel_reference)
+            for name, some, chances in zip(
+                OPERATIONS,
+                torch.split_with_sizes(sorted_pixels, counts),
+                torch.split_with_sizes(sorted_chances, counts),
+                strict=True,
+            )
+            if len(some)
+        ]
+        return torch.cat(changed).index_select(0, order.argsort().to(pixels.device))
 
 
 def apply_operation(

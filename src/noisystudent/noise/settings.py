@@ -25,9 +25,9 @@ class NoiseSettings(Settings):
 
     strength: Literal["auto"] | Strength = Field(
         default="auto",
-        description="How strong the input noise is, 0 to 2: one number that multiplies RandAugment's magnitude and "
-        "the crop's reach (flip, dropout and stochastic depth are not scaled; 0 leaves crop and RandAugment out). "
-        "'auto' tries the values of 'strengths' on the labels and keeps the best.",
+        description="How strong the input noise is, 0 to 2: one number that "
+        "multiplies RandAugment's magnitude and the crop's reach (flip, dropout and stochastic depth are not scaled; 0 "
+        "leaves crop and RandAugment out). 'auto' tries the values of 'strengths' on the labels and keeps the best.",
     )
     strengths: tuple[Strength, ...] = Field(
         default=(0.25, 0.5, 1.0),
@@ -36,8 +36,9 @@ class NoiseSettings(Settings):
     )
     crop: Literal["auto"] | CropKind = Field(
         default="auto",
-        description="Random crop: 'pad' shifts the picture and mirrors its border in, 'resized' cuts a random box and "
-        f"resizes it, 'none' cuts the center; 'auto' is 'pad' up to {SMALL_PICTURE_SIZE} pixels and 'resized' above.",
+        description="Random crop: 'pad' shifts the picture and mirrors its border in, 'resized' cuts a "
+        "random box and resizes it, 'none' cuts the center; 'auto' is 'pad' up to "
+        f"{SMALL_PICTURE_SIZE} pixels and 'resized' above.",
     )
     pad: float = Field(
         default=0.125,
@@ -49,12 +50,13 @@ class NoiseSettings(Settings):
         default=0.08,
         gt=0.0,
         le=1.0,
-        description="Smallest area of a 'resized' crop at strength 1, as a fraction of the picture (above 0, to 1).",
+        description="Smallest area of a 'resized' crop at strength 1, as a fraction of the picture (above 0, "
+        "to 1).",
     )
     flip: bool = Field(
         default=False,
-        description="Mirror every second picture left to right. Off by default because it changes the meaning of "
-        "digits, letters and traffic signs; switch it on for natural pictures.",
+        description="Mirror every second picture left to right. Off by default because it changes the "
+        "meaning of digits, letters and traffic signs; switch it on for natural pictures.",
     )
     randaugment: bool = Field(default=True, description="Distort the pictures with RandAugment.")
     layers: int = Field(
@@ -67,27 +69,28 @@ class NoiseSettings(Settings):
         default=10.0,
         ge=0.0,
         le=30.0,
-        description="RandAugment's magnitude at strength 1, 0 to 30 (the paper: 27 for EfficientNet-B7 and L2). "
-        "Posterize and Solarize are weaker at larger magnitudes, as published.",
+        description="RandAugment's magnitude at strength 1, 0 to 30 (the paper: 27 for EfficientNet-B7 and "
+        "L2). Posterize and Solarize are weaker at larger magnitudes, as published.",
     )
     pixel_reference: int = Field(
         default=224,
         ge=0,
-        description="Edge in pixels for which RandAugment's distances (translation 100, cutout 40) are meant; they "
-        "shrink and grow with the picture. 0 takes them as plain pixels, as the official code does.",
+        description="Edge in pixels for which RandAugment's distances (translation 100, cutout 40) are "
+        "meant; they shrink and grow with the picture. 0 takes them as plain pixels, as the official code does.",
     )
     dropout: float = Field(
         default=0.2,
         ge=0.0,
         lt=1.0,
-        description="Dropout before the classifier: the share of features dropped (0 to below 1; the paper: 0.5).",
+        description="Dropout before the classifier: the share of features dropped (0 to below 1; the paper: "
+        "0.5).",
     )
     stochastic_depth: float = Field(
         default=0.2,
         ge=0.0,
         lt=1.0,
-        description="Stochastic depth: the drop rate that the blocks approach linearly from 0 (0 to below 1; the "
-        "paper's survival probability of 0.8 is 0.2 here).",
+        description="Stochastic depth: the drop rate that the blocks approach linearly from 0 (0 to below 1; "
+        "the paper's survival probability of 0.8 is 0.2 here).",
     )
 
     @field_validator("strengths")

@@ -1,7 +1,7 @@
 """Charts as small inline SVG: pure functions of numbers, colored by the page's style sheet.
 
 Every chart names itself in ``<title>`` (what a screen reader says), labels its axes with units, and says so
-when an axis does not start at zero. Texts are escaped. Colors come from the page's classes (``series-1`` ...),
+when an axis does not start at zero. Texts are escaped. Colors come from the page's style sheet,
 so the same chart serves light, dark and print.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -80,7 +81,7 @@ def line_chart(
     legend, legend_height = _legend([one.name for one in series], [one.level for one in series])
     last = max(len(x_names) - 1, 1)
     frame = Frame((-0.3, last + 0.3), (ticks[0], ticks[-1]), TOP + legend_height)
-    every = math.ceil(len(x_names) / 10)
+    every = math.ceil(len(x_names) * (max(map(len, x_names)) + 1) * _LETTER / (WIDTH - LEFT - RIGHT))
     body = [legend, _y_axis(frame, ticks, y_label), _x_label(frame, x_label)]
     body += [
         _text(frame.x(place), frame.bottom + 17, name, "middle")
@@ -101,7 +102,7 @@ def histogram(
     ticks = nice_ticks(0, max([*counts, 1]))
     frame = Frame((edges[0], edges[-1]), (0, ticks[-1]))
     body = [_y_axis(frame, ticks, y_label), _x_axis(frame, x_label)]
-    for low, high, amount in zip(edges, edges[1:], counts, strict=True):
+    for (low, high), amount in zip(pairwise(edges), counts, strict=True):
         if amount:
             label = f"{low:.3g} to {high:.3g}: {amount:,}"
             body.append(_bar(frame, low, high, amount, label))

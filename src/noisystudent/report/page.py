@@ -84,7 +84,7 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
 
 
 def load_thumbnails(record: RunRecord, load_pictures: LoadPictures | None) -> Thumbnails:
-    """The pictures that the page shows; a source that cannot be read is a sentence on the page, not an error."""
+    """The pictures that the page shows; a source that cannot be read becomes a sentence on the page."""
     if load_pictures is None:
         return Thumbnails(problem="The pictures are not shown: the page was written without access to them.")
     uris: dict[str, dict[str, str]] = {}

@@ -80,7 +80,7 @@ def table_caption(summary: Mapping[str, object] | Summary) -> str:
 
 
 def verdict_sentence(verdict: Mapping[str, object] | Verdict) -> str:
-    """The verdict in a plain sentence: decision, difference in points, interval, p-value, labels and source."""
+    """The verdict in a sentence: decision, difference in points, interval, p-value, labels and source."""
     verdict = parse_verdict(verdict)
     opening = _OPENINGS[verdict.decision]
     if verdict.difference is None:

@@ -1,4 +1,4 @@
-"""What the page shows, worked out from a ``RunRecord``: charts, shortened tables, settings with their origin."""
+"""What the page shows, worked out from a ``RunRecord``: charts, shortened tables, settings and origins."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ConfusedPair:
 
 @dataclass(frozen=True, slots=True)
 class StudentView:
-    """Calibration, classes and confusion of what was delivered, on one source; absent parts are None or empty."""
+    """Calibration, classes and confusion of the delivered student; absent parts are None or empty."""
 
     scores: Scores
     role: Role
@@ -103,7 +103,7 @@ def verdict_chart(verdict: Verdict) -> Markup | None:
 
 
 def progress_chart(summary: Summary) -> Markup | None:
-    """Accuracy from the teacher through the rounds, with the control as a level; None without rounds or scores."""
+    """Accuracy from the teacher through the rounds, the control as a level; None without rounds or scores."""
     line_up = (summary.teacher, *summary.rounds)
     rolled_back = frozenset(
         float(place) for place, one in enumerate(summary.rounds, start=1) if one.rolled_back

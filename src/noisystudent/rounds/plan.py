@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import torch
+
 from noisystudent.artifacts import State
 from noisystudent.config import RunSettings
 from noisystudent.models.settings import ModelPlan, plan_models
@@ -89,6 +91,6 @@ def _time_step(workshop: Workshop, each: ModelPlan) -> float:
     for step in range(TIMED_STEPS):
         start = time.monotonic()
         batch = batches(step)
-        objective(classifier(batch.pixels), batch).loss.backward()
+        torch.autograd.backward(objective(classifier(batch.pixels), batch).loss)
         seconds.append(time.monotonic() - start)
     return min(seconds)

@@ -153,10 +153,8 @@ def _write_round(workshop: Workshop, each: Round) -> None:
 def open_workshop(settings: RunSettings, reporter: Reporter, *, dry: bool = False) -> Workshop:
     """Opens the device and reads the pictures that the settings name."""
     device = open_device(settings.runtime)
-    roles = open_roles(
-        settings.labeled, settings.unlabeled, settings.validation, settings.test, settings.data,
-        seed=settings.seed, stored_size=partial(_largest_view, settings),
-    )  # fmt: skip
+    specs = {role: getattr(settings, role) for role in ("labeled", "unlabeled", "validation", "test")}
+    roles = open_roles(specs, settings.data, seed=settings.seed, stored_size=partial(_largest_view, settings))
     for role, each in roles.described.items():
         lost = f", {len(each.failures)} unreadable" if each.failures else ""
         reporter.say(f"{role}: {each.pictures} pictures from {each.name}{lost}{', ' + each.note if each.note else ''}")

@@ -205,6 +205,7 @@ def _model_noise(workshop: Workshop, plan: ModelPlan) -> dict[str, float]:
 
 
 def new_classifier(workshop: Workshop, plan: ModelPlan, key: int, start: Trained | None) -> Classifier:
+    """The model of ``plan`` with weights drawn by ``key``, or with those of ``start``."""
     with seeded(stream_key(key, "weights"), workshop.device):
         classifier = create_classifier(
             plan.name,
@@ -220,6 +221,7 @@ def new_classifier(workshop: Workshop, plan: ModelPlan, key: int, start: Trained
 
 
 def objective_of(workshop: Workshop, lesson: Lesson) -> Callable[[Tensor, Batch], Terms]:
+    """The supervised objective for one part, the Noisy Student one for two."""
     weighting = workshop.settings.objective.weighting
     if len(lesson.parts) == 1:
         return lambda logits, batch: supervised(logits, batch.targets)

@@ -33,7 +33,8 @@ class Thumbnails:
         source = self._open(role)
         if source is None or not keys:
             return {}
-        wanted, found = set(keys), {}
+        wanted = set(keys)
+        found: dict[str, npt.NDArray[np.uint8]] = {}
         for shard in range(len(source.shard_sizes)):
             if wanted.isdisjoint(record.key for record in source.read(shard)):
                 continue

@@ -7,9 +7,10 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import timm.optim
 import torch
+from timm.optim._optim_factory import create_optimizer_v2
 from torch import Tensor, nn
 
 from noisystudent.errors import TrainingError
@@ -72,7 +73,7 @@ def fit(
                 logits = classifier(batch.pixels)
             terms = objective(logits, batch)
             optimizer.zero_grad(set_to_none=True)
-            terms.loss.backward()
+            torch.autograd.backward(terms.loss)
             nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
             optimizer.step()
             ema.update(step)
@@ -97,8 +98,8 @@ def fit(
 
 def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.optim.Optimizer:
     """timm's optimizer of that name; biases and normalization are left out of weight decay."""
-    options = {"rmsproptf": {"alpha": 0.9, "eps": 1e-3}}.get(settings.optimizer, {})
-    optimizer: torch.optim.Optimizer = timm.optim.create_optimizer_v2(
+    options: dict[str, Any] = {"rmsproptf": {"alpha": 0.9, "eps": 1e-3}}.get(settings.optimizer, {})
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
         classifier,
         opt=settings.optimizer,
         lr=settings.learning_rate,

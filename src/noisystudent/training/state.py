@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class TrainState:
             self.model.load_state_dict(state["model"])
             self.ema.load_state_dict(state["ema"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, KeyError, EOFError, ValueError) as error:
+        except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise ArtifactError(
                 f"{path} is damaged ({str(error).splitlines()[0]}); delete it to train this stage from its start."
             ) from error

@@ -1,0 +1,155 @@
+"""Splits are stratified, seeded and disjoint; checks say what does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_pictures import ListSource, encoded, noise_picture, png
+from noisystudent.data.checks import check_labels, check_same_classes
+from noisystudent.data.pictures import PictureFormat, Pictures, decode_shard
+from noisystudent.data.split import carve_validation, cross_fit_folds, draw_labeled, identical
+from noisystudent.errors import DataError
+
+labelings = st.lists(st.integers(0, 4), min_size=1, max_size=120).map(np.array)
+
+
+def labels_of(*counts: int) -> np.ndarray:
+    """Labels with the given number of each class, mixed."""
+    return np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+@given(labelings, st.floats(0.01, 0.9), st.integers(0, 5))
+def test_carving_is_a_stratified_partition(labels, fraction, seed):
+    train, validation = carve_validation(labels, fraction, 2, seed)
+    assert sorted([*train, *validation]) == list(range(len(labels)))
+    assert list(train) == sorted(train)
+    assert list(validation) == sorted(validation)
+    counts = np.bincount(labels)
+    if counts[counts > 0].min() < 2:
+        assert not len(validation)
+        return
+    for label in np.unique(labels):
+        carved = (labels[validation] == label).sum()
+        assert 1 <= carved < counts[label]
+        assert abs(carved - fraction * counts[label]) <= 1
+
+
+def test_carving_takes_the_fraction_of_each_class():
+    labels = labels_of(100, 50, 25)
+    train, validation = carve_validation(labels, 0.2, 25, seed=0)
+    assert np.bincount(labels[validation]).tolist() == [20, 10, 5]
+    assert np.bincount(labels[train]).tolist() == [80, 40, 20]
+
+
+def test_carving_follows_the_seed():
+    labels = labels_of(60, 60)
+    one, same, other = (carve_validation(labels, 0.2, 25, seed)[1] for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction"), [((100, 24), 0.2), ((4,) * 10, 0.2), ((100, 100), 0.0), ((), 0.2)]
+)
+def test_nothing_is_carved_from_few_labels(counts, fraction):
+    labels = labels_of(*counts)
+    train, validation = carve_validation(labels, fraction, 25, seed=0)
+    assert train.tolist() == list(range(len(labels)))
+    assert validation.shape == (0,)
+    assert validation.dtype == np.int64
+
+
+def test_drawing_takes_as_many_of_each_class():
+    labels = labels_of(9, 4, 30)
+    drawn, rest = draw_labeled(labels, 4, seed=0)
+    assert np.bincount(labels[drawn]).tolist() == [4, 4, 4]
+    assert sorted([*drawn, *rest]) == list(range(43))
+    assert np.array_equal(draw_labeled(labels, 4, seed=0)[0], drawn)
+    assert not np.array_equal(draw_labeled(labels, 4, seed=1)[0], drawn)
+    with pytest.raises(DataError, match=r"Class number 1 has 4 pictures, and 5 a class"):
+        draw_labeled(labels, 5, seed=0)
+
+
+def test_draws_of_one_class_do_not_depend_on_the_others():
+    one = draw_labeled(np.array([0] * 20 + [1] * 20), 3, seed=0)[0]
+    other = draw_labeled(np.array([0] * 20 + [1] * 99), 3, seed=0)[0]
+    assert np.array_equal(one[:3], other[:3])
+
+
+def test_drawing_is_uniform():
+    labels = labels_of(10)
+    times = np.zeros(10)
+    for seed in range(1000):
+        times[draw_labeled(labels, 3, seed)[0]] += 1
+    assert np.abs(times - 300).max() < 5 * np.sqrt(300 * 0.7)  # five standard deviations
+
+
+@given(labelings.filter(lambda labels: np.bincount(labels)[np.unique(labels)].min() >= 2), st.integers(2, 6))
+def test_folds_are_a_stratified_partition(labels, folds):
+    parts = cross_fit_folds(labels, folds, seed=0)
+    assert len(parts) == folds
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
+    assert np.ptp([len(part) for part in parts]) <= 1
+    for label in np.unique(labels):
+        assert np.ptp([(labels[part] == label).sum() for part in parts]) <= 1
+        for part in parts:
+            assert (np.delete(labels, part) == label).any()  # the others can always learn the class
+
+
+def test_folds_need_two_labels_of_each_class():
+    with pytest.raises(DataError, match="Class number 1 has 1 label"):
+        cross_fit_folds(labels_of(5, 1, 5), 2, seed=0)
+
+
+def test_folds_follow_the_seed():
+    labels = labels_of(20, 20)
+    one, same, other = (cross_fit_folds(labels, 4, seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(first, second) for first, second in zip(one, same, strict=True))
+    assert not all(np.array_equal(first, second) for first, second in zip(one, other, strict=True))
+
+
+def decoded(*pictures: bytes | np.ndarray) -> Pictures:
+    return decode_shard(ListSource(list(pictures)), 0, PictureFormat(16, 3))
+
+
+def test_identical_pictures_are_paired_across_formats():
+    from PIL import Image
+
+    shared, other = noise_picture(16, 16), noise_picture(16, 16, seed=1)
+    as_bmp = encoded(Image.fromarray(shared), "BMP")
+    pile = decoded(png(other), png(shared), as_bmp)
+    held_out = decoded(noise_picture(16, 16, seed=2), shared, shared)
+    assert identical(pile, held_out) == [("0/1", "0/1"), ("0/2", "0/1")]
+    assert identical(held_out, decoded(other)) == []
+
+
+def test_classes_must_be_the_same_in_the_same_order():
+    check_same_classes(("a", "b"), ("a", "b"), "test")
+    with pytest.raises(DataError) as caught:
+        check_same_classes(("a", "b", "c"), ("a", "d"), "test")
+    message = str(caught.value)
+    for part in (
+        "The test source",
+        "it lacks 'b', 'c'",
+        "only it has 'd'",
+        "Labeled: 'a', 'b', 'c'",
+        "test: 'a', 'd'",
+    ):
+        assert part in message
+    with pytest.raises(DataError, match="the same names in another order"):
+        check_same_classes(("a", "b"), ("b", "a"), "validation")
+    with pytest.raises(DataError, match="The validation source has no labels"):
+        check_same_classes(("a", "b"), None, "validation")
+    with pytest.raises(DataError, match="and 80 more"):
+        check_same_classes([str(number) for number in range(100)], ("a",), "test")
+
+
+def test_labels_must_have_every_class():
+    check_labels(np.array([0, 1, 1]), ("a", "b"), "labeled")
+    with pytest.raises(DataError, match=r"labeled source has no readable picture of 'b', 'd'"):
+        check_labels(np.array([0, 2]), ("a", "b", "c", "d"), "labeled")
+    with pytest.raises(DataError, match=r"has the classes 'a', and at least 2"):
+        check_labels(np.array([0, 0]), ("a",), "labeled")

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from scipy.stats import binom
+from sklearn.metrics import brier_score_loss, confusion_matrix, log_loss, top_k_accuracy_score
+
+from noisystudent.evaluation.accuracy import confusion, per_class, top_k
+from noisystudent.evaluation.calibration import brier, expected_calibration_error, negative_log_likelihood, reliability
+from noisystudent.evaluation.scores import score
+from noisystudent.evaluation.signs import label_free_signs
+from noisystudent.evaluation.verdict import compare, reach_verdict
+
+
+@pytest.fixture
+def predictions():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(200, 8)) * 2
+    labels = np.where(random.uniform(size=200) < 0.6, logits.argmax(axis=1), random.integers(0, 8, 200))
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)), labels
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_top_k_is_scikit_learns(predictions, k):
+    values, labels = predictions
+    assert top_k(values, labels, k) == pytest.approx(top_k_accuracy_score(labels, values, k=k, labels=range(8)))
+
+
+def test_top_k_breaks_ties_like_argmax_and_never_counts_all_of_them():
+    even = np.zeros((4, 4))
+    labels = np.arange(4)
+    assert top_k(even, labels, 1) == pytest.approx((even.argmax(axis=1) == labels).mean()) == 0.25
+    assert top_k(even, labels, 3) == 0.75
+
+
+def test_nll_brier_and_confusion_are_scikit_learns(predictions):
+    values, labels = predictions
+    assert negative_log_likelihood(values, labels) == pytest.approx(log_loss(labels, np.exp(values), labels=range(8)))
+    one_hot = np.eye(8)[labels]
+    by_class = sum(brier_score_loss(one_hot[:, k], np.exp(values[:, k])) for k in range(8))
+    assert brier(values, labels) == pytest.approx(by_class)
+    np.testing.assert_array_equal(
+        confusion(values.argmax(axis=1), labels, 8), confusion_matrix(labels, values.argmax(axis=1), labels=range(8))
+    )
+
+
+def test_ece_by_hand():
+    # Four rows at confidence 0.9, three right: gap 0.15; six at 0.6, three right: gap 0.1.
+    confidence = np.array([0.9] * 4 + [0.6] * 6)
+    values = np.log(np.stack([confidence, 1 - confidence], axis=1))
+    labels = np.array([0, 0, 0, 1] + [0, 0, 0, 1, 1, 1])
+    table = reliability(values, labels)
+    assert expected_calibration_error(table) == pytest.approx(0.4 * 0.15 + 0.6 * 0.1)
+    assert sum(row.count for row in table) == 10
+    assert [row.count for row in table if row.count] == [6, 4]
+
+
+def test_certainty_falls_into_the_last_bin():
+    values = np.log(np.array([[1.0, 1e-30]]))
+    table = reliability(values, np.array([0]))
+    assert table[-1].count == 1
+    assert expected_calibration_error(table) == 0
+
+
+def test_per_class_has_none_for_a_class_without_pictures():
+    assert per_class(np.array([[3, 1, 0], [0, 0, 0], [1, 0, 1]])) == [0.75, None, 0.5]
+
+
+def test_scores_hold_everything_as_json_numbers(predictions):
+    values, labels = predictions
+    found = score(values, labels, [str(i) for i in range(8)])
+    assert found["count"] == 200
+    assert found["top1"] == pytest.approx((values.argmax(axis=1) == labels).mean())
+    assert np.sum(found["confusion"]) == 200
+    assert set(found["per_class"]) == {str(i) for i in range(8)}
+
+
+def test_mcnemar_is_the_exact_binomial_tail():
+    first = np.array([True] * 15 + [False] * 5 + [True] * 30)
+    second = np.array([False] * 15 + [True] * 5 + [True] * 30)
+    found = compare(first, second)
+    assert found.difference == pytest.approx(10 / 50)
+    assert found.p_value == pytest.approx(2 * binom.cdf(5, 20, 0.5))
+
+
+def test_the_bootstrap_interval_is_near_the_normal_one():
+    random = np.random.default_rng(1)
+    first, second = random.uniform(size=4000) < 0.85, random.uniform(size=4000) < 0.8
+    found = compare(first, second)
+    differences = first.astype(float) - second
+    half = 1.96 * differences.std() / np.sqrt(len(differences))
+    assert found.interval == pytest.approx((found.difference - half, found.difference + half), abs=0.002)
+
+
+def test_the_verdict_is_as_sure_as_its_numbers():
+    right, wrong = np.ones(200, bool), np.zeros(200, bool)
+    better = np.concatenate([right[:180], wrong[:20]])
+    worse = np.concatenate([right[:140], wrong[:60]])
+    slightly = np.concatenate([right[:179], wrong[:21]])
+    assert reach_verdict(compare(better, worse), "test").decision == "keep"
+    assert reach_verdict(compare(worse, better), "test").decision == "roll back"
+    assert reach_verdict(compare(better, slightly), "test").decision == "cannot tell"
+    assert reach_verdict(compare(better, better), "test").difference == 0
+    nothing = reach_verdict(None, "none")
+    assert (nothing.decision, nothing.difference, nothing.labels) == ("cannot tell", None, 0)
+
+
+def test_signs_of_labels_without_truth():
+    labels, before = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
+    signs = label_free_signs(labels, np.array([0.5, 0.7, 0.9, 0.9]), before, 2)
+    assert signs == {
+        "agreement": 0.75,
+        "class_drift": pytest.approx(0.25),
+        "mean_confidence": pytest.approx(0.75),
+        "class_balance": pytest.approx(1.0),
+    }
+    assert label_free_signs(labels, np.ones(4), None, 2)["agreement"] is None

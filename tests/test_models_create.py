@@ -1,0 +1,140 @@
+"""Models by name: what they are given, what they refuse, and their normalization."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from timm.models import _builder
+
+from noisystudent.errors import ModelError
+from noisystudent.models.classifier import create_classifier
+from noisystudent.models.create import count_parameters, create_model, planned_parameters
+from noisystudent.models.normalization import Normalization, Normalize
+from noisystudent.noise.model import model_noise
+
+NAME = "mobilenetv3_small_050"  # small, and has published weights
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet_smal_20", "Did you mean 'resnet_small_20'"),
+        ("eficientnet_b0", "Did you mean 'efficientnet_b0'"),
+        ("hf-hub:timm/resnet18", "not known"),
+        ("resnet18.no_such_tag", "no published weights 'no_such_tag'.*resnet18.a1_in1k"),
+        ("tiny_resnet.in1k", "no published weights 'in1k'.*none"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(name, message):
+    with pytest.raises(ModelError, match=message):
+        create_model(name, classes=2, channels=3, size=32)
+
+
+def test_noise_is_set_and_has_its_linear_rule():
+    net = create_model("resnet18", classes=2, channels=3, size=64, dropout=0.4, stochastic_depth=0.2)
+    noise = model_noise(net)
+    assert noise.dropout == 0.4
+    assert noise.stochastic_depth == pytest.approx([0.2 * block / 8 for block in range(8)])
+
+
+@pytest.mark.parametrize("name", ["tiny_resnet", "wrn_16_2", "efficientnet_small_b0"])
+def test_small_families_have_both_noises(name):
+    net = create_model(name, classes=2, channels=3, size=16, dropout=0.4, stochastic_depth=0.2).train()
+    noise = model_noise(net)
+    blocks = len(noise.stochastic_depth)
+    assert noise.dropout == 0.4
+    assert noise.stochastic_depth[-1] == pytest.approx(0.2 * (blocks - 1) / blocks)
+    features = torch.ones(1, net.num_features, 1, 1)
+    pooled = net.forward_head(features.expand(-1, -1, 2, 2), pre_logits=True)
+    assert pooled.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
+
+
+def test_no_noise_is_the_default_even_where_timm_has_another():
+    name = "swin_tiny_patch4_window7_224"
+    with torch.device("meta"):
+        assert model_noise(timm.create_model(name)).stochastic_depth[-1] > 0
+        assert not any(model_noise(create_model(name, classes=2, channels=3, size=56)).stochastic_depth)
+
+
+def test_a_model_without_stochastic_depth_names_the_setting():
+    create_model("dla46_c", classes=2, channels=3, size=32, dropout=0.2)
+    with pytest.raises(ModelError, match=r"dla46_c.*--noise\.stochastic_depth 0"):
+        create_model("dla46_c", classes=2, channels=3, size=32, stochastic_depth=0.2)
+
+
+def test_a_model_with_a_fixed_input_takes_the_pictures_size():
+    net = create_model("vit_tiny_patch16_224", classes=2, channels=1, size=32).eval()
+    assert net(torch.randn(2, 1, 32, 32)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["gmlp_s16_224", "vit_tiny_patch16_224", "vgg11", "inception_v3"])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
+def test_a_model_that_cannot_take_such_small_pictures_says_so(name):
+    with pytest.raises(ModelError, match=rf"(?s){name}.*Choose a"):
+        create_model(name, classes=2, channels=3, size=8)
+
+
+def test_pretrained_without_published_weights_is_refused():
+    with pytest.raises(ModelError, match=r"no published weights for model 'tiny_resnet'.*--model\.pretrained false"):
+        create_model("tiny_resnet", classes=2, channels=3, size=32, pretrained=True)
+
+
+def test_pretrained_without_a_network_is_refused(monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError("the hub cannot be reached")
+
+    monkeypatch.setattr(_builder, "load_state_dict_from_hf", unreachable)
+    with pytest.raises(ModelError, match=rf"{NAME}.*the hub cannot be reached.*--model\.pretrained false"):
+        create_model(NAME, classes=2, channels=3, size=64, pretrained=True)
+
+
+def test_pretrained_weights_come_with_their_normalization_and_keep_the_noise(monkeypatch):
+    published = timm.create_model(NAME).state_dict()
+    monkeypatch.setattr(_builder, "load_state_dict_from_hf", lambda *_, **__: dict(published))
+    classifier = create_classifier(
+        NAME, classes=("a", "b"), channels=3, size=64, pretrained=True, dropout=0.4, stochastic_depth=0.2
+    )
+    assert torch.equal(classifier.net.conv_stem.weight, published["conv_stem.weight"])
+    assert classifier.normalization.mean == (0.485, 0.456, 0.406)
+    assert model_noise(classifier.net).dropout == 0.4
+    gray = create_classifier(NAME, classes=("a", "b"), channels=1, size=64, pretrained=True)
+    assert gray.normalization.mean == pytest.approx(((0.485 + 0.456 + 0.406) / 3,))
+    torch.testing.assert_close(gray.net.conv_stem.weight, published["conv_stem.weight"].sum(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("name", ["tiny_resnet", "vit_tiny_patch16_224", "convnext_atto", "efficientnet_small_b0"])
+def test_planned_parameters_are_those_of_the_model(name):
+    made = count_parameters(create_model(name, classes=4, channels=1, size=32))
+    assert planned_parameters(name, classes=4, channels=1, size=32) == made
+
+
+def test_count_parameters_counts_frozen_ones_and_no_statistics():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)).requires_grad_(False)
+    assert count_parameters(net) == 3 * 4 + 4 + 2 * 4
+
+
+def test_normalize_is_the_textbook_formula():
+    normalization = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 4), dtype=np.uint8)
+    mean, std = (np.array(values).reshape(1, 3, 1, 1) for values in (normalization.mean, normalization.std))
+    normalised = Normalize(normalization)(torch.from_numpy(pixels))
+    assert normalised.dtype == torch.float32
+    np.testing.assert_allclose(normalised.numpy(), (pixels / 255 - mean) / std, atol=1e-6)
+
+
+def test_an_attack_can_follow_the_gradient_to_the_pixels():
+    classifier = create_classifier("tiny_resnet", classes=("a", "b"), channels=1, size=8).eval()
+    pixels = torch.randint(0, 256, (2, 1, 8, 8)).float().requires_grad_()
+    classifier(pixels).sum().backward()
+    assert pixels.grad.abs().sum() > 0
+
+
+def test_from_scratch_pixels_go_from_minus_one_to_one():
+    ends = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 1, 2)
+    classifier = create_classifier("tiny_resnet", classes=("a", "b"), channels=1, size=8)
+    assert classifier.normalize(ends).flatten().tolist() == pytest.approx([-1.0, 1.0])
+
+
+def test_weights_alone_are_saved_under_the_networks_names():
+    classifier = create_classifier("tiny_resnet", classes=("a", "b"), channels=1, size=8)
+    assert set(classifier.state_dict()) == {f"net.{name}" for name in classifier.net.state_dict()}

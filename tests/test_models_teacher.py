@@ -1,0 +1,137 @@
+"""A teacher is a type: frozen, plain, deterministic, whatever is done around it. On every model family."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from noisystudent.errors import ModelError
+from noisystudent.models.classifier import Classifier, create_classifier
+from noisystudent.models.teacher import Teacher
+
+FAMILIES = {  # name: picture size; all have dropout and stochastic depth
+    "tiny_resnet": 8,
+    "resnet_small_20": 16,
+    "resnet_small_18": 8,
+    "wrn_16_2": 16,
+    "efficientnet_small_b0": 16,
+    "efficientnet_b0": 72,
+    "resnet18": 32,
+    "resnetv2_50": 32,
+    "mobilenetv3_small_050": 72,
+    "vit_tiny_patch16_224": 32,
+    "convnext_atto": 32,
+    "regnety_002": 32,
+    "swin_tiny_patch4_window7_224": 56,
+}
+
+
+def noisy_student(name: str, size: int, channels: int = 3) -> Classifier:
+    return create_classifier(
+        name, classes=("a", "b", "c"), channels=channels, size=size, dropout=0.5, stochastic_depth=0.5
+    )
+
+
+def stored(size: int, channels: int = 3, edge: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Three pictures as ``data`` stores them for ``size``, of different shapes, on canvases full of noise."""
+    edge = edge or (size if size <= 64 else size + 32)
+    pixels = torch.randint(0, 256, (3, channels, edge + 6, edge + 6), dtype=torch.uint8)
+    return pixels, torch.tensor([[edge, edge], [edge, edge + 6], [edge + 3, edge]])
+
+
+@pytest.mark.parametrize(("name", "size"), FAMILIES.items())
+def test_a_teacher_answers_the_same_whatever_happens_around_it(name, size):
+    student = noisy_student(name, size).train()
+    teacher = Teacher(student)
+    state = {key: value.clone() for key, value in teacher._classifier.state_dict().items()}
+    pixels, sizes = stored(size)
+    before = teacher(pixels, sizes)
+
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    for _ in range(2):
+        F.cross_entropy(student(pixels[:, :, :size, :size]), before.softmax(dim=1)).backward()
+        optimizer.step()
+    student.train()
+    assert teacher.train() is teacher.train(True) is teacher.eval() is teacher
+
+    assert torch.equal(teacher(pixels, sizes), before)
+    after = teacher._classifier.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in state.items())
+    assert not any(module.training for module in teacher._classifier.modules())
+    assert not any(parameter.requires_grad for parameter in teacher._classifier.parameters())
+    assert before.dtype == torch.float32
+    assert not before.requires_grad
+    student_moved = student.state_dict()
+    assert not all(torch.equal(student_moved[key], value) for key, value in state.items())
+
+
+@pytest.mark.parametrize(("name", "size"), FAMILIES.items())
+def test_the_student_beside_it_is_noisy(name, size):
+    student = noisy_student(name, size)
+    pictures = torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8)
+    for module in student.modules():  # statistics of the batch are no noise
+        module.train(not isinstance(module, nn.BatchNorm2d))
+    with torch.no_grad():
+        assert not torch.equal(student(pictures), student(pictures))
+        assert torch.equal(student.eval()(pictures), student(pictures))
+
+
+def test_a_teacher_sees_the_center_of_the_valid_part_only():
+    classifier = noisy_student("tiny_resnet", 8).eval()
+    pixels, sizes = stored(8)
+    with torch.no_grad():
+        expected = [
+            classifier(pixels[index : index + 1, :, top : top + 8, left : left + 8])
+            for index, (top, left) in enumerate([(0, 0), (0, 3), (1, 0)])
+        ]
+    torch.testing.assert_close(Teacher(classifier)(pixels, sizes), torch.cat(expected))
+
+
+def test_a_teacher_takes_the_same_part_of_pictures_stored_for_another_size():
+    classifier = noisy_student("mobilenetv3_small_050", 96).eval()
+    wave = 127.5 + 100 * torch.sin(torch.arange(128) / 20)
+    picture = (wave[:, None] * 0.5 + wave[None, :] * 0.5).round()
+    own = picture.to(torch.uint8).expand(1, 3, 128, 128)
+    enlarged = F.interpolate(picture.expand(1, 3, 128, 128), (192, 192), mode="bicubic")
+    teacher = Teacher(classifier)
+    expected = teacher(own, torch.tensor([[128, 128]]))
+    found = teacher(enlarged.round().to(torch.uint8), torch.tensor([[192, 192]]))
+    torch.testing.assert_close(found, expected, atol=0.02 * float(expected.abs().max()), rtol=0.02)
+
+
+def test_logits_may_enter_a_students_loss():
+    student = noisy_student("tiny_resnet", 8)
+    pixels, sizes = stored(8)
+    logits = Teacher(student)(pixels, sizes)
+    targets = logits.softmax(dim=1)
+    (-(targets * student(pixels[:, :, :8, :8]).log_softmax(dim=1)).sum()).backward()
+    assert not logits.is_inference()
+
+
+def test_a_student_that_holds_its_teacher_does_not_own_it():
+    student = noisy_student("tiny_resnet", 8)
+    count = len(list(student.parameters()))
+    student.teacher = Teacher(student)
+    student.train().requires_grad_(True)
+    assert len(list(student.parameters())) == count
+    assert not any("teacher" in key for key in student.state_dict())
+    assert not student.teacher._classifier.training
+
+
+def test_a_teacher_leaves_its_classifier_trainable():
+    student = noisy_student("tiny_resnet", 8).train()
+    Teacher(student)
+    assert student.training
+    assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+def test_other_channels_are_refused():
+    pixels, sizes = stored(8, channels=1)
+    with pytest.raises(ModelError, match="3 channels and was given 1"):
+        Teacher(noisy_student("tiny_resnet", 8))(pixels, sizes)
+
+
+def test_a_teacher_tells_what_it_is():
+    teacher = Teacher(noisy_student("tiny_resnet", 8, channels=1)).to(torch.device("cpu"))
+    assert (teacher.classes, teacher.size, teacher.channels) == (("a", "b", "c"), 8, 1)
+    assert teacher.device == torch.device("cpu")

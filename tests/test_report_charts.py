@@ -1,0 +1,148 @@
+"""Charts: bars as high and points where the numbers say, round ticks, axes that tell where they start."""
+
+import math
+import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noisystudent.report import charts
+from noisystudent.report.charts import Frame, Series
+
+
+def drawn(chart: str) -> ElementTree.Element:
+    return ElementTree.fromstring(chart)
+
+
+def texts(chart: str) -> list[str]:
+    return [one.text or "" for one in drawn(chart).iter("text")]
+
+
+def numbers(element: ElementTree.Element, *names: str) -> tuple[float, ...]:
+    return tuple(float(element.attrib[name]) for name in names)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-2, 1e6))
+def test_ticks_are_even_few_and_cover_the_range(low, span):
+    ticks = charts.nice_ticks(low, low + span)
+    slack = 1e-6 * span + 1e-9 * abs(low)
+    assert ticks[0] <= low + slack
+    assert ticks[-1] >= low + span - slack
+    assert 2 <= len(ticks) <= 7
+    steps = [after - before for before, after in pairwise(ticks)]
+    assert max(steps) == pytest.approx(min(steps), rel=1e-5)
+    digits = max(steps) / 10 ** math.floor(math.log10(max(steps)) + 1e-6)
+    assert any(digits == pytest.approx(one, rel=1e-4) for one in (1, 2, 5, 10))
+
+
+def test_histogram_bars_are_proportional():
+    chart = charts.histogram([0, 0.5, 0.75, 1], [10, 40, 20], title="t", x_label="x", y_label="y")
+    bars = [numbers(one, "x", "width", "height") for one in drawn(chart).iter("rect")]
+    heights = [height for _, _, height in bars]
+    assert heights == pytest.approx([heights[1] / 4, heights[1], heights[1] / 2])
+    assert heights[1] == pytest.approx(charts.PLOT_HEIGHT)
+    width = charts.WIDTH - charts.LEFT - charts.RIGHT
+    assert [x for x, _, _ in bars] == pytest.approx([charts.LEFT + share * width for share in (0, 0.5, 0.75)])
+    assert [one.text for one in drawn(chart).iter("title")][1] == "0 to 0.5: 10"
+
+
+def test_empty_histogram_is_still_a_chart():
+    chart = charts.histogram([0, 1], [0], title="t", x_label="x", y_label="y")
+    assert not list(drawn(chart).iter("rect"))
+
+
+def test_line_points_lie_at_their_values():
+    series = [
+        Series("Test", ((0, 80.0), (1, 90.0), (2, 85.0)), hollow=frozenset({2.0})),
+        Series("Control", ((0, 82.0),), level=True),
+    ]
+    chart = charts.line_chart(series, title="t", x_label="x", y_label="y (%)", x_names=["a", "b", "c"])
+    circles = list(drawn(chart).iter("circle"))
+    points = [numbers(one, "cx", "cy") for one in circles]
+    assert points[1][0] - points[0][0] == pytest.approx(points[2][0] - points[1][0], abs=0.02)
+    top, bottom = points[1][1], points[0][1]
+    assert bottom - top == pytest.approx(charts.PLOT_HEIGHT)  # the axis runs from 80 to 90
+    assert points[2][1] == pytest.approx((top + bottom) / 2)
+    assert [one.get("class") for one in circles] == [None, None, "hollow"]
+    level = next(one for one in drawn(chart).iter("line") if one.find("title") is not None)
+    y1, y2 = numbers(level, "y1", "y2")
+    assert y1 == y2 == pytest.approx(bottom - 0.2 * charts.PLOT_HEIGHT)
+    assert circles[1].find("title").text == "Test, b: 90.0"
+
+
+def test_line_chart_says_where_its_axis_starts():
+    def chart(low: float) -> str:
+        series = [Series("Test", ((0, low), (1, 90.0)))]
+        return charts.line_chart(series, title="t", x_label="x", y_label="y", x_names=["a", "b"])
+
+    assert "axis starts at 80" in texts(chart(80.0))
+    assert not [one for one in texts(chart(0.0)) if one.startswith("axis starts")]
+
+
+def test_line_chart_of_one_value():
+    chart = charts.line_chart(
+        [Series("Test", ((0, 50.0),))], title="t", x_label="x", y_label="y", x_names=["teacher"]
+    )
+    assert len(list(drawn(chart).iter("circle"))) == 1
+
+
+def test_crowded_names_are_thinned():
+    names = [f"round {index}" for index in range(30)]
+    series = [Series("Test", tuple((index, float(index)) for index in range(30)))]
+    shown = texts(charts.line_chart(series, title="t", x_label="x", y_label="y", x_names=names))
+    assert 3 <= sum(one.startswith("round ") for one in shown) <= 8
+
+
+def test_long_legend_wraps():
+    names = ["Test", "Validation", "Pseudo labels", "Selected pseudo labels", "Control (validation)"]
+    series = [Series(name, ((0, 1.0), (1, 2.0))) for name in names]
+    chart = charts.line_chart(series, title="t", x_label="x", y_label="y", x_names=["a", "b"])
+    placed = [one for one in drawn(chart).iter("text") if one.text in names]
+    assert len({one.attrib["y"] for one in placed}) == 2
+    assert all(float(one.attrib["x"]) + 6.6 * len(one.text) <= charts.WIDTH for one in placed)
+
+
+def test_reliability_bars_and_dots():
+    bins = [(0.0, 0.5, 0.4, 0.25, 10), (0.5, 1.0, 0.9, 0.75, 30)]
+    chart = charts.reliability_diagram(bins, title="t", x_label="x", y_label="y")
+    frame = Frame((0, 1), (0, 1))
+    heights = [numbers(one, "height")[0] for one in drawn(chart).iter("rect")]
+    assert heights == pytest.approx([0.25 * charts.PLOT_HEIGHT, 0.75 * charts.PLOT_HEIGHT])
+    dots = [numbers(one, "cx", "cy") for one in drawn(chart).iter("circle")]
+    assert dots == [(frame.x(0.4), frame.y(0.25)), (frame.x(0.9), frame.y(0.75))]
+
+
+@pytest.mark.parametrize(
+    ("difference", "low", "high"), [(3.0, 1.0, 5.0), (-3.0, -5.0, -1.0), (0.1, -1.0, 1.2)]
+)
+def test_interval_always_shows_zero(difference, low, high):
+    chart = charts.interval_chart(difference, low, high, title="t", x_label="points")
+    lines = {one.get("class"): one for one in drawn(chart).iter("line")}
+    assert "zero" in lines
+    assert "0" in texts(chart)
+    left, right = numbers(lines["interval"], "x1", "x2")
+    zero = numbers(lines["zero"], "x1")[0]
+    estimate = numbers(next(drawn(chart).iter("circle")), "cx")[0]
+    assert left < estimate < right
+    scale = (right - left) / (high - low)
+    assert left - zero == pytest.approx(scale * low, abs=0.1)
+    assert estimate - zero == pytest.approx(scale * difference, abs=0.1)
+
+
+def test_charts_are_named_labeled_and_escaped():
+    evil = "<script>'\"&"
+    series = [Series(evil, ((0, 1.0), (1, 2.0)))]
+    for chart in (
+        charts.line_chart(series, title=evil, x_label=evil, y_label=evil, x_names=[evil, evil]),
+        charts.histogram([0, 1], [3], title=evil, x_label=evil, y_label=evil),
+        charts.reliability_diagram([(0, 1, 0.5, 0.5, 3)], title=evil, x_label=evil, y_label=evil),
+        charts.interval_chart(1, 0, 2, title=evil, x_label=evil),
+    ):
+        assert "<script" not in chart
+        root = drawn(chart)
+        assert root.attrib["role"] == "img"
+        assert root[0].tag == "title"
+        assert root[0].text == evil
+        assert texts(chart).count(evil) >= 2
