@@ -35,8 +35,22 @@ ROOMS = (
     "demo",
     "cli",
 )
-WITHOUT_TORCH = ("errors", "randomness", "settings", "artifacts", "data", "predictions", "selection", "report", "config")
-MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.name not in ("__main__.py",) and path.parent != SOURCE or path.stem in ROOMS)
+WITHOUT_TORCH = (
+    "errors",
+    "randomness",
+    "settings",
+    "artifacts",
+    "data",
+    "predictions",
+    "selection",
+    "report",
+    "config",
+)
+MODULES = sorted(
+    path
+    for path in SOURCE.rglob("*.py")
+    if (path.name not in ("__main__.py",) and path.parent != SOURCE) or path.stem in ROOMS
+)
 LONGEST_MODULE, LONGEST_FUNCTION, MOST_ARGUMENTS = 400, 60, 9
 THE_LOOP = ("training/fit.py", "fit")
 
@@ -77,7 +91,9 @@ def test_imports_go_down_only(path):
                 assert ROOMS.index(imported) <= rank, f"{room_of(path)} imports {imported}, which lies above it"
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if room_of(path) in WITHOUT_TORCH or path.name == "settings.py"], ids=str)
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if room_of(path) in WITHOUT_TORCH or path.name == "settings.py"], ids=str
+)
 def test_light_rooms_do_not_import_torch(path):
     heavy = {name.split(".")[0] for name in imports_of(read(path))} & {"torch", "torchvision", "timm"}
     assert not heavy
@@ -88,7 +104,8 @@ def run_python(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["noisystudent", "noisystudent.cli", "noisystudent.config", "noisystudent.selection", "noisystudent.report.page"]
+    "module",
+    ["noisystudent", "noisystudent.cli", "noisystudent.config", "noisystudent.selection", "noisystudent.report.page"],
 )
 def test_importing_the_light_rooms_leaves_torch_unloaded(module):
     assert run_python(f"import sys, {module}; print('torch' in sys.modules)") == "False\n"

@@ -171,10 +171,7 @@ def test_fingerprint_follows_pixels_and_labels(tmp_path):
     changed = x.copy()
     changed[1, 2, 3, 0] ^= 1
     assert fingerprint(x, y) == fingerprint(x.copy(), y)
-    assert (
-        len({fingerprint(x, y), fingerprint(changed, y), fingerprint(x, y[::-1]), fingerprint(x[::-1], y)})
-        == 4
-    )
+    assert len({fingerprint(x, y), fingerprint(changed, y), fingerprint(x, y[::-1]), fingerprint(x[::-1], y)}) == 4
     assert fingerprint(x, y, labeled=False) == fingerprint(x, y[::-1], labeled=False)
 
 
@@ -193,12 +190,8 @@ def test_digits_are_scikit_learns():
 @pytest.mark.parametrize("seed", [0, 3])
 def test_parts_of_the_digits_are_stratified_and_disjoint(seed):
     suffix = f"@{seed}" if seed else ""
-    parts = {
-        part: open_source(f"digits:{part}{suffix}", labeled=True) for part in ("labeled", "unlabeled", "test")
-    }
-    counts = {
-        part: np.bincount([record.label for record in read_all(source)]) for part, source in parts.items()
-    }
+    parts = {part: open_source(f"digits:{part}{suffix}", labeled=True) for part in ("labeled", "unlabeled", "test")}
+    counts = {part: np.bincount([record.label for record in read_all(source)]) for part, source in parts.items()}
     assert counts["labeled"].tolist() == [4] * 10
     assert counts["test"].tolist() == [50] * 10
     assert sum(counts.values()).tolist() == np.bincount(load_digits().target).tolist()

@@ -79,18 +79,10 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def raw_png(
-    width: int, height: int, *, depth: int, color_type: int, content: bytes, extra: bytes = b""
-) -> bytes:
+def raw_png(width: int, height: int, *, depth: int, color_type: int, content: bytes, extra: bytes = b"") -> bytes:
     """A PNG file put together by hand, for what Pillow does not write."""
     head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0))
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + head
-        + extra
-        + png_chunk(b"IDAT", zlib.compress(content))
-        + png_chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + head + extra + png_chunk(b"IDAT", zlib.compress(content)) + png_chunk(b"IEND", b"")
 
 
 def test_sixteen_bit_color_keeps_the_high_byte():
@@ -190,9 +182,7 @@ def test_exif_orientation_is_applied(orientation, format):
 
 def test_damaged_exif_does_not_cost_the_picture():
     pixels = smooth_picture(16, 16)
-    content = encoded(
-        Image.fromarray(pixels), "JPEG", quality=95, exif=b"Exif\0\0II*\0\xff\xff\xff\xff garbage"
-    )
+    content = encoded(Image.fromarray(pixels), "JPEG", quality=95, exif=b"Exif\0\0II*\0\xff\xff\xff\xff garbage")
     assert np.abs(decode_picture(content, 3).astype(int) - pixels).mean() < 4
 
 
@@ -323,9 +313,7 @@ def test_odd_arrays_are_refused(array):
         decode_picture(array, 3)
 
 
-@given(
-    position=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), name=st.sampled_from(sorted(FILES))
-)
+@given(position=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), name=st.sampled_from(sorted(FILES)))
 def test_any_changed_byte_gives_a_picture_or_a_reason(position, value, name):
     content = bytearray(FILES[name])
     content[int(position * len(content))] = value

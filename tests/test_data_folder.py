@@ -162,9 +162,7 @@ def test_links_out_of_the_folder_are_ignored_and_counted(tmp_path):
 def test_the_folder_itself_may_be_a_link(tmp_path):
     class_folders(tmp_path / "real")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert keys(FolderSource(tmp_path / "link", labeled=True)) == keys(
-        FolderSource(tmp_path / "real", labeled=True)
-    )
+    assert keys(FolderSource(tmp_path / "link", labeled=True)) == keys(FolderSource(tmp_path / "real", labeled=True))
 
 
 def test_a_pipe_is_not_opened(tmp_path):
@@ -295,9 +293,7 @@ def test_labeled_folders_that_are_not_class_folders_are_refused(tmp_path):
 def test_a_folder_of_train_and_test_is_not_taken_for_classes(tmp_path):
     class_folders(tmp_path / "train")
     class_folders(tmp_path / "test")
-    with pytest.raises(
-        DataError, match=r"look like parts of a data set.*Give one part, for example '.*train'"
-    ):
+    with pytest.raises(DataError, match=r"look like parts of a data set.*Give one part, for example '.*train'"):
         FolderSource(tmp_path, labeled=True)
     assert FolderSource(tmp_path / "train", labeled=True).classes == ("cat", "dog")
 

@@ -33,12 +33,8 @@ from noisystudent.data.source import Source
 from noisystudent.errors import DataError
 
 
-def decode(
-    source: Source, format: PictureFormat, *, max_corrupt_fraction=0.0, memory_limit_gb=1.0
-) -> Pictures:
-    return decode_source(
-        source, format, max_corrupt_fraction=max_corrupt_fraction, memory_limit_gb=memory_limit_gb
-    )
+def decode(source: Source, format: PictureFormat, *, max_corrupt_fraction=0.0, memory_limit_gb=1.0) -> Pictures:
+    return decode_source(source, format, max_corrupt_fraction=max_corrupt_fraction, memory_limit_gb=memory_limit_gb)
 
 
 def valid(pictures: Pictures, row: int) -> np.ndarray:
@@ -148,9 +144,7 @@ def test_digests_are_of_the_stored_pixels_whatever_the_file():
 
 
 def test_digests_tell_shapes_apart():
-    decoded = decode(
-        ListSource([np.zeros((8, 9), np.uint8), np.zeros((9, 8), np.uint8)]), PictureFormat(8, 1)
-    )
+    decoded = decode(ListSource([np.zeros((8, 9), np.uint8), np.zeros((9, 8), np.uint8)]), PictureFormat(8, 1))
     assert decoded.digests[0] != decoded.digests[1]
 
 
@@ -196,9 +190,7 @@ def test_it_stops_at_the_first_shard_that_settles_it():
             return super().read(shard)
 
     with pytest.raises(DataError, match="At least 10 of the 20"):
-        decode(
-            Endless([b"bad"] * 10, [noise_picture(8, 8)] * 10), PictureFormat(8, 3), max_corrupt_fraction=0.4
-        )
+        decode(Endless([b"bad"] * 10, [noise_picture(8, 8)] * 10), PictureFormat(8, 3), max_corrupt_fraction=0.4)
 
 
 def test_a_source_without_any_readable_picture_is_refused():

@@ -51,9 +51,7 @@ def test_carving_follows_the_seed():
     assert not np.array_equal(one, other)
 
 
-@pytest.mark.parametrize(
-    ("counts", "fraction"), [((100, 24), 0.2), ((4,) * 10, 0.2), ((100, 100), 0.0), ((), 0.2)]
-)
+@pytest.mark.parametrize(("counts", "fraction"), [((100, 24), 0.2), ((4,) * 10, 0.2), ((100, 100), 0.0), ((), 0.2)])
 def test_nothing_is_carved_from_few_labels(counts, fraction):
     labels = labels_of(*counts)
     train, validation = carve_validation(labels, fraction, 25, seed=0)

@@ -103,7 +103,7 @@ import sys, torch, timm
 from safetensors.torch import load_file
 net = timm.create_model("local-dir:{tmp_path}", pretrained=True).eval()
 view = timm.data.resolve_model_data_config(net)
-assert view["input_size"] == (1, 96, 96) and view["crop_pct"] == 96 / 128, view
+assert tuple(view["input_size"]) == (1, 96, 96) and view["crop_pct"] == 96 / 128, view
 expected = load_file("{tmp_path}/expected.st")
 with torch.no_grad():
     logits = net((expected["pixels"] / 255 - view["mean"][0]) / view["std"][0])
@@ -177,9 +177,9 @@ def test_a_class_count_that_differs_from_the_weights_is_refused(folder):
 
 def test_weights_of_another_model_are_refused(folder):
     tensors = load_file(folder / "model.safetensors")
-    tensors["surplus"] = tensors.pop("blocks.0.0.conv1.weight")
+    tensors["surplus"] = tensors.pop("blocks.0.conv1.weight")
     save_file(tensors, folder / "model.safetensors")
-    with pytest.raises(ModelError, match=r"2 tensors differ.*blocks\.0\.0\.conv1\.weight.*surplus"):
+    with pytest.raises(ModelError, match=r"2 tensors differ.*blocks\.0\.conv1\.weight.*surplus"):
         load_classifier(folder)
 
 

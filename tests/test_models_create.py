@@ -8,7 +8,7 @@ from timm.models import _builder
 
 from noisystudent.errors import ModelError
 from noisystudent.models.classifier import create_classifier
-from noisystudent.models.create import count_parameters, create_model, planned_parameters
+from noisystudent.models.create import count_parameters, create_model
 from noisystudent.models.normalization import Normalization, Normalize
 from noisystudent.noise.model import model_noise
 
@@ -51,9 +51,8 @@ def test_small_families_have_both_noises(name):
 
 def test_no_noise_is_the_default_even_where_timm_has_another():
     name = "swin_tiny_patch4_window7_224"
-    with torch.device("meta"):
-        assert model_noise(timm.create_model(name)).stochastic_depth[-1] > 0
-        assert not any(model_noise(create_model(name, classes=2, channels=3, size=56)).stochastic_depth)
+    assert model_noise(timm.create_model(name, img_size=56)).stochastic_depth[-1] > 0
+    assert not any(model_noise(create_model(name, classes=2, channels=3, size=56)).stochastic_depth)
 
 
 def test_a_model_without_stochastic_depth_names_the_setting():
@@ -100,12 +99,6 @@ def test_pretrained_weights_come_with_their_normalization_and_keep_the_noise(mon
     gray = create_classifier(NAME, classes=("a", "b"), channels=1, size=64, pretrained=True)
     assert gray.normalization.mean == pytest.approx(((0.485 + 0.456 + 0.406) / 3,))
     torch.testing.assert_close(gray.net.conv_stem.weight, published["conv_stem.weight"].sum(dim=1, keepdim=True))
-
-
-@pytest.mark.parametrize("name", ["tiny_resnet", "vit_tiny_patch16_224", "convnext_atto", "efficientnet_small_b0"])
-def test_planned_parameters_are_those_of_the_model(name):
-    made = count_parameters(create_model(name, classes=4, channels=1, size=32))
-    assert planned_parameters(name, classes=4, channels=1, size=32) == made
 
 
 def test_count_parameters_counts_frozen_ones_and_no_statistics():

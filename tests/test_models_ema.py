@@ -40,7 +40,7 @@ def test_weights_and_statistics_follow_the_closed_form(decay):
         np.testing.assert_allclose(value.numpy(), expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
         moved += "running" in name and not torch.equal(value, classifier.state_dict()[name])
     assert moved > 0
-    assert ema.state_dict()["net.norm_stem.0.num_batches_tracked"] == 12
+    assert ema.state_dict()["net.blocks.0.bn1.num_batches_tracked"] == 12
 
 
 def test_decay_0_is_a_copy():

@@ -151,7 +151,7 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
         | {"signs": {"agreement": None if number == 1 else 0.96, "class_drift": 0.02, "mean_confidence": 0.8}}
         for number in range(1, rounds + 1)
     ]
-    verdict = {"decision": "keep", "reason": "the unlabeled pictures helped", "difference": 0.0725}
+    verdict = {"decision": "keep", "reason": "the unlabeled pictures helped", "difference": 0.0724}
     verdict |= {"interval": [0.031, 0.114], "p_value": 0.0004, "labels": 400, "source": "test"}
     summary = {
         "recipe": "curriculum",
@@ -287,7 +287,7 @@ def test_headline_says_the_verdict(full_page):
         "Keep the student: it is 7.2 points better than the labels-only control "
         "(95% interval +3.1 to +11.4, p < 0.001) on 400 held-out labels of the test source."
     )
-    assert sentence in section_text(full_page, "verdict").replace("7.3", "7.2")
+    assert sentence in section_text(full_page, "verdict")
 
 
 def test_sections_tell_what_the_files_say(full_page, full):
@@ -465,9 +465,7 @@ def test_few_kept_rows_are_not_shown_twice(tmp_path):
 
 def test_mistakes_are_the_most_confident_ones(full):
     rows = pq.read_table(full / "test-predictions" / "round-3.parquet").to_pylist()
-    wrong = sorted(
-        (row for row in rows if row["label"] != row["prediction"]), key=lambda row: -row["confidence"]
-    )
+    wrong = sorted((row for row in rows if row["label"] != row["prediction"]), key=lambda row: -row["confidence"])
     mistakes = read_run(full).mistakes
     assert [one.key for one in mistakes.pictures] == [row["key"] for row in wrong[:24]]
     assert (mistakes.wrong, mistakes.count) == (40, 400)
@@ -561,9 +559,7 @@ def test_report_is_light():
         "import sys, noisystudent.report.page, noisystudent.report.terminal\n"
         "assert not {'torch', 'timm', 'matplotlib', 'sklearn'} & set(sys.modules)"
     )
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
 
 
 # ---- pictures ----
@@ -589,9 +585,7 @@ def test_middling_pictures_stay_as_they_are():
     np.testing.assert_array_equal(decoded(data_uri(picture[..., None])), picture)
 
 
-@pytest.mark.parametrize(
-    "picture", [np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)]
-)
+@pytest.mark.parametrize("picture", [np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)])
 def test_other_arrays_are_refused(picture):
     with pytest.raises(DataError, match="cannot be shown"):
         data_uri(picture)

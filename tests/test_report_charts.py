@@ -82,9 +82,7 @@ def test_line_chart_says_where_its_axis_starts():
 
 
 def test_line_chart_of_one_value():
-    chart = charts.line_chart(
-        [Series("Test", ((0, 50.0),))], title="t", x_label="x", y_label="y", x_names=["teacher"]
-    )
+    chart = charts.line_chart([Series("Test", ((0, 50.0),))], title="t", x_label="x", y_label="y", x_names=["teacher"])
     assert len(list(drawn(chart).iter("circle"))) == 1
 
 
@@ -114,9 +112,7 @@ def test_reliability_bars_and_dots():
     assert dots == [(frame.x(0.4), frame.y(0.25)), (frame.x(0.9), frame.y(0.75))]
 
 
-@pytest.mark.parametrize(
-    ("difference", "low", "high"), [(3.0, 1.0, 5.0), (-3.0, -5.0, -1.0), (0.1, -1.0, 1.2)]
-)
+@pytest.mark.parametrize(("difference", "low", "high"), [(3.0, 1.0, 5.0), (-3.0, -5.0, -1.0), (0.1, -1.0, 1.2)])
 def test_interval_always_shows_zero(difference, low, high):
     chart = charts.interval_chart(difference, low, high, title="t", x_label="points")
     lines = {one.get("class"): one for one in drawn(chart).iter("line")}

@@ -100,12 +100,12 @@ def test_what_is_no_summary_is_refused():
             {"decision": "cannot tell", "difference": 0.0002, "interval": [-0.01, 0.01], "p_value": 1.0}
             | {"labels": 120, "source": "test"},
             "Cannot tell whether the unlabeled pictures helped: the student is as accurate as "
-            "the labels-only control (95% interval -1.0 to +1.0, p = 1.000) on 120 held-out labels of the test source.",
+            "the labels-only control (95% interval -1.0 to +1.0, p = 1.000) "
+            "on 120 held-out labels of the test source.",
         ),
         (
             {"decision": "keep", "difference": 0.0024, "interval": None, "p_value": None, "labels": 50_000},
-            "Keep the student: it is 0.24 points better than the labels-only control "
-            "on 50,000 held-out labels.",
+            "Keep the student: it is 0.24 points better than the labels-only control on 50,000 held-out labels.",
         ),
         (
             {"decision": "cannot tell", "reason": "no held-out labels: give --test."},

@@ -230,7 +230,9 @@ def test_the_plan_follows_the_run(tmp_path):
     noisystudent.run(**arguments, out=str(tmp_path / "run"), settings=settings, quiet=True)
     after = noisystudent.plan(**arguments, out=str(tmp_path / "run"), settings=settings, quiet=True)
     assert {stage.state for stage in after} == {State.COMPLETE}
-    more = noisystudent.plan(**arguments, out=str(tmp_path / "run"), settings={**settings, "rounds.count": 2}, quiet=True)
+    more = noisystudent.plan(
+        **arguments, out=str(tmp_path / "run"), settings={**settings, "rounds.count": 2}, quiet=True
+    )
     undone = [stage.name for stage in more if stage.state is not State.COMPLETE]
     assert undone[0] == "round-2/predictions"
     changed = noisystudent.plan(

@@ -117,7 +117,14 @@ def test_how_parts_are_cut_changes_nothing(tmp_path):
     for part_rows in (7, 120):
         folder = tmp_path / str(part_rows)
         parts = write_predictions(folder / "p", prediction, confidence, 3, part_rows)
-        select(folder / "s", parts, SelectionSettings(rule="threshold", per_class=30), classes="abc", round_number=1, seed=5)
+        select(
+            folder / "s",
+            parts,
+            SelectionSettings(rule="threshold", per_class=30),
+            classes="abc",
+            round_number=1,
+            seed=5,
+        )
         results.append(read_selection(folder / "s")["copies"].tolist())
     assert results[0] == results[1]
 

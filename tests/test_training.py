@@ -37,7 +37,9 @@ def make_batches(seed: int = 0) -> Batches:
 
 def make_classifier():
     with seeded(1, CPU):
-        return create_classifier("tiny_resnet", classes=("top", "bottom"), channels=1, size=8, dropout=0.2, stochastic_depth=0.2)
+        return create_classifier(
+            "tiny_resnet", classes=("top", "bottom"), channels=1, size=8, dropout=0.2, stochastic_depth=0.2
+        )
 
 
 def objective(logits, batch):
@@ -51,7 +53,9 @@ def train(folder, steps=45, **more):
 
 
 def same_weights(first, second) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    return all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
 
 
 def test_training_learns_and_writes_metrics(tmp_path):
@@ -178,6 +182,14 @@ def test_every_optimizer_trains_and_resumes(tmp_path, optimizer):
 
 def test_evaluation_while_training_is_recorded(tmp_path):
     settings = TrainSettings(steps=45, evaluate_every=20)
-    fit(make_classifier(), make_batches(), objective, settings, tmp_path, seed=3, evaluate=lambda c: {"score": float(c.training)})
+    fit(
+        make_classifier(),
+        make_batches(),
+        objective,
+        settings,
+        tmp_path,
+        seed=3,
+        evaluate=lambda c: {"score": float(c.training)},
+    )
     rows = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
     assert [row.get("score") for row in rows] == [0.0, 0.0, 0.0]

@@ -120,7 +120,9 @@ def train(
     resolved = _resolve(labeled, unlabeled, out, validation, None, config, settings)
     given = [unlabeled is not None, predicted is not None, selected is not None]
     if any(given) and not all(given):
-        raise SettingsError("a student needs all of --unlabeled, --predictions and --selection; a teacher none of them.")
+        raise SettingsError(
+            "a student needs all of --unlabeled, --predictions and --selection; a teacher none of them."
+        )
     folder = Path(resolved.settings.out)
     with exclusive(folder):
         opened = rounds.open_workshop(resolved.settings, Reporter(quiet=quiet))
@@ -128,7 +130,9 @@ def train(
         teacher_plan, student_plan = plan_models(resolved.settings.model, 1, workshop.roles.format.size)
         strength = choose_strength(workshop, teacher_plan, f"{folder.name}.strength")
         if predicted and selected:
-            return train_stage(workshop, folder.name, student_plan, student_lesson(workshop, predicted, selected), strength)
+            return train_stage(
+                workshop, folder.name, student_plan, student_lesson(workshop, predicted, selected), strength
+            )
         return train_stage(workshop, folder.name, teacher_plan, labeled_lesson(workshop), strength)
 
 
@@ -148,7 +152,9 @@ class _Labeler:
 
     def __call__(self, pictures: Pictures) -> npt.NDArray[np.float32]:
         runtime = self.runtime
-        return log_probabilities(self.teacher, pictures, batch_size=runtime.label_batch_size, precision=runtime.precision)
+        return log_probabilities(
+            self.teacher, pictures, batch_size=runtime.label_batch_size, precision=runtime.precision
+        )
 
 
 def label(*, checkpoint: Path, source: str, out: Path, settings: Settings | None = None, quiet: bool = False) -> Path:
@@ -202,7 +208,12 @@ def select(
         raise ArtifactError(f"{predicted} does not name its classes; make it with 'noisystudent label'.")
     if round_number < 1:
         raise SettingsError(f"--round is {round_number}; rounds count from 1.")
-    inputs = {"predictions": manifest.fingerprint, "selection": chosen.model_dump(), "round": round_number, "seed": seed}
+    inputs = {
+        "predictions": manifest.fingerprint,
+        "selection": chosen.model_dump(),
+        "round": round_number,
+        "seed": seed,
+    }
     with exclusive(out):
         state, _ = prepare(out, inputs)
         if state is not ArtifactState.COMPLETE:
@@ -213,7 +224,9 @@ def select(
     return summary
 
 
-def evaluate(*, checkpoint: Path, source: str, out: Path | None = None, settings: Settings | None = None) -> dict[str, object]:
+def evaluate(
+    *, checkpoint: Path, source: str, out: Path | None = None, settings: Settings | None = None
+) -> dict[str, object]:
     """A checkpoint's scores on a labeled source; also written as JSON to ``out`` when that is given."""
     labeler = _Labeler.open(checkpoint, settings)
     opened = open_source(source, labeled=True)
@@ -225,7 +238,9 @@ def evaluate(*, checkpoint: Path, source: str, out: Path | None = None, settings
     return scores
 
 
-def predict(*, checkpoint: Path, source: str, out: Path, settings: Settings | None = None, quiet: bool = False) -> list[Failure]:
+def predict(
+    *, checkpoint: Path, source: str, out: Path, settings: Settings | None = None, quiet: bool = False
+) -> list[Failure]:
     """Writes a CSV of file, class and confidence for every picture of a source; returns the unreadable ones.
 
     An unreadable picture has a row too, with empty class and confidence, so that the rows match the files.
@@ -283,7 +298,7 @@ def _check_failures(source: Source, failures: list[Failure], settings: Settings 
 
 def _room(kind: type[Room], name: str, settings: Settings | None) -> Room:
     """One room's settings, checked as a whole run's are, from dotted names."""
-    resolved = resolve({"labeled": "-", "out": "-", **(settings or {})})
+    resolved = resolve({"labeled": "unused", "out": "unused", **(settings or {})})
     room: Room = getattr(resolved.settings, name)
     assert isinstance(room, kind)
     return room

@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if debug:
             traceback.print_exc()
-        print(f"noisystudent: {error.strerror or error}: {error.filename or ''} (finished work is kept)", file=sys.stderr)
+        print(
+            f"noisystudent: {error.strerror or error}: {error.filename or ''} (finished work is kept)", file=sys.stderr
+        )
         return 1
 
 
@@ -81,17 +83,14 @@ def _overview() -> str:
 
 def _run(parser: argparse.ArgumentParser, words: list[str]) -> None:
     given = _with_settings(parser, words)
+    config = given.pop("config")
     from noisystudent import api
-    from noisystudent.report.terminal import render_summary
+    from noisystudent.config import resolve
+    from noisystudent.report.terminal import print_summary
 
-    summary = api.run(config=given.pop("config"), settings=given)
-    _print(render_summary(summary))
-    print(f"model   {Path(given_out(given, summary)) / 'best'}\npage    {Path(given_out(given, summary)) / 'report.html'}")
-
-
-def given_out(given: dict[str, Any], summary: dict[str, Any]) -> str:
-    """The run's folder: the option, or what the settings file said."""
-    return str(given.get("out") or summary["out"])
+    print_summary(api.run(config=config, settings=given))
+    out = Path(resolve(given, config).settings.out)
+    print(f"model: {out / 'best'}\npage: {out / 'report.html'}")
 
 
 def _plan(parser: argparse.ArgumentParser, words: list[str]) -> None:
@@ -113,14 +112,15 @@ def _demo(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with seeds 0 to N-1 (default 1)")
     parser.add_argument("--out", default="runs/demo", metavar="FOLDER", help="where to write (default runs/demo)")
     given = parser.parse_args(words)
-    from noisystudent.demo import demo, render_demo
+    from noisystudent.demo import demo, print_demo
 
-    result = demo(out=given.out, seeds=given.seeds)
-    _print(render_demo(result))
+    print_demo(demo(out=given.out, seeds=given.seeds))
 
 
 def _train(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    parser.add_argument("--predictions", type=Path, metavar="FOLDER", help="for a student: what 'label' wrote for --unlabeled")
+    parser.add_argument(
+        "--predictions", type=Path, metavar="FOLDER", help="for a student: what 'label' wrote for --unlabeled"
+    )
     parser.add_argument("--selection", type=Path, metavar="FOLDER", help="for a student: what 'select' wrote from it")
     given = _with_settings(parser, words)
     from noisystudent import api
@@ -130,7 +130,9 @@ def _train(parser: argparse.ArgumentParser, words: list[str]) -> None:
     trained = api.train(
         config=given.pop("config"), unlabeled=unlabeled, predicted=predicted, selected=selected, settings=given
     )
-    print(f"{trained.model}: {trained.parameters:,} parameters, {trained.passes:,} passes, {trained.seconds:.1f} s -> {trained.folder}")
+    print(
+        f"{trained.model}: {trained.parameters:,} parameters, {trained.passes:,} passes, {trained.seconds:.1f} s -> {trained.folder}"
+    )
 
 
 def _label(parser: argparse.ArgumentParser, words: list[str]) -> None:
@@ -146,17 +148,25 @@ def _label(parser: argparse.ArgumentParser, words: list[str]) -> None:
 def _select(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--predictions", type=Path, required=True, metavar="FOLDER", help="what 'label' wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the selection goes")
-    parser.add_argument("--round", type=int, default=1, metavar="R", help="the curriculum takes R x fraction (default 1)")
+    parser.add_argument(
+        "--round", type=int, default=1, metavar="R", help="the curriculum takes R x fraction (default 1)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the copies' draw (default 0)")
     given = _with_settings(parser, words, rooms=("selection.",))
     from noisystudent import api
 
     summary = api.select(
-        predicted=given.pop("predictions"), out=given.pop("out"), round_number=given.pop("round"), seed=given.pop("seed"), settings=given
+        predicted=given.pop("predictions"),
+        out=given.pop("out"),
+        round_number=given.pop("round"),
+        seed=given.pop("seed"),
+        settings=given,
     )
     print(f"{summary['selected']} of {summary['rows']} selected, {summary['copies']} with copies")
     for row in summary["per_class"]:  # type: ignore[attr-defined]
-        print(f"  {row['class']:<20} predicted {row['predicted']:>8}  selected {row['selected']:>8}  copies {row['copies']:>8}")
+        print(
+            f"  {row['class']:<20} predicted {row['predicted']:>8}  selected {row['selected']:>8}  copies {row['copies']:>8}"
+        )
     for warning in summary["warnings"]:  # type: ignore[attr-defined]
         print(f"  note: {warning}")
 
@@ -168,7 +178,9 @@ def _evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
     given = _with_settings(parser, words, rooms=("runtime.", "data."))
     from noisystudent import api
 
-    scores = api.evaluate(checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=given.pop("out"), settings=given)
+    scores = api.evaluate(
+        checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=given.pop("out"), settings=given
+    )
     for name in ("top1", "top5", "ece", "nll", "brier"):
         print(f"{name:<6} {scores[name]:.4f}")
     print(f"count  {scores['count']}")
@@ -177,7 +189,9 @@ def _evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
 def _predict(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="the checkpoint that predicts")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the pictures: {SOURCE_HELP}")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the table of file, class, confidence")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.csv", help="the table of file, class, confidence"
+    )
     given = _with_settings(parser, words, rooms=("runtime.", "data."))
     from noisystudent import api
 
@@ -201,7 +215,9 @@ def _with_settings(parser: argparse.ArgumentParser, words: list[str], rooms: tup
 
     fields = {name: field for name, field in setting_fields().items() if name.startswith(rooms)}
     if rooms == ("",):
-        parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings from a file; options win over it")
+        parser.add_argument(
+            "--config", type=Path, metavar="FILE.yaml", help="settings from a file; options win over it"
+        )
     for name, field in fields.items():
         default = "" if field.is_required() else f" (default {field.default})"
         text = f"{field.description}{default}".replace("%", "%%")
@@ -210,14 +226,10 @@ def _with_settings(parser: argparse.ArgumentParser, words: list[str], rooms: tup
     for word in unknown:
         name = word.split("=", 1)[0].removeprefix("--")
         known = [option.removeprefix("--") for action in parser._actions for option in action.option_strings]
-        raise SettingsError(f"unknown option {word!r}.{nearest_name(name, known)} 'noisystudent VERB --help' lists them all.")
+        raise SettingsError(
+            f"unknown option {word!r}.{nearest_name(name, known)} 'noisystudent VERB --help' lists them all."
+        )
     return vars(given)
-
-
-def _print(renderable: object) -> None:
-    from rich.console import Console
-
-    Console(highlight=False, soft_wrap=True).print(renderable)
 
 
 VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], None]]] = {

@@ -34,7 +34,8 @@ class RoundSettings(Settings):
 
     count: Annotated[int, Field(ge=1, le=100)] = Field(5, description="rounds of label, select, train, evaluate")
     rollback_p: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.05, description="a round is rolled back when validation shows it to be worse at this level (McNemar's exact test)"
+        0.05,
+        description="a round is rolled back when validation shows it to be worse at this level (McNemar's exact test)",
     )
     control: bool = Field(True, description="train the labels-only control, without which there is no verdict")
 
@@ -44,7 +45,9 @@ class RunSettings(Settings):
 
     labeled: str = Field(description="labeled pictures: a folder of class folders, an .npz file, or digits")
     unlabeled: str | None = Field(None, description="unlabeled pictures: a folder, an .npz file, or digits:unlabeled")
-    validation: str | None = Field(None, description="labeled pictures that choose; carved out of --labeled when not given")
+    validation: str | None = Field(
+        None, description="labeled pictures that choose; carved out of --labeled when not given"
+    )
     test: str | None = Field(None, description="labeled pictures that only report")
     out: str = Field(description="the run's folder; run the same command again to resume")
     recipe: Recipe = Field("curriculum", description="curriculum (default) or paper (Xie et al. 2020)")
@@ -96,7 +99,7 @@ def resolve(command_line: Mapping[str, Any], file: Path | None = None) -> Resolv
         for name, value in layer.items():
             if name not in known:
                 raise SettingsError(f"unknown setting {name!r} ({origin}).{nearest_name(name, known)}")
-            values[name] = _parse(value) if origin == "command line" else value
+            values[name] = _parse(value) if origin == "command line" and not _is_text(known[name]) else value
             origins[name] = origin
     try:
         return Resolved(RunSettings(**nest(values)), origins)
@@ -150,6 +153,11 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
+def _is_text(field: FieldInfo) -> bool:
+    """Whether a setting is plain text: a folder may be called 2024 or true and must stay what it is."""
+    return field.annotation is str or field.annotation == str | None
+
+
 def _parse(value: Any) -> Any:  # noqa: ANN401 - whatever YAML can say
     """A command-line value: text is read as YAML (numbers, true, [a, b]); a list may also be written a,b."""
     if not isinstance(value, str):
@@ -168,11 +176,13 @@ def _parse(value: Any) -> Any:  # noqa: ANN401 - whatever YAML can say
 
 
 def explain(error: ValidationError, origins: Mapping[str, str]) -> str:
-    """pydantic's findings as one line a setting: name, value, what is allowed, where it came from."""
+    """Pydantic's findings as one line a setting: name, value, what is allowed, where it came from."""
     lines: dict[str, list[str]] = {}
     for finding in error.errors():
         parts = [str(part) for part in finding["loc"] if isinstance(part, str)]
-        name = next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins), ".".join(parts))
+        name = next(
+            (".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins), ".".join(parts)
+        )
         message = "it is required" if finding["type"] == "missing" else finding["msg"][0].lower() + finding["msg"][1:]
         given = "" if finding["type"] == "missing" else f" (from {origins.get(name, 'default')}: {finding['input']!r})"
         lines.setdefault(f"{name}{given}", []).append(message)

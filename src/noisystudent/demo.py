@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -21,7 +18,7 @@ from noisystudent import api
 from noisystudent.artifacts import write_json
 from noisystudent.data.builtin import DigitsPart, open_digits
 from noisystudent.errors import SettingsError
-from noisystudent.report.terminal import render_summary
+from noisystudent.report.terminal import print_summary
 
 SETTINGS: dict[str, Any] = {
     "model.teacher": "tiny_resnet",
@@ -100,16 +97,19 @@ def contenders(summary: dict[str, Any]) -> dict[str, float]:
     return found | {"student": summary["student"]["test"]["top1"]}
 
 
-def render_demo(result: Demo) -> Group:
-    """The table, the verdict and the page's path for one seed; means, ranges and every lost seed for several."""
+def print_demo(result: Demo) -> None:
+    """Prints the table, the verdict and the page's path for one seed; means, ranges and lost seeds for several."""
     if len(result.summaries) == 1:
-        return Group(render_summary(result.summaries[0]), Text(f"page: {result.folders[0] / 'report.html'}"))
-    table = Table("test accuracy, %", "mean", "lowest", "highest")
+        print_summary(result.summaries[0])
+        print(f"page: {result.folders[0] / 'report.html'}")
+        return
     rows = [contenders(summary) for summary in result.summaries]
+    print(f"{'test accuracy, %':<22}{'mean':>8}{'lowest':>8}{'highest':>9}")
     for name in rows[0]:
         values = [100 * row[name] for row in rows]
-        table.add_row(name, *(f"{value:.1f}" for value in (np.mean(values), min(values), max(values))))
-    return Group(table, *(Text(line) for line in _honest_lines(rows)), Text(f"pages: {result.folders[0].parent}/seed-*/report.html"))
+        print(f"{name:<22}{np.mean(values):>8.1f}{min(values):>8.1f}{max(values):>9.1f}")
+    print("\n".join(_honest_lines(rows)))
+    print(f"pages: {result.folders[0].parent}/seed-*/report.html")
 
 
 def _honest_lines(rows: list[dict[str, float]]) -> list[str]:
@@ -117,7 +117,10 @@ def _honest_lines(rows: list[dict[str, float]]) -> list[str]:
     rivals = [name for name in rows[0] if name not in ("student", "teacher") and not name.startswith("round")]
     means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
     lost = [name for name in rivals if means[name] >= means["student"]]
-    lines = [f"On the mean of {len(rows)} seeds the student " + (f"does not beat {', '.join(lost)}." if lost else "beats the control and every baseline.")]
+    lines = [
+        f"On the mean of {len(rows)} seeds the student "
+        + (f"does not beat {', '.join(lost)}." if lost else "beats the control and every baseline.")
+    ]
     for seed, row in enumerate(rows):
         better = [name for name in rivals if row[name] >= row["student"]]
         if better:

@@ -32,4 +32,8 @@ def label(
         if path.exists():
             continue
         pictures = read_shard(shard)
-        write_part(path, pictures.keys, log_probabilities(teacher, pictures, batch_size=batch_size, precision=precision, bar=bar))
+        write_part(
+            path,
+            pictures.keys,
+            log_probabilities(teacher, pictures, batch_size=batch_size, precision=precision, bar=bar),
+        )

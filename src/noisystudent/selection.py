@@ -244,7 +244,12 @@ class _Tally:
         self.reasons: dict[str, int] = {}
 
     def add(
-        self, prediction: Ints, confidence: Floats, kept: npt.NDArray[np.bool_], copies: Ints, reason: npt.NDArray[np.str_]
+        self,
+        prediction: Ints,
+        confidence: Floats,
+        kept: npt.NDArray[np.bool_],
+        copies: Ints,
+        reason: npt.NDArray[np.str_],
     ) -> None:
         self.selected += np.bincount(prediction[kept], minlength=len(self.selected))
         self.copies += np.bincount(prediction, weights=copies, minlength=len(self.copies)).astype(np.int64)

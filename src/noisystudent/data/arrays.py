@@ -86,8 +86,7 @@ def open_npz(path: str | Path, part: str = "", *, labeled: bool) -> ArraySource:
     name = f"{path}:{part}" if part else str(path)
     if part not in _PARTS:
         raise DataError(
-            f"There is no part {part!r} of {str(path)!r}; parts are 'train' and "
-            f"'test'.{nearest_name(part, _PARTS)}"
+            f"There is no part {part!r} of {str(path)!r}; parts are 'train' and 'test'.{nearest_name(part, _PARTS)}"
         )
     arrays = _load_arrays(name, Path(path).expanduser())
     pictures_name, labels_name = _array_names(name, part, arrays)
@@ -98,8 +97,7 @@ def open_npz(path: str | Path, part: str = "", *, labeled: bool) -> ArraySource:
         labels = _checked_labels(name, labels_name, labels, rows=len(pictures), classes=classes)
     elif labeled:
         raise DataError(
-            f"{name!r} is given as labeled but holds no array {labels_name!r}. Add it: one integer for each "
-            "picture."
+            f"{name!r} is given as labeled but holds no array {labels_name!r}. Add it: one integer for each picture."
         )
     width = max(6, len(str(len(pictures) - 1)))
     keys = [f"{row:0{width}d}" for row in range(len(pictures))]
@@ -146,9 +144,7 @@ def _checked_pictures(name: str, array_name: str, pictures: npt.NDArray[np.gener
             "W, 1] or [N, H, W, 3]. Move the channels to the end before saving."
         )
     if not pictures.size:
-        raise DataError(
-            f"{array_name!r} in {name!r} is empty: its shape is {pictures.shape}. Save some pictures."
-        )
+        raise DataError(f"{array_name!r} in {name!r} is empty: its shape is {pictures.shape}. Save some pictures.")
     checked = pictures.astype(np.uint8, copy=False)
     return checked[..., 0] if checked.ndim == 4 and gray_shape else checked
 
@@ -158,9 +154,7 @@ def _class_names(name: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> tu
     if "classes" in arrays:
         classes = tuple(str(text) for text in np.atleast_1d(arrays["classes"]).tolist())
         if len(set(classes)) < len(classes):
-            raise DataError(
-                f"'classes' in {name!r} has a name twice: {list(classes)}. Give each class its own name."
-            )
+            raise DataError(f"'classes' in {name!r} has a name twice: {list(classes)}. Give each class its own name.")
         return classes
     label_arrays = [arrays[name] for pairs in _PARTS.values() for _, name in pairs if name in arrays]
     filled = [array for array in label_arrays if array.dtype.kind in "iu" and array.size]

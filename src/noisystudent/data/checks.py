@@ -15,9 +15,7 @@ _NAMES_SHOWN = 20
 def check_same_classes(labeled: Sequence[str], other: Sequence[str] | None, role: str) -> None:
     """Raises ``DataError`` unless the ``role`` source has the labeled one's classes, in the same order."""
     if other is None:
-        raise DataError(
-            f"The {role} source has no labels. Give a source with the classes {_listed(labeled)}."
-        )
+        raise DataError(f"The {role} source has no labels. Give a source with the classes {_listed(labeled)}.")
     if tuple(labeled) == tuple(other):
         return
     missing = [name for name in labeled if name not in set(other)]

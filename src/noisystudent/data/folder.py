@@ -154,8 +154,7 @@ def _add_picture(found: _Found, root: Path, path: Path) -> None:
     key = _printable(path.relative_to(root).as_posix())
     if key in found.paths:
         raise DataError(
-            f"Two files in {str(root)!r} have the same name {key!r} once written as UTF-8. Rename one of "
-            "them."
+            f"Two files in {str(root)!r} have the same name {key!r} once written as UTF-8. Rename one of them."
         )
     found.paths[key] = path
 

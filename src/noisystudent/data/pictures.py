@@ -99,13 +99,9 @@ def choose_format(labeled: Source, settings: DataSettings) -> PictureFormat:
         return PictureFormat(settings.size, 1 if settings.channels == "gray" else 3)
     headers = list(_headers(labeled))
     if not headers:
-        raise DataError(
-            f"None of the pictures of {labeled.name!r} can be read. Check that they open in a viewer."
-        )
+        raise DataError(f"None of the pictures of {labeled.name!r} can be read. Check that they open in a viewer.")
     size = _auto_size(headers) if settings.size == "auto" else settings.size
-    gray = (
-        all(header.gray for header in headers) if settings.channels == "auto" else settings.channels == "gray"
-    )
+    gray = all(header.gray for header in headers) if settings.channels == "auto" else settings.channels == "gray"
     return PictureFormat(size, 1 if gray else 3)
 
 
@@ -288,9 +284,7 @@ def _check_failures(source: Source, failures: list[Failure], rows: int, max_corr
     named = "; ".join(f"{failure.key!r}: {failure.reason}" for failure in failures[:5])
     more = f"; and {len(failures) - 5:,} more" if len(failures) > 5 else ""
     if len(failures) == rows:
-        raise DataError(
-            f"None of the {rows:,} pictures of {source.name!r} can be read ({named}{more}). Check them."
-        )
+        raise DataError(f"None of the {rows:,} pictures of {source.name!r} can be read ({named}{more}). Check them.")
     raise DataError(
         f"At least {len(failures):,} of the {rows:,} pictures of {source.name!r} cannot be read "
         f"({named}{more}), more than data.max_corrupt_fraction {max_corrupt_fraction:g} allows. Repair or "

@@ -133,11 +133,15 @@ def open_roles(
         if len(carved):
             trains, chooses = pictures["labeled"].take(kept), pictures["labeled"].take(carved)
             note = f"carved out of the {len(kept) + len(carved)} labeled ones"
-            described["validation"] = replace(described["labeled"], pictures=len(carved), per_class=None, failures=[], note=note)
+            described["validation"] = replace(
+                described["labeled"], pictures=len(carved), per_class=None, failures=[], note=note
+            )
     validation = HeldOut(chooses) if chooses else None
     test = HeldOut(pictures["test"]) if "test" in pictures else None
     nothing = trains.take(np.arange(0)).without_labels()
-    pile, left_out = _without_duplicates(pictures.get("unlabeled", nothing), [each for each in (validation, test) if each])
+    pile, left_out = _without_duplicates(
+        pictures.get("unlabeled", nothing), [each for each in (validation, test) if each]
+    )
     truth = _truth(sources.get("unlabeled"), pile, classes)
     return Roles(format, classes, trains, pile.without_labels(), truth, validation, test, left_out, described)
 

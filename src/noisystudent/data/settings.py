@@ -30,8 +30,7 @@ class DataSettings(Settings):
     few_labels: int = Field(
         25,
         ge=2,
-        description="with fewer labels than this in any class, all labels train and none is set aside for "
-        "validation",
+        description="with fewer labels than this in any class, all labels train and none is set aside for validation",
     )
     max_corrupt_fraction: float = Field(
         0.05,

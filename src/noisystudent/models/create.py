@@ -9,9 +9,11 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg, is_model_pretrained
 from torch import nn
+from torch.func import functional_call
 
 import noisystudent.models.efficientnet_small
-import noisystudent.models.small  # noqa: F401  (both register their models with timm)
+import noisystudent.models.small
+import noisystudent.models.tiny  # noqa: F401  (all three register their models with timm)
 from noisystudent.errors import ModelError, nearest_name
 from noisystudent.models.normalization import Normalization
 from noisystudent.noise.model import set_model_noise
@@ -38,11 +40,11 @@ def create_model(
     """
     require_known(name)
     arguments = {"num_classes": classes, "in_chans": channels} | size_argument(name, size)
-    _require_room(name, arguments, torch.Size((1, channels, size, size)))
     noise = {"drop_rate": dropout, "drop_path_rate": stochastic_depth}
     net = build(name, arguments, noise)
     # timm only makes room for the noise, each family by its own rule; this sets the rates, or says why not.
     set_model_noise(net, dropout=dropout, stochastic_depth=stochastic_depth)
+    _require_room(net, name, torch.Size((1, channels, size, size)))
     if pretrained:
         _load_published(net, name, arguments)
     return net
@@ -51,12 +53,6 @@ def create_model(
 def count_parameters(model: nn.Module) -> int:
     """Number of a model's parameters, trainable or not; buffers (running statistics) are not counted."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def planned_parameters(name: str, *, classes: int, channels: int, size: int) -> int:
-    """Parameters that the model ``name`` would have, counted without allocating them."""
-    with torch.device("meta"):
-        return count_parameters(create_model(name, classes=classes, channels=channels, size=size))
 
 
 def normalization_of(net: nn.Module, channels: int) -> Normalization:
@@ -104,26 +100,26 @@ def build(name: str, arguments: Mapping[str, Any], noise: Mapping[str, float]) -
             if lacking is None or not isinstance(error, TypeError):
                 raise ModelError(
                     f"Model {name!r} cannot be built with {dict(arguments)}: "
-                    f"{error or type(error).__name__}. Choose another model, or another picture size "
-                    "(data.size)."
+                    f"{error or type(error).__name__}. Choose another model, or another picture size."
                 ) from error
             del wanted[lacking]
 
 
-def _require_room(name: str, arguments: Mapping[str, Any], shape: torch.Size) -> None:
-    """Sends a picture without data through a network without weights: many models cannot take small ones."""
-    with torch.device("meta"):
-        net = build(name, arguments, {}).eval()
-        try:
-            net(torch.empty(shape))
-        except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
-            if isinstance(error, NotImplementedError) or "meta" in str(error):
-                return  # it needs numbers, which says nothing about the shape
-            raise ModelError(
-                f"Model {name!r} cannot take pictures of shape {tuple(shape[1:])} (channels, height, width): "
-                f"{error or type(error).__name__}. Choose a model for such pictures (--model.teacher auto does), "
-                "or another size."
-            ) from error
+def _require_room(net: nn.Module, name: str, shape: torch.Size) -> None:
+    """Sends a picture without data through the network without its numbers: many models cannot take small ones."""
+    shadow = {key: tensor.to("meta") for key, tensor in (*net.named_parameters(), *net.named_buffers())}
+    try:
+        functional_call(net.eval(), shadow, torch.empty(shape, device="meta"))
+    except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
+        if isinstance(error, NotImplementedError) or "meta" in str(error):
+            return  # it asks for numbers, which says nothing about the shape
+        raise ModelError(
+            f"Model {name!r} cannot take pictures of shape {tuple(shape[1:])} (channels, height, width): "
+            f"{error or type(error).__name__}. Choose a model for such pictures (--model.teacher auto does), or "
+            "another size."
+        ) from error
+    finally:
+        net.train()
 
 
 def _load_published(net: nn.Module, name: str, arguments: Mapping[str, Any]) -> None:

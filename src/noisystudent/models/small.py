@@ -1,6 +1,5 @@
-"""Residual networks for small pictures (8 to 64 pixels), registered with timm.
+"""Residual networks for small pictures (16 to 64 pixels), registered with timm.
 
-    tiny_resnet       3 blocks of widths 32, 64, 128, for 8 to 32 pixels: trains in seconds on a laptop
     resnet_small_20   He et al. 2016 (arXiv 1512.03385), section 4.2: shortcuts without parameters
     resnet_small_18   ResNet-18 with a 3x3 stem of stride 1 and no pooling after it
     wrn_16_2 ...      Wide ResNets (arXiv 1605.07146) as the semi-supervised literature has them:
@@ -197,7 +196,6 @@ def _wide(depth: int, factor: int) -> Design:
 
 
 DESIGNS: dict[str, Design] = {
-    "tiny_resnet": Design(_projected_block, 32, (32, 64, 128), (1, 1, 1), picture=28),
     "resnet_small_20": Design(_padded_block, 16, (16, 32, 64), (3, 3, 3)),
     "resnet_small_18": Design(_projected_block, 64, (64, 128, 256, 512), (2, 2, 2, 2)),
     "wrn_16_2": _wide(16, 2),

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from noisystudent.noise.settings import SMALL_PICTURE_SIZE
+
+OFFICIAL_MARGIN = 32  # pixels that the official view leaves off, from both sides together
 _SMALLEST_AREA = 0.05
 _WIDEST_ASPECT = 4.0 / 3.0
 
@@ -29,7 +32,21 @@ class PlainView:
         """Views ``uint8 [B, C, size, size]`` of ``[B, C, H, W]`` with valid (height, width) ``[B, 2]``."""
         if pixels.shape[-2:] == (self.size, self.size):
             return pixels
-        return shifted_crop(pixels, sizes, torch.zeros_like(sizes), self.size)
+        edge = self._edge_of_view(int(sizes.min()))
+        view = shifted_crop(pixels, sizes, torch.zeros_like(sizes), edge)
+        if edge == self.size:
+            return view
+        resized = F.interpolate(view.to(torch.float32), (self.size, self.size), mode="bicubic", antialias=True)
+        return resized.round_().clamp_(0.0, 255.0).to(torch.uint8)
+
+    def _edge_of_view(self, stored: int) -> int:
+        """How much of a stored short edge is seen: all of it, or the official share for a model above 64 pixels.
+
+        Pictures may be stored for a larger model of the same run; then the view is larger and is shrunk.
+        """
+        if stored in (self.size, self.size + OFFICIAL_MARGIN):
+            return self.size
+        return stored if self.size <= SMALL_PICTURE_SIZE else round(stored * self.size / (self.size + OFFICIAL_MARGIN))
 
 
 def shifted_crop(pixels: Tensor, sizes: Tensor, shift: Tensor, size: int) -> Tensor:
@@ -95,9 +112,7 @@ def resized_crop(pixels: Tensor, sizes: Tensor, uniforms: Tensor, *, size: int, 
     rows, columns = rows * (2.0 / height) - 1.0, columns * (2.0 / width) - 1.0
     shape = (len(pixels), size, size)
     grid = torch.stack((columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)), dim=3)
-    sampled = F.grid_sample(
-        pixels.to(torch.float32), grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
+    sampled = F.grid_sample(pixels.to(torch.float32), grid, mode="bilinear", padding_mode="border", align_corners=False)
     return sampled.add_(0.5).clamp_(0.0, 255.0).to(torch.uint8)
 
 

@@ -63,16 +63,18 @@ def cutout(pixels: Tensor, pad: int, centers: Tensor) -> Tensor:
     ``centers`` is ``[B, 2]`` (row, column) in [0, 1), fractions of the picture; a hole at the border is cut
     by it.
     """
-    inside = [
-        _within(torch.arange(length, device=pixels.device), (place * length).floor()[:, None], pad)
-        for length, place in zip(pixels.shape[-2:], centers.to(pixels.device).unbind(1), strict=True)
-    ]
-    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return pixels.masked_fill(hole, FILL)
+    row, column = (
+        _within(length, place, pad) for length, place in zip(pixels.shape[-2:], centers.unbind(1), strict=True)
+    )
+    hole = (row[:, None, :, None] & column[:, None, None, :]).to(pixels.device)
+    return (pixels & ~hole) | (hole & FILL)
 
 
-def _within(places: Tensor, center: Tensor, pad: int) -> Tensor:
-    return (places >= center - pad) & (places < center + pad)
+def _within(length: int, place: Tensor, pad: int) -> Tensor:
+    """255 at the places of ``[B, length]`` within ``pad`` of the center ``place`` (a fraction), 0 elsewhere."""
+    places = torch.arange(length, device=place.device)
+    center = (place * length).floor()[:, None]
+    return ((places >= center - pad) & (places < center + pad)).to(torch.uint8) * 255
 
 
 def affine(pixels: Tensor, straight: Affine, mirrored: Affine, chosen: Tensor) -> Tensor:
@@ -90,7 +92,7 @@ def affine(pixels: Tensor, straight: Affine, mirrored: Affine, chosen: Tensor) -
 # A run asks for the same few maps in every batch: five operations, each both ways in one entry.
 @lru_cache(maxsize=16)
 def _sources(straight: Affine, mirrored: Affine, height: int, width: int, device: torch.device) -> Tensor:
-    """For both ways and each output pixel the flat index of its source, int64 ``[2, H * W]``; H * W outside."""
+    """For both ways the flat index of each output pixel's source, int64 ``[2, H * W]``; H * W is outside."""
     x, y = torch.arange(width), torch.arange(height)[:, None]
     maps = []
     for a, b, c, d, e, f in (straight, mirrored):

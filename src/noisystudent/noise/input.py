@@ -38,6 +38,7 @@ class InputNoise:
         return RandAugment(
             layers=self.settings.layers,
             magnitude=min(self.strength * self.settings.magnitude, LARGEST_MAGNITUDE),
+            policy=self.settings.policy,
             pixel_reference=self.settings.pixel_reference,
         )
 

@@ -107,9 +107,7 @@ def _is_empty(value: object) -> bool:
 def _head_dropouts(model: nn.Module) -> list[nn.Dropout]:
     """The dropout modules before the classifier, in timm called head_drop, head.drop, head_dist.drop ..."""
     return [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Dropout) and name.startswith("head")
+        module for name, module in model.named_modules() if isinstance(module, nn.Dropout) and name.startswith("head")
     ]
 
 

@@ -6,10 +6,15 @@ Magnitude M scales by M / 10: rotation 30 degrees, shear 0.3, translation 100 pi
 pixels, enhancement factor 1.8 x + 0.1, posterize 4 bits, solarize threshold 256, solarize-add 110; the
 geometric ones go either way.
 
-Two things in it surprise. A larger magnitude makes Posterize and Solarize *weaker*: more bits stay, fewer
+That is the policy ``paper``. Two things in it surprise. A larger magnitude makes Posterize and Solarize *weaker*: more bits stay, fewer
 pixels turn. And small magnitudes are not weak for the enhancements, whose identity is M = 5. Both are kept
 as published. What the published code leaves to chance is defined here: eight or more bits (M >= 20) and a
 threshold of 256 or more (M >= 10) change nothing, and Posterize keeps at least one bit (M < 2.5).
+
+The policy ``graded`` is ours: the same operations, but magnitude 0 changes nothing and a larger one never
+less. The enhancements go either way from 1, by up to 0.9; Posterize takes up to 4 bits away; Solarize turns
+more and more of the bright pixels; the three operations without a magnitude act on a share of the pictures.
+All of these are full at M = 10; the others are as published and go on growing.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import torch
 from torch import Tensor
 
 from noisystudent.noise import color, geometric
+from noisystudent.noise.settings import Policy
 
 LARGEST_MAGNITUDE = 30.0
 
@@ -52,14 +58,15 @@ _DRAWS_A_LAYER = 1 + _CHANCES
 class RandAugment:
     """Random distortion of pictures by ``layers`` operations of ``magnitude`` (0 to 30), one draw a picture.
 
-    ``pixel_reference`` is the picture edge for which the pixel distances are meant; 0 takes them as they are.
+    ``policy`` says how operations grow with the magnitude. ``pixel_reference`` is the picture edge for which the pixel distances are meant; 0 takes them as they are.
     """
 
-    def __init__(self, *, layers: int, magnitude: float, pixel_reference: int = 224) -> None:
+    def __init__(self, *, layers: int, magnitude: float, policy: Policy = "paper", pixel_reference: int = 224) -> None:
         assert 0.0 <= magnitude <= LARGEST_MAGNITUDE, magnitude
         self.layers = layers
         self.magnitude = magnitude
         self.pixel_reference = pixel_reference
+        self._apply = apply_graded if policy == "graded" else apply_operation
 
     @property
     def draws(self) -> int:
@@ -83,7 +90,7 @@ class RandAugment:
         sorted_pixels = pixels.index_select(0, order.to(pixels.device))
         sorted_chances = layer.index_select(0, order)[:, 1:]
         changed = [
-            apply_operation(name, some, self.magnitude, chances, pixel_reference=self.pixel_reference)
+            self._apply(name, some, self.magnitude, chances, pixel_reference=self.pixel_reference)
             for name, some, chances in zip(
                 OPERATIONS,
                 torch.split_with_sizes(sorted_pixels, counts),
@@ -95,9 +102,7 @@ class RandAugment:
         return torch.cat(changed).index_select(0, order.argsort().to(pixels.device))
 
 
-def apply_operation(
-    name: str, pixels: Tensor, magnitude: float, chances: Tensor, *, pixel_reference: int
-) -> Tensor:
+def apply_operation(name: str, pixels: Tensor, magnitude: float, chances: Tensor, *, pixel_reference: int) -> Tensor:
     """Copies of ``pixels`` (``uint8 [B, C, H, W]``) changed by the operation ``name`` at ``magnitude`` (0
     to 30).
 
@@ -146,3 +151,33 @@ def apply_operation(
             return geometric.cutout(pixels, int(level * 40.0 * pixel_scale), chances[:, 1:])
         case _:
             raise AssertionError(f"no RandAugment operation is called {name!r}")
+
+
+def apply_graded(name: str, pixels: Tensor, magnitude: float, chances: Tensor, *, pixel_reference: int) -> Tensor:
+    """As ``apply_operation``, by the policy ``graded``: nothing at magnitude 0, and never less at a larger one.
+
+    The first of the ``chances`` also says whether an enhancement goes up or down, the second whether an
+    operation without a magnitude acts.
+    """
+    share = min(magnitude / 10.0, 1.0)
+    direction = torch.where(chances[:, 0] < 0.5, -1.0, 1.0).to(pixels.device, torch.float32)
+    factor = 1.0 + 0.9 * share * direction.view(-1, 1, 1, 1)
+    match name:
+        case "AutoContrast" | "Equalize" | "Invert":
+            changed = apply_operation(name, pixels, magnitude, chances, pixel_reference=pixel_reference)
+            acts = (chances[:, 1] < share).to(pixels.device).view(-1, 1, 1, 1)
+            return torch.where(acts, changed, pixels)
+        case "Posterize":
+            return color.posterize(pixels, 8 - int(4 * share))
+        case "Solarize":
+            return color.solarize(pixels, 256 - int(256 * share))
+        case "Color":
+            return color.saturation(pixels, factor)
+        case "Contrast":
+            return color.contrast(pixels, factor)
+        case "Brightness":
+            return color.brightness(pixels, factor)
+        case "Sharpness":
+            return color.sharpness(pixels, factor)
+        case _:
+            return apply_operation(name, pixels, magnitude, chances, pixel_reference=pixel_reference)

@@ -10,6 +10,7 @@ from noisystudent.settings import Settings
 
 Strength = Annotated[float, Field(ge=0.0, le=2.0)]
 CropKind = Literal["resized", "pad", "none"]
+Policy = Literal["graded", "paper"]
 
 SMALL_PICTURE_SIZE = 64
 """Up to this edge in pixels pictures are cropped by padding; above it, by a random resized box."""
@@ -25,9 +26,9 @@ class NoiseSettings(Settings):
 
     strength: Literal["auto"] | Strength = Field(
         default="auto",
-        description="How strong the input noise is, 0 to 2: one number that "
-        "multiplies RandAugment's magnitude and the crop's reach (flip, dropout and stochastic depth are not scaled; 0 "
-        "leaves crop and RandAugment out). 'auto' tries the values of 'strengths' on the labels and keeps the best.",
+        description="How strong the input noise is, 0 to 2: one number that multiplies RandAugment's "
+        "magnitude and the crop's reach (flip, dropout and stochastic depth are not scaled; 0 leaves crop "
+        "and RandAugment out). 'auto' tries the values of 'strengths' on the labels and keeps the best.",
     )
     strengths: tuple[Strength, ...] = Field(
         default=(0.25, 0.5, 1.0),
@@ -50,8 +51,7 @@ class NoiseSettings(Settings):
         default=0.08,
         gt=0.0,
         le=1.0,
-        description="Smallest area of a 'resized' crop at strength 1, as a fraction of the picture (above 0, "
-        "to 1).",
+        description="Smallest area of a 'resized' crop at strength 1, as a fraction of the picture (above 0, to 1).",
     )
     flip: bool = Field(
         default=False,
@@ -59,6 +59,12 @@ class NoiseSettings(Settings):
         "meaning of digits, letters and traffic signs; switch it on for natural pictures.",
     )
     randaugment: bool = Field(default=True, description="Distort the pictures with RandAugment.")
+    policy: Policy = Field(
+        default="graded",
+        description="How a RandAugment operation grows with the magnitude. 'paper' is the published code, in which "
+        "Posterize, Solarize and the enhancements are not weak at small magnitudes; 'graded' makes every operation "
+        "weak there, which is what a strength below 1 is for.",
+    )
     layers: int = Field(
         default=2,
         ge=1,
@@ -76,14 +82,14 @@ class NoiseSettings(Settings):
         default=224,
         ge=0,
         description="Edge in pixels for which RandAugment's distances (translation 100, cutout 40) are "
-        "meant; they shrink and grow with the picture. 0 takes them as plain pixels, as the official code does.",
+        "meant; they shrink and grow with the picture. 0 takes them as plain pixels, as the official code "
+        "does.",
     )
     dropout: float = Field(
         default=0.2,
         ge=0.0,
         lt=1.0,
-        description="Dropout before the classifier: the share of features dropped (0 to below 1; the paper: "
-        "0.5).",
+        description="Dropout before the classifier: the share of features dropped (0 to below 1; the paper: 0.5).",
     )
     stochastic_depth: float = Field(
         default=0.2,

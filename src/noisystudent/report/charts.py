@@ -69,9 +69,7 @@ def nice_ticks(low: float, high: float, at_most: int = 6) -> list[float]:
     return [round(index * step, 12) for index in range(first, max(last, first + 1) + 1)]
 
 
-def line_chart(
-    series: Sequence[Series], *, title: str, x_label: str, y_label: str, x_names: Sequence[str]
-) -> Markup:
+def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: str, x_names: Sequence[str]) -> Markup:
     """Lines over named places 0, 1, 2, ... on the x axis; the y axis zooms to the data and says so.
 
     ``series`` must hold at least one point.
@@ -95,9 +93,7 @@ def line_chart(
     return _svg(title, frame.bottom + BOTTOM, body)
 
 
-def histogram(
-    edges: Sequence[float], counts: Sequence[int], *, title: str, x_label: str, y_label: str
-) -> Markup:
+def histogram(edges: Sequence[float], counts: Sequence[int], *, title: str, x_label: str, y_label: str) -> Markup:
     """Bars between consecutive ``edges`` with heights proportional to ``counts``, from zero."""
     ticks = nice_ticks(0, max([*counts, 1]))
     frame = Frame((edges[0], edges[-1]), (0, ticks[-1]))
@@ -171,9 +167,7 @@ def _svg(title: str, height: float, body: Sequence[Markup]) -> Markup:
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> Markup:
-    return Markup('<text class="{}" x="{:g}" y="{:g}" text-anchor="{}">{}</text>').format(
-        kind, x, y, anchor, text
-    )
+    return Markup('<text class="{}" x="{:g}" y="{:g}" text-anchor="{}">{}</text>').format(kind, x, y, anchor, text)
 
 
 def _y_axis(frame: Frame, ticks: Sequence[float], label: str) -> Markup:
@@ -184,9 +178,7 @@ def _y_axis(frame: Frame, ticks: Sequence[float], label: str) -> Markup:
         + _text(LEFT - 7, frame.y(tick) + 4, _tick_name(tick), "end")
         for position, tick in enumerate(ticks)
     ]
-    turned = Markup(
-        '<text class="label" text-anchor="middle" transform="translate(12 {:g}) rotate(-90)">{}</text>'
-    )
+    turned = Markup('<text class="label" text-anchor="middle" transform="translate(12 {:g}) rotate(-90)">{}</text>')
     parts.append(turned.format(frame.top + PLOT_HEIGHT / 2, label))
     return Markup("").join(parts)
 
@@ -207,9 +199,9 @@ def _tick_name(tick: float) -> str:
 
 def _bar(frame: Frame, low: float, high: float, value: float, label: str) -> Markup:
     left, right, top = frame.x(low), frame.x(high), frame.y(value)
-    return Markup(
-        '<rect class="bar" x="{}" y="{}" width="{:.2f}" height="{:.2f}"><title>{}</title></rect>'
-    ).format(left, top, max(right - left - 1, 0.5), frame.bottom - top, label)
+    return Markup('<rect class="bar" x="{}" y="{}" width="{:.2f}" height="{:.2f}"><title>{}</title></rect>').format(
+        left, top, max(right - left - 1, 0.5), frame.bottom - top, label
+    )
 
 
 def _line(frame: Frame, series: Series, position: int, x_names: Sequence[str]) -> Markup:
@@ -232,8 +224,7 @@ def _line(frame: Frame, series: Series, position: int, x_names: Sequence[str]) -
 def _level(frame: Frame, series: Series, position: int) -> Markup:
     y = series.points[0][1]
     return Markup(
-        '<g class="series level series-{}">'
-        '<line x1="{}" y1="{y}" x2="{}" y2="{y}"><title>{}</title></line></g>'
+        '<g class="series level series-{}"><line x1="{}" y1="{y}" x2="{}" y2="{y}"><title>{}</title></line></g>'
     ).format(position, LEFT, WIDTH - RIGHT, f"{series.name}: {y:.1f}", y=frame.y(y))
 
 

@@ -28,9 +28,7 @@ from noisystudent.report.records import (
 
 EXAMPLES_PER_GROUP = 12
 MISTAKES_SHOWN = 24
-EXAMPLE_ROWS = (
-    1_000_000  # looking through the pseudo labels stays a matter of seconds, however many there are
-)
+EXAMPLE_ROWS = 1_000_000  # looking through the pseudo labels stays a matter of seconds, however many there are
 _BATCH_ROWS = 65_536
 
 Content = TypeVar("Content")
@@ -104,9 +102,7 @@ def _read_json(file: Path, adapter: TypeAdapter[Content], when_missing: str) -> 
     except OSError as error:
         raise ArtifactError(f"{file} cannot be read: {error.strerror or error}.") from error
     except ValidationError as error:
-        raise ArtifactError(
-            f"{file} is not what this program writes: {_first_problem(error)}. {repair}"
-        ) from error
+        raise ArtifactError(f"{file} is not what this program writes: {_first_problem(error)}. {repair}") from error
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{file} is damaged: {error}. {repair}") from error
 

@@ -105,9 +105,7 @@ def verdict_chart(verdict: Verdict) -> Markup | None:
 def progress_chart(summary: Summary) -> Markup | None:
     """Accuracy from the teacher through the rounds, the control as a level; None without rounds or scores."""
     line_up = (summary.teacher, *summary.rounds)
-    rolled_back = frozenset(
-        float(place) for place, one in enumerate(summary.rounds, start=1) if one.rolled_back
-    )
+    rolled_back = frozenset(float(place) for place, one in enumerate(summary.rounds, start=1) if one.rolled_back)
     series = [
         charts.Series(name, points, hollow=rolled_back)
         for name, points in (
@@ -272,9 +270,6 @@ def _class_scores(scores: Scores, classes: Sequence[str]) -> tuple[ClassScore, .
 
 def _matrix(confusion: Sequence[Sequence[int]]) -> tuple[tuple[Cell, ...], ...]:
     return tuple(
-        tuple(
-            Cell(amount, amount / max(sum(row), 1), truth == prediction)
-            for prediction, amount in enumerate(row)
-        )
+        tuple(Cell(amount, amount / max(sum(row), 1), truth == prediction) for prediction, amount in enumerate(row))
         for truth, row in enumerate(confusion)
     )

@@ -44,7 +44,9 @@ def plan(settings: RunSettings, *, reporter: Reporter) -> list[PlannedStage]:
     names = [name for name, _ in stages]
     first = names.index(reached) if reached in names else len(names)
     passes = settings.train.steps * settings.train.batch_size
-    step_seconds = {each.name: _time_step(workshop, each) for each in dict.fromkeys(plans)} if first < len(names) else {}
+    step_seconds = (
+        {each.name: _time_step(workshop, each) for each in dict.fromkeys(plans)} if first < len(names) else {}
+    )
     planned = []
     for i, (name, each) in enumerate(stages):
         now = State.COMPLETE if i < first else state if i == first else State.ABSENT

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -84,7 +83,9 @@ def tell(workshop: Workshop) -> Story:
         labels_before = labels
         _write_round(workshop, rounds[-1])
         if rolled_back:
-            workshop.reporter.say(f"round {number} is rolled back: validation shows it to be worse than {best.trained.name}")
+            workshop.reporter.say(
+                f"round {number} is rolled back: validation shows it to be worse than {best.trained.name}"
+            )
             continue
         current = student
         best = max(best, student, key=_validation_top1)
@@ -92,7 +93,9 @@ def tell(workshop: Workshop) -> Story:
     control = _control(workshop, plans[-1], rounds[-1].student.trained, strength) if settings.rounds.control else None
     delivered = current
     if control and is_worse(current, control, settings.rounds.rollback_p):
-        workshop.reporter.say("validation shows the labels-only control to be better than every student: it is delivered")
+        workshop.reporter.say(
+            "validation shows the labels-only control to be better than every student: it is delivered"
+        )
         delivered = control
     return Story(teacher, rounds, control, delivered)
 
@@ -147,7 +150,9 @@ def inspect_labels(
 def _write_round(workshop: Workshop, each: Round) -> None:
     if not workshop.dry:
         scores = {**each.student.scored.scores, "unlabeled": each.pseudo_labels, "signs": each.signs}
-        write_json(workshop.folder / f"round-{each.number}" / "scores.json", {**scores, "rolled_back": each.rolled_back})
+        write_json(
+            workshop.folder / f"round-{each.number}" / "scores.json", {**scores, "rolled_back": each.rolled_back}
+        )
 
 
 def open_workshop(settings: RunSettings, reporter: Reporter, *, dry: bool = False) -> Workshop:
@@ -159,7 +164,9 @@ def open_workshop(settings: RunSettings, reporter: Reporter, *, dry: bool = Fals
         lost = f", {len(each.failures)} unreadable" if each.failures else ""
         reporter.say(f"{role}: {each.pictures} pictures from {each.name}{lost}{', ' + each.note if each.note else ''}")
     if roles.left_out:
-        reporter.say(f"left out of the unlabeled: {len(roles.left_out)} pictures that are also validation or test pictures")
+        reporter.say(
+            f"left out of the unlabeled: {len(roles.left_out)} pictures that are also validation or test pictures"
+        )
     pool = make_pool([roles.labeled, roles.unlabeled], device)
     return Workshop(Path(settings.out), settings, roles, pool, device, reporter, dry)
 

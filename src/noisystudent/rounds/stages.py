@@ -18,7 +18,7 @@ from noisystudent import predictions, selection
 from noisystudent.artifacts import commit, read_json, read_manifest, replacing, write_json
 from noisystudent.data.pictures import Pictures
 from noisystudent.data.roles import HeldOut, content_fingerprint, shard_count, shard_of
-from noisystudent.errors import TrainingError
+from noisystudent.errors import MismatchError, TrainingError
 from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.evaluation.scores import score
 from noisystudent.labeling import label
@@ -123,7 +123,7 @@ def _labeled_targets(workshop: Workshop) -> Tensor:
 def _pseudo_targets(workshop: Workshop, predicted: Path) -> Tensor:
     objective, classes = workshop.settings.objective, len(workshop.roles.classes)
     keys, values = predictions.read_all(predicted, classes)
-    assert tuple(keys) == workshop.roles.unlabeled.keys
+    _require_same_rows(predicted, keys, workshop.roles.unlabeled)
     stored = torch.from_numpy(values).to(workshop.device)
     if objective.labels == "soft":
         return retempered(stored, objective.temperature)
@@ -133,9 +133,17 @@ def _pseudo_targets(workshop: Workshop, predicted: Path) -> Tensor:
 def _read_copies(selected: Path, unlabeled: Pictures) -> Ints:
     tables = [pq.read_table(path, columns=["key", "copies"]) for path in predictions.list_parts(selected)]
     table = pa.concat_tables(tables)
-    assert tuple(table["key"].to_pylist()) == unlabeled.keys
+    _require_same_rows(selected, table["key"].to_pylist(), unlabeled)
     copies: Ints = table["copies"].to_numpy().astype(np.int64)
     return copies
+
+
+def _require_same_rows(folder: Path, keys: list[str], unlabeled: Pictures) -> None:
+    if tuple(keys) != unlabeled.keys:
+        raise MismatchError(
+            f"{folder} was made for other pictures than the unlabeled ones given ({len(keys)} rows there, "
+            f"{len(unlabeled)} pictures here); give the source that it was made for, or make it again."
+        )
 
 
 def train(
@@ -284,7 +292,9 @@ def select_from(workshop: Workshop, name: str, predicted: Path, round_number: in
         if first:
             selection.reuse(folder, parts, first, classes)
         else:
-            selection.select(folder, parts, settings.selection, classes=classes, round_number=round_number, seed=settings.seed)
+            selection.select(
+                folder, parts, settings.selection, classes=classes, round_number=round_number, seed=settings.seed
+            )
         commit(folder, SELECTION, inputs)
     return folder
 

@@ -14,7 +14,7 @@ from noisystudent.runtime.progress import Reporter
 from noisystudent.training.batches import Pool
 
 
-class Unfinished(Exception):  # noqa: N818 - a signal of plan(), never an error that anyone sees
+class Unfinished(Exception):
     """The first stage that a run would have to work on."""
 
     def __init__(self, name: str, state: State) -> None:

@@ -97,7 +97,7 @@ def fit(
 
 
 def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.optim.Optimizer:
-    """timm's optimizer of that name; biases and normalization are left out of weight decay."""
+    """Timm's optimizer of that name; biases and normalization are left out of weight decay."""
     options: dict[str, Any] = {"rmsproptf": {"alpha": 0.9, "eps": 1e-3}}.get(settings.optimizer, {})
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
         classifier,
@@ -130,7 +130,9 @@ class Metrics:
         if not self._waiting:
             return {}
         names = list(self._waiting[0][1])
-        table = torch.stack([torch.stack([values[name].float() for name in names]) for _, values in self._waiting]).cpu()
+        table = torch.stack(
+            [torch.stack([values[name].float() for name in names]) for _, values in self._waiting]
+        ).cpu()
         for (step, _), row in zip(self._waiting, table.tolist(), strict=True):
             if not all(math.isfinite(value) for value in row):
                 raise TrainingError(

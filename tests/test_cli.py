@@ -1,0 +1,261 @@
+"""The command line as a person meets it: verbs on the same artifacts, and one clear line for every mistake."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from noisystudent.cli import VERBS, main
+
+QUICK = ["--train.steps=4", "--train.batch_size=16", "--rounds.count=1", "--noise.strength=0.5"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two classes of bright and dark pictures: labeled, unlabeled (flat), test."""
+    root = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for part, count in (("labeled", 6), ("test", 8)):
+        for name, level in (("dark", 60), ("light", 180)):
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                save(root / part / name / f"{i}.png", random, level)
+    (root / "pile").mkdir()
+    for i in range(30):
+        save(root / "pile" / f"{i}.png", random, 60 if i % 2 else 180)
+    return root
+
+
+def save(path: Path, random, level: int) -> None:
+    pixels = np.clip(random.normal(level, 20, (12, 12, 3)), 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def command(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def teacher(folders, tmp_path_factory):
+    out = tmp_path_factory.mktemp("models") / "teacher"
+    assert command("train", "--labeled", folders / "labeled", "--out", out, *QUICK) == 0
+    return out
+
+
+def fails(capsys, *words: object) -> str:
+    """Runs a command that must fail with one line and no traceback; returns that line."""
+    code = command(*words)
+    error = capsys.readouterr().err
+    assert code in (1, 2)
+    lines = [line for line in error.splitlines() if line.startswith("noisystudent: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in error
+    return lines[0]
+
+
+def test_run_prints_the_table_the_verdict_and_the_page(folders, tmp_path, capsys):
+    arguments = ["--labeled", folders / "labeled", "--unlabeled", folders / "pile", "--test", folders / "test"]
+    assert command("run", *arguments, "--out", tmp_path / "run", *QUICK) == 0
+    printed = capsys.readouterr().out
+    assert "Teacher" in printed
+    assert "Control (labels only)" in printed
+    assert str(tmp_path / "run" / "report.html") in printed
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["verdict"]["labels"] == 16
+    assert command("report", tmp_path / "run") == 0
+    assert command("plan", *arguments, "--out", tmp_path / "run", *QUICK) == 0
+    assert "to do" not in capsys.readouterr().out
+
+
+def test_the_single_verbs_make_a_student_step_by_step(folders, teacher, tmp_path, capsys):
+    pile, predicted, selected = folders / "pile", tmp_path / "predictions", tmp_path / "selection"
+    assert command("label", "--teacher", teacher, "--source", pile, "--out", predicted) == 0
+    assert command("select", "--predictions", predicted, "--out", selected, "--selection.fraction=0.5") == 0
+    assert "selected" in capsys.readouterr().out
+    student = tmp_path / "student"
+    words = ["--unlabeled", pile, "--predictions", predicted, "--selection", selected, "--out", student]
+    assert command("train", "--labeled", folders / "labeled", *words, *QUICK) == 0
+    scores = tmp_path / "scores.json"
+    assert command("evaluate", "--checkpoint", student, "--source", folders / "test", "--out", scores) == 0
+    assert "top1" in capsys.readouterr().out
+    assert json.loads(scores.read_text())["count"] == 16
+    table = tmp_path / "answers.csv"
+    assert command("predict", "--checkpoint", student, "--source", pile, "--out", table) == 0
+    rows = read_table(table)
+    assert len(rows) == 30
+    assert {row["class"] for row in rows} <= {"dark", "light"}
+    assert all(0 < float(row["confidence"]) <= 1 for row in rows)
+    assert rows[0].keys() == {"file", "class", "confidence"}
+
+
+def test_labeling_again_labels_nothing(folders, teacher, tmp_path):
+    words = ["label", "--teacher", teacher, "--source", folders / "pile", "--out", tmp_path / "p"]
+    assert command(*words) == 0
+    before = (tmp_path / "p" / "part-00000.parquet").stat().st_mtime_ns
+    assert command(*words) == 0
+    assert (tmp_path / "p" / "part-00000.parquet").stat().st_mtime_ns == before
+
+
+def test_unreadable_pictures_are_named_counted_and_left_out_everywhere(folders, teacher, tmp_path, capsys):
+    pile = tmp_path / "pile"
+    pile.mkdir()
+    for path in (folders / "pile").iterdir():
+        (pile / path.name).write_bytes(path.read_bytes())
+    (pile / "broken.jpg").write_bytes(b"\xff\xd8 not a jpeg")
+    arguments = ["--labeled", folders / "labeled", "--unlabeled", pile, "--out", tmp_path / "run", *QUICK]
+    assert command("run", *arguments) == 0
+    assert "30 pictures" in (errors := capsys.readouterr().err)
+    assert "1 unreadable" in errors
+    described = json.loads((tmp_path / "run" / "run.json").read_text())["sources"]["unlabeled"]
+    assert [failure["key"] for failure in described["failures"]] == ["broken.jpg"]
+    assert "broken.jpg" in (tmp_path / "run" / "report.html").read_text()
+    assert command("predict", "--checkpoint", teacher, "--source", pile, "--out", tmp_path / "a.csv") == 0
+    assert "broken.jpg" in capsys.readouterr().err
+    rows = {row["file"]: row["class"] for row in read_table(tmp_path / "a.csv")}
+    assert len(rows) == 31
+    assert rows["broken.jpg"] == ""
+    for i in range(3):
+        (pile / f"bad-{i}.png").write_bytes(b"")
+    assert "data.max_corrupt_fraction" in fails(capsys, "run", *arguments)
+    assert command("run", *arguments, "--data.max_corrupt_fraction=0.5") == 0
+
+
+def test_pictures_of_the_test_in_the_pile_are_left_out_and_counted(folders, tmp_path, capsys):
+    pile = tmp_path / "pile"
+    pile.mkdir()
+    for path in (folders / "pile").iterdir():
+        (pile / path.name).write_bytes(path.read_bytes())
+    Image.open(folders / "test" / "dark" / "0.png").save(pile / "leak.bmp")
+    words = ["--labeled", folders / "labeled", "--unlabeled", pile, "--test", folders / "test"]
+    assert command("run", *words, "--out", tmp_path / "run", *QUICK) == 0
+    assert "left out of the unlabeled: 1 pictures" in capsys.readouterr().err
+    left_out = json.loads((tmp_path / "run" / "run.json").read_text())["sources"]["unlabeled"]["left_out"]
+    assert left_out == [{"key": "leak.bmp", "same_as": "dark/0.png"}]
+
+
+def bad_inputs(folders: Path, root: Path) -> dict[str, tuple[list[object], str]]:
+    """Every mistake of a user that has a clear answer: the words, and what the answer must name."""
+    (root / "empty").mkdir()
+    for name in ("dark", "light", "nothing"):
+        (root / "holey" / name).mkdir(parents=True)
+    (root / "one" / "dark").mkdir(parents=True)
+    for folder in ("holey/dark", "holey/light", "one/dark"):
+        (root / folder / "0.png").write_bytes((folders / "labeled" / "dark" / "0.png").read_bytes())
+    for name in ("dark", "bright"):
+        (root / "other" / name).mkdir(parents=True)
+        (root / "other" / name / "0.png").write_bytes((folders / "test" / "dark" / "0.png").read_bytes())
+    labeled, pile, out = folders / "labeled", folders / "pile", root / "out"
+    both = ["--labeled", labeled, "--unlabeled", pile, "--out", out]
+    return {
+        "no verb": (["trian"], "train"),
+        "missing folder": (["run", "--labeled", root / "gone", "--unlabeled", pile, "--out", out], "gone"),
+        "empty class": (["run", "--labeled", root / "holey", "--unlabeled", pile, "--out", out], "nothing"),
+        "one class": (["run", "--labeled", root / "one", "--unlabeled", pile, "--out", out], "one"),
+        "empty pile": (["run", "--labeled", labeled, "--unlabeled", root / "empty", "--out", out], "empty"),
+        "other classes": (["run", *both, "--test", root / "other"], "bright"),
+        "unknown option": (["run", *both, "--train.stepz=3"], "train.steps"),
+        "out of range": (["run", *both, "--noise.dropout=1.5"], "noise.dropout"),
+        "unknown model": (["run", *both, "--noise.strength=1", "--model.teacher=efficientnet_b00"], "efficientnet_b0"),
+        "no weights": (
+            ["run", *both, "--noise.strength=1", "--model.teacher=resnet18", "--model.pretrained=true"],
+            "--model.pretrained false",
+        ),
+        "no stochastic depth": (
+            ["run", *both, "--noise.strength=1", "--model.teacher=vgg11", "--data.size=32"],
+            "noise.stochastic_depth",
+        ),
+        "missing out": (["run", "--labeled", labeled, "--unlabeled", pile], "out"),
+        "no run to report": (["report", root / "gone"], "gone"),
+        "no checkpoint": (["predict", "--checkpoint", root / "gone", "--source", pile, "--out", out], "gone"),
+    }
+
+
+def test_every_mistake_gets_one_clear_line(folders, tmp_path, capsys):
+    for name, (words, named) in bad_inputs(folders, tmp_path).items():
+        line = fails(capsys, *words)
+        assert named in line, f"{name}: {line}"
+
+
+def test_other_classes_lists_both(folders, tmp_path, capsys):
+    words, _ = bad_inputs(folders, tmp_path)["other classes"]
+    line = fails(capsys, *words)
+    for name in ("'dark'", "'light'", "'bright'"):
+        assert name in line
+
+
+def test_a_checkpoint_of_other_classes_or_another_format_is_refused(folders, teacher, tmp_path, capsys):
+    other = tmp_path / "pictures"
+    for name in ("dark", "light", "medium"):
+        (other / name).mkdir(parents=True)
+        (other / name / "0.png").write_bytes((folders / "test" / "dark" / "0.png").read_bytes())
+    assert "medium" in fails(capsys, "evaluate", "--checkpoint", teacher, "--source", other)
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "config.json").write_text((teacher / "config.json").read_text())
+    (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    assert "safetensors" in fails(
+        capsys, "predict", "--checkpoint", pickled, "--source", folders / "pile", "--out", "x.csv"
+    )
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    (wrong / "config.json").write_text((teacher / "config.json").read_text())
+    save_file({"weight": np.zeros(3, np.float32)}, wrong / "model.safetensors")
+    assert str(wrong) in fails(capsys, "predict", "--checkpoint", wrong, "--source", folders / "pile", "--out", "x.csv")
+
+
+def test_predictions_of_another_pile_are_refused(folders, teacher, tmp_path, capsys):
+    predicted, selected = tmp_path / "p", tmp_path / "s"
+    assert command("label", "--teacher", teacher, "--source", folders / "labeled", "--out", predicted) == 0
+    assert command("select", "--predictions", predicted, "--out", selected) == 0
+    words = [
+        "--unlabeled",
+        folders / "pile",
+        "--predictions",
+        predicted,
+        "--selection",
+        selected,
+        "--out",
+        tmp_path / "c",
+    ]
+    line = fails(capsys, "train", "--labeled", folders / "labeled", *words, *QUICK)
+    assert "unlabeled" in line
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path, capsys):
+    assert command("report", tmp_path / "gone", "--debug") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_settings_file_gives_the_whole_run(folders, tmp_path, capsys):
+    file = tmp_path / "run.yaml"
+    lines = [f"labeled: {folders / 'labeled'}", f"unlabeled: {folders / 'pile'}", f"out: {tmp_path / 'run'}"]
+    lines += ["train: {steps: 4, batch_size: 16}", "rounds: {count: 1}", "noise: {strength: 0.5}"]
+    file.write_text("\n".join(lines))
+    assert command("run", "--config", file) == 0
+    assert str(tmp_path / "run" / "best") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    assert command(verb, "--help") == 0
+    assert f"noisystudent {verb}" in capsys.readouterr().out
+
+
+def test_help_is_quick():
+    seconds = []
+    for _ in range(3):
+        start = time.monotonic()
+        subprocess.run([sys.executable, "-m", "noisystudent", "--help"], check=True, capture_output=True)
+        seconds.append(time.monotonic() - start)
+    assert min(seconds) < 0.5

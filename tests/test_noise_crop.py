@@ -1,0 +1,77 @@
+"""Draws, crops, flip and the plain view."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kstest
+
+from noisystudent.noise.crop import PlainView, pad_crop, resized_crop
+from noisystudent.noise.draws import Draws
+
+
+def test_draws_are_uniform_and_uncorrelated():
+    index = torch.arange(20_000)
+    drawn = Draws(7, "test").uniform(torch.zeros_like(index), index, 3).numpy()
+    assert drawn.min() >= 0
+    assert drawn.max() < 1
+    for column in drawn.T:
+        assert kstest(column, "uniform").pvalue > 0.001
+    neighbors = np.corrcoef(np.concatenate([drawn[:-1], drawn[1:]], axis=1).T)
+    assert np.abs(neighbors - np.eye(6)).max() < 0.03
+
+
+def test_draws_depend_on_seed_stream_epoch_and_index_only():
+    zero, one = torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
+    base = Draws(1, "a").uniform(zero, zero, 4)
+    assert torch.equal(base, Draws(1, "a").uniform(zero, zero, 4))
+    others = [
+        Draws(2, "a").uniform(zero, zero, 4),
+        Draws(1, "b").uniform(zero, zero, 4),
+        Draws(1, "a").uniform(one, zero, 4),
+        Draws(1, "a").uniform(zero, one, 4),
+    ]
+    assert all(not torch.equal(base, other) for other in others)
+
+
+def test_a_pad_crop_is_reflect_padding_and_a_shift():
+    pixels = torch.randint(0, 256, (1, 2, 12, 12), dtype=torch.uint8)
+    sizes = torch.tensor([[12, 12]])
+    padded = np.pad(pixels[0].numpy(), ((0, 0), (3, 3), (3, 3)), mode="reflect")
+    for down in range(7):
+        uniforms = torch.tensor([[(down + 0.5) / 7, 0.5 / 7]])
+        cut = pad_crop(pixels, sizes, uniforms, size=12, reach=3)[0].numpy()
+        np.testing.assert_array_equal(cut, padded[:, down : down + 12, 0:12])
+
+
+def test_a_resized_crop_of_everything_is_the_picture():
+    pixels = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
+    sizes = torch.full((3, 2), 16)
+    whole = resized_crop(pixels, sizes, torch.full((3, 4), 0.5), size=16, area=1.0)
+    assert (whole.int() - pixels.int()).abs().max() <= 1
+
+
+def test_a_resized_crop_stays_inside_the_valid_part():
+    pixels = torch.zeros(64, 1, 20, 30, dtype=torch.uint8)
+    pixels[:, :, :16, :24] = 200  # whatever lies outside is zero and must never be seen
+    sizes = torch.tensor([[16, 24]]).expand(64, 2)
+    uniforms = torch.rand(64, 4, generator=torch.Generator().manual_seed(0))
+    assert resized_crop(pixels, sizes, uniforms, size=16, area=0.1).min() == 200
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 96), (96, 128), (144, 96)])
+def test_the_plain_view_is_the_center_of_the_stored_picture(height, width):
+    pixels = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
+    sizes = torch.tensor([[height, width]]).expand(2, 2)
+    top, left = (height - 64) // 2, (width - 64) // 2
+    assert torch.equal(PlainView(64)(pixels, sizes), pixels[:, :, top : top + 64, left : left + 64])
+
+
+def test_the_plain_view_of_a_model_smaller_than_the_stored_pictures_shrinks_them():
+    # A wave across the picture: the view must hold size / (size + 32) of its period, not a corner of it.
+    position = torch.arange(292) / 292
+    pixels = (position * 255).round().to(torch.uint8).expand(1, 1, 292, 292)
+    view = PlainView(224)(pixels, torch.tensor([[292, 292]]))
+    edge = 0.5 - 0.5 * 224 / 256
+    assert view.shape == (1, 1, 224, 224)
+    assert view[0, 0, 0, 0].item() == pytest.approx(255 * edge, abs=2)
+    assert view[0, 0, 0, -1].item() == pytest.approx(255 * (1 - edge), abs=2)

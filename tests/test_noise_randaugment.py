@@ -1,0 +1,153 @@
+"""RandAugment's operations against Pillow, and its draws against their definition."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageEnhance, ImageOps
+
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.randaugment import OPERATIONS, apply_graded, apply_operation
+from noisystudent.noise.settings import NoiseSettings
+
+SHAPES = [(1, 8, 8), (3, 8, 8), (3, 32, 32), (1, 47, 33), (3, 33, 47)]
+
+
+def pictures(shape, count=6, seed=0) -> torch.Tensor:
+    """Random pictures with smooth and rough ones among them, and one of a single level."""
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, (count, *shape)).astype(np.uint8)
+    pixels[1] = (np.linspace(20, 200, shape[2])[None, None, :] + np.zeros(shape)).astype(np.uint8)
+    pixels[2] = 77
+    return torch.from_numpy(pixels)
+
+
+def to_pillow(pixels: torch.Tensor) -> Image.Image:
+    array = pixels.numpy()
+    return Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
+
+
+def from_pillow(image: Image.Image) -> np.ndarray:
+    array = np.asarray(image)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def fill(image: Image.Image):
+    return 128 if image.mode == "L" else (128, 128, 128)
+
+
+def affine(image: Image.Image, matrix) -> Image.Image:
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=fill(image))
+
+
+def reference(name: str, image: Image.Image, level: float, sign: int) -> Image.Image:
+    """Pillow's own way to do each operation at M / 10 = ``level``, by the published scales."""
+    scale = min(image.size) / 224
+    distance = int(np.floor(level * 100 * scale + 0.5))
+    factor = level * 1.8 + 0.1
+    match name:
+        case "AutoContrast":
+            return ImageOps.autocontrast(image)
+        case "Equalize":
+            return ImageOps.equalize(image)
+        case "Invert":
+            return ImageOps.invert(image)
+        case "Posterize":
+            return ImageOps.posterize(image, min(max(int(level * 4), 1), 8))
+        case "Solarize":
+            return ImageOps.solarize(image, int(level * 256))
+        case "SolarizeAdd":
+            addition = int(level * 110)
+            return image.point([min(v + addition, 255) if v < 128 else v for v in range(256)] * len(image.getbands()))
+        case "Color":
+            return ImageEnhance.Color(image).enhance(factor)
+        case "Contrast":
+            return ImageEnhance.Contrast(image).enhance(factor)
+        case "Brightness":
+            return ImageEnhance.Brightness(image).enhance(factor)
+        case "Sharpness":
+            return ImageEnhance.Sharpness(image).enhance(factor)
+        case "Rotate":
+            return image.rotate(sign * level * 30, Image.Resampling.NEAREST, fillcolor=fill(image))
+        case "ShearX":
+            return affine(image, (1, sign * level * 0.3, 0, 0, 1, 0))
+        case "ShearY":
+            return affine(image, (1, 0, 0, sign * level * 0.3, 1, 0))
+        case "TranslateX":
+            return affine(image, (1, 0, sign * distance, 0, 1, 0))
+        case "TranslateY":
+            return affine(image, (1, 0, 0, 0, 1, sign * distance))
+    raise AssertionError(name)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "Cutout"])
+@pytest.mark.parametrize("magnitude", [2.0, 5.0, 9.0, 17.0, 27.0])
+def test_every_operation_is_pillows(name, shape, magnitude):
+    pixels = pictures(shape)
+    chances = torch.full((len(pixels), 3), 0.75)
+    ours = apply_operation(name, pixels, magnitude, chances, pixel_reference=224).numpy()
+    mirrored = apply_operation(name, pixels, magnitude, chances * 0.1, pixel_reference=224).numpy()
+    for i, picture in enumerate(pixels):
+        found = [from_pillow(reference(name, to_pillow(picture), magnitude / 10, sign)) for sign in (1, -1)]
+        either_way = min(np.abs(ours[i].astype(int) - each).max() for each in found)
+        other_way = min(np.abs(mirrored[i].astype(int) - each).max() for each in found)
+        # Enhancements are blends of bytes, where Pillow's float order of operations may round one level differently.
+        allowed = 1 if name in ("Color", "Contrast", "Brightness", "Sharpness", "AutoContrast") else 0
+        assert max(either_way, other_way) <= allowed
+
+
+@pytest.mark.parametrize("name", ["Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"])
+def test_geometric_operations_go_both_ways(name):
+    pixels = pictures((1, 32, 32))[:1]
+    ways = [apply_operation(name, pixels, 10.0, torch.tensor([[c, 0.5, 0.5]]), pixel_reference=224) for c in (0.1, 0.9)]
+    assert not torch.equal(*ways)
+
+
+def test_cutout_is_a_gray_square_around_its_center():
+    pixels = torch.zeros(1, 3, 56, 56, dtype=torch.uint8)
+    cut = apply_operation("Cutout", pixels, 10.0, torch.tensor([[0.0, 0.5, 0.5]]), pixel_reference=224)
+    rows, columns = (cut[0, 0] == 128).nonzero().unbind(1)
+    assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (18, 38, 18, 38)
+    assert len(rows) == 20 * 20
+    assert torch.equal(cut[0, 0], cut[0, 2])
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_graded_operations_do_nothing_at_zero(name):
+    pixels = pictures((3, 16, 16))
+    chances = torch.rand(len(pixels), 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(apply_graded(name, pixels, 0.0, chances, pixel_reference=224), pixels)
+
+
+@pytest.mark.parametrize("name", ["Contrast", "Brightness", "Color", "Posterize", "Solarize", "SolarizeAdd", "Rotate"])
+def test_graded_operations_grow_with_the_magnitude(name):
+    pixels = pictures((3, 32, 32), count=40)
+    chances = torch.rand(40, 3, generator=torch.Generator().manual_seed(0))
+    changes = [
+        (apply_graded(name, pixels, m, chances, pixel_reference=224).float() - pixels).abs().mean() for m in (1, 5, 10)
+    ]
+    assert 0 <= changes[0] < changes[1] < changes[2]
+
+
+@pytest.mark.parametrize("policy", ["graded", "paper"])
+def test_a_pictures_noise_depends_on_nothing_but_its_place(policy):
+    noise = InputNoise(NoiseSettings(policy=policy, flip=True), size=16, strength=0.7, draws=Draws(3, "test"))
+    pixels, sizes = pictures((3, 16, 16), count=32), torch.full((32, 2), 16)
+    epoch, index = torch.full((32,), 5), torch.arange(32)
+    whole = noise(pixels, sizes, epoch, index)
+    order = torch.randperm(32, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(noise(pixels[order], sizes[order], epoch[order], index[order]), whole[order])
+    halves = [noise(pixels[p], sizes[p], epoch[p], index[p]) for p in (slice(0, 7), slice(7, 32))]
+    assert torch.equal(torch.cat(halves), whole)
+    assert not torch.equal(noise(pixels, sizes, epoch + 1, index), whole)
+
+
+def test_every_noise_can_be_switched_off_alone():
+    pixels, sizes, index = pictures((3, 16, 16)), torch.full((6, 2), 16), torch.arange(6)
+    off = {"randaugment": False, "crop": "none", "flip": False}
+    plain = InputNoise(NoiseSettings(**off), size=16, strength=1.0, draws=Draws(0, "test"))
+    assert torch.equal(plain(pixels, sizes, index * 0, index), pixels)
+    for switch in ({"randaugment": True}, {"crop": "pad"}, {"crop": "resized"}, {"flip": True}):
+        noise = InputNoise(NoiseSettings(**{**off, **switch}), size=16, strength=1.0, draws=Draws(0, "test"))
+        assert not torch.equal(noise(pixels, sizes, index * 0, index), pixels)
