@@ -116,15 +116,20 @@ def test_unfinished_and_missing_folders_are_told_apart(tmp_path):
 def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path):
     path = tmp_path / "file.json"
     write_json(path, {"old": 1})
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail_halfway():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
     assert read_json(path) == {"old": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path):
-    with pytest.raises(ArtifactError, match="disk is full.*run the same command again"), replacing(tmp_path / "x"):
+    with pytest.raises(ArtifactError, match=r"disk is full.*run the same command again"), replacing(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 

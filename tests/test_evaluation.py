@@ -46,7 +46,7 @@ def test_ece_by_hand():
     # Four rows at confidence 0.9, three right: gap 0.15; six at 0.6, three right: gap 0.1.
     confidence = np.array([0.9] * 4 + [0.6] * 6)
     values = np.log(np.stack([confidence, 1 - confidence], axis=1))
-    labels = np.array([0, 0, 0, 1] + [0, 0, 0, 1, 1, 1])
+    labels = np.array([0, 0, 0, 1, 0, 0, 0, 1, 1, 1])
     table = reliability(values, labels)
     assert expected_calibration_error(table) == pytest.approx(0.4 * 0.15 + 0.6 * 0.1)
     assert sum(row.count for row in table) == 10

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from noisystudent.errors import ModelError
 from noisystudent.models.classifier import Classifier, create_classifier
+from noisystudent.models.normalization import Normalization
 from noisystudent.models.teacher import Teacher
 
 FAMILIES = {  # name: picture size; all have dropout and stochastic depth
@@ -88,15 +89,18 @@ def test_a_teacher_sees_the_center_of_the_valid_part_only():
 
 
 def test_a_teacher_takes_the_same_part_of_pictures_stored_for_another_size():
-    classifier = noisy_student("mobilenetv3_small_050", 96).eval()
-    wave = 127.5 + 100 * torch.sin(torch.arange(128) / 20)
-    picture = (wave[:, None] * 0.5 + wave[None, :] * 0.5).round()
-    own = picture.to(torch.uint8).expand(1, 3, 128, 128)
-    enlarged = F.interpolate(picture.expand(1, 3, 128, 128), (192, 192), mode="bicubic")
-    teacher = Teacher(classifier)
-    expected = teacher(own, torch.tensor([[128, 128]]))
-    found = teacher(enlarged.round().to(torch.uint8), torch.tensor([[192, 192]]))
-    torch.testing.assert_close(found, expected, atol=0.02 * float(expected.abs().max()), rtol=0.02)
+    pixels_as_logits = Classifier(
+        nn.Flatten(), name="none", classes=("a",), channels=1, size=96, normalization=Normalization.halves(1)
+    )
+    teacher = Teacher(pixels_as_logits)
+    wave = 127.5 + 100 * torch.sin(torch.arange(128) / 9)
+    picture = ((wave[:, None] + wave[None, :]) / 2).expand(1, 1, 128, 128)  # stored for 96: 96 + 32
+    own = teacher(picture.round().to(torch.uint8), torch.tensor([[128, 128]]))
+    torch.testing.assert_close(own.view(96, 96), picture[0, 0, 16:-16, 16:-16] / 127.5 - 1, atol=0.01, rtol=0)
+    for edge in (192, 320, 100):
+        other = F.interpolate(picture, (edge, edge), mode="bicubic", antialias=True).round().to(torch.uint8)
+        found = teacher(other, torch.tensor([[edge, edge]]))
+        torch.testing.assert_close(found, own, atol=0.05, rtol=0)
 
 
 def test_logits_may_enter_a_students_loss():

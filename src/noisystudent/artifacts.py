@@ -152,7 +152,7 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
 
 
 def verify(folder: Path, kind: str) -> Manifest:
-    """Reads the manifest and checks every file against its hash; a changed or missing file is an error that names it."""
+    """Reads the manifest and checks every file against its hash; a changed or missing file is an error."""
     manifest = read_manifest(folder, kind)
     for name, expected in manifest.files.items():
         path = folder / name

@@ -131,7 +131,8 @@ def _train(parser: argparse.ArgumentParser, words: list[str]) -> None:
         config=given.pop("config"), unlabeled=unlabeled, predicted=predicted, selected=selected, settings=given
     )
     print(
-        f"{trained.model}: {trained.parameters:,} parameters, {trained.passes:,} passes, {trained.seconds:.1f} s -> {trained.folder}"
+        f"{trained.model}: {trained.parameters:,} parameters, {trained.passes:,} passes, "
+        f"{trained.seconds:.1f} s -> {trained.folder}"
     )
 
 
@@ -165,7 +166,8 @@ def _select(parser: argparse.ArgumentParser, words: list[str]) -> None:
     print(f"{summary['selected']} of {summary['rows']} selected, {summary['copies']} with copies")
     for row in summary["per_class"]:  # type: ignore[attr-defined]
         print(
-            f"  {row['class']:<20} predicted {row['predicted']:>8}  selected {row['selected']:>8}  copies {row['copies']:>8}"
+            f"  {row['class']:<20} predicted {row['predicted']:>8}  selected {row['selected']:>8}  "
+            f"copies {row['copies']:>8}"
         )
     for warning in summary["warnings"]:  # type: ignore[attr-defined]
         print(f"  note: {warning}")

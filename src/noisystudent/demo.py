@@ -20,9 +20,16 @@ from noisystudent.data.builtin import DigitsPart, open_digits
 from noisystudent.errors import SettingsError
 from noisystudent.report.terminal import print_summary
 
+# Enlarged to 16 pixels, because nearest-neighbor distortions of 8 x 8 leave nothing of a digit; a fixed noise strength,
+# because choosing one would double the demo's two minutes. Chosen on splits of the seeds from 100 on, not on the demo's.
 SETTINGS: dict[str, Any] = {
+    "data.size": 16,
     "model.teacher": "tiny_resnet",
-    "train.steps": 300,
+    "noise.strength": 0.25,
+    "noise.crop": "resized",
+    "train.steps": 200,
+    "train.batch_size": 64,
+    "train.learning_rate": 5e-3,
 }
 
 

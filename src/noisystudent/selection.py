@@ -54,7 +54,7 @@ class SelectionSettings(Settings):
     )
     per_class: Literal["auto", "none"] | Annotated[int, Field(ge=1)] = Field(
         "auto",
-        description="threshold: pictures per class, filled up with copies; auto = the mean per class; none = as they come",
+        description="threshold: pictures per class, filled up with copies; auto: the mean of all; none: as they come",
     )
     max_copies: Annotated[int, Field(ge=1)] = Field(
         10, description="threshold: no picture is used more often than this to fill its class"
@@ -83,7 +83,7 @@ def _bin(confidence: Floats) -> Ints:
 
 
 def quota_for(settings: SelectionSettings, counts: Ints, eligible: Ints, round_number: int) -> Quota:
-    """The quota of every class, from how many rows it has (``counts``) and how many reach the threshold (``eligible``)."""
+    """The quota of every class, from how many rows it has and how many of them reach the threshold."""
     if settings.rule == "curriculum":
         share = min(1.0, settings.fraction * round_number)
         take = np.ceil(share * counts - 1e-9).astype(np.int64)
@@ -98,7 +98,7 @@ def quota_for(settings: SelectionSettings, counts: Ints, eligible: Ints, round_n
 
 @dataclass(frozen=True)
 class _Cut:
-    """A class keeps all rows above ``bin`` and, within it, those that rank (by confidence, then row) above the last place."""
+    """A class keeps all rows above ``bin`` and, within it, those up to the last place, by confidence and row."""
 
     bin: Ints  # [K]
     last: list[tuple[float, int]]  # per class: (-confidence, row) of the last row that is kept

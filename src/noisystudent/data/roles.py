@@ -191,8 +191,8 @@ def _without_duplicates(pile: Pictures, held_out: list[HeldOut]) -> tuple[Pictur
     kept = np.array([row for row, key in enumerate(pile.keys) if key not in pairs], np.int64)
     if not len(kept):
         raise DataError(
-            f"all {len(pile)} unlabeled pictures are also validation or test pictures; give others, or the held-out ones "
-            "would be trained on."
+            f"all {len(pile)} unlabeled pictures are also validation or test pictures; give others, or the "
+            "held-out ones would be trained on."
         )
     return pile.take(kept), list(pairs.items())
 

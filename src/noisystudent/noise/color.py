@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from noisystudent.noise.pixels import to_bytes
+
 _LEVELS = 256
 
 
@@ -47,7 +49,7 @@ def posterize(pixels: Tensor, bits: int) -> Tensor:
 
 def brightness(pixels: Tensor, factor: Tensor | float) -> Tensor:
     """Blend with black: 0 is black, 1 the picture (Pillow's ``ImageEnhance.Brightness``)."""
-    return _bytes(pixels.to(torch.float32).mul_(factor))
+    return to_bytes(pixels.to(torch.float32).mul_(factor))
 
 
 def contrast(pixels: Tensor, factor: Tensor | float) -> Tensor:
@@ -138,11 +140,6 @@ def _luma(pixels: Tensor) -> Tensor:
     return weighted.mul_(2.0**-16).floor_()
 
 
-def _blend(base: Tensor, pixels: Tensor, factor: float) -> Tensor:
+def _blend(base: Tensor, pixels: Tensor, factor: Tensor | float) -> Tensor:
     """``base + factor * (pixels - base)`` in float32, clipped to 0..255, the fraction cut off."""
-    return _bytes((pixels.to(torch.float32) - base).mul_(factor).add_(base))
-
-
-def _bytes(values: Tensor) -> Tensor:
-    """Float32 ``values`` clipped to 0..255 with the fraction cut off; by int16, the faster way to uint8."""
-    return values.clamp_(0.0, 255.0).to(torch.int16).to(torch.uint8)
+    return to_bytes((pixels.to(torch.float32) - base).mul_(factor).add_(base))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from noisystudent.noise.pixels import choose, to_bytes
 from noisystudent.noise.settings import SMALL_PICTURE_SIZE
 
 OFFICIAL_MARGIN = 32  # pixels that the official view leaves off, from both sides together
@@ -37,7 +38,7 @@ class PlainView:
         if edge == self.size:
             return view
         resized = F.interpolate(view.to(torch.float32), (self.size, self.size), mode="bicubic", antialias=True)
-        return resized.round_().clamp_(0.0, 255.0).to(torch.uint8)
+        return to_bytes(resized.round_())
 
     def _edge_of_view(self, stored: int) -> int:
         """How much of a stored short edge is seen: all of it, or the official share for a model above 64 pixels.
@@ -113,7 +114,7 @@ def resized_crop(pixels: Tensor, sizes: Tensor, uniforms: Tensor, *, size: int, 
     shape = (len(pixels), size, size)
     grid = torch.stack((columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)), dim=3)
     sampled = F.grid_sample(pixels.to(torch.float32), grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return sampled.add_(0.5).clamp_(0.0, 255.0).to(torch.uint8)
+    return to_bytes(sampled.add_(0.5))
 
 
 def random_boxes(sizes: Tensor, uniforms: Tensor, area: float) -> Tensor:
@@ -144,4 +145,4 @@ def random_boxes(sizes: Tensor, uniforms: Tensor, area: float) -> Tensor:
 
 def flip(pixels: Tensor, chosen: Tensor) -> Tensor:
     """Mirror left to right the pictures where the boolean ``chosen`` ``[B]`` is true."""
-    return torch.where(chosen.to(pixels.device)[:, None, None, None], pixels.flip(3), pixels)
+    return choose(chosen, pixels.flip(3), pixels)

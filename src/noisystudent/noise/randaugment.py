@@ -6,10 +6,10 @@ Magnitude M scales by M / 10: rotation 30 degrees, shear 0.3, translation 100 pi
 pixels, enhancement factor 1.8 x + 0.1, posterize 4 bits, solarize threshold 256, solarize-add 110; the
 geometric ones go either way.
 
-That is the policy ``paper``. Two things in it surprise. A larger magnitude makes Posterize and Solarize *weaker*: more bits stay, fewer
-pixels turn. And small magnitudes are not weak for the enhancements, whose identity is M = 5. Both are kept
-as published. What the published code leaves to chance is defined here: eight or more bits (M >= 20) and a
-threshold of 256 or more (M >= 10) change nothing, and Posterize keeps at least one bit (M < 2.5).
+That is the policy ``paper``. Two things in it surprise. A larger magnitude makes Posterize and Solarize *weaker*:
+more bits stay, fewer pixels turn. And small magnitudes are not weak for the enhancements, whose identity is M = 5.
+Both are kept as published. What the published code leaves to chance is defined here: eight or more bits (M >= 20)
+and a threshold of 256 or more (M >= 10) change nothing, and Posterize keeps at least one bit (M < 2.5).
 
 The policy ``graded`` is ours: the same operations, but magnitude 0 changes nothing and a larger one never
 less. The enhancements go either way from 1, by up to 0.9; Posterize takes up to 4 bits away; Solarize turns
@@ -58,7 +58,8 @@ _DRAWS_A_LAYER = 1 + _CHANCES
 class RandAugment:
     """Random distortion of pictures by ``layers`` operations of ``magnitude`` (0 to 30), one draw a picture.
 
-    ``policy`` says how operations grow with the magnitude. ``pixel_reference`` is the picture edge for which the pixel distances are meant; 0 takes them as they are.
+    ``policy`` says how operations grow with the magnitude. ``pixel_reference`` is the picture
+    edge for which the pixel distances are meant; 0 takes them as they are.
     """
 
     def __init__(self, *, layers: int, magnitude: float, policy: Policy = "paper", pixel_reference: int = 224) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from noisystudent.errors import ArtifactError, DataError
 from noisystudent.report import views, wording
 from noisystudent.report.pictures import data_uri
 from noisystudent.report.read import read_run
-from noisystudent.report.records import RunRecord
+from noisystudent.report.records import RunRecord, Verdict
 from noisystudent.report.table import COLUMNS, summary_rows, table_caption, verdict_sentence
 
 LoadPictures = Callable[[str, list[str]], dict[str, np.ndarray]]
@@ -64,7 +65,7 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
             summary=summary,
             facts=facts,
             name=record.folder.resolve().name,
-            verdict_sentence=verdict_sentence(summary.verdict),
+            headline=_headline(summary.verdict),
             verdict_chart=views.verdict_chart(summary.verdict),
             columns=COLUMNS,
             rows=summary_rows(summary),
@@ -105,6 +106,11 @@ def _keys_shown(record: RunRecord) -> dict[str, list[str]]:
         "test": _unique(one.key for one in mistakes.pictures) if mistakes else [],
         "unlabeled": _unique(one.key for group in groups for one in group),
     }
+
+
+def _headline(verdict: Verdict) -> str:
+    # A p-value torn over two lines cannot be read.
+    return re.sub(r"p ([<=]) ", "p\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}", verdict_sentence(verdict))
 
 
 def _unique(keys: Iterable[str]) -> list[str]:

@@ -49,10 +49,10 @@ class ClassScore:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell of the confusion matrix; ``share`` is of the pictures of that true class."""
+    """One cell of the confusion matrix; ``shade`` is the root of its share of the true class, 0 to 1."""
 
     count: int
-    share: float
+    shade: float
     diagonal: bool
 
 
@@ -124,7 +124,7 @@ def progress_chart(summary: Summary) -> Markup | None:
         series.append(charts.Series(f"Control ({role})", ((0.0, 100 * control.top1),), level=True))
     return charts.line_chart(
         series,
-        title="Accuracy per round",
+        title="Top-1 accuracy of the teacher and of every student",
         x_label="checkpoint",
         y_label="top-1 accuracy (%)",
         x_names=["teacher", *(f"round {one.round}" for one in summary.rounds)],

@@ -162,7 +162,7 @@ def train(
         **lesson.inputs,
         "model": {"name": plan.name, "size": _size(workshop, plan), "channels": workshop.roles.format.channels,
                   "pretrained": settings.model.pretrained, "start": start.fingerprint if start else None},
-        "noise": {**settings.noise.model_dump(exclude={"strength", "strengths"}), **_model_noise(workshop, plan), "strength": strength},
+        "noise": settings.noise.model_dump(exclude={"strengths"}) | _model_noise(workshop, plan) | {"strength": strength},
         "train": settings.train.model_dump(exclude={"save_every", "evaluate_every", "warm_start", "ratio"}),
         "batch": {part.name: part.count for part in lesson.parts},
         "precision": settings.runtime.precision,
@@ -268,8 +268,9 @@ def label_pile(workshop: Workshop, name: str, teacher: Trained) -> Path:
     if not workshop.is_done(name, inputs):
         with workshop.reporter.bar(name, len(roles.unlabeled), "pictures") as bar:
             label(
-                teacher.teacher(workshop.device), lambda shard: shard_of(roles.unlabeled, shard), shard_count(roles.unlabeled),
-                folder, batch_size=runtime.label_batch_size, precision=runtime.precision, bar=bar,
+                teacher.teacher(workshop.device), lambda shard: shard_of(roles.unlabeled, shard),
+                shard_count(roles.unlabeled), folder,
+                batch_size=runtime.label_batch_size, precision=runtime.precision, bar=bar,
             )  # fmt: skip
         commit(folder, PREDICTIONS, inputs)
     return folder

@@ -23,7 +23,8 @@ def versions() -> dict[str, str]:
 
 def describe_machine() -> str:
     """One line: processor, cores that this process may use, operating system."""
-    return f"{_processor()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{_processor()}, {cores} cores, {platform.system()} {platform.machine()}"
 
 
 def _processor() -> str:

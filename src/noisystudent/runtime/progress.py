@@ -41,7 +41,8 @@ class Bar:
             self._last_line = now
             left = (self.total - self.done) / max(self.rate(now), 1e-9)
             print(
-                f"{self.name}: {self.done}/{self.total} {self.unit}  {self.rate(now):.4g}/s  {left:.0f} s left  {numbers}",
+                f"{self.name}: {self.done}/{self.total} {self.unit}  {self.rate(now):.4g}/s  "
+                f"{left:.0f} s left  {numbers}",
                 file=sys.stderr,
                 flush=True,
             )

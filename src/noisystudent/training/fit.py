@@ -136,8 +136,9 @@ class Metrics:
         for (step, _), row in zip(self._waiting, table.tolist(), strict=True):
             if not all(math.isfinite(value) for value in row):
                 raise TrainingError(
-                    f"the loss is not finite at step {step} ({dict(zip(names, row, strict=True))}). The last good state is "
-                    "kept; lower train.learning_rate or train.clip, or lengthen train.warmup, and run again."
+                    f"the loss is not finite at step {step} ({dict(zip(names, row, strict=True))}). "
+                    "The last good state is kept; lower train.learning_rate or train.clip, or lengthen train.warmup, and "
+                    "run again."
                 )
         return dict(zip(names, table.mean(dim=0).tolist(), strict=True))
 
