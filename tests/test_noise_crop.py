@@ -58,12 +58,12 @@ def test_a_resized_crop_stays_inside_the_valid_part():
     assert resized_crop(pixels, sizes, uniforms, size=16, area=0.1).min() == 200
 
 
-@pytest.mark.parametrize(("height", "width"), [(96, 96), (96, 128), (144, 96)])
+@pytest.mark.parametrize(("height", "width"), [(128, 128), (128, 160), (192, 128)])
 def test_the_plain_view_is_the_center_of_the_stored_picture(height, width):
     pixels = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
     sizes = torch.tensor([[height, width]]).expand(2, 2)
-    top, left = (height - 64) // 2, (width - 64) // 2
-    assert torch.equal(PlainView(64)(pixels, sizes), pixels[:, :, top : top + 64, left : left + 64])
+    top, left = (height - 96) // 2, (width - 96) // 2
+    assert torch.equal(PlainView(96)(pixels, sizes), pixels[:, :, top : top + 96, left : left + 96])
 
 
 def test_the_plain_view_of_a_model_smaller_than_the_stored_pictures_shrinks_them():
@@ -75,3 +75,11 @@ def test_the_plain_view_of_a_model_smaller_than_the_stored_pictures_shrinks_them
     assert view.shape == (1, 1, 224, 224)
     assert view[0, 0, 0, 0].item() == pytest.approx(255 * edge, abs=2)
     assert view[0, 0, 0, -1].item() == pytest.approx(255 * (1 - edge), abs=2)
+
+
+def test_a_small_model_sees_the_whole_of_pictures_stored_for_a_larger_one():
+    pixels = torch.zeros(1, 1, 64, 64, dtype=torch.uint8)
+    pixels[:, :, 32:] = 255
+    view = PlainView(32)(pixels, torch.tensor([[64, 64]]))
+    assert (view[0, 0, :14] <= 8).all()
+    assert (view[0, 0, 18:] >= 247).all()

@@ -182,7 +182,7 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
         write_selection(folder / f"round-{number}" / "selection", random, classes)
     label = np.arange(400) % len(classes)
     write_rows(
-        folder / "test-predictions" / f"round-{rounds}.parquet",
+        folder / "scores" / f"round-{rounds}" / "test.parquet",
         key=[f"test/{index:04d}.png" for index in range(400)],
         label=label,
         prediction=np.where(np.arange(400) % 10 == 3, (label + 1) % len(classes), label).astype(np.uint16),
@@ -351,7 +351,7 @@ def test_no_test_source_is_reported_on_validation(tmp_path):
         one["test"] = None
     summary["verdict"]["source"] = "validation"
     write_json(folder / "summary.json", summary)
-    for file in (folder / "test-predictions").iterdir():
+    for file in (folder / "scores").glob("*/*.parquet"):
         file.unlink()
     page = Page(write_report(folder, load_pictures=made_up_pictures).read_text())
     assert "somewhat optimistic" in section_text(page, "verdict")
@@ -373,7 +373,7 @@ def test_everything_from_the_run_is_escaped(tmp_path):
     facts["sources"]["test"]["name"] = INJECTION
     write_json(folder / "run.json", facts)
     write_rows(
-        folder / "test-predictions" / "round-3.parquet",
+        folder / "scores" / "round-3" / "test.parquet",
         key=[INJECTION],
         label=[0],
         prediction=[2],
@@ -464,7 +464,7 @@ def test_few_kept_rows_are_not_shown_twice(tmp_path):
 
 
 def test_mistakes_are_the_most_confident_ones(full):
-    rows = pq.read_table(full / "test-predictions" / "round-3.parquet").to_pylist()
+    rows = pq.read_table(full / "scores" / "round-3" / "test.parquet").to_pylist()
     wrong = sorted((row for row in rows if row["label"] != row["prediction"]), key=lambda row: -row["confidence"])
     mistakes = read_run(full).mistakes
     assert [one.key for one in mistakes.pictures] == [row["key"] for row in wrong[:24]]
@@ -508,7 +508,7 @@ def test_wrong_value_is_named_by_its_place(tmp_path):
         read_run(folder)
 
 
-@pytest.mark.parametrize("file", ["round-3/selection/part-00000.parquet", "test-predictions/round-3.parquet"])
+@pytest.mark.parametrize("file", ["round-3/selection/part-00000.parquet", "scores/round-3/test.parquet"])
 def test_damaged_part_is_named(tmp_path, file):
     folder = full_run(tmp_path / "run")
     (folder / file).write_bytes(b"PAR1 no table")

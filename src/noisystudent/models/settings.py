@@ -41,7 +41,7 @@ FAMILIES: dict[str, dict[str, FamilyMember]] = {
         "l2": _efficientnet("l2", 475, 0.5),
     }
 }
-FAMILY_STOCHASTIC_DEPTH = 0.2  # drop rate of the last block, the same for every member (Xie et al. 2020, section 3.1)
+FAMILY_STOCHASTIC_DEPTH = 0.2  # drop rate of the last block, the same for every member (Xie et al. 2020)
 
 
 class ModelSettings(Settings):

@@ -7,9 +7,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from noisystudent.data.pictures import PictureFormat
 from noisystudent.errors import ModelError
 from noisystudent.models.classifier import Classifier
 from noisystudent.noise.crop import PlainView
@@ -25,11 +23,12 @@ class Teacher:
 
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = copy.deepcopy(classifier).eval().requires_grad_(False)
+        self._view = PlainView(classifier.size)
 
     def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensor:
         """Logits float32 [B, K] of canvases uint8 [B, C, H, W] with valid (height, width) ``sizes`` [B, 2].
 
-        Pictures stored for another size than the teacher's are cut to the same part and resized. Raises
+        Pictures may be stored for another size than the teacher's: its view takes its share of them. Raises
         ``ModelError`` when they have another number of channels than the teacher's.
         """
         if pixels.shape[1] != self.channels:
@@ -38,7 +37,7 @@ class Teacher:
                 f"given {pixels.shape[1]}; decode them with the teacher's number of channels."
             )
         with torch.inference_mode():
-            logits: Tensor = self._classifier(_plain_view(pixels, sizes, self.size))
+            logits: Tensor = self._classifier(self._view(pixels, sizes))
         # An inference tensor may not enter a student's loss; a copy made out here may.
         return logits.to(torch.float32, copy=True)
 
@@ -74,19 +73,3 @@ class Teacher:
     def device(self) -> torch.device:
         """Where the teacher computes."""
         return self._classifier.device
-
-
-def _plain_view(pixels: Tensor, sizes: Tensor, size: int) -> Tensor:
-    """The central part that a model of ``size`` pixels sees of stored pictures: uint8 [B, C, size, size].
-
-    Stored at the edge that ``size`` calls for, or at ``size`` itself, that is the plain view as it is. From
-    another edge the same share of the short edge is cut out, then resized (bicubic, antialiased).
-    """
-    short = int(sizes.amin())
-    stored = PictureFormat(size, 3).stored_edge
-    part = size if short in (size, stored) else round(short * size / stored)
-    view = PlainView(part)(pixels, sizes)
-    if part == size:
-        return view
-    resized = F.interpolate(view.float(), (size, size), mode="bicubic", antialias=True)
-    return resized.round_().clamp_(0, 255).to(torch.uint8)

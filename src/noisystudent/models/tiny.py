@@ -28,6 +28,7 @@ class TinyResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.in_chans = in_chans
         self.drop_rate = drop_rate
         self.num_features = WIDTHS[-1]
         self.head_hidden_size = WIDTHS[-1] * GRID**2
@@ -75,10 +76,12 @@ class TinyResNet(nn.Module):
 default_cfgs = generate_default_cfgs({"tiny_resnet": default_cfg(28, "blocks.0.conv1")})
 
 
-def tiny_resnet(pretrained: bool = False, **kwargs: Any) -> nn.Module:  # noqa: ANN401  (timm's signature)
-    """The network by timm's name; there are no published weights."""
-    net: nn.Module = build_model_with_cfg(TinyResNet, "tiny_resnet", pretrained, **kwargs)
-    return net
+def _register() -> None:
+    def tiny_resnet(pretrained: bool = False, **kwargs: Any) -> nn.Module:  # noqa: ANN401  (timm's signature)
+        net: nn.Module = build_model_with_cfg(TinyResNet, "tiny_resnet", pretrained, **kwargs)
+        return net
+
+    register_model(tiny_resnet)
 
 
-register_model(tiny_resnet)
+_register()

@@ -93,7 +93,8 @@ def autocontrast(pixels: Tensor) -> Tensor:
     flat = pixels.flatten(2)
     low = flat.amin(dim=2, keepdim=True).to(torch.float64)
     high = flat.amax(dim=2, keepdim=True).to(torch.float64)
-    scale = torch.where(high > low, 255.0 / (high - low), 1.0)
+    # A true quotient: torch computes number / tensor as a product with the reciprocal, one bit off Pillow's.
+    scale = torch.where(high > low, torch.full_like(low, 255.0) / (high - low), 1.0)
     offset = torch.where(high > low, -low * scale, 0.0)
     levels = torch.arange(_LEVELS, dtype=torch.float64, device=pixels.device)
     table = (levels * scale + offset).clamp_(0.0, 255.0).to(torch.uint8)

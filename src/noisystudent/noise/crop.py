@@ -45,9 +45,11 @@ class PlainView:
 
         Pictures may be stored for a larger model of the same run; then the view is larger and is shrunk.
         """
+        if self.size <= SMALL_PICTURE_SIZE:
+            return stored
         if stored in (self.size, self.size + OFFICIAL_MARGIN):
             return self.size
-        return stored if self.size <= SMALL_PICTURE_SIZE else round(stored * self.size / (self.size + OFFICIAL_MARGIN))
+        return round(stored * self.size / (self.size + OFFICIAL_MARGIN))
 
 
 def shifted_crop(pixels: Tensor, sizes: Tensor, shift: Tensor, size: int) -> Tensor:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from noisystudent.noise import color, geometric
+from noisystudent.noise.pixels import choose
 from noisystudent.noise.settings import Policy
 
 LARGEST_MAGNITUDE = 30.0
@@ -166,8 +167,7 @@ def apply_graded(name: str, pixels: Tensor, magnitude: float, chances: Tensor, *
     match name:
         case "AutoContrast" | "Equalize" | "Invert":
             changed = apply_operation(name, pixels, magnitude, chances, pixel_reference=pixel_reference)
-            acts = (chances[:, 1] < share).to(pixels.device).view(-1, 1, 1, 1)
-            return torch.where(acts, changed, pixels)
+            return choose(chances[:, 1] < share, changed, pixels)
         case "Posterize":
             return color.posterize(pixels, 8 - int(4 * share))
         case "Solarize":

@@ -69,7 +69,7 @@ def read_run(folder: Path) -> RunRecord:
         strength=_read_json(strength_file, _STRENGTH, "") if strength_file.exists() else None,
         selections=selections,
         examples=_read_examples(folder, summary.rounds[-1].round) if summary.rounds else None,
-        mistakes=_read_mistakes(folder / "test-predictions", summary.delivered),
+        mistakes=_read_mistakes(folder / "scores", summary.delivered),
     )
 
 
@@ -179,7 +179,7 @@ def _keep_best(
 
 def _read_mistakes(folder: Path, delivered: str) -> Mistakes | None:
     # The name comes from a file: only a file that lies in the folder itself is opened.
-    file = next((file for file in folder.glob("*.parquet") if file.stem == delivered), None)
+    file = next((file for file in folder.glob("*/test.parquet") if file.parent.name == delivered), None)
     if file is None:
         return None
     found: list[WrongPicture] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -270,6 +271,9 @@ def _class_scores(scores: Scores, classes: Sequence[str]) -> tuple[ClassScore, .
 
 def _matrix(confusion: Sequence[Sequence[int]]) -> tuple[tuple[Cell, ...], ...]:
     return tuple(
-        tuple(Cell(amount, amount / max(sum(row), 1), truth == prediction) for prediction, amount in enumerate(row))
+        tuple(
+            Cell(amount, math.sqrt(amount / max(sum(row), 1)), truth == prediction)
+            for prediction, amount in enumerate(row)
+        )
         for truth, row in enumerate(confusion)
     )

@@ -38,7 +38,7 @@ def summarize(workshop: Workshop, story: Story, *, seconds: float) -> dict[str, 
         "control": _row(story.control, "control") if story.control else None,
         "rounds": rounds,
         "student": _row(story.delivered, "student"),
-        "delivered": story.delivered.trained.name,
+        "delivered": story.delivered.trained.name.removesuffix("/student"),
         "baselines": [],
         "verdict": reach(story).as_json(),
         "cost": {

@@ -137,8 +137,8 @@ class Metrics:
             if not all(math.isfinite(value) for value in row):
                 raise TrainingError(
                     f"the loss is not finite at step {step} ({dict(zip(names, row, strict=True))}). "
-                    "The last good state is kept; lower train.learning_rate or train.clip, or lengthen train.warmup, and "
-                    "run again."
+                    "The last good state is kept; lower train.learning_rate or train.clip, or lengthen "
+                    "train.warmup, and run again."
                 )
         return dict(zip(names, table.mean(dim=0).tolist(), strict=True))
 
