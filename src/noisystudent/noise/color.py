@@ -53,11 +53,7 @@ def brightness(pixels: Tensor, factor: Tensor | float) -> Tensor:
 
 
 def contrast(pixels: Tensor, factor: Tensor | float) -> Tensor:
-    """Blend with the picture's mean gray, rounded to a whole level (Pillow's ``ImageEnhance.Contrast``).
-
-    The official TensorFlow code takes the number of pixels divided by 256 for the mean, which is an
-    oversight.
-    """
+    """Blend with the picture's mean gray, rounded to a whole level (Pillow's ``ImageEnhance.Contrast``)."""
     luma = _luma(pixels)
     mean = luma.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.float64) / luma[0].numel()
     return _blend((mean + 0.5).floor().to(torch.float32), pixels, factor)
