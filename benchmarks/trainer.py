@@ -1,0 +1,159 @@
+"""What the trainer and the labeling cost beyond the bare loop: both in one process, taking turns.
+
+    python benchmarks/trainer.py            # a few minutes
+    python benchmarks/trainer.py --quick    # within a minute
+
+``fit`` (schedule, EMA, metrics, saved state) against a bare loop of forward, backward, clip and step with the same
+model, batches and noise; labeling (Parquet parts) against a bare forward loop. A ratio of 1 means no overhead; ratios
+are medians over rounds, with the range. The bare loop keeps an EMA too, since a teacher needs one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from noisystudent.data.pictures import Pictures
+from noisystudent.data.roles import shard_count, shard_of
+from noisystudent.labeling import label
+from noisystudent.losses.objective import supervised
+from noisystudent.models.classifier import Classifier, create_classifier
+from noisystudent.models.ema import Ema
+from noisystudent.models.teacher import Teacher
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.runtime.machine import describe_machine, versions
+from noisystudent.training.batches import Batches, Part, Pool
+from noisystudent.training.fit import fit, make_optimizer
+from noisystudent.training.settings import TrainSettings
+
+SIZE, CLASSES, BATCH = 32, 10, 64
+
+
+def make_pictures(count: int) -> Pictures:
+    """Random color pictures: what they show does not change the time."""
+    random = np.random.default_rng(0)
+    return Pictures(
+        keys=tuple(str(i) for i in range(count)),
+        pixels=random.integers(0, 256, (count, 3, SIZE, SIZE), dtype=np.uint8),
+        sizes=np.full((count, 2), SIZE, np.int32),
+        labels=random.integers(0, CLASSES, count),
+        digests=("",) * count,
+        failures=(),
+        classes=None,
+    )
+
+
+def make_classifier() -> Classifier:
+    names = tuple(str(i) for i in range(CLASSES))
+    return create_classifier("tiny_resnet", classes=names, channels=3, size=SIZE, dropout=0.2, stochastic_depth=0.2)
+
+
+def make_batches(pictures: Pictures) -> Batches:
+    pool = Pool(torch.from_numpy(pictures.pixels), torch.from_numpy(pictures.sizes.astype(np.int64)))
+    targets = torch.eye(CLASSES)[torch.from_numpy(pictures.labels)]
+    noise = InputNoise(NoiseSettings(), size=SIZE, strength=0.5, draws=Draws(0, "benchmark"))
+    return Batches(pool, targets, (Part("labeled", np.arange(len(pictures)), BATCH),), noise, seed=0)
+
+
+def train_bare(batches: Batches, settings: TrainSettings) -> None:
+    """The loop that anyone would write by hand."""
+    classifier = make_classifier().train()
+    optimizer, ema = make_optimizer(classifier, settings), Ema(classifier, settings.ema_decay)
+    for step in range(settings.steps):
+        batch = batches(step)
+        loss = supervised(classifier(batch.pixels), batch.targets).loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
+        optimizer.step()
+        ema.update(step)
+
+
+def train_ours(batches: Batches, settings: TrainSettings) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        objective = lambda logits, batch: supervised(logits, batch.targets)  # noqa: E731
+        fit(make_classifier(), batches, objective, settings, Path(folder), seed=0)
+
+
+def label_bare(teacher: Teacher, pictures: Pictures, batch: int) -> None:
+    for first in range(0, len(pictures), batch):
+        pixels = torch.from_numpy(pictures.pixels[first : first + batch])
+        teacher(pixels, torch.from_numpy(pictures.sizes[first : first + batch])).softmax(dim=1).numpy()
+
+
+def label_ours(teacher: Teacher, pictures: Pictures, batch: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        label(teacher, lambda s: shard_of(pictures, s), shard_count(pictures), Path(folder), batch_size=batch)
+
+
+def ratio(ours: Callable[[], None], bare: Callable[[], None], rounds: int) -> list[float]:
+    """Rate of ours over rate of bare, once a round, who is first changing from round to round."""
+    ours(), bare()
+    ratios = []
+    for number in range(rounds):
+        seconds = {}
+        for each in (ours, bare) if number % 2 else (bare, ours):
+            start = time.perf_counter()
+            each()
+            seconds[each] = time.perf_counter() - start
+        ratios.append(seconds[bare] / seconds[ours])
+    return ratios
+
+
+def row(name: str, versus: str, ratios: list[float]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": round(float(np.median(ratios)), 3),
+        "unit": "times the rate",
+        "versus": versus,
+        "ratio": round(float(np.median(ratios)), 3),
+        "seeds": len(ratios),
+        "interval": [round(min(ratios), 3), round(max(ratios), 3)],
+        "machine": describe_machine(),
+        "versions": versions(),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few steps")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    steps, pile, rounds = (10, 1024, 3) if given.quick else (60, 6144, 7)
+    settings = TrainSettings(steps=steps)
+    batches = make_batches(make_pictures(2000))
+    teacher, pictures = Teacher(make_classifier()), make_pictures(pile)
+    rows = [
+        row(
+            "fit",
+            "a bare loop",
+            ratio(lambda: train_ours(batches, settings), lambda: train_bare(batches, settings), rounds),
+        ),
+        row(
+            "label",
+            "a bare forward loop",
+            ratio(lambda: label_ours(teacher, pictures, 512), lambda: label_bare(teacher, pictures, 512), rounds),
+        ),
+    ]
+    for each in rows:
+        low, high = each["interval"]
+        print(f"{each['name']:<6} {each['ratio']:.3f} of {each['versus']} ({low:.3f} to {high:.3f}, {rounds} rounds)")
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

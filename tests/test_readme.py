@@ -1,0 +1,97 @@
+"""Every command of the README and every shipped settings file runs, a few steps long, on generated pictures."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from noisystudent import demo as demo_module
+from noisystudent.cli import main
+from noisystudent.config import read_yaml, resolve
+from noisystudent.demo import demo, print_demo
+
+ROOT = Path(__file__).parents[1]
+QUICK = ["--train.steps=2", "--train.batch_size=8", "--noise.strength=0.5", "--rounds.count=1"]
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """The folders that the README speaks of, in the current folder."""
+    random = np.random.default_rng(0)
+    for part, count in (("labeled/cat", 4), ("labeled/dog", 4), ("test/cat", 3), ("test/dog", 3), ("unlabeled", 12)):
+        folder = tmp_path / "photos" / part
+        folder.mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "photos"
+
+
+def readme_commands() -> list[list[str]]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("noisystudent ")]
+
+
+def test_every_command_of_the_readme_runs(photos, capsys):
+    commands = readme_commands()
+    assert {words[0] for words in commands} >= {
+        "run",
+        "plan",
+        "predict",
+        "train",
+        "label",
+        "select",
+        "evaluate",
+        "report",
+    }
+    for words in commands:
+        quick = QUICK if words[0] in ("run", "plan", "train") else []
+        assert main([*words, *quick]) == 0, capsys.readouterr().err
+
+
+def test_the_scripts_of_the_readme_exist():
+    for name in re.findall(r"^scripts/\w+", (ROOT / "README.md").read_text(), re.MULTILINE):
+        assert (ROOT / name).stat().st_mode & 0o100
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_settings_file_runs_two_steps(path, photos, capsys):
+    assert read_yaml(path)
+    roles = ["--labeled=photos/labeled", "--unlabeled=photos/unlabeled", "--test=photos/test", "--out=runs/x"]
+    small = ["--data.size=32", "--selection.threshold=0.01"]
+    assert main(["run", f"--config={path}", *roles, *QUICK, *small]) == 0, capsys.readouterr().err
+    assert "file " + path.name in resolve({"labeled": "a", "out": "b"}, path).origins.values()
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_demo_runs_and_is_honest(tmp_path, monkeypatch, capsys, seeds):
+    short = {**demo_module.SETTINGS, "train.steps": 2, "rounds.count": 1, "data.size": 8}
+    monkeypatch.setattr(demo_module, "SETTINGS", short)
+    result = demo(out=str(tmp_path / "demo"), seeds=seeds, quiet=True)
+    print_demo(result)
+    printed = capsys.readouterr().out
+    assert len(result.summaries) == seeds
+    for name in ("logistic regression", "self-training", "label spreading"):
+        assert name in printed
+        assert result.summaries[0]["baselines"]
+    if seeds > 1:
+        # Two steps teach nothing, and the demo has to say so.
+        assert "does not beat" in printed
+        assert "Not so in seed 0" in printed
+    else:
+        assert str(tmp_path / "demo" / "report.html") in printed
+    assert all((folder / "report.html").exists() for folder in result.folders)
+
+
+def test_benchmarks_run(monkeypatch, capsys, tmp_path):
+    import runpy
+    import sys
+
+    for words in (["trainer.py", "--quick"], ["few_labels.py", "sign-digits", "--quick"]):
+        monkeypatch.setattr(sys, "argv", [*words, "--json", str(tmp_path / words[0])])
+        with pytest.raises(SystemExit, match="0"):
+            runpy.run_path(str(ROOT / "benchmarks" / words[0]), run_name="__main__")
