@@ -31,11 +31,11 @@ from noisystudent.artifacts import State as ArtifactState
 from noisystudent.config import Resolved, resolve
 from noisystudent.data.checks import check_same_classes
 from noisystudent.data.open import open_source
-from noisystudent.data.pictures import Failure, PictureFormat, Pictures, decode_shard
+from noisystudent.data.pictures import Failure, PictureFormat, Pictures, check_failures, decode_shard
 from noisystudent.data.roles import decode
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
-from noisystudent.errors import ArtifactError, DataError, SettingsError
+from noisystudent.errors import ArtifactError, SettingsError
 from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.evaluation.scores import score
 from noisystudent.labeling import label as label_shards
@@ -175,7 +175,6 @@ def label(*, checkpoint: Path, source: str, out: Path, settings: Settings | None
     with exclusive(out):
         state, _ = prepare(out, inputs)
         if state is not ArtifactState.COMPLETE:
-            failures: list[Failure] = []
 
             def read(shard: int) -> Pictures:
                 pictures = decode_shard(opened, shard, labeler.format)
@@ -188,7 +187,8 @@ def label(*, checkpoint: Path, source: str, out: Path, settings: Settings | None
                     batch_size=labeler.runtime.label_batch_size, precision=labeler.runtime.precision, bar=bar,
                 )  # fmt: skip
             failures = [Failure(*row) for path in sorted((out / "failures").glob("*.json")) for row in read_json(path)]
-            _check_failures(opened, failures, settings)
+            allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
+            check_failures(opened, failures, sum(opened.shard_sizes), allowed)
             commit(out, PREDICTIONS, inputs)
     return out
 
@@ -262,7 +262,8 @@ def predict(
             writer.writerows([failure.key, "", ""] for failure in pictures.failures)
             failures += pictures.failures
             bar.advance(len(pictures) + len(pictures.failures))
-        _check_failures(opened, failures, settings)
+        allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
+        check_failures(opened, failures, sum(opened.shard_sizes), allowed)
     return failures
 
 
@@ -283,17 +284,6 @@ def _fingerprint(checkpoint: Path) -> str:
 
 def _shards(source: Source, format: PictureFormat) -> Iterator[Pictures]:
     return (decode_shard(source, shard, format) for shard in range(len(source.shard_sizes)))
-
-
-def _check_failures(source: Source, failures: list[Failure], settings: Settings | None) -> None:
-    allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
-    rows = sum(source.shard_sizes)
-    if failures and len(failures) > allowed * rows:
-        named = "; ".join(f"{failure.key}: {failure.reason}" for failure in failures[:5])
-        raise DataError(
-            f"{len(failures)} of the {rows} pictures of {source.name!r} cannot be read ({named}), more than "
-            f"data.max_corrupt_fraction {allowed:g} allows; repair or remove them, or allow more."
-        )
 
 
 def _room(kind: type[Room], name: str, settings: Settings | None) -> Room:

@@ -128,7 +128,7 @@ def commit(folder: Path, kind: str, inputs: Inputs, *, volatile: tuple[str, ...]
     files = {
         path.relative_to(folder).as_posix(): hash_file(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).as_posix() not in skipped and path.suffix != ".tmp"
+        if path.is_file() and path.relative_to(folder).as_posix() not in skipped and not path.name.startswith(".")
     }
     manifest = Manifest(kind, dict(inputs), files, fingerprint_of({"kind": kind, "files": files}))
     write_json(folder / MANIFEST, {"format": FORMAT, **vars(manifest)})

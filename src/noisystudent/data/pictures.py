@@ -160,7 +160,7 @@ def decode_source(
         filled += len(part)
         parts.append(replace(part, pixels=part.pixels[:0]))
         failures += part.failures
-        _check_failures(source, failures, rows, max_corrupt_fraction)
+        check_failures(source, failures, rows, max_corrupt_fraction)
         if progress is not None:
             progress(shard_rows)
     return Pictures(
@@ -278,7 +278,8 @@ def _check_memory(source: Source, format: PictureFormat, shape: tuple[int, ...],
         )
 
 
-def _check_failures(source: Source, failures: list[Failure], rows: int, max_corrupt_fraction: float) -> None:
+def check_failures(source: Source, failures: list[Failure], rows: int, max_corrupt_fraction: float) -> None:
+    """Raises ``DataError`` when more than ``max_corrupt_fraction`` of a source's ``rows`` pictures, or all, failed."""
     if not failures or (len(failures) <= max_corrupt_fraction * rows and len(failures) < rows):
         return
     named = "; ".join(f"{failure.key!r}: {failure.reason}" for failure in failures[:5])
