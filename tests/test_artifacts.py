@@ -1,6 +1,8 @@
 import errno
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,6 +72,22 @@ def test_partial_work_of_other_inputs_is_kept_too(tmp_path):
     assert (folder / "state").read_text() == "at step 200"
 
 
+def test_work_set_aside_comes_back_to_a_folder_that_is_only_locked(tmp_path):
+    folder = tmp_path / "stage"
+    finish(folder, {"steps": 300}, "from 300")
+    prepare(folder, {"steps": 400})
+    shutil.rmtree(folder)
+    with exclusive(folder):
+        assert prepare(folder, {"steps": 300})[0] is State.COMPLETE
+    prepare(folder, {"steps": 400})
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("precious")
+    with pytest.raises(ArtifactError, match="did not write"):
+        prepare(folder, {"steps": 300})
+    assert (folder / "thesis.txt").read_text() == "precious"
+
+
 def test_equal_content_has_equal_fingerprints_whatever_is_volatile(tmp_path):
     manifests = []
     for name, seconds in (("a", "1.0"), ("b", "2.0")):
@@ -131,6 +149,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path):
 def test_a_full_disk_is_one_clear_error(tmp_path):
     with pytest.raises(ArtifactError, match=r"disk is full.*run the same command again"), replacing(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_librarys_own_error_on_a_full_disk_is_the_same_clear_error(tmp_path, monkeypatch):
+    def fail() -> None:
+        with replacing(tmp_path / "state.pt"):
+            raise RuntimeError("unexpected pos 3024896")
+
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        fail()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(ArtifactError, match=r"disk is full.*state\.pt"):
+        fail()
 
 
 def test_damaged_json_is_named(tmp_path):

@@ -19,6 +19,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from noisystudent.errors import ArtifactError, MismatchError
 
 MANIFEST = "manifest.json"
 INPUTS = "inputs.json"
+LOCK = ".lock"
+FULL_DISK = 2**16  # bytes free, below which a failed write is put down to the disk
 FORMAT = 1
 
 Json = Any  # what json.dumps takes; the standard library has no type for it
@@ -80,19 +83,32 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ArtifactError(
-                f"the disk is full: could not write {path}. Free some space and run the same command again; "
-                "all finished work is kept."
-            ) from error
-        raise
+        with naming_a_full_disk(path):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_a_full_disk(path: Path) -> Iterator[None]:
+    """Turns a failed write to ``path`` into an ``ArtifactError`` when the disk is full; other errors pass.
+
+    Not every library says so by an ``OSError``: torch and safetensors raise errors of their own, so the disk is asked.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        said = said or os.strerror(errno.ENOSPC) in str(error)
+        if not said and shutil.disk_usage(path.parent).free >= FULL_DISK:
+            raise
+        raise ArtifactError(
+            f"the disk is full: could not write {path}. Free some space and run the same command again; "
+            "all finished work is kept."
+        ) from error
 
 
 def write_json(path: Path, value: Json) -> None:
@@ -201,11 +217,22 @@ def prepare(folder: Path, inputs: Inputs) -> tuple[State, list[str]]:
         os.replace(folder, _aside(folder, before))
     aside = _aside(folder, dict(inputs))
     if aside.is_dir() and state_of(folder, inputs) is State.ABSENT:
-        if folder.is_dir():
-            folder.rmdir()
+        _make_way(folder)
         os.replace(aside, folder)
     begin(folder, inputs)
     return state_of(folder, inputs), changes
+
+
+def _make_way(folder: Path) -> None:
+    """Removes a folder that holds nothing but this process's lock."""
+    if not folder.is_dir():
+        return
+    (folder / LOCK).unlink(missing_ok=True)
+    if any(folder.iterdir()):
+        raise ArtifactError(
+            f"{folder} holds files that noisystudent did not write; move them away or give another --out."
+        )
+    folder.rmdir()
 
 
 def _aside(folder: Path, inputs: Json) -> Path:
@@ -226,7 +253,7 @@ def require_inputs(folder: Path, manifest: Manifest, name: str, expected: str) -
 def exclusive(folder: Path) -> Iterator[None]:
     """Holds a run's folder for this process alone; a second process gets an ``ArtifactError`` at once."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

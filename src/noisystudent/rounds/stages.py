@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from noisystudent import predictions, selection
-from noisystudent.artifacts import commit, read_json, read_manifest, replacing, write_json
+from noisystudent.artifacts import commit, naming_a_full_disk, read_json, read_manifest, replacing, write_json
 from noisystudent.data.pictures import Pictures
 from noisystudent.data.roles import HeldOut, content_fingerprint, shard_count, shard_of
 from noisystudent.errors import MismatchError, TrainingError
@@ -182,7 +182,8 @@ def train(
             classifier, batches, objective, settings.train, folder,
             seed=key, precision=settings.runtime.precision, evaluate=_watch(workshop), bar=bar,
         )  # fmt: skip
-    save_classifier(trained, folder)
+    with naming_a_full_disk(folder / "model.safetensors"):
+        save_classifier(trained, folder)
     training = {"model": plan.name, "parameters": count_parameters(trained), "steps": settings.train.steps,
                 "passes": settings.train.steps * batches.size, "seconds": round(seconds, 2)}  # fmt: skip
     write_json(folder / TRAINING, training)

@@ -82,13 +82,11 @@ class Batches:
     def __call__(self, step: int) -> Batch:
         """The batch of 0-based ``step``."""
         drawn = [order.batch(step, part.count) for order, part in zip(self._orders, self.parts, strict=True)]
-        rows = self._to_device(np.concatenate([rows for rows, _, _ in drawn]))
-        positions = self._to_device(
+        rows = torch.from_numpy(np.concatenate([rows for rows, _, _ in drawn])).to(self.pool.pixels.device)
+        # Draws are made on the CPU, where the noise groups pictures by operation without waiting for an accelerator.
+        positions = torch.from_numpy(
             np.concatenate([first + each for first, (_, each, _) in zip(self._first_position, drawn, strict=False)])
         )
-        epochs = self._to_device(np.concatenate([epochs for _, _, epochs in drawn]))
+        epochs = torch.from_numpy(np.concatenate([epochs for _, _, epochs in drawn]))
         pixels = self.noise(self.pool.pixels[rows], self.pool.sizes[rows], epochs, positions)
         return Batch(pixels, self.targets[rows], self.parts[0].count)
-
-    def _to_device(self, values: npt.NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(values).to(self.pool.pixels.device)
