@@ -21,7 +21,7 @@ from noisystudent.errors import SettingsError
 from noisystudent.report.terminal import print_summary
 
 # Enlarged to 16 pixels, because nearest-neighbor distortions of 8 x 8 leave nothing of a digit; a fixed noise strength,
-# because choosing one would double the time. Chosen on splits of the seeds from 100 on, not on the demo's own.
+# because choosing one would double the time. How these were chosen: docs/results.md.
 SETTINGS: dict[str, Any] = {
     "data.size": 16,
     "model.teacher": "tiny_resnet",
