@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import timm
 import torch
-from timm.models import _builder
+from huggingface_hub import constants
+from safetensors.torch import save_file
+from timm.models import _builder, get_pretrained_cfg
 
 from noisystudent.errors import ModelError
+from noisystudent.models import published
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import count_parameters, create_model
 from noisystudent.models.normalization import Normalization, Normalize
@@ -78,27 +81,47 @@ def test_pretrained_without_published_weights_is_refused():
         create_model("tiny_resnet", classes=2, channels=3, size=32, pretrained=True)
 
 
-def test_pretrained_without_a_network_is_refused(monkeypatch):
-    def unreachable(*_, **__):
-        raise OSError("the hub cannot be reached")
+def test_pretrained_without_a_network_is_refused_at_once(monkeypatch):
+    asked = []
 
-    monkeypatch.setattr(_builder, "load_state_dict_from_hf", unreachable)
+    class Offline:
+        def head(self, url, *, timeout):
+            asked.append((url, timeout))
+            raise OSError("the hub cannot be reached")
+
+    monkeypatch.setattr(published, "get_session", Offline)
     with pytest.raises(ModelError, match=rf"{NAME}.*the hub cannot be reached.*--model\.pretrained false"):
         create_model(NAME, classes=2, channels=3, size=64, pretrained=True)
+    assert asked == [(constants.ENDPOINT, published.PATIENCE)]
+
+
+def test_pretrained_weights_in_the_cache_need_no_network(monkeypatch, tmp_path):
+    tag = get_pretrained_cfg(NAME).hf_hub_id.removeprefix("timm/")
+    folder = tmp_path / f"models--timm--{tag}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0123abc")
+    (folder / "snapshots" / "0123abc").mkdir(parents=True)
+    weights = timm.create_model(NAME).state_dict()
+    save_file(weights, folder / "snapshots" / "0123abc" / "model.safetensors")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(published, "get_session", lambda: pytest.fail("the network was asked"))
+    net = create_model(NAME, classes=2, channels=3, size=64, pretrained=True)
+    assert torch.equal(net.conv_stem.weight, weights["conv_stem.weight"])
 
 
 def test_pretrained_weights_come_with_their_normalization_and_keep_the_noise(monkeypatch):
-    published = timm.create_model(NAME).state_dict()
-    monkeypatch.setattr(_builder, "load_state_dict_from_hf", lambda *_, **__: dict(published))
+    weights = timm.create_model(NAME).state_dict()
+    monkeypatch.setattr(published, "_require_answer", lambda: None)
+    monkeypatch.setattr(_builder, "load_state_dict_from_hf", lambda *_, **__: dict(weights))
     classifier = create_classifier(
         NAME, classes=("a", "b"), channels=3, size=64, pretrained=True, dropout=0.4, stochastic_depth=0.2
     )
-    assert torch.equal(classifier.net.conv_stem.weight, published["conv_stem.weight"])
+    assert torch.equal(classifier.net.conv_stem.weight, weights["conv_stem.weight"])
     assert classifier.normalization.mean == (0.485, 0.456, 0.406)
     assert model_noise(classifier.net).dropout == 0.4
     gray = create_classifier(NAME, classes=("a", "b"), channels=1, size=64, pretrained=True)
     assert gray.normalization.mean == pytest.approx(((0.485 + 0.456 + 0.406) / 3,))
-    torch.testing.assert_close(gray.net.conv_stem.weight, published["conv_stem.weight"].sum(dim=1, keepdim=True))
+    torch.testing.assert_close(gray.net.conv_stem.weight, weights["conv_stem.weight"].sum(dim=1, keepdim=True))
 
 
 def test_count_parameters_counts_frozen_ones_and_no_statistics():

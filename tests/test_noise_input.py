@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw
 from pydantic import ValidationError
 
-from noisystudent.noise.crop import flip, random_boxes, resized_crop, smallest_area
+from noisystudent.noise.crop import PlainView, flip, random_boxes, resized_crop, smallest_area
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.pixels import choose, to_bytes
@@ -169,3 +169,24 @@ def test_the_automatic_crop_pads_small_pictures_and_resizes_large_ones():
     assert [NoiseSettings().crop_at(size) for size in (8, 64, 65, 224)] == ["pad", "pad", "resized", "resized"]
     assert NoiseSettings(crop="none").crop_at(224) == "none"
     assert all(field.description for field in NoiseSettings.model_fields.values())
+
+
+@pytest.mark.parametrize("crop", ["pad", "resized", "none"])
+def test_a_small_model_sees_what_the_teacher_sees_of_pictures_stored_for_a_larger_one(crop):
+    pixels = torch.zeros(4, 1, 160, 160, dtype=torch.uint8)
+    pixels[:, :, 80:] = 255
+    sizes = torch.full((4, 2), 160)
+    settings = NoiseSettings(crop=crop, randaugment=False)
+    noise = InputNoise(settings, size=32, strength=0.0, draws=Draws(0, "test"), stored_edge=160)
+    zeros = torch.zeros(4, dtype=torch.int64)
+    seen = noise(pixels, sizes, zeros, torch.arange(4)).float()
+    assert (seen - PlainView(32)(pixels, sizes).float()).abs().mean() < 2
+
+
+def test_a_resized_crop_of_pictures_stored_larger_does_not_alias():
+    # Stripes one pixel wide have no place at a fifth of the size: only their mean may be left.
+    pixels = (torch.arange(160) % 2 * 255).to(torch.uint8).expand(8, 1, 160, 160)
+    settings = NoiseSettings(crop="resized", randaugment=False)
+    noise = InputNoise(settings, size=32, strength=0.2, draws=Draws(0, "test"), stored_edge=160)
+    seen = noise(pixels, torch.full((8, 2), 160), torch.zeros(8, dtype=torch.int64), torch.arange(8)).float()
+    assert (seen - 127.5).abs().mean() < 40

@@ -1,7 +1,11 @@
 """Every command of the README and every shipped settings file runs, a few steps long, on generated pictures."""
 
+import json
 import re
+import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +91,16 @@ def test_the_demo_runs_and_is_honest(tmp_path, monkeypatch, capsys, seeds):
     assert all((folder / "report.html").exists() for folder in result.folders)
 
 
-def test_benchmarks_run(monkeypatch, capsys, tmp_path):
-    import runpy
-    import sys
+@pytest.mark.slow
+def test_labeling_a_folder_takes_the_same_memory_for_four_times_the_pictures(tmp_path):
+    rows = tmp_path / "rows.json"
+    words = [sys.executable, str(ROOT / "benchmarks" / "labeling_memory.py"), "--quick", "--json", str(rows)]
+    subprocess.run(words, check=True)
+    (row,) = json.loads(rows.read_text())
+    assert row["ratio"] < 1.2, row
 
+
+def test_benchmarks_run(monkeypatch, capsys, tmp_path):
     for words in (["trainer.py", "--quick"], ["few_labels.py", "sign-digits", "--quick"]):
         monkeypatch.setattr(sys, "argv", [*words, "--json", str(tmp_path / words[0])])
         with pytest.raises(SystemExit, match="0"):

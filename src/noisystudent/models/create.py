@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.models import get_pretrained_cfg, is_model_pretrained
+from timm.models import get_pretrained_cfg
 from torch import nn
 from torch.func import functional_call
 
@@ -16,6 +16,7 @@ import noisystudent.models.small
 import noisystudent.models.tiny  # noqa: F401  (all three register their models with timm)
 from noisystudent.errors import ModelError, nearest_name
 from noisystudent.models.normalization import Normalization
+from noisystudent.models.published import load_published
 from noisystudent.noise.model import set_model_noise
 
 
@@ -46,7 +47,7 @@ def create_model(
     set_model_noise(net, dropout=dropout, stochastic_depth=stochastic_depth)
     _require_room(net, name, torch.Size((1, channels, size, size)))
     if pretrained:
-        _load_published(net, name, arguments)
+        load_published(net, name, arguments)
     return net
 
 
@@ -120,17 +121,3 @@ def _require_room(net: nn.Module, name: str, shape: torch.Size) -> None:
         ) from error
     finally:
         net.train()
-
-
-def _load_published(net: nn.Module, name: str, arguments: Mapping[str, Any]) -> None:
-    advice = f"Give --model.pretrained false to train {name} from scratch, or choose another model."
-    if not is_model_pretrained(name):
-        raise ModelError(f"There are no published weights for model {name!r}. {advice}")
-    try:
-        published = timm.create_model(name, pretrained=True, **arguments)
-    except Exception as error:  # timm, the hub's client and their transports share no base class
-        raise ModelError(
-            f"The published weights of model {name!r} could not be had ({type(error).__name__}: {error}). "
-            f"They are downloaded once and then kept; is there a network? {advice}"
-        ) from error
-    net.load_state_dict(published.state_dict())

@@ -33,23 +33,28 @@ class PlainView:
         """Views ``uint8 [B, C, size, size]`` of ``[B, C, H, W]`` with valid (height, width) ``[B, 2]``."""
         if pixels.shape[-2:] == (self.size, self.size):
             return pixels
-        edge = self._edge_of_view(int(sizes.min()))
-        view = shifted_crop(pixels, sizes, torch.zeros_like(sizes), edge)
-        if edge == self.size:
-            return view
-        resized = F.interpolate(view.to(torch.float32), (self.size, self.size), mode="bicubic", antialias=True)
-        return to_bytes(resized.round_())
+        edge = edge_of_view(self.size, int(sizes.min()))
+        return shrunk(shifted_crop(pixels, sizes, torch.zeros_like(sizes), edge), self.size)
 
-    def _edge_of_view(self, stored: int) -> int:
-        """How much of a stored short edge is seen: all of it, or the official share for a model above 64 pixels.
 
-        Pictures may be stored for a larger model of the same run; then the view is larger and is shrunk.
-        """
-        if self.size <= SMALL_PICTURE_SIZE:
-            return stored
-        if stored in (self.size, self.size + OFFICIAL_MARGIN):
-            return self.size
-        return round(stored * self.size / (self.size + OFFICIAL_MARGIN))
+def edge_of_view(size: int, stored: int) -> int:
+    """How much of a stored short edge a model of input edge ``size`` sees: all, or the official share above 64 pixels.
+
+    Pictures may be stored for a larger model of the same run; then the view is larger than ``size``.
+    """
+    if size <= SMALL_PICTURE_SIZE:
+        return stored
+    if stored in (size, size + OFFICIAL_MARGIN):
+        return size
+    return round(stored * size / (size + OFFICIAL_MARGIN))
+
+
+def shrunk(view: Tensor, size: int) -> Tensor:
+    """Square views ``uint8 [B, C, E, E]`` brought to ``size`` x ``size``, bicubic with antialiasing."""
+    if view.shape[-1] == size:
+        return view
+    resized = F.interpolate(view.to(torch.float32), (size, size), mode="bicubic", antialias=True)
+    return to_bytes(resized.round_())
 
 
 def shifted_crop(pixels: Tensor, sizes: Tensor, shift: Tensor, size: int) -> Tensor:
@@ -97,25 +102,31 @@ def smallest_area(resized_area: float, strength: float) -> float:
     return max(_SMALLEST_AREA, 1.0 - strength * (1.0 - resized_area))
 
 
-def resized_crop(pixels: Tensor, sizes: Tensor, uniforms: Tensor, *, size: int, area: float) -> Tensor:
+def resized_crop(
+    pixels: Tensor, sizes: Tensor, uniforms: Tensor, *, size: int, area: float, samples: int = 1
+) -> Tensor:
     """Random box of each picture, resized to ``size`` x ``size`` (Inception crop, Szegedy et al., 2015).
 
-    ``uniforms`` is ``[B, 4]`` in [0, 1): area, aspect, top, left. Bilinear without a low-pass filter: the
-    stored short edge is at most ``size + 32``, so a box is enlarged, or shrunk by too little to alias.
+    ``uniforms`` is ``[B, 4]`` in [0, 1): area, aspect, top, left. Bilinear without a low-pass filter, which is fine
+    for a stored short edge of at most ``size + 32``: a box is enlarged, or shrunk by too little to alias. For
+    pictures stored larger each output pixel is the mean of ``samples`` x ``samples`` such values.
     """
     boxes = random_boxes(sizes, uniforms, area).to(pixels.device)
     height, width = pixels.shape[-2:]
     top, left, box_height, box_width = boxes.to(torch.float32)[:, :, None].unbind(1)
-    centers = torch.arange(size, device=pixels.device) + 0.5
+    edge = size * samples
+    centers = torch.arange(edge, device=pixels.device) + 0.5
     # Sampling points stay between the centers of the box's outermost pixels, so that nothing from beyond
     # blends in.
     inset = torch.tensor(0.5, device=pixels.device)
-    rows = torch.clamp(centers * (box_height / size), min=inset, max=box_height - 0.5) + top
-    columns = torch.clamp(centers * (box_width / size), min=inset, max=box_width - 0.5) + left
+    rows = torch.clamp(centers * (box_height / edge), min=inset, max=box_height - 0.5) + top
+    columns = torch.clamp(centers * (box_width / edge), min=inset, max=box_width - 0.5) + left
     rows, columns = rows * (2.0 / height) - 1.0, columns * (2.0 / width) - 1.0
-    shape = (len(pixels), size, size)
+    shape = (len(pixels), edge, edge)
     grid = torch.stack((columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)), dim=3)
     sampled = F.grid_sample(pixels.to(torch.float32), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if samples > 1:
+        sampled = F.avg_pool2d(sampled, samples)
     return to_bytes(sampled.add_(0.5))
 
 

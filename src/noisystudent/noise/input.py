@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from noisystudent.noise.crop import PlainView, flip, pad_crop, resized_crop, smallest_area
+from noisystudent.noise.crop import (
+    PlainView,
+    edge_of_view,
+    flip,
+    pad_crop,
+    resized_crop,
+    shrunk,
+    smallest_area,
+)
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.randaugment import LARGEST_MAGNITUDE, RandAugment
 from noisystudent.noise.settings import NoiseSettings
@@ -21,12 +29,16 @@ class InputNoise:
     ``size`` is the model's input edge in pixels; ``strength`` (0 to 2) multiplies RandAugment's magnitude,
     up to 30, and the crop's reach. At strength 0 the crop takes the whole area without a shift and
     RandAugment is left out, because its magnitude 0 is not the absence of noise (Solarize inverts there,
-    Brightness is 0.1).
+    Brightness is 0.1). ``stored_edge`` is the short edge of the stored pictures, ``size`` unless said: a model
+    that is smaller than another of the same run gets pictures that were stored for that one, and shrinks them.
     """
 
-    def __init__(self, settings: NoiseSettings, *, size: int, strength: float, draws: Draws) -> None:
+    def __init__(
+        self, settings: NoiseSettings, *, size: int, strength: float, draws: Draws, stored_edge: int | None = None
+    ) -> None:
         self.settings = settings
         self.size = size
+        self.stored_edge = stored_edge or size
         self.strength = strength
         self.draws = draws
         self._crop = settings.crop_at(size)
@@ -61,10 +73,12 @@ class InputNoise:
     def _cropped(self, pixels: Tensor, sizes: Tensor, uniforms: Tensor) -> Tensor:
         match self._crop:
             case "pad":
-                reach = round(self.strength * self.settings.pad * self.size)
-                return pad_crop(pixels, sizes, uniforms[:, :2], size=self.size, reach=reach)
+                edge = edge_of_view(self.size, self.stored_edge)
+                reach = round(self.strength * self.settings.pad * edge)
+                return shrunk(pad_crop(pixels, sizes, uniforms[:, :2], size=edge, reach=reach), self.size)
             case "resized":
                 area = smallest_area(self.settings.resized_area, self.strength)
-                return resized_crop(pixels, sizes, uniforms, size=self.size, area=area)
+                samples = round(self.stored_edge / self.size)
+                return resized_crop(pixels, sizes, uniforms, size=self.size, area=area, samples=samples)
             case "none":
                 return PlainView(self.size)(pixels, sizes)

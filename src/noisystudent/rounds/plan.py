@@ -14,7 +14,7 @@ from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.rounds.run import open_workshop, tell
 from noisystudent.rounds.stages import labeled_lesson, new_classifier, objective_of
-from noisystudent.rounds.strength import FOLDS
+from noisystudent.rounds.strength import FOLDS, fold_steps
 from noisystudent.rounds.workshop import Unfinished, Workshop
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.batches import Batches
@@ -41,35 +41,38 @@ def plan(settings: RunSettings, *, reporter: Reporter) -> list[PlannedStage]:
     plans = plan_models(settings.model, settings.rounds.count, workshop.roles.format.size)
     stages = _stages(workshop, plans)
     reached, state = _reached(workshop)
-    names = [name for name, _ in stages]
+    names = [name for name, _, _ in stages]
     first = names.index(reached) if reached in names else len(names)
-    passes = settings.train.steps * settings.train.batch_size
     step_seconds = (
         {each.name: _time_step(workshop, each) for each in dict.fromkeys(plans)} if first < len(names) else {}
     )
     planned = []
-    for i, (name, each) in enumerate(stages):
+    for i, (name, each, steps) in enumerate(stages):
         now = State.COMPLETE if i < first else state if i == first else State.ABSENT
-        seconds = settings.train.steps * step_seconds[each.name] if each and now is not State.COMPLETE else 0.0
-        planned.append(PlannedStage(name, now, passes if each else 0, seconds))
+        seconds = steps * step_seconds[each.name] if each and now is not State.COMPLETE else 0.0
+        planned.append(PlannedStage(name, now, steps * settings.train.batch_size, seconds))
     return planned
 
 
-def _stages(workshop: Workshop, plans: list[ModelPlan]) -> list[tuple[str, ModelPlan | None]]:
-    """Every stage in the order of the story, with the model that it trains."""
-    noise = workshop.settings.noise
-    stages: list[tuple[str, ModelPlan | None]] = []
+def _stages(workshop: Workshop, plans: list[ModelPlan]) -> list[tuple[str, ModelPlan | None, int]]:
+    """Every stage in the order of the story, with the model that it trains and for how many steps."""
+    noise, steps = workshop.settings.noise, workshop.settings.train.steps
+    stages: list[tuple[str, ModelPlan | None, int]] = []
     if noise.strength == "auto":
         for strength in noise.strengths:
-            folds = [""] if workshop.roles.validation else [f"-fold-{number + 1}" for number in range(FOLDS)]
-            stages += [(f"strength/{strength:g}{fold}", plans[0]) for fold in folds]
-        stages.append(("strength/choice", None))
-    stages += [("teacher", plans[0]), ("scores/teacher", None)]
+            if workshop.roles.validation:
+                stages.append((f"strength/{strength:g}", plans[0], steps))
+            else:
+                stages += [
+                    (f"strength/{strength:g}-fold-{fold + 1}", plans[0], fold_steps(steps)) for fold in range(FOLDS)
+                ]
+        stages.append(("strength/choice", None, 0))
+    stages += [("teacher", plans[0], steps), ("scores/teacher", None, 0)]
     for number, each in enumerate(plans[1:], start=1):
-        stages += [(f"round-{number}/predictions", None), (f"round-{number}/selection", None)]
-        stages += [(f"round-{number}/student", each), (f"scores/round-{number}", None)]
+        stages += [(f"round-{number}/predictions", None, 0), (f"round-{number}/selection", None, 0)]
+        stages += [(f"round-{number}/student", each, steps), (f"scores/round-{number}", None, 0)]
     if workshop.settings.rounds.control:
-        stages += [("control", plans[-1]), ("scores/control", None)]
+        stages += [("control", plans[-1], steps), ("scores/control", None, 0)]
     return stages
 
 
@@ -86,7 +89,13 @@ def _time_step(workshop: Workshop, each: ModelPlan) -> float:
     """Seconds of one training step of a model, forward and backward, noise included."""
     lesson = labeled_lesson(workshop)
     classifier = new_classifier(workshop, each, 0, None).to(workshop.device).train()
-    noise = InputNoise(workshop.settings.noise, size=classifier.size, strength=0.5, draws=Draws(0, "plan"))
+    noise = InputNoise(
+        workshop.settings.noise,
+        size=classifier.size,
+        strength=0.5,
+        draws=Draws(0, "plan"),
+        stored_edge=workshop.roles.format.stored_edge,
+    )
     batches = Batches(workshop.pool, lesson.targets, lesson.parts, noise, seed=0)
     objective = objective_of(workshop, lesson)
     seconds = []

@@ -173,7 +173,11 @@ def train(
     key = stream_key(settings.seed, name)
     classifier = new_classifier(workshop, plan, key, start).to(workshop.device)
     noise = InputNoise(
-        settings.noise, size=classifier.size, strength=strength, draws=Draws(settings.seed, f"input-noise/{name}")
+        settings.noise,
+        size=classifier.size,
+        strength=strength,
+        draws=Draws(settings.seed, f"input-noise/{name}"),
+        stored_edge=workshop.roles.format.stored_edge,
     )
     batches = Batches(workshop.pool, lesson.targets, lesson.parts, noise, seed=key)
     objective = objective_of(workshop, lesson)

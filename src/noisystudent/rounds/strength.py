@@ -1,7 +1,9 @@
 """How strong the noise should be: chosen in the teacher's stage among a handful, never on test data.
 
 With a validation source every candidate trains a teacher on all labels and is judged there. Without one the labels
-are cross-fitted: every label is judged by a teacher that has not seen it.
+are cross-fitted: every label is judged by a teacher that has not seen it. A teacher of a part of the labels trains for
+that part of the steps, so that each label is seen as often as in the teacher's own stage: more often would ask for
+more noise.
 """
 
 from __future__ import annotations
@@ -63,17 +65,23 @@ def choose_strength(workshop: Workshop, plan: ModelPlan, name: str = STRENGTH) -
     return chosen
 
 
+def fold_steps(steps: int) -> int:
+    """Steps of a teacher of all folds but one, when a stage on all labels has ``steps``."""
+    return max(1, round(steps * (FOLDS - 1) / FOLDS))
+
+
 def _judge(workshop: Workshop, plan: ModelPlan, name: str, strength: float) -> Judged:
     """Teachers trained with ``strength``, judged on labels that they did not train on."""
     labeled, validation = workshop.roles.labeled, workshop.roles.validation
     if validation:
         return _train_and_judge(workshop, plan, f"{name}/{strength:g}", strength, None, validation)
     folds = cross_fit_folds(labeled.labels, FOLDS, workshop.settings.seed)
+    shorter = workshop.with_steps(fold_steps(workshop.settings.train.steps))
     parts = []
     for number, fold in enumerate(folds):
         rest = np.concatenate([other for i, other in enumerate(folds) if i != number])
         stage = f"{name}/{strength:g}-fold-{number + 1}"
-        parts.append(_train_and_judge(workshop, plan, stage, strength, np.sort(rest), HeldOut(labeled.take(fold))))
+        parts.append(_train_and_judge(shorter, plan, stage, strength, np.sort(rest), HeldOut(labeled.take(fold))))
     return Judged(
         tuple(key for part in parts for key in part.keys),
         np.concatenate([part.labels for part in parts]),

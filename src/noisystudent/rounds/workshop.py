@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +33,11 @@ class Workshop:
     device: torch.device
     reporter: Reporter
     dry: bool = False
+
+    def with_steps(self, steps: int) -> Workshop:
+        """The same workshop, in which every stage trains for ``steps`` steps."""
+        train = self.settings.train.model_copy(update={"steps": steps})
+        return replace(self, settings=self.settings.model_copy(update={"train": train}))
 
     def is_done(self, name: str, inputs: Inputs) -> bool:
         """Makes the folder ``name`` ready for ``inputs``; True when its work was finished from these very inputs.
