@@ -25,14 +25,14 @@ ROOMS = (
     "losses",
     "predictions",
     "selection",
-    "report",
+    "reporting",
     "evaluation",
     "labeling",
     "training",
     "config",
     "rounds",
     "api",
-    "demo",
+    "demonstration",
     "cli",
 )
 WITHOUT_TORCH = (
@@ -43,7 +43,7 @@ WITHOUT_TORCH = (
     "data",
     "predictions",
     "selection",
-    "report",
+    "reporting",
     "config",
 )
 MODULES = sorted(
@@ -105,7 +105,13 @@ def run_python(code: str) -> str:
 
 @pytest.mark.parametrize(
     "module",
-    ["noisystudent", "noisystudent.cli", "noisystudent.config", "noisystudent.selection", "noisystudent.report.page"],
+    [
+        "noisystudent",
+        "noisystudent.cli",
+        "noisystudent.config",
+        "noisystudent.selection",
+        "noisystudent.reporting.page",
+    ],
 )
 def test_importing_the_light_rooms_leaves_torch_unloaded(module):
     assert run_python(f"import sys, {module}; print('torch' in sys.modules)") == "False\n"
@@ -155,6 +161,11 @@ def test_only_the_runtime_reads_the_environment_and_nothing_is_unpickled(path):
             if called == "np.load":
                 keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
                 assert keywords.get("allow_pickle") == "False"
+
+
+def test_no_room_hides_a_public_name():
+    # A loaded submodule becomes an attribute of the package, and would stand in for a function of its name.
+    assert not set(noisystudent.__all__) & {room_of(path) for path in MODULES}
 
 
 def test_public_names_exist_and_are_documented():

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from noisystudent import demo as demo_module
+from noisystudent import demonstration as demo_module
 from noisystudent.cli import main
 from noisystudent.config import read_yaml, resolve
-from noisystudent.demo import demo, print_demo
+from noisystudent.demonstration import demo, print_demo
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["--train.steps=2", "--train.batch_size=8", "--noise.strength=0.5", "--rounds.count=1"]

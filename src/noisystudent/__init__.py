@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noisystudent.api import evaluate, label, plan, predict, report, run, select, train
-    from noisystudent.demo import demo
+    from noisystudent.demonstration import demo
     from noisystudent.errors import NoisyStudentError
 
 __version__ = "0.1.0"
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _HOME = dict.fromkeys(("evaluate", "label", "plan", "predict", "report", "run", "select", "train"), "api") | {
-    "demo": "demo",
+    "demo": "demonstration",
     "NoisyStudentError": "errors",
 }
 

@@ -42,7 +42,7 @@ from noisystudent.labeling import label as label_shards
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.settings import plan_models
 from noisystudent.models.teacher import Teacher
-from noisystudent.report.page import write_report
+from noisystudent.reporting.page import write_report
 from noisystudent.rounds import plan as planning
 from noisystudent.rounds import run as rounds
 from noisystudent.rounds.stages import CHECKPOINT, PREDICTIONS, SELECTION, Trained, labeled_lesson, student_lesson

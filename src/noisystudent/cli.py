@@ -86,7 +86,7 @@ def _run(parser: argparse.ArgumentParser, words: list[str]) -> None:
     config = given.pop("config")
     from noisystudent import api
     from noisystudent.config import resolve
-    from noisystudent.report.terminal import print_summary
+    from noisystudent.reporting.terminal import print_summary
 
     print_summary(api.run(config=config, settings=given))
     out = Path(resolve(given, config).settings.out)
@@ -112,7 +112,7 @@ def _demo(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with seeds 0 to N-1 (default 1)")
     parser.add_argument("--out", default="runs/demo", metavar="FOLDER", help="where to write (default runs/demo)")
     given = parser.parse_args(words)
-    from noisystudent.demo import demo, print_demo
+    from noisystudent.demonstration import demo, print_demo
 
     print_demo(demo(out=given.out, seeds=given.seeds))
 

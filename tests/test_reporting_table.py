@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from noisystudent.errors import ArtifactError
-from noisystudent.report import wording
-from noisystudent.report.table import COLUMNS, summary_rows, table_caption, verdict_sentence
-from noisystudent.report.terminal import plain_summary, print_summary
+from noisystudent.reporting import wording
+from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
+from noisystudent.reporting.terminal import plain_summary, print_summary
 
 
 def contender(name: str, top1: float | None, role: str = "test") -> dict:

@@ -18,7 +18,7 @@ from noisystudent import api
 from noisystudent.artifacts import write_json
 from noisystudent.data.builtin import DigitsPart, open_digits
 from noisystudent.errors import SettingsError
-from noisystudent.report.terminal import print_summary
+from noisystudent.reporting.terminal import print_summary
 
 # Enlarged to 16 pixels, because nearest-neighbor distortions of 8 x 8 leave nothing of a digit; a fixed noise strength,
 # because choosing one would double the time. How these were chosen: docs/results.md.

@@ -9,9 +9,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from noisystudent.report.read import parse_summary
-from noisystudent.report.records import Summary
-from noisystudent.report.table import COLUMNS, summary_rows, table_caption, verdict_sentence
+from noisystudent.reporting.read import parse_summary
+from noisystudent.reporting.records import Summary
+from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
 
 _ROW_STYLES = {"rolled back": "dim", "delivered": "bold", "baseline": "dim"}
 _VERDICT_STYLES = {"keep": "bold green", "roll back": "bold red", "cannot tell": "bold yellow"}

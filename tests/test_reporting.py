@@ -17,12 +17,12 @@ import pytest
 from PIL import Image
 
 from noisystudent.errors import ArtifactError, DataError
-from noisystudent.report import read
-from noisystudent.report.page import write_report
-from noisystudent.report.pictures import data_uri
-from noisystudent.report.read import read_run
-from noisystudent.report.records import Summary
-from noisystudent.report.views import confused_pairs, setting_views
+from noisystudent.reporting import read
+from noisystudent.reporting.page import write_report
+from noisystudent.reporting.pictures import data_uri
+from noisystudent.reporting.read import read_run
+from noisystudent.reporting.records import Summary
+from noisystudent.reporting.views import confused_pairs, setting_views
 
 SECTIONS = [
     *("verdict", "scores", "progress", "strength", "rounds", "calibration", "classes"),
@@ -556,7 +556,7 @@ def test_writing_is_atomic_repeatable_and_says_where_it_failed(full, tmp_path, m
 
 def test_report_is_light():
     code = (
-        "import sys, noisystudent.report.page, noisystudent.report.terminal\n"
+        "import sys, noisystudent.reporting.page, noisystudent.reporting.terminal\n"
         "assert not {'torch', 'timm', 'matplotlib', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})

@@ -13,11 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from noisystudent.artifacts import replacing
 from noisystudent.errors import ArtifactError, DataError
-from noisystudent.report import views, wording
-from noisystudent.report.pictures import data_uri
-from noisystudent.report.read import read_run
-from noisystudent.report.records import RunRecord, Verdict
-from noisystudent.report.table import COLUMNS, summary_rows, table_caption, verdict_sentence
+from noisystudent.reporting import views, wording
+from noisystudent.reporting.pictures import data_uri
+from noisystudent.reporting.read import read_run
+from noisystudent.reporting.records import RunRecord, Verdict
+from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
 
 LoadPictures = Callable[[str, list[str]], dict[str, np.ndarray]]
 
@@ -119,7 +119,7 @@ def _unique(keys: Iterable[str]) -> list[str]:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("noisystudent", "report"),
+        loader=PackageLoader("noisystudent", "reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from noisystudent.report import wording
+from noisystudent.reporting import wording
 
 WIDTH = 440
 PLOT_HEIGHT = 190

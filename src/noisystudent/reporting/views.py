@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from noisystudent.report import charts, wording
-from noisystudent.report.records import (
+from noisystudent.reporting import charts, wording
+from noisystudent.reporting.records import (
     ClassSelection,
     Contender,
     Role,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from noisystudent.errors import ArtifactError
-from noisystudent.report.records import (
+from noisystudent.reporting.records import (
     Examples,
     Mistakes,
     PseudoLabel,

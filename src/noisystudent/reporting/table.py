@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from noisystudent.report import wording
-from noisystudent.report.read import parse_summary, parse_verdict
-from noisystudent.report.records import Contender, Role, Summary, Verdict
+from noisystudent.reporting import wording
+from noisystudent.reporting.read import parse_summary, parse_verdict
+from noisystudent.reporting.records import Contender, Role, Summary, Verdict
 
 Kind = Literal["baseline", "teacher", "control", "round", "rolled back", "delivered"]
 
