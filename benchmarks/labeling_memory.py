@@ -32,7 +32,7 @@ from pathlib import Path
 import noisystudent
 checkpoint, source, out = sys.argv[1:]
 settings = {"runtime.threads": 1, "runtime.label_batch_size": 128}
-noisystudent.label(checkpoint=Path(checkpoint), source=source, out=Path(out), settings=settings, quiet=True)
+noisystudent.label(teacher=Path(checkpoint), source=source, out=Path(out), settings=settings, quiet=True)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 """
 

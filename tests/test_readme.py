@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import noisystudent
 from noisystudent import demonstration as demo_module
 from noisystudent.cli import main
 from noisystudent.config import read_yaml, resolve
@@ -55,6 +56,33 @@ def test_every_command_of_the_readme_runs(photos, capsys):
     for words in commands:
         quick = QUICK if words[0] in ("run", "plan", "train") else []
         assert main([*words, *quick]) == 0, capsys.readouterr().err
+
+
+def test_the_python_of_the_readme_runs(photos, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    run = noisystudent.run
+    quick = {"train.batch_size": 8, "rounds.count": 1, "noise.strength": 0.5, "train.steps": 2}
+    short = lambda settings, **roles: run(**roles, settings={**settings, **quick}, quiet=True)  # noqa: E731
+    monkeypatch.setattr(noisystudent, "run", short, raising=False)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip() in ("keep", "roll back", "cannot tell")
+
+
+def test_the_verbs_take_the_same_words_from_python(photos, tmp_path):
+    out = tmp_path / "out"
+    quick = {"train.steps": 2, "train.batch_size": 8, "noise.strength": 0.5}
+    noisystudent.train(labeled=photos / "labeled", out=out / "teacher", settings=quick, quiet=True)
+    noisystudent.label(teacher=out / "teacher", source=photos / "unlabeled", out=out / "predictions", quiet=True)
+    chosen = noisystudent.select(predictions=out / "predictions", out=out / "selection", round=2)
+    assert chosen["rows"] == 12
+    noisystudent.train(
+        labeled=str(photos / "labeled"), unlabeled=str(photos / "unlabeled"), predictions=str(out / "predictions"),
+        selection=str(out / "selection"), out=str(out / "student"), settings=quick, quiet=True,
+    )  # fmt: skip
+    scores = noisystudent.evaluate(checkpoint=out / "student", source=photos / "test", out=out / "scores.json")
+    assert json.loads((out / "scores.json").read_text())["count"] == scores["count"] == 6
+    assert noisystudent.predict(checkpoint=out / "student", source=photos / "test", out=out / "a.csv", quiet=True) == []
+    assert len((out / "a.csv").read_text().splitlines()) == 7
 
 
 def test_the_scripts_of_the_readme_exist():

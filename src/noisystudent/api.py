@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent import predictions, selection
+from noisystudent import selection as selecting
 from noisystudent.artifacts import (
     MANIFEST,
     commit,
@@ -42,6 +42,7 @@ from noisystudent.labeling import label as label_shards
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.settings import plan_models
 from noisystudent.models.teacher import Teacher
+from noisystudent.predictions import list_parts
 from noisystudent.reporting.page import write_report
 from noisystudent.rounds import plan as planning
 from noisystudent.rounds import run as rounds
@@ -55,17 +56,18 @@ from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 
 Settings = Mapping[str, Any]
+Place = str | Path  # a folder, a file or, for sources, a spec such as "digits"
 Room = TypeVar("Room")
 
 
 def run(
     *,
-    labeled: str | None = None,
-    unlabeled: str | None = None,
-    out: str | None = None,
-    validation: str | None = None,
-    test: str | None = None,
-    config: Path | None = None,
+    labeled: Place | None = None,
+    unlabeled: Place | None = None,
+    out: Place | None = None,
+    validation: Place | None = None,
+    test: Place | None = None,
+    config: Place | None = None,
     settings: Settings | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -84,12 +86,12 @@ def run(
 
 def plan(
     *,
-    labeled: str | None = None,
-    unlabeled: str | None = None,
-    out: str | None = None,
-    validation: str | None = None,
-    test: str | None = None,
-    config: Path | None = None,
+    labeled: Place | None = None,
+    unlabeled: Place | None = None,
+    out: Place | None = None,
+    validation: Place | None = None,
+    test: Place | None = None,
+    config: Place | None = None,
     settings: Settings | None = None,
     quiet: bool = False,
 ) -> list[planning.PlannedStage]:
@@ -102,23 +104,23 @@ def plan(
 
 def train(
     *,
-    labeled: str | None = None,
-    out: str | None = None,
-    unlabeled: str | None = None,
-    predicted: Path | None = None,
-    selected: Path | None = None,
-    validation: str | None = None,
-    config: Path | None = None,
+    labeled: Place | None = None,
+    out: Place | None = None,
+    unlabeled: Place | None = None,
+    predictions: Place | None = None,
+    selection: Place | None = None,
+    validation: Place | None = None,
+    config: Place | None = None,
     settings: Settings | None = None,
     quiet: bool = False,
 ) -> Trained:
     """One model into the checkpoint folder ``out``: on labels alone, or on labels and selected pseudo labels.
 
-    For a student give ``unlabeled``, ``predicted`` (a folder that ``label`` wrote for it) and ``selected`` (one that
-    ``select`` wrote from that).
+    For a student give ``unlabeled``, ``predictions`` (a folder that ``label`` wrote for it) and ``selection`` (one
+    that ``select`` wrote from that).
     """
     resolved = _resolve(labeled, unlabeled, out, validation, None, config, settings)
-    given = [unlabeled is not None, predicted is not None, selected is not None]
+    given = [unlabeled is not None, predictions is not None, selection is not None]
     if any(given) and not all(given):
         raise SettingsError(
             "a student needs all of --unlabeled, --predictions and --selection; a teacher none of them."
@@ -129,9 +131,13 @@ def train(
         workshop = Workshop(folder.parent, opened.settings, opened.roles, opened.pool, opened.device, opened.reporter)
         teacher_plan, student_plan = plan_models(resolved.settings.model, 1, workshop.roles.format.size)
         strength = choose_strength(workshop, teacher_plan, f"{folder.name}.strength")
-        if predicted and selected:
+        if predictions and selection:
             return train_stage(
-                workshop, folder.name, student_plan, student_lesson(workshop, predicted, selected), strength
+                workshop,
+                folder.name,
+                student_plan,
+                student_lesson(workshop, Path(predictions), Path(selection)),
+                strength,
             )
         return train_stage(workshop, folder.name, teacher_plan, labeled_lesson(workshop), strength)
 
@@ -157,16 +163,17 @@ class _Labeler:
         )
 
 
-def label(*, checkpoint: Path, source: str, out: Path, settings: Settings | None = None, quiet: bool = False) -> Path:
-    """The checkpoint's predictions for every picture of a source, one Parquet part a shard, in the folder ``out``.
+def label(*, teacher: Place, source: Place, out: Place, settings: Settings | None = None, quiet: bool = False) -> Path:
+    """The checkpoint ``teacher``'s predictions for every picture of a source, a Parquet part a shard, in ``out``.
 
     Pictures are decoded shard by shard, so memory does not grow with their number. Unreadable ones are listed in
     ``failures.json``; they have no row.
     """
-    labeler = _Labeler.open(checkpoint, settings)
-    opened = open_source(source, labeled=False)
+    out = Path(out)
+    labeler = _Labeler.open(Path(teacher), settings)
+    opened = open_source(str(source), labeled=False)
     inputs = {
-        "teacher": _fingerprint(checkpoint),
+        "teacher": _fingerprint(Path(teacher)),
         "source": opened.fingerprint,
         "classes": list(labeler.teacher.classes),
         "view": "plain",
@@ -194,62 +201,63 @@ def label(*, checkpoint: Path, source: str, out: Path, settings: Settings | None
 
 
 def select(
-    *, predicted: Path, out: Path, round_number: int = 1, seed: int = 0, settings: Settings | None = None
+    *, predictions: Place, out: Place, round: int = 1, seed: int = 0, settings: Settings | None = None
 ) -> dict[str, object]:
     """Chooses what training takes from predictions, into the folder ``out``; returns its summary.
 
-    ``settings`` holds names of the room ``selection``, such as ``selection.rule``; ``round_number`` matters to the
+    ``settings`` holds names of the room ``selection``, such as ``selection.rule``; ``round`` matters to the
     curriculum only.
     """
-    chosen = _room(selection.SelectionSettings, "selection", settings)
-    manifest = read_manifest(predicted, PREDICTIONS)
+    predictions, out = Path(predictions), Path(out)
+    chosen = _room(selecting.SelectionSettings, "selection", settings)
+    manifest = read_manifest(predictions, PREDICTIONS)
     classes = manifest.inputs.get("classes")
     if classes is None:
-        raise ArtifactError(f"{predicted} does not name its classes; make it with 'noisystudent label'.")
-    if round_number < 1:
-        raise SettingsError(f"--round is {round_number}; rounds count from 1.")
+        raise ArtifactError(f"{predictions} does not name its classes; make it with 'noisystudent label'.")
+    if round < 1:
+        raise SettingsError(f"--round is {round}; rounds count from 1.")
     inputs = {
         "predictions": manifest.fingerprint,
         "selection": chosen.model_dump(),
-        "round": round_number,
+        "round": round,
         "seed": seed,
     }
     with exclusive(out):
         state, _ = prepare(out, inputs)
         if state is not ArtifactState.COMPLETE:
-            parts = predictions.list_parts(predicted)
-            selection.select(out, parts, chosen, classes=classes, round_number=round_number, seed=seed)
+            parts = list_parts(predictions)
+            selecting.select(out, parts, chosen, classes=classes, round_number=round, seed=seed)
             commit(out, SELECTION, inputs)
         summary: dict[str, object] = read_json(out / "summary.json")
     return summary
 
 
 def evaluate(
-    *, checkpoint: Path, source: str, out: Path | None = None, settings: Settings | None = None
+    *, checkpoint: Place, source: Place, out: Place | None = None, settings: Settings | None = None
 ) -> dict[str, object]:
     """A checkpoint's scores on a labeled source; also written as JSON to ``out`` when that is given."""
-    labeler = _Labeler.open(checkpoint, settings)
-    opened = open_source(source, labeled=True)
+    labeler = _Labeler.open(Path(checkpoint), settings)
+    opened = open_source(str(source), labeled=True)
     check_same_classes(labeler.teacher.classes, opened.classes, "evaluated")
     pictures = decode(opened, labeler.format, _room(DataSettings, "data", settings))
     scores = score(labeler(pictures.without_labels()), pictures.labels, labeler.teacher.classes)
     if out:
-        write_json(out, scores)
+        write_json(Path(out), scores)
     return scores
 
 
 def predict(
-    *, checkpoint: Path, source: str, out: Path, settings: Settings | None = None, quiet: bool = False
+    *, checkpoint: Place, source: Place, out: Place, settings: Settings | None = None, quiet: bool = False
 ) -> list[Failure]:
     """Writes a CSV of file, class and confidence for every picture of a source; returns the unreadable ones.
 
     An unreadable picture has a row too, with empty class and confidence, so that the rows match the files.
     """
-    labeler = _Labeler.open(checkpoint, settings)
-    opened = open_source(source, labeled=False)
+    labeler = _Labeler.open(Path(checkpoint), settings)
+    opened = open_source(str(source), labeled=False)
     failures: list[Failure] = []
     with (
-        replacing(out) as temporary,
+        replacing(Path(out)) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
         Reporter(quiet=quiet).bar("predict", sum(opened.shard_sizes), "pictures") as bar,
     ):
@@ -267,7 +275,7 @@ def predict(
     return failures
 
 
-def report(folder: str | Path) -> Path:
+def report(folder: Place) -> Path:
     """Makes the page of a finished run again, ``report.html`` in its folder, and returns its path.
 
     Thumbnails are taken from the run's sources; where those are gone the page says so.
@@ -295,13 +303,14 @@ def _room(kind: type[Room], name: str, settings: Settings | None) -> Room:
 
 
 def _resolve(
-    labeled: str | None,
-    unlabeled: str | None,
-    out: str | None,
-    validation: str | None,
-    test: str | None,
-    config: Path | None,
+    labeled: Place | None,
+    unlabeled: Place | None,
+    out: Place | None,
+    validation: Place | None,
+    test: Place | None,
+    config: Place | None,
     settings: Settings | None,
 ) -> Resolved:
     given = {"labeled": labeled, "unlabeled": unlabeled, "out": out, "validation": validation, "test": test}
-    return resolve({**(settings or {}), **{name: value for name, value in given.items() if value is not None}}, config)
+    told = {name: str(value) for name, value in given.items() if value is not None}
+    return resolve({**(settings or {}), **told}, Path(config) if config else None)

@@ -125,10 +125,12 @@ def _train(parser: argparse.ArgumentParser, words: list[str]) -> None:
     given = _with_settings(parser, words)
     from noisystudent import api
 
-    predicted, selected = given.pop("predictions", None), given.pop("selection", None)
-    unlabeled = given.pop("unlabeled", None)
     trained = api.train(
-        config=given.pop("config"), unlabeled=unlabeled, predicted=predicted, selected=selected, settings=given
+        config=given.pop("config"),
+        unlabeled=given.pop("unlabeled", None),
+        predictions=given.pop("predictions"),
+        selection=given.pop("selection"),
+        settings=given,
     )
     print(
         f"{trained.model}: {trained.parameters:,} parameters, {trained.passes:,} passes, "
@@ -143,7 +145,7 @@ def _label(parser: argparse.ArgumentParser, words: list[str]) -> None:
     given = _with_settings(parser, words, rooms=("runtime.", "data."))
     from noisystudent import api
 
-    print(api.label(checkpoint=given.pop("teacher"), source=given.pop("source"), out=given.pop("out"), settings=given))
+    print(api.label(teacher=given.pop("teacher"), source=given.pop("source"), out=given.pop("out"), settings=given))
 
 
 def _select(parser: argparse.ArgumentParser, words: list[str]) -> None:
@@ -157,9 +159,9 @@ def _select(parser: argparse.ArgumentParser, words: list[str]) -> None:
     from noisystudent import api
 
     summary = api.select(
-        predicted=given.pop("predictions"),
+        predictions=given.pop("predictions"),
         out=given.pop("out"),
-        round_number=given.pop("round"),
+        round=given.pop("round"),
         seed=given.pop("seed"),
         settings=given,
     )
