@@ -1,7 +1,9 @@
 """The command line as a person meets it: verbs on the same artifacts, and one clear line for every mistake."""
 
 import csv
+import errno
 import json
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -214,6 +217,35 @@ def test_a_checkpoint_of_other_classes_or_another_format_is_refused(folders, tea
     assert str(wrong) in fails(capsys, "predict", "--checkpoint", wrong, "--source", folders / "pile", "--out", "x.csv")
 
 
+def test_a_loss_that_is_not_finite_stops_at_its_step(folders, tmp_path, capsys):
+    words = ["--labeled", folders / "labeled", "--out", tmp_path / "teacher", "--noise.strength=0.5"]
+    line = fails(capsys, "train", *words, "--train.learning_rate=1e30", "--train.warmup=0", "--train.steps=60")
+    assert "not finite at step" in line
+    assert "train.learning_rate" in line
+
+
+def test_a_full_disk_in_mid_training_is_one_line_and_the_run_goes_on_later(folders, tmp_path, capsys, monkeypatch):
+    words = [
+        "train",
+        "--labeled",
+        folders / "labeled",
+        "--out",
+        tmp_path / "teacher",
+        *QUICK,
+        "--train.save_every=0.001",
+    ]
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        line = fails(capsys, *words)
+    assert "training-state.pt" in line
+    assert not list((tmp_path / "teacher").glob("*.tmp*"))
+    assert command(*words) == 0
+
+
 def test_predictions_of_another_pile_are_refused(folders, teacher, tmp_path, capsys):
     predicted, selected = tmp_path / "p", tmp_path / "s"
     assert command("label", "--teacher", teacher, "--source", folders / "labeled", "--out", predicted) == 0
@@ -259,3 +291,12 @@ def test_help_is_quick():
         subprocess.run([sys.executable, "-m", "noisystudent", "--help"], check=True, capture_output=True)
         seconds.append(time.monotonic() - start)
     assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])
+def test_threads_wait_asleep_unless_the_environment_says_otherwise(monkeypatch, given, expected):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    assert main(["--version"]) == 0
+    assert os.environ["OMP_WAIT_POLICY"] == expected

@@ -175,7 +175,10 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
     facts["sources"]["unlabeled"] = {"name": "pictures/pile", "pictures": 300, "left_out": twins}
     facts["sources"]["test"] = labeled | {"name": "pictures/test"}
     write_json(folder / "run.json", facts)
-    candidates = [{"strength": s, "top1": 0.8 + s / 10, "nll": 0.6, "labels": 40} for s in (0.0, 0.25, 0.5)]
+    candidates = [
+        {"strength": s, "top1": 0.8 + s / 10, "nll": 0.6, "behind": 0.12, "standard_error": 0.034, "labels": 40}
+        for s in (0.0, 0.25, 0.5)
+    ]
     strength = {"chosen": 0.5, "by": "cross-fitting", "candidates": candidates}
     write_json(folder / "strength" / "summary.json", strength)
     for number in range(1, rounds + 1):
@@ -297,6 +300,7 @@ def test_sections_tell_what_the_files_say(full_page, full):
     assert "Round 2 (rolled back)" in said["scores"]
     assert "Delivered: round-3" in said["scores"]
     assert "Strength 0.5 was chosen by cross-fitting" in said["strength"]
+    assert "0.034" in said["strength"]
     assert "Round 2 (rolled back)" in said["rounds"]
     assert f"below-threshold {selection['reasons']['below-threshold']}" in said["rounds"]
     assert "class 'class a' has few pictures" in said["rounds"]

@@ -9,9 +9,11 @@ import pytest
 import noisystudent
 from noisystudent.artifacts import State, verify
 from noisystudent.data.arrays import ArraySource
+from noisystudent.data.roles import Judged
 from noisystudent.errors import ModelError, SettingsError, TrainingError
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.rounds import run as rounds
+from noisystudent.rounds.strength import compare_strengths, weakest_as_good
 
 SMALL = {
     "train.steps": 8,
@@ -181,8 +183,28 @@ def test_the_noise_is_chosen_by_cross_fitting_when_labels_are_few(tmp_path):
     choice = json.loads((tmp_path / "strength/summary.json").read_text())
     assert choice["by"] == "cross-fitting"
     assert [each["labels"] for each in choice["candidates"]] == [40, 40]
-    best = min(choice["candidates"], key=lambda each: each["nll"])
-    assert choice["chosen"] == best["strength"]
+    assert choice["chosen"] == min(
+        each["strength"] for each in choice["candidates"] if each["behind"] <= each["standard_error"]
+    )
+
+
+def judged(*probabilities: float) -> Judged:
+    """Labels of class 0 that were given these probabilities."""
+    p = np.array(probabilities, np.float32)
+    return Judged(tuple(map(str, range(len(p)))), np.zeros(len(p), np.int64), np.log(np.stack([p, 1 - p], axis=1)))
+
+
+def test_the_weakest_noise_is_taken_that_is_within_one_standard_error_of_the_best():
+    best = judged(0.9, 0.8, 0.9, 0.8)
+    near = judged(0.8, 0.9, 0.9, 0.7)  # paired differences of NLL: +0.118, -0.118, 0, +0.134
+    far = judged(0.5, 0.5, 0.5, 0.5)
+    first, second, third = compare_strengths({0.1: far, 0.25: near, 1.0: best})
+    differences = np.log([0.9 / 0.8, 0.8 / 0.9, 1.0, 0.8 / 0.7])
+    assert second.behind == pytest.approx(differences.mean(), abs=1e-6)
+    assert second.standard_error == pytest.approx(differences.std(ddof=1) / 2, abs=1e-6)
+    assert third.behind == third.standard_error == 0
+    assert weakest_as_good([first, second, third]) == 0.25
+    assert weakest_as_good([first, third]) == 1.0
 
 
 def test_a_round_that_validation_shows_to_be_worse_is_rolled_back(tmp_path, monkeypatch):

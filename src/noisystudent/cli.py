@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from noisystudent import __version__
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
+from noisystudent.runtime.threads import let_threads_sleep
 
 SOURCE_HELP = "a folder, an .npz file (FILE.npz:test takes its test part), or digits"
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    let_threads_sleep()
     try:
         return _dispatch(words)
     except NoisyStudentError as error:

@@ -171,11 +171,13 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrengthCandidate:
-    """A noise strength that was tried; ``labels`` is how many labels judged it."""
+    """A noise strength that was tried on ``labels`` labels, how far its NLL is ``behind`` the best, and how surely."""
 
     strength: float
     top1: float | None = None
     nll: float | None = None
+    behind: float | None = None
+    standard_error: float | None = None
     labels: int | None = None
 
 

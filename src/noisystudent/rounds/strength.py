@@ -4,20 +4,25 @@ With a validation source every candidate trains a teacher on all labels and is j
 are cross-fitted: every label is judged by a teacher that has not seen it. A teacher of a part of the labels trains for
 that part of the steps, so that each label is seen as often as in the teacher's own stage: more often would ask for
 more noise.
+
+Few labels cannot tell the candidates apart, and too much noise costs more than too little: a student must be able to
+learn its pseudo labels within its stage. So the weakest candidate is taken that is no more than one standard error
+behind the best (the one-standard-error rule of Breiman et al. 1984, section 3.4.3).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from noisystudent.artifacts import commit, write_json
 from noisystudent.data.roles import HeldOut, Judged
 from noisystudent.data.split import cross_fit_folds
 from noisystudent.evaluation.accuracy import top_k
-from noisystudent.evaluation.calibration import negative_log_likelihood
 from noisystudent.models.settings import ModelPlan
 from noisystudent.rounds.stages import labeled_lesson, predict, train
 from noisystudent.rounds.workshop import Workshop
@@ -28,41 +33,66 @@ FOLDS = 2  # fewer labels a class than folds would leave a class untaught
 
 @dataclass(frozen=True)
 class Candidate:
-    """One strength and what teachers trained with it get right on labels that they did not see."""
+    """One strength, judged on labels that its teachers did not see.
+
+    ``behind`` is how much its NLL exceeds the best candidate's, the mean over labels, and ``standard_error`` that of
+    this mean.
+    """
 
     strength: float
     top1: float
     nll: float
+    behind: float
+    standard_error: float
     labels: int
 
 
 def choose_strength(workshop: Workshop, plan: ModelPlan, name: str = STRENGTH) -> float:
-    """The noise strength of the run: the setting, or the candidate with the lowest held-out NLL.
+    """The noise strength of the run: the setting, or the weakest candidate that is about as good as the best.
 
-    NLL, not accuracy, because it moves with every label: with 40 labels accuracy moves in steps of 2.5 points.
+    By NLL, not accuracy, because it moves with every label: with 40 labels accuracy moves in steps of 2.5 points.
     Writes ``summary.json`` into the folder ``name``; the report shows it.
     """
     noise = workshop.settings.noise
     if noise.strength != "auto":
         return noise.strength
     by = "validation" if workshop.roles.validation else "cross-fitting"
-    judged = {strength: _judge(workshop, plan, name, strength) for strength in noise.strengths}
-    candidates = [
-        Candidate(
-            strength,
-            top_k(each.log_probabilities, each.labels, 1),
-            negative_log_likelihood(each.log_probabilities, each.labels),
-            len(each.labels),
-        )
-        for strength, each in judged.items()
-    ]
-    chosen = min(candidates, key=lambda candidate: (candidate.nll, candidate.strength)).strength
+    candidates = compare_strengths({each: _judge(workshop, plan, name, each) for each in noise.strengths})
+    chosen = weakest_as_good(candidates)
     inputs: dict[str, Any] = {"candidates": [asdict(candidate) for candidate in candidates], "by": by}
     if not workshop.is_done(f"{name}/choice", inputs):
         folder = workshop.folder / name
         write_json(folder / "summary.json", {"chosen": chosen, **inputs})
         commit(folder / "choice", STRENGTH, inputs)
     return chosen
+
+
+def compare_strengths(judged: Mapping[float, Judged]) -> list[Candidate]:
+    """The candidates with their scores; all must be judged on the same labels in the same order."""
+    losses = {strength: _losses(each) for strength, each in judged.items()}
+    best = min(losses.values(), key=lambda each: float(each.mean()))
+    return [
+        Candidate(
+            strength=strength,
+            top1=top_k(each.log_probabilities, each.labels, 1),
+            nll=float(losses[strength].mean()),
+            behind=float((losses[strength] - best).mean()),
+            standard_error=float((losses[strength] - best).std(ddof=1) / np.sqrt(len(best))),
+            labels=len(each.labels),
+        )
+        for strength, each in judged.items()
+    ]
+
+
+def weakest_as_good(candidates: Sequence[Candidate]) -> float:
+    """The smallest strength whose NLL is at most one standard error behind the best's."""
+    return min(each.strength for each in candidates if each.behind <= each.standard_error)
+
+
+def _losses(judged: Judged) -> npt.NDArray[np.float64]:
+    """-log p of every label, in nats: [N]."""
+    rows = np.arange(len(judged.labels))
+    return -judged.log_probabilities[rows, judged.labels].astype(np.float64)
 
 
 def fold_steps(steps: int) -> int:
