@@ -14,6 +14,7 @@ from torch import Tensor
 from noisystudent.noise.pixels import to_bytes
 
 _LEVELS = 256
+_LARGE_PLANE = 64 * 64  # pixels from which counting plane by plane is faster on a CPU than all planes at once
 
 
 def invert(pixels: Tensor) -> Tensor:
@@ -114,7 +115,10 @@ def equalize(pixels: Tensor) -> Tensor:
 
 def _histogram(places: Tensor) -> Tensor:
     """How often each level occurs: from int64 levels ``[B, C, N]`` to int64 counts ``[B, C, 256]``."""
-    batch, channels, _ = places.shape
+    batch, channels, count = places.shape
+    if places.device.type == "cpu" and count >= _LARGE_PLANE:
+        planes = places.flatten(0, 1)
+        return torch.stack([torch.bincount(plane, minlength=_LEVELS) for plane in planes]).view(batch, channels, -1)
     rows = torch.arange(batch * channels, device=places.device).view(batch, channels, 1) * _LEVELS
     counts = places.new_zeros(batch * channels * _LEVELS)
     # One flat axis: that form of scatter_add_ has a deterministic version on CUDA.

@@ -53,6 +53,7 @@ OPERATIONS = (
 # An operation's own chance: direction, then the row and column of a cutout. One more number chooses the
 # operation.
 _CHANCES = 3
+_CACHED_FLOATS = 1 << 18  # 1 MiB: operations make a few float copies, and those of 128 pictures of 224 px fit no cache
 _DRAWS_A_LAYER = 1 + _CHANCES
 
 
@@ -91,17 +92,26 @@ class RandAugment:
         counts = torch.bincount(operation, minlength=len(OPERATIONS)).tolist()
         sorted_pixels = pixels.index_select(0, order.to(pixels.device))
         sorted_chances = layer.index_select(0, order)[:, 1:]
+        most = _pictures_at_once(pixels)
         changed = [
             self._apply(name, some, self.magnitude, chances, pixel_reference=self.pixel_reference)
-            for name, some, chances in zip(
+            for name, run, run_chances in zip(
                 OPERATIONS,
                 torch.split_with_sizes(sorted_pixels, counts),
                 torch.split_with_sizes(sorted_chances, counts),
                 strict=True,
             )
-            if len(some)
+            if len(run)
+            for some, chances in zip(run.split(most), run_chances.split(most), strict=True)
         ]
         return torch.cat(changed).index_select(0, order.argsort().to(pixels.device))
+
+
+def _pictures_at_once(pixels: Tensor) -> int:
+    """How many pictures an operation takes at once: on a CPU as many as stay in its cache as float32, else all."""
+    if pixels.device.type != "cpu":
+        return max(1, len(pixels))
+    return max(1, _CACHED_FLOATS // pixels[0].numel())
 
 
 def apply_operation(name: str, pixels: Tensor, magnitude: float, chances: Tensor, *, pixel_reference: int) -> Tensor:

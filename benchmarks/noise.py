@@ -1,0 +1,155 @@
+"""RandAugment here against timm's and torchvision's: pictures a second, all in one process taking turns on one core.
+
+    python benchmarks/noise.py                # 32, 64 and 224 px, color; a few minutes
+    python benchmarks/noise.py --quick
+    python benchmarks/noise.py --operations   # also how long each operation takes
+
+Two operations on every picture at the same magnitude for all: 9 of 10 (timm and this package) or of 30 (torchvision,
+whose scale ends there). Arrays in, arrays out: the others work on Pillow pictures, so the conversion counts. timm
+usually skips each operation with probability 0.5; here it is told not to, so that all do the same work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
+from torchvision.transforms import RandAugment as TorchvisionRandAugment
+
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.randaugment import OPERATIONS, RandAugment, apply_operation
+from noisystudent.runtime.machine import describe_machine, versions
+
+LAYERS, MAGNITUDE, BATCH = 2, 9.0, 128
+SIZES = {32: 1024, 64: 512, 224: 128}  # edge: pictures a turn
+Pixels = npt.NDArray[np.uint8]
+
+
+def make_pictures(count: int, size: int) -> Pixels:
+    """Smooth color pictures with some grain, HWC; bare noise would have flat histograms."""
+    noise = np.random.default_rng(0)
+    coarse = noise.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    smooth = [np.asarray(Image.fromarray(each).resize((size, size), Image.Resampling.BICUBIC)) for each in coarse]
+    grain = noise.integers(-8, 9, (count, size, size, 3))
+    return np.clip(np.stack(smooth).astype(np.int16) + grain, 0, 255).astype(np.uint8)
+
+
+def ours(pictures: Pixels) -> None:
+    """Batches of this package's noise, from a resident uint8 tensor as in training."""
+    augment, draws = RandAugment(layers=LAYERS, magnitude=MAGNITUDE), Draws(0, "benchmark")
+    resident = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+    for first in range(0, len(resident), BATCH):
+        batch = resident[first : first + BATCH]
+        index = torch.arange(first, first + len(batch))
+        augment(batch, draws.uniform(torch.zeros_like(index), index, augment.draws)).numpy()
+
+
+def on_pillow(transform: Callable[[Image.Image], Image.Image]) -> Callable[[Pixels], None]:
+    """One picture after another through a transform of Pillow pictures."""
+
+    def run(pictures: Pixels) -> None:
+        for picture in pictures:
+            np.asarray(transform(Image.fromarray(picture)))
+
+    return run
+
+
+def rates(rivals: dict[str, Callable[[Pixels], None]], pictures: Pixels, rounds: int) -> dict[str, list[float]]:
+    """Pictures a second of each rival, once a round, the order turning from round to round."""
+    for run in rivals.values():
+        run(pictures[:BATCH])
+    found: dict[str, list[float]] = {name: [] for name in rivals}
+    for number in range(rounds):
+        names = list(rivals)
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            start = time.perf_counter()
+            rivals[name](pictures)
+            found[name].append(len(pictures) / (time.perf_counter() - start))
+    return found
+
+
+def compare(size: int, count: int, rounds: int) -> list[dict[str, Any]]:
+    """A row per rival: this package's rate over the rival's, the median over rounds, with the range."""
+    timm_transform = rand_augment_transform(f"rand-m{MAGNITUDE:g}-n{LAYERS}-p1.0", {"img_mean": (128, 128, 128)})
+    rivals = {
+        "ours": ours,
+        "timm": on_pillow(timm_transform),
+        "torchvision": on_pillow(TorchvisionRandAugment(LAYERS, int(MAGNITUDE * 3))),
+    }
+    found = rates(rivals, make_pictures(count, size), rounds)
+    rows = []
+    for name in ("timm", "torchvision"):
+        ratios = [mine / theirs for mine, theirs in zip(found["ours"], found[name], strict=True)]
+        rows.append(
+            {
+                "name": f"RandAugment, {size} px",
+                "value": round(float(np.median(found["ours"]))),
+                "unit": "pictures a second",
+                "versus": name,
+                "ratio": round(float(np.median(ratios)), 2),
+                "seeds": rounds,
+                "interval": [round(min(ratios), 2), round(max(ratios), 2)],
+                "machine": describe_machine(),
+                "versions": versions(),
+            }
+        )
+    return rows
+
+
+def time_operations(size: int, count: int) -> dict[str, float]:
+    """Microseconds a picture of every operation, the best of five."""
+    pixels = torch.from_numpy(make_pictures(min(count, BATCH), size)).permute(0, 3, 1, 2).contiguous()
+    chances = torch.rand(len(pixels), 3, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for name in OPERATIONS:
+        best = float("inf")
+        for _ in range(5):
+            start = time.perf_counter()
+            apply_operation(name, pixels, MAGNITUDE, chances, pixel_reference=224)
+            best = min(best, time.perf_counter() - start)
+        found[name] = best / len(pixels) * 1e6
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="32 px, few rounds")
+    parser.add_argument("--operations", action="store_true", help="also time each operation")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    random.seed(0)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    sizes, rounds = ({32: 256}, 3) if given.quick else (SIZES, 9)
+    rows = [row for size, count in sizes.items() for row in compare(size, count, rounds)]
+    for row in rows:
+        low, high = row["interval"]
+        print(
+            f"{row['name']:<22}{row['value']:>8,} pictures a second, {row['ratio']:.2f} times {row['versus']} "
+            f"({low:.2f} to {high:.2f})"
+        )
+    if given.operations:
+        for size, count in sizes.items():
+            timed = time_operations(size, count)
+            print(
+                f"{size} px, microseconds a picture: " + ", ".join(f"{name} {each:.1f}" for name, each in timed.items())
+            )
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
