@@ -28,7 +28,9 @@ from timm.data.auto_augment import rand_augment_transform
 from torchvision.transforms import RandAugment as TorchvisionRandAugment
 
 from noisystudent.noise.draws import Draws
-from noisystudent.noise.randaugment import OPERATIONS, RandAugment, apply_operation
+from noisystudent.noise.policies import PUBLISHED_DISTANCES, apply_operation
+from noisystudent.noise.randaugment import RandAugment
+from noisystudent.noise.settings import OPERATIONS
 from noisystudent.runtime.machine import describe_machine, versions
 
 LAYERS, MAGNITUDE, BATCH = 2, 9.0, 128
@@ -116,7 +118,7 @@ def time_operations(size: int, count: int) -> dict[str, float]:
         best = float("inf")
         for _ in range(5):
             start = time.perf_counter()
-            apply_operation(name, pixels, MAGNITUDE, chances, pixel_reference=224)
+            apply_operation(name, pixels, MAGNITUDE, chances, PUBLISHED_DISTANCES.scaled(size / 224))
             best = min(best, time.perf_counter() - start)
         found[name] = best / len(pixels) * 1e6
     return found

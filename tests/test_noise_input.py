@@ -10,8 +10,9 @@ from noisystudent.noise.crop import PlainView, flip, random_boxes, resized_crop,
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.pixels import choose, to_bytes
-from noisystudent.noise.randaugment import OPERATIONS, RandAugment, apply_operation
-from noisystudent.noise.settings import NoiseSettings
+from noisystudent.noise.policies import PUBLISHED_DISTANCES, apply_operation
+from noisystudent.noise.randaugment import RandAugment
+from noisystudent.noise.settings import OPERATIONS, NoiseSettings
 
 
 def random_pixels(*shape: int) -> torch.Tensor:
@@ -89,7 +90,9 @@ def test_nothing_outside_the_valid_part_is_seen():
 @pytest.mark.parametrize("magnitude", [4.0, 10.0, 30.0])
 def test_cutout_is_pillows_rectangle_wherever_its_center_lies(magnitude):
     pixels, chance = random_pixels(40, 3, 33, 47), uniforms(40, 3)
-    ours = apply_operation("Cutout", pixels, magnitude, chance, pixel_reference=224)
+    ours = apply_operation(
+        "Cutout", pixels, magnitude, chance, PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
+    )
     pad = int(magnitude / 10 * 40 * 33 / 224)
     for picture, (_, down, right), cut in zip(pixels, chance.tolist(), ours, strict=True):
         row, column = int(down * 33), int(right * 47)
@@ -118,14 +121,18 @@ def test_randaugment_is_its_operations_one_after_the_other():
         picture = pixels[i : i + 1]
         for layer in chance[i].view(2, 1, 4).unbind(0):
             name = OPERATIONS[int(layer[0, 0] * 16)]
-            picture = apply_operation(name, picture, 9.0, layer[:, 1:], pixel_reference=224)
+            picture = apply_operation(
+                name, picture, 9.0, layer[:, 1:], PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
+            )
         assert torch.equal(ours[i], picture[0])
 
 
 def test_pixel_distances_follow_the_picture_unless_told_otherwise():
     pixels, chance = random_pixels(1, 1, 56, 56), torch.tensor([[0.9, 0.5, 0.5]])
-    scaled = apply_operation("TranslateX", pixels, 4.0, chance, pixel_reference=224)
-    plain = apply_operation("TranslateX", pixels, 4.0, chance, pixel_reference=0)
+    scaled = apply_operation(
+        "TranslateX", pixels, 4.0, chance, PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
+    )
+    plain = apply_operation("TranslateX", pixels, 4.0, chance, PUBLISHED_DISTANCES)
     assert torch.equal(scaled[..., :46], pixels[..., 10:])
     assert torch.equal(plain[..., :16], pixels[..., 40:])
 

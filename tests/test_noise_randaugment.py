@@ -7,8 +7,8 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
-from noisystudent.noise.randaugment import OPERATIONS, apply_graded, apply_operation
-from noisystudent.noise.settings import NoiseSettings
+from noisystudent.noise.policies import PUBLISHED_DISTANCES, Distances, apply_graded, apply_operation
+from noisystudent.noise.settings import OPERATIONS, NoiseSettings
 
 SHAPES = [(1, 8, 8), (3, 8, 8), (3, 32, 32), (1, 47, 33), (3, 33, 47)]
 
@@ -20,6 +20,11 @@ def pictures(shape, count=6, seed=0) -> torch.Tensor:
     pixels[1] = (np.linspace(20, 200, shape[2])[None, None, :] + np.zeros(shape)).astype(np.uint8)
     pixels[2] = 77
     return torch.from_numpy(pixels)
+
+
+def distances_for(pixels: torch.Tensor) -> Distances:
+    """The published distances, which are meant for pictures of 224 pixels."""
+    return PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
 
 
 def to_pillow(pixels: torch.Tensor) -> Image.Image:
@@ -87,7 +92,7 @@ def test_every_operation_is_pillows(name, shape, magnitude):
     pixels = pictures(shape)
     for chance, sign in ((0.75, 1), (0.25, -1)):
         chances = torch.full((len(pixels), 3), chance)
-        ours = apply_operation(name, pixels, magnitude, chances, pixel_reference=224).numpy()
+        ours = apply_operation(name, pixels, magnitude, chances, distances_for(pixels)).numpy()
         pillows = [from_pillow(reference(name, to_pillow(picture), magnitude / 10, sign)) for picture in pixels]
         np.testing.assert_array_equal(ours, np.stack(pillows))
 
@@ -95,13 +100,15 @@ def test_every_operation_is_pillows(name, shape, magnitude):
 @pytest.mark.parametrize("name", ["Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"])
 def test_geometric_operations_go_both_ways(name):
     pixels = pictures((1, 32, 32))[:1]
-    ways = [apply_operation(name, pixels, 10.0, torch.tensor([[c, 0.5, 0.5]]), pixel_reference=224) for c in (0.1, 0.9)]
+    ways = [
+        apply_operation(name, pixels, 10.0, torch.tensor([[c, 0.5, 0.5]]), distances_for(pixels)) for c in (0.1, 0.9)
+    ]
     assert not torch.equal(*ways)
 
 
 def test_cutout_is_a_gray_square_around_its_center():
     pixels = torch.zeros(1, 3, 56, 56, dtype=torch.uint8)
-    cut = apply_operation("Cutout", pixels, 10.0, torch.tensor([[0.0, 0.5, 0.5]]), pixel_reference=224)
+    cut = apply_operation("Cutout", pixels, 10.0, torch.tensor([[0.0, 0.5, 0.5]]), distances_for(pixels))
     rows, columns = (cut[0, 0] == 128).nonzero().unbind(1)
     assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (18, 38, 18, 38)
     assert len(rows) == 20 * 20
@@ -112,7 +119,7 @@ def test_cutout_is_a_gray_square_around_its_center():
 def test_graded_operations_do_nothing_at_zero(name):
     pixels = pictures((3, 16, 16))
     chances = torch.rand(len(pixels), 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(apply_graded(name, pixels, 0.0, chances, pixel_reference=224), pixels)
+    assert torch.equal(apply_graded(name, pixels, 0.0, chances, distances_for(pixels)), pixels)
 
 
 @pytest.mark.parametrize("name", ["Contrast", "Brightness", "Color", "Posterize", "Solarize", "SolarizeAdd", "Rotate"])
@@ -120,7 +127,8 @@ def test_graded_operations_grow_with_the_magnitude(name):
     pixels = pictures((3, 32, 32), count=40)
     chances = torch.rand(40, 3, generator=torch.Generator().manual_seed(0))
     changes = [
-        (apply_graded(name, pixels, m, chances, pixel_reference=224).float() - pixels).abs().mean() for m in (1, 5, 10)
+        (apply_graded(name, pixels, m, chances, distances_for(pixels)).float() - pixels).abs().mean()
+        for m in (1, 5, 10)
     ]
     assert 0 <= changes[0] < changes[1] < changes[2]
 

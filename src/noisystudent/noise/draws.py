@@ -49,9 +49,9 @@ class Draws:
     def __init__(self, seed: int, stream: str) -> None:
         self._key = stream_key(seed, stream)
 
-    def uniform(self, epoch: Tensor, index: Tensor, count: int) -> Tensor:
+    def uniform(self, epoch: Tensor, index: Tensor, count: int, *, first: int = 0) -> Tensor:
         """Uniform float32 numbers in [0, 1), ``[B, count]``, row b a function of ``epoch[b]`` and
-        ``index[b]`` alone.
+        ``index[b]`` alone: the numbers from place ``first`` of its sequence on.
 
         ``epoch`` and ``index`` are int64 ``[B]`` on one device, which is where the numbers are made. The
         first ``count`` numbers of a row are the same whatever ``count``. Multiples of 2^-24: exact in
@@ -59,6 +59,6 @@ class Draws:
         """
         row = _mixed((epoch + 1) * _STEP + self._key)
         row = _mixed(row + (index + 1) * _STEP)
-        position = arange(1, count + 1, device=row.device) * _STEP
+        position = arange(first + 1, first + count + 1, device=row.device) * _STEP
         words = _mixed(row[:, None] + position)
         return _shifted_right(words, 40).to(float32) * 2.0**-24

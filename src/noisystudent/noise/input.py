@@ -14,13 +14,16 @@ from noisystudent.noise.crop import (
     smallest_area,
 )
 from noisystudent.noise.draws import Draws
-from noisystudent.noise.randaugment import LARGEST_MAGNITUDE, RandAugment
-from noisystudent.noise.settings import NoiseSettings
+from noisystudent.noise.geometric import cutout
+from noisystudent.noise.policies import Distances
+from noisystudent.noise.randaugment import RandAugment
+from noisystudent.noise.settings import LARGEST_MAGNITUDE, NoiseSettings
 
 # A picture's draws have fixed places, so that switching one noise off leaves the others as they were.
 _CROP = slice(0, 4)
 _FLIP = 4
 _RANDAUGMENT_START = 5
+_HOLE_START = 100  # beyond what RandAugment's 16 layers take
 
 
 class InputNoise:
@@ -51,6 +54,8 @@ class InputNoise:
             layers=self.settings.layers,
             magnitude=min(self.strength * self.settings.magnitude, LARGEST_MAGNITUDE),
             policy=self.settings.policy,
+            operations=self.settings.operations,
+            distances=Distances(self.settings.translation, self.settings.cutout),
             pixel_reference=self.settings.pixel_reference,
         )
 
@@ -68,6 +73,8 @@ class InputNoise:
             pixels = flip(pixels, uniforms[:, _FLIP] < 0.5)
         if self._randaugment:
             pixels = self._randaugment(pixels, uniforms[:, _RANDAUGMENT_START:])
+        if self.settings.hole:
+            pixels = cutout(pixels, self.settings.hole // 2, self.draws.uniform(epoch, index, 2, first=_HOLE_START))
         return pixels
 
     def _cropped(self, pixels: Tensor, sizes: Tensor, uniforms: Tensor) -> Tensor:

@@ -2,18 +2,102 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from noisystudent.errors import nearest_name
 from noisystudent.settings import Settings
 
 Strength = Annotated[float, Field(ge=0.0, le=2.0)]
 CropKind = Literal["resized", "pad", "none"]
-Policy = Literal["graded", "paper"]
+PolicyName = Literal["graded", "paper", "timm", "torchvision"]
+
+LARGEST_MAGNITUDE = 30.0
+
+
+OPERATIONS = (
+    "AutoContrast",
+    "Equalize",
+    "Invert",
+    "Rotate",
+    "Posterize",
+    "Solarize",
+    "Color",
+    "Contrast",
+    "Brightness",
+    "Sharpness",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+    "SolarizeAdd",
+    "Cutout",
+)
+"""The paper's operations, in the order of its code."""
 
 SMALL_PICTURE_SIZE = 64
 """Up to this edge in pixels pictures are cropped by padding; above it, by a random resized box."""
+
+
+PresetName = Literal[
+    "paper-b0",
+    "paper-b1",
+    "paper-b2",
+    "paper-b3",
+    "paper-b4",
+    "paper-b5",
+    "paper-b6",
+    "paper-b7",
+    "paper-l2",
+    "svhn",
+    "timm",
+    "torchvision",
+    "none",
+]
+
+
+def _paper(magnitude: float, dropout: float) -> dict[str, Any]:
+    """The noise of the released training script for one EfficientNet; magnitude 0 stands for no RandAugment at all."""
+    return {
+        "strength": 1.0,
+        "crop": "resized",
+        "resized_area": 0.08,
+        "flip": True,
+        "randaugment": magnitude > 0,
+        "policy": "paper",
+        "layers": 2,
+        "magnitude": magnitude,
+        "pixel_reference": 0,
+        "dropout": dropout,
+        "stochastic_depth": 0.2,
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper-b0": _paper(0, 0.2),
+    "paper-b1": _paper(0, 0.2),
+    "paper-b2": _paper(6, 0.3),
+    "paper-b3": _paper(12, 0.3),
+    "paper-b4": _paper(15, 0.4),
+    "paper-b5": _paper(18, 0.4),
+    "paper-b6": _paper(24, 0.5),
+    "paper-b7": _paper(27, 0.5),
+    "paper-l2": _paper(27, 0.5),
+    "svhn": {
+        **_paper(5, 0.2),
+        "crop": "pad",
+        "pad": 0.125,
+        "flip": False,
+        "translation": 4.0,
+        "cutout": 4.0,
+        "hole": 16,
+    },
+    "timm": {"strength": 1.0, "policy": "timm", "layers": 2, "magnitude": 9.0},
+    "torchvision": {"strength": 1.0, "policy": "torchvision", "layers": 2, "magnitude": 9.0},
+    "none": {"strength": 0.0, "crop": "none", "randaugment": False, "dropout": 0.0, "stochastic_depth": 0.0},
+}
+"""Values of the settings by preset: the official scripts (train.sh, svhn) and the libraries' own defaults."""
 
 
 class NoiseSettings(Settings):
@@ -24,6 +108,12 @@ class NoiseSettings(Settings):
     ``stochastic_depth=0``.
     """
 
+    preset: Literal["", PresetName] = Field(
+        default="",
+        description="A published noise by name, under all that is set beside it: paper-b0 to paper-b7 and paper-l2 "
+        "(Xie et al. 2020, for ImageNet), svhn (its small-picture recipe), timm and torchvision (their RandAugment), "
+        "none.",
+    )
     strength: Literal["auto"] | Strength = Field(
         default="auto",
         description="How strong the input noise is, 0 to 2: one number that multiplies RandAugment's "
@@ -59,11 +149,12 @@ class NoiseSettings(Settings):
         "meaning of digits, letters and traffic signs; switch it on for natural pictures.",
     )
     randaugment: bool = Field(default=True, description="Distort the pictures with RandAugment.")
-    policy: Policy = Field(
+    policy: PolicyName = Field(
         default="graded",
         description="How a RandAugment operation grows with the magnitude. 'paper' is the published code, in which "
         "Posterize, Solarize and the enhancements are not weak at small magnitudes; 'graded' makes every operation "
-        "weak there, which is what a strength below 1 is for.",
+        "weak there, which is what a strength below 1 is for. 'timm' and 'torchvision' have those libraries' "
+        "operations, scales and probabilities.",
     )
     layers: int = Field(
         default=2,
@@ -78,12 +169,29 @@ class NoiseSettings(Settings):
         description="RandAugment's magnitude at strength 1, 0 to 30 (the paper: 27 for EfficientNet-B7 and "
         "L2). Posterize and Solarize are weaker at larger magnitudes, as published.",
     )
+    operations: tuple[str, ...] = Field(
+        default=(),
+        description="RandAugment's operations by name, to draw from instead of all of the policy's; one that is named "
+        "twice is drawn twice as often.",
+    )
+    translation: float = Field(
+        default=100.0, ge=0.0, description="RandAugment: pixels that a picture is translated by at magnitude 10."
+    )
+    cutout: float = Field(
+        default=40.0, ge=0.0, description="RandAugment: pixels of half the edge of Cutout's hole at magnitude 10."
+    )
     pixel_reference: int = Field(
         default=224,
         ge=0,
-        description="Edge in pixels for which RandAugment's distances (translation 100, cutout 40) are "
-        "meant; they shrink and grow with the picture. 0 takes them as plain pixels, as the official code "
-        "does.",
+        description="Edge in pixels for which 'translation' and 'cutout' are meant; they shrink and grow with the "
+        "picture. 0 takes them as plain pixels, as the official code does.",
+    )
+    hole: int = Field(
+        default=0,
+        ge=0,
+        multiple_of=2,
+        description="Edge in pixels, even, of a gray square on every picture, after RandAugment (Cutout as the "
+        "official SVHN recipe has it: 16 of 32); 0 = none.",
     )
     dropout: float = Field(
         default=0.2,
@@ -98,6 +206,21 @@ class NoiseSettings(Settings):
         description="Stochastic depth: the drop rate that the blocks approach linearly from 0 (0 to below 1; "
         "the paper's survival probability of 0.8 is 0.2 here).",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _above_preset(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {**PRESETS.get(given.get("preset", ""), {}), **given}
+
+    @field_validator("operations")
+    @classmethod
+    def _known(cls, operations: tuple[str, ...]) -> tuple[str, ...]:
+        for name in operations:
+            if name not in OPERATIONS:
+                raise ValueError(
+                    f"{name!r} is not an operation.{nearest_name(name, OPERATIONS)} There are {', '.join(OPERATIONS)}"
+                )
+        return operations
 
     @field_validator("strengths")
     @classmethod

@@ -1,0 +1,199 @@
+"""What each RandAugment operation does at a magnitude: the paper's scales, a graded form, timm's and torchvision's.
+
+``paper`` is Noisy Student's code. Magnitude M scales by M / 10: rotation 30 degrees, shear 0.3, translation 100 pixels,
+cutout half-edge 40 pixels, enhancement factor 1.8 x + 0.1, posterize 4 bits, solarize threshold 256, solarize-add 110;
+the geometric ones go either way. Two things in it surprise. A larger magnitude makes Posterize and Solarize *weaker*:
+more bits stay, fewer pixels turn. And small magnitudes are not weak for the enhancements, whose identity is M = 5.
+Both are kept as published. What the published code leaves to chance is defined here: eight or more bits (M >= 20)
+and a threshold of 256 or more (M >= 10) change nothing, and Posterize keeps at least one bit (M < 2.5).
+
+``graded`` is ours: the same operations, but magnitude 0 changes nothing and a larger one never less. The enhancements
+go either way from 1, by up to 0.9; Posterize takes up to 4 bits away; Solarize turns more and more of the bright
+pixels; the three operations without a magnitude act on a share of the pictures. All of these are full at M = 10; the
+others are as published and go on growing.
+
+``timm`` and ``torchvision`` are those libraries' RandAugment: the same operations at their scales, without Cutout, with
+translations that are a share of the picture's edge. timm applies each operation with probability 0.5, its magnitudes
+end at 10, and its Posterize is kept from 0 bits, which Pillow refuses. torchvision's magnitudes end at 30, its
+enhancements go either way, and one of its operations does nothing. All geometry here takes the nearest neighbor; timm
+draws bilinear or bicubic for each picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from noisystudent.noise import color, geometric
+from noisystudent.noise.pixels import choose
+from noisystudent.noise.settings import OPERATIONS, PolicyName
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Pixels that translation and a cutout's half-edge have at magnitude 10, for pictures of one size."""
+
+    translation: float = 100.0
+    cutout: float = 40.0
+
+    def scaled(self, factor: float) -> Distances:
+        """The same for pictures ``factor`` times as large."""
+        return Distances(self.translation * factor, self.cutout * factor)
+
+
+PUBLISHED_DISTANCES = Distances()
+
+Apply = Callable[[str, Tensor, float, Tensor, Distances], Tensor]
+"""As ``apply_operation``: (name, pixels, magnitude, chances, distances) to changed pixels."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A set of operations and how they scale; each acts on a picture with ``probability``."""
+
+    operations: tuple[str, ...]
+    apply: Apply
+    probability: float = 1.0
+
+
+def apply_operation(name: str, pixels: Tensor, magnitude: float, chances: Tensor, distances: Distances) -> Tensor:
+    """Copies of ``pixels`` (``uint8 [B, C, H, W]``) changed by the operation ``name`` at ``magnitude`` (0
+    to 30).
+
+    ``chances`` is ``[B, 3]`` in [0, 1): below a half in the first turns a geometric operation the other
+    way, the others are the row and column of a cutout's center.
+    """
+    level = magnitude / 10.0
+    mirrored = chances[:, 0] < 0.5
+    distance = _whole(level * distances.translation)
+    factor = level * 1.8 + 0.1
+    match name:
+        case "AutoContrast":
+            return color.autocontrast(pixels)
+        case "Equalize":
+            return color.equalize(pixels)
+        case "Invert":
+            return color.invert(pixels)
+        case "Rotate":
+            return geometric.rotate(pixels, level * 30.0, mirrored)
+        case "Posterize":
+            return color.posterize(pixels, int(level * 4))
+        case "Solarize":
+            return color.solarize(pixels, int(level * 256))
+        case "Color":
+            return color.saturation(pixels, factor)
+        case "Contrast":
+            return color.contrast(pixels, factor)
+        case "Brightness":
+            return color.brightness(pixels, factor)
+        case "Sharpness":
+            return color.sharpness(pixels, factor)
+        case "ShearX":
+            return geometric.shear_x(pixels, level * 0.3, mirrored)
+        case "ShearY":
+            return geometric.shear_y(pixels, level * 0.3, mirrored)
+        case "TranslateX":
+            return geometric.translate_x(pixels, distance, mirrored)
+        case "TranslateY":
+            return geometric.translate_y(pixels, distance, mirrored)
+        case "SolarizeAdd":
+            return color.solarize_add(pixels, int(level * 110))
+        case "Cutout":
+            return geometric.cutout(pixels, int(level * distances.cutout), chances[:, 1:])
+        case _:
+            raise AssertionError(f"no RandAugment operation is called {name!r}")
+
+
+def _whole(distance: float) -> int:
+    """A nearest-neighbor shift by a fraction of a pixel is a shift by its rounded value."""
+    return math.floor(distance + 0.5)
+
+
+def apply_graded(name: str, pixels: Tensor, magnitude: float, chances: Tensor, distances: Distances) -> Tensor:
+    """As ``apply_operation``, by the policy ``graded``: nothing at magnitude 0, and never less at a larger one.
+
+    The first of the ``chances`` also says whether an enhancement goes up or down, the second whether an
+    operation without a magnitude acts.
+    """
+    share = min(magnitude / 10.0, 1.0)
+    direction = torch.where(chances[:, 0] < 0.5, -1.0, 1.0).to(pixels.device, torch.float32)
+    factor = 1.0 + 0.9 * share * direction.view(-1, 1, 1, 1)
+    match name:
+        case "AutoContrast" | "Equalize" | "Invert":
+            changed = apply_operation(name, pixels, magnitude, chances, distances)
+            return choose(chances[:, 1] < share, changed, pixels)
+        case "Posterize":
+            return color.posterize(pixels, 8 - int(4 * share))
+        case "Solarize":
+            return color.solarize(pixels, 256 - int(256 * share))
+        case "Color":
+            return color.saturation(pixels, factor)
+        case "Contrast":
+            return color.contrast(pixels, factor)
+        case "Brightness":
+            return color.brightness(pixels, factor)
+        case "Sharpness":
+            return color.sharpness(pixels, factor)
+        case _:
+            return apply_operation(name, pixels, magnitude, chances, distances)
+
+
+def apply_timm(name: str, pixels: Tensor, magnitude: float, chances: Tensor, distances: Distances) -> Tensor:
+    """As ``apply_operation``, by timm's scales (0 to 10): translation by up to 0.45 of the edge."""
+    level = min(magnitude, 10.0) / 10.0
+    height, width = pixels.shape[-2:]
+    mirrored = chances[:, 0] < 0.5
+    match name:
+        case "TranslateX":
+            return geometric.translate_x(pixels, _whole(level * 0.45 * width), mirrored)
+        case "TranslateY":
+            return geometric.translate_y(pixels, _whole(level * 0.45 * height), mirrored)
+        case _:
+            return apply_operation(name, pixels, min(magnitude, 10.0), chances, distances)
+
+
+def apply_torchvision(name: str, pixels: Tensor, magnitude: float, chances: Tensor, distances: Distances) -> Tensor:
+    """As ``apply_operation``, by torchvision's scales (0 to 30): translation by up to 150/331 of the edge."""
+    level = min(magnitude, 30.0) / 30.0
+    height, width = pixels.shape[-2:]
+    mirrored = chances[:, 0] < 0.5
+    direction = torch.where(mirrored, -1.0, 1.0).to(pixels.device, torch.float32).view(-1, 1, 1, 1)
+    factor = 1.0 + 0.9 * level * direction
+    match name:
+        case "Identity":
+            return pixels.clone()
+        case "TranslateX":
+            return geometric.translate_x(pixels, int(level * 150.0 / 331.0 * width), mirrored)
+        case "TranslateY":
+            return geometric.translate_y(pixels, int(level * 150.0 / 331.0 * height), mirrored)
+        case "Posterize":
+            return color.posterize(pixels, 8 - round(level * 4.0))
+        case "Solarize":
+            return color.solarize(pixels, math.ceil(255.0 - 255.0 * level))
+        case "Color":
+            return color.saturation(pixels, factor)
+        case "Contrast":
+            return color.contrast(pixels, factor)
+        case "Brightness":
+            return color.brightness(pixels, factor)
+        case "Sharpness":
+            return color.sharpness(pixels, factor)
+        case _:
+            return apply_operation(name, pixels, level * 10.0, chances, distances)
+
+
+_WITHOUT_CUTOUT = tuple(name for name in OPERATIONS if name != "Cutout")
+
+POLICIES: dict[PolicyName, Policy] = {
+    "paper": Policy(OPERATIONS, apply_operation),
+    "graded": Policy(OPERATIONS, apply_graded),
+    "timm": Policy(_WITHOUT_CUTOUT, apply_timm, probability=0.5),
+    "torchvision": Policy(
+        ("Identity", *(name for name in _WITHOUT_CUTOUT if name not in ("Invert", "SolarizeAdd"))), apply_torchvision
+    ),
+}
+"""The policies by the name of the setting ``noise.policy``."""

@@ -1,0 +1,158 @@
+"""Policies and presets: timm's and torchvision's operations against those libraries, the published recipes."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from timm.data import auto_augment as timm_augment
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.autoaugment import RandAugment as TorchvisionRandAugment
+from torchvision.transforms.autoaugment import _apply_op
+
+from noisystudent.config import resolve
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.policies import POLICIES, PUBLISHED_DISTANCES
+from noisystudent.noise.randaugment import RandAugment
+from noisystudent.noise.settings import OPERATIONS, PRESETS, NoiseSettings
+
+GRAY = (128, 128, 128)
+
+
+def pictures(count=4, size=40) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 3, size, size)).astype(np.uint8))
+
+
+def to_pillow(pixels: torch.Tensor) -> Image.Image:
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+
+
+def changed(policy: str, name: str, pixels: torch.Tensor, magnitude: float, *, positive: bool) -> np.ndarray:
+    """The operation by our policy, all pictures in one direction, HWC."""
+    chances = torch.full((len(pixels), 3), 0.75 if positive else 0.25)
+    found = POLICIES[policy].apply(name, pixels, magnitude, chances, PUBLISHED_DISTANCES)
+    return found.permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize("magnitude", [4.0, 9.0])
+@pytest.mark.parametrize("name", POLICIES["timm"].operations)
+def test_the_timm_policy_is_timms(name, magnitude, monkeypatch):
+    theirs = name + "Rel" if name.startswith("Translate") else name
+    assert theirs in timm_augment._RAND_TRANSFORMS
+    for positive in (True, False):
+        monkeypatch.setattr(timm_augment, "_randomly_negate", lambda v, sign=1 if positive else -1: sign * v)
+        level = timm_augment.LEVEL_TO_ARG[theirs]
+        arguments = level(magnitude, {}) if level else ()
+        options = {"fillcolor": GRAY, "resample": Image.Resampling.NEAREST}
+        pixels = pictures()
+        expected = [
+            np.asarray(timm_augment.NAME_TO_OP[theirs](to_pillow(picture), *arguments, **options)) for picture in pixels
+        ]
+        np.testing.assert_array_equal(changed("timm", name, pixels, magnitude, positive=positive), np.stack(expected))
+
+
+def test_the_timm_policy_draws_timms_operations_with_its_probability():
+    assert {name.removesuffix("Rel") for name in timm_augment._RAND_TRANSFORMS} == set(POLICIES["timm"].operations)
+    augment = RandAugment(layers=1, magnitude=9.0, policy="timm", operations=("Invert",))
+    pixels = pictures(2000, 4)
+    index = torch.arange(len(pixels))
+    inverted = augment(pixels, Draws(0, "test").uniform(torch.zeros_like(index), index, augment.draws))
+    share = (inverted == 255 - pixels).all(dim=(1, 2, 3)).float().mean().item()
+    assert share == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
+    assert ((inverted == 255 - pixels) | (inverted == pixels)).all()
+
+
+@pytest.mark.parametrize("magnitude", [9, 20, 30])
+@pytest.mark.parametrize("name", POLICIES["torchvision"].operations)
+def test_the_torchvision_policy_is_torchvisions(name, magnitude):
+    space = TorchvisionRandAugment()._augmentation_space(31, (40, 40))
+    assert set(space) == set(POLICIES["torchvision"].operations)
+    magnitudes, signed = space[name]
+    value = float(magnitudes[magnitude].item()) if magnitudes.ndim else 0.0
+    pixels = pictures()
+    for positive in (True, False) if signed else (True,):
+        # torchvision translates the picture, the paper the grid: the other direction.
+        ours_positive = positive != name.startswith("Translate")
+        ours = changed("torchvision", name, pixels, float(magnitude), positive=ours_positive)
+        theirs = np.stack(
+            [
+                np.asarray(
+                    _apply_op(
+                        to_pillow(picture), name, value if positive else -value, InterpolationMode.NEAREST, list(GRAY)
+                    )
+                )
+                for picture in pixels
+            ]
+        )
+        if name.startswith("Shear"):
+            # Its shears go through degrees and back, so a grid point on the border of two pixels may take either.
+            assert (ours != theirs).any(axis=3).mean() <= 0.03
+        else:
+            # Its factors are steps of a float32 ladder, which moves a blend on the border of two levels by one.
+            allowed = 1 if name in ("Color", "Contrast", "Brightness", "Sharpness") else 0
+            assert np.abs(ours.astype(int) - theirs).max() <= allowed
+
+
+def test_a_list_of_operations_replaces_the_policys():
+    noise = InputNoise(
+        NoiseSettings(operations=("Posterize", "Posterize"), policy="paper", magnitude=5.0, crop="none", layers=1),
+        size=40, strength=1.0, draws=Draws(0, "test"),
+    )  # fmt: skip
+    pixels = pictures()
+    zeros = torch.zeros(4, dtype=torch.int64)
+    assert torch.equal(noise(pixels, torch.full((4, 2), 40), zeros, torch.arange(4)), pixels & 0b11000000)
+    with pytest.raises(ValidationError, match="Did you mean 'Posterize'"):
+        NoiseSettings(operations=("Posterise",))
+
+
+@pytest.mark.parametrize(
+    ("member", "magnitude", "dropout"),
+    [
+        ("b2", 6, 0.3),
+        ("b3", 12, 0.3),
+        ("b4", 15, 0.4),
+        ("b5", 18, 0.4),
+        ("b6", 24, 0.5),
+        ("b7", 27, 0.5),
+        ("l2", 27, 0.5),
+    ],
+)  # fmt: skip
+def test_paper_presets_are_the_published_table(member, magnitude, dropout):
+    settings = NoiseSettings(preset=f"paper-{member}")
+    assert (settings.magnitude, settings.dropout, settings.stochastic_depth) == (magnitude, dropout, 0.2)
+    assert (settings.layers, settings.policy, settings.strength, settings.flip) == (2, "paper", 1.0, True)
+
+
+@pytest.mark.parametrize("member", ["b0", "b1"])
+def test_the_smallest_published_students_had_no_randaugment(member):
+    assert not NoiseSettings(preset=f"paper-{member}").randaugment
+
+
+def test_what_is_set_beside_a_preset_wins_and_all_presets_are_valid():
+    assert NoiseSettings(preset="paper-b7", magnitude=10.0).magnitude == 10.0
+    for name in PRESETS:
+        assert NoiseSettings(preset=name).preset == name
+    resolved = resolve({"labeled": "digits", "out": "x", "noise.preset": "svhn", "noise.hole": "0"})
+    assert (resolved.settings.noise.magnitude, resolved.settings.noise.hole) == (5.0, 0)
+
+
+def test_the_svhn_preset_grays_a_square_of_sixteen():
+    settings = NoiseSettings(preset="svhn", randaugment=False, crop="none")
+    noise = InputNoise(settings, size=32, strength=1.0, draws=Draws(0, "test"))
+    pixels = torch.full((200, 1, 32, 32), 7, dtype=torch.uint8)
+    zeros = torch.zeros(200, dtype=torch.int64)
+    gray = (noise(pixels, torch.full((200, 2), 32), zeros, torch.arange(200)) == 128).sum(dim=(1, 2, 3))
+    assert gray.max() == 16 * 16
+    assert gray.min() >= 8 * 8  # a hole with its center in a corner
+
+
+def test_no_noise_leaves_the_picture():
+    noise = InputNoise(NoiseSettings(preset="none"), size=40, strength=0.0, draws=Draws(0, "test"))
+    pixels = pictures()
+    zeros = torch.zeros(4, dtype=torch.int64)
+    assert torch.equal(noise(pixels, torch.full((4, 2), 40), zeros, torch.arange(4)), pixels)
+
+
+def test_operations_are_those_of_the_official_code():
+    assert len(OPERATIONS) == len(set(OPERATIONS)) == 16
