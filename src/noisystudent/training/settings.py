@@ -13,7 +13,7 @@ class TrainSettings(Settings):
     """How long, how fast and with what optimizer every stage trains."""
 
     steps: Annotated[int, Field(ge=1)] = Field(
-        1000, description="optimizer steps of every stage (teacher, students, control)"
+        1200, description="optimizer steps of every stage (teacher, students, control)"
     )
     batch_size: Annotated[int, Field(ge=2)] = Field(
         128, description="pictures per step; a student's are shared between labeled and pseudo-labeled by train.ratio"
