@@ -44,6 +44,7 @@ def weights(folder):
 
 def test_a_run_leaves_everything_that_it_promises(finished):
     folder, summary = finished
+    assert (folder / "noise.png").read_bytes().startswith(b"\x89PNG")
     kinds = {"teacher": "checkpoint", "control": "checkpoint", "best": "checkpoint", "scores/control": "scores"}
     for number in (1, 2):
         kinds |= {
@@ -55,7 +56,9 @@ def test_a_run_leaves_everything_that_it_promises(finished):
     for name, kind in kinds.items():
         assert verify(folder / name, kind).files
     assert json.loads((folder / "summary.json").read_text()) == summary
-    assert (folder / "report.html").stat().st_size > 10_000
+    page = (folder / "report.html").read_text()
+    assert len(page) > 10_000
+    assert "What the teacher saw" in page
     assert json.loads((folder / "run.json").read_text())["origins"]["train.steps"] == "command line"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from noisystudent.api import evaluate, label, plan, predict, report, run, select, train
+    from noisystudent.api import evaluate, label, plan, predict, report, run, select, show_noise, train
     from noisystudent.demonstration import demo
     from noisystudent.errors import NoisyStudentError
 
@@ -25,10 +25,13 @@ __all__ = [
     "report",
     "run",
     "select",
+    "show_noise",
     "train",
 ]
 
-_HOME = dict.fromkeys(("evaluate", "label", "plan", "predict", "report", "run", "select", "train"), "api") | {
+_HOME = dict.fromkeys(
+    ("evaluate", "label", "plan", "predict", "report", "run", "select", "show_noise", "train"), "api"
+) | {
     "demo": "demonstration",
     "NoisyStudentError": "errors",
 }

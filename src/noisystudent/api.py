@@ -10,7 +10,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,16 @@ from noisystudent.artifacts import State as ArtifactState
 from noisystudent.config import Resolved, resolve
 from noisystudent.data.checks import check_same_classes
 from noisystudent.data.open import open_source
-from noisystudent.data.pictures import Failure, PictureFormat, Pictures, check_failures, decode_shard
+from noisystudent.data.pictures import (
+    Failure,
+    PictureFormat,
+    Pictures,
+    check_failures,
+    choose_format,
+    decode_shard,
+)
 from noisystudent.data.roles import decode
+from noisystudent.data.sample import SampleSource
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
 from noisystudent.errors import ArtifactError, SettingsError
@@ -42,8 +50,12 @@ from noisystudent.labeling import label as label_shards
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.settings import plan_models
 from noisystudent.models.teacher import Teacher
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.noise.sheet import operations_sheet, strengths_sheet
 from noisystudent.predictions import list_parts
 from noisystudent.reporting.page import write_report
+from noisystudent.reporting.sheet import write_sheet
 from noisystudent.rounds import plan as planning
 from noisystudent.rounds import run as rounds
 from noisystudent.rounds.stages import CHECKPOINT, PREDICTIONS, SELECTION, Trained, labeled_lesson, student_lesson
@@ -281,6 +293,35 @@ def report(folder: Place) -> Path:
     Thumbnails are taken from the run's sources; where those are gone the page says so.
     """
     return write_report(Path(folder), load_pictures=Thumbnails.of_run(Path(folder)))
+
+
+def show_noise(
+    *,
+    source: Place,
+    out: Place,
+    by: Literal["strengths", "operations"] = "strengths",
+    pictures: int = 8,
+    settings: Settings | None = None,
+) -> Path:
+    """Writes a contact sheet (PNG) of a source's pictures under noise, to see whether the label survives.
+
+    A row is a picture. Columns are ``noise.strengths``, or RandAugment's operations one by one at
+    ``noise.strength`` (1 when that is auto). Pictures are spread evenly over the source.
+    """
+    if pictures < 1:
+        raise SettingsError(f"--pictures is {pictures}; give a whole number of at least 1.")
+    noise, data = _room(NoiseSettings, "noise", settings), _room(DataSettings, "data", settings)
+    sample = SampleSource(open_source(str(source), labeled=False), pictures)
+    format = choose_format(sample, data)
+    shown = decode(sample, format, data)
+    draws = Draws(0, "show-noise")
+    if by == "operations":
+        strength = 1.0 if noise.strength == "auto" else noise.strength
+        sheet = operations_sheet(shown, noise, size=format.size, strength=strength, draws=draws)
+    else:
+        sheet = strengths_sheet(shown, noise, size=format.size, stored_edge=format.stored_edge, draws=draws)
+    write_sheet(Path(out), sheet.columns, sheet.cells)
+    return Path(out)
 
 
 def _fingerprint(checkpoint: Path) -> str:

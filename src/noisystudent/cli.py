@@ -207,6 +207,32 @@ def _predict(parser: argparse.ArgumentParser, words: list[str]) -> None:
     print(out)
 
 
+def _show_noise(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    parser.add_argument("source", metavar="SOURCE", help=f"the pictures: {SOURCE_HELP}")
+    parser.add_argument(
+        "--out", type=Path, default=Path("noise.png"), metavar="FILE.png", help="the sheet (default noise.png)"
+    )
+    parser.add_argument(
+        "--by",
+        choices=("strengths", "operations"),
+        default="strengths",
+        help="columns: noise.strengths, or RandAugment's operations one by one (default strengths)",
+    )
+    parser.add_argument("--pictures", type=int, default=8, metavar="N", help="how many pictures (default 8)")
+    given = _with_settings(parser, words, rooms=("noise.", "data."))
+    from noisystudent import api
+
+    print(
+        api.show_noise(
+            source=given.pop("source"),
+            out=given.pop("out"),
+            by=given.pop("by"),
+            pictures=given.pop("pictures"),
+            settings=given,
+        )
+    )
+
+
 def _report(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("run", metavar="FOLDER", help="the folder of a finished run")
     given = parser.parse_args(words)
@@ -247,5 +273,6 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], None]
     "select": ("choose which pseudo labels to train on", _select),
     "evaluate": ("score a checkpoint on labeled pictures", _evaluate),
     "predict": ("write a CSV of file, class, confidence for a folder", _predict),
+    "show-noise": ("a contact sheet of pictures under noise, to see whether the label survives", _show_noise),
     "report": ("make the page of a finished run again", _report),
 }

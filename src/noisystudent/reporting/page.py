@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from noisystudent.artifacts import replacing
 from noisystudent.errors import ArtifactError, DataError
 from noisystudent.reporting import views, wording
-from noisystudent.reporting.pictures import data_uri
+from noisystudent.reporting.pictures import data_uri, png_uri
 from noisystudent.reporting.read import read_run
 from noisystudent.reporting.records import RunRecord, Verdict
 from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
@@ -80,6 +80,7 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
             default_settings=[one for one in settings if one.origin == "default"],
             command=shlex.join(facts.command),
             thumbnails=thumbnails,
+            noise_sheet=png_uri(record.noise_sheet) if record.noise_sheet else None,
         )
     )
 

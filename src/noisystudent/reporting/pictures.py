@@ -31,7 +31,12 @@ def data_uri(pixels: npt.NDArray[np.uint8]) -> str:
     picture = _resized(Image.fromarray(np.ascontiguousarray(gray)))
     stream = io.BytesIO()
     picture.save(stream, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return png_uri(stream.getvalue())
+
+
+def png_uri(png: bytes) -> str:
+    """A ``data:`` URI of the bytes of a PNG file."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def _resized(picture: Image.Image) -> Image.Image:

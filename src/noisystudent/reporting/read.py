@@ -57,6 +57,7 @@ def read_run(folder: Path) -> RunRecord:
         "It is written when a run starts: copy the whole run folder, then report.",
     )
     strength_file = folder / "strength" / "summary.json"
+    noise_file = folder / "noise.png"
     selections = {
         one.round: _read_json(file, _SELECTION, "")
         for one in summary.rounds
@@ -70,6 +71,7 @@ def read_run(folder: Path) -> RunRecord:
         selections=selections,
         examples=_read_examples(folder, summary.rounds[-1].round) if summary.rounds else None,
         mistakes=_read_mistakes(folder / "scores", summary.delivered),
+        noise_sheet=noise_file.read_bytes() if noise_file.exists() else None,
     )
 
 

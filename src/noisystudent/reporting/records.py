@@ -273,7 +273,7 @@ class Mistakes:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """All that the report says, read from a run folder."""
+    """All that the report says, read from a run folder; ``noise_sheet`` is a PNG."""
 
     folder: Path
     summary: Summary
@@ -282,3 +282,4 @@ class RunRecord:
     selections: dict[int, SelectionSummary]
     examples: Examples | None
     mistakes: Mistakes | None
+    noise_sheet: bytes | None

@@ -10,10 +10,8 @@ import torch
 from noisystudent.artifacts import State
 from noisystudent.config import RunSettings
 from noisystudent.models.settings import ModelPlan, plan_models
-from noisystudent.noise.draws import Draws
-from noisystudent.noise.input import InputNoise
 from noisystudent.rounds.run import open_workshop, tell
-from noisystudent.rounds.stages import labeled_lesson, new_classifier, objective_of
+from noisystudent.rounds.stages import input_noise, labeled_lesson, new_classifier, objective_of
 from noisystudent.rounds.strength import FOLDS, fold_steps
 from noisystudent.rounds.workshop import Unfinished, Workshop
 from noisystudent.runtime.progress import Reporter
@@ -89,13 +87,7 @@ def _time_step(workshop: Workshop, each: ModelPlan) -> float:
     """Seconds of one training step of a model, forward and backward, noise included."""
     lesson = labeled_lesson(workshop)
     classifier = new_classifier(workshop, each, 0, None).to(workshop.device).train()
-    noise = InputNoise(
-        workshop.settings.noise,
-        size=classifier.size,
-        strength=0.5,
-        draws=Draws(0, "plan"),
-        stored_edge=workshop.roles.format.stored_edge,
-    )
+    noise = input_noise(workshop, "plan", each, 0.5)
     batches = Batches(workshop.pool, lesson.targets, lesson.parts, noise, seed=0)
     objective = objective_of(workshop, lesson)
     seconds = []

@@ -21,6 +21,7 @@ from noisystudent.errors import ModelError
 from noisystudent.evaluation.signs import label_free_signs
 from noisystudent.evaluation.verdict import compare
 from noisystudent.models.settings import ModelPlan, plan_models
+from noisystudent.rounds.noise_sheet import write_noise_sheet
 from noisystudent.rounds.stages import (
     Trained,
     label_pile,
@@ -97,6 +98,8 @@ def tell(workshop: Workshop) -> Story:
             "validation shows the labels-only control to be better than every student: it is delivered"
         )
         delivered = control
+    if not workshop.dry:
+        write_noise_sheet(workshop, plans[0], strength)
     return Story(teacher, rounds, control, delivered)
 
 

@@ -172,13 +172,7 @@ def train(
         return read_trained(name, folder)
     key = stream_key(settings.seed, name)
     classifier = new_classifier(workshop, plan, key, start).to(workshop.device)
-    noise = InputNoise(
-        settings.noise,
-        size=classifier.size,
-        strength=strength,
-        draws=Draws(settings.seed, f"input-noise/{name}"),
-        stored_edge=workshop.roles.format.stored_edge,
-    )
+    noise = input_noise(workshop, name, plan, strength)
     batches = Batches(workshop.pool, lesson.targets, lesson.parts, noise, seed=key)
     objective = objective_of(workshop, lesson)
     with workshop.reporter.bar(name, settings.train.steps, "steps") as bar:
@@ -216,6 +210,17 @@ def _model_noise(workshop: Workshop, plan: ModelPlan) -> dict[str, float]:
     depth = noise.stochastic_depth
     depth = depth if plan.stochastic_depth is None or depth == 0 else plan.stochastic_depth
     return {"dropout": dropout, "stochastic_depth": depth}
+
+
+def input_noise(workshop: Workshop, name: str, plan: ModelPlan, strength: float) -> InputNoise:
+    """The noise that the stage ``name`` puts on its pictures."""
+    return InputNoise(
+        workshop.settings.noise,
+        size=_size(workshop, plan),
+        strength=strength,
+        draws=Draws(workshop.settings.seed, f"input-noise/{name}"),
+        stored_edge=workshop.roles.format.stored_edge,
+    )
 
 
 def new_classifier(workshop: Workshop, plan: ModelPlan, key: int, start: Trained | None) -> Classifier:

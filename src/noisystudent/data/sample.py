@@ -1,0 +1,37 @@
+"""A few pictures of a source, spread evenly over it, as a source of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from noisystudent.data.source import Record, Source
+
+
+class SampleSource:
+    """Up to ``count`` (at most 1,024) records of ``source``, evenly spread, in one shard, without labels."""
+
+    classes: tuple[str, ...] | None = None
+
+    def __init__(self, source: Source, count: int) -> None:
+        rows = sum(source.shard_sizes)
+        chosen = np.linspace(0, rows - 1, min(count, rows)).round().astype(np.int64)
+        starts = np.cumsum([0, *source.shard_sizes])
+        self.name = source.name
+        self.fingerprint = f"{source.fingerprint}/{count}"
+        self._records = [
+            next(islice(source.read(int(shard)), int(row - starts[shard]), None))
+            for row, shard in zip(chosen, np.searchsorted(starts, chosen, side="right") - 1, strict=True)
+        ]
+        self.shard_sizes: tuple[int, ...] = (len(self._records),)
+
+    def read(self, shard: int) -> Iterator[Record]:
+        """The records of the one shard, 0."""
+        assert shard == 0
+        return iter(self._records)
+
+    def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
+        """Nothing is told of the labels."""
+        return None

@@ -1,0 +1,81 @@
+"""Views of a few pictures under noise, side by side, for a person to see whether the label survives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from noisystudent.data.pictures import Pictures
+from noisystudent.noise.crop import PlainView
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.policies import POLICIES, Distances
+from noisystudent.noise.settings import LARGEST_MAGNITUDE, NoiseSettings
+
+PLAIN = "plain"
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSheet:
+    """Rows of pictures and named columns of their views: cells uint8 [rows, columns, S, S, C]."""
+
+    columns: tuple[str, ...]
+    cells: npt.NDArray[np.uint8]
+
+
+def strengths_sheet(
+    pictures: Pictures, settings: NoiseSettings, *, size: int, stored_edge: int, draws: Draws
+) -> NoiseSheet:
+    """The pictures without noise and at each of ``settings.strengths``; a row's columns share their draws."""
+    columns = {PLAIN: _plain(pictures, size)}
+    rows = torch.arange(len(pictures))
+    for strength in settings.strengths:
+        noise = InputNoise(settings, size=size, strength=strength, draws=draws, stored_edge=stored_edge)
+        columns[f"strength {strength:g}"] = _noised(pictures, noise, 0, rows)
+    return _sheet(columns)
+
+
+def operations_sheet(
+    pictures: Pictures, settings: NoiseSettings, *, size: int, strength: float, draws: Draws
+) -> NoiseSheet:
+    """The pictures without noise and after each of RandAugment's operations, one at a time, at ``strength``."""
+    plain = _plain(pictures, size)
+    policy = POLICIES[settings.policy]
+    magnitude = min(strength * settings.magnitude, LARGEST_MAGNITUDE)
+    distances = Distances(settings.translation, settings.cutout)
+    if settings.pixel_reference:
+        distances = distances.scaled(size / settings.pixel_reference)
+    columns = {PLAIN: plain}
+    for number, name in enumerate(dict.fromkeys(settings.operations or policy.operations)):
+        chances = draws.uniform(torch.full((len(plain),), number), torch.arange(len(plain)), 3)
+        columns[name] = policy.apply(name, plain, magnitude, chances, distances)
+    return _sheet(columns)
+
+
+def draws_sheet(pictures: Pictures, noise: InputNoise, rows: npt.NDArray[np.int64], epochs: int) -> NoiseSheet:
+    """The pictures without noise and as ``noise`` shows them in its first epochs, at their places ``rows`` [N]."""
+    columns = {PLAIN: _plain(pictures, noise.size)}
+    for epoch in range(epochs):
+        columns[f"epoch {epoch + 1}"] = _noised(pictures, noise, epoch, torch.from_numpy(rows))
+    return _sheet(columns)
+
+
+def _plain(pictures: Pictures, size: int) -> Tensor:
+    return PlainView(size)(torch.from_numpy(pictures.pixels), _sizes(pictures))
+
+
+def _noised(pictures: Pictures, noise: InputNoise, epoch: int, rows: Tensor) -> Tensor:
+    return noise(torch.from_numpy(pictures.pixels), _sizes(pictures), torch.full_like(rows, epoch), rows)
+
+
+def _sizes(pictures: Pictures) -> Tensor:
+    return torch.from_numpy(pictures.sizes.astype(np.int64))
+
+
+def _sheet(columns: dict[str, Tensor]) -> NoiseSheet:
+    cells = torch.stack(list(columns.values()), dim=1)
+    return NoiseSheet(tuple(columns), cells.permute(0, 1, 3, 4, 2).numpy())

@@ -1,0 +1,87 @@
+"""Contact sheets: what their cells hold, how they are drawn, and the verb that writes them."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import noisystudent
+from noisystudent.cli import main
+from noisystudent.data.builtin import open_digits
+from noisystudent.data.pictures import PictureFormat, decode_shard
+from noisystudent.data.sample import SampleSource
+from noisystudent.errors import SettingsError
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.policies import POLICIES
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.noise.sheet import draws_sheet, operations_sheet, strengths_sheet
+from noisystudent.reporting.sheet import GAP, HEADER, SMALLEST_CELL, draw_sheet
+
+SIZE = 8
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return decode_shard(SampleSource(open_digits(labeled=True), 5), 0, PictureFormat(SIZE, 1))
+
+
+def test_a_sample_is_spread_evenly_over_the_source():
+    sample = SampleSource(open_digits(labeled=True), 3)
+    assert [record.key for record in sample.read(0)] == ["digit-0000", "digit-0898", "digit-1796"]
+    assert sample.classes is None
+    assert SampleSource(open_digits(labeled=False), 5000).shard_sizes == (1797,)
+
+
+def test_columns_are_the_plain_view_and_each_strength(digits):
+    settings = NoiseSettings(strengths=(0.0, 1.0), crop="none")
+    sheet = strengths_sheet(digits, settings, size=SIZE, stored_edge=SIZE, draws=Draws(0, "test"))
+    assert sheet.columns == ("plain", "strength 0", "strength 1")
+    assert sheet.cells.shape == (5, 3, SIZE, SIZE, 1)
+    np.testing.assert_array_equal(sheet.cells[:, 0, :, :, 0], digits.pixels[:, 0])
+    np.testing.assert_array_equal(sheet.cells[:, 0], sheet.cells[:, 1])
+    assert not np.array_equal(sheet.cells[:, 0], sheet.cells[:, 2])
+
+
+def test_every_operation_has_a_column_of_its_own(digits):
+    sheet = operations_sheet(digits, NoiseSettings(policy="paper"), size=SIZE, strength=1.0, draws=Draws(0, "test"))
+    assert sheet.columns == ("plain", *POLICIES["paper"].operations)
+    inverted = sheet.columns.index("Invert")
+    np.testing.assert_array_equal(sheet.cells[:, inverted], 255 - sheet.cells[:, 0])
+
+
+def test_the_runs_sheet_shows_what_training_shows(digits):
+    noise = InputNoise(NoiseSettings(), size=SIZE, strength=1.0, draws=Draws(0, "test"))
+    rows = np.array([4, 9, 1, 0, 7])
+    sheet = draws_sheet(digits, noise, rows, 3)
+    pixels, sizes = torch.from_numpy(digits.pixels), torch.full((5, 2), SIZE)
+    seen = noise(pixels, sizes, torch.full((5,), 2), torch.from_numpy(rows))
+    np.testing.assert_array_equal(sheet.cells[:, 3, :, :, 0], seen[:, 0].numpy())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_cells_stand_enlarged_in_their_places(channels):
+    cells = np.random.default_rng(0).integers(0, 256, (2, 3, 10, 10, channels), dtype=np.uint8)
+    drawn = np.asarray(draw_sheet(("a", "b", "c"), cells))
+    factor = -(-SMALLEST_CELL // 10)
+    edge = 10 * factor
+    assert drawn.shape == (HEADER + 2 * (edge + GAP), GAP + 3 * (edge + GAP), 3)
+    top, left = HEADER + edge + GAP, GAP + 2 * (edge + GAP)
+    shown = drawn[top : top + edge : factor, left : left + edge : factor]
+    np.testing.assert_array_equal(shown, np.broadcast_to(cells[1, 2], (10, 10, 3)))
+    assert (drawn[:, :GAP] == 255).all()
+
+
+@pytest.mark.parametrize("by", ["strengths", "operations"])
+def test_the_verb_writes_a_png(tmp_path, capsys, by):
+    out = tmp_path / "sheets" / "noise.png"
+    assert main(["show-noise", "digits", "--by", by, "--out", str(out), "--pictures", "3", "--noise.policy=timm"]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    with Image.open(out) as picture:
+        assert picture.format == "PNG"
+        assert picture.height == HEADER + 3 * (SMALLEST_CELL + GAP)
+
+
+def test_no_pictures_is_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="--pictures is 0"):
+        noisystudent.show_noise(source="digits", out=tmp_path / "x.png", pictures=0)
