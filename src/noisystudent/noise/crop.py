@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from noisystudent.noise.pixels import choose, to_bytes
-from noisystudent.noise.settings import SMALL_PICTURE_SIZE
+from noisystudent.noise.settings import SMALL_PICTURE_SIZE, Interpolation
 
 OFFICIAL_MARGIN = 32  # pixels that the official view leaves off, from both sides together
 _SMALLEST_AREA = 0.05
@@ -103,13 +103,20 @@ def smallest_area(resized_area: float, strength: float) -> float:
 
 
 def resized_crop(
-    pixels: Tensor, sizes: Tensor, uniforms: Tensor, *, size: int, area: float, samples: int = 1
+    pixels: Tensor,
+    sizes: Tensor,
+    uniforms: Tensor,
+    *,
+    size: int,
+    area: float,
+    samples: int = 1,
+    mode: Interpolation = "bilinear",
 ) -> Tensor:
     """Random box of each picture, resized to ``size`` x ``size`` (Inception crop, Szegedy et al., 2015).
 
-    ``uniforms`` is ``[B, 4]`` in [0, 1): area, aspect, top, left. Bilinear without a low-pass filter, which is fine
-    for a stored short edge of at most ``size + 32``: a box is enlarged, or shrunk by too little to alias. For
-    pictures stored larger each output pixel is the mean of ``samples`` x ``samples`` such values.
+    ``uniforms`` is ``[B, 4]`` in [0, 1): area, aspect, top, left. Without a low-pass filter, which is fine for a
+    stored short edge of at most ``size + 32``: a box is enlarged, or shrunk by too little to alias. For pictures stored
+    larger each output pixel is the mean of ``samples`` x ``samples`` such values.
     """
     boxes = random_boxes(sizes, uniforms, area).to(pixels.device)
     height, width = pixels.shape[-2:]
@@ -124,7 +131,7 @@ def resized_crop(
     rows, columns = rows * (2.0 / height) - 1.0, columns * (2.0 / width) - 1.0
     shape = (len(pixels), edge, edge)
     grid = torch.stack((columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)), dim=3)
-    sampled = F.grid_sample(pixels.to(torch.float32), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    sampled = F.grid_sample(pixels.to(torch.float32), grid, mode=mode, padding_mode="border", align_corners=False)
     if samples > 1:
         sampled = F.avg_pool2d(sampled, samples)
     return to_bytes(sampled.add_(0.5))

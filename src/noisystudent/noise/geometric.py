@@ -63,18 +63,30 @@ def cutout(pixels: Tensor, pad: int, centers: Tensor) -> Tensor:
     ``centers`` is ``[B, 2]`` (row, column) in [0, 1), fractions of the picture; a hole at the border is cut
     by it.
     """
-    row, column = (
-        _within(length, place, pad) for length, place in zip(pixels.shape[-2:], centers.unbind(1), strict=True)
-    )
-    hole = (row[:, None, :, None] & column[:, None, None, :]).to(pixels.device)
+    height, width = pixels.shape[-2:]
+    row, column = (centers[:, 0] * height).floor(), (centers[:, 1] * width).floor()
+    edge = torch.full_like(row, 2 * pad)
+    return fill_box(pixels, torch.stack((row - pad, column - pad, edge, edge), dim=1))
+
+
+def fill_box(pixels: Tensor, boxes: Tensor) -> Tensor:
+    """Gray out a box (top, left, height, width) of each picture, ``[B, 4]``; what lies outside is cut off."""
+    hole = box_mask(boxes, *pixels.shape[-2:]).to(pixels.device)
     return (pixels & ~hole) | (hole & FILL)
 
 
-def _within(length: int, place: Tensor, pad: int) -> Tensor:
-    """255 at the places of ``[B, length]`` within ``pad`` of the center ``place`` (a fraction), 0 elsewhere."""
-    places = torch.arange(length, device=place.device)
-    center = (place * length).floor()[:, None]
-    return ((places >= center - pad) & (places < center + pad)).to(torch.uint8) * 255
+def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
+    """255 within each picture's box (top, left, height, width), 0 elsewhere: ``uint8 [B, 1, height, width]``."""
+    top, left, box_height, box_width = boxes.unbind(1)
+    rows = _between(height, top, top + box_height)
+    columns = _between(width, left, left + box_width)
+    return rows[:, None, :, None] & columns[:, None, None, :]
+
+
+def _between(length: int, first: Tensor, end: Tensor) -> Tensor:
+    """255 at the places of ``[B, length]`` from ``first`` up to ``end``, 0 elsewhere."""
+    places = torch.arange(length, device=first.device)
+    return ((places >= first[:, None]) & (places < end[:, None])).to(torch.uint8) * 255
 
 
 def affine(pixels: Tensor, straight: Affine, mirrored: Affine, chosen: Tensor) -> Tensor:

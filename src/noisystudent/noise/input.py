@@ -14,6 +14,7 @@ from noisystudent.noise.crop import (
     smallest_area,
 )
 from noisystudent.noise.draws import Draws
+from noisystudent.noise.erasing import erase
 from noisystudent.noise.geometric import cutout
 from noisystudent.noise.policies import Distances
 from noisystudent.noise.randaugment import RandAugment
@@ -24,6 +25,7 @@ _CROP = slice(0, 4)
 _FLIP = 4
 _RANDAUGMENT_START = 5
 _HOLE_START = 100  # beyond what RandAugment's 16 layers take
+_ERASING_START = 102
 
 
 class InputNoise:
@@ -75,6 +77,8 @@ class InputNoise:
             pixels = self._randaugment(pixels, uniforms[:, _RANDAUGMENT_START:])
         if self.settings.hole:
             pixels = cutout(pixels, self.settings.hole // 2, self.draws.uniform(epoch, index, 2, first=_HOLE_START))
+        if self.settings.erasing:
+            pixels = erase(pixels, self.draws.uniform(epoch, index, 5, first=_ERASING_START), self.settings.erasing)
         return pixels
 
     def _cropped(self, pixels: Tensor, sizes: Tensor, uniforms: Tensor) -> Tensor:
@@ -86,6 +90,14 @@ class InputNoise:
             case "resized":
                 area = smallest_area(self.settings.resized_area, self.strength)
                 samples = round(self.stored_edge / self.size)
-                return resized_crop(pixels, sizes, uniforms, size=self.size, area=area, samples=samples)
+                return resized_crop(
+                    pixels,
+                    sizes,
+                    uniforms,
+                    size=self.size,
+                    area=area,
+                    samples=samples,
+                    mode=self.settings.interpolation,
+                )
             case "none":
                 return PlainView(self.size)(pixels, sizes)

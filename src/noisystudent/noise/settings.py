@@ -11,6 +11,7 @@ from noisystudent.settings import Settings
 
 Strength = Annotated[float, Field(ge=0.0, le=2.0)]
 CropKind = Literal["resized", "pad", "none"]
+Interpolation = Literal["bilinear", "bicubic"]
 PolicyName = Literal["graded", "paper", "timm", "torchvision"]
 
 LARGEST_MAGNITUDE = 30.0
@@ -65,6 +66,7 @@ def _paper(magnitude: float, dropout: float) -> dict[str, Any]:
         "resized_area": 0.08,
         "flip": True,
         "randaugment": magnitude > 0,
+        "interpolation": "bicubic",
         "policy": "paper",
         "layers": 2,
         "magnitude": magnitude,
@@ -143,6 +145,9 @@ class NoiseSettings(Settings):
         le=1.0,
         description="Smallest area of a 'resized' crop at strength 1, as a fraction of the picture (above 0, to 1).",
     )
+    interpolation: Interpolation = Field(
+        default="bilinear", description="How a 'resized' crop is resized; the official code has bicubic."
+    )
     flip: bool = Field(
         default=False,
         description="Mirror every second picture left to right. Off by default because it changes the "
@@ -192,6 +197,24 @@ class NoiseSettings(Settings):
         multiple_of=2,
         description="Edge in pixels, even, of a gray square on every picture, after RandAugment (Cutout as the "
         "official SVHN recipe has it: 16 of 32); 0 = none.",
+    )
+    erasing: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="Random erasing: the share of pictures on which a box of 2 to 40% of the picture is grayed out.",
+    )
+    mixup: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="Mixup: each picture is blended with another of the batch, targets too, with a share from "
+        "Beta(mixup, mixup); 0 = off.",
+    )
+    cutmix: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="CutMix: a box of another picture of the batch is pasted in, with a share from Beta(cutmix, "
+        "cutmix); 0 = off. With mixup too, each picture gets one of the two at random.",
     )
     dropout: float = Field(
         default=0.2,

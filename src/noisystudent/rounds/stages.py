@@ -31,6 +31,7 @@ from noisystudent.models.settings import ModelPlan
 from noisystudent.models.teacher import Teacher
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
+from noisystudent.noise.mixing import build_mixing
 from noisystudent.randomness import stream_key
 from noisystudent.rounds.workshop import Workshop
 from noisystudent.runtime.device import seeded
@@ -173,7 +174,8 @@ def train(
     key = stream_key(settings.seed, name)
     classifier = new_classifier(workshop, plan, key, start).to(workshop.device)
     noise = input_noise(workshop, name, plan, strength)
-    batches = Batches(workshop.pool, lesson.targets, lesson.parts, noise, seed=key)
+    mixing = build_mixing(settings.noise, Draws(settings.seed, f"mixing/{name}"))
+    batches = Batches(workshop.pool, lesson.targets, lesson.parts, noise, seed=key, mixing=mixing)
     objective = objective_of(workshop, lesson)
     with workshop.reporter.bar(name, settings.train.steps, "steps") as bar:
         trained, seconds = fit(

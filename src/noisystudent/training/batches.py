@@ -17,6 +17,7 @@ from torch import Tensor
 from noisystudent.data.loader import Order
 from noisystudent.data.pictures import Pictures
 from noisystudent.noise.input import InputNoise
+from noisystudent.noise.mixing import Mixing, partners
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,18 @@ class Part:
 class Batches:
     """Batches as a pure function of the step: the parts one after another, noised, with their targets."""
 
-    def __init__(self, pool: Pool, targets: Tensor, parts: Sequence[Part], noise: InputNoise, *, seed: int) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        targets: Tensor,
+        parts: Sequence[Part],
+        noise: InputNoise,
+        *,
+        seed: int,
+        mixing: Mixing | None = None,
+    ) -> None:
         """``targets`` float32 [N, K] has a row for every picture of the pool; the first part is the labeled one."""
-        self.pool, self.targets, self.noise = pool, targets, noise
+        self.pool, self.targets, self.noise, self.mixing = pool, targets, noise, mixing
         self.parts = tuple(parts)
         self._orders = [Order(part.rows, seed=seed, stream=part.name) for part in parts]
         # Copies of one picture are different positions, so each gets noise of its own; parts must not overlap either.
@@ -89,4 +99,8 @@ class Batches:
         )
         epochs = torch.from_numpy(np.concatenate([epochs for _, _, epochs in drawn]))
         pixels = self.noise(self.pool.pixels[rows], self.pool.sizes[rows], epochs, positions)
-        return Batch(pixels, self.targets[rows], self.parts[0].count)
+        targets = self.targets[rows]
+        if self.mixing:
+            partner = partners([part.count for part in self.parts])
+            pixels, targets = self.mixing(pixels, targets, partner, epochs, positions)
+        return Batch(pixels, targets, self.parts[0].count)
