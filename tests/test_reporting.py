@@ -300,7 +300,7 @@ def test_sections_tell_what_the_files_say(full_page, full):
     assert "Round 2 (rolled back)" in said["scores"]
     assert "Delivered: round-3" in said["scores"]
     assert "Strength 0.5 was chosen by cross-fitting" in said["strength"]
-    assert "0.034" in said["strength"]
+    assert "3.4%" in said["strength"]
     assert "What the teacher saw" not in said["strength"]
     assert "Round 2 (rolled back)" in said["rounds"]
     assert f"below-threshold {selection['reasons']['below-threshold']}" in said["rounds"]

@@ -187,27 +187,25 @@ def test_the_noise_is_chosen_by_cross_fitting_when_labels_are_few(tmp_path):
     assert choice["by"] == "cross-fitting"
     assert [each["labels"] for each in choice["candidates"]] == [40, 40]
     assert choice["chosen"] == min(
-        each["strength"] for each in choice["candidates"] if each["behind"] <= each["standard_error"]
+        each["strength"] for each in choice["candidates"] if each["behind"] <= 2 * each["standard_error"]
     )
 
 
-def judged(*probabilities: float) -> Judged:
-    """Labels of class 0 that were given these probabilities."""
-    p = np.array(probabilities, np.float32)
-    return Judged(tuple(map(str, range(len(p)))), np.zeros(len(p), np.int64), np.log(np.stack([p, 1 - p], axis=1)))
+def judged(right: int, labels: int = 100) -> Judged:
+    """Labels of class 0, the first ``right`` of them predicted."""
+    p = np.where(np.arange(labels) < right, 0.9, 0.2)
+    return Judged(tuple(map(str, range(labels))), np.zeros(labels, np.int64), np.log(np.stack([p, 1 - p], axis=1)))
 
 
-def test_the_weakest_noise_is_taken_that_is_within_one_standard_error_of_the_best():
-    best = judged(0.9, 0.8, 0.9, 0.8)
-    near = judged(0.8, 0.9, 0.9, 0.7)  # paired differences of NLL: +0.118, -0.118, 0, +0.134
-    far = judged(0.5, 0.5, 0.5, 0.5)
-    first, second, third = compare_strengths({0.1: far, 0.25: near, 1.0: best})
-    differences = np.log([0.9 / 0.8, 0.8 / 0.9, 1.0, 0.8 / 0.7])
-    assert second.behind == pytest.approx(differences.mean(), abs=1e-6)
-    assert second.standard_error == pytest.approx(differences.std(ddof=1) / 2, abs=1e-6)
-    assert third.behind == third.standard_error == 0
-    assert weakest_as_good([first, second, third]) == 0.25
-    assert weakest_as_good([first, third]) == 1.0
+def test_the_weakest_noise_is_taken_that_is_within_two_standard_errors_of_the_best():
+    far, near, best = compare_strengths({0.1: judged(80), 0.25: judged(87), 1.0: judged(90)})
+    assert near.behind == pytest.approx(0.03)
+    # Three of a hundred labels differ, all one way: the standard deviation of a share of 0.03.
+    assert near.standard_error == pytest.approx((0.03 * 0.97 / 99) ** 0.5)
+    assert best.behind == best.standard_error == 0
+    assert far.behind > 2 * far.standard_error
+    assert weakest_as_good([far, near, best]) == 0.25
+    assert weakest_as_good([far, best]) == 1.0
 
 
 def test_a_round_that_validation_shows_to_be_worse_is_rolled_back(tmp_path, monkeypatch):

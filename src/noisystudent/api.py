@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -51,6 +51,7 @@ from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.settings import plan_models
 from noisystudent.models.teacher import Teacher
 from noisystudent.noise.draws import Draws
+from noisystudent.noise.own import BatchNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.noise.sheet import operations_sheet, strengths_sheet
 from noisystudent.predictions import list_parts
@@ -62,7 +63,6 @@ from noisystudent.rounds.stages import CHECKPOINT, PREDICTIONS, SELECTION, Train
 from noisystudent.rounds.stages import train as train_stage
 from noisystudent.rounds.strength import choose_strength
 from noisystudent.rounds.thumbnails import Thumbnails
-from noisystudent.rounds.workshop import Workshop
 from noisystudent.runtime.device import open_device
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
@@ -81,17 +81,21 @@ def run(
     test: Place | None = None,
     config: Place | None = None,
     settings: Settings | None = None,
+    noise: BatchNoise | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Noisy Student training from a few labels and a pile of pictures to a verdict; returns what summary.json holds.
 
     Sources are folders, ``.npz`` files or ``digits``. Killed at any moment and called again, it goes on where it was.
     Everything is written to the folder ``out``: the delivered model in ``best/``, the page in ``report.html``.
+    ``noise`` is a callable of your own on batches of pictures, uint8 [B, C, S, S], that acts after the noise of the
+    settings (``noise.preset: none`` leaves it alone): a function, or a torchvision v2 transform. torch's random
+    generator is seeded for it at every step.
     """
     resolved = _resolve(labeled, unlabeled, out, validation, test, config, settings)
     if resolved.settings.unlabeled is None:
         raise SettingsError("run needs --unlabeled; to train on labels alone use 'noisystudent train'.")
-    summary = rounds.run(resolved, reporter=Reporter(quiet=quiet))
+    summary = rounds.run(resolved, reporter=Reporter(quiet=quiet), own_noise=noise)
     report(resolved.settings.out)
     return summary
 
@@ -105,13 +109,14 @@ def plan(
     test: Place | None = None,
     config: Place | None = None,
     settings: Settings | None = None,
+    noise: BatchNoise | None = None,
     quiet: bool = False,
 ) -> list[planning.PlannedStage]:
     """What ``run`` with the same arguments would do, what of it is done, and an estimate of the rest."""
     resolved = _resolve(labeled, unlabeled, out, validation, test, config, settings)
     if resolved.settings.unlabeled is None:
         raise SettingsError("plan needs --unlabeled, as run does.")
-    return planning.plan(resolved.settings, reporter=Reporter(quiet=quiet))
+    return planning.plan(resolved.settings, reporter=Reporter(quiet=quiet), own_noise=noise)
 
 
 def train(
@@ -124,12 +129,13 @@ def train(
     validation: Place | None = None,
     config: Place | None = None,
     settings: Settings | None = None,
+    noise: BatchNoise | None = None,
     quiet: bool = False,
 ) -> Trained:
     """One model into the checkpoint folder ``out``: on labels alone, or on labels and selected pseudo labels.
 
     For a student give ``unlabeled``, ``predictions`` (a folder that ``label`` wrote for it) and ``selection`` (one
-    that ``select`` wrote from that).
+    that ``select`` wrote from that). ``noise`` is as in ``run``.
     """
     resolved = _resolve(labeled, unlabeled, out, validation, None, config, settings)
     given = [unlabeled is not None, predictions is not None, selection is not None]
@@ -139,8 +145,8 @@ def train(
         )
     folder = Path(resolved.settings.out)
     with exclusive(folder):
-        opened = rounds.open_workshop(resolved.settings, Reporter(quiet=quiet))
-        workshop = Workshop(folder.parent, opened.settings, opened.roles, opened.pool, opened.device, opened.reporter)
+        opened = rounds.open_workshop(resolved.settings, Reporter(quiet=quiet), own_noise=noise)
+        workshop = replace(opened, folder=folder.parent)
         teacher_plan, student_plan = plan_models(resolved.settings.model, 1, workshop.roles.format.size)
         strength = choose_strength(workshop, teacher_plan, f"{folder.name}.strength")
         if predictions and selection:

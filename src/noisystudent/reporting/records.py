@@ -171,7 +171,7 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrengthCandidate:
-    """A noise strength that was tried on ``labels`` labels, how far its NLL is ``behind`` the best, and how surely."""
+    """A strength that was tried on ``labels`` labels; how far its accuracy is ``behind`` the best's, and how surely."""
 
     strength: float
     top1: float | None = None

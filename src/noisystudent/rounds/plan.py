@@ -10,6 +10,7 @@ import torch
 from noisystudent.artifacts import State
 from noisystudent.config import RunSettings
 from noisystudent.models.settings import ModelPlan, plan_models
+from noisystudent.noise.own import BatchNoise
 from noisystudent.rounds.run import open_workshop, tell
 from noisystudent.rounds.stages import input_noise, labeled_lesson, new_classifier, objective_of
 from noisystudent.rounds.strength import FOLDS, fold_steps
@@ -30,12 +31,12 @@ class PlannedStage:
     seconds: float
 
 
-def plan(settings: RunSettings, *, reporter: Reporter) -> list[PlannedStage]:
+def plan(settings: RunSettings, *, reporter: Reporter, own_noise: BatchNoise | None = None) -> list[PlannedStage]:
     """The stages of a run in order, as far as they are done, with passes and estimated seconds on this machine.
 
     The estimate is the time of a few steps of each model, taken now.
     """
-    workshop = open_workshop(settings, reporter, dry=True)
+    workshop = open_workshop(settings, reporter, dry=True, own_noise=own_noise)
     plans = plan_models(settings.model, settings.rounds.count, workshop.roles.format.size)
     stages = _stages(workshop, plans)
     reached, state = _reached(workshop)

@@ -21,6 +21,7 @@ from noisystudent.errors import ModelError
 from noisystudent.evaluation.signs import label_free_signs
 from noisystudent.evaluation.verdict import compare
 from noisystudent.models.settings import ModelPlan, plan_models
+from noisystudent.noise.own import BatchNoise
 from noisystudent.rounds.noise_sheet import write_noise_sheet
 from noisystudent.rounds.stages import (
     Trained,
@@ -41,14 +42,18 @@ from noisystudent.runtime.progress import Reporter
 from noisystudent.training.batches import make_pool
 
 
-def run(resolved: Resolved, *, reporter: Reporter, command: list[str] | None = None) -> dict[str, Any]:
+def run(
+    resolved: Resolved, *, reporter: Reporter, own_noise: BatchNoise | None = None, command: list[str] | None = None
+) -> dict[str, Any]:
     """Runs Noisy Student training to its end, or on to its end, and returns what summary.json holds.
+
+    ``own_noise`` is the user's own, beside that of the settings.
 
     Everything that an earlier try finished from the same inputs is taken as it is. Raises ``NoisyStudentError``.
     """
     folder = Path(resolved.settings.out)
     with exclusive(folder):
-        workshop = open_workshop(resolved.settings, reporter)
+        workshop = open_workshop(resolved.settings, reporter, own_noise=own_noise)
         write_json(folder / "run.json", describe_run(resolved, workshop.roles, command or sys.argv))
         started = time.monotonic()
         told = tell(workshop)
@@ -158,7 +163,9 @@ def _write_round(workshop: Workshop, each: Round) -> None:
         )
 
 
-def open_workshop(settings: RunSettings, reporter: Reporter, *, dry: bool = False) -> Workshop:
+def open_workshop(
+    settings: RunSettings, reporter: Reporter, *, dry: bool = False, own_noise: BatchNoise | None = None
+) -> Workshop:
     """Opens the device and reads the pictures that the settings name."""
     device = open_device(settings.runtime)
     specs = {role: getattr(settings, role) for role in ("labeled", "unlabeled", "validation", "test")}
@@ -171,7 +178,7 @@ def open_workshop(settings: RunSettings, reporter: Reporter, *, dry: bool = Fals
             f"left out of the unlabeled: {len(roles.left_out)} pictures that are also validation or test pictures"
         )
     pool = make_pool([roles.labeled, roles.unlabeled], device)
-    return Workshop(Path(settings.out), settings, roles, pool, device, reporter, dry)
+    return Workshop(Path(settings.out), settings, roles, pool, device, reporter, dry, own_noise)
 
 
 def _largest_view(settings: RunSettings, size: int) -> int:

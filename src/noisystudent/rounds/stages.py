@@ -32,6 +32,7 @@ from noisystudent.models.teacher import Teacher
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import build_mixing
+from noisystudent.noise.own import OwnNoise, describe
 from noisystudent.randomness import stream_key
 from noisystudent.rounds.workshop import Workshop
 from noisystudent.runtime.device import seeded
@@ -163,7 +164,9 @@ def train(
         **lesson.inputs,
         "model": {"name": plan.name, "size": _size(workshop, plan), "channels": workshop.roles.format.channels,
                   "pretrained": settings.model.pretrained, "start": start.fingerprint if start else None},
-        "noise": {**settings.noise.model_dump(exclude={"strength", "strengths"}), **_model_noise(workshop, plan)},
+        "noise": {**settings.noise.model_dump(exclude={"preset", "strength", "strengths"}),
+                  **_model_noise(workshop, plan)},
+        "own_noise": describe(workshop.own_noise) if workshop.own_noise else None,
         "strength": strength,
         "train": settings.train.model_dump(exclude={"save_every", "evaluate_every", "warm_start", "ratio"}),
         "batch": {part.name: part.count for part in lesson.parts},
@@ -175,7 +178,8 @@ def train(
     classifier = new_classifier(workshop, plan, key, start).to(workshop.device)
     noise = input_noise(workshop, name, plan, strength)
     mixing = build_mixing(settings.noise, Draws(settings.seed, f"mixing/{name}"))
-    batches = Batches(workshop.pool, lesson.targets, lesson.parts, noise, seed=key, mixing=mixing)
+    own_noise = OwnNoise(workshop.own_noise, seed=key) if workshop.own_noise else None
+    batches = Batches(workshop.pool, lesson.targets, lesson.parts, noise, seed=key, own_noise=own_noise, mixing=mixing)
     objective = objective_of(workshop, lesson)
     with workshop.reporter.bar(name, settings.train.steps, "steps") as bar:
         trained, seconds = fit(

@@ -10,6 +10,7 @@ import torch
 from noisystudent.artifacts import Inputs, State, prepare, state_of
 from noisystudent.config import RunSettings
 from noisystudent.data.roles import Roles
+from noisystudent.noise.own import BatchNoise
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.batches import Pool
 
@@ -24,7 +25,10 @@ class Unfinished(Exception):
 
 @dataclass(frozen=True)
 class Workshop:
-    """A run's folder, settings, pictures and device. ``dry``: only look, stop at the first stage to be worked on."""
+    """A run's folder, settings, pictures, device and, if given, the user's own noise.
+
+    ``dry``: only look, stop at the first stage to be worked on.
+    """
 
     folder: Path
     settings: RunSettings
@@ -33,6 +37,7 @@ class Workshop:
     device: torch.device
     reporter: Reporter
     dry: bool = False
+    own_noise: BatchNoise | None = None
 
     def with_steps(self, steps: int) -> Workshop:
         """The same workshop, in which every stage trains for ``steps`` steps."""

@@ -18,6 +18,7 @@ from noisystudent.data.loader import Order
 from noisystudent.data.pictures import Pictures
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import Mixing, partners
+from noisystudent.noise.own import OwnNoise
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,15 @@ class Batches:
         noise: InputNoise,
         *,
         seed: int,
+        own_noise: OwnNoise | None = None,
         mixing: Mixing | None = None,
     ) -> None:
-        """``targets`` float32 [N, K] has a row for every picture of the pool; the first part is the labeled one."""
-        self.pool, self.targets, self.noise, self.mixing = pool, targets, noise, mixing
+        """``targets`` float32 [N, K] has a row for every picture of the pool; the first part is the labeled one.
+
+        ``own_noise`` acts after ``noise``, ``mixing`` last.
+        """
+        self.pool, self.targets = pool, targets
+        self.noise, self.own_noise, self.mixing = noise, own_noise, mixing
         self.parts = tuple(parts)
         self._orders = [Order(part.rows, seed=seed, stream=part.name) for part in parts]
         # Copies of one picture are different positions, so each gets noise of its own; parts must not overlap either.
@@ -99,6 +105,8 @@ class Batches:
         )
         epochs = torch.from_numpy(np.concatenate([epochs for _, _, epochs in drawn]))
         pixels = self.noise(self.pool.pixels[rows], self.pool.sizes[rows], epochs, positions)
+        if self.own_noise:
+            pixels = self.own_noise(pixels, step)
         targets = self.targets[rows]
         if self.mixing:
             partner = partners([part.count for part in self.parts])
