@@ -126,7 +126,6 @@ def train(
     unlabeled: Place | None = None,
     predictions: Place | None = None,
     selection: Place | None = None,
-    validation: Place | None = None,
     config: Place | None = None,
     settings: Settings | None = None,
     noise: BatchNoise | None = None,
@@ -135,9 +134,10 @@ def train(
     """One model into the checkpoint folder ``out``: on labels alone, or on labels and selected pseudo labels.
 
     For a student give ``unlabeled``, ``predictions`` (a folder that ``label`` wrote for it) and ``selection`` (one
-    that ``select`` wrote from that). ``noise`` is as in ``run``.
+    that ``select`` wrote from that). ``noise`` is as in ``run``; a validation
+    source is the setting ``validation``.
     """
-    resolved = _resolve(labeled, unlabeled, out, validation, None, config, settings)
+    resolved = _resolve(labeled, unlabeled, out, None, None, config, settings)
     given = [unlabeled is not None, predictions is not None, selection is not None]
     if any(given) and not all(given):
         raise SettingsError(
