@@ -134,8 +134,7 @@ def train(
     """One model into the checkpoint folder ``out``: on labels alone, or on labels and selected pseudo labels.
 
     For a student give ``unlabeled``, ``predictions`` (a folder that ``label`` wrote for it) and ``selection`` (one
-    that ``select`` wrote from that). ``noise`` is as in ``run``; a validation
-    source is the setting ``validation``.
+    that ``select`` wrote from that). ``noise`` is as in ``run``; a validation source is the setting ``validation``.
     """
     resolved = _resolve(labeled, unlabeled, out, None, None, config, settings)
     given = [unlabeled is not None, predictions is not None, selection is not None]

@@ -84,14 +84,8 @@ def apply_operation(name: str, pixels: Tensor, magnitude: float, chances: Tensor
             return color.posterize(pixels, int(level * 4))
         case "Solarize":
             return color.solarize(pixels, int(level * 256))
-        case "Color":
-            return color.saturation(pixels, factor)
-        case "Contrast":
-            return color.contrast(pixels, factor)
-        case "Brightness":
-            return color.brightness(pixels, factor)
-        case "Sharpness":
-            return color.sharpness(pixels, factor)
+        case "Color" | "Contrast" | "Brightness" | "Sharpness":
+            return _enhanced(name, pixels, factor)
         case "ShearX":
             return geometric.shear_x(pixels, level * 0.3, mirrored)
         case "ShearY":
@@ -106,6 +100,17 @@ def apply_operation(name: str, pixels: Tensor, magnitude: float, chances: Tensor
             return geometric.cutout(pixels, int(level * distances.cutout), chances[:, 1:])
         case _:
             raise AssertionError(f"no RandAugment operation is called {name!r}")
+
+
+def _enhanced(name: str, pixels: Tensor, factor: Tensor | float) -> Tensor:
+    """One of Pillow's four enhancements; factor 1 changes nothing."""
+    enhance = {
+        "Color": color.saturation,
+        "Contrast": color.contrast,
+        "Brightness": color.brightness,
+        "Sharpness": color.sharpness,
+    }[name]
+    return enhance(pixels, factor)
 
 
 def _whole(distance: float) -> int:
@@ -130,14 +135,8 @@ def apply_graded(name: str, pixels: Tensor, magnitude: float, chances: Tensor, d
             return color.posterize(pixels, 8 - int(4 * share))
         case "Solarize":
             return color.solarize(pixels, 256 - int(256 * share))
-        case "Color":
-            return color.saturation(pixels, factor)
-        case "Contrast":
-            return color.contrast(pixels, factor)
-        case "Brightness":
-            return color.brightness(pixels, factor)
-        case "Sharpness":
-            return color.sharpness(pixels, factor)
+        case "Color" | "Contrast" | "Brightness" | "Sharpness":
+            return _enhanced(name, pixels, factor)
         case _:
             return apply_operation(name, pixels, magnitude, chances, distances)
 
@@ -174,14 +173,8 @@ def apply_torchvision(name: str, pixels: Tensor, magnitude: float, chances: Tens
             return color.posterize(pixels, 8 - round(level * 4.0))
         case "Solarize":
             return color.solarize(pixels, math.ceil(255.0 - 255.0 * level))
-        case "Color":
-            return color.saturation(pixels, factor)
-        case "Contrast":
-            return color.contrast(pixels, factor)
-        case "Brightness":
-            return color.brightness(pixels, factor)
-        case "Sharpness":
-            return color.sharpness(pixels, factor)
+        case "Color" | "Contrast" | "Brightness" | "Sharpness":
+            return _enhanced(name, pixels, factor)
         case _:
             return apply_operation(name, pixels, level * 10.0, chances, distances)
 
