@@ -9,7 +9,6 @@ def let_threads_sleep() -> None:
     """Asks OpenMP for threads that sleep while they wait, unless the user's environment says how they wait.
 
     By default they spin, and where another program holds a core the spinning thread keeps the one it waits for from
-    running: with one of two cores busy a step of a small model took 2.3 times as long as on one thread alone, and 1.4
-    times with threads that sleep.
+    running: with one of two cores busy, small models then train slower on two threads than on one.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
