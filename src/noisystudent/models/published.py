@@ -27,7 +27,8 @@ def load_published(net: nn.Module, name: str, arguments: Mapping[str, Any]) -> N
     config = get_pretrained_cfg(name)
     assert config is not None
     hub_name = config.hf_hub_id
-    cached = try_to_load_from_cache(hub_name, config.hf_hub_filename or WEIGHTS) if hub_name else None
+    # Only safetensors are taken straight from the cache; models with a file of another name go timm's own way.
+    cached = try_to_load_from_cache(hub_name, WEIGHTS) if hub_name and not config.hf_hub_filename else None
     try:
         if isinstance(cached, str):
             published = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": cached}, **arguments)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.geometric import box_mask
-from noisystudent.noise.pixels import to_bytes
+from noisystudent.noise.pixels import choose, to_bytes
 from noisystudent.noise.settings import NoiseSettings
 
 _DRAWS = 4  # share, which of the two, row and column of CutMix's box
@@ -43,9 +43,7 @@ class Mixing:
         # The border may cut the box, so its share is counted anew.
         kept = 1.0 - (boxes[:, 2] * boxes[:, 3]).float() / (pixels.shape[-2] * pixels.shape[-1])
         own = torch.where(cuts, kept, share).to(targets.device)[:, None]
-        chosen = (cuts.to(pixels.device, torch.uint8) * 255)[:, None, None, None]
-        mixed = (pasted & chosen) | (blended & ~chosen)
-        return mixed, own * targets + (1.0 - own) * targets[partner.to(targets.device)]
+        return choose(cuts, pasted, blended), own * targets + (1.0 - own) * targets[partner.to(targets.device)]
 
 
 def build_mixing(settings: NoiseSettings, draws: Draws) -> Mixing | None:
