@@ -110,6 +110,16 @@ def test_labeling_again_labels_nothing(folders, teacher, tmp_path):
     assert (tmp_path / "p" / "part-00000.parquet").stat().st_mtime_ns == before
 
 
+def test_a_noised_teacher_labels_by_its_seed_and_otherwise_than_a_plain_one(folders, teacher, tmp_path):
+    words = ["label", "--teacher", teacher, "--source", folders / "pile"]
+    noised = ["--noise.teacher=true", "--noise.strength=1"]
+    for out, more in {"plain": [], "a": noised, "same": noised, "b": [*noised, "--seed", 1]}.items():
+        assert command(*words, "--out", tmp_path / out, *more) == 0
+    rows = {path.name: (path / "part-00000.parquet").read_bytes() for path in tmp_path.iterdir()}
+    assert rows["a"] == rows["same"]
+    assert len({rows["plain"], rows["a"], rows["b"]}) == 3
+
+
 def test_unreadable_pictures_are_named_counted_and_left_out_everywhere(folders, teacher, tmp_path, capsys):
     pile = tmp_path / "pile"
     pile.mkdir()

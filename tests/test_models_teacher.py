@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from noisystudent.errors import ModelError
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.normalization import Normalization
-from noisystudent.models.teacher import Teacher
+from noisystudent.models.teacher import NoisedTeacher, Teacher
 
 FAMILIES = {  # name: picture size; all have dropout and stochastic depth
     "tiny_resnet": 8,
@@ -75,6 +75,20 @@ def test_the_student_beside_it_is_noisy(name, size):
     with torch.no_grad():
         assert not torch.equal(student(pictures), student(pictures))
         assert torch.equal(student.eval()(pictures), student(pictures))
+
+
+@pytest.mark.parametrize(("name", "size"), FAMILIES.items())
+def test_a_noised_teacher_keeps_its_model_noise_and_its_batch_statistics(name, size):
+    teacher = NoisedTeacher(noisy_student(name, size))
+    state = {key: value.clone() for key, value in teacher._classifier.state_dict().items()}
+    pixels, sizes = stored(size)
+    answers = []
+    for seed in (1, 2, 1):
+        torch.manual_seed(seed)
+        answers.append(teacher(pixels, sizes))
+    assert not torch.equal(answers[0], answers[1])
+    assert torch.equal(answers[0], answers[2])
+    assert all(torch.equal(value, state[key]) for key, value in teacher._classifier.state_dict().items())
 
 
 def test_a_teacher_sees_the_center_of_the_valid_part_only():

@@ -6,11 +6,24 @@ import torch
 from timm.layers.drop import DropPath
 from torch import nn
 
+import noisystudent.models.create  # noqa: F401 - names the small families for timm
 from noisystudent.errors import ModelError
 from noisystudent.noise.model import ModelNoise, model_noise, set_model_noise
 
 # Where the noise lives: drop_rate read by forward_head (ResNet, EfficientNet), head_drop (ViT), head.drop (ConvNeXt).
-FAMILIES = ["resnet18", "efficientnet_b0", "mobilenetv3_small_050", "convnext_atto", "vit_tiny_patch16_224"]
+FAMILIES = [
+    "resnet18",
+    "efficientnet_b0",
+    "mobilenetv3_small_050",
+    "convnext_atto",
+    "vit_tiny_patch16_224",
+    "regnety_002",
+    "resnetv2_50",
+    "tiny_resnet",
+    "resnet_small_20",
+    "wrn_16_2",
+    "efficientnet_small_b0",
+]
 
 
 def create(name: str, **arguments) -> nn.Module:

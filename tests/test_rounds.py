@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import noisystudent
+from noisystudent import predictions
 from noisystudent.artifacts import State, verify
 from noisystudent.data.arrays import ArraySource
 from noisystudent.data.roles import Judged
@@ -36,6 +37,18 @@ def run(folder, **changes):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     return folder, run(folder)
+
+
+def test_a_noised_teacher_changes_the_labels_and_nothing_before_them(finished, tmp_path):
+    folder, _ = finished
+    run(tmp_path, noise__teacher=True, rounds__count=1)
+    assert weights(folder / "teacher") == weights(tmp_path / "teacher")
+    manifest = json.loads((tmp_path / "round-1/predictions/manifest.json").read_text())
+    assert manifest["inputs"]["view"]["strength"] == 0.25
+    keys, plain = predictions.read_all(folder / "round-1/predictions", 10)
+    same_keys, noised = predictions.read_all(tmp_path / "round-1/predictions", 10)
+    assert keys == same_keys
+    assert np.abs(np.exp(plain) - np.exp(noised)).max() > 0.01
 
 
 def weights(folder):

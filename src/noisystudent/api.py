@@ -49,11 +49,13 @@ from noisystudent.evaluation.scores import score
 from noisystudent.labeling import label as label_shards
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.settings import plan_models
-from noisystudent.models.teacher import Teacher
+from noisystudent.models.teacher import NoisedTeacher, Teacher
 from noisystudent.noise.draws import Draws
+from noisystudent.noise.input import InputNoise
 from noisystudent.noise.own import BatchNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.noise.sheet import operations_sheet, strengths_sheet
+from noisystudent.noise.views import noised
 from noisystudent.predictions import list_parts
 from noisystudent.reporting.page import write_report
 from noisystudent.reporting.sheet import write_sheet
@@ -168,9 +170,10 @@ class _Labeler:
     runtime: RuntimeSettings
 
     @classmethod
-    def open(cls, checkpoint: Path, settings: Settings | None) -> _Labeler:
+    def open(cls, checkpoint: Path, settings: Settings | None, *, noised: bool = False) -> _Labeler:
         runtime = _room(RuntimeSettings, "runtime", settings)
-        teacher = Teacher(load_classifier(checkpoint).to(open_device(runtime)))
+        kind = NoisedTeacher if noised else Teacher
+        teacher = kind(load_classifier(checkpoint).to(open_device(runtime)))
         return cls(teacher, PictureFormat(teacher.size, 1 if teacher.channels == 1 else 3), runtime)
 
     def __call__(self, pictures: Pictures) -> npt.NDArray[np.float32]:
@@ -180,20 +183,31 @@ class _Labeler:
         )
 
 
-def label(*, teacher: Place, source: Place, out: Place, settings: Settings | None = None, quiet: bool = False) -> Path:
+def label(
+    *,
+    teacher: Place,
+    source: Place,
+    out: Place,
+    seed: int = 0,
+    settings: Settings | None = None,
+    quiet: bool = False,
+) -> Path:
     """The checkpoint ``teacher``'s predictions for every picture of a source, a Parquet part a shard, in ``out``.
 
     Pictures are decoded shard by shard, so memory does not grow with their number. Unreadable ones are listed in
-    ``failures.json``; they have no row.
+    ``failures.json``; they have no row. ``noise.teacher: true`` is for the paper's ablation: the teacher sees its
+    pictures under the noise that the settings name, by ``seed``, and keeps its own.
     """
     out = Path(out)
-    labeler = _Labeler.open(Path(teacher), settings)
+    noise_settings = _room(NoiseSettings, "noise", settings)
+    labeler = _Labeler.open(Path(teacher), settings, noised=noise_settings.teacher)
+    noise = _labeling_noise(noise_settings, labeler.format, seed) if noise_settings.teacher else None
     opened = open_source(str(source), labeled=False)
     inputs = {
         "teacher": _fingerprint(Path(teacher)),
         "source": opened.fingerprint,
         "classes": list(labeler.teacher.classes),
-        "view": "plain",
+        "view": {"noise": noise_settings.model_dump(), "seed": seed} if noise else "plain",
         "precision": labeler.runtime.precision,
     }
     with exclusive(out):
@@ -203,18 +217,26 @@ def label(*, teacher: Place, source: Place, out: Place, settings: Settings | Non
             def read(shard: int) -> Pictures:
                 pictures = decode_shard(opened, shard, labeler.format)
                 write_json(out / "failures" / f"{shard:05d}.json", [[f.key, f.reason] for f in pictures.failures])
-                return pictures
+                return noised(pictures, noise, epoch=shard) if noise else pictures
 
             with Reporter(quiet=quiet).bar("label", sum(opened.shard_sizes), "pictures") as bar:
                 label_shards(
                     labeler.teacher, read, len(opened.shard_sizes), out,
-                    batch_size=labeler.runtime.label_batch_size, precision=labeler.runtime.precision, bar=bar,
+                    batch_size=labeler.runtime.label_batch_size, precision=labeler.runtime.precision,
+                    seed=seed, bar=bar,
                 )  # fmt: skip
             failures = [Failure(*row) for path in sorted((out / "failures").glob("*.json")) for row in read_json(path)]
             allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
             check_failures(opened, failures, sum(opened.shard_sizes), allowed)
             commit(out, PREDICTIONS, inputs)
     return out
+
+
+def _labeling_noise(settings: NoiseSettings, format: PictureFormat, seed: int) -> InputNoise:
+    """The input noise of a noised teacher; a strength of auto is 1."""
+    strength = 1.0 if settings.strength == "auto" else settings.strength
+    draws = Draws(seed, "input-noise/label")
+    return InputNoise(settings, size=format.size, strength=strength, draws=draws, stored_edge=format.stored_edge)
 
 
 def select(

@@ -144,10 +144,20 @@ def _label(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--teacher", type=Path, required=True, metavar="FOLDER", help="the checkpoint that labels")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the pictures to label: {SOURCE_HELP}")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the predictions go")
-    given = _with_settings(parser, words, rooms=("runtime.", "data."))
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the noise, with --noise.teacher (default 0)"
+    )
+    given = _with_settings(parser, words, rooms=("runtime.", "data.", "noise."))
     from noisystudent import api
 
-    print(api.label(teacher=given.pop("teacher"), source=given.pop("source"), out=given.pop("out"), settings=given))
+    place = api.label(
+        teacher=given.pop("teacher"),
+        source=given.pop("source"),
+        out=given.pop("out"),
+        seed=given.pop("seed"),
+        settings=given,
+    )
+    print(place)
 
 
 def _select(parser: argparse.ArgumentParser, words: list[str]) -> None:

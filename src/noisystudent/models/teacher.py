@@ -6,7 +6,7 @@ import copy
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from noisystudent.errors import ModelError
 from noisystudent.models.classifier import Classifier
@@ -73,3 +73,16 @@ class Teacher:
     def device(self) -> torch.device:
         """Where the teacher computes."""
         return self._classifier.device
+
+
+class NoisedTeacher(Teacher):
+    """A teacher that keeps its dropout and stochastic depth, for the paper's ablation (Xie et al., 2020, section 4.1).
+
+    Batch norm still uses its running statistics. Its noise comes from torch's generator; its pictures are noised by
+    whoever hands them over.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__(classifier)
+        for module in self._classifier.modules():
+            module.training = not isinstance(module, nn.modules.batchnorm._BatchNorm)

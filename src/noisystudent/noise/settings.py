@@ -230,6 +230,11 @@ class NoiseSettings(Settings):
         "the paper's survival probability of 0.8 is 0.2 here).",
     )
 
+    teacher: bool = Field(
+        default=False,
+        description="Keep the noise on while the teacher labels: the paper's ablation, which loses accuracy.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _above_preset(cls, given: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.policies import POLICIES, Distances
 from noisystudent.noise.settings import LARGEST_MAGNITUDE, NoiseSettings
+from noisystudent.noise.views import noised
 
 PLAIN = "plain"
 
@@ -65,15 +66,12 @@ def draws_sheet(pictures: Pictures, noise: InputNoise, rows: npt.NDArray[np.int6
 
 
 def _plain(pictures: Pictures, size: int) -> Tensor:
-    return PlainView(size)(torch.from_numpy(pictures.pixels), _sizes(pictures))
+    sizes = torch.from_numpy(pictures.sizes.astype(np.int64))
+    return PlainView(size)(torch.from_numpy(pictures.pixels), sizes)
 
 
 def _noised(pictures: Pictures, noise: InputNoise, epoch: int, rows: Tensor) -> Tensor:
-    return noise(torch.from_numpy(pictures.pixels), _sizes(pictures), torch.full_like(rows, epoch), rows)
-
-
-def _sizes(pictures: Pictures) -> Tensor:
-    return torch.from_numpy(pictures.sizes.astype(np.int64))
+    return torch.from_numpy(noised(pictures, noise, epoch=epoch, index=rows).pixels)
 
 
 def _sheet(columns: dict[str, Tensor]) -> NoiseSheet:

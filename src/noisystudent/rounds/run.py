@@ -25,6 +25,7 @@ from noisystudent.noise.own import BatchNoise
 from noisystudent.rounds.noise_sheet import write_noise_sheet
 from noisystudent.rounds.stages import (
     Trained,
+    input_noise,
     label_pile,
     labeled_lesson,
     score_checkpoint,
@@ -74,7 +75,11 @@ def tell(workshop: Workshop) -> Story:
     rounds: list[Round] = []
 
     for number, plan in enumerate(plans[1:], start=1):
-        predicted = label_pile(workshop, f"round-{number}/predictions", current.trained)
+        predictions_name = f"round-{number}/predictions"
+        noise = (
+            input_noise(workshop, predictions_name, plans[current.round], strength) if settings.noise.teacher else None
+        )
+        predicted = label_pile(workshop, predictions_name, current.trained, noise)
         selected = select_from(workshop, f"round-{number}/selection", predicted, number, first_selection)
         if settings.selection.once and first_selection is None:
             first_selection = selected

@@ -28,11 +28,12 @@ from noisystudent.models.checkpoint import load_classifier, save_classifier
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan
-from noisystudent.models.teacher import Teacher
+from noisystudent.models.teacher import NoisedTeacher, Teacher
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import build_mixing
 from noisystudent.noise.own import OwnNoise, describe
+from noisystudent.noise.views import noised
 from noisystudent.randomness import stream_key
 from noisystudent.rounds.workshop import Workshop
 from noisystudent.runtime.device import seeded
@@ -61,9 +62,10 @@ class Trained:
     passes: int
     seconds: float
 
-    def teacher(self, device: torch.device) -> Teacher:
-        """The checkpoint as a teacher."""
-        return Teacher(load_classifier(self.folder).to(device))
+    def teacher(self, device: torch.device, *, noised: bool = False) -> Teacher:
+        """The checkpoint as a teacher; ``noised`` keeps its dropout and stochastic depth on."""
+        kind = NoisedTeacher if noised else Teacher
+        return kind(load_classifier(self.folder).to(device))
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def train(
         **lesson.inputs,
         "model": {"name": plan.name, "size": _size(workshop, plan), "channels": workshop.roles.format.channels,
                   "pretrained": settings.model.pretrained, "start": start.fingerprint if start else None},
-        "noise": {**settings.noise.model_dump(exclude={"preset", "strength", "strengths"}),
+        "noise": {**settings.noise.model_dump(exclude={"preset", "strength", "strengths", "teacher"}),
                   **_model_noise(workshop, plan)},
         "own_noise": describe(workshop.own_noise) if workshop.own_noise else None,
         "strength": strength,
@@ -272,22 +274,30 @@ def predict(workshop: Workshop, teacher: Teacher, pictures: Pictures) -> npt.NDA
     return log_probabilities(teacher, pictures, batch_size=runtime.label_batch_size, precision=runtime.precision)
 
 
-def label_pile(workshop: Workshop, name: str, teacher: Trained) -> Path:
-    """The teacher's predictions for every unlabeled picture, in the folder ``name``."""
+def label_pile(workshop: Workshop, name: str, teacher: Trained, noise: InputNoise | None) -> Path:
+    """The teacher's predictions for every unlabeled picture, in the folder ``name``.
+
+    ``noise`` is for the ablation only: the teacher then sees noised pictures and keeps its own noise.
+    """
     roles, runtime = workshop.roles, workshop.settings.runtime
     folder = workshop.folder / name
     inputs = {
         "teacher": teacher.fingerprint,
         "unlabeled": content_fingerprint(roles.unlabeled),
-        "view": "plain",
+        "view": {"noise": workshop.settings.noise.model_dump(), "strength": noise.strength} if noise else "plain",
         "precision": runtime.precision,
     }
+
+    def read(shard: int) -> Pictures:
+        pictures = shard_of(roles.unlabeled, shard)
+        return noised(pictures, noise, epoch=shard) if noise else pictures
+
     if not workshop.is_done(name, inputs):
         with workshop.reporter.bar(name, len(roles.unlabeled), "pictures") as bar:
             label(
-                teacher.teacher(workshop.device), lambda shard: shard_of(roles.unlabeled, shard),
-                shard_count(roles.unlabeled), folder,
-                batch_size=runtime.label_batch_size, precision=runtime.precision, bar=bar,
+                teacher.teacher(workshop.device, noised=noise is not None), read, shard_count(roles.unlabeled), folder,
+                batch_size=runtime.label_batch_size, precision=runtime.precision,
+                seed=stream_key(workshop.settings.seed, name), bar=bar,
             )  # fmt: skip
         commit(folder, PREDICTIONS, inputs)
     return folder

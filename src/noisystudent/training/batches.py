@@ -22,6 +22,18 @@ from noisystudent.noise.own import OwnNoise
 
 
 @dataclass(frozen=True)
+class Views:
+    """Which pictures a step shows and by which draws, int64 [B] each: enough to see its input noise again.
+
+    ``rows`` are places in the pool, ``epochs`` and ``positions`` the address of each picture's draws.
+    """
+
+    rows: Tensor
+    epochs: Tensor
+    positions: Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """One step's food: pixels uint8 [B, C, S, S] after input noise, targets float32 [B, K], labeled rows first."""
 
@@ -97,18 +109,28 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         """The batch of 0-based ``step``."""
-        drawn = [order.batch(step, part.count) for order, part in zip(self._orders, self.parts, strict=True)]
-        rows = torch.from_numpy(np.concatenate([rows for rows, _, _ in drawn])).to(self.pool.pixels.device)
-        # Draws are made on the CPU, where the noise groups pictures by operation without waiting for an accelerator.
-        positions = torch.from_numpy(
-            np.concatenate([first + each for first, (_, each, _) in zip(self._first_position, drawn, strict=False)])
-        )
-        epochs = torch.from_numpy(np.concatenate([epochs for _, _, epochs in drawn]))
-        pixels = self.noise(self.pool.pixels[rows], self.pool.sizes[rows], epochs, positions)
+        views = self.views(step)
+        pixels, targets = self.look(views), self.targets[views.rows]
         if self.own_noise:
             pixels = self.own_noise(pixels, step)
-        targets = self.targets[rows]
         if self.mixing:
             partner = partners([part.count for part in self.parts])
-            pixels, targets = self.mixing(pixels, targets, partner, epochs, positions)
+            pixels, targets = self.mixing(pixels, targets, partner, views.epochs, views.positions)
         return Batch(pixels, targets, self.parts[0].count)
+
+    def views(self, step: int) -> Views:
+        """Which pictures the batch of 0-based ``step`` shows, and by which draws."""
+        drawn = [order.batch(step, part.count) for order, part in zip(self._orders, self.parts, strict=True)]
+        rows, positions, epochs = (np.concatenate(each) for each in zip(*drawn, strict=True))
+        starts = np.repeat(self._first_position[:-1], [part.count for part in self.parts])
+        # Draws are made on the CPU, where the noise groups pictures by operation without waiting for an accelerator.
+        return Views(
+            torch.from_numpy(rows).to(self.pool.pixels.device),
+            torch.from_numpy(epochs),
+            torch.from_numpy(starts + positions),
+        )
+
+    def look(self, views: Views) -> Tensor:
+        """The pictures under input noise, as often as asked the same: uint8 [B, C, S, S]."""
+        rows = views.rows
+        return self.noise(self.pool.pixels[rows], self.pool.sizes[rows], views.epochs, views.positions)
