@@ -18,27 +18,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import sys
-import tarfile
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import noisystudent
 import noisystudent.demonstration
-from noisystudent.data.builtin import open_digits
-from noisystudent.data.folder import FolderSource
-from noisystudent.data.split import draw_labeled
-from noisystudent.randomness import generator
 from noisystudent.runtime.machine import describe_machine, versions
+from splits import Drawing, is_missing, write_split
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-FILES = {"sign-digits": "sign-digits-64.tar.xz", "fashion": "fashion-mnist.npz"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "digits": noisystudent.demonstration.SETTINGS,
     "sign-digits": {"data.size": 32, "model.teacher": "tiny_resnet"},
@@ -47,81 +37,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 QUICK = {"train.steps": 5, "train.batch_size": 16, "rounds.count": 1, "noise.strength": 0.25}
 
 
-Arrays = dict[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows of a training part: labeled ones, the pile, and with ``--development`` what stands in for the test."""
-
-    labeled: npt.NDArray[np.int64]
-    pile: npt.NDArray[np.int64]
-    development: npt.NDArray[np.int64]
-
-
-def draw_split(labels: npt.NDArray[np.int64], given: argparse.Namespace, seed: int) -> Split:
-    """A seeded split: labels stratified, then the development pictures, then up to ``--pile`` of the rest."""
-    labeled, rest = draw_labeled(labels, given.labels, seed)
-    shuffled = generator(seed, "pile").permutation(rest)
-    held_out = len(shuffled) // 6 if given.development else 0
-    pile = shuffled[held_out:][: given.pile or None]
-    return Split(labeled, np.sort(pile), np.sort(shuffled[:held_out]))
-
-
-def split_folder(root: Path, out: Path, given: argparse.Namespace, seed: int) -> dict[str, str]:
-    """Copies a seeded split of ``root``'s class folders to ``out``; returns the run's sources."""
-    source = FolderSource(root / "train", labeled=True)
-    records = [record for shard in range(len(source.shard_sizes)) for record in source.read(shard)]
-    split = draw_split(np.array([record.label for record in records]), given, seed)
-    for part in ("labeled", "pile", "development"):
-        for row in getattr(split, part):
-            target = out / part / records[row].key
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / "train" / records[row].key, target)
-    test = out / "development" if given.development else root / "test"
-    return {"labeled": str(out / "labeled"), "unlabeled": str(out / "pile"), "test": str(test)}
-
-
-def split_arrays(arrays: Arrays, test: str, out: Path, given: argparse.Namespace, seed: int) -> dict[str, str]:
-    """Writes a seeded split of training arrays as .npz files to ``out``; returns the run's sources."""
-    split = draw_split(arrays["y"].astype(np.int64), given, seed)
-    for part in ("labeled", "pile", "development"):
-        rows = getattr(split, part)
-        np.savez(out / f"{part}.npz", x=arrays["x"][rows], y=arrays["y"][rows], classes=arrays["classes"])
-    test = str(out / "development.npz") if given.development else test
-    return {"labeled": str(out / "labeled.npz"), "unlabeled": str(out / "pile.npz"), "test": test}
-
-
-def read_fashion() -> Arrays:
-    """The training part of Fashion-MNIST."""
-    with np.load(SHARED / FILES["fashion"], allow_pickle=False) as data:
-        return {"x": data["x_train"], "y": data["y_train"], "classes": data["classes"]}
-
-
-def read_digits(seed: int) -> Arrays:
-    """The digits that are not in the demo's test of ``seed``."""
-    parts = [open_digits(part, seed=seed, labeled=True) for part in ("labeled", "unlabeled")]
-    records = [record for part in parts for shard in range(len(part.shard_sizes)) for record in part.read(shard)]
-    return {
-        "x": np.stack([np.asarray(record.picture) for record in records]),
-        "y": np.array([record.label for record in records]),
-        "classes": np.array(parts[0].classes),
-    }
-
-
 def run_seed(name: str, seed: int, given: argparse.Namespace, work: Path) -> dict[str, Any]:
     """One run; returns its summary."""
     folder = work / f"{name}-{given.labels}-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    if name == "digits":
-        sources = split_arrays(read_digits(seed), f"digits:test@{seed}", folder, given, seed)
-    elif name == "fashion":
-        sources = split_arrays(read_fashion(), f"{SHARED / FILES[name]}:test", folder, given, seed)
-    else:
-        with tarfile.open(SHARED / FILES[name]) as archive:
-            archive.extractall(folder / "all", filter="data")
-        (root,) = [path.parent for path in (folder / "all").rglob("train")]
-        sources = split_folder(root, folder, given, seed)
+    drawing = Drawing(labels=given.labels, pile=given.pile, seed=seed, development=given.development)
+    sources = write_split(name, drawing, folder)
     settings = {**SETTINGS[name], **(QUICK if given.quick else {}), **dict(each.split("=", 1) for each in given.set)}
     return noisystudent.run(**sources, out=str(folder / "run"), settings={**settings, "seed": seed})
 
@@ -182,8 +102,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.data == "digits" and not given.development:
         parser.error("digits needs --development; for the test of seeds 0 and up run 'noisystudent demo --seeds 5'")
-    if given.data in FILES and not (SHARED / FILES[given.data]).exists():
-        print(f"skipped: {FILES[given.data]} is not in ../shared/data", file=sys.stderr)
+    if is_missing(given.data):
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)

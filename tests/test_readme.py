@@ -129,7 +129,9 @@ def test_labeling_a_folder_takes_the_same_memory_for_four_times_the_pictures(tmp
 
 
 def test_benchmarks_run(monkeypatch, capsys, tmp_path):
-    for words in (["trainer.py", "--quick"], ["few_labels.py", "sign-digits", "--quick"]):
-        monkeypatch.setattr(sys, "argv", [*words, "--json", str(tmp_path / words[0])])
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    quick = (["trainer.py"], ["few_labels.py", "sign-digits"], ["ablation.py", "fashion"])
+    for words in quick:
+        monkeypatch.setattr(sys, "argv", [*words, "--quick", "--json", str(tmp_path / words[0])])
         with pytest.raises(SystemExit, match="0"):
             runpy.run_path(str(ROOT / "benchmarks" / words[0]), run_name="__main__")

@@ -1,0 +1,152 @@
+"""What each noise is worth: one round of Noisy Student without RandAugment, without dropout, and so on.
+
+    python benchmarks/ablation.py fashion --json rows.json
+    python benchmarks/ablation.py cifar10 --seeds 3
+    python benchmarks/ablation.py fashion --quick
+
+As in the paper's study of noise (Xie et al., 2020, section 4.1): one teacher, trained under full noise, labels the
+whole pile with soft labels; students of its architecture differ in their noise only; "noised teacher" has full noise,
+but its labels come from a teacher that was noised while labeling. The paper takes noise off the unlabeled pictures
+alone; here a student's noise is the same on all of its pictures. Every figure is top-1 on the test part, which chose
+nothing; differences are those to the teacher of the same seed. ``--development`` and ``--set`` are as in few_labels.py.
+CIFAR-10 is a copy saved as JPEG of quality 75, which is not comparable with published CIFAR-10 figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import noisystudent
+from noisystudent.runtime.machine import describe_machine, versions
+from splits import Drawing, is_missing, write_split
+
+SHARED_SETTINGS: dict[str, Any] = {
+    "data.validation_fraction": 0,
+    "model.teacher": "tiny_resnet",
+    "noise.flip": True,
+    "noise.strength": 0.25,
+    "objective.labels": "soft",
+}
+SETTINGS: dict[str, dict[str, Any]] = {"fashion": {"data.size": 16}, "cifar10": {"data.size": 24}}
+LABELS = {"fashion": 100, "cifar10": 400}
+STUDENTS: dict[str, dict[str, Any]] = {
+    "full noise": {},
+    "without RandAugment": {"noise.randaugment": False},
+    "without dropout": {"noise.dropout": 0},
+    "without stochastic depth": {"noise.stochastic_depth": 0},
+    "no noise": {"noise.preset": "none", "noise.strength": 0, "noise.flip": False},
+    "noised teacher": {},
+}
+QUICK = {"train.steps": 5, "train.batch_size": 16}
+QUICK_STUDENTS, QUICK_PILE = ("without dropout", "noised teacher"), 200
+
+
+def run_seed(name: str, seed: int, given: argparse.Namespace, work: Path) -> dict[str, float]:
+    """Test accuracy of the teacher and of every student."""
+    folder = work / f"{name}-{seed}"
+    pile = QUICK_PILE if given.quick else given.pile
+    sources = write_split(name, Drawing(given.labels or LABELS[name], pile, seed, given.development), folder)
+    settings = {**SHARED_SETTINGS, **SETTINGS[name], **(QUICK if given.quick else {})}
+    settings |= {"seed": seed, **dict(each.split("=", 1) for each in given.set)}
+    runtime = {key: value for key, value in settings.items() if key.startswith("runtime.")}
+    labeled, unlabeled = sources["labeled"], sources["unlabeled"]
+
+    teacher = folder / "teacher"
+    noisystudent.train(labeled=labeled, out=teacher, settings=settings)
+    plain = label_pile(teacher, unlabeled, folder / "plain", settings, noised=False)
+    noised = label_pile(teacher, unlabeled, folder / "noised", settings, noised=True)
+    checkpoints = {"teacher": teacher}
+    for role in QUICK_STUDENTS if given.quick else STUDENTS:
+        checkpoints[role] = folder / role.replace(" ", "-")
+        noisystudent.train(
+            labeled=labeled,
+            unlabeled=unlabeled,
+            out=checkpoints[role],
+            settings={**settings, **STUDENTS[role]},
+            **(noised if role == "noised teacher" else plain),
+        )
+    found = {}
+    for role, checkpoint in checkpoints.items():
+        scores = noisystudent.evaluate(checkpoint=checkpoint, source=sources["test"], settings=runtime)
+        found[role] = float(scores["top1"])  # type: ignore[arg-type]
+        print(f"{name}, seed {seed}, {role}: {100 * found[role]:.2f}", flush=True)
+    return found
+
+
+def label_pile(teacher: Path, pile: str, out: Path, settings: dict[str, Any], *, noised: bool) -> dict[str, Path]:
+    """The teacher's soft labels for the whole pile, as ``train`` takes them."""
+    rooms = {key: value for key, value in settings.items() if key.startswith(("runtime.", "noise."))}
+    predictions, selection = out / "predictions", out / "selection"
+    noisystudent.label(
+        teacher=teacher,
+        source=pile,
+        out=predictions,
+        seed=settings["seed"],
+        settings={**rooms, "noise.teacher": noised},
+    )
+    noisystudent.select(predictions=predictions, out=selection, settings={"selection.fraction": 1.0})
+    return {"predictions": predictions, "selection": selection}
+
+
+def rows_of(name: str, scores: list[dict[str, float]], seconds: float) -> list[dict[str, Any]]:
+    """Mean accuracy and mean difference to the teacher over seeds, with the range of the differences."""
+    rows = []
+    for role in scores[0]:
+        differences = [100 * (each[role] - each["teacher"]) for each in scores]
+        rows.append(
+            {
+                "name": f"{name}: {role}",
+                "value": round(float(np.mean([each[role] for each in scores])), 4),
+                "unit": "top-1",
+                "versus": "teacher, points",
+                "ratio": round(float(np.mean(differences)), 2),
+                "seeds": len(scores),
+                "interval": [round(min(differences), 2), round(max(differences), 2)],
+                "seconds": round(seconds),
+                "machine": describe_machine(),
+                "versions": versions(),
+            }
+        )
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", choices=SETTINGS)
+    parser.add_argument("--labels", type=int, default=0, help="labeled pictures a class (100; CIFAR-10: 400)")
+    parser.add_argument("--pile", type=int, default=15_000, help="most unlabeled pictures; 0 = all")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--development", action="store_true", help="choose settings without the test part")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of every stage")
+    parser.add_argument("--work", type=Path, help="where to work, to resume later (default: a folder that is removed)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few steps, two students, one seed: only shows that it runs"
+    )
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    given = parser.parse_args()
+    if is_missing(given.data):
+        return 0
+    start, first = time.monotonic(), 1000 if given.development else 0
+    with tempfile.TemporaryDirectory() as temporary:
+        work = given.work or Path(temporary)
+        seeds = range(first, first + (1 if given.quick else given.seeds))
+        scores = [run_seed(given.data, seed, given, work) for seed in seeds]
+    rows = rows_of(given.data, scores, time.monotonic() - start)
+    for row in rows:
+        low, high = row["interval"]
+        change = f"{row['ratio']:+.2f} ({low:+.2f} to {high:+.2f})"
+        print(f"{row['name']:<36} {100 * row['value']:.1f}  to the teacher {change}")
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,145 @@
+"""Seeded splits of real data sets into a few labels, a pile and a test, as sources that the package opens.
+
+Labeled pictures are drawn stratified from the training part; the pile is the rest without its labels. For choosing
+settings a split never opens the test part: pictures of the training part that are neither labeled nor in the pile stand
+in for it.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from noisystudent.data.builtin import open_digits
+from noisystudent.data.folder import FolderSource
+from noisystudent.data.split import draw_labeled
+from noisystudent.randomness import generator
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+FILES = {"sign-digits": "sign-digits-64.tar.xz", "fashion": "fashion-mnist.npz", "cifar10": "cifar10-jpg.tar.xz"}
+
+Arrays = dict[str, npt.NDArray[Any]]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a split is drawn: labels a class, most pictures of the pile (0 = all), seed, with or without the test."""
+
+    labels: int
+    pile: int
+    seed: int
+    development: bool = False
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a training part: labeled ones, the pile, and for development what stands in for the test."""
+
+    labeled: Rows
+    pile: Rows
+    development: Rows
+
+
+def is_missing(name: str) -> bool:
+    """Whether the data set's file is absent; says so."""
+    missing = name in FILES and not (SHARED / FILES[name]).exists()
+    if missing:
+        print(f"skipped: {FILES[name]} is not in ../shared/data", file=sys.stderr)
+    return missing
+
+
+def write_split(name: str, drawing: Drawing, out: Path) -> dict[str, str]:
+    """Writes a split of the data set ``name`` to ``out``; returns the sources labeled, unlabeled and test."""
+    out.mkdir(parents=True, exist_ok=True)
+    match name:
+        case "digits":
+            return _split_arrays(_read_digits(drawing.seed), f"digits:test@{drawing.seed}", out, drawing)
+        case "fashion":
+            return _split_arrays(_read_fashion(), f"{SHARED / FILES[name]}:test", out, drawing)
+        case "cifar10":
+            parts = _read_cifar10()
+            np.savez(out / "test.npz", **parts["test"])
+            return _split_arrays(parts["train"], str(out / "test.npz"), out, drawing)
+        case _:
+            with tarfile.open(SHARED / FILES[name]) as archive:
+                archive.extractall(out / "all", filter="data")
+            (root,) = [path.parent for path in (out / "all").rglob("train")]
+            return _split_folder(root, out, drawing)
+
+
+def _draw(labels: Rows, drawing: Drawing) -> Split:
+    labeled, rest = draw_labeled(labels, drawing.labels, drawing.seed)
+    shuffled = generator(drawing.seed, "pile").permutation(rest)
+    held_out = len(shuffled) // 6 if drawing.development else 0
+    pile = shuffled[held_out:][: drawing.pile or None]
+    return Split(labeled, np.sort(pile), np.sort(shuffled[:held_out]))
+
+
+def _split_folder(root: Path, out: Path, drawing: Drawing) -> dict[str, str]:
+    source = FolderSource(root / "train", labeled=True)
+    records = [record for shard in range(len(source.shard_sizes)) for record in source.read(shard)]
+    split = _draw(np.array([record.label for record in records]), drawing)
+    for part in ("labeled", "pile", "development"):
+        for row in getattr(split, part):
+            target = out / part / records[row].key
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / "train" / records[row].key, target)
+    test = out / "development" if drawing.development else root / "test"
+    return {"labeled": str(out / "labeled"), "unlabeled": str(out / "pile"), "test": str(test)}
+
+
+def _split_arrays(arrays: Arrays, test: str, out: Path, drawing: Drawing) -> dict[str, str]:
+    split = _draw(arrays["y"].astype(np.int64), drawing)
+    for part in ("labeled", "pile", "development"):
+        rows = getattr(split, part)
+        np.savez(out / f"{part}.npz", x=arrays["x"][rows], y=arrays["y"][rows], classes=arrays["classes"])
+    test = str(out / "development.npz") if drawing.development else test
+    return {"labeled": str(out / "labeled.npz"), "unlabeled": str(out / "pile.npz"), "test": test}
+
+
+def _read_fashion() -> Arrays:
+    with np.load(SHARED / FILES["fashion"], allow_pickle=False) as data:
+        return {"x": data["x_train"], "y": data["y_train"], "classes": data["classes"]}
+
+
+def _read_digits(seed: int) -> Arrays:
+    """The digits that are not in the demo's test of ``seed``."""
+    parts = [open_digits(part, seed=seed, labeled=True) for part in ("labeled", "unlabeled")]
+    records = [record for part in parts for shard in range(len(part.shard_sizes)) for record in part.read(shard)]
+    return {
+        "x": np.stack([np.asarray(record.picture) for record in records]),
+        "y": np.array([record.label for record in records]),
+        "classes": np.array(parts[0].classes),
+    }
+
+
+def _read_cifar10() -> dict[str, Arrays]:
+    """The parts train and test, decoded from the archive's members ``.../<part>/<class>/<file>.jpg``."""
+    pictures: dict[str, list[tuple[str, str, npt.NDArray[np.uint8]]]] = {"train": [], "test": []}
+    with tarfile.open(SHARED / FILES["cifar10"]) as archive:
+        for member in archive:
+            opened = archive.extractfile(member)
+            if opened is None:
+                continue
+            *_, part, name, file = Path(member.name).parts
+            if part in pictures:
+                pictures[part].append((name, file, np.asarray(Image.open(io.BytesIO(opened.read())).convert("RGB"))))
+    classes = sorted({name for name, _, _ in pictures["train"]})
+    return {
+        part: {
+            "x": np.stack([pixels for _, _, pixels in rows]),
+            "y": np.array([classes.index(name) for name, _, _ in rows]),
+            "classes": np.array(classes),
+        }
+        for part, rows in ((part, sorted(rows, key=lambda row: row[:2])) for part, rows in pictures.items())
+    }
