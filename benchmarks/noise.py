@@ -5,8 +5,12 @@
     python benchmarks/noise.py --operations   # also how long each operation takes
 
 Two operations on every picture at the same magnitude for all: 9 of 10 (timm and this package) or of 30 (torchvision,
-whose scale ends there). Arrays in, arrays out: the others work on Pillow pictures, so the conversion counts. timm
-usually skips each operation with probability 0.5; here it is told not to, so that all do the same work.
+whose scale ends there). Arrays in, arrays out, each in its natural layout: this package takes and gives a batch of
+channels first, as pictures lie in training, and its draws and the batch's memory count; the others take and give one
+picture of channels last, and as they work on Pillow pictures, the conversion counts. Nobody's change of layout counts,
+nor the others' stacking of a batch. timm usually skips each operation with probability 0.5; here it is told not to, so
+that all do the same work. torchvision draws from other operations, one of which does nothing; so it is also compared
+with this package's policy of the same operations and scales.
 """
 
 from __future__ import annotations
@@ -28,7 +32,6 @@ from timm.data.auto_augment import rand_augment_transform
 from torchvision.transforms import RandAugment as TorchvisionRandAugment
 
 from noisystudent.noise.draws import Draws
-from noisystudent.noise.policies import PUBLISHED_DISTANCES, apply_operation
 from noisystudent.noise.randaugment import RandAugment
 from noisystudent.noise.settings import OPERATIONS
 from noisystudent.runtime.machine import describe_machine, versions
@@ -47,58 +50,73 @@ def make_pictures(count: int, size: int) -> Pixels:
     return np.clip(np.stack(smooth).astype(np.int16) + grain, 0, 255).astype(np.uint8)
 
 
-def ours(pictures: Pixels) -> None:
+def channels_first(pictures: Pixels) -> torch.Tensor:
+    """The pictures as they lie in training, ``uint8 [B, C, H, W]``."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+
+
+def ours(augment: RandAugment, pictures: Pixels) -> Callable[[], None]:
     """Batches of this package's noise, from a resident uint8 tensor as in training."""
-    augment, draws = RandAugment(layers=LAYERS, magnitude=MAGNITUDE), Draws(0, "benchmark")
-    resident = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
-    for first in range(0, len(resident), BATCH):
-        batch = resident[first : first + BATCH]
-        index = torch.arange(first, first + len(batch))
-        augment(batch, draws.uniform(torch.zeros_like(index), index, augment.draws)).numpy()
+    draws, resident = Draws(0, "benchmark"), channels_first(pictures)
+
+    def run() -> None:
+        for first in range(0, len(resident), BATCH):
+            batch = resident[first : first + BATCH]
+            index = torch.arange(first, first + len(batch))
+            augment(batch, draws.uniform(torch.zeros_like(index), index, augment.draws)).numpy()
+
+    return run
 
 
-def on_pillow(transform: Callable[[Image.Image], Image.Image]) -> Callable[[Pixels], None]:
+def on_pillow(transform: Callable[[Image.Image], Image.Image], pictures: Pixels) -> Callable[[], None]:
     """One picture after another through a transform of Pillow pictures."""
 
-    def run(pictures: Pixels) -> None:
+    def run() -> None:
         for picture in pictures:
             np.asarray(transform(Image.fromarray(picture)))
 
     return run
 
 
-def rates(rivals: dict[str, Callable[[Pixels], None]], pictures: Pixels, rounds: int) -> dict[str, list[float]]:
-    """Pictures a second of each rival, once a round, the order turning from round to round."""
+def rates(rivals: dict[str, Callable[[], None]], count: int, rounds: int) -> dict[str, list[float]]:
+    """Pictures a second of each rival, ``count`` of them once a round, the order turning from round to round."""
     for run in rivals.values():
-        run(pictures[:BATCH])
+        run()
     found: dict[str, list[float]] = {name: [] for name in rivals}
     for number in range(rounds):
         names = list(rivals)
         for name in names[number % len(names) :] + names[: number % len(names)]:
             start = time.perf_counter()
-            rivals[name](pictures)
-            found[name].append(len(pictures) / (time.perf_counter() - start))
+            rivals[name]()
+            found[name].append(count / (time.perf_counter() - start))
     return found
 
 
 def compare(size: int, count: int, rounds: int) -> list[dict[str, Any]]:
     """A row per rival: this package's rate over the rival's, the median over rounds, with the range."""
     timm_transform = rand_augment_transform(f"rand-m{MAGNITUDE:g}-n{LAYERS}-p1.0", {"img_mean": (128, 128, 128)})
+    same_operations = RandAugment(layers=LAYERS, magnitude=MAGNITUDE * 3, policy="torchvision")
+    pictures = make_pictures(count, size)
     rivals = {
-        "ours": ours,
-        "timm": on_pillow(timm_transform),
-        "torchvision": on_pillow(TorchvisionRandAugment(LAYERS, int(MAGNITUDE * 3))),
+        "RandAugment": ours(RandAugment(layers=LAYERS, magnitude=MAGNITUDE), pictures),
+        "torchvision's operations": ours(same_operations, pictures),
+        "timm": on_pillow(timm_transform, pictures),
+        "torchvision": on_pillow(TorchvisionRandAugment(LAYERS, int(MAGNITUDE * 3)), pictures),
     }
-    found = rates(rivals, make_pictures(count, size), rounds)
+    found = rates(rivals, count, rounds)
     rows = []
-    for name in ("timm", "torchvision"):
-        ratios = [mine / theirs for mine, theirs in zip(found["ours"], found[name], strict=True)]
+    for name, rival in (
+        ("RandAugment", "timm"),
+        ("RandAugment", "torchvision"),
+        ("torchvision's operations", "torchvision"),
+    ):
+        ratios = [mine / theirs for mine, theirs in zip(found[name], found[rival], strict=True)]
         rows.append(
             {
-                "name": f"RandAugment, {size} px",
-                "value": round(float(np.median(found["ours"]))),
+                "name": f"{name}, {size} px",
+                "value": round(float(np.median(found[name]))),
                 "unit": "pictures a second",
-                "versus": name,
+                "versus": rival,
                 "ratio": round(float(np.median(ratios)), 2),
                 "seeds": rounds,
                 "interval": [round(min(ratios), 2), round(max(ratios), 2)],
@@ -110,15 +128,16 @@ def compare(size: int, count: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def time_operations(size: int, count: int) -> dict[str, float]:
-    """Microseconds a picture of every operation, the best of five."""
-    pixels = torch.from_numpy(make_pictures(min(count, BATCH), size)).permute(0, 3, 1, 2).contiguous()
-    chances = torch.rand(len(pixels), 3, generator=torch.Generator().manual_seed(0))
+    """Microseconds a picture of every operation, as RandAugment runs a layer of nothing else: the best of five."""
+    pixels = channels_first(make_pictures(min(count, BATCH), size))
     found = {}
     for name in OPERATIONS:
+        augment = RandAugment(layers=1, magnitude=MAGNITUDE, operations=(name,))
+        uniforms = torch.rand(len(pixels), augment.draws, generator=torch.Generator().manual_seed(0))
         best = float("inf")
         for _ in range(5):
             start = time.perf_counter()
-            apply_operation(name, pixels, MAGNITUDE, chances, PUBLISHED_DISTANCES.scaled(size / 224))
+            augment(pixels, uniforms)
             best = min(best, time.perf_counter() - start)
         found[name] = best / len(pixels) * 1e6
     return found
@@ -139,7 +158,7 @@ def main() -> int:
     for row in rows:
         low, high = row["interval"]
         print(
-            f"{row['name']:<22}{row['value']:>8,} pictures a second, {row['ratio']:.2f} times {row['versus']} "
+            f"{row['name']:<33}{row['value']:>8,} pictures a second, {row['ratio']:.2f} times {row['versus']} "
             f"({low:.2f} to {high:.2f})"
         )
     if given.operations:

@@ -97,6 +97,15 @@ def test_every_operation_is_pillows(name, shape, magnitude):
         np.testing.assert_array_equal(ours, np.stack(pillows))
 
 
+@pytest.mark.parametrize("name", ["AutoContrast", "Equalize"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_levels_of_large_planes_are_pillows_too(name, channels):
+    pixels = pictures((channels, 90, 70), count=20)  # counted plane by plane, looked up in several parts
+    changed = apply_operation(name, pixels, 9.0, torch.zeros(len(pixels), 3), distances_for(pixels)).numpy()
+    pillows = [from_pillow(reference(name, to_pillow(picture), 0.9, 1)) for picture in pixels]
+    np.testing.assert_array_equal(changed, np.stack(pillows))
+
+
 @pytest.mark.parametrize("name", ["Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"])
 def test_geometric_operations_go_both_ways(name):
     pixels = pictures((1, 32, 32))[:1]

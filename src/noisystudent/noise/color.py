@@ -14,6 +14,7 @@ from torch import Tensor
 from noisystudent.noise.pixels import to_bytes
 
 _LEVELS = 256
+_CACHED_PLACES = 1 << 16  # half a MiB of int64
 _LARGE_PLANE = 64 * 64  # pixels from which counting plane by plane is faster on a CPU than all planes at once
 
 
@@ -55,16 +56,20 @@ def brightness(pixels: Tensor, factor: Tensor | float) -> Tensor:
 
 def contrast(pixels: Tensor, factor: Tensor | float) -> Tensor:
     """Blend with the picture's mean gray, rounded to a whole level (Pillow's ``ImageEnhance.Contrast``)."""
-    luma = _luma(pixels)
-    mean = luma.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.float64) / luma[0].numel()
-    return _blend((mean + 0.5).floor().to(torch.float32), pixels, factor)
+    luma = _luma(pixels.to(torch.float32))
+    # A row's sum is a whole number below 2^24, so float32 is exact; that of a large picture is not.
+    total = luma.sum(dim=3, keepdim=True).sum(dim=(1, 2, 3), keepdim=True, dtype=torch.float64)
+    mean = (total / luma[0].numel() + 0.5).floor().to(torch.float32)
+    del luma
+    return _blend(mean, pixels.to(torch.float32), factor)
 
 
 def saturation(pixels: Tensor, factor: Tensor | float) -> Tensor:
     """Blend with the gray picture (Pillow's ``ImageEnhance.Color``); a gray picture stays as it is."""
     if pixels.shape[1] == 1:
         return pixels.clone()
-    return _blend(_luma(pixels), pixels, factor)
+    whole = pixels.to(torch.float32)
+    return _blend(_luma(whole), whole, factor)
 
 
 def sharpness(pixels: Tensor, factor: Tensor | float) -> Tensor:
@@ -72,17 +77,22 @@ def sharpness(pixels: Tensor, factor: Tensor | float) -> Tensor:
 
     The smoothing kernel is (1 1 1; 1 5 1; 1 1 1) / 13; the outermost pixels are not smoothed.
     """
-    if min(pixels.shape[-2:]) < 3:
-        return pixels.clone()
-    whole = pixels.to(torch.float32)
-    columns = whole[..., :-2] + whole[..., 1:-1] + whole[..., 2:]
-    total = columns[..., :-2, :] + columns[..., 1:-1, :] + columns[..., 2:, :]
-    total += whole[..., 1:-1, 1:-1] * 4.0
-    smooth = whole.clone()
+    sharpened = pixels.clone()
+    if min(pixels.shape[-2:]) >= 3:
+        inner = sharpened[..., 1:-1, 1:-1]
+        inner.copy_(_blend(_smooth(pixels), inner.to(torch.float32), factor))
+    return sharpened
+
+
+def _smooth(pixels: Tensor) -> Tensor:
+    """All pixels but the outermost smoothed, as float32 ``[B, C, H - 2, W - 2]``."""
+    whole = pixels.to(torch.int16)
+    columns = (whole[..., :-2] + whole[..., 1:-1]).add_(whole[..., 2:])
+    total = (columns[..., :-2, :] + columns[..., 1:-1, :]).add_(columns[..., 2:, :])
+    total.add_(whole[..., 1:-1, 1:-1], alpha=4)
     # Thirteenths lie at least 1/26 away from where rounding turns, so float32 rounds them as exact numbers
     # would.
-    smooth[..., 1:-1, 1:-1] = total.add_(6.5).mul_(1.0 / 13.0).floor_()
-    return _blend(smooth, pixels, factor)
+    return total.to(torch.float32).add_(6.5).mul_(1.0 / 13.0).floor_()
 
 
 def autocontrast(pixels: Tensor) -> Tensor:
@@ -95,52 +105,60 @@ def autocontrast(pixels: Tensor) -> Tensor:
     offset = torch.where(high > low, -low * scale, 0.0)
     levels = torch.arange(_LEVELS, dtype=torch.float64, device=pixels.device)
     table = (levels * scale + offset).clamp_(0.0, 255.0).to(torch.uint8)
-    return _looked_up(flat.to(torch.int64), table).view_as(pixels)
+    return _looked_up(pixels, table)
 
 
 def equalize(pixels: Tensor) -> Tensor:
     """Flatten each channel's histogram (Pillow's ``ImageOps.equalize``); a channel of one level stays as it
     is.
     """
-    places = pixels.flatten(2).to(torch.int64)
-    counts = _histogram(places)
-    brightest = pixels.flatten(2).amax(dim=2, keepdim=True).to(torch.int64)
-    step = (places.shape[2] - counts.gather(2, brightest)).div(255, rounding_mode="floor")
+    counts = _histogram(pixels)
+    flat = pixels.flatten(2)
+    brightest = flat.amax(dim=2, keepdim=True).to(torch.int64)
+    step = (flat.shape[2] - counts.gather(2, brightest)).div(255, rounding_mode="floor")
     before = counts.cumsum(2) - counts
     spread = (step.div(2, rounding_mode="floor") + before).div(step.clamp(min=1), rounding_mode="floor")
     levels = torch.arange(_LEVELS, device=pixels.device)
     table = torch.where(step > 0, spread.clamp(max=255), levels).to(torch.uint8)
-    return _looked_up(places, table).view_as(pixels)
+    return _looked_up(pixels, table)
 
 
-def _histogram(places: Tensor) -> Tensor:
-    """How often each level occurs: from int64 levels ``[B, C, N]`` to int64 counts ``[B, C, 256]``."""
-    batch, channels, count = places.shape
-    if places.device.type == "cpu" and count >= _LARGE_PLANE:
-        planes = places.flatten(0, 1)
+def _histogram(pixels: Tensor) -> Tensor:
+    """How often each level occurs in each plane, int64 ``[B, C, 256]``."""
+    batch, channels, height, width = pixels.shape
+    planes = pixels.flatten(2).flatten(0, 1)
+    if pixels.device.type == "cpu" and height * width >= _LARGE_PLANE:
+        # Bytes are counted as they are, without an int64 copy.
         return torch.stack([torch.bincount(plane, minlength=_LEVELS) for plane in planes]).view(batch, channels, -1)
-    rows = torch.arange(batch * channels, device=places.device).view(batch, channels, 1) * _LEVELS
-    counts = places.new_zeros(batch * channels * _LEVELS)
+    rows = torch.arange(len(planes), device=pixels.device)[:, None] * _LEVELS
+    places = planes.to(torch.int64).add_(rows).flatten()
+    counts = places.new_zeros(len(planes) * _LEVELS)
     # One flat axis: that form of scatter_add_ has a deterministic version on CUDA.
-    counts.scatter_add_(0, (places + rows).flatten(), counts.new_ones(()).expand(places.numel()))
+    counts.scatter_add_(0, places, counts.new_ones(()).expand(len(places)))
     return counts.view(batch, channels, _LEVELS)
 
 
-def _looked_up(places: Tensor, table: Tensor) -> Tensor:
-    """Each level of ``places`` (int64 ``[B, C, N]``) replaced by its entry in ``table`` (``[B, C, 256]``)."""
-    return table.gather(2, places)
+def _looked_up(pixels: Tensor, table: Tensor) -> Tensor:
+    """Each level replaced by its entry in the plane's own row of ``table`` (``[B, C, 256]``)."""
+    planes, rows = pixels.flatten(2).flatten(0, 1), table.flatten(0, 1)
+    changed = torch.empty_like(planes)
+    # gather wants int64, eight times the pixels: on a CPU no more of it at once than its cache holds.
+    most = max(1, _CACHED_PLACES // planes.shape[1]) if pixels.device.type == "cpu" else len(planes)
+    for some, levels, into in zip(planes.split(most), rows.split(most), changed.split(most), strict=True):
+        torch.gather(levels, 1, some.to(torch.int64), out=into)
+    return changed.view_as(pixels)
 
 
 def _luma(pixels: Tensor) -> Tensor:
-    """Gray levels, float32 ``[B, 1, H, W]``, by ITU-R 601-2 in Pillow's 16-bit fixed point."""
+    """Gray levels, float32 ``[B, 1, H, W]``, by ITU-R 601-2 in Pillow's 16-bit fixed point, of float32 pixels."""
     if pixels.shape[1] == 1:
-        return pixels.to(torch.float32)
-    # The weighted sum is a whole number below 2^24, so float32 is exact, and several times faster than int32.
-    red, green, blue = (plane.to(torch.float32) for plane in pixels[:, :, None].unbind(1))
-    weighted = (red * 19595.0).add_(green * 38470.0).add_(blue * 7471.0).add_(32768.0)
+        return pixels
+    # The weighted sum is a whole number below 2^24, so float32 is exact, fused or not.
+    red, green, blue = pixels[:, :, None].unbind(1)
+    weighted = (red * 19595.0).add_(green, alpha=38470.0).add_(blue, alpha=7471.0).add_(32768.0)
     return weighted.mul_(2.0**-16).floor_()
 
 
 def _blend(base: Tensor, pixels: Tensor, factor: Tensor | float) -> Tensor:
-    """``base + factor * (pixels - base)`` in float32, clipped to 0..255, the fraction cut off."""
-    return to_bytes((pixels.to(torch.float32) - base).mul_(factor).add_(base))
+    """``base + factor * (pixels - base)`` as uint8, the fraction cut off; the float32 ``pixels`` are overwritten."""
+    return to_bytes(pixels.sub_(base).mul_(factor).add_(base))

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from noisystudent.noise.pixels import choose
+
 FILL = 128
 _FIXED_POINT_BITS = 16
 
@@ -48,12 +50,22 @@ def shear_y(pixels: Tensor, level: float, mirrored: Tensor) -> Tensor:
 
 def translate_x(pixels: Tensor, distance: int, mirrored: Tensor) -> Tensor:
     """Shift each picture by ``distance`` pixels to the left (right where ``mirrored``)."""
-    return affine(pixels, (1, 0, distance, 0, 1, 0), (1, 0, -distance, 0, 1, 0), mirrored)
+    return _shifted(pixels, distance, mirrored, axis=3)
 
 
 def translate_y(pixels: Tensor, distance: int, mirrored: Tensor) -> Tensor:
     """Shift each picture by ``distance`` pixels up (down where ``mirrored``)."""
-    return affine(pixels, (1, 0, 0, 0, 1, distance), (1, 0, 0, 0, 1, -distance), mirrored)
+    return _shifted(pixels, distance, mirrored, axis=2)
+
+
+def _shifted(pixels: Tensor, distance: int, mirrored: Tensor, *, axis: int) -> Tensor:
+    """Each picture shifted by ``distance`` (0 or more) toward the start of ``axis``, to its end where ``mirrored``."""
+    gap = min(distance, pixels.shape[axis])
+    kept = pixels.shape[axis] - gap
+    straight, turned = torch.full_like(pixels, FILL), torch.full_like(pixels, FILL)
+    straight.narrow(axis, 0, kept).copy_(pixels.narrow(axis, gap, kept))
+    turned.narrow(axis, gap, kept).copy_(pixels.narrow(axis, 0, kept))
+    return choose(mirrored, turned, straight)
 
 
 def cutout(pixels: Tensor, pad: int, centers: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ layer draws one operation for each picture with replacement. The published code 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +20,7 @@ from noisystudent.noise.settings import LARGEST_MAGNITUDE, PolicyName
 # operation.
 _CHANCES = 3
 _CACHED_FLOATS = 1 << 18  # 1 MiB: operations make a few float copies, and those of 128 pictures of 224 px fit no cache
+_GROUPED_BYTES = 1 << 21  # sorting copies the pictures, and fresh memory for 128 of 224 px costs more than the noise
 _DRAWS_A_LAYER = 1 + _CHANCES
 
 
@@ -58,9 +60,14 @@ class RandAugment:
 
         Uniforms on the CPU let the pictures be grouped by operation without waiting for an accelerator.
         """
-        for layer in uniforms.view(len(uniforms), self.layers, _DRAWS_A_LAYER).unbind(1):
-            pixels = self._distorted(pixels, layer)
-        return pixels
+        distorted = torch.empty_like(pixels)
+        most = _pictures_within(_GROUPED_BYTES, pixels) if pixels.device.type == "cpu" else max(1, len(pixels))
+        draws = uniforms.view(len(uniforms), self.layers, _DRAWS_A_LAYER)
+        for into, some, layers in zip(distorted.split(most), pixels.split(most), draws.split(most), strict=True):
+            for layer in layers.unbind(1):
+                some = self._distorted(some, layer)
+            into.copy_(some)
+        return distorted
 
     def _distorted(self, pixels: Tensor, layer: Tensor) -> Tensor:
         """One layer: the pictures sorted by operation, each run of them changed at once, and sorted back."""
@@ -92,7 +99,16 @@ class RandAugment:
 
 
 def _pictures_at_once(pixels: Tensor) -> int:
-    """How many pictures an operation takes at once: on a CPU as many as stay in its cache as float32, else all."""
-    if pixels.device.type != "cpu":
-        return max(1, len(pixels))
-    return max(1, _CACHED_FLOATS // pixels[0].numel())
+    """How many pictures an operation takes at once: on a CPU as many as stay in its cache as float32.
+
+    An accelerator is kept busy by more: a quarter of the batch, which few groups exceed. It bounds the memory: a few
+    float copies of all pictures, if all draw the same operation, would be more than the batch and its result.
+    """
+    if pixels.device.type == "cpu":
+        return _pictures_within(_CACHED_FLOATS, pixels)
+    return math.ceil(len(pixels) / 4)
+
+
+def _pictures_within(numbers: int, pixels: Tensor) -> int:
+    """How many of the ``pixels``' pictures have at most so many ``numbers``, at least one."""
+    return max(1, numbers // pixels.shape[1:].numel())

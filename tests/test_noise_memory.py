@@ -1,0 +1,84 @@
+"""The noise's peak memory: at most three float32 copies of the batch beside the batch itself."""
+
+import weakref
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.policies import PUBLISHED_DISTANCES, apply_operation
+from noisystudent.noise.randaugment import RandAugment
+from noisystudent.noise.settings import OPERATIONS
+
+PICTURES, SIZE = 16, 224
+
+
+def storages(tree) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+class LiveBytes(TorchDispatchMode):
+    """Adds up the bytes that torch's calls allocate until they are freed, and keeps the ``most`` alive at once.
+
+    It sees every result of a call, in Python or not, on any device, but not what a kernel allocates for itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        # Views and what is written in place or to out= lie in storages that were there before.
+        known = {storage.data_ptr() or id(storage) for storage in storages((args, kwargs))}
+        for storage in storages(result):
+            if (storage.data_ptr() or id(storage)) not in known:
+                self._change(storage.nbytes())
+                weakref.finalize(storage, self._change, -storage.nbytes())
+        return result
+
+    def _change(self, count: int) -> None:
+        self.live += count
+        self.most = max(self.most, self.live)
+
+
+def copies(pixels: torch.Tensor, work) -> float:
+    """How many float32 copies of ``pixels`` were alive at the most during ``work``, its result among them."""
+    with LiveBytes() as memory:
+        result = work()
+    assert memory.live >= result.nbytes  # what is returned is still counted
+    return memory.most / (pixels.numel() * 4)
+
+
+# Pictures on "meta" hold no numbers: they go the way of an accelerator, in large groups, without one.
+@pytest.fixture(params=["cpu", "meta"])
+def pixels(request) -> torch.Tensor:
+    return torch.randint(
+        0, 256, (PICTURES, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    ).to(request.param)
+
+
+def uniforms(augment: RandAugment) -> torch.Tensor:
+    return Draws(0, "test").uniform(torch.zeros(PICTURES, dtype=torch.int64), torch.arange(PICTURES), augment.draws)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_makes_three_float_copies_at_the_most(name, pixels):
+    chances = torch.rand(PICTURES, 3, generator=torch.Generator().manual_seed(0))
+    assert copies(pixels, lambda: apply_operation(name, pixels, 9.0, chances, PUBLISHED_DISTANCES)) <= 3.0
+    augment = RandAugment(layers=2, magnitude=9.0, operations=(name,))
+    assert copies(pixels, lambda: augment(pixels, uniforms(augment))) <= 3.0
+
+
+@pytest.mark.parametrize("policy", ["paper", "graded", "timm", "torchvision"])
+def test_randaugment_makes_three_float_copies_at_the_most(policy, pixels):
+    augment = RandAugment(layers=2, magnitude=9.0, policy=policy)
+    assert copies(pixels, lambda: augment(pixels, uniforms(augment))) <= 3.0
+
+
+def test_the_meter_counts_what_is_alive_at_once(pixels):
+    assert copies(pixels, lambda: pixels.float().add_(1.0)[:, :1].clone()) == pytest.approx(1.0 + 1.0 / 3.0)
+    assert copies(pixels, lambda: (pixels.float() + 1.0) * 2.0) == pytest.approx(2.0)
+    assert copies(pixels, lambda: torch.stack([pixels.float() for _ in range(2)])) == pytest.approx(4.0)
