@@ -144,7 +144,8 @@ def _looked_up(pixels: Tensor, table: Tensor) -> Tensor:
     changed = torch.empty_like(planes)
     # gather wants int64, eight times the pixels: on a CPU no more of it at once than its cache holds.
     most = max(1, _CACHED_PLACES // planes.shape[1]) if pixels.device.type == "cpu" else len(planes)
-    for some, levels, into in zip(planes.split(most), rows.split(most), changed.split(most), strict=True):
+    parts = (torch.split(each, most) for each in (planes, rows, changed))
+    for some, levels, into in zip(*parts, strict=True):
         torch.gather(levels, 1, some.to(torch.int64), out=into)
     return changed.view_as(pixels)
 

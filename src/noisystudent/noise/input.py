@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from noisystudent.noise.augmix import LARGEST_LEVEL, AugMix
 from noisystudent.noise.crop import (
     PlainView,
     edge_of_view,
@@ -26,10 +27,11 @@ _FLIP = 4
 _RANDAUGMENT_START = 5
 _HOLE_START = 100  # beyond what RandAugment's 16 layers take
 _ERASING_START = 102
+_AUGMIX_START = 200
 
 
 class InputNoise:
-    """The student's view of a picture: random crop, flip, RandAugment (Xie et al., 2020, section 3.1).
+    """The student's view of a picture: random crop, flip, RandAugment (Xie et al., 2020, section 3.1) or AugMix.
 
     ``size`` is the model's input edge in pixels; ``strength`` (0 to 2) multiplies RandAugment's magnitude,
     up to 30, and the crop's reach. At strength 0 the crop takes the whole area without a shift and
@@ -47,11 +49,18 @@ class InputNoise:
         self.strength = strength
         self.draws = draws
         self._crop = settings.crop_at(size)
-        self._randaugment = self._build_randaugment()
+        self._distortion = self._build_distortion()
+        self._distortion_start = _AUGMIX_START if isinstance(self._distortion, AugMix) else _RANDAUGMENT_START
 
-    def _build_randaugment(self) -> RandAugment | None:
+    def _build_distortion(self) -> RandAugment | AugMix | None:
         if not self.settings.randaugment or self.strength == 0.0:
             return None
+        if self.settings.policy == "augmix":
+            return AugMix(
+                depth=self.settings.layers,
+                magnitude=min(self.strength * self.settings.magnitude, LARGEST_LEVEL),
+                operations=self.settings.operations,
+            )
         return RandAugment(
             layers=self.settings.layers,
             magnitude=min(self.strength * self.settings.magnitude, LARGEST_MAGNITUDE),
@@ -68,13 +77,13 @@ class InputNoise:
         ``[B]``, say which draws are a picture's own. Kept on the CPU they spare an accelerator all waiting
         for the host.
         """
-        randaugment_draws = self._randaugment.draws if self._randaugment else 0
-        uniforms = self.draws.uniform(epoch, index, _RANDAUGMENT_START + randaugment_draws)
+        uniforms = self.draws.uniform(epoch, index, _RANDAUGMENT_START)
         pixels = self._cropped(pixels, sizes, uniforms[:, _CROP])
         if self.settings.flip:
             pixels = flip(pixels, uniforms[:, _FLIP] < 0.5)
-        if self._randaugment:
-            pixels = self._randaugment(pixels, uniforms[:, _RANDAUGMENT_START:])
+        if self._distortion:
+            chances = self.draws.uniform(epoch, index, self._distortion.draws, first=self._distortion_start)
+            pixels = self._distortion(pixels, chances)
         if self.settings.hole:
             pixels = cutout(pixels, self.settings.hole // 2, self.draws.uniform(epoch, index, 2, first=_HOLE_START))
         if self.settings.erasing:

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from noisystudent.noise import color, geometric
 from noisystudent.noise.pixels import choose
-from noisystudent.noise.settings import OPERATIONS, PolicyName
+from noisystudent.noise.settings import OPERATIONS, RandAugmentPolicy
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def apply_torchvision(name: str, pixels: Tensor, magnitude: float, chances: Tens
 
 _WITHOUT_CUTOUT = tuple(name for name in OPERATIONS if name != "Cutout")
 
-POLICIES: dict[PolicyName, Policy] = {
+POLICIES: dict[RandAugmentPolicy, Policy] = {
     "paper": Policy(OPERATIONS, apply_operation),
     "graded": Policy(OPERATIONS, apply_graded),
     "timm": Policy(_WITHOUT_CUTOUT, apply_timm, probability=0.5),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,7 +12,8 @@ from noisystudent.settings import Settings
 Strength = Annotated[float, Field(ge=0.0, le=2.0)]
 CropKind = Literal["resized", "pad", "none"]
 Interpolation = Literal["bilinear", "bicubic"]
-PolicyName = Literal["graded", "paper", "timm", "torchvision"]
+RandAugmentPolicy = Literal["graded", "paper", "timm", "torchvision"]
+PolicyName = Literal[RandAugmentPolicy, "augmix"]
 
 LARGEST_MAGNITUDE = 30.0
 
@@ -37,6 +38,19 @@ OPERATIONS = (
 )
 """The paper's operations, in the order of its code."""
 
+AUGMIX_OPERATIONS = (
+    "AutoContrast",
+    "Equalize",
+    "Posterize",
+    "Rotate",
+    "Solarize",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+)
+"""AugMix's operations, in the order of its code."""
+
 SMALL_PICTURE_SIZE = 64
 """Up to this edge in pixels pictures are cropped by padding; above it, by a random resized box."""
 
@@ -54,6 +68,7 @@ PresetName = Literal[
     "svhn",
     "timm",
     "torchvision",
+    "augmix",
     "none",
 ]
 
@@ -97,6 +112,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "timm": {"strength": 1.0, "policy": "timm", "layers": 2, "magnitude": 9.0},
     "torchvision": {"strength": 1.0, "policy": "torchvision", "layers": 2, "magnitude": 9.0},
+    "augmix": {"strength": 1.0, "policy": "augmix", "layers": 3, "magnitude": 3.0},
     "none": {"strength": 0.0, "crop": "none", "randaugment": False, "dropout": 0.0, "stochastic_depth": 0.0},
 }
 """Values of the settings by preset: the official scripts (train.sh, svhn) and the libraries' own defaults."""
@@ -114,7 +130,7 @@ class NoiseSettings(Settings):
         default="",
         description="A published noise by name, under all that is set beside it: paper-b0 to paper-b7 and paper-l2 "
         "(Xie et al. 2020, for ImageNet), svhn (its small-picture recipe), timm and torchvision (their RandAugment), "
-        "none.",
+        "augmix, none.",
     )
     strength: Literal["auto"] | Strength = Field(
         default="auto",
@@ -159,7 +175,8 @@ class NoiseSettings(Settings):
         description="How a RandAugment operation grows with the magnitude. 'paper' is the published code, in which "
         "Posterize, Solarize and the enhancements are not weak at small magnitudes; 'graded' makes every operation "
         "weak there, which is what a strength below 1 is for. 'timm' and 'torchvision' have those libraries' "
-        "operations, scales and probabilities.",
+        "operations, scales and probabilities. 'augmix' is not RandAugment but AugMix: blends of 3 chains of up to "
+        "'layers' operations, levels up to the magnitude (at most 10).",
     )
     layers: int = Field(
         default=2,
@@ -240,15 +257,16 @@ class NoiseSettings(Settings):
     def _above_preset(cls, given: dict[str, Any]) -> dict[str, Any]:
         return {**PRESETS.get(given.get("preset", ""), {}), **given}
 
-    @field_validator("operations")
-    @classmethod
-    def _known(cls, operations: tuple[str, ...]) -> tuple[str, ...]:
-        for name in operations:
-            if name not in OPERATIONS:
+    @model_validator(mode="after")
+    def _known_operations(self) -> Self:
+        known, kind = (AUGMIX_OPERATIONS, "AugMix") if self.policy == "augmix" else (OPERATIONS, "RandAugment")
+        for name in self.operations:
+            if name not in known:
                 raise ValueError(
-                    f"{name!r} is not an operation.{nearest_name(name, OPERATIONS)} There are {', '.join(OPERATIONS)}"
+                    f"operations: {name!r} is not an operation of {kind}.{nearest_name(name, known)} "
+                    f"There are {', '.join(known)}"
                 )
-        return operations
+        return self
 
     @field_validator("strengths")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor
 
 from noisystudent.data.pictures import Pictures
+from noisystudent.noise.augmix import LARGEST_LEVEL, apply_augmix
 from noisystudent.noise.crop import PlainView
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.policies import POLICIES, Distances
-from noisystudent.noise.settings import LARGEST_MAGNITUDE, NoiseSettings
+from noisystudent.noise.settings import AUGMIX_OPERATIONS, LARGEST_MAGNITUDE, NoiseSettings
 from noisystudent.noise.views import noised
 
 PLAIN = "plain"
@@ -45,16 +47,26 @@ def operations_sheet(
 ) -> NoiseSheet:
     """The pictures without noise and after each of RandAugment's operations, one at a time, at ``strength``."""
     plain = _plain(pictures, size)
-    policy = POLICIES[settings.policy]
-    magnitude = min(strength * settings.magnitude, LARGEST_MAGNITUDE)
+    names, change = _operations(settings, size, strength * settings.magnitude)
+    columns = {PLAIN: plain}
+    for number, name in enumerate(dict.fromkeys(settings.operations or names)):
+        chances = draws.uniform(torch.full((len(plain),), number), torch.arange(len(plain)), 3)
+        columns[name] = change(name, plain, chances)
+    return _sheet(columns)
+
+
+def _operations(
+    settings: NoiseSettings, size: int, magnitude: float
+) -> tuple[tuple[str, ...], Callable[[str, Tensor, Tensor], Tensor]]:
+    """The names of a policy's operations, and how one changes pictures by their chances."""
+    if settings.policy == "augmix":
+        level = min(magnitude, LARGEST_LEVEL)
+        return AUGMIX_OPERATIONS, lambda name, pixels, chances: apply_augmix(name, pixels, level, chances[:, 0] < 0.5)
+    policy, magnitude = POLICIES[settings.policy], min(magnitude, LARGEST_MAGNITUDE)
     distances = Distances(settings.translation, settings.cutout)
     if settings.pixel_reference:
         distances = distances.scaled(size / settings.pixel_reference)
-    columns = {PLAIN: plain}
-    for number, name in enumerate(dict.fromkeys(settings.operations or policy.operations)):
-        chances = draws.uniform(torch.full((len(plain),), number), torch.arange(len(plain)), 3)
-        columns[name] = policy.apply(name, plain, magnitude, chances, distances)
-    return _sheet(columns)
+    return policy.operations, lambda name, pixels, chances: policy.apply(name, pixels, magnitude, chances, distances)
 
 
 def draws_sheet(pictures: Pictures, noise: InputNoise, rows: npt.NDArray[np.int64], epochs: int) -> NoiseSheet:
