@@ -11,14 +11,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from noisystudent.noise.pixels import choose
+from noisystudent.noise.pixels import choose, pictures_at_once
 from noisystudent.noise.policies import POLICIES, PUBLISHED_DISTANCES, Distances
 from noisystudent.noise.settings import LARGEST_MAGNITUDE, PolicyName
 
 # An operation's own chance: direction, then the row and column of a cutout. One more number chooses the
 # operation.
 _CHANCES = 3
-_CACHED_FLOATS = 1 << 18  # 1 MiB: operations make a few float copies, and those of 128 pictures of 224 px fit no cache
 _DRAWS_A_LAYER = 1 + _CHANCES
 
 
@@ -70,7 +69,7 @@ class RandAugment:
         counts = torch.bincount(operation, minlength=len(self.operations)).tolist()
         sorted_pixels = pixels.index_select(0, order.to(pixels.device))
         sorted_chances = layer.index_select(0, order)[:, 1:]
-        most = _pictures_at_once(pixels)
+        most = pictures_at_once(pixels)
         scale = min(pixels.shape[-2:]) / self.pixel_reference if self.pixel_reference else 1.0
         distances = self.distances.scaled(scale)
         changed = [
@@ -89,10 +88,3 @@ class RandAugment:
             return distorted
         # What the draw of the operation leaves over is a uniform number of its own.
         return choose(place - operation < self._policy.probability, distorted, pixels)
-
-
-def _pictures_at_once(pixels: Tensor) -> int:
-    """How many pictures an operation takes at once: on a CPU as many as stay in its cache as float32, else all."""
-    if pixels.device.type != "cpu":
-        return max(1, len(pixels))
-    return max(1, _CACHED_FLOATS // pixels[0].numel())
