@@ -14,10 +14,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_pictures import encoded, noise_picture, png, smooth_picture
-from noisystudent.data.decode import MAX_PIXELS, decode_picture, read_header
+from noisystudent.data import decode
+from noisystudent.data.decode import MAX_PIXELS, read_header
 from noisystudent.errors import DataError
 
 WHITE = 255
+
+
+def decode_picture(picture: bytes | np.ndarray, channels: int) -> np.ndarray:
+    """The pixels of the decoded picture, uint8 [H, W] or [H, W, 3]."""
+    image = decode.decode_picture(picture, channels)
+    assert image.mode == {1: "L", 3: "RGB"}[channels]
+    return np.asarray(image)
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:

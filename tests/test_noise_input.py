@@ -74,6 +74,19 @@ def test_noise_depends_on_the_picture_alone_for_every_crop_and_mixed_sizes(crop)
     assert torch.equal(torch.cat(parts), whole[order])
 
 
+@pytest.mark.parametrize("crop", ["pad", "resized", "none"])
+def test_noise_is_the_same_bits_whatever_the_number_of_threads(crop):
+    noise = InputNoise(NoiseSettings(crop=crop, flip=True), size=224, strength=1.0, draws=Draws(3, "test"))
+    pixels, sizes = random_pixels(24, 3, 256, 270), torch.tensor([[256, 270], [256, 256]]).repeat(12, 1)
+    before, index = torch.get_num_threads(), torch.arange(24)
+    views = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        views.append(noise(pixels, sizes, index, index))
+    torch.set_num_threads(before)
+    assert all(torch.equal(view, views[0]) for view in views)
+
+
 def test_nothing_outside_the_valid_part_is_seen():
     pixels = random_pixels(16, 1, 36, 36).clamp(min=100)
     valid = torch.tensor([[24, 24 + 2 * (i % 6)] for i in range(16)])

@@ -128,6 +128,14 @@ def test_labeling_a_folder_takes_the_same_memory_for_four_times_the_pictures(tmp
     assert row["ratio"] < 1.2, row
 
 
+def test_the_benchmark_of_decoding_runs(tmp_path):
+    rows = tmp_path / "rows.json"  # a process of its own: timm's loader forks
+    words = [sys.executable, str(ROOT / "benchmarks" / "decode.py"), "--quick", "--json", str(rows)]
+    subprocess.run(words, check=True)
+    names = [row["name"].rsplit(", ", 1)[1] for row in json.loads(rows.read_text())]
+    assert names == ["first epoch", "later epochs", "10 epochs"]
+
+
 def test_benchmarks_run(monkeypatch, capsys, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     quick = (["trainer.py"], ["few_labels.py", "sign-digits"], ["ablation.py", "fashion"])

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from data_pictures import array_source, noise_picture
+from noisystudent.data.pictures import PictureFormat, decode_shard
 from noisystudent.errors import ArtifactError, TrainingError
 from noisystudent.losses.objective import Terms, supervised
 from noisystudent.models.classifier import create_classifier
@@ -12,7 +14,7 @@ from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.runtime.device import seeded
-from noisystudent.training.batches import Batches, Part, Pool
+from noisystudent.training.batches import Batches, Part, Pool, make_pool
 from noisystudent.training.fit import METRICS, fit, make_optimizer
 from noisystudent.training.schedule import learning_rate
 from noisystudent.training.settings import TrainSettings
@@ -33,6 +35,17 @@ def make_batches(seed: int = 0) -> Batches:
     noise = InputNoise(NoiseSettings(randaugment=False), size=8, strength=1.0, draws=Draws(seed, "test"))
     parts = (Part("labeled", np.arange(20), 8), Part("pseudo", np.repeat(np.arange(20, 60), 2), 8))
     return Batches(pool, targets, parts, noise, seed=seed)
+
+
+def test_a_pool_holds_all_sources_on_one_canvas():
+    shapes = ((8, 12), (10, 8))
+    wide, tall = (decode_shard(array_source(noise_picture(*shape)[None]), 0, PictureFormat(8, 3)) for shape in shapes)
+    pool = make_pool([wide, tall, wide.take(np.arange(0))], CPU)
+    assert pool.pixels.shape == (2, 3, 10, 12)
+    assert pool.sizes.tolist() == [[8, 12], [10, 8]]
+    assert np.array_equal(pool.pixels[0, :, :8], wide.pixels[0])
+    assert np.array_equal(pool.pixels[1, :, :, :8], tall.pixels[0])
+    assert int(pool.pixels.sum()) == int(wide.pixels.sum()) + int(tall.pixels.sum())
 
 
 def make_classifier():

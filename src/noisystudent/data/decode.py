@@ -36,8 +36,8 @@ class Header(NamedTuple):
     gray: bool
 
 
-def decode_picture(picture: bytes | npt.NDArray[np.uint8], channels: Literal[1, 3]) -> npt.NDArray[np.uint8]:
-    """The pixels of one picture: uint8 [H, W] for 1 channel, [H, W, 3] (RGB) for 3.
+def decode_picture(picture: bytes | npt.NDArray[np.uint8], channels: Literal[1, 3]) -> Image.Image:
+    """One picture with its pixels loaded: of mode L for 1 channel, RGB for 3.
 
     ``picture`` is the bytes of a JPEG, PNG, WebP, BMP or GIF file (its first frame), or uint8 [H, W], [H, W,
     3]. It is turned upright by its EXIF orientation, transparency is laid on white, 16-bit gray is scaled to
@@ -100,11 +100,11 @@ def _flattened(image: Image.Image) -> Image.Image:
     return image
 
 
-def _converted(image: Image.Image, channels: Literal[1, 3]) -> npt.NDArray[np.uint8]:
+def _converted(image: Image.Image, channels: Literal[1, 3]) -> Image.Image:
     mode = "L" if channels == 1 else "RGB"
     if image.mode == "RGBA":
         image = image.convert("RGB")
-    return np.array(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _has_gray_palette(image: Image.Image) -> bool:

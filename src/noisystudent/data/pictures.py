@@ -112,22 +112,10 @@ def decode_shard(source: Source, shard: int, format: PictureFormat) -> Pictures:
     already keeps its pixels bit for bit) and the middle of the long edge is kept, at most 1.5 times the short
     one. The canvas is as large as the largest picture of the shard.
     """
-    outcomes = list(_decoded(source.read(shard), format))
-    stored = [outcome for outcome in outcomes if isinstance(outcome, _Stored)]
-    sizes = np.array([picture.pixels.shape[1:] for picture in stored], dtype=np.int32).reshape(-1, 2)
-    height, width = sizes.max(axis=0, initial=format.stored_edge)
-    pixels = np.zeros((len(stored), format.channels, height, width), dtype=np.uint8)
-    for canvas, picture in zip(pixels, stored, strict=True):
-        canvas[:, : picture.pixels.shape[1], : picture.pixels.shape[2]] = picture.pixels
-    return Pictures(
-        keys=tuple(picture.key for picture in stored),
-        pixels=pixels,
-        sizes=sizes,
-        labels=np.array([picture.label for picture in stored], dtype=np.int64),
-        digests=tuple(picture.digest for picture in stored),
-        failures=tuple(outcome for outcome in outcomes if isinstance(outcome, Failure)),
-        classes=source.classes,
-    )
+    stored, failures = _read_shard(source, shard, format)
+    pixels = np.zeros((len(stored), format.channels, *_canvas(stored, format)), dtype=np.uint8)
+    _lay(stored, pixels)
+    return _gathered(stored, failures, pixels, source.classes)
 
 
 def decode_source(
@@ -152,14 +140,14 @@ def decode_source(
     failures: list[Failure] = []
     filled = 0
     for shard, shard_rows in enumerate(source.shard_sizes):
-        part = decode_shard(source, shard, format)
-        canvas = np.maximum(pixels.shape[2:], part.pixels.shape[2:])
+        stored, failed = _read_shard(source, shard, format)
+        canvas = np.maximum(pixels.shape[2:], _canvas(stored, format))
         _check_memory(source, format, (*pixels.shape[:2], *canvas), memory_limit_gb)
         pixels = _enlarged(pixels, filled, int(canvas[0]), int(canvas[1]))
-        pixels[filled : filled + len(part), :, : part.pixels.shape[2], : part.pixels.shape[3]] = part.pixels
-        filled += len(part)
-        parts.append(replace(part, pixels=part.pixels[:0]))
-        failures += part.failures
+        _lay(stored, pixels[filled:])
+        filled += len(stored)
+        parts.append(_gathered(stored, failed, pixels[:0], source.classes))
+        failures += failed
         check_failures(source, failures, rows, max_corrupt_fraction)
         if progress is not None:
             progress(shard_rows)
@@ -182,6 +170,45 @@ class _Stored:
     label: int
     pixels: npt.NDArray[np.uint8]
     digest: str
+
+
+def _read_shard(source: Source, shard: int, format: PictureFormat) -> tuple[list[_Stored], list[Failure]]:
+    """The decoded pictures of one shard, and those that could not be."""
+    stored: list[_Stored] = []
+    failures: list[Failure] = []
+    for outcome in _decoded(source.read(shard), format):
+        if isinstance(outcome, _Stored):
+            stored.append(outcome)
+        else:
+            failures.append(outcome)
+    return stored, failures
+
+
+def _canvas(stored: list[_Stored], format: PictureFormat) -> tuple[int, int]:
+    """Height and width that hold every picture, and one of square shape where there is none."""
+    edge = format.stored_edge
+    heights, widths = ([picture.pixels.shape[axis] for picture in stored] for axis in (1, 2))
+    return max(heights, default=edge), max(widths, default=edge)
+
+
+def _lay(stored: list[_Stored], pixels: npt.NDArray[np.uint8]) -> None:
+    """Puts each picture top left on its canvas, a row of ``pixels``, which may have more rows."""
+    for canvas, picture in zip(pixels, stored, strict=False):
+        canvas[:, : picture.pixels.shape[1], : picture.pixels.shape[2]] = picture.pixels
+
+
+def _gathered(
+    stored: list[_Stored], failures: list[Failure], pixels: npt.NDArray[np.uint8], classes: tuple[str, ...] | None
+) -> Pictures:
+    return Pictures(
+        keys=tuple(picture.key for picture in stored),
+        pixels=pixels,
+        sizes=np.array([picture.pixels.shape[1:] for picture in stored], dtype=np.int32).reshape(-1, 2),
+        labels=np.array([picture.label for picture in stored], dtype=np.int64),
+        digests=tuple(picture.digest for picture in stored),
+        failures=tuple(failures),
+        classes=classes,
+    )
 
 
 def _decoded(records: Iterator[Record], format: PictureFormat) -> Iterator[_Stored | Failure]:
@@ -207,34 +234,34 @@ def _decode_record(record: Record, format: PictureFormat) -> _Stored | Failure:
         decoded = decode_picture(record.picture, format.channels)
     except DataError as error:
         return Failure(record.key, str(error))
-    fitted = _fitted(decoded, format.stored_edge)
+    fitted = np.asarray(_fitted(decoded, format.stored_edge), dtype=np.uint8)
     pixels = np.ascontiguousarray(fitted[None] if fitted.ndim == 2 else fitted.transpose(2, 0, 1))
     digest = hashlib.blake2b(f"{pixels.shape}".encode(), digest_size=16)
-    digest.update(pixels.tobytes())
+    digest.update(pixels.data)
     return _Stored(record.key, record.label, pixels, digest.hexdigest())
 
 
-def _fitted(picture: npt.NDArray[np.uint8], edge: int) -> npt.NDArray[np.uint8]:
-    """The middle of ``picture`` ([H, W] or [H, W, 3]) with its short edge resized to ``edge``.
+def _fitted(image: Image.Image, edge: int) -> Image.Image:
+    """The middle of ``image`` with its short edge resized to ``edge``.
 
     It is cropped before it is resized: a picture of 1 x 100,000 pixels would otherwise grow beyond all
     memory.
     """
-    short = min(picture.shape[:2])
-    top, left, height, width = _middle(picture.shape[0], picture.shape[1], int(_MAX_ASPECT * short))
-    cropped = picture[top : top + height, left : left + width]
+    short = min(image.size)
+    left, top, width, height = _middle(image.width, image.height, int(_MAX_ASPECT * short))
+    if (width, height) != image.size:
+        image = image.crop((left, top, left + width, top + height))
     if short == edge:
-        return cropped
+        return image
     longest = int(_MAX_ASPECT * edge)
     target = [min(longest, max(edge, round(length * edge / short))) for length in (width, height)]
-    resized = Image.fromarray(cropped).resize((target[0], target[1]), Image.Resampling.BICUBIC)
-    return np.asarray(resized, dtype=np.uint8)
+    return image.resize((target[0], target[1]), Image.Resampling.BICUBIC)
 
 
-def _middle(height: int, width: int, longest: int) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the central part with no edge above ``longest``."""
-    kept_height, kept_width = min(height, longest), min(width, longest)
-    return (height - kept_height) // 2, (width - kept_width) // 2, kept_height, kept_width
+def _middle(width: int, height: int, longest: int) -> tuple[int, int, int, int]:
+    """Left, top, width and height of the central part with no edge above ``longest``."""
+    kept_width, kept_height = min(width, longest), min(height, longest)
+    return (width - kept_width) // 2, (height - kept_height) // 2, kept_width, kept_height
 
 
 def _headers(source: Source) -> Iterator[Header]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from noisystudent.noise.pixels import choose, to_bytes
+from noisystudent.noise.pixels import choose, pictures_at_once, to_bytes
 from noisystudent.noise.settings import SMALL_PICTURE_SIZE, Interpolation
 
 OFFICIAL_MARGIN = 32  # pixels that the official view leaves off, from both sides together
@@ -119,17 +119,28 @@ def resized_crop(
     larger each output pixel is the mean of ``samples`` x ``samples`` such values.
     """
     boxes = random_boxes(sizes, uniforms, area).to(pixels.device)
+    rows, columns = _sampling_points(boxes, size * samples)
+    most = pictures_at_once(pixels)
+    groups = zip(*(torch.split(each, most) for each in (pixels, rows, columns)), strict=True)
+    return torch.cat([_sampled(*group, samples=samples, mode=mode) for group in groups])
+
+
+def _sampling_points(boxes: Tensor, edge: int) -> tuple[Tensor, Tensor]:
+    """Where the ``edge`` rows and columns of a box's view lie in its picture, in pixels: float32 ``[B, edge]`` each."""
+    top, left, height, width = boxes.to(torch.float32)[:, :, None].unbind(1)
+    centers = torch.arange(edge, device=boxes.device) + 0.5
+    # They stay between the centers of the box's outermost pixels, so that nothing from beyond blends in.
+    inset = torch.tensor(0.5, device=boxes.device)
+    rows = torch.clamp(centers * (height / edge), min=inset, max=height - 0.5) + top
+    columns = torch.clamp(centers * (width / edge), min=inset, max=width - 0.5) + left
+    return rows, columns
+
+
+def _sampled(pixels: Tensor, rows: Tensor, columns: Tensor, *, samples: int, mode: Interpolation) -> Tensor:
+    """The pictures at all crossings of ``rows`` and ``columns``, the mean of each ``samples`` x ``samples`` of them."""
     height, width = pixels.shape[-2:]
-    top, left, box_height, box_width = boxes.to(torch.float32)[:, :, None].unbind(1)
-    edge = size * samples
-    centers = torch.arange(edge, device=pixels.device) + 0.5
-    # Sampling points stay between the centers of the box's outermost pixels, so that nothing from beyond
-    # blends in.
-    inset = torch.tensor(0.5, device=pixels.device)
-    rows = torch.clamp(centers * (box_height / edge), min=inset, max=box_height - 0.5) + top
-    columns = torch.clamp(centers * (box_width / edge), min=inset, max=box_width - 0.5) + left
     rows, columns = rows * (2.0 / height) - 1.0, columns * (2.0 / width) - 1.0
-    shape = (len(pixels), edge, edge)
+    shape = (len(pixels), rows.shape[1], columns.shape[1])
     grid = torch.stack((columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)), dim=3)
     sampled = F.grid_sample(pixels.to(torch.float32), grid, mode=mode, padding_mode="border", align_corners=False)
     if samples > 1:

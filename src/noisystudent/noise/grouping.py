@@ -5,13 +5,13 @@ On a CPU all of it happens in portions that stay in the processor's caches.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-_CACHED_FLOATS = 1 << 18  # 1 MiB: operations make a few float copies, and those of 128 pictures of 224 px fit no cache
+from noisystudent.noise.pixels import pictures_at_once, pictures_within
+
 _GROUPED_BYTES = 1 << 21  # sorting copies the pictures, and fresh memory for 128 of 224 px costs more than the noise
 
 Change = Callable[[int, Tensor, Tensor], Tensor]
@@ -20,7 +20,7 @@ Change = Callable[[int, Tensor, Tensor], Tensor]
 
 def portion(pixels: Tensor) -> int:
     """How many pictures ``[B, C, H, W]`` to group at once: all on an accelerator, on a CPU what its cache holds."""
-    return _pictures_within(_GROUPED_BYTES, pixels) if pixels.device.type == "cpu" else max(1, len(pixels))
+    return pictures_within(_GROUPED_BYTES, pixels) if pixels.device.type == "cpu" else max(1, len(pixels))
 
 
 def change_groups(pixels: Tensor, group: Tensor, groups: int, chances: Tensor, change: Change) -> Tensor:
@@ -33,7 +33,7 @@ def change_groups(pixels: Tensor, group: Tensor, groups: int, chances: Tensor, c
     counts = torch.bincount(group, minlength=groups).tolist()
     sorted_pixels = pixels.index_select(0, order.to(pixels.device))
     sorted_chances = chances.index_select(0, order)
-    most = _pictures_at_once(pixels)
+    most = pictures_at_once(pixels)
     changed = [
         change(number, some, some_chances)
         for number, (members, their_chances) in enumerate(
@@ -43,19 +43,3 @@ def change_groups(pixels: Tensor, group: Tensor, groups: int, chances: Tensor, c
         for some, some_chances in zip(torch.split(members, most), torch.split(their_chances, most), strict=True)
     ]
     return torch.cat(changed).index_select(0, order.argsort().to(pixels.device))
-
-
-def _pictures_at_once(pixels: Tensor) -> int:
-    """How many pictures an operation takes at once: on a CPU as many as stay in its cache as float32.
-
-    An accelerator is kept busy by more: a quarter of the batch, which few groups exceed. It bounds the memory: a few
-    float copies of all pictures, if all draw the same operation, would be more than the batch and its result.
-    """
-    if pixels.device.type == "cpu":
-        return _pictures_within(_CACHED_FLOATS, pixels)
-    return math.ceil(len(pixels) / 4)
-
-
-def _pictures_within(numbers: int, pixels: Tensor) -> int:
-    """How many of the ``pixels``' pictures have at most so many ``numbers``, at least one."""
-    return max(1, numbers // pixels.shape[1:].numel())

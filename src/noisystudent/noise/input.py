@@ -20,6 +20,7 @@ from noisystudent.noise.geometric import cutout
 from noisystudent.noise.policies import Distances
 from noisystudent.noise.randaugment import RandAugment
 from noisystudent.noise.settings import LARGEST_MAGNITUDE, NoiseSettings
+from noisystudent.runtime.shares import in_shares
 
 # A picture's draws have fixed places, so that switching one noise off leaves the others as they were.
 _CROP = slice(0, 4)
@@ -77,6 +78,9 @@ class InputNoise:
         ``[B]``, say which draws are a picture's own. Kept on the CPU they spare an accelerator all waiting
         for the host.
         """
+        return in_shares(self._noised, pixels, sizes, epoch, index)
+
+    def _noised(self, pixels: Tensor, sizes: Tensor, epoch: Tensor, index: Tensor) -> Tensor:
         uniforms = self.draws.uniform(epoch, index, _RANDAUGMENT_START)
         pixels = self._cropped(pixels, sizes, uniforms[:, _CROP])
         if self.settings.flip:

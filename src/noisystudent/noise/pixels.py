@@ -1,9 +1,13 @@
-"""Two things done to uint8 pictures for which torch's own way is several times slower on a CPU."""
+"""Things done to uint8 pictures for which torch's own way is several times slower on a CPU."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+_CACHED_FLOATS = 1 << 18  # 1 MiB: operations make a few float copies, and those of 128 pictures of 224 px fit no cache
 
 
 def to_bytes(values: Tensor) -> Tensor:
@@ -17,3 +21,19 @@ def choose(chosen: Tensor, changed: Tensor, unchanged: Tensor) -> Tensor:
     # A byte mask is vectorized, torch.where on bytes is not: 5 to 20 times slower.
     mask = (chosen.to(unchanged.device, torch.uint8) * 255)[:, None, None, None]
     return unchanged ^ ((unchanged ^ changed) & mask)
+
+
+def pictures_at_once(pixels: Tensor) -> int:
+    """How many pictures an operation takes at once: on a CPU as many as stay in its cache as float32.
+
+    An accelerator is kept busy by more: a quarter of the batch, which few operations exceed. It bounds the memory: a
+    few float copies of all pictures would be more than the batch and its result.
+    """
+    if pixels.device.type == "cpu":
+        return pictures_within(_CACHED_FLOATS, pixels)
+    return math.ceil(len(pixels) / 4)
+
+
+def pictures_within(numbers: int, pixels: Tensor) -> int:
+    """How many of the ``pixels``' pictures have at most so many ``numbers``, at least one."""
+    return max(1, numbers // pixels.shape[1:].numel())

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from noisystudent.data.loader import Order
@@ -57,15 +56,15 @@ def make_pool(sources: Sequence[Pictures], device: torch.device) -> Pool:
     """Puts several sources' pictures one after another on one canvas, large enough for all, on the device."""
     height = max(pictures.pixels.shape[2] for pictures in sources)
     width = max(pictures.pixels.shape[3] for pictures in sources)
-    padded = [
-        F.pad(
-            torch.from_numpy(pictures.pixels),
-            (0, width - pictures.pixels.shape[3], 0, height - pictures.pixels.shape[2]),
-        )
-        for pictures in sources
-    ]
+    shape = (sum(map(len, sources)), sources[0].pixels.shape[1], height, width)
+    pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
+    first = 0
+    for pictures in sources:
+        place = pixels[first : first + len(pictures), :, : pictures.pixels.shape[2], : pictures.pixels.shape[3]]
+        place.copy_(torch.from_numpy(pictures.pixels))
+        first += len(pictures)
     sizes = torch.cat([torch.from_numpy(pictures.sizes.astype(np.int64)) for pictures in sources])
-    return Pool(torch.cat(padded).to(device), sizes.to(device))
+    return Pool(pixels, sizes.to(device))
 
 
 @dataclass(frozen=True)
@@ -133,4 +132,4 @@ class Batches:
     def look(self, views: Views) -> Tensor:
         """The pictures under input noise, as often as asked the same: uint8 [B, C, S, S]."""
         rows = views.rows
-        return self.noise(self.pool.pixels[rows], self.pool.sizes[rows], views.epochs, views.positions)
+        return self.noise(self.pool.pixels.index_select(0, rows), self.pool.sizes[rows], views.epochs, views.positions)

@@ -1,0 +1,197 @@
+"""From a folder of JPEG photographs to noised training batches of 224 px: this package against timm's own loader.
+
+    python benchmarks/decode.py            # 512 pictures of about 500 x 375 on two cores; a minute or two
+    python benchmarks/decode.py --quick    # 64 small pictures
+
+Both give float32 batches of 64 and their labels: random resized crop (8 to 100% of the area, bilinear), flip of every
+second picture, two RandAugment operations of magnitude 9 of 10 on every picture, normalization. The ways differ:
+
+- timm's loader reads and decodes every file anew in every epoch, crops and distorts the whole picture with Pillow,
+  normalizes and collates, in two processes that stay alive. Counted is an epoch after a first one that is not; the
+  listing of the files is not.
+- This package reads and decodes every file once a run, in two threads, and keeps it in memory with a short edge of 256
+  px; every epoch takes its batches from there, which are noised in two threads, and the classifier normalizes them.
+  "first epoch" counts all of it: listing, fingerprint, heads, decoding, resizing, pool and an epoch of normalized
+  batches; "later epochs" an epoch of normalized batches; "10 epochs" one of the first and nine of the second kind.
+
+Each round times both, who comes first changing from round to round; ratios are medians, with the range. The files come
+from the system's cache on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from timm.data import create_dataset, create_loader
+from torch import Tensor
+
+from noisystudent.data.roles import Roles, open_roles
+from noisystudent.data.settings import DataSettings
+from noisystudent.models.normalization import Normalization, Normalize
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.runtime.machine import describe_machine, versions
+from noisystudent.training.batches import Batches, Part, make_pool
+
+SIZE, BATCH, CLASSES, CORES = 224, 64, 4, 2
+EPOCHS = 10
+SHAPES = ((375, 500), (375, 500), (500, 375), (333, 500))  # height and width, in turn
+NOISE = NoiseSettings(strength=1.0, flip=True, policy="paper", layers=2, magnitude=9.0)
+
+
+def make_folder(root: Path, count: int, scale: float) -> None:
+    """``count`` JPEG files in class folders, each of ``SHAPES`` times ``scale``."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        folder = root / f"class-{number % CLASSES}"
+        folder.mkdir(parents=True, exist_ok=True)
+        height, width = (round(edge * scale) for edge in SHAPES[number // CLASSES % len(SHAPES)])
+        Image.fromarray(make_picture(random, height, width)).save(folder / f"{number:05d}.jpg", quality=90)
+
+
+def make_picture(random: np.random.Generator, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Detail of every size, the finer the weaker, as photographs have it: uint8 [H, W, 3]."""
+    total = np.full((height, width, 3), 128.0)
+    for cells, contrast in ((4, 60.0), (16, 30.0), (64, 14.0), (256, 7.0)):
+        coarse = random.normal(0, contrast, (cells, cells, 3)).clip(-120, 120) + 128
+        image = Image.fromarray(coarse.astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+        total += np.asarray(image, np.float64) - 128
+    return total.clip(0, 255).astype(np.uint8)
+
+
+def opened(folder: Path) -> Roles:
+    """The folder as a run opens and decodes it."""
+    return open_roles({"labeled": str(folder)}, DataSettings(size=SIZE, validation_fraction=0), seed=0)
+
+
+def batches_of(roles: Roles) -> Batches:
+    """The batches that a stage trains on."""
+    pool = make_pool([roles.labeled, roles.unlabeled], torch.device("cpu"))
+    targets = torch.eye(CLASSES)[torch.from_numpy(roles.labeled.labels)]
+    noise = InputNoise(
+        NOISE, size=SIZE, strength=1.0, draws=Draws(0, "benchmark"), stored_edge=roles.format.stored_edge
+    )
+    return Batches(pool, targets, (Part("labeled", np.arange(len(pool)), BATCH),), noise, seed=0)
+
+
+def batches_of_timm(folder: Path) -> Iterable[tuple[Tensor, Tensor]]:
+    """The loader of timm with the same noise, for a CPU."""
+    loader: Iterable[tuple[Tensor, Tensor]] = create_loader(
+        create_dataset("", root=str(folder)),
+        input_size=(3, SIZE, SIZE),
+        batch_size=BATCH,
+        is_training=True,
+        use_prefetcher=False,
+        hflip=0.5,
+        auto_augment=f"rand-m{NOISE.magnitude:g}-n{NOISE.layers}-p1.0",
+        interpolation="bilinear",
+        num_workers=CORES,
+        pin_memory=False,
+    )
+    return loader
+
+
+def time_epoch(batches: Batches, steps: int) -> float:
+    """Seconds for ``steps`` batches, as the network gets them."""
+    normalize = Normalize(Normalization.halves(3))
+    start = time.perf_counter()
+    for step in range(steps):
+        check(normalize(batches(step).pixels))
+    return time.perf_counter() - start
+
+
+def time_first_epoch(folder: Path, steps: int) -> tuple[float, Batches]:
+    """Seconds from the folder to the end of the first epoch, and the batches for the epochs after it."""
+    start = time.perf_counter()
+    batches = batches_of(opened(folder))
+    time_epoch(batches, steps)
+    return time.perf_counter() - start, batches
+
+
+def time_timm(loader: Iterable[tuple[Tensor, Tensor]], steps: int) -> float:
+    """Seconds for one epoch of timm's loader."""
+    start = time.perf_counter()
+    seen = 0
+    for pixels, _ in loader:
+        check(pixels)
+        seen += 1
+    assert seen == steps
+    return time.perf_counter() - start
+
+
+def check(pixels: Tensor) -> None:
+    assert pixels.shape == (BATCH, 3, SIZE, SIZE)
+    assert pixels.dtype == torch.float32
+
+
+def compare(count: int, scale: float, rounds: int) -> list[dict[str, Any]]:
+    """A row for the first epoch, one for later ones and one for several together: this package's rate over timm's."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make_folder(folder, count, scale)
+        loader, steps = batches_of_timm(folder), count // BATCH
+        time_timm(loader, steps)  # starts its processes, before this one has threads
+        firsts, laters, theirs = [], [], []
+        for number in range(rounds):
+            if number % 2:
+                theirs.append(time_timm(loader, steps))
+            first, batches = time_first_epoch(folder, steps)
+            firsts.append(first)
+            laters.append(time_epoch(batches, steps))
+            if not number % 2:
+                theirs.append(time_timm(loader, steps))
+    together = [(first + (EPOCHS - 1) * later) / EPOCHS for first, later in zip(firsts, laters, strict=True)]
+    seconds = {"first epoch": firsts, "later epochs": laters, f"{EPOCHS} epochs": together}
+    return [row(name, ours, theirs, steps * BATCH) for name, ours in seconds.items()]
+
+
+def row(name: str, ours: list[float], theirs: list[float], pictures: int) -> dict[str, Any]:
+    """One row from the seconds an epoch of ``pictures`` that each side took, round by round."""
+    ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
+    return {
+        "name": f"JPEG folder to batches of {SIZE} px, {name}",
+        "value": round(pictures / float(np.median(ours))),
+        "unit": "pictures a second",
+        "versus": "timm's loader",
+        "ratio": round(float(np.median(ratios)), 2),
+        "seeds": len(ratios),
+        "interval": [round(min(ratios), 2), round(max(ratios), 2)],
+        "machine": describe_machine(),
+        "versions": versions(),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few small pictures")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    given = parser.parse_args()
+    torch.set_num_threads(CORES)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    rows = compare(BATCH, 0.25, 3) if given.quick else compare(512, 1.0, 7)
+    for each in rows:
+        low, high = each["interval"]
+        print(
+            f"{each['name']:<46}{each['value']:>6,} pictures a second, {each['ratio']:.2f} times {each['versus']} "
+            f"({low:.2f} to {high:.2f})"
+        )
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
