@@ -63,7 +63,8 @@ class RandAugment:
         distorted = torch.empty_like(pixels)
         most = _pictures_within(_GROUPED_BYTES, pixels) if pixels.device.type == "cpu" else max(1, len(pixels))
         draws = uniforms.view(len(uniforms), self.layers, _DRAWS_A_LAYER)
-        for into, some, layers in zip(distorted.split(most), pixels.split(most), draws.split(most), strict=True):
+        parts = (torch.split(each, most) for each in (distorted, pixels, draws))
+        for into, some, layers in zip(*parts, strict=True):
             for layer in layers.unbind(1):
                 some = self._distorted(some, layer)
             into.copy_(some)
@@ -102,7 +103,7 @@ def _pictures_at_once(pixels: Tensor) -> int:
     """How many pictures an operation takes at once: on a CPU as many as stay in its cache as float32.
 
     An accelerator is kept busy by more: a quarter of the batch, which few groups exceed. It bounds the memory: a few
-    float copies of all pictures, if all draw the same operation, would be more than the batch and its result.
+    float copies of all pictures, if all draw the same operation, would be too much beside the batch and its result.
     """
     if pixels.device.type == "cpu":
         return _pictures_within(_CACHED_FLOATS, pixels)
