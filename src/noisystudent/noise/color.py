@@ -14,7 +14,6 @@ from torch import Tensor
 from noisystudent.noise.pixels import to_bytes
 
 _LEVELS = 256
-_CACHED_PLACES = 1 << 16  # half a MiB of int64
 _LARGE_PLANE = 64 * 64  # pixels from which counting plane by plane is faster on a CPU than all planes at once
 
 
@@ -140,14 +139,7 @@ def _histogram(pixels: Tensor) -> Tensor:
 
 def _looked_up(pixels: Tensor, table: Tensor) -> Tensor:
     """Each level replaced by its entry in the plane's own row of ``table`` (``[B, C, 256]``)."""
-    planes, rows = pixels.flatten(2).flatten(0, 1), table.flatten(0, 1)
-    changed = torch.empty_like(planes)
-    # gather wants int64, eight times the pixels: on a CPU no more of it at once than its cache holds.
-    most = max(1, _CACHED_PLACES // planes.shape[1]) if pixels.device.type == "cpu" else len(planes)
-    parts = (torch.split(each, most) for each in (planes, rows, changed))
-    for some, levels, into in zip(*parts, strict=True):
-        torch.gather(levels, 1, some.to(torch.int64), out=into)
-    return changed.view_as(pixels)
+    return table.gather(2, pixels.flatten(2).to(torch.int64)).view_as(pixels)
 
 
 def _luma(pixels: Tensor) -> Tensor:
