@@ -33,6 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "digits": noisystudent.demonstration.SETTINGS,
     "sign-digits": {"data.size": 32, "model.teacher": "tiny_resnet"},
     "fashion": {"data.size": 28, "model.teacher": "tiny_resnet"},
+    "cifar10": {"data.size": 32, "model.teacher": "tiny_resnet", "noise.flip": True},
 }
 QUICK = {"train.steps": 5, "train.batch_size": 16, "rounds.count": 1, "noise.strength": 0.25}
 
