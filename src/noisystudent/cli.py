@@ -99,15 +99,16 @@ def _plan(parser: argparse.ArgumentParser, words: list[str]) -> None:
     given = _with_settings(parser, words)
     from noisystudent import api
     from noisystudent.artifacts import State
+    from noisystudent.reporting.wording import duration
 
     stages = api.plan(config=given.pop("config"), settings=given)
     shown = {State.COMPLETE: "done", State.PARTIAL: "begun", State.ABSENT: "to do", State.STALE: "to do again"}
     for stage in stages:
         cost = f"{stage.passes:>12,} passes" if stage.passes else ""
-        left = f"  about {stage.seconds:,.0f} s" if stage.seconds else ""
+        left = f"  about {duration(stage.seconds)}" if stage.seconds else ""
         print(f"{shown[stage.state]:<12}{stage.name:<28}{cost}{left}")
     passes = sum(stage.passes for stage in stages if stage.state is not State.COMPLETE)
-    print(f"left: {passes:,} image passes, about {sum(stage.seconds for stage in stages):,.0f} s on this machine")
+    print(f"left: {passes:,} image passes, about {duration(sum(stage.seconds for stage in stages))} on this machine")
 
 
 def _demo(parser: argparse.ArgumentParser, words: list[str]) -> None:
