@@ -334,6 +334,7 @@ def test_settings_describe_themselves():
         "channels": "auto",
         "validation_fraction": 0.2,
         "few_labels": 25,
+        "few_labels_beside_test": 250,
         "max_corrupt_fraction": 0.05,
         "memory_limit_gb": 8.0,
     }

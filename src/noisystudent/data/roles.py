@@ -114,7 +114,8 @@ def open_roles(
     """Opens, checks and decodes the sources of a run, ``specs`` by role: labeled, unlabeled, validation, test.
 
     ``stored_size`` may raise the size (to a model's own resolution). Validation is carved out of the labels when none
-    is given and every class has enough. Unlabeled pictures identical to a held-out one are left out.
+    is given and every class has enough, which beside a test source is more. Unlabeled pictures identical to a held-out
+    one are left out.
     """
     sources = {role: open_source(spec, labeled=role != "unlabeled") for role, spec in specs.items() if spec}
     classes = _classes(sources["labeled"])
@@ -129,7 +130,8 @@ def open_roles(
 
     trains, chooses = pictures["labeled"], pictures.get("validation")
     if chooses is None:
-        kept, carved = carve_validation(trains.labels, settings.validation_fraction, settings.few_labels, seed)
+        few = settings.few_labels_beside_test if "test" in pictures else settings.few_labels
+        kept, carved = carve_validation(trains.labels, settings.validation_fraction, few, seed)
         if len(carved):
             trains, chooses = pictures["labeled"].take(kept), pictures["labeled"].take(carved)
             note = f"carved out of the {len(kept) + len(carved)} labeled ones"

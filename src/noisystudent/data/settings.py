@@ -30,7 +30,14 @@ class DataSettings(Settings):
     few_labels: int = Field(
         25,
         ge=2,
-        description="with fewer labels than this in any class, all labels train and none is set aside for validation",
+        description="with fewer labels than this in any class, all labels train and none is set aside for validation "
+        "(without a test source; see few_labels_beside_test)",
+    )
+    few_labels_beside_test: int = Field(
+        250,
+        ge=2,
+        description="as few_labels, but for runs with a test source: it gives the verdict, and a small validation set, "
+        "too uncertain to choose by, is worth less than its labels in training",
     )
     max_corrupt_fraction: float = Field(
         0.05,
