@@ -35,7 +35,6 @@ SHARED_SETTINGS: dict[str, Any] = {
     "objective.labels": "soft",
 }
 SETTINGS: dict[str, dict[str, Any]] = {"fashion": {"data.size": 16}, "cifar10": {"data.size": 24}}
-LABELS = {"fashion": 100, "cifar10": 400}
 STUDENTS: dict[str, dict[str, Any]] = {
     "full noise": {},
     "without RandAugment": {"noise.randaugment": False},
@@ -52,7 +51,7 @@ def run_seed(name: str, seed: int, given: argparse.Namespace, work: Path) -> dic
     """Test accuracy of the teacher and of every student."""
     folder = work / f"{name}-{seed}"
     pile = QUICK_PILE if given.quick else given.pile
-    sources = write_split(name, Drawing(given.labels or LABELS[name], pile, seed, given.development), folder)
+    sources = write_split(name, Drawing(given.labels, pile, seed, given.development), folder)
     settings = {**SHARED_SETTINGS, **SETTINGS[name], **(QUICK if given.quick else {})}
     settings |= {"seed": seed, **dict(each.split("=", 1) for each in given.set)}
     runtime = {key: value for key, value in settings.items() if key.startswith("runtime.")}
@@ -120,7 +119,7 @@ def rows_of(name: str, scores: list[dict[str, float]], seconds: float) -> list[d
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=SETTINGS)
-    parser.add_argument("--labels", type=int, default=0, help="labeled pictures a class (100; CIFAR-10: 400)")
+    parser.add_argument("--labels", type=int, default=100, help="labeled pictures a class")
     parser.add_argument("--pile", type=int, default=15_000, help="most unlabeled pictures; 0 = all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--development", action="store_true", help="choose settings without the test part")
