@@ -249,7 +249,7 @@ class NoiseSettings(Settings):
 
     teacher: bool = Field(
         default=False,
-        description="Keep the noise on while the teacher labels: the paper's ablation, which loses accuracy.",
+        description="Keep the noise on while the teacher labels: for the paper's ablation, not for use.",
     )
 
     @model_validator(mode="before")

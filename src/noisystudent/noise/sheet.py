@@ -45,7 +45,7 @@ def strengths_sheet(
 def operations_sheet(
     pictures: Pictures, settings: NoiseSettings, *, size: int, strength: float, draws: Draws
 ) -> NoiseSheet:
-    """The pictures without noise and after each of RandAugment's operations, one at a time, at ``strength``."""
+    """The pictures without noise and after each of the policy's operations, one at a time, at ``strength``."""
     plain = _plain(pictures, size)
     names, change = _operations(settings, size, strength * settings.magnitude)
     columns = {PLAIN: plain}
