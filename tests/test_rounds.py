@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from sklearn.datasets import load_digits
 
 import noisystudent
 from noisystudent import predictions
 from noisystudent.artifacts import State, verify
+from noisystudent.config import resolve
 from noisystudent.data.arrays import ArraySource
 from noisystudent.data.roles import Judged
 from noisystudent.errors import ModelError, SettingsError, TrainingError
@@ -106,6 +108,27 @@ def test_the_curriculum_takes_a_fifth_more_each_round(finished):
         for row in selection["per_class"]:
             assert row["selected"] == np.ceil(0.2 * each["round"] * row["predicted"] - 1e-9)
         assert each["selected"] == sum(row["selected"] for row in selection["per_class"])
+
+
+@pytest.mark.parametrize(("labels", "selected", "kind"), [(49, 0.2, "hard"), (50, 1.0, "soft")])
+def test_from_fifty_labels_a_class_a_student_takes_the_whole_pile_by_its_soft_labels(labels, selected, kind):
+    settings = rounds.settled(resolve({"labeled": "unused", "out": "unused"}).settings, labels)
+    assert (settings.selection.fraction, settings.objective.labels) == (selected, kind)
+
+
+def test_the_number_of_labels_is_that_of_the_class_that_has_the_fewest(tmp_path):
+    digits = load_digits()
+    few = np.concatenate([np.flatnonzero(digits.target == label)[: 50 - (label == 3)] for label in range(10)])
+    for name, rows in (("few", few), ("more", np.append(few, np.flatnonzero(digits.target == 3)[60]))):
+        pixels = (digits.images[rows] * 15).astype(np.uint8)
+        np.savez(tmp_path / f"{name}.npz", x=pixels, y=digits.target[rows].astype(np.int64))
+    for name, share in (("few", 0.2), ("more", 1.0)):
+        folder = tmp_path / name
+        summary = run(folder, labeled=str(tmp_path / f"{name}.npz"), data__few_labels=100, rounds__count=1)
+        assert summary["rounds"][0]["selected"] == pytest.approx(share * 1257, abs=10)
+        assert json.loads((folder / "run.json").read_text())["settings"]["selection"]["fraction"] == share
+        settings = json.loads((folder / "round-1/student/manifest.json").read_text())["inputs"]["objective"]
+        assert settings["labels"] == ("soft" if share == 1.0 else "hard")
 
 
 def test_predictions_are_the_teachers_own(finished):

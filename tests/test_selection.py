@@ -35,7 +35,12 @@ def run(tmp_path, prediction, confidence, classes=3, round_number=1, seed=0, **c
     parts = write_predictions(tmp_path / "predictions", prediction, confidence, classes)
     names = [f"class-{i}" for i in range(classes)]
     summary = select(
-        tmp_path / "selection", parts, SelectionSettings(**chosen), classes=names, round_number=round_number, seed=seed
+        tmp_path / "selection",
+        parts,
+        SelectionSettings(**chosen).settled(0),
+        classes=names,
+        round_number=round_number,
+        seed=seed,
     )
     return summary, read_selection(tmp_path / "selection")
 

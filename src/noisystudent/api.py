@@ -245,10 +245,10 @@ def select(
     """Chooses what training takes from predictions, into the folder ``out``; returns its summary.
 
     ``settings`` holds names of the room ``selection``, such as ``selection.rule``; ``round`` matters to the
-    curriculum only.
+    curriculum only. Labels are not counted here, so a fraction of auto is that for few labels, 0.2.
     """
     predictions, out = Path(predictions), Path(out)
-    chosen = _room(selecting.SelectionSettings, "selection", settings)
+    chosen = _room(selecting.SelectionSettings, "selection", settings).settled(labels_a_class=0)
     manifest = read_manifest(predictions, PREDICTIONS)
     classes = manifest.inputs.get("classes")
     if classes is None:

@@ -27,9 +27,10 @@ from pydantic import Field
 
 from noisystudent.artifacts import replacing, write_json
 from noisystudent.randomness import generator
-from noisystudent.settings import Settings
+from noisystudent.settings import MANY_LABELS, Settings
 
 BINS = 4096
+CAREFUL_FRACTION = 0.2  # where labels are few, what a teacher is less sure of waits until it knows more
 
 SELECTED = "selected"
 BELOW_THRESHOLD = "below-threshold"
@@ -46,8 +47,10 @@ class SelectionSettings(Settings):
     rule: Literal["curriculum", "threshold"] = Field(
         "curriculum", description="curriculum: a growing, class-balanced fraction; threshold: the paper's rule"
     )
-    fraction: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.2, description="curriculum: this fraction of every predicted class is added each round"
+    fraction: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = Field(
+        "auto",
+        description="curriculum: this fraction of every predicted class is added each round; auto: "
+        f"{CAREFUL_FRACTION}, but all from round 1 on where every class has at least {MANY_LABELS} labels",
     )
     threshold: Annotated[float, Field(ge=0, le=1)] = Field(
         0.3, description="threshold: the least confidence that a pseudo label needs"
@@ -60,6 +63,12 @@ class SelectionSettings(Settings):
         10, description="threshold: no picture is used more often than this to fill its class"
     )
     once: bool = Field(False, description="choose the pictures in round 1 only; later rounds give them new labels")
+
+    def settled(self, labels_a_class: int) -> SelectionSettings:
+        """The same with ``fraction`` a number, for classes of at least ``labels_a_class`` labels."""
+        if self.fraction != "auto":
+            return self
+        return self.model_copy(update={"fraction": 1.0 if labels_a_class >= MANY_LABELS else CAREFUL_FRACTION})
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,7 @@ def _bin(confidence: Floats) -> Ints:
 def quota_for(settings: SelectionSettings, counts: Ints, eligible: Ints, round_number: int) -> Quota:
     """The quota of every class, from how many rows it has and how many of them reach the threshold."""
     if settings.rule == "curriculum":
+        assert settings.fraction != "auto", "settle the settings first"
         share = min(1.0, settings.fraction * round_number)
         take = np.ceil(share * counts - 1e-9).astype(np.int64)
         return Quota(take, take, 0.0, NOT_YET)

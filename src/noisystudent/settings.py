@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+# Labels a class from which a student takes the whole pile at once, by the teacher's probabilities: between 20, where
+# that is no better than the most certain fifth first, and 100, where it is (NOTEBOOK.md).
+MANY_LABELS = 50
+
 
 class Settings(BaseModel):
     """Base class: immutable, unknown names are errors, defaults are validated too."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from noisystudent.settings import Settings
+from noisystudent.settings import MANY_LABELS, Settings
 
 Weighting = Literal["concatenated", "sum", "ratio"]
 
@@ -14,8 +14,10 @@ Weighting = Literal["concatenated", "sum", "ratio"]
 class ObjectiveSettings(Settings):
     """What the student is asked to match, and how labeled and pseudo-labeled pictures weigh against each other."""
 
-    labels: Literal["soft", "hard"] = Field(
-        "hard", description="pseudo labels as the teacher's probabilities (soft) or its first choice (hard)"
+    labels: Literal["auto", "soft", "hard"] = Field(
+        "auto",
+        description="pseudo labels as the teacher's probabilities (soft) or its first choice (hard); auto: soft where "
+        f"every class has at least {MANY_LABELS} labels, else hard",
     )
     temperature: Annotated[float, Field(gt=0, le=100)] = Field(
         1.0, description="soft labels are re-tempered as p^(1/T): below 1 sharper, above 1 softer"
@@ -27,3 +29,9 @@ class ObjectiveSettings(Settings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.1, description="on labeled pictures and hard pseudo labels only, never on soft ones"
     )
+
+    def settled(self, labels_a_class: int) -> ObjectiveSettings:
+        """The same with ``labels`` soft or hard, for classes of at least ``labels_a_class`` labels."""
+        if self.labels != "auto":
+            return self
+        return self.model_copy(update={"labels": "soft" if labels_a_class >= MANY_LABELS else "hard"})

@@ -16,7 +16,7 @@ import torch
 from noisystudent import predictions
 from noisystudent.artifacts import exclusive, read_json, write_json
 from noisystudent.config import Resolved, RunSettings
-from noisystudent.data.roles import Roles, open_roles
+from noisystudent.data.roles import open_roles
 from noisystudent.errors import ModelError
 from noisystudent.evaluation.signs import label_free_signs
 from noisystudent.evaluation.verdict import compare
@@ -55,7 +55,7 @@ def run(
     folder = Path(resolved.settings.out)
     with exclusive(folder):
         workshop = open_workshop(resolved.settings, reporter, own_noise=own_noise)
-        write_json(folder / "run.json", describe_run(resolved, workshop.roles, command or sys.argv))
+        write_json(folder / "run.json", describe_run(resolved, workshop, command or sys.argv))
         started = time.monotonic()
         told = tell(workshop)
         deliver(workshop, told.delivered.trained)
@@ -182,8 +182,15 @@ def open_workshop(
         reporter.say(
             f"left out of the unlabeled: {len(roles.left_out)} pictures that are also validation or test pictures"
         )
+    settings = settled(settings, int(np.bincount(roles.labeled.labels).min()))
     pool = make_pool([roles.labeled, roles.unlabeled], device)
     return Workshop(Path(settings.out), settings, roles, pool, device, reporter, dry, own_noise)
+
+
+def settled(settings: RunSettings, labels_a_class: int) -> RunSettings:
+    """The settings with what depends on the number of labels (of the class that has the fewest) put in place."""
+    selection, objective = settings.selection.settled(labels_a_class), settings.objective.settled(labels_a_class)
+    return settings.model_copy(update={"selection": selection, "objective": objective})
 
 
 def _largest_view(settings: RunSettings, size: int) -> int:
@@ -191,8 +198,9 @@ def _largest_view(settings: RunSettings, size: int) -> int:
     return max([size, *(plan.size for plan in plan_models(settings.model, settings.rounds.count, size) if plan.size)])
 
 
-def describe_run(resolved: Resolved, roles: Roles, command: list[str]) -> dict[str, Any]:
-    """What run.json holds: settings with origins, sources with fingerprints, versions, machine, command."""
+def describe_run(resolved: Resolved, workshop: Workshop, command: list[str]) -> dict[str, Any]:
+    """What run.json holds: settings as settled, with origins, sources with fingerprints, versions, machine, command."""
+    roles = workshop.roles
     sources: dict[str, Any] = {role: asdict(each) for role, each in roles.described.items()}
     sources["unlabeled"]["left_out"] = [{"key": key, "same_as": other} for key, other in roles.left_out]
     sources["labeled"]["classes"] = list(roles.classes)
@@ -201,7 +209,7 @@ def describe_run(resolved: Resolved, roles: Roles, command: list[str]) -> dict[s
         "command": command,
         "recipe": resolved.settings.recipe,
         "format": {"size": roles.format.size, "channels": roles.format.channels},
-        "settings": resolved.settings.model_dump(mode="json"),
+        "settings": workshop.settings.model_dump(mode="json"),
         "origins": resolved.origins,
         "sources": sources,
         "versions": versions(),
