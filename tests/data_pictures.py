@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,7 @@ class ListSource:
     name = "list"
     classes: tuple[str, ...] | None = None
     fingerprint = "fixed"
+    files: Mapping[str, str] = {}
 
     def __init__(self, *shards: Sequence[bytes | np.ndarray]) -> None:
         self._shards = shards

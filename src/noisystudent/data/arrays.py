@@ -46,6 +46,7 @@ class ArraySource:
         self.name = name
         self.classes: tuple[str, ...] | None = classes if labeled else None
         self.shard_sizes: tuple[int, ...] = cut_shards(len(pictures))
+        self.files: Mapping[str, str] = {}
         self._pictures, self._keys = pictures, tuple(keys)
         self._told_labels = labels if labeled else None
         self._labels, self._known_classes = labels, classes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,7 @@ class FolderSource:
                 f"Put pictures there that end in {', '.join(SUFFIXES)}."
             )
         self.shard_sizes: tuple[int, ...] = cut_shards(len(self._keys))
+        self.files: Mapping[str, str] = {}
 
     def _class_folders(self, found: _Found) -> tuple[str, ...]:
         """The classes: the folders directly below the root, each of which must hold a picture."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
@@ -26,6 +26,7 @@ class SampleSource:
             for row, shard in zip(chosen, np.searchsorted(starts, chosen, side="right") - 1, strict=True)
         ]
         self.shard_sizes: tuple[int, ...] = (len(self._records),)
+        self.files: Mapping[str, str] = {}
 
     def read(self, shard: int) -> Iterator[Record]:
         """The records of the one shard, 0."""

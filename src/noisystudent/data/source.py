@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +46,10 @@ class Source(Protocol):
     @property
     def shard_sizes(self) -> tuple[int, ...]:
         """Rows of each shard (1 to 1024), known without decoding anything."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """What identifies each file that holds many pictures, by name, so that one that changed is named."""
 
     def read(self, shard: int) -> Iterator[Record]:
         """The records of one shard, in order, each as soon as it is read."""

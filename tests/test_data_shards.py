@@ -1,0 +1,409 @@
+"""Tar shards: what is read from them, what identifies them, and that no damage passes unnoticed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from noisystudent.data.files import file_at
+from noisystudent.data.open import open_source
+from noisystudent.data.patterns import expand_braces
+from noisystudent.data.shards import index as indexing
+from noisystudent.data.shards.index import make_index
+from noisystudent.data.shards.source import ShardSource
+from noisystudent.data.source import Record, Source
+from noisystudent.errors import DataError
+from tar_shards import picture, write_shards, write_tar
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "noisystudent" / "shards"
+
+
+def records(source: Source) -> list[Record]:
+    return [record for shard in range(len(source.shard_sizes)) for record in source.read(shard)]
+
+
+def test_braces_expand_as_in_a_shell():
+    assert expand_braces("a-{08..11}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]
+    assert expand_braces("{a,b}{2..0}") == ["a2", "a1", "a0", "b2", "b1", "b0"]
+    assert expand_braces("{9..11}") == ["9", "10", "11"]
+    assert expand_braces("plain") == ["plain"]
+
+
+@pytest.mark.parametrize("pattern", ["{", "}", "a{b", "{a{b,c}}", "{}", "{x}", "{1..}", "{0..9999999}", "{1..x}"])
+def test_braces_that_make_no_sense_are_refused(pattern):
+    with pytest.raises(DataError, match=r"brace|Use smaller ranges"):
+        expand_braces(pattern)
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_shards_give_keys_labels_and_bytes(tmp_path, format):
+    long = "deep/" * 15 + "x" * 60 if format == tarfile.USTAR_FORMAT else "d" * 300 + "/ünï"
+    members = {
+        "b/2.JPG": picture(0),
+        "b/2.cls": b"1\n",
+        "a.d/1.png": picture(1),
+        "a.d/1.json": b'{"label": 0}',
+        f"{long}.webp": b"not decoded here",
+        f"{long}.cls": b"001",
+        "./c.seg.png": b"another extension, no picture of ours",
+        "README": b"",
+        "._b.png": b"what a Mac adds",
+        "caption.txt": b"of nothing",
+    }
+    source = open_source(write_tar(tmp_path / "x.tar", members, format), labeled=True)
+    assert isinstance(source, ShardSource)
+    assert records(source) == [
+        Record("b/2", members["b/2.JPG"], 1),
+        Record("a.d/1", members["a.d/1.png"], 0),
+        Record(long, members[f"{long}.webp"], 1),
+    ]
+    assert source.classes == ("0", "1")
+    assert source.ignored_members == 4
+
+
+def test_the_standard_library_and_the_index_agree_on_every_member(tmp_path):
+    path = write_shards(tmp_path, 1, 40) / "train-000.tar"
+    table = make_index(file_at(str(path))).table
+    content = path.read_bytes()
+    with tarfile.open(path) as archive:
+        expected = {m.name: archive.extractfile(m).read() for m in archive if m.name.endswith(".png")}
+    for row in table.to_pylist():
+        assert content[row["start"] : row["start"] + row["size"]] == expected[f"{row['key']}.png"]
+    assert table.num_rows == len(expected) == 40
+
+
+def test_a_folder_a_glob_and_braces_are_the_same_source(tmp_path):
+    write_shards(tmp_path / "s", 3)
+    specs = [f"{tmp_path}/s", f"{tmp_path}/s/train-*.tar", f"{tmp_path}/s/train-{{000..002}}.tar"]
+    sources = [open_source(spec, labeled=True) for spec in specs]
+    assert len({source.fingerprint for source in sources}) == 1
+    assert [[record.key for record in source.read(2)] for source in sources] == [["2-0", "2-1", "2-2"]] * 3
+    assert sources[0].shard_sizes == (3, 3, 3)
+
+
+def test_tar_files_are_cut_into_runs_of_1024_that_never_cross_them(tmp_path):
+    for shard, rows in enumerate((1500, 0, 1024, 1)):
+        write_tar(tmp_path / f"{shard}.tar", {f"{shard}-{row:04d}.jpg": b"%d" % row for row in range(rows)})
+    source = open_source(tmp_path, labeled=False)
+    assert source.shard_sizes == (1024, 476, 1024, 1)
+    assert [record.key for record in source.read(1)] == [f"0-{row:04d}" for row in range(1024, 1500)]
+    assert [record.picture for record in source.read_rows(1, [475, 0, 300])] == [b"1499", b"1024", b"1324"]
+
+
+def test_class_names_come_from_the_file_beside_the_shards(tmp_path):
+    write_shards(tmp_path, 1)
+    (tmp_path / "classes.txt").write_text("dog\ncat\n")
+    assert open_source(tmp_path, labeled=True).classes == ("dog", "cat")
+    (tmp_path / "classes.json").write_text('["ant", "bee"]')
+    source = open_source(tmp_path, labeled=True)
+    assert source.classes == ("ant", "bee")
+    assert open_source(tmp_path, labeled=False).truth(("bee", "ant")) == {"0-0": "ant", "0-1": "bee", "0-2": "ant"}
+    (tmp_path / "classes.json").write_text('["ant"]')
+    with pytest.raises(DataError, match=r"label '1' of '0-1' in '.*train-000.tar' is none"):
+        records(open_source(tmp_path, labeled=True))
+    for text in ('{"0": "ant"}', '["ant", "ant"]', "[1]", "\xff"):
+        (tmp_path / "classes.json").write_bytes(text.encode("latin-1"))
+        with pytest.raises(DataError, match=r"classes.json"):
+            open_source(tmp_path, labeled=True)
+
+
+def test_labels_may_be_names(tmp_path):
+    write_tar(tmp_path / "x.tar", {"1.png": b"1", "1.json": b'{"class": "dog"}', "2.png": b"2", "2.cls": b"cat"})
+    source = open_source(tmp_path / "x.tar", labeled=True)
+    assert (source.classes, [record.label for record in source.read(0)]) == (("cat", "dog"), [1, 0])
+    write_tar(tmp_path / "x.tar", {"1.png": b"1", "1.cls": b"dog", "2.png": b"2", "2.cls": b"0"})
+    with pytest.raises(DataError, match=r"partly numbers \(0\) and partly names \('dog'\)"):
+        open_source(tmp_path / "x.tar", labeled=True)
+    write_tar(tmp_path / "x.tar", {"1.png": b"1", "1.cls": b"-1"})
+    with pytest.raises(DataError, match=r"go from -1 to -1, and 0 to 65535"):
+        open_source(tmp_path / "x.tar", labeled=True)
+    assert open_source(tmp_path / "x.tar", labeled=False).truth(("0",)) is None
+
+
+def test_an_unlabeled_source_shows_no_labels(tmp_path):
+    source = open_source(write_shards(tmp_path), labeled=False)
+    assert source.classes is None
+    assert {record.label for record in records(source)} == {-1}
+    assert source.truth(("0", "1", "2"))["1-1"] == "1"
+    assert source.truth(("0",)) is None
+
+
+def test_a_label_without_picture_is_a_record_with_a_problem(tmp_path):
+    write_tar(
+        tmp_path / "x.tar", {"1.cls": b"0", "2.cls": b"1", "2.png": picture(2), "3.json": b'{"caption": "no label"}'}
+    )
+    lost, there = records(open_source(tmp_path / "x.tar", labeled=True))
+    assert lost == Record("1", b"", 0, "its tar file has a label for it, but no picture")
+    assert (there.key, there.picture, there.label) == ("2", picture(2), 1)
+
+
+@pytest.mark.parametrize(
+    "label", [{}, {"1-1.cls": b" \n"}, {"1-1.json": b"{not json"}, {"1-1.json": b'{"label": true}'}]
+)
+def test_a_picture_without_label_is_refused_in_a_labeled_source_only(tmp_path, label):
+    write_shards(tmp_path, 1)
+    write_tar(tmp_path / "train-001.tar", {"1-0.png": b"x", "1-0.cls": b"0", "1-1.png": b"y", **label})
+    with pytest.raises(DataError, match=r"1 of the 2 pictures of '.*train-001.tar' have no label, for example '1-1'"):
+        open_source(tmp_path, labeled=True)
+    assert sum(open_source(tmp_path, labeled=False).shard_sizes) == 5
+
+
+def test_the_same_member_and_a_second_picture_of_a_key_are_refused(tmp_path):
+    write_tar(tmp_path / "x.tar", [("a.png", b"1"), ("a.png", b"2")])
+    with pytest.raises(DataError, match=r"member 'a.png' of '.*x.tar' is a second picture of the same key"):
+        open_source(tmp_path / "x.tar", labeled=False)
+    write_tar(tmp_path / "x.tar", [("a.png", b"1"), ("b.png", b"2"), ("a.jpg", b"3")])
+    with pytest.raises(DataError, match=r"member 'a.jpg' of '.*x.tar' is a second picture"):
+        open_source(tmp_path / "x.tar", labeled=False)
+    write_tar(tmp_path / "x.tar", [("a.png", b"1"), ("a.cls", b"1"), ("a.cls", b"0")])
+    with pytest.raises(DataError, match=r"member 'a.cls' of '.*x.tar' is there twice"):
+        open_source(tmp_path / "x.tar", labeled=False)
+
+
+def test_members_of_a_key_need_not_lie_together(tmp_path):
+    write_tar(tmp_path / "x.tar", [("a.png", b"1"), ("b.png", b"2"), ("b.cls", b"0"), ("a.cls", b"1")])
+    assert [(r.key, r.label) for r in records(open_source(tmp_path / "x.tar", labeled=True))] == [("a", 1), ("b", 0)]
+
+
+def test_a_key_in_two_shards_is_refused_with_both_names(tmp_path):
+    write_tar(tmp_path / "a.tar", {"1.png": b"1", "2.png": b"2"})
+    write_tar(tmp_path / "b.tar", {"3.png": b"1", "2.jpg": b"2"})
+    with pytest.raises(DataError, match=r"key '2' is in both '.*a.tar' and '.*b.tar'"):
+        open_source(tmp_path, labeled=False)
+
+
+def test_a_tar_cut_anywhere_is_refused(tmp_path):
+    path = write_shards(tmp_path, 1, 2) / "train-000.tar"
+    content = path.read_bytes()
+    with tarfile.open(path) as archive:
+        end = archive.getmembers()[-1].offset_data + 512
+    for length in (0, 100, 512, 700, 1024, 1536, end - 512, end - 1, end):
+        path.write_bytes(content[:length])
+        with pytest.raises(DataError, match=r"train-000.tar' ends too early"):
+            open_source(path, labeled=False)
+    path.write_bytes(content[: end + 512])
+    assert open_source(path, labeled=False).shard_sizes == (2,)
+
+
+def test_a_damaged_header_does_not_hide_what_follows(tmp_path):
+    path = write_shards(tmp_path, 1, 3) / "train-000.tar"
+    with tarfile.open(path) as archive:
+        third = archive.getmembers()[4]
+    content = bytearray(path.read_bytes())
+    content[third.offset + 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"damaged header .* at byte {third.offset:,}, after the member '0-1.cls'"):
+        open_source(path, labeled=False)
+
+
+def test_what_is_no_plain_single_tar_is_refused(tmp_path):
+    path = write_shards(tmp_path, 1, 3) / "train-000.tar"
+    content = path.read_bytes()
+    path.write_bytes(content + content)
+    with pytest.raises(DataError, match=r"goes on after its end marker"):
+        open_source(path, labeled=False)
+    path.write_bytes(b"\x1f\x8b" + bytes(2000))
+    with pytest.raises(DataError, match=r"is compressed"):
+        open_source(path, labeled=False)
+    path.write_bytes(b"no tar file at all " * 100)
+    with pytest.raises(DataError, match=r"damaged header"):
+        open_source(path, labeled=False)
+    write_tar(path, {"notes.txt": b""})
+    with pytest.raises(DataError, match=r"hold no pictures \(passed over: 1 members"):
+        open_source(path, labeled=False)
+
+
+def test_a_header_that_claims_too_much_is_not_believed(tmp_path):
+    path = tmp_path / "x.tar"
+    for type in (tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
+        info = tarfile.TarInfo("a.png")
+        info.size, info.type = 2**40, type
+        path.write_bytes(info.tobuf() + bytes(4096))
+        with pytest.raises(DataError, match=r"ends too early"):
+            open_source(path, labeled=False)
+    info = tarfile.TarInfo("pax")
+    info.size, info.type = 20, tarfile.XHDTYPE
+    for records_ in (b"99 path=x\n", b"-5 path=x\n", b"x path=x\n", b"9 size=y\n"):
+        path.write_bytes(info.tobuf() + records_.ljust(512, b"\0") + tarfile.TarInfo("a.png").tobuf() + bytes(1024))
+        with pytest.raises(DataError, match=r"damaged extended header"):
+            open_source(path, labeled=False)
+
+
+def test_names_never_become_paths(tmp_path):
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(b"secret")
+    names = ["../outside.png", str(outside), "/etc/hostname.png", "a/../../b.png"]
+    write_tar(tmp_path / "s" / "x.tar", [(name, b"inside %d" % row) for row, name in enumerate(names)])
+    source = open_source(tmp_path / "s", labeled=False)
+    assert [record.picture for record in records(source)] == [b"inside %d" % row for row in range(4)]
+    assert [record.key for record in records(source)] == ["../outside", str(outside)[:-4], "/etc/hostname", "a/../../b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside.png", "s"]
+
+
+def test_links_and_devices_are_ignored_and_counted(tmp_path):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, type in (("l.png", tarfile.SYMTYPE), ("h.png", tarfile.LNKTYPE), ("d.png", tarfile.CHRTYPE),
+                           ("f.png", tarfile.FIFOTYPE), ("dir.png", tarfile.DIRTYPE)):  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = type, "/etc/hostname"
+            archive.addfile(info)
+        info = tarfile.TarInfo("a.png")
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"abc"))
+    source = open_source(path, labeled=False)
+    assert [(record.key, record.picture) for record in records(source)] == [("a", b"abc")]
+    assert source.ignored_members == 5
+
+
+def test_missing_shards_and_patterns_without_match_are_named(tmp_path):
+    write_shards(tmp_path, 2)
+    with pytest.raises(DataError, match=r"2 of the 4 files .* are missing, for example '.*train-002.tar'"):
+        open_source(f"{tmp_path}/train-{{000..003}}.tar", labeled=False)
+    with pytest.raises(DataError, match=r"No file matches '.*test-\*.tar'"):
+        open_source(f"{tmp_path}/test-*.tar", labeled=False)
+    with pytest.raises(DataError, match=r"There is no source '.*train-9.tar'"):
+        open_source(f"{tmp_path}/train-9.tar", labeled=False)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"do not end in .tar, for example '.*notes.txt'"):
+        ShardSource(f"{tmp_path}/*", labeled=False)
+
+
+def test_a_name_that_holds_braces_is_taken_as_it_is(tmp_path):
+    write_tar(tmp_path / "x{1..2}[a].tar", {"a.png": b"1"})
+    assert open_source(f"{tmp_path}/x{{1..2}}[a].tar", labeled=False).shard_sizes == (1,)
+
+
+def test_a_folder_with_class_folders_stays_one_whatever_lies_beside(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").write_bytes(picture(1))
+    write_tar(tmp_path / "backup.tar", {"a.png": b"1"})
+    assert [record.key for record in records(open_source(tmp_path, labeled=False))] == ["cat/1.png"]
+
+
+def rewrite(path: Path, change: dict[str, bytes | None]) -> None:
+    with tarfile.open(path) as archive:
+        members = {member.name: archive.extractfile(member).read() for member in archive}
+    write_tar(path, {name: content for name, content in (members | change).items() if content is not None})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"1-1.png": picture(99)},
+        {"1-1.png": picture(101)[:-1] + b"!"},
+        {"1-3.png": picture(99), "1-3.cls": b"0"},
+        {"1-2.png": None, "1-2.cls": None},
+    ],
+)
+@pytest.mark.parametrize("labeled", [True, False])
+def test_the_fingerprint_changes_with_pictures_and_keys(tmp_path, change, labeled):
+    before = open_source(write_shards(tmp_path), labeled=labeled)
+    copy = open_source(write_shards(tmp_path / "elsewhere"), labeled=labeled)
+    assert copy.fingerprint == before.fingerprint
+    rewrite(tmp_path / "train-001.tar", change)
+    after = open_source(str(tmp_path / "*.tar"), labeled=labeled)
+    assert after.fingerprint != before.fingerprint
+    changed = {name for name in before.files if before.files[name] != after.files[name]}
+    assert changed == {"train-001.tar"}
+
+
+def test_the_fingerprint_changes_with_labels_and_classes_of_a_labeled_source_only(tmp_path):
+    write_shards(tmp_path)
+    prints = {labeled: [open_source(tmp_path, labeled=labeled).fingerprint] for labeled in (True, False)}
+    rewrite(tmp_path / "train-001.tar", {"1-0.cls": b"1"})
+    for labeled in prints:
+        prints[labeled].append(open_source(tmp_path, labeled=labeled).fingerprint)
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    for labeled in prints:
+        prints[labeled].append(open_source(tmp_path, labeled=labeled).fingerprint)
+    assert len(set(prints[True])) == 3
+    assert len(set(prints[False])) == 1
+
+
+def test_the_same_pictures_in_other_shards_are_another_source(tmp_path):
+    members = [(f"{row}.png", picture(row)) for row in range(4)]
+    write_tar(tmp_path / "a" / "0.tar", members)
+    write_tar(tmp_path / "b" / "0.tar", members[:1])
+    write_tar(tmp_path / "b" / "1.tar", members[1:])
+    one, two = (open_source(tmp_path / name, labeled=False) for name in "ab")
+    assert records(one) == records(two)
+    assert one.fingerprint != two.fingerprint
+
+
+def test_an_index_is_kept_and_made_again_when_the_shard_was_replaced(tmp_path, cache, monkeypatch):
+    made = []
+    make = indexing.make_index
+    monkeypatch.setattr(indexing, "make_index", lambda file: made.append(file.base) or make(file))
+    write_shards(tmp_path / "s")
+    first = open_source(tmp_path / "s", labeled=True)
+    open_source(tmp_path / "s", labeled=True)
+    assert sorted(made) == ["train-000.tar", "train-001.tar"]
+    assert len(list(cache.iterdir())) == 2
+    rewrite(tmp_path / "s" / "train-001.tar", {"1-1.png": picture(99)})
+    os.utime(tmp_path / "s" / "train-001.tar", (1, 1))  # the same size, another time
+    again = open_source(tmp_path / "s", labeled=True)
+    assert made[2:] == ["train-001.tar"]
+    assert records(again)[4].picture == picture(99)
+    assert again.fingerprint != first.fingerprint
+    for path in cache.iterdir():
+        path.write_bytes(b"damaged")
+    assert records(open_source(tmp_path / "s", labeled=True)) == records(again)
+
+
+def test_a_shard_replaced_while_it_is_in_use_is_an_error_that_names_it(tmp_path):
+    source = open_source(write_shards(tmp_path), labeled=True)
+    records(source)
+    rewrite(tmp_path / "train-001.tar", {"1-1.png": picture(99)})
+    assert len(list(source.read(0))) == 3
+    with pytest.raises(DataError, match=r"train-001.tar' was changed while it was in use"):
+        list(source.read(1))
+
+
+def test_an_index_that_speaks_of_another_picture_is_found_out_on_reading(tmp_path):
+    path = write_shards(tmp_path / "s", 1) / "train-000.tar"
+    file = file_at(str(path))
+    indexing.save_index(tmp_path / "s" / "train-000.index.parquet", make_index(file), {})
+    rewrite(path, {"0-1.png": picture(99)})
+    assert path.stat().st_size == file.size
+    os.utime(path, (1, 1))  # as if it were older than its index
+    source = open_source(path, labeled=False)
+    with pytest.raises(DataError, match=r"picture '0-1' in '.*train-000.tar' is not the one that was indexed"):
+        list(source.read(0))
+    os.utime(path)  # newer: the index beside it does not count
+    assert [record.picture for record in open_source(path, labeled=False).read(0)][1] == picture(99)
+
+
+def test_an_index_with_places_outside_the_file_is_not_believed(tmp_path):
+    path = write_shards(tmp_path / "s", 1) / "train-000.tar"
+    index = make_index(file_at(str(path)))
+    for column, value in (("start", -7), ("start", 2**40), ("size", -1), ("size", 2**62)):
+        rows = index.table.to_pylist()
+        rows[1][column] = value
+        forged = indexing.Index(type(index.table).from_pylist(rows, schema=index.table.schema), index.facts)
+        indexing.save_index(tmp_path / "s" / "train-000.index.parquet", forged, {})
+        assert len(records(open_source(path, labeled=True))) == 3
+        assert [record.problem for record in records(open_source(path, labeled=True))] == [""] * 3
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"set XDG_CACHE_HOME"):
+        open_source(write_shards(tmp_path / "s"), labeled=False)
+
+
+def test_json_of_an_index_holds_no_surprise(tmp_path):
+    members = {"a.png": b"1", "a.json": json.dumps({"label": "7"}).encode(), "b.png": b"1", "b.json": b"[" * 100_000}
+    write_tar(tmp_path / "x.tar", members)
+    assert make_index(file_at(str(tmp_path / "x.tar"))).table["label"].to_pylist() == ["7", None]
