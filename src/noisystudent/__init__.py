@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noisystudent.api import evaluate, label, plan, predict, report, run, select, show_noise, train
+    from noisystudent.data.shards.pack import pack
     from noisystudent.demonstration import demo
     from noisystudent.errors import NoisyStudentError
 
@@ -20,6 +21,7 @@ __all__ = [
     "demo",
     "evaluate",
     "label",
+    "pack",
     "plan",
     "predict",
     "report",
@@ -33,6 +35,7 @@ _HOME = dict.fromkeys(
     ("evaluate", "label", "plan", "predict", "report", "run", "select", "show_noise", "train"), "api"
 ) | {
     "demo": "demonstration",
+    "pack": "data.shards.pack",
     "NoisyStudentError": "errors",
 }
 

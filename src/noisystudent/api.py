@@ -88,7 +88,7 @@ def run(
 ) -> dict[str, Any]:
     """Noisy Student training from a few labels and a pile of pictures to a verdict; returns what summary.json holds.
 
-    Sources are folders, ``.npz`` files or ``digits``. Killed at any moment and called again, it goes on where it was.
+    Sources are what ``docs/sources.md`` lists. Killed at any moment and called again, it goes on where it was.
     Everything is written to the folder ``out``: the delivered model in ``best/``, the page in ``report.html``.
     ``noise`` is a callable of your own on batches of pictures, uint8 [B, C, S, S], that acts after the noise of the
     settings (``noise.preset: none`` leaves it alone): a function, or a torchvision v2 transform. torch's random
@@ -206,12 +206,16 @@ def label(
     inputs = {
         "teacher": _fingerprint(Path(teacher)),
         "source": opened.fingerprint,
+        "files": dict(opened.files),
         "classes": list(labeler.teacher.classes),
         "view": {"noise": noise_settings.model_dump(), "seed": seed} if noise else "plain",
         "precision": labeler.runtime.precision,
     }
+    reporter = Reporter(quiet=quiet)
     with exclusive(out):
-        state, _ = prepare(out, inputs)
+        state, changes = prepare(out, inputs)
+        for change in changes:
+            reporter.say(f"{out} was made from other inputs and is set aside: {change}")
         if state is not ArtifactState.COMPLETE:
 
             def read(shard: int) -> Pictures:
@@ -219,7 +223,7 @@ def label(
                 write_json(out / "failures" / f"{shard:05d}.json", [[f.key, f.reason] for f in pictures.failures])
                 return noised(pictures, noise, epoch=shard) if noise else pictures
 
-            with Reporter(quiet=quiet).bar("label", sum(opened.shard_sizes), "pictures") as bar:
+            with reporter.bar("label", sum(opened.shard_sizes), "pictures") as bar:
                 label_shards(
                     labeler.teacher, read, len(opened.shard_sizes), out,
                     batch_size=labeler.runtime.label_batch_size, precision=labeler.runtime.precision,

@@ -17,7 +17,10 @@ from noisystudent import __version__
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
 from noisystudent.runtime.threads import let_threads_sleep
 
-SOURCE_HELP = "a folder, an .npz file (FILE.npz:test takes its test part), or digits"
+SOURCE_HELP = (
+    "a folder, an .npz file (FILE.npz:test takes its test part), tar shards or Parquet (a file, a folder, a pattern "
+    "such as train-{000..123}.tar, or a URL of one), a .csv of paths, hf:NAME:SPLIT, or digits"
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -244,6 +247,29 @@ def _show_noise(parser: argparse.ArgumentParser, words: list[str]) -> None:
     )
 
 
+def _pack(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    parser.add_argument("source", metavar="SOURCE", help=f"the pictures: {SOURCE_HELP}")
+    parser.add_argument("out", type=Path, metavar="FOLDER", help="where the tar files go")
+    parser.add_argument("--labeled", action="store_true", help="the source has labels: pack them too")
+    parser.add_argument("--rows", type=int, default=10_000, metavar="N", help="most pictures a file (default 10000)")
+    parser.add_argument(
+        "--bytes", type=int, default=10**9, metavar="N", help="a file is full at so many bytes (default 1000000000)"
+    )
+    given = parser.parse_args(words)
+    from noisystudent.data.shards.pack import pack  # without torch
+
+    packed = pack(
+        source=given.source,
+        out=given.out,
+        labeled=given.labeled,
+        rows_per_shard=given.rows,
+        bytes_per_shard=given.bytes,
+    )
+    for failure in packed.failures:
+        print(f"left out: {failure.key}: {failure.reason}", file=sys.stderr)
+    print(f"{packed.pictures:,} pictures in {packed.shards:,} tar files -> {packed.folder}")
+
+
 def _report(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("run", metavar="FOLDER", help="the folder of a finished run")
     given = parser.parse_args(words)
@@ -285,5 +311,6 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], None]
     "evaluate": ("score a checkpoint on labeled pictures", _evaluate),
     "predict": ("write a CSV of file, class, confidence for a folder", _predict),
     "show-noise": ("a contact sheet of pictures under noise, to see whether the label survives", _show_noise),
+    "pack": ("write any source as tar shards with an index, for large data and object stores", _pack),
     "report": ("make the page of a finished run again", _report),
 }
