@@ -143,3 +143,12 @@ def test_benchmarks_run(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(sys, "argv", [*words, "--quick", "--json", str(tmp_path / words[0])])
         with pytest.raises(SystemExit, match="0"):
             runpy.run_path(str(ROOT / "benchmarks" / words[0]), run_name="__main__")
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_streaming_runs(tmp_path):
+    pytest.importorskip("webdataset")
+    rows = tmp_path / "rows.json"  # a process of its own: it keeps itself to one core
+    words = [sys.executable, str(ROOT / "benchmarks" / "streaming.py"), "--quick", "--json", str(rows)]
+    subprocess.run(words, check=True)
+    assert [row["ratio"] > 0 for row in json.loads(rows.read_text())] == [True, True, True]
