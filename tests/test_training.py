@@ -48,10 +48,15 @@ def test_a_pool_holds_all_sources_on_one_canvas():
     assert int(pool.pixels.sum()) == int(wide.pixels.sum()) + int(tall.pixels.sum())
 
 
-def make_classifier():
+def make_classifier(*, dropout: float = 0.2, stochastic_depth: float = 0.2):
     with seeded(1, CPU):
         return create_classifier(
-            "tiny_resnet", classes=("top", "bottom"), channels=1, size=8, dropout=0.2, stochastic_depth=0.2
+            "tiny_resnet",
+            classes=("top", "bottom"),
+            channels=1,
+            size=8,
+            dropout=dropout,
+            stochastic_depth=stochastic_depth,
         )
 
 

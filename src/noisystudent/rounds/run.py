@@ -37,7 +37,7 @@ from noisystudent.rounds.story import Contender, Round, Story
 from noisystudent.rounds.strength import choose_strength
 from noisystudent.rounds.summary import deliver, summarize
 from noisystudent.rounds.workshop import Workshop
-from noisystudent.runtime.device import open_device
+from noisystudent.runtime.device import open_engine
 from noisystudent.runtime.machine import describe_machine, versions
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.batches import make_pool
@@ -172,7 +172,7 @@ def open_workshop(
     settings: RunSettings, reporter: Reporter, *, dry: bool = False, own_noise: BatchNoise | None = None
 ) -> Workshop:
     """Opens the device and reads the pictures that the settings name."""
-    device = open_device(settings.runtime)
+    engine = open_engine(settings.runtime)
     specs = {role: getattr(settings, role) for role in ("labeled", "unlabeled", "validation", "test")}
     roles = open_roles(specs, settings.data, seed=settings.seed, stored_size=partial(_largest_view, settings))
     for role, each in roles.described.items():
@@ -183,8 +183,8 @@ def open_workshop(
             f"left out of the unlabeled: {len(roles.left_out)} pictures that are also validation or test pictures"
         )
     settings = settled(settings, int(np.bincount(roles.labeled.labels).min()))
-    pool = make_pool([roles.labeled, roles.unlabeled], device)
-    return Workshop(Path(settings.out), settings, roles, pool, device, reporter, dry, own_noise)
+    pool = make_pool([roles.labeled, roles.unlabeled], engine.device)
+    return Workshop(Path(settings.out), settings, roles, pool, engine, reporter, dry, own_noise)
 
 
 def settled(settings: RunSettings, labels_a_class: int) -> RunSettings:

@@ -186,7 +186,7 @@ def train(
     with workshop.reporter.bar(name, settings.train.steps, "steps") as bar:
         trained, seconds = fit(
             classifier, batches, objective, settings.train, folder,
-            seed=key, precision=settings.runtime.precision, evaluate=_watch(workshop), bar=bar,
+            seed=key, engine=workshop.engine, evaluate=_watch(workshop), bar=bar,
         )  # fmt: skip
     with naming_a_full_disk(folder / "model.safetensors"):
         save_classifier(trained, folder)

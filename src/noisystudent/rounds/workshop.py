@@ -11,6 +11,7 @@ from noisystudent.artifacts import Inputs, State, prepare, state_of
 from noisystudent.config import RunSettings
 from noisystudent.data.roles import Roles
 from noisystudent.noise.own import BatchNoise
+from noisystudent.runtime.device import Engine
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.batches import Pool
 
@@ -34,10 +35,15 @@ class Workshop:
     settings: RunSettings
     roles: Roles
     pool: Pool  # labeled pictures, then unlabeled ones
-    device: torch.device
+    engine: Engine
     reporter: Reporter
     dry: bool = False
     own_noise: BatchNoise | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where models compute."""
+        return self.engine.device
 
     def with_steps(self, steps: int) -> Workshop:
         """The same workshop, in which every stage trains for ``steps`` steps."""

@@ -1,14 +1,38 @@
-"""The device, its precision and its random state."""
+"""Where and how work runs: the device, its precision, its random state, and the processes that share the work."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
 from noisystudent.errors import SettingsError
+from noisystudent.runtime.ranks import ALONE, Ranks, local_rank, open_ranks
 from noisystudent.runtime.settings import RuntimeSettings
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where and how work runs: the device, the precision of forward passes, the processes that work together."""
+
+    device: torch.device
+    precision: str = "float32"
+    ranks: Ranks = ALONE
+
+
+ON_CPU = Engine(torch.device("cpu"))
+
+
+def open_engine(settings: RuntimeSettings) -> Engine:
+    """The engine that the settings name, together with the other processes that torchrun started."""
+    ranks = open_ranks()
+    device = open_device(settings)
+    if ranks.count > 1 and device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", local_rank())
+        torch.cuda.set_device(device)
+    return Engine(device, settings.precision, ranks)
 
 
 def open_device(settings: RuntimeSettings) -> torch.device:

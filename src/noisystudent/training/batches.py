@@ -15,9 +15,11 @@ from torch import Tensor
 
 from noisystudent.data.loader import Order
 from noisystudent.data.pictures import Pictures
+from noisystudent.errors import SettingsError
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import Mixing, partners
 from noisystudent.noise.own import OwnNoise
+from noisystudent.runtime.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class Views:
     rows: Tensor
     epochs: Tensor
     positions: Tensor
+
+    def take(self, places: Tensor) -> Views:
+        """Those at ``places`` (int64 [M]) of the batch, in that order."""
+        return Views(self.rows[places.to(self.rows.device)], self.epochs[places], self.positions[places])
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,39 @@ class Part:
     count: int
 
 
+@dataclass(frozen=True)
+class Division:
+    """How a batch is divided: each process of ``ranks`` takes its share of it, in ``pieces`` one after another."""
+
+    ranks: Ranks = ALONE
+    pieces: int = 1
+
+    @property
+    def count(self) -> int:
+        """Into how many a batch is divided."""
+        return self.ranks.count * self.pieces
+
+    def check(self, parts: Sequence[Part]) -> None:
+        """Raises ``SettingsError`` unless every part's pictures can be divided evenly."""
+        for part in parts:
+            if part.count % self.count:
+                raise SettingsError(
+                    f"a step has {part.count} {part.name} pictures, which {self.ranks.count} processes in "
+                    f"{self.pieces} pieces each cannot share evenly; change train.batch_size, train.ratio or "
+                    f"train.accumulate so that {self.count} divides the pictures of each part."
+                )
+
+    def places(self, parts: Sequence[Part], piece: int) -> Tensor:
+        """The places in the whole batch that this process takes in ``piece``, parts one after another, int64 [M]."""
+        first = self.ranks.rank * self.pieces + piece
+        starts = np.cumsum([0, *(part.count for part in parts)])
+        taken = [start + np.arange(first, part.count, self.count) for start, part in zip(starts, parts, strict=False)]
+        return torch.from_numpy(np.concatenate(taken))
+
+
+WHOLE = Division()
+
+
 class Batches:
     """Batches as a pure function of the step: the parts one after another, noised, with their targets."""
 
@@ -89,33 +128,52 @@ class Batches:
         seed: int,
         own_noise: OwnNoise | None = None,
         mixing: Mixing | None = None,
+        division: Division = WHOLE,
     ) -> None:
         """``targets`` float32 [N, K] has a row for every picture of the pool; the first part is the labeled one.
 
-        ``own_noise`` acts after ``noise``, ``mixing`` last.
+        ``own_noise`` acts after ``noise``, ``mixing`` last. Raises ``SettingsError`` when the parts cannot be divided
+        evenly by ``division``.
         """
+        division.check(parts)
         self.pool, self.targets = pool, targets
         self.noise, self.own_noise, self.mixing = noise, own_noise, mixing
-        self.parts = tuple(parts)
+        self.parts, self.division = tuple(parts), division
         self._orders = [Order(part.rows, seed=seed, stream=part.name) for part in parts]
         # Copies of one picture are different positions, so each gets noise of its own; parts must not overlap either.
         self._first_position = np.cumsum([0, *(len(part.rows) for part in parts)])
 
     @property
     def size(self) -> int:
-        """Pictures a step."""
+        """Pictures a step, of all processes and pieces."""
         return sum(part.count for part in self.parts)
 
-    def __call__(self, step: int) -> Batch:
-        """The batch of 0-based ``step``."""
+    def __call__(self, turn: int) -> Batch:
+        """What this process trains on in its ``turn`` (0-based): a piece of a step's batch, or all of it."""
+        step, piece = divmod(turn, self.division.pieces)
         views = self.views(step)
+        labeled = self.parts[0].count // self.division.count
+        if self.own_noise or self.mixing:  # what acts on whole batches is shown the whole
+            return self._share(*self._whole(views, step), piece, labeled)
+        if self.division.count > 1:
+            views = views.take(self.division.places(self.parts, piece))
+        return Batch(self.look(views), self.targets[views.rows], labeled)
+
+    def _whole(self, views: Views, step: int) -> tuple[Tensor, Tensor]:
+        """The batch of all processes and pieces: pixels and targets."""
         pixels, targets = self.look(views), self.targets[views.rows]
         if self.own_noise:
             pixels = self.own_noise(pixels, step)
         if self.mixing:
             partner = partners([part.count for part in self.parts])
             pixels, targets = self.mixing(pixels, targets, partner, views.epochs, views.positions)
-        return Batch(pixels, targets, self.parts[0].count)
+        return pixels, targets
+
+    def _share(self, pixels: Tensor, targets: Tensor, piece: int, labeled: int) -> Batch:
+        if self.division.count == 1:
+            return Batch(pixels, targets, labeled)
+        places = self.division.places(self.parts, piece).to(pixels.device)
+        return Batch(pixels[places], targets[places], labeled)
 
     def views(self, step: int) -> Views:
         """Which pictures the batch of 0-based ``step`` shows, and by which draws."""

@@ -17,9 +17,11 @@ from noisystudent.errors import TrainingError
 from noisystudent.losses.objective import Terms
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.ema import Ema
+from noisystudent.models.together import train_together
 from noisystudent.randomness import stream_key
-from noisystudent.runtime.device import autocast
+from noisystudent.runtime.device import ON_CPU, Engine, autocast
 from noisystudent.runtime.progress import Bar
+from noisystudent.runtime.ranks import ALONE, Ranks
 from noisystudent.training.batches import Batch
 from noisystudent.training.schedule import learning_rate
 from noisystudent.training.settings import TrainSettings
@@ -40,7 +42,7 @@ def fit(
     folder: Path,
     *,
     seed: int,
-    precision: str = "float32",
+    engine: Engine = ON_CPU,
     evaluate: Evaluate | None = None,
     bar: Bar | None = None,
 ) -> tuple[Classifier, float]:
@@ -49,13 +51,17 @@ def fit(
     The state is saved in ``folder`` every ``settings.save_every`` seconds; a call with the same arguments goes on
     from there and ends, on a CPU, with the same bits as one that was never killed. ``metrics.jsonl`` there gets a row
     every 20 steps. Raises ``TrainingError`` naming the step at which a loss was not finite; the last good state stays.
+
+    Several processes train together: each is given its share of every batch, the first one writes. ``batches`` is
+    asked ``settings.accumulate`` times a step.
     """
-    device = next(classifier.parameters()).device
+    device, ranks, pieces = engine.device, engine.ranks, settings.accumulate
     optimizer = make_optimizer(classifier, settings)
     ema = Ema(classifier, settings.ema_decay)
     state = TrainState(classifier, ema, optimizer)
     state.restore(folder)
-    metrics = Metrics(folder / METRICS, state.step)
+    metrics = Metrics(folder / METRICS, state.step, ranks)
+    model = train_together(classifier, ranks)
     if bar:
         bar.start_at(state.step)
     saved = started = time.monotonic() - state.seconds
@@ -63,24 +69,25 @@ def fit(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         classifier.train()
         for step in range(state.step, settings.steps):
-            torch.manual_seed(stream_key(seed, "model-noise", step))
+            torch.manual_seed(stream_key(seed, "model-noise", step, *ranks.apart))
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
-            batch = batches(step)
-            with autocast(device, precision):
-                logits = classifier(batch.pixels)
-            terms = objective(logits, batch)
             optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(terms.loss)
+            for piece in range(step * pieces, (step + 1) * pieces):
+                batch = batches(piece)
+                with autocast(device, engine.precision):
+                    logits = model(batch.pixels)
+                terms = objective(logits, batch)
+                torch.autograd.backward(terms.loss / pieces)
+                metrics.add(step, {"loss": terms.loss.detach(), **terms.named})
             nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
             optimizer.step()
             ema.update(step)
 
             state.step = step + 1
             state.seconds = time.monotonic() - started
-            metrics.add(step, {"loss": terms.loss.detach(), **terms.named})
             last = state.step == settings.steps
             if state.step % LOG_EVERY == 0 or last:
                 scores = {}
@@ -89,7 +96,7 @@ def fit(
                 row = metrics.flush({"learning_rate": rate, **scores})
                 if bar:
                     bar.advance(state.step - bar.done, row)
-                if last or time.monotonic() - saved > settings.save_every:
+                if ranks.first and (last or time.monotonic() - saved > settings.save_every):
                     state.save(folder)  # after the flush, which has made sure that every loss was finite
                     saved = time.monotonic()
 
@@ -113,10 +120,15 @@ def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.opt
 class Metrics:
     """Rows of numbers in a JSONL file; keeps them on the device between rows, so that steps need not wait."""
 
-    def __init__(self, path: Path, step: int) -> None:
-        """Opens the file for a stage of which ``step`` steps are done; later rows of a killed try are dropped."""
-        self._path = path
+    def __init__(self, path: Path, step: int, ranks: Ranks = ALONE) -> None:
+        """Opens the file for a stage of which ``step`` steps are done; later rows of a killed try are dropped.
+
+        Numbers are means over the processes of ``ranks``, the first of which writes.
+        """
+        self._path, self._ranks = path, ranks
         self._waiting: list[tuple[int, dict[str, Tensor]]] = []
+        if not ranks.first:
+            return
         rows = path.read_text().splitlines() if path.exists() else []
         kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= step]
         path.write_text("".join(f"{row}\n" for row in kept))
@@ -130,9 +142,8 @@ class Metrics:
         if not self._waiting:
             return {}
         names = list(self._waiting[0][1])
-        table = torch.stack(
-            [torch.stack([values[name].float() for name in names]) for _, values in self._waiting]
-        ).cpu()
+        table = torch.stack([torch.stack([values[name].float() for name in names]) for _, values in self._waiting])
+        table = self._ranks.mean(table).cpu()
         for (step, _), row in zip(self._waiting, table.tolist(), strict=True):
             if not all(math.isfinite(value) for value in row):
                 raise TrainingError(
@@ -147,6 +158,7 @@ class Metrics:
         means = self.check()
         row = {"step": self._waiting[-1][0] + 1, **means, **more}
         self._waiting.clear()
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        if self._ranks.first:
+            with self._path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
         return means

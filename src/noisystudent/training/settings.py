@@ -21,6 +21,11 @@ class TrainSettings(Settings):
     ratio: Annotated[float, Field(gt=0)] = Field(
         3.0, description="pseudo-labeled pictures per labeled one in a student's batch"
     )
+    accumulate: Annotated[int, Field(ge=1)] = Field(
+        1,
+        description="pieces that a batch goes through the model in, for one that does not fit on the device; "
+        "batch normalization sees a piece at a time",
+    )
     optimizer: Literal["adamw", "sgd", "rmsproptf"] = Field(
         "adamw",
         description="sgd has momentum 0.9 and Nesterov; rmsproptf is the paper's (decay 0.9, momentum 0.9, eps 1e-3)",

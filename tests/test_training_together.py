@@ -1,0 +1,113 @@
+"""Several processes train one model: as torchrun starts them, on the CPU."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from noisystudent.errors import SettingsError
+from noisystudent.models.together import SynchronizedBatchNorm
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.mixing import Mixing
+from noisystudent.runtime.device import ON_CPU
+from noisystudent.runtime.ranks import Ranks, open_ranks
+from noisystudent.training.batches import Batches, Division, Part
+from test_training import make_batches
+from training_together import train
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+SCRIPT = Path(__file__).parent / "training_together.py"
+
+
+def torchrun(folder: Path, pieces: int, *options: str) -> dict[str, torch.Tensor]:
+    subprocess.run([*TORCHRUN, *options, str(SCRIPT), str(folder), str(pieces)], check=True, capture_output=True)
+    return torch.load(folder / "weights.pt", weights_only=True)
+
+
+def test_two_processes_train_as_one_does(tmp_path):
+    alone = train(tmp_path / "alone", ON_CPU, 1).state_dict()
+    together = torchrun(tmp_path / "together", 1)
+    assert alone.keys() == together.keys()
+    for name, values in alone.items():
+        torch.testing.assert_close(together[name], values, rtol=1e-4, atol=1e-5, msg=name)
+    rows = [(tmp_path / each / "metrics.jsonl").read_text().splitlines() for each in ("alone", "together")]
+    assert len(rows[0]) == len(rows[1]) == 2
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_shares_and_pieces_together_are_the_whole_batch(count, mixed):
+    mixing = Mixing(mixup=1.0, cutmix=1.0, draws=Draws(0, "mixing")) if mixed else None
+    like = make_batches()
+
+    def batch(division: Division, turn: int):
+        return Batches(like.pool, like.targets, like.parts, like.noise, seed=0, mixing=mixing, division=division)(turn)
+
+    whole = batch(Division(), 5)
+    for division in ("ranks", "pieces"):
+        shares = [
+            batch(Division(Ranks(number, count)), 5)
+            if division == "ranks"
+            else batch(Division(pieces=count), 5 * count + number)
+            for number in range(count)
+        ]
+        assert all(share.labeled == 8 // count for share in shares)
+        for part in (slice(None, 8 // count), slice(8 // count, None)):
+            first = 0 if part.start is None else 8
+            pixels = torch.stack([share.pixels[part] for share in shares], dim=1).flatten(0, 1)
+            targets = torch.stack([share.targets[part] for share in shares], dim=1).flatten(0, 1)
+            assert torch.equal(pixels, whole.pixels[first : first + 8])
+            assert torch.equal(targets, whole.targets[first : first + 8])
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_with_the_numbers():
+    like = make_batches()
+    with pytest.raises(SettingsError, match="8 labeled pictures, which 3 processes"):
+        Batches(like.pool, like.targets, like.parts, like.noise, seed=0, division=Division(Ranks(0, 3)))
+    uneven = (like.parts[0], Part("pseudo", np.arange(20, 60), 7))
+    with pytest.raises(SettingsError, match="7 pseudo pictures"):
+        Batches(like.pool, like.targets, uneven, like.noise, seed=0, division=Division(pieces=2))
+
+
+def test_synchronized_statistics_are_torchs_own_where_one_process_has_all(monkeypatch):
+    monkeypatch.setattr("noisystudent.models.together.all_reduce", lambda values: values)
+    torch.manual_seed(0)
+    own, ours = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    synchronized = SynchronizedBatchNorm(ours, Ranks())
+    for norm in (own, ours):
+        nn.init.constant_(norm.weight, 1.3)
+        nn.init.constant_(norm.bias, -0.4)
+    for _ in range(3):
+        x = torch.randn(6, 3, 5, 4, requires_grad=True)
+        y = x.detach().clone().requires_grad_()
+        expected, found = own(x), synchronized(y)
+        torch.testing.assert_close(found, expected)
+        expected.square().sum().backward()
+        found.square().sum().backward()
+        torch.testing.assert_close(y.grad, x.grad, rtol=1e-4, atol=1e-4)
+    synchronized.eval()
+    torch.testing.assert_close(
+        synchronized(x),
+        nn.functional.batch_norm(x, synchronized.running_mean, synchronized.running_var, ours.weight, ours.bias),
+    )
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        torch.testing.assert_close(getattr(synchronized, name), getattr(own, name))
+
+
+@pytest.mark.parametrize(("rank", "count"), [("2", "2"), ("-1", "4"), ("one", "2"), ("0", "")])
+def test_a_senseless_place_among_processes_is_refused(monkeypatch, rank, count):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", count)
+    with pytest.raises(SettingsError, match=f"RANK={rank!r}"):
+        open_ranks()
+
+
+def test_every_row_is_one_processs_share():
+    for rows in (0, 1, 7, 10, 512):
+        for count in (1, 2, 3, 8):
+            taken = [np.arange(rows)[Ranks(rank, count).share_of(rows)] for rank in range(count)]
+            assert np.array_equal(np.concatenate(taken), np.arange(rows))
