@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 
 import torch
-from test_training import make_batches, make_classifier, objective
 
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.ranks import open_ranks
 from noisystudent.training.batches import Batches, Division
 from noisystudent.training.fit import fit
 from noisystudent.training.settings import TrainSettings
+from test_training import make_batches, make_classifier, objective
 
 STEPS = 25
 

@@ -67,6 +67,7 @@ from noisystudent.rounds.strength import choose_strength
 from noisystudent.rounds.thumbnails import Thumbnails
 from noisystudent.runtime.device import open_device
 from noisystudent.runtime.progress import Reporter
+from noisystudent.runtime.ranks import open_ranks
 from noisystudent.runtime.settings import RuntimeSettings
 
 Settings = Mapping[str, Any]
@@ -98,7 +99,7 @@ def run(
     if resolved.settings.unlabeled is None:
         raise SettingsError("run needs --unlabeled; to train on labels alone use 'noisystudent train'.")
     summary = rounds.run(resolved, reporter=Reporter(quiet=quiet), own_noise=noise)
-    report(resolved.settings.out)
+    open_ranks().first_says(lambda: report(resolved.settings.out))
     return summary
 
 
@@ -145,7 +146,7 @@ def train(
             "a student needs all of --unlabeled, --predictions and --selection; a teacher none of them."
         )
     folder = Path(resolved.settings.out)
-    with exclusive(folder):
+    with rounds.exclusive_for_all(folder):
         opened = rounds.open_workshop(resolved.settings, Reporter(quiet=quiet), own_noise=noise)
         workshop = replace(opened, folder=folder.parent)
         teacher_plan, student_plan = plan_models(resolved.settings.model, 1, workshop.roles.format.size)
@@ -225,7 +226,7 @@ def label(
 
             with reporter.bar("label", sum(opened.shard_sizes), "pictures") as bar:
                 label_shards(
-                    labeler.teacher, read, len(opened.shard_sizes), out,
+                    labeler.teacher, read, range(len(opened.shard_sizes)), out,
                     batch_size=labeler.runtime.label_batch_size, precision=labeler.runtime.precision,
                     seed=seed, bar=bar,
                 )  # fmt: skip

@@ -92,10 +92,13 @@ def _run(parser: argparse.ArgumentParser, words: list[str]) -> None:
     from noisystudent import api
     from noisystudent.config import resolve
     from noisystudent.reporting.terminal import print_summary
+    from noisystudent.runtime.ranks import open_ranks
 
-    print_summary(api.run(config=config, settings=given))
-    out = Path(resolve(given, config).settings.out)
-    print(f"model: {out / 'best'}\npage: {out / 'report.html'}")
+    summary = api.run(config=config, settings=given)
+    if open_ranks().first:
+        print_summary(summary)
+        out = Path(resolve(given, config).settings.out)
+        print(f"model: {out / 'best'}\npage: {out / 'report.html'}")
 
 
 def _plan(parser: argparse.ArgumentParser, words: list[str]) -> None:
@@ -130,6 +133,7 @@ def _train(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--selection", type=Path, metavar="FOLDER", help="for a student: what 'select' wrote from it")
     given = _with_settings(parser, words)
     from noisystudent import api
+    from noisystudent.runtime.ranks import open_ranks
 
     trained = api.train(
         config=given.pop("config"),
@@ -138,10 +142,11 @@ def _train(parser: argparse.ArgumentParser, words: list[str]) -> None:
         selection=given.pop("selection"),
         settings=given,
     )
-    print(
-        f"{trained.model}: {trained.parameters:,} parameters, {trained.passes:,} passes, "
-        f"{trained.seconds:.1f} s -> {trained.folder}"
-    )
+    if open_ranks().first:
+        print(
+            f"{trained.model}: {trained.parameters:,} parameters, {trained.passes:,} passes, "
+            f"{trained.seconds:.1f} s -> {trained.folder}"
+        )
 
 
 def _label(parser: argparse.ArgumentParser, words: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from noisystudent.data.pictures import Pictures
@@ -17,7 +17,7 @@ from noisystudent.runtime.progress import Bar
 def label(
     teacher: Teacher,
     read_shard: Callable[[int], Pictures],
-    shards: int,
+    shards: Iterable[int],
     folder: Path,
     *,
     batch_size: int,
@@ -25,12 +25,12 @@ def label(
     seed: int = 0,
     bar: Bar | None = None,
 ) -> None:
-    """Labels ``shards`` shards, one part each, in ``folder``; holds one shard's pictures at a time.
+    """Labels ``shards``, one part each, in ``folder``; holds one shard's pictures at a time.
 
     A part appears whole or not at all, and a part that is there is not made again. Pictures that cannot be decoded
     have no row; the shard's ``failures`` name them. ``seed`` matters to a noised teacher only.
     """
-    for shard in range(shards):
+    for shard in shards:
         path = part_path(folder, shard)
         if path.exists():
             continue

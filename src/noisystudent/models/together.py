@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,8 +22,7 @@ def train_together(model: nn.Module, ranks: Ranks) -> nn.Module:
     if ranks.count == 1:
         return model
     _synchronize(model, ranks)
-    # Synchronized statistics are the same everywhere, so there are no buffers to send around.
-    return DistributedDataParallel(model, broadcast_buffers=False)
+    return DistributedDataParallel(model)
 
 
 class SynchronizedBatchNorm(nn.Module):
@@ -63,8 +64,7 @@ class SynchronizedBatchNorm(nn.Module):
         return mean, variance
 
     def _over_all(self, values: Tensor) -> Tensor:
-        total: Tensor = all_reduce(values)  # type: ignore[no-untyped-call]
-        return total / self.ranks.count
+        return total(values) / self.ranks.count
 
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
         if self.running_mean is None or self.running_var is None:
@@ -83,6 +83,28 @@ class SynchronizedBatchNorm(nn.Module):
         if self.weight is not None:
             scale, shift = scale * self.weight, shift * self.weight + self.bias
         return torch.addcmul(_along_channels(shift, x), x.float(), _along_channels(scale, x)).to(x.dtype)
+
+
+class _Total(torch.autograd.Function):
+    """The sum over the processes. Each one's loss depends on every one's values, so gradients are summed too."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ANN401  (torch's signature)
+        summed = values.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ANN401  (torch's signature)
+        summed = gradients[0].contiguous().clone()
+        dist.all_reduce(summed)
+        return summed
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum of a tensor that all processes have, through which gradients flow back to all of them."""
+    summed: Tensor = _Total.apply(values)
+    return summed
 
 
 def _along_channels(values: Tensor, x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ from noisystudent.rounds.workshop import Workshop
 from noisystudent.runtime.device import open_engine
 from noisystudent.runtime.machine import describe_machine, versions
 from noisystudent.runtime.progress import Reporter
+from noisystudent.runtime.ranks import open_ranks
 from noisystudent.training.batches import make_pool
 
 
@@ -50,18 +52,27 @@ def run(
 
     ``own_noise`` is the user's own, beside that of the settings.
 
-    Everything that an earlier try finished from the same inputs is taken as it is. Raises ``NoisyStudentError``.
+    Everything that an earlier try finished from the same inputs is taken as it is. Processes that torchrun started
+    share the work; the first one writes. Raises ``NoisyStudentError``.
     """
     folder = Path(resolved.settings.out)
-    with exclusive(folder):
+    with exclusive_for_all(folder):
         workshop = open_workshop(resolved.settings, reporter, own_noise=own_noise)
-        write_json(folder / "run.json", describe_run(resolved, workshop, command or sys.argv))
+        first = workshop.engine.ranks.first
+        if first:
+            write_json(folder / "run.json", describe_run(resolved, workshop, command or sys.argv))
         started = time.monotonic()
         told = tell(workshop)
         deliver(workshop, told.delivered.trained)
         summary = summarize(workshop, told, seconds=time.monotonic() - started)
-        write_json(folder / "summary.json", summary)
+        if first:
+            write_json(folder / "summary.json", summary)
         return summary
+
+
+def exclusive_for_all(folder: Path) -> AbstractContextManager[None]:
+    """Holds a run's folder for the processes that work together: the first one has the lock."""
+    return exclusive(folder) if open_ranks().first else nullcontext()
 
 
 def tell(workshop: Workshop) -> Story:
@@ -108,7 +119,7 @@ def tell(workshop: Workshop) -> Story:
             "validation shows the labels-only control to be better than every student: it is delivered"
         )
         delivered = control
-    if not workshop.dry:
+    if not workshop.dry and workshop.engine.ranks.first:
         write_noise_sheet(workshop, plans[0], strength)
     return Story(teacher, rounds, control, delivered)
 
@@ -161,7 +172,7 @@ def inspect_labels(
 
 
 def _write_round(workshop: Workshop, each: Round) -> None:
-    if not workshop.dry:
+    if not workshop.dry and workshop.engine.ranks.first:
         scores = {**each.student.scored.scores, "unlabeled": each.pseudo_labels, "signs": each.signs}
         write_json(
             workshop.folder / f"round-{each.number}" / "scores.json", {**scores, "rolled_back": each.rolled_back}
@@ -173,6 +184,7 @@ def open_workshop(
 ) -> Workshop:
     """Opens the device and reads the pictures that the settings name."""
     engine = open_engine(settings.runtime)
+    reporter = reporter if engine.ranks.first else Reporter(quiet=True)
     specs = {role: getattr(settings, role) for role in ("labeled", "unlabeled", "validation", "test")}
     roles = open_roles(specs, settings.data, seed=settings.seed, stored_size=partial(_largest_view, settings))
     for role, each in roles.described.items():

@@ -17,7 +17,7 @@ from torch import Tensor
 from noisystudent import predictions, selection
 from noisystudent.artifacts import commit, naming_a_full_disk, read_json, read_manifest, replacing, write_json
 from noisystudent.data.pictures import Pictures
-from noisystudent.data.roles import HeldOut, content_fingerprint, shard_count, shard_of
+from noisystudent.data.roles import Judged, content_fingerprint, shard_count, shard_of
 from noisystudent.errors import MismatchError, TrainingError
 from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.evaluation.scores import score
@@ -37,7 +37,7 @@ from noisystudent.noise.views import noised
 from noisystudent.randomness import stream_key
 from noisystudent.rounds.workshop import Workshop
 from noisystudent.runtime.device import seeded
-from noisystudent.training.batches import Batch, Batches, Part
+from noisystudent.training.batches import Batch, Batches, Division, Part
 from noisystudent.training.fit import METRICS, fit
 from noisystudent.training.state import STATE
 
@@ -181,20 +181,28 @@ def train(
     noise = input_noise(workshop, name, plan, strength)
     mixing = build_mixing(settings.noise, Draws(settings.seed, f"mixing/{name}"))
     own_noise = OwnNoise(workshop.own_noise, seed=key) if workshop.own_noise else None
-    batches = Batches(workshop.pool, lesson.targets, lesson.parts, noise, seed=key, own_noise=own_noise, mixing=mixing)
+    division = Division(workshop.engine.ranks, settings.train.accumulate)
+    batches = Batches(
+        workshop.pool, lesson.targets, lesson.parts, noise,
+        seed=key, own_noise=own_noise, mixing=mixing, division=division,
+    )  # fmt: skip
     objective = objective_of(workshop, lesson)
     with workshop.reporter.bar(name, settings.train.steps, "steps") as bar:
         trained, seconds = fit(
             classifier, batches, objective, settings.train, folder,
             seed=key, engine=workshop.engine, evaluate=_watch(workshop), bar=bar,
         )  # fmt: skip
-    with naming_a_full_disk(folder / "model.safetensors"):
-        save_classifier(trained, folder)
     training = {"model": plan.name, "parameters": count_parameters(trained), "steps": settings.train.steps,
                 "passes": settings.train.steps * batches.size, "seconds": round(seconds, 2)}  # fmt: skip
-    write_json(folder / TRAINING, training)
-    commit(folder, CHECKPOINT, inputs, volatile=(METRICS, TRAINING, STATE))
-    (folder / STATE).unlink(missing_ok=True)
+
+    def finish() -> None:
+        with naming_a_full_disk(folder / "model.safetensors"):
+            save_classifier(trained, folder)
+        write_json(folder / TRAINING, training)
+        commit(folder, CHECKPOINT, inputs, volatile=(METRICS, TRAINING, STATE))
+        (folder / STATE).unlink(missing_ok=True)
+
+    workshop.engine.ranks.first_says(finish)
     return read_trained(name, folder)
 
 
@@ -269,9 +277,12 @@ def _watch(workshop: Workshop) -> Callable[[Classifier], dict[str, float]] | Non
 
 
 def predict(workshop: Workshop, teacher: Teacher, pictures: Pictures) -> npt.NDArray[np.float32]:
-    """Log-probabilities [N, K] of the teacher, with the run's batch size and precision."""
-    runtime = workshop.settings.runtime
-    return log_probabilities(teacher, pictures, batch_size=runtime.label_batch_size, precision=runtime.precision)
+    """Log-probabilities [N, K] of the teacher, with the run's batch size and precision; each process sees its share."""
+    runtime, ranks = workshop.settings.runtime, workshop.engine.ranks
+    share = pictures.take(np.arange(len(pictures))[ranks.share_of(len(pictures))]) if ranks.count > 1 else pictures
+    return ranks.gathered(
+        log_probabilities(teacher, share, batch_size=runtime.label_batch_size, precision=runtime.precision)
+    )
 
 
 def label_pile(workshop: Workshop, name: str, teacher: Trained, noise: InputNoise | None) -> Path:
@@ -293,13 +304,16 @@ def label_pile(workshop: Workshop, name: str, teacher: Trained, noise: InputNois
         return noised(pictures, noise, epoch=shard) if noise else pictures
 
     if not workshop.is_done(name, inputs):
+        ranks = workshop.engine.ranks
+        shards = range(ranks.rank, shard_count(roles.unlabeled), ranks.count)
         with workshop.reporter.bar(name, len(roles.unlabeled), "pictures") as bar:
             label(
-                teacher.teacher(workshop.device, noised=noise is not None), read, shard_count(roles.unlabeled), folder,
+                teacher.teacher(workshop.device, noised=noise is not None), read, shards, folder,
                 batch_size=runtime.label_batch_size, precision=runtime.precision,
                 seed=stream_key(workshop.settings.seed, name), bar=bar,
             )  # fmt: skip
-        commit(folder, PREDICTIONS, inputs)
+        ranks.wait()
+        ranks.first_says(lambda: commit(folder, PREDICTIONS, inputs))
     return folder
 
 
@@ -317,13 +331,17 @@ def select_from(workshop: Workshop, name: str, predicted: Path, round_number: in
     if not workshop.is_done(name, inputs):
         parts = predictions.list_parts(predicted)
         classes = workshop.roles.classes
-        if first:
-            selection.reuse(folder, parts, first, classes)
-        else:
-            selection.select(
-                folder, parts, settings.selection, classes=classes, round_number=round_number, seed=settings.seed
-            )
-        commit(folder, SELECTION, inputs)
+
+        def choose() -> None:
+            if first:
+                selection.reuse(folder, parts, first, classes)
+            else:
+                selection.select(
+                    folder, parts, settings.selection, classes=classes, round_number=round_number, seed=settings.seed
+                )
+            commit(folder, SELECTION, inputs)
+
+        workshop.engine.ranks.first_says(choose)
     return folder
 
 
@@ -343,9 +361,21 @@ def score_checkpoint(workshop: Workshop, name: str, checkpoint: Trained) -> Scor
     inputs |= {role: source.fingerprint if source else None for role, source in sources.items()}
     if not workshop.is_done(f"scores/{name}", inputs):
         teacher = checkpoint.teacher(workshop.device)
-        scores = {role: _score(workshop, folder, role, teacher, source) for role, source in sources.items()}
-        write_json(folder / "scores.json", scores)
-        commit(folder, SCORES, inputs)
+        judged = {
+            role: source.judge(lambda pictures: predict(workshop, teacher, pictures))
+            for role, source in sources.items()
+            if source
+        }
+
+        def write() -> None:
+            classes = workshop.roles.classes
+            scores = {role: score(each.log_probabilities, each.labels, classes) for role, each in judged.items()}
+            write_json(folder / "scores.json", {role: scores.get(role) for role in sources})
+            for role, each in judged.items():
+                _write_judged(folder / f"{role}.parquet", each)
+            commit(folder, SCORES, inputs)
+
+        workshop.engine.ranks.first_says(write)
     scores = read_json(folder / "scores.json")
     right = {}
     for role, source in sources.items():
@@ -355,12 +385,7 @@ def score_checkpoint(workshop: Workshop, name: str, checkpoint: Trained) -> Scor
     return Scored(scores, right)
 
 
-def _score(
-    workshop: Workshop, folder: Path, role: str, teacher: Teacher, source: HeldOut | None
-) -> dict[str, object] | None:
-    if source is None:
-        return None
-    judged = source.judge(lambda pictures: predict(workshop, teacher, pictures))
+def _write_judged(path: Path, judged: Judged) -> None:
     table = pa.table(
         {
             "key": list(judged.keys),
@@ -369,6 +394,5 @@ def _score(
             "confidence": np.exp(judged.log_probabilities.max(axis=1)),
         }
     )
-    with replacing(folder / f"{role}.parquet") as temporary:
+    with replacing(path) as temporary:
         pq.write_table(table, temporary)
-    return score(judged.log_probabilities, judged.labels, workshop.roles.classes)

@@ -62,8 +62,12 @@ def choose_strength(workshop: Workshop, plan: ModelPlan, name: str = STRENGTH) -
     inputs: dict[str, Any] = {"candidates": [asdict(candidate) for candidate in candidates], "by": by}
     if not workshop.is_done(f"{name}/choice", inputs):
         folder = workshop.folder / name
-        write_json(folder / "summary.json", {"chosen": chosen, **inputs})
-        commit(folder / "choice", STRENGTH, inputs)
+
+        def write() -> None:
+            write_json(folder / "summary.json", {"chosen": chosen, **inputs})
+            commit(folder / "choice", STRENGTH, inputs)
+
+        workshop.engine.ranks.first_says(write)
     return chosen
 
 

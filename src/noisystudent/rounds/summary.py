@@ -84,6 +84,10 @@ def deliver(workshop: Workshop, checkpoint: Trained) -> None:
     inputs = {"checkpoint": checkpoint.fingerprint, "name": checkpoint.name}
     if workshop.is_done(BEST, inputs):
         return
-    for name in ("config.json", "model.safetensors", TRAINING, METRICS):
-        shutil.copyfile(checkpoint.folder / name, workshop.folder / BEST / name)
-    commit(workshop.folder / BEST, CHECKPOINT, inputs, volatile=(METRICS, TRAINING))
+
+    def copy() -> None:
+        for name in ("config.json", "model.safetensors", TRAINING, METRICS):
+            shutil.copyfile(checkpoint.folder / name, workshop.folder / BEST / name)
+        commit(workshop.folder / BEST, CHECKPOINT, inputs, volatile=(METRICS, TRAINING))
+
+    workshop.engine.ranks.first_says(copy)

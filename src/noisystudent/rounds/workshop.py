@@ -61,7 +61,7 @@ class Workshop:
             if state is not State.COMPLETE:
                 raise Unfinished(name, state)
             return True
-        state, changes = prepare(folder, inputs)
+        state, changes = self.engine.ranks.first_says(lambda: prepare(folder, inputs))
         if changes:
             self.reporter.say(f"{name}: made again, the old one is set aside; what differs: {'; '.join(changes)}")
         if state is State.COMPLETE:

@@ -62,6 +62,11 @@ class Ranks:
             raise said[1]
         return said[0]  # type: ignore[return-value]
 
+    def wait(self) -> None:
+        """Waits until all processes are here."""
+        if self.count > 1:
+            dist.barrier()
+
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the processes of a tensor that all of them have."""
         if self.count > 1:
