@@ -30,6 +30,7 @@ ROOMS = (
     "labeling",
     "training",
     "config",
+    "choosing",
     "rounds",
     "api",
     "demonstration",
@@ -45,6 +46,7 @@ WITHOUT_TORCH = (
     "selection",
     "reporting",
     "config",
+    "choosing",
 )
 MODULES = sorted(
     path
@@ -110,6 +112,7 @@ def run_python(code: str) -> str:
         "noisystudent.cli",
         "noisystudent.config",
         "noisystudent.selection",
+        "noisystudent.choosing",
         "noisystudent.reporting.page",
     ],
 )

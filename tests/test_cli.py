@@ -102,6 +102,26 @@ def test_the_single_verbs_make_a_student_step_by_step(folders, teacher, tmp_path
     assert rows[0].keys() == {"file", "class", "confidence"}
 
 
+def test_a_student_takes_predictions_of_a_pile_that_holds_validation_pictures(folders, teacher, tmp_path, capsys):
+    pile, predicted, selected = tmp_path / "pile", tmp_path / "predictions", tmp_path / "selection"
+    pile.mkdir()
+    for path in (folders / "pile").iterdir():
+        (pile / path.name).write_bytes(path.read_bytes())
+    Image.open(folders / "test" / "dark" / "0.png").save(pile / "0-leak.bmp")
+    assert command("label", "--teacher", teacher, "--source", pile, "--out", predicted) == 0
+    assert command("select", "--predictions", predicted, "--out", selected, "--selection.fraction=1") == 0
+    words = ["--unlabeled", pile, "--predictions", predicted, "--selection", selected, "--labeled", folders / "labeled"]
+    assert command("train", *words, "--out", tmp_path / "s", "--validation", folders / "test", *QUICK) == 0
+    assert "left out of the unlabeled: 1 pictures" in capsys.readouterr().err
+
+    for verb, given, out in (("label", folders / "pile", "other"), ("select", tmp_path / "other", "chosen")):
+        first = ["--teacher", teacher, "--source", given] if verb == "label" else ["--predictions", given]
+        assert command(verb, *first, "--out", tmp_path / out) == 0
+    words[5] = tmp_path / "chosen"
+    message = fails(capsys, "train", *words, "--out", tmp_path / "t", *QUICK)
+    assert "chosen was made from another predictions than the one given" in message
+
+
 def test_labeling_again_labels_nothing(folders, teacher, tmp_path):
     words = ["label", "--teacher", teacher, "--source", folders / "pile", "--out", tmp_path / "p"]
     assert command(*words) == 0

@@ -88,12 +88,16 @@ def write_selection(folder: Path, random: np.random.Generator, classes: list[str
     confidence = random.beta(6, 2, rows).astype(np.float32)
     copies = np.where(confidence > 0.7, 1 + (prediction == 0), 0).astype(np.uint16)
     reason = np.where(copies > 0, "selected", np.where(confidence > 0.6, "over-target", "below-threshold"))
-    columns = {"prediction": prediction, "confidence": confidence, "copies": copies}
     for part, place in enumerate(np.array_split(np.arange(rows), 2)):
         write_rows(
-            folder / f"part-{part:05d}.parquet",
+            folder.parent / "predictions" / f"part-{part:05d}.parquet",
             key=[f"pile/{index:04d}.png" for index in place],
-            **{name: values[place] for name, values in columns.items()},
+            prediction=prediction[place],
+            confidence=confidence[place],
+        )
+        write_rows(
+            folder / f"part-{part:05d}.parquet",
+            copies=copies[place],
             reason=pa.array(reason[place].tolist()).dictionary_encode(),
         )
     counts, edges = np.histogram(confidence, 20, (0, 1))
@@ -434,9 +438,13 @@ def test_settings_keep_their_origin():
 
 def test_examples_are_the_extremes_of_all_parts(full):
     rows = [
-        row
+        prediction | choice
         for file in sorted((full / "round-3" / "selection").glob("*.parquet"))
-        for row in pq.read_table(file).to_pylist()
+        for prediction, choice in zip(
+            pq.read_table(full / "round-3" / "predictions" / file.name).to_pylist(),
+            pq.read_table(file).to_pylist(),
+            strict=True,
+        )
     ]
     examples = read_run(full).examples
     kept = sorted((row for row in rows if row["copies"]), key=lambda row: -row["confidence"])
@@ -460,8 +468,9 @@ def test_few_kept_rows_are_not_shown_twice(tmp_path):
     folder = full_run(tmp_path / "run", rounds=1)
     selection = folder / "round-1" / "selection"
     (selection / "part-00001.parquet").unlink()
-    columns = {"prediction": [0, 1], "confidence": [0.9, 0.8], "copies": [1, 3], "reason": ["selected"] * 2}
-    write_rows(selection / "part-00000.parquet", key=["x", "y"], **columns)
+    predicted = {"key": ["x", "y"], "prediction": [0, 1], "confidence": [0.9, 0.8]}
+    write_rows(folder / "round-1" / "predictions" / "part-00000.parquet", **predicted)
+    write_rows(selection / "part-00000.parquet", copies=[1, 3], reason=["selected"] * 2)
     examples = read_run(folder).examples
     assert [one.key for one in examples.surest] == ["x", "y"]
     assert examples.least_sure == ()
@@ -513,14 +522,28 @@ def test_wrong_value_is_named_by_its_place(tmp_path):
         read_run(folder)
 
 
-@pytest.mark.parametrize("file", ["round-3/selection/part-00000.parquet", "scores/round-3/test.parquet"])
-def test_damaged_part_is_named(tmp_path, file):
+@pytest.mark.parametrize(
+    ("file", "column"),
+    [
+        ("round-3/predictions/part-00000.parquet", "confidence"),
+        ("round-3/selection/part-00000.parquet", "copies"),
+        ("scores/round-3/test.parquet", "confidence"),
+    ],
+)
+def test_damaged_part_is_named(tmp_path, file, column):
     folder = full_run(tmp_path / "run")
     (folder / file).write_bytes(b"PAR1 no table")
     with pytest.raises(ArtifactError, match=re.escape(file)):
         read_run(folder)
     write_rows(folder / file, key=["x"])
-    with pytest.raises(ArtifactError, match="column 'confidence' is missing"):
+    with pytest.raises(ArtifactError, match=f"column '{column}' is missing"):
+        read_run(folder)
+
+
+def test_a_selection_with_other_rows_than_its_predictions_is_named(tmp_path):
+    folder = full_run(tmp_path / "run", rounds=1)
+    write_rows(folder / "round-1" / "selection" / "part-00001.parquet", copies=[1], reason=["selected"])
+    with pytest.raises(ArtifactError, match=r"selection/part-00001\.parquet has other rows than .*predictions"):
         read_run(folder)
 
 

@@ -211,9 +211,12 @@ def test_enough_labels_give_a_validation_part(tmp_path):
 
 def test_the_paper_recipe_chooses_once_and_labels_again(tmp_path):
     summary = run(tmp_path, recipe="paper", rounds__count=2, selection__threshold=0.1)
-    tables = [pq.read_table(tmp_path / f"round-{number}/selection/part-00000.parquet") for number in (1, 2)]
-    assert tables[0]["copies"].equals(tables[1]["copies"])
-    assert not tables[0]["confidence"].equals(tables[1]["confidence"])
+    selected, predicted = (
+        [pq.read_table(tmp_path / f"round-{number}/{kind}/part-00000.parquet") for number in (1, 2)]
+        for kind in ("selection", "predictions")
+    )
+    assert selected[0]["copies"].equals(selected[1]["copies"])
+    assert not predicted[0]["confidence"].equals(predicted[1]["confidence"])
     assert summary["rounds"][1]["copies"] == summary["rounds"][0]["copies"]
 
 

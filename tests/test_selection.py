@@ -1,13 +1,17 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisystudent.predictions import part_path, read_log_probabilities, write_part
-from noisystudent.selection import SelectionSettings, reuse, select
+from noisystudent.errors import ArtifactError, MismatchError
+from noisystudent.predictions import list_parts, part_path, read_log_probabilities, write_part
+from noisystudent.selection import SelectionSettings, count_rows, reuse, select
+from noisystudent.selection.copies import permuted
+from noisystudent.selection.counts import BINS
 
 
 def write_predictions(folder: Path, prediction, confidence, classes: int, part_rows: int = 50) -> list[Path]:
@@ -26,9 +30,29 @@ def write_predictions(folder: Path, prediction, confidence, classes: int, part_r
     return paths
 
 
-def read_selection(folder: Path):
-    table = pq.ParquetDataset(sorted(folder.glob("part-*.parquet"))).read()
-    return {name: np.array(table[name].to_pylist()) for name in table.column_names}
+def write_rows(folder: Path, prediction, confidence, part_rows: int) -> list[Path]:
+    """Parts with exactly these predictions and confidences, and no soft labels."""
+    folder.mkdir(parents=True)
+    paths = []
+    for first in range(0, len(prediction), part_rows):
+        rows = slice(first, first + part_rows)
+        columns = {
+            "key": [f"key-{i}" for i in range(len(prediction))[rows]],
+            "prediction": np.asarray(prediction, np.uint16)[rows],
+            "confidence": np.asarray(confidence, np.float32)[rows],
+        }
+        paths.append(part_path(folder, first // part_rows))
+        pq.write_table(pa.table(columns), paths[-1])
+    return paths
+
+
+def read_selection(folder: Path, predictions: list[Path]):
+    """All columns of the predictions and of the selection made from them, side by side."""
+    columns = {}
+    for paths in (predictions, list_parts(folder)):
+        table = pa.concat_tables([pq.read_table(path) for path in paths])
+        columns |= {name: np.array(table[name].to_pylist()) for name in table.column_names}
+    return columns
 
 
 def run(tmp_path, prediction, confidence, classes=3, round_number=1, seed=0, **chosen):
@@ -42,7 +66,151 @@ def run(tmp_path, prediction, confidence, classes=3, round_number=1, seed=0, **c
         round_number=round_number,
         seed=seed,
     )
-    return summary, read_selection(tmp_path / "selection")
+    return summary, read_selection(tmp_path / "selection", parts)
+
+
+def confidences(random, rows: int, kind: str):
+    """Confidences that are hard to tell apart, in one way or another."""
+    if kind == "ties":
+        return random.choice([0.4, 0.5, 0.5001, 0.7, 0.999, 1.0 - 1e-7, 1.0], rows).astype(np.float32)
+    if kind == "neighbors":  # float32 numbers next to each other, in bins wide and narrow
+        start = np.float32(random.choice([1e-30, 2e-4, 0.01, 0.2, 0.3, 0.6, 0.9999])).view(np.uint32)
+        return np.minimum((start + random.integers(0, rows, rows).astype(np.uint32)).view(np.float32), 1)
+    if kind == "tiny":
+        return (10.0 ** random.uniform(-44, 0, rows)).astype(np.float32)
+    return random.uniform(0, 1, rows).astype(np.float32)
+
+
+def taken_by_sorting(prediction, confidence, classes: int, chosen: SelectionSettings, round_number: int):
+    """The rows that a full sort takes, and the places of each class, straight from the rules' words."""
+    taken, places = np.zeros(len(prediction), bool), np.zeros(classes, int)
+    passed = confidence >= np.float32(chosen.threshold)
+    mean = -(-int(passed.sum()) // classes)
+    for label in range(classes):
+        mine = prediction == label
+        if chosen.rule == "curriculum":
+            wanted = int(np.ceil(min(1.0, chosen.fraction * round_number) * mine.sum() - 1e-9))
+            places[label] = wanted
+        else:
+            able = int((mine & passed).sum())
+            target = {"auto": mean, "none": able}.get(chosen.per_class, chosen.per_class)
+            wanted = min(able, target)
+            places[label] = min(target, wanted * chosen.max_copies)
+        order = sorted(np.flatnonzero(mine), key=lambda row: (-confidence[row], row))
+        taken[order[:wanted]] = True
+    return taken, places
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 300),
+    st.sampled_from(["ties", "neighbors", "tiny", "even"]),
+    st.sampled_from(
+        [
+            ({"rule": "curriculum", "fraction": 0.2}, 1),
+            ({"rule": "curriculum", "fraction": 0.13}, 4),
+            ({"rule": "threshold", "threshold": 0.3, "per_class": "auto"}, 1),
+            ({"rule": "threshold", "threshold": 0.5, "per_class": 7, "max_copies": 3}, 2),
+            ({"rule": "threshold", "threshold": 0.0, "per_class": 40}, 1),
+            ({"rule": "threshold", "threshold": 0.7, "per_class": "none"}, 1),
+        ]
+    ),
+)
+def test_a_selection_is_that_of_a_full_sort(tmp_path_factory, seed, rows, kind, rule):
+    random, classes = np.random.default_rng(seed), 6
+    chosen, round_number = SelectionSettings(**rule[0]).settled(0), rule[1]
+    prediction = random.choice([0, 0, 0, 1, 1, 3, 5], rows)  # classes 2 and 4 get no row
+    confidence = confidences(random, rows, kind)
+    folder = tmp_path_factory.mktemp("s")
+    parts = write_rows(folder / "p", prediction, confidence, part_rows=int(random.integers(1, rows + 1)))
+    names = [str(label) for label in range(classes)]
+    summary = select(folder / "s", parts, chosen, classes=names, round_number=round_number, seed=seed)
+    found = read_selection(folder / "s", parts)
+    taken, places = taken_by_sorting(prediction, confidence, classes, chosen, round_number)
+    assert np.array_equal(found["copies"] > 0, taken)
+    for label in range(classes):
+        copies = found["copies"][(prediction == label) & taken]
+        assert copies.sum() == places[label] == summary["per_class"][label]["copies"]
+        assert not len(copies) or copies.max() - copies.min() <= 1
+    excess = "not-yet" if chosen.rule == "curriculum" else "over-target"
+    low = (confidence < np.float32(chosen.threshold)) & (chosen.rule == "threshold")
+    assert np.array_equal(found["reason"], np.where(taken, "selected", np.where(low, "below-threshold", excess)))
+
+
+def test_what_workers_count_adds_up_to_the_selection_of_the_whole(tmp_path):
+    random = np.random.default_rng(5)
+    prediction, confidence = random.integers(0, 3, 400), confidences(random, 400, "even")
+    parts = write_rows(tmp_path / "p", prediction, confidence, part_rows=30)
+    chosen = SelectionSettings(rule="threshold", threshold=0.4)
+    shares = [count_rows(parts[worker::3], classes=3, threshold=0.4) for worker in range(3)]
+    counts = shares[0] + shares[1] + shares[2]
+    whole = count_rows(parts, classes=3, threshold=0.4)
+    assert np.array_equal(counts.histogram, whole.histogram)
+    assert counts.histogram.shape == (3, BINS + 1)
+    assert counts.rows.tolist() == np.bincount(prediction).tolist()
+    assert counts.eligible.tolist() == [int((confidence[prediction == i] >= np.float32(0.4)).sum()) for i in range(3)]
+    summaries = [
+        select(tmp_path / name, parts, chosen, classes="abc", round_number=1, seed=0, counts=given)
+        for name, given in (("with", counts), ("without", None))
+    ]
+    assert summaries[0] == summaries[1]
+    for name in ("with", "without"):
+        assert list_parts(tmp_path / name)[3].read_bytes() == list_parts(tmp_path / "with")[3].read_bytes()
+    with pytest.raises(MismatchError, match="are not those that were counted"):
+        select(tmp_path / "o", parts, chosen, classes="abc", round_number=1, seed=0, counts=shares[0] + shares[0])
+    other = count_rows(parts, classes=3, threshold=0.5)
+    with pytest.raises(MismatchError, match=r"selection\.threshold is 0\.4; count the rows again"):
+        select(tmp_path / "o", parts, chosen, classes="abc", round_number=1, seed=0, counts=other)
+    with pytest.raises(ValueError, match="do not add up"):
+        shares[0] + other
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 10, 97, 256, 1000, 100_003])
+def test_the_draw_of_copies_is_a_permutation(count):
+    keys = np.random.default_rng(count).integers(0, 2**64, (6, 1), dtype=np.uint64)
+    found = permuted(np.arange(count), np.full(count, count), np.repeat(keys, count, axis=1))
+    assert np.array_equal(np.sort(found), np.arange(count))
+
+
+@pytest.mark.parametrize(("count", "winners"), [(3, 1), (7, 3), (12, 5), (50, 20)])
+def test_every_row_and_every_pair_of_rows_wins_equally_often(count, winners):
+    draws = 6000
+    keys = np.random.default_rng(1).integers(0, 2**64, (6, draws), dtype=np.uint64)
+    numbers = np.tile(np.arange(count), draws)
+    found = permuted(numbers, np.full(len(numbers), count), np.repeat(keys, count, axis=1)).reshape(draws, count)
+    won = (found < winners).astype(np.float64)
+    single, both = winners / count, winners * (winners - 1) / count / (count - 1)
+    # Five standard errors of a fraction over all draws.
+    assert np.abs(won.mean(axis=0) - single).max() < 5 * np.sqrt(single * (1 - single) / draws)
+    pairs = (won.T @ won / draws)[np.triu_indices(count, 1)]
+    assert np.abs(pairs - both).max() < 5 * np.sqrt(both * (1 - both) / draws) + 1e-12
+
+
+def test_a_part_that_cannot_be_right_is_named(tmp_path):
+    chosen = {"settings": SelectionSettings().settled(0), "classes": "abc", "round_number": 1, "seed": 0}
+    for name, prediction, confidence, said in (
+        ("class", [0, 3], [0.5, 0.5], "predicts class number 3, but there are 3 classes"),
+        ("negative", [0, 1], [0.5, -0.5], "not a number from 0 to 1"),
+        ("nan", [0, 1], [0.5, np.nan], "not a number from 0 to 1"),
+    ):
+        parts = write_rows(tmp_path / name, prediction, confidence, part_rows=9)
+        with pytest.raises(ArtifactError, match=rf"part-00000\.parquet.*{said}"):
+            select(tmp_path / "s", parts, **chosen)
+    parts[0].write_bytes(b"PAR1 no table")
+    with pytest.raises(ArtifactError, match=r"part-00000\.parquet is damaged"):
+        select(tmp_path / "s", parts, **chosen)
+    pq.write_table(pa.table({"key": ["a"], "prediction": [0]}), parts[0])
+    with pytest.raises(ArtifactError, match="has no column 'confidence'"):
+        select(tmp_path / "s", parts, **chosen)
+
+
+def test_an_earlier_selection_of_other_pictures_is_refused(tmp_path):
+    run(tmp_path, [0, 0, 1, 1], [0.9, 0.4, 0.9, 0.8])
+    for name, rows in (("fewer", 3), ("more", 60)):
+        later = write_predictions(tmp_path / name, [0] * rows, [0.9] * rows, 3)
+        with pytest.raises(MismatchError, match="earlier selection"):
+            reuse(tmp_path / "reused", later, tmp_path / "selection", ["a", "b", "c"])
 
 
 @settings(max_examples=30, deadline=None)
@@ -130,7 +298,7 @@ def test_how_parts_are_cut_changes_nothing(tmp_path):
             round_number=1,
             seed=5,
         )
-        results.append(read_selection(folder / "s")["copies"].tolist())
+        results.append(read_selection(folder / "s", parts)["copies"].tolist())
     assert results[0] == results[1]
 
 
@@ -138,7 +306,7 @@ def test_reuse_keeps_the_pictures_and_takes_the_new_labels(tmp_path):
     _, first = run(tmp_path, [0, 0, 1, 1], [0.9, 0.4, 0.9, 0.8], rule="threshold", threshold=0.5, per_class="none")
     later = write_predictions(tmp_path / "later", [1, 1, 1, 0], [0.6, 0.99, 0.9, 0.5], 3)
     summary = reuse(tmp_path / "reused", later, tmp_path / "selection", ["a", "b", "c"])
-    found = read_selection(tmp_path / "reused")
+    found = read_selection(tmp_path / "reused", later)
     assert found["copies"].tolist() == first["copies"].tolist() == [1, 0, 1, 1]
     assert found["prediction"].tolist() == [1, 1, 1, 0]
     assert [row["selected"] for row in summary["per_class"]] == [1, 2, 0]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from noisystudent.api import evaluate, label, plan, predict, report, run, select, show_noise, train
+    from noisystudent.api import evaluate, label, plan, predict, report, run, show_noise, train
+    from noisystudent.choosing import select
     from noisystudent.data.shards.pack import pack
     from noisystudent.demonstration import demo
     from noisystudent.errors import NoisyStudentError
@@ -31,11 +32,10 @@ __all__ = [
     "train",
 ]
 
-_HOME = dict.fromkeys(
-    ("evaluate", "label", "plan", "predict", "report", "run", "select", "show_noise", "train"), "api"
-) | {
+_HOME = dict.fromkeys(("evaluate", "label", "plan", "predict", "report", "run", "show_noise", "train"), "api") | {
     "demo": "demonstration",
     "pack": "data.shards.pack",
+    "select": "choosing",
     "NoisyStudentError": "errors",
 }
 

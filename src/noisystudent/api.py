@@ -15,7 +15,6 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent import selection as selecting
 from noisystudent.artifacts import (
     MANIFEST,
     commit,
@@ -43,7 +42,7 @@ from noisystudent.data.roles import decode
 from noisystudent.data.sample import SampleSource
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
-from noisystudent.errors import ArtifactError, SettingsError
+from noisystudent.errors import SettingsError
 from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.evaluation.scores import score
 from noisystudent.labeling import label as label_shards
@@ -56,12 +55,12 @@ from noisystudent.noise.own import BatchNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.noise.sheet import operations_sheet, strengths_sheet
 from noisystudent.noise.views import noised
-from noisystudent.predictions import list_parts
+from noisystudent.predictions import PREDICTIONS
 from noisystudent.reporting.page import write_report
 from noisystudent.reporting.sheet import write_sheet
 from noisystudent.rounds import plan as planning
 from noisystudent.rounds import run as rounds
-from noisystudent.rounds.stages import CHECKPOINT, PREDICTIONS, SELECTION, Trained, labeled_lesson, student_lesson
+from noisystudent.rounds.stages import CHECKPOINT, Trained, labeled_lesson, student_lesson
 from noisystudent.rounds.stages import train as train_stage
 from noisystudent.rounds.strength import choose_strength
 from noisystudent.rounds.thumbnails import Thumbnails
@@ -242,38 +241,6 @@ def _labeling_noise(settings: NoiseSettings, format: PictureFormat, seed: int) -
     strength = 1.0 if settings.strength == "auto" else settings.strength
     draws = Draws(seed, "input-noise/label")
     return InputNoise(settings, size=format.size, strength=strength, draws=draws, stored_edge=format.stored_edge)
-
-
-def select(
-    *, predictions: Place, out: Place, round: int = 1, seed: int = 0, settings: Settings | None = None
-) -> dict[str, object]:
-    """Chooses what training takes from predictions, into the folder ``out``; returns its summary.
-
-    ``settings`` holds names of the room ``selection``, such as ``selection.rule``; ``round`` matters to the
-    curriculum only. Labels are not counted here, so a fraction of auto is that for few labels, 0.2.
-    """
-    predictions, out = Path(predictions), Path(out)
-    chosen = _room(selecting.SelectionSettings, "selection", settings).settled(labels_a_class=0)
-    manifest = read_manifest(predictions, PREDICTIONS)
-    classes = manifest.inputs.get("classes")
-    if classes is None:
-        raise ArtifactError(f"{predictions} does not name its classes; make it with 'noisystudent label'.")
-    if round < 1:
-        raise SettingsError(f"--round is {round}; rounds count from 1.")
-    inputs = {
-        "predictions": manifest.fingerprint,
-        "selection": chosen.model_dump(),
-        "round": round,
-        "seed": seed,
-    }
-    with exclusive(out):
-        state, _ = prepare(out, inputs)
-        if state is not ArtifactState.COMPLETE:
-            parts = list_parts(predictions)
-            selecting.select(out, parts, chosen, classes=classes, round_number=round, seed=seed)
-            commit(out, SELECTION, inputs)
-        summary: dict[str, object] = read_json(out / "summary.json")
-    return summary
 
 
 def evaluate(

@@ -177,9 +177,9 @@ def _select(parser: argparse.ArgumentParser, words: list[str]) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the copies' draw (default 0)")
     given = _with_settings(parser, words, rooms=("selection.",))
-    from noisystudent import api
+    from noisystudent import choosing
 
-    summary = api.select(
+    summary = choosing.select(
         predictions=given.pop("predictions"),
         out=given.pop("out"),
         round=given.pop("round"),

@@ -22,7 +22,7 @@ from noisystudent.losses.settings import ObjectiveSettings
 from noisystudent.models.settings import ModelSettings
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.runtime.settings import RuntimeSettings
-from noisystudent.selection import SelectionSettings
+from noisystudent.selection.settings import SelectionSettings
 from noisystudent.settings import Settings
 from noisystudent.training.settings import TrainSettings
 

@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from noisystudent.artifacts import replacing
 from noisystudent.errors import ArtifactError
 
+PREDICTIONS = "predictions"  # the kind in a manifest
+
 FULL_UP_TO = 100  # classes
 KEPT_MASS = 0.99  # of the mean row, decides how many classes are kept
 MOST_KEPT = 128

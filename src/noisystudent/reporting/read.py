@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from noisystudent.errors import ArtifactError
+from noisystudent.predictions import list_parts
 from noisystudent.reporting.records import (
     Examples,
     Mistakes,
@@ -61,7 +63,7 @@ def read_run(folder: Path) -> RunRecord:
     selections = {
         one.round: _read_json(file, _SELECTION, "")
         for one in summary.rounds
-        if (file := _selection_folder(folder, one.round) / "summary.json").exists()
+        if (file := folder / f"round-{one.round}" / "selection" / "summary.json").exists()
     }
     return RunRecord(
         folder=folder,
@@ -115,10 +117,6 @@ def _first_problem(error: ValidationError) -> str:
     return f"{place or 'content'}: {first['msg']}"
 
 
-def _selection_folder(folder: Path, number: int) -> Path:
-    return folder / f"round-{number}" / "selection"
-
-
 def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
     for file in files:
         try:
@@ -137,14 +135,14 @@ def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
 
 
 def _read_examples(folder: Path, number: int) -> Examples | None:
-    files = sorted(_selection_folder(folder, number).glob("part-*.parquet"))
-    if not files:
+    selected = folder / f"round-{number}" / "selection"
+    if not any(selected.glob("part-*.parquet")):
         return None
     surest: list[PseudoLabel] = []
     least_sure: list[PseudoLabel] = []
     rejected: dict[str, list[PseudoLabel]] = {}
     rows, complete = 0, True
-    for batch in _batches(files, ["key", "prediction", "confidence", "copies", "reason"]):
+    for batch in _pseudo_labels(folder / f"round-{number}" / "predictions", list_parts(selected)):
         if rows >= EXAMPLE_ROWS:
             complete = False
             break
@@ -165,6 +163,24 @@ def _read_examples(folder: Path, number: int) -> Examples | None:
         rows=rows,
         complete=complete,
     )
+
+
+def _pseudo_labels(predictions: Path, parts: list[Path]) -> Iterator[pa.RecordBatch]:
+    """The rows of a selection's parts, each beside the row of the predictions that it is about."""
+    for part in parts:
+        sides = (
+            _batches([predictions / part.name], ["key", "prediction", "confidence"]),
+            _batches([part], ["copies", "reason"]),
+        )
+        for said, choice in itertools.zip_longest(*sides):
+            if said is None or choice is None or said.num_rows != choice.num_rows:
+                raise ArtifactError(
+                    f"{part} has other rows than {predictions / part.name}, from which it was made. Delete the "
+                    "folders of both and run the command of the run again."
+                )
+            yield pa.RecordBatch.from_arrays(
+                [*said.columns, *choice.columns], [*said.schema.names, *choice.schema.names]
+            )
 
 
 def _keep_best(

@@ -15,9 +15,17 @@ import torch
 from torch import Tensor
 
 from noisystudent import predictions, selection
-from noisystudent.artifacts import commit, naming_a_full_disk, read_json, read_manifest, replacing, write_json
+from noisystudent.artifacts import (
+    commit,
+    naming_a_full_disk,
+    read_json,
+    read_manifest,
+    replacing,
+    require_inputs,
+    write_json,
+)
 from noisystudent.data.pictures import Pictures
-from noisystudent.data.roles import Judged, content_fingerprint, shard_count, shard_of
+from noisystudent.data.roles import Judged, Roles, content_fingerprint, shard_count, shard_of
 from noisystudent.errors import MismatchError, TrainingError
 from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.evaluation.scores import score
@@ -34,16 +42,16 @@ from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import build_mixing
 from noisystudent.noise.own import OwnNoise, describe
 from noisystudent.noise.views import noised
+from noisystudent.predictions import PREDICTIONS
 from noisystudent.randomness import stream_key
 from noisystudent.rounds.workshop import Workshop
 from noisystudent.runtime.device import seeded
+from noisystudent.selection import SELECTION
 from noisystudent.training.batches import Batch, Batches, Division, Part
 from noisystudent.training.fit import METRICS, fit
 from noisystudent.training.state import STATE
 
 CHECKPOINT = "checkpoint"
-PREDICTIONS = "predictions"
-SELECTION = "selection"
 SCORES = "scores"
 TRAINING = "training.json"
 
@@ -92,7 +100,9 @@ def labeled_lesson(workshop: Workshop, rows: Ints | None = None) -> Lesson:
 def student_lesson(workshop: Workshop, predicted: Path, selected: Path) -> Lesson:
     """The labels and the selected pseudo labels together, in the ratio that the settings name."""
     settings, roles = workshop.settings, workshop.roles
-    copies = _read_copies(selected, roles.unlabeled)
+    keys, values = predictions.read_all(predicted, len(roles.classes))
+    in_pile = _rows_of_pile(predicted, keys, roles)
+    copies = _read_copies(predicted, selected)[in_pile]
     rows = len(roles.labeled) + np.repeat(np.arange(len(copies)), copies)
     if not len(rows):
         raise TrainingError(
@@ -105,7 +115,7 @@ def student_lesson(workshop: Workshop, predicted: Path, selected: Path) -> Lesso
         Part("labeled", np.arange(len(roles.labeled)), settings.train.batch_size - pseudo_count),
         Part("pseudo", rows, pseudo_count),
     )
-    targets = torch.cat([_labeled_targets(workshop)[: len(roles.labeled)], _pseudo_targets(workshop, predicted)])
+    targets = torch.cat([_labeled_targets(workshop)[: len(roles.labeled)], _pseudo_targets(workshop, values[in_pile])])
     inputs = {
         "labeled": content_fingerprint(roles.labeled),
         "predictions": read_manifest(predicted, PREDICTIONS).fingerprint,
@@ -124,30 +134,31 @@ def _labeled_targets(workshop: Workshop) -> Tensor:
     return targets
 
 
-def _pseudo_targets(workshop: Workshop, predicted: Path) -> Tensor:
+def _pseudo_targets(workshop: Workshop, values: npt.NDArray[np.float32]) -> Tensor:
     objective, classes = workshop.settings.objective, len(workshop.roles.classes)
-    keys, values = predictions.read_all(predicted, classes)
-    _require_same_rows(predicted, keys, workshop.roles.unlabeled)
     stored = torch.from_numpy(values).to(workshop.device)
     if objective.labels == "soft":
         return retempered(stored, objective.temperature)
     return smoothed_one_hot(stored.argmax(dim=1), classes, objective.label_smoothing)
 
 
-def _read_copies(selected: Path, unlabeled: Pictures) -> Ints:
-    tables = [pq.read_table(path, columns=["key", "copies"]) for path in predictions.list_parts(selected)]
-    table = pa.concat_tables(tables)
-    _require_same_rows(selected, table["key"].to_pylist(), unlabeled)
-    copies: Ints = table["copies"].to_numpy().astype(np.int64)
-    return copies
+def _read_copies(predicted: Path, selected: Path) -> Ints:
+    """How often each row of the predictions is taken: int64 [N]; the selection must have been made from them."""
+    source = read_manifest(predicted, PREDICTIONS).fingerprint
+    require_inputs(selected, read_manifest(selected, SELECTION), "predictions", source)
+    return np.concatenate([predictions.read_copies(path) for path in predictions.list_parts(selected)])
 
 
-def _require_same_rows(folder: Path, keys: list[str], unlabeled: Pictures) -> None:
-    if tuple(keys) != unlabeled.keys:
+def _rows_of_pile(predicted: Path, keys: list[str], roles: Roles) -> Ints:
+    """The predictions' rows of the unlabeled pictures: all, or all but those that this run leaves out of the pile."""
+    left_out = {key for key, _ in roles.left_out}
+    rows = np.array([row for row, key in enumerate(keys) if key not in left_out], np.int64)
+    if tuple(keys[row] for row in rows) != roles.unlabeled.keys:
         raise MismatchError(
-            f"{folder} was made for other pictures than the unlabeled ones given ({len(keys)} rows there, "
-            f"{len(unlabeled)} pictures here); give the source that it was made for, or make it again."
+            f"{predicted} was made for other pictures than the unlabeled ones given ({len(keys)} rows there, "
+            f"{len(roles.unlabeled)} pictures here); give the source that it was made for, or make it again."
         )
+    return rows
 
 
 def train(

@@ -1,0 +1,187 @@
+"""Time and peak memory of ``noisystudent select``, at 1, 10 and 100 million rows, beside DuckDB's.
+
+    python benchmarks/selection.py                    # 1 and 10 million rows; most of the time goes to make them
+    python benchmarks/selection.py --millions 100     # needs about 6 GB of disk
+    python benchmarks/selection.py --quick            # 300,000 rows
+
+The rows are drawn, in parts of 100,000: 1,000 classes of Zipf's sizes, confidences many of which are close to 1, keys
+of 28 letters, and the five most probable classes with their log-probabilities, which a selection has no need of. Two
+selections are made: the curriculum's first fifth of every class, and the paper's rule, which fills small classes up
+with copies. Each runs in a process of its own, which says how much memory it ever held; its time is that of the whole
+command, from Python's start to the manifest with the hashes of all files. The rows were just written, so they come from
+the system's cache on both sides.
+
+DuckDB gets the curriculum as one SQL query with a window function, two threads and as much memory as it asks for up to
+8 GB, and writes the number of each row and its copies to one Parquet file; what it takes must be exactly the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from noisystudent.artifacts import begin, commit
+from noisystudent.predictions import PREDICTIONS, list_parts, part_path, read_copies
+from noisystudent.runtime.machine import describe_machine, versions
+
+CLASSES, PART_ROWS, TOP = 1000, 100_000, 5
+RULES = {"curriculum": ["--selection.rule=curriculum"], "threshold": ["--selection.rule=threshold"]}
+# ru_maxrss would begin with what the parent process held when it started this one.
+PEAK = """
+def peak_megabytes():
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(next(line.split()[1] for line in status.read_text().splitlines() if "VmHWM" in line)) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+"""
+SELECT = f"""
+import resource, sys
+from pathlib import Path
+from noisystudent.cli import main
+{PEAK}
+code = main(sys.argv[1:])
+print(peak_megabytes())
+sys.exit(code)
+"""
+QUERY = """
+COPY (
+    SELECT row, (rank <= ceil(0.2 * rows - 1e-9))::UTINYINT AS copies FROM (
+        SELECT
+            file_index * {part_rows} + file_row_number AS row,
+            row_number() OVER (PARTITION BY prediction ORDER BY confidence DESC, file_index, file_row_number) AS rank,
+            count(*) OVER (PARTITION BY prediction) AS rows
+        FROM (
+            SELECT prediction, confidence, file_row_number,
+                regexp_extract(filename, 'part-(\\d+)', 1)::INTEGER AS file_index
+            FROM read_parquet('{parts}', filename = true, file_row_number = true)
+        )
+    )
+) TO '{out}' (FORMAT parquet, COMPRESSION zstd)
+"""
+DUCKDB = f"""
+import resource, sys
+from pathlib import Path
+import duckdb
+{PEAK}
+query, spill = sys.argv[1:]
+duckdb.connect(config={{"threads": 2, "memory_limit": "8GB", "temp_directory": spill}}).execute(query)
+print(peak_megabytes())
+"""
+
+
+def make_predictions(folder: Path, rows: int) -> None:
+    """A folder of predictions as ``noisystudent label`` leaves it."""
+    random = np.random.default_rng(0)
+    share = 1 / np.arange(1, CLASSES + 1)
+    inputs = {"classes": [f"class-{number:04d}" for number in range(CLASSES)]}
+    begin(folder, inputs)
+    for first in range(0, rows, PART_ROWS):
+        count = min(PART_ROWS, rows - first)
+        number = pc.utf8_lpad(pa.array(np.arange(first, first + count)).cast(pa.string()), 12, "0")
+        columns = {
+            "key": pc.binary_join_element_wise(pa.scalar("pile/folder/"), number, pa.scalar(".jpg"), ""),
+            "prediction": random.choice(CLASSES, count, p=share / share.sum()).astype(np.uint16),
+            "confidence": (1 - random.random(count) ** 3).astype(np.float32),
+            "top_classes": _five(random.integers(0, CLASSES, count * TOP).astype(np.uint16)),
+            "top_log_probabilities": _five(-random.random(count * TOP, np.float32)),
+        }
+        pq.write_table(pa.table(columns), part_path(folder, first // PART_ROWS), compression="zstd")
+    commit(folder, PREDICTIONS, inputs)
+
+
+def _five(values: np.ndarray) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values), TOP)
+
+
+def timed(code: str, *words: str) -> tuple[float, float]:
+    """Seconds of a process that runs ``code``, and the most memory that it held, in MiB."""
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        raise SystemExit(f"the process failed: {done.stderr.strip()}")
+    return seconds, float(done.stdout.split()[-1])
+
+
+def measure(rows: int, *, duckdb: bool) -> list[dict[str, Any]]:
+    """Rows for both rules at one size."""
+    found = []
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        predictions = work / "predictions"
+        make_predictions(predictions, rows)
+        for rule, words in RULES.items():
+            out = work / rule
+            seconds, peak = timed(SELECT, "select", "--predictions", str(predictions), "--out", str(out), *words)
+            name = f"select, {rule}, {rows:,} rows"
+            print(f"{name:<44}{seconds:8.1f} s {peak:8.0f} MiB", flush=True)
+            found += [row(name, seconds, "s"), row(f"{name}: peak memory", peak, "MiB")]
+        if duckdb:
+            other = work / "duckdb.parquet"
+            query = QUERY.format(part_rows=PART_ROWS, parts=f"{predictions}/part-*.parquet", out=other)
+            seconds, peak = timed(DUCKDB, query, str(work / "spilled"))
+            print(f"{'DuckDB, curriculum':<44}{seconds:8.1f} s {peak:8.0f} MiB", flush=True)
+            check_same(work / "curriculum", other)
+            for each, value in zip(found[:2], (seconds, peak), strict=True):
+                each |= {"versus": f"DuckDB ({value:.1f} {each['unit']})", "ratio": round(value / each["value"], 2)}
+    return found
+
+
+def check_same(selection: Path, other: Path) -> None:
+    """Stops the benchmark unless DuckDB took the very same rows."""
+    table = pq.read_table(other)
+    taken = np.zeros(table.num_rows, bool)
+    taken[table["row"].to_numpy()] = table["copies"].to_numpy() > 0
+    first = 0
+    for path in list_parts(selection):
+        copies = read_copies(path)
+        if not np.array_equal(copies > 0, taken[first : first + len(copies)]):
+            raise SystemExit(f"DuckDB takes other rows than {path.name}")
+        first += len(copies)
+
+
+def row(name: str, value: float, unit: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": round(value, 2),
+        "unit": unit,
+        "versus": None,
+        "ratio": None,
+        "seeds": 1,
+        "interval": None,
+        "machine": describe_machine(),
+        "versions": versions(),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few rows")
+    parser.add_argument("--millions", type=float, nargs="+", default=[1, 10], help="how many million rows")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    given = parser.parse_args()
+    duckdb = importlib.util.find_spec("duckdb") is not None
+    if not duckdb:
+        print("DuckDB is not installed and left out; it comes with: pip install 'noisystudent[sql]'")
+    rows = []
+    for millions in [0.3] if given.quick else given.millions:
+        rows += measure(round(millions * 1e6), duckdb=duckdb)
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
