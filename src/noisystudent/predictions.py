@@ -28,16 +28,26 @@ Floats = npt.NDArray[np.float32]
 
 
 def part_path(folder: Path, shard: int) -> Path:
-    """Where the part of 0-based ``shard`` lies."""
+    """Where the part of 0-based ``shard`` lies; from 100,000 shards on the names grow longer."""
     return folder / f"part-{shard:05d}.parquet"
 
 
 def list_parts(folder: Path) -> list[Path]:
-    """The parts of a folder in order; an error that names the folder when there are none."""
-    parts = sorted(folder.glob("part-*.parquet"))
+    """The parts of a folder in the order of their shards, which from 100,000 on is not that of their names.
+
+    Raises ``ArtifactError`` when there are none, or one whose name this program does not write.
+    """
+    parts = {_shard_of(path): path for path in folder.glob("part-*.parquet")}
     if not parts:
         raise ArtifactError(f"{folder} holds no part-*.parquet; it is not a folder of predictions or a selection.")
-    return parts
+    return [parts[shard] for shard in sorted(parts)]
+
+
+def _shard_of(path: Path) -> int:
+    number = path.stem.removeprefix("part-")
+    if not (number.isascii() and number.isdecimal()) or path != part_path(path.parent, int(number)):
+        raise ArtifactError(f"{path} is not named as parts are, like {part_path(path.parent, 0).name}; move it away.")
+    return int(number)
 
 
 def write_part(path: Path, keys: Sequence[str], log_probabilities: Floats) -> None:
