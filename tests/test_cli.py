@@ -174,7 +174,7 @@ def test_pictures_of_the_test_in_the_pile_are_left_out_and_counted(folders, tmp_
     assert command("run", *words, "--out", tmp_path / "run", *QUICK) == 0
     assert "left out of the unlabeled: 1 pictures" in capsys.readouterr().err
     left_out = json.loads((tmp_path / "run" / "run.json").read_text())["sources"]["unlabeled"]["left_out"]
-    assert left_out == [{"key": "leak.bmp", "same_as": "dark/0.png"}]
+    assert left_out == [{"key": "leak.bmp", "same_as": "dark/0.png", "found": "identical"}]
 
 
 def bad_inputs(folders: Path, root: Path) -> dict[str, tuple[list[object], str]]:

@@ -136,6 +136,17 @@ def test_the_benchmark_of_decoding_runs(tmp_path):
     assert names == ["first epoch", "later epochs", "10 epochs"]
 
 
+@pytest.mark.parametrize("name", ["selection.py", "near_duplicates.py"])
+def test_benchmarks_of_selection_and_of_near_duplicates_run(monkeypatch, tmp_path, name):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setattr(sys, "argv", [name, "--quick", "--json", str(tmp_path / name)])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(ROOT / "benchmarks" / name), run_name="__main__")
+    rows = json.loads((tmp_path / name).read_text())
+    assert rows
+    assert all(row["machine"] and row["value"] >= 0 for row in rows)
+
+
 def test_benchmarks_run(monkeypatch, capsys, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     quick = (["trainer.py"], ["few_labels.py", "sign-digits"], ["ablation.py", "fashion"])

@@ -175,7 +175,10 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
     facts = run_facts(classes)
     labeled = facts["sources"]["labeled"]
     facts["sources"]["labeled"] = labeled | {"failures": [{"key": "a/broken.png", "reason": "truncated"}]}
-    twins = [{"key": "pile/0001.png", "same_as": "test/0002.png"}]
+    twins = [
+        {"key": "pile/0001.png", "same_as": "test/0002.png", "found": "identical"},
+        {"key": "pile/0003.png", "same_as": "test/0004.png", "found": "near-duplicate"},
+    ]
     facts["sources"]["unlabeled"] = {"name": "pictures/pile", "pictures": 300, "left_out": twins}
     facts["sources"]["test"] = labeled | {"name": "pictures/test"}
     write_json(folder / "run.json", facts)
@@ -316,6 +319,7 @@ def test_sections_tell_what_the_files_say(full_page, full):
     assert "Rejected: over-target" in said["examples"]
     assert "a/broken.png : truncated" in said["left-out"]
     assert "pile/0001.png is the same picture as test/0002.png" in said["left-out"]
+    assert "pile/0003.png looks the same as test/0004.png" in said["left-out"]
     assert "train.steps 3000 command line" in said["settings"]
     assert "2 settings at the default value" in said["settings"]
     assert "2 h 13 min and 1.79 M image passes on a made-up machine" in said["cost"]
@@ -348,7 +352,7 @@ def test_minimal_run_explains_what_is_missing(tmp_path):
     assert "no test source" in said["mistakes"]
     assert "no pseudo labels" in said["examples"]
     assert "Every picture could be decoded" in said["left-out"]
-    assert "No picture was identical" in said["left-out"]
+    assert "No picture was the same as a held-out one" in said["left-out"]
     assert "not recorded" in said["cost"]
     assert not [tag for tag, _ in page.tags if tag in ("svg", "img")]
 

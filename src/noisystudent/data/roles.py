@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from noisystudent.artifacts import fingerprint_of
 from noisystudent.data.checks import check_labels, check_same_classes
 from noisystudent.data.open import open_source
+from noisystudent.data.perceptual import near_duplicates
 from noisystudent.data.pictures import PictureFormat, Pictures, choose_format, decode_source
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import SHARD_ROWS, Source
@@ -59,6 +61,11 @@ class HeldOut:
         """Pairs (key there, key here) of pictures of ``pictures`` that are identical to one of these."""
         return identical(pictures, self._pictures)
 
+    def near_duplicates_in(self, pictures: Pictures, distance: int) -> list[tuple[str, str]]:
+        """Pairs (key there, key here) of pictures of ``pictures`` that look like one of these."""
+        rows, partners = near_duplicates(pictures, self._pictures, distance)
+        return [(pictures.keys[row], self._pictures.keys[partner]) for row, partner in zip(rows, partners, strict=True)]
+
     def thumbnail(self, key: str) -> npt.NDArray[np.uint8]:
         """The picture ``key`` for the report: uint8 [H, W, C]."""
         return thumbnail(self._pictures, key)
@@ -90,6 +97,15 @@ class Described:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """An unlabeled picture that is left out because it is a held-out picture, or looks like one."""
+
+    key: str
+    same_as: str
+    found: Literal["identical", "near-duplicate"]
+
+
+@dataclass(frozen=True)
 class Roles:
     """A run's pictures, each in its role and all in one format."""
 
@@ -100,7 +116,7 @@ class Roles:
     truth: Truth | None
     validation: HeldOut | None
     test: HeldOut | None
-    left_out: list[tuple[str, str]]
+    left_out: list[LeftOut]
     described: dict[str, Described]
 
 
@@ -114,8 +130,8 @@ def open_roles(
     """Opens, checks and decodes the sources of a run, ``specs`` by role: labeled, unlabeled, validation, test.
 
     ``stored_size`` may raise the size (to a model's own resolution). Validation is carved out of the labels when none
-    is given and every class has enough, which beside a test source is more. Unlabeled pictures identical to a held-out
-    one are left out.
+    is given and every class has enough, which beside a test source is more. Unlabeled pictures that are identical to a
+    held-out one, or its near-duplicates, are left out.
     """
     sources = {role: open_source(spec, labeled=role != "unlabeled") for role, spec in specs.items() if spec}
     classes = _classes(sources["labeled"])
@@ -142,7 +158,7 @@ def open_roles(
     test = HeldOut(pictures["test"]) if "test" in pictures else None
     nothing = trains.take(np.arange(0)).without_labels()
     pile, left_out = _without_duplicates(
-        pictures.get("unlabeled", nothing), [each for each in (validation, test) if each]
+        pictures.get("unlabeled", nothing), [each for each in (validation, test) if each], settings.near_duplicates
     )
     truth = _truth(sources.get("unlabeled"), pile, classes)
     return Roles(format, classes, trains, pile.without_labels(), truth, validation, test, left_out, described)
@@ -185,18 +201,30 @@ def _classes(source: Source) -> tuple[str, ...]:
     return source.classes
 
 
-def _without_duplicates(pile: Pictures, held_out: list[HeldOut]) -> tuple[Pictures, list[tuple[str, str]]]:
-    """The pile without the pictures that are also held out, and the pairs (key, held-out key)."""
-    pairs = dict(pair for part in held_out for pair in part.duplicates_in(pile))
-    if not pairs:
-        return pile, []
-    kept = np.array([row for row, key in enumerate(pile.keys) if key not in pairs], np.int64)
-    if not len(kept):
+def _without_duplicates(
+    pile: Pictures, held_out: list[HeldOut], distance: int | Literal["none"]
+) -> tuple[Pictures, list[LeftOut]]:
+    """The pile without the pictures that are also held out, and those with what they are the same as."""
+    identical_to = dict(pair for part in held_out for pair in part.duplicates_in(pile))
+    rest = _without(pile, identical_to)
+    looks_like: dict[str, str] = {}
+    if distance != "none":
+        looks_like = dict(pair for part in held_out for pair in part.near_duplicates_in(rest, distance))
+    kept = _without(rest, looks_like)
+    if len(pile) and not len(kept):
         raise DataError(
-            f"all {len(pile)} unlabeled pictures are also validation or test pictures; give others, or the "
-            "held-out ones would be trained on."
+            f"all {len(pile)} unlabeled pictures are also validation or test pictures ({len(looks_like)} of them by "
+            "their looks, which data.near_duplicates none ignores); give others, or the held-out ones would be "
+            "trained on."
         )
-    return pile.take(kept), list(pairs.items())
+    left_out = [LeftOut(key, other, "identical") for key, other in identical_to.items()]
+    return kept, left_out + [LeftOut(key, other, "near-duplicate") for key, other in looks_like.items()]
+
+
+def _without(pictures: Pictures, keys: Mapping[str, str]) -> Pictures:
+    if not keys:
+        return pictures
+    return pictures.take(np.array([row for row, key in enumerate(pictures.keys) if key not in keys], np.int64))
 
 
 def _truth(source: Source | None, pile: Pictures, classes: tuple[str, ...]) -> Truth | None:

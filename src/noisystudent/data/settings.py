@@ -45,6 +45,12 @@ class DataSettings(Settings):
         le=1,
         description="largest share of unreadable pictures in a source before the run refuses it",
     )
+    near_duplicates: Literal["none"] | Annotated[int, Field(ge=0, le=16, strict=True)] = Field(
+        10,
+        description="unlabeled pictures that look like a validation or test picture are left out; this is the largest "
+        "number of bits, of 64, in which their perceptual hashes may differ before a closer look decides; none: only "
+        "identical pictures are left out",
+    )
     memory_limit_gb: float = Field(
         8.0,
         gt=0,

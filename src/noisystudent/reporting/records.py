@@ -136,10 +136,11 @@ class LeftOutFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOutTwin:
-    """An unlabeled picture that was left out because a held-out picture is identical."""
+    """An unlabeled picture that was left out because a held-out picture is identical or looks the same."""
 
     key: str
     same_as: str
+    found: Literal["identical", "near-duplicate"] = "identical"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,8 +191,10 @@ def open_workshop(
         lost = f", {len(each.failures)} unreadable" if each.failures else ""
         reporter.say(f"{role}: {each.pictures} pictures from {each.name}{lost}{', ' + each.note if each.note else ''}")
     if roles.left_out:
+        looks = sum(each.found == "near-duplicate" for each in roles.left_out)
         reporter.say(
-            f"left out of the unlabeled: {len(roles.left_out)} pictures that are also validation or test pictures"
+            f"left out of the unlabeled: {len(roles.left_out)} pictures that are also validation or test pictures "
+            f"({len(roles.left_out) - looks} identical, {looks} near-duplicates)"
         )
     settings = settled(settings, int(np.bincount(roles.labeled.labels).min()))
     pool = make_pool([roles.labeled, roles.unlabeled], engine.device)
@@ -214,7 +216,7 @@ def describe_run(resolved: Resolved, workshop: Workshop, command: list[str]) -> 
     """What run.json holds: settings as settled, with origins, sources with fingerprints, versions, machine, command."""
     roles = workshop.roles
     sources: dict[str, Any] = {role: asdict(each) for role, each in roles.described.items()}
-    sources["unlabeled"]["left_out"] = [{"key": key, "same_as": other} for key, other in roles.left_out]
+    sources["unlabeled"]["left_out"] = [asdict(each) for each in roles.left_out]
     sources["labeled"]["classes"] = list(roles.classes)
     return {
         "version": versions()["noisystudent"],

@@ -151,7 +151,7 @@ def _read_copies(predicted: Path, selected: Path) -> Ints:
 
 def _rows_of_pile(predicted: Path, keys: list[str], roles: Roles) -> Ints:
     """The predictions' rows of the unlabeled pictures: all, or all but those that this run leaves out of the pile."""
-    left_out = {key for key, _ in roles.left_out}
+    left_out = {each.key for each in roles.left_out}
     rows = np.array([row for row, key in enumerate(keys) if key not in left_out], np.int64)
     if tuple(keys[row] for row in rows) != roles.unlabeled.keys:
         raise MismatchError(

@@ -1,0 +1,190 @@
+"""Near-duplicates against a plain search with SciPy's cosine transform, and what they are in a run."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.fft import dctn
+
+from noisystudent.data import perceptual
+from noisystudent.data.perceptual import looks_of, near_duplicates
+from noisystudent.data.pictures import Pictures
+from noisystudent.data.roles import LeftOut, open_roles
+from noisystudent.data.settings import DataSettings
+from noisystudent.errors import DataError
+
+
+def pictures(images) -> Pictures:
+    """Gray or color pictures, each [H, W] or [H, W, 3], top left on one canvas."""
+    images = [np.asarray(image, np.uint8) for image in images]
+    images = [image[None] if image.ndim == 2 else image.transpose(2, 0, 1) for image in images]
+    height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
+    pixels = np.zeros((len(images), images[0].shape[0], height, width), np.uint8)
+    for canvas, image in zip(pixels, images, strict=True):
+        canvas[:, : image.shape[1], : image.shape[2]] = image
+    sizes = np.array([image.shape[1:] for image in images], np.int32)
+    keys = tuple(str(row) for row in range(len(images)))
+    return Pictures(keys, pixels, sizes, np.full(len(images), -1), keys, (), None)
+
+
+def scene(random, height: int, width: int, channels: int = 3) -> np.ndarray:
+    """Detail of every size, the finer the weaker, as photographs have it."""
+    total = np.full((height, width, channels), 128.0)
+    for cells, contrast in ((4, 50.0), (8, 30.0), (24, 12.0)):
+        for channel in range(channels):
+            coarse = random.normal(0, contrast, (cells, cells)).astype(np.float32)
+            total[..., channel] += np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    return total.clip(0, 255).astype(np.uint8)
+
+
+def saved_again(image, quality: int) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def halved(image) -> np.ndarray:
+    height, width = image.shape[:2]
+    small = Image.fromarray(image).resize((width // 2, height // 2), Image.Resampling.BICUBIC)
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def frequencies_by_scipy(image) -> np.ndarray:
+    gray = np.asarray(image, np.float64) @ [0.299, 0.587, 0.114] if image.ndim == 3 else np.asarray(image, np.float64)
+    return dctn(gray, norm="ortho")[:8, :8].ravel()[1:] / np.sqrt(gray.size)
+
+
+def found_by_comparing_all(pile, held_out, distance: int) -> dict[int, int]:
+    """The rules' words, pair by pair."""
+    hashes, numbers = [], []
+    for side in (pile, held_out):
+        found = np.array([frequencies_by_scipy(image) for image in side])
+        hashes.append(found > np.median(found, axis=1, keepdims=True))
+        numbers.append(found / np.linalg.norm(found, axis=1, keepdims=True))
+    alike = {}
+    for here in range(len(pile)):
+        for there in range(len(held_out)):
+            correlation = numbers[0][here] @ numbers[1][there]
+            if (hashes[0][here] != hashes[1][there]).sum() <= distance and correlation >= perceptual.ALIKE:
+                alike[here, there] = correlation
+    best: dict[int, tuple[float, int]] = {}
+    for (here, there), correlation in alike.items():
+        company = max(sum(pair[0] == here for pair in alike), sum(pair[1] == there for pair in alike))
+        enough = perceptual.SAME_IN_CROWD if company > perceptual.CROWD else perceptual.SAME
+        if correlation >= enough and correlation > best.get(here, (0, 0))[0]:
+            best[here] = (correlation, there)
+    return {here: there for here, (_, there) in best.items()}
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (45, 30, 3), (28, 28, 1)])
+def test_frequencies_are_those_of_the_cosine_transform(shape):
+    random = np.random.default_rng(0)
+    images = [scene(random, *shape).squeeze() for _ in range(5)]
+    images.append(images[0][:20, :25])  # another size, on the same canvas
+    expected = np.array([frequencies_by_scipy(image) for image in images])
+    found = looks_of(pictures(images)).frequencies
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+
+
+@pytest.mark.parametrize(("chunk", "block"), [(1024, 64), (7, 3)])
+@pytest.mark.parametrize("distance", [0, 6, 16])
+def test_near_duplicates_are_those_of_a_plain_search(monkeypatch, chunk, block, distance):
+    monkeypatch.setattr(perceptual, "_CHUNK", chunk)
+    monkeypatch.setattr(perceptual, "_BLOCK", block)
+    random = np.random.default_rng(1)
+    held_out = [scene(random, 24, 32) for _ in range(12)]
+    pile = [scene(random, 24, 32) for _ in range(20)]
+    pile += [saved_again(held_out[row], 60) for row in (3, 5, 5, 7)] + [halved(held_out[2])]
+    # A crowd: pictures between one held-out picture and others, from hardly like it to almost the same.
+    for share in (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4):
+        mixed = (1 - share) * held_out[9].astype(float) + share * scene(random, 24, 32)
+        pile.append(mixed.astype(np.uint8))
+    pile = [pile[row] for row in random.permutation(len(pile))]
+    rows, partners = near_duplicates(pictures(pile), pictures(held_out), distance)
+    expected = found_by_comparing_all(pile, held_out, distance)
+    assert dict(zip(rows.tolist(), partners.tolist(), strict=True)) == expected
+    assert distance == 0 or {2, 3, 5, 7, 9} <= set(expected.values())
+    assert len(expected) < 13  # the crowd's far ones stay
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: saved_again(image, 75),
+        lambda image: saved_again(image, 40),
+        halved,
+        lambda image: (image * 0.8).astype(np.uint8),
+        lambda image: image // 2 + 60,
+    ],
+    ids=["quality 75", "quality 40", "halved", "darker", "less contrast"],
+)
+def test_copies_are_found_and_others_are_not(change):
+    random = np.random.default_rng(2)
+    held_out = [scene(random, 64, 64) for _ in range(40)]
+    pile = [change(image) for image in held_out] + [scene(random, 64, 64) for _ in range(400)]
+    rows, partners = near_duplicates(pictures(pile), pictures(held_out), 10)
+    assert rows.tolist() == partners.tolist() == list(range(40))
+
+
+def test_flat_pictures_look_like_nothing():
+    random = np.random.default_rng(3)
+    flat = [np.full((16, 16), level, np.uint8) for level in (0, 100, 255)]
+    flat += [random.integers(99, 102, (16, 16)) for _ in range(3)]
+    rows, _ = near_duplicates(pictures(flat), pictures(flat), 16)
+    assert rows.tolist() == []
+
+
+def test_a_crowd_of_any_size_takes_little_memory(monkeypatch):
+    monkeypatch.setattr(perceptual, "_CHUNK", 50)
+    image = scene(np.random.default_rng(4), 16, 16)
+    rows, partners = near_duplicates(pictures([image] * 400), pictures([image] * 300), 10)
+    assert rows.tolist() == list(range(400))
+    assert set(partners.tolist()) == {0}
+
+
+def test_no_pictures_have_no_near_duplicates():
+    some = pictures([scene(np.random.default_rng(5), 16, 16)])
+    none = some.take(np.arange(0))
+    for pile, held_out in ((none, some), (some, none), (none, none)):
+        assert [len(side) for side in near_duplicates(pile, held_out, 10)] == [0, 0]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two classes of labeled and test pictures; a pile with one identical to a test picture, one saved again."""
+    random = np.random.default_rng(6)
+    for part, count in (("labeled", 4), ("test", 3)):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(scene(random, 32, 32)).save(tmp_path / part / name / f"{number}.png")
+    (tmp_path / "pile").mkdir()
+    Image.open(tmp_path / "test/a/1.png").save(tmp_path / "pile/same.png")
+    Image.open(tmp_path / "test/b/2.png").save(tmp_path / "pile/again.jpg", quality=60)
+    return tmp_path
+
+
+def opened(folders, **settings):
+    specs = {"labeled": "labeled", "unlabeled": "pile", "test": "test"}
+    return open_roles({role: str(folders / name) for role, name in specs.items()}, DataSettings(**settings), seed=0)
+
+
+def test_a_run_leaves_out_what_looks_like_a_held_out_picture_and_says_how_it_was_found(folders):
+    Image.fromarray(scene(np.random.default_rng(7), 32, 32)).save(folders / "pile/other.png")
+    roles = opened(folders)
+    assert roles.unlabeled.keys == ("other.png",)
+    assert roles.left_out == [
+        LeftOut("same.png", "a/1.png", "identical"),
+        LeftOut("again.jpg", "b/2.png", "near-duplicate"),
+    ]
+    kept = opened(folders, near_duplicates="none")
+    assert kept.unlabeled.keys == ("again.jpg", "other.png")
+    assert [each.key for each in kept.left_out] == ["same.png"]
+
+
+def test_a_pile_of_held_out_pictures_alone_is_refused(folders):
+    with pytest.raises(
+        DataError, match=r"all 2 unlabeled pictures .* \(1 of them by their looks.*near_duplicates none"
+    ):
+        opened(folders)
