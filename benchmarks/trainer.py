@@ -24,7 +24,7 @@ from torch import nn
 
 from noisystudent.data.pictures import Pictures
 from noisystudent.data.roles import shard_count, shard_of
-from noisystudent.labeling import label
+from noisystudent.labeling.shards import label
 from noisystudent.losses.objective import supervised
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.ema import Ema

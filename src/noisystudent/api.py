@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from noisystudent.artifacts import (
     MANIFEST,
@@ -43,12 +42,11 @@ from noisystudent.data.sample import SampleSource
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
 from noisystudent.errors import SettingsError
-from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.evaluation.scores import score
-from noisystudent.labeling import label as label_shards
-from noisystudent.models.checkpoint import load_classifier
+from noisystudent.labeling.labeler import Labeler
+from noisystudent.labeling.shards import label as label_shards
+from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.models.settings import plan_models
-from noisystudent.models.teacher import NoisedTeacher, Teacher
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.own import BatchNoise
@@ -60,11 +58,10 @@ from noisystudent.reporting.page import write_report
 from noisystudent.reporting.sheet import write_sheet
 from noisystudent.rounds import plan as planning
 from noisystudent.rounds import run as rounds
-from noisystudent.rounds.stages import CHECKPOINT, Trained, labeled_lesson, student_lesson
+from noisystudent.rounds.stages import Trained, labeled_lesson, student_lesson
 from noisystudent.rounds.stages import train as train_stage
 from noisystudent.rounds.strength import choose_strength
 from noisystudent.rounds.thumbnails import Thumbnails
-from noisystudent.runtime.device import open_device
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.ranks import open_ranks
 from noisystudent.runtime.settings import RuntimeSettings
@@ -161,28 +158,6 @@ def train(
         return train_stage(workshop, folder.name, teacher_plan, labeled_lesson(workshop), strength)
 
 
-@dataclass(frozen=True)
-class _Labeler:
-    """A checkpoint as a teacher, and the format in which it wants its pictures."""
-
-    teacher: Teacher
-    format: PictureFormat
-    runtime: RuntimeSettings
-
-    @classmethod
-    def open(cls, checkpoint: Path, settings: Settings | None, *, noised: bool = False) -> _Labeler:
-        runtime = _room(RuntimeSettings, "runtime", settings)
-        kind = NoisedTeacher if noised else Teacher
-        teacher = kind(load_classifier(checkpoint).to(open_device(runtime)))
-        return cls(teacher, PictureFormat(teacher.size, 1 if teacher.channels == 1 else 3), runtime)
-
-    def __call__(self, pictures: Pictures) -> npt.NDArray[np.float32]:
-        runtime = self.runtime
-        return log_probabilities(
-            self.teacher, pictures, batch_size=runtime.label_batch_size, precision=runtime.precision
-        )
-
-
 def label(
     *,
     teacher: Place,
@@ -200,7 +175,7 @@ def label(
     """
     out = Path(out)
     noise_settings = _room(NoiseSettings, "noise", settings)
-    labeler = _Labeler.open(Path(teacher), settings, noised=noise_settings.teacher)
+    labeler = Labeler.open(Path(teacher), _room(RuntimeSettings, "runtime", settings), noised=noise_settings.teacher)
     noise = _labeling_noise(noise_settings, labeler.format, seed) if noise_settings.teacher else None
     opened = open_source(str(source), labeled=False)
     inputs = {
@@ -247,7 +222,7 @@ def evaluate(
     *, checkpoint: Place, source: Place, out: Place | None = None, settings: Settings | None = None
 ) -> dict[str, object]:
     """A checkpoint's scores on a labeled source; also written as JSON to ``out`` when that is given."""
-    labeler = _Labeler.open(Path(checkpoint), settings)
+    labeler = Labeler.open(Path(checkpoint), _room(RuntimeSettings, "runtime", settings))
     opened = open_source(str(source), labeled=True)
     check_same_classes(labeler.teacher.classes, opened.classes, "evaluated")
     pictures = decode(opened, labeler.format, _room(DataSettings, "data", settings))
@@ -264,7 +239,7 @@ def predict(
 
     An unreadable picture has a row too, with empty class and confidence, so that the rows match the files.
     """
-    labeler = _Labeler.open(Path(checkpoint), settings)
+    labeler = Labeler.open(Path(checkpoint), _room(RuntimeSettings, "runtime", settings))
     opened = open_source(str(source), labeled=False)
     failures: list[Failure] = []
     with (

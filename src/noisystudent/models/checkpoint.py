@@ -26,6 +26,7 @@ from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import build, require_known, size_argument
 from noisystudent.models.normalization import Normalization
 
+CHECKPOINT = "checkpoint"  # the kind of artifact
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 

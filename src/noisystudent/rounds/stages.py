@@ -29,10 +29,10 @@ from noisystudent.data.roles import Judged, Roles, content_fingerprint, shard_co
 from noisystudent.errors import MismatchError, TrainingError
 from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.evaluation.scores import score
-from noisystudent.labeling import label
+from noisystudent.labeling.shards import label
 from noisystudent.losses.functions import retempered, smoothed_one_hot
 from noisystudent.losses.objective import Terms, noisy_student, supervised
-from noisystudent.models.checkpoint import load_classifier, save_classifier
+from noisystudent.models.checkpoint import CHECKPOINT, load_classifier, save_classifier
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan
@@ -51,7 +51,6 @@ from noisystudent.training.batches import Batch, Batches, Division, Part
 from noisystudent.training.fit import METRICS, fit
 from noisystudent.training.state import STATE
 
-CHECKPOINT = "checkpoint"
 SCORES = "scores"
 TRAINING = "training.json"
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from noisystudent.artifacts import commit
 from noisystudent.evaluation.verdict import Verdict, compare, reach_verdict
-from noisystudent.rounds.stages import CHECKPOINT, TRAINING, Trained
+from noisystudent.models.checkpoint import CHECKPOINT
+from noisystudent.rounds.stages import TRAINING, Trained
 from noisystudent.rounds.story import Contender, Story
 from noisystudent.rounds.workshop import Workshop
 from noisystudent.training.fit import METRICS
