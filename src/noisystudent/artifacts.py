@@ -19,6 +19,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,21 +76,35 @@ def hash_file(path: Path) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, once: bool = False) -> Iterator[Path]:
     """Gives a temporary path beside ``path`` to write to, and renames it to ``path`` when the block ends well.
 
-    A reader never sees half a file. A full disk becomes an ``ArtifactError`` that names the file.
+    A reader never sees half a file. With ``once``, a file that is there by then stays, and what was written is
+    dropped. A full disk becomes an ``ArtifactError`` that names the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Not the process's number: on two machines, or in two containers, it may be the same.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with naming_a_full_disk(path):
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            if not once or not _linked(temporary, path):
+                os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _linked(temporary: Path, path: Path) -> bool:
+    """Gives a file the name ``path`` too, unless that is taken; False where the file system has no hard links."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return True
+    except OSError:
+        return path.exists()
+    return True
 
 
 @contextmanager
@@ -114,24 +129,34 @@ def naming_a_full_disk(path: Path) -> Iterator[None]:
 def write_json(path: Path, value: Json) -> None:
     """Writes a JSON file atomically, keys in the order given, readable by people."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        temporary.write_text(_text_of(value))
+
+
+def _text_of(value: Json) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Json:
     """Reads a JSON file; a missing or damaged one is an ``ArtifactError`` that names it."""
     try:
-        return json.loads(path.read_text())
+        return _read_json(path)
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; run the command that writes it first.") from None
+
+
+def _read_json(path: Path) -> Json:
+    try:
+        return json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path} is damaged ({error}); delete it and run the command again.") from None
 
 
 def begin(folder: Path, inputs: Inputs) -> None:
-    """Opens ``folder`` for a stage that works from ``inputs``; does nothing if it was already opened with them."""
+    """Opens ``folder`` for a stage that works from ``inputs``; does nothing if it was opened before, with whatever."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / INPUTS).exists():
-        write_json(folder / INPUTS, dict(inputs))
+        with replacing(folder / INPUTS, once=True) as temporary:
+            temporary.write_text(_text_of(dict(inputs)))
 
 
 def commit(folder: Path, kind: str, inputs: Inputs, *, volatile: tuple[str, ...] = ()) -> Manifest:
@@ -181,9 +206,11 @@ def verify(folder: Path, kind: str) -> Manifest:
 
 def state_of(folder: Path, inputs: Inputs) -> State:
     """Says whether the work in ``folder`` is absent, partial, complete or stale for ``inputs``."""
-    if not (folder / INPUTS).exists():
+    try:
+        found = _read_json(folder / INPUTS)
+    except FileNotFoundError:
         return State.ABSENT
-    if fingerprint_of(read_json(folder / INPUTS)) != fingerprint_of(dict(inputs)):
+    if fingerprint_of(found) != fingerprint_of(dict(inputs)):
         return State.STALE
     return State.COMPLETE if (folder / MANIFEST).exists() else State.PARTIAL
 
@@ -221,6 +248,12 @@ def prepare(folder: Path, inputs: Inputs) -> tuple[State, list[str]]:
         os.replace(aside, folder)
     begin(folder, inputs)
     return state_of(folder, inputs), changes
+
+
+def to_be_moved(folder: Path, inputs: Inputs) -> bool:
+    """Whether ``prepare`` would set other work aside, or bring back what was set aside earlier."""
+    state = state_of(folder, inputs)
+    return state is State.STALE or (state is State.ABSENT and _aside(folder, dict(inputs)).is_dir())
 
 
 def _make_way(folder: Path) -> None:

@@ -1,0 +1,318 @@
+"""Several processes in one folder: nothing is lost or mixed, and claims do not depend on any machine's clock."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from noisystudent import sharing
+from noisystudent.artifacts import State, commit, exclusive, prepare, read_json, replacing
+from noisystudent.errors import ArtifactError, MismatchError
+from noisystudent.sharing import LEASE, claim, require_begun, sweep
+
+OLD, NEW = {"teacher": "old"}, {"teacher": "new"}
+
+
+@pytest.fixture
+def patience(monkeypatch):
+    monkeypatch.setattr(sharing, "PATIENCE", 0.3)
+
+
+def at_once(count: int, function) -> list:
+    """What ``function(i)`` gives for each i when all are called at the same moment."""
+    start = threading.Barrier(count, timeout=20)
+
+    def call(index: int):
+        start.wait()
+        return function(index)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(call, range(count)))
+
+
+def finish(folder: Path, inputs: dict, text: str) -> None:
+    prepare(folder, inputs)
+    (folder / "data.txt").write_text(text)
+    commit(folder, "thing", inputs)
+
+
+def test_processes_with_the_same_inputs_share_a_folder(tmp_path):
+    folder = tmp_path / "stage"
+    with sharing.sharing(folder, NEW) as first, sharing.sharing(folder, NEW) as second:
+        assert first == second == (State.PARTIAL, [])
+        (folder / "data.txt").write_text("done")
+        commit(folder, "thing", NEW)
+        with sharing.sharing(folder, NEW) as third:
+            assert third == (State.COMPLETE, [])
+
+
+def test_other_work_is_not_set_aside_while_others_work_on_it(tmp_path, patience):
+    folder = tmp_path / "stage"
+    with sharing.sharing(folder, OLD):
+        (folder / "data.txt").write_text("old")
+        with (
+            pytest.raises(MismatchError, match=r'other processes are working in .* \(teacher: "old" -> "new"\)'),
+            sharing.sharing(folder, NEW),
+        ):
+            pass
+    assert (folder / "data.txt").read_text() == "old"
+    with sharing.sharing(folder, NEW) as (state, changes):
+        assert (state, changes) == (State.PARTIAL, ['teacher: "old" -> "new"'])
+        assert not (folder / "data.txt").exists()
+    with sharing.sharing(folder, OLD):
+        assert (folder / "data.txt").read_text() == "old"
+
+
+def test_a_folder_that_one_process_holds_alone_cannot_be_shared_and_the_other_way_round(tmp_path, patience):
+    with (
+        exclusive(tmp_path / "a"),
+        pytest.raises(ArtifactError, match="another process"),
+        sharing.sharing(tmp_path / "a", NEW),
+    ):
+        pass
+    with (
+        sharing.sharing(tmp_path / "b", NEW),
+        pytest.raises(ArtifactError, match="another process"),
+        exclusive(tmp_path / "b"),
+    ):
+        pass
+
+
+def test_sixteen_that_start_at_once_on_a_stale_folder_set_it_aside_once(tmp_path):
+    for number in range(5):
+        folder = tmp_path / str(number) / "stage"
+        finish(folder, OLD, "precious")
+        everyone = threading.Barrier(16, timeout=20)
+
+        def enter(index: int, folder=folder, everyone=everyone) -> list[str]:
+            with sharing.sharing(folder, NEW) as (state, changes):
+                assert state is State.PARTIAL
+                (folder / f"{index}.txt").write_text("new")
+                everyone.wait()
+                return changes
+
+        assert sum(map(bool, at_once(16, enter))) == 1
+        assert {path.name for path in folder.glob("*.txt")} == {f"{index}.txt" for index in range(16)}
+        assert read_json(folder / "inputs.json") == NEW
+        (aside,) = [path for path in folder.parent.iterdir() if path != folder]
+        assert (aside / "data.txt").read_text() == "precious"
+
+
+def test_sixteen_that_start_at_once_bring_set_aside_work_back_once(tmp_path):
+    for number in range(5):
+        folder = tmp_path / str(number) / "stage"
+        finish(folder, NEW, "precious")
+        finish(folder, OLD, "older")
+
+        def enter(index: int, folder=folder) -> State:
+            with sharing.sharing(folder, NEW) as (state, _):
+                assert (folder / "data.txt").read_text() == "precious"
+                return state
+
+        assert at_once(16, enter) == [State.COMPLETE] * 16
+
+
+def test_of_two_kinds_of_inputs_at_once_only_one_gets_the_new_folder(tmp_path, patience):
+    for number in range(10):
+        folder = tmp_path / str(number) / "stage"
+        everyone = threading.Barrier(8, timeout=20)
+
+        def enter(index: int, folder=folder, everyone=everyone) -> str:
+            inputs = {"teacher": index % 2}
+            try:
+                with sharing.sharing(folder, inputs):
+                    everyone.wait()
+                    assert read_json(folder / "inputs.json") == inputs
+                    return str(index % 2)
+            except MismatchError:
+                everyone.wait()
+                return "refused"
+
+        entered = at_once(8, enter)
+        assert entered.count("refused") == 4
+        assert len(set(entered)) == 2
+        assert [path.name for path in folder.parent.iterdir()] == ["stage"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_without_locks_a_folder_is_shared_but_nothing_is_set_aside(tmp_path, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    finish(tmp_path / "stale", OLD, "old")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with sharing.sharing(tmp_path / "new", NEW) as (state, _):
+        assert state is State.PARTIAL
+    with pytest.raises(ArtifactError, match="no locks"), sharing.sharing(tmp_path / "stale", NEW):
+        pass
+    assert (tmp_path / "stale" / "data.txt").read_text() == "old"
+
+
+def test_a_folder_that_was_moved_or_begun_from_other_inputs_is_noticed(tmp_path):
+    folder = tmp_path / "stage"
+    prepare(folder, OLD)
+    require_begun(folder, OLD)
+    with pytest.raises(MismatchError, match="other inputs"):
+        require_begun(folder, NEW)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(MismatchError, match="moved away"):
+        require_begun(folder, OLD)
+
+
+def test_two_at_once_that_write_a_file_once_leave_the_first_whole(tmp_path):
+    def write(index: int) -> None:
+        with replacing(tmp_path / "part", once=True) as temporary:
+            temporary.write_text(str(index) * 1000)
+
+    at_once(16, write)
+    text = (tmp_path / "part").read_text()
+    assert text in [str(index) * 1000 for index in range(16)]
+    write(99)
+    assert (tmp_path / "part").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["part"]
+
+
+def test_writing_once_works_without_hard_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    for text in ("first", "second"):
+        with replacing(tmp_path / "part", once=True) as temporary:
+            temporary.write_text(text)
+    assert (tmp_path / "part").read_text() == "first"
+
+
+@pytest.fixture
+def other():
+    """Another process of this machine that is alive."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process
+    process.communicate()
+
+
+def claim_of(folder: Path, process: int, *, host: str = "", age: float = 0.0) -> Path:
+    """A claim on the piece of work ``x``, last renewed ``age`` seconds ago by the file system's clock."""
+    path = folder / ".x.claim"
+    path.write_text(json.dumps({"host": host or socket.gethostname(), "process": process, "owner": "", "mark": ""}))
+    now = path.stat().st_mtime
+    os.utime(path, (now - age, now - age))
+    return path
+
+
+def taken(folder: Path) -> bool:
+    with claim(folder, "x") as mine:
+        return mine
+
+
+def test_a_claim_is_given_back_however_the_work_ends(tmp_path):
+    with claim(tmp_path, "x") as mine:
+        assert mine
+        assert (tmp_path / ".x.claim").exists()
+    with pytest.raises(RuntimeError), claim(tmp_path, "x"):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_claim_of_a_living_process_holds_and_that_of_a_dead_one_does_not(tmp_path, other):
+    claim_of(tmp_path, other.pid)
+    assert not taken(tmp_path)
+    other.communicate()
+    assert taken(tmp_path)
+
+
+def test_a_container_that_was_restarted_takes_its_own_claim_though_the_number_is_its_own(tmp_path):
+    claim_of(tmp_path, os.getpid())
+    assert taken(tmp_path)
+
+
+@pytest.mark.parametrize("skew", [-7200.0, 0.0, 7200.0])
+def test_claims_of_other_machines_lapse_by_the_clock_of_the_file_system(tmp_path, monkeypatch, skew):
+    """The local clock may be hours off: it is never asked."""
+    honest = time.time
+    monkeypatch.setattr(time, "time", lambda: honest() + skew)
+    monkeypatch.setattr(time, "time_ns", lambda: int((honest() + skew) * 1e9))
+    claim_of(tmp_path, 1, host="elsewhere", age=LEASE / 2)
+    assert not taken(tmp_path)
+    claim_of(tmp_path, 1, host="elsewhere", age=LEASE + 5)
+    assert taken(tmp_path)
+
+
+@pytest.mark.parametrize("offset", [-7200.0, 7200.0])
+def test_a_file_system_whose_clock_is_hours_off_makes_no_difference(tmp_path, monkeypatch, offset):
+    honest = sharing._now
+    monkeypatch.setattr(sharing, "_now", lambda folder: honest(folder) + offset)  # new files are stamped so
+    path = claim_of(tmp_path, 1, host="elsewhere")
+    for age, lapsed in ((LEASE / 2, False), (LEASE + 5, True)):
+        stamp = honest(tmp_path) + offset - age
+        os.utime(path, (stamp, stamp))
+        assert taken(tmp_path) is lapsed
+
+
+def test_a_claim_is_renewed_while_its_owner_works(tmp_path, monkeypatch):
+    monkeypatch.setattr(sharing, "RENEWAL", 0.02)
+    with claim(tmp_path, "x"):
+        before = (tmp_path / ".x.claim").stat().st_mtime_ns
+        time.sleep(0.3)
+        assert (tmp_path / ".x.claim").stat().st_mtime_ns > before
+
+
+def test_an_owner_whose_claim_was_taken_over_leaves_the_others_alone(tmp_path):
+    with claim(tmp_path, "x"):
+        claim_of(tmp_path, 1, host="elsewhere")
+    assert (tmp_path / ".x.claim").exists()
+
+
+@pytest.mark.parametrize("text", ["", '{"host": "a', "3", "{}", '{"host": "HOST", "process": "x"}'])
+def test_a_damaged_claim_holds_for_its_time_only(tmp_path, text):
+    path = tmp_path / ".x.claim"
+    path.write_text(text.replace("HOST", socket.gethostname()))
+    assert not taken(tmp_path)
+    old = path.stat().st_mtime - LEASE - 5
+    os.utime(path, (old, old))
+    assert taken(tmp_path)
+
+
+def test_of_sixteen_at_once_one_gets_the_claim(tmp_path):
+    everyone = threading.Barrier(16, timeout=20)
+
+    def take(_: int) -> bool:
+        with claim(tmp_path, "x") as mine:
+            everyone.wait()
+            return mine
+
+    # Threads are one process, whose own claim would count as that of an earlier life.
+    original = sharing._runs
+    sharing._runs = lambda process: True
+    try:
+        assert sum(at_once(16, take)) == 1
+    finally:
+        sharing._runs = original
+
+
+def test_sweeping_removes_what_killed_processes_left_and_nothing_else(tmp_path):
+    for name in (".part.abc.tmp", ".x.claim", ".new.tmp", ".new.claim", "part-00000.parquet", ".lock"):
+        (tmp_path / name).write_text("x")
+        if "new" not in name:
+            old = (tmp_path / name).stat().st_mtime - LEASE - 5
+            os.utime(tmp_path / name, (old, old))
+    sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".new.tmp", ".new.claim", "part-00000.parquet", ".lock"}
+
+
+def test_a_full_disk_while_claiming_is_one_clear_error(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(ArtifactError, match="disk is full"), claim(tmp_path, "x"):
+        pass
