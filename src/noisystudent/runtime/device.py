@@ -57,6 +57,14 @@ def open_device(settings: RuntimeSettings) -> torch.device:
     return device
 
 
+def open_own_device(settings: RuntimeSettings) -> torch.device:
+    """``open_device`` for one of several independent processes of this machine: each takes a CUDA device in turn."""
+    device = open_device(settings)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", local_rank() % torch.cuda.device_count())
+    return device
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context in which forward passes run: bfloat16 mixed precision, or nothing for float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

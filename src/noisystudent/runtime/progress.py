@@ -29,6 +29,12 @@ class Bar:
         if self._live:
             self._live[0].update(self._live[1], completed=done)
 
+    def extend(self, count: int) -> None:
+        """Says that ``count`` more units are to be done than was known at first."""
+        self.total += count
+        if self._live:
+            self._live[0].update(self._live[1], total=self.total)
+
     def advance(self, count: int, values: dict[str, float] | None = None) -> None:
         """Reports ``count`` more units done, and named numbers such as losses."""
         self.done += count
