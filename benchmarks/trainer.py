@@ -94,7 +94,7 @@ def label_bare(teacher: Teacher, pictures: Pictures, batch: int) -> None:
 
 def label_ours(teacher: Teacher, pictures: Pictures, batch: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        label(teacher, lambda s: shard_of(pictures, s), shard_count(pictures), Path(folder), batch_size=batch)
+        label(teacher, lambda s: shard_of(pictures, s), range(shard_count(pictures)), Path(folder), batch_size=batch)
 
 
 def ratio(ours: Callable[[], None], bare: Callable[[], None], rounds: int) -> list[float]:
