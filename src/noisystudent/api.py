@@ -15,17 +15,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from noisystudent.artifacts import (
-    MANIFEST,
-    commit,
-    exclusive,
-    hash_file,
-    prepare,
-    read_json,
-    read_manifest,
     replacing,
     write_json,
 )
-from noisystudent.artifacts import State as ArtifactState
 from noisystudent.config import Resolved, resolve
 from noisystudent.data.checks import check_same_classes
 from noisystudent.data.open import open_source
@@ -43,17 +35,15 @@ from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
 from noisystudent.errors import SettingsError
 from noisystudent.evaluation.scores import score
+from noisystudent.labeling.job import Job
 from noisystudent.labeling.labeler import Labeler
-from noisystudent.labeling.shards import label as label_shards
-from noisystudent.models.checkpoint import CHECKPOINT
+from noisystudent.labeling.processes import label_in_processes
+from noisystudent.labeling.work import work
 from noisystudent.models.settings import plan_models
 from noisystudent.noise.draws import Draws
-from noisystudent.noise.input import InputNoise
 from noisystudent.noise.own import BatchNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.noise.sheet import operations_sheet, strengths_sheet
-from noisystudent.noise.views import noised
-from noisystudent.predictions import PREDICTIONS
 from noisystudent.reporting.page import write_report
 from noisystudent.reporting.sheet import write_sheet
 from noisystudent.rounds import plan as planning
@@ -65,6 +55,7 @@ from noisystudent.rounds.thumbnails import Thumbnails
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.ranks import open_ranks
 from noisystudent.runtime.settings import RuntimeSettings
+from noisystudent.runtime.worker import find_worker
 
 Settings = Mapping[str, Any]
 Place = str | Path  # a folder, a file or, for sources, a spec such as "digits"
@@ -164,58 +155,41 @@ def label(
     source: Place,
     out: Place,
     seed: int = 0,
+    worker: str | None = None,
+    workers: int | None = None,
+    engine: Literal["local", "ray"] = "local",
     settings: Settings | None = None,
     quiet: bool = False,
 ) -> Path:
     """The checkpoint ``teacher``'s predictions for every picture of a source, a Parquet part a shard, in ``out``.
 
     Pictures are decoded shard by shard, so memory does not grow with their number. Unreadable ones are listed in
-    ``failures.json``; they have no row. ``noise.teacher: true`` is for the paper's ablation: the teacher sees its
+    ``failed.parquet``; they have no row. ``noise.teacher: true`` is for the paper's ablation: the teacher sees its
     pictures under the noise that the settings name, by ``seed``, and keeps its own.
+
+    Any number of processes may be called with the same arguments, on any machines that share the folder ``out``; the
+    result is the same, byte for byte. Which part each begins with is ``worker``, such as ``3/16``, or told by Slurm,
+    Kubernetes or torchrun. ``workers`` processes are started here. ``engine="ray"`` lets a Ray cluster do the work,
+    by ``workers`` actors (as many as it has GPUs, or else CPUs). All return when the predictions are complete.
     """
-    out = Path(out)
-    noise_settings = _room(NoiseSettings, "noise", settings)
-    labeler = Labeler.open(Path(teacher), _room(RuntimeSettings, "runtime", settings), noised=noise_settings.teacher)
-    noise = _labeling_noise(noise_settings, labeler.format, seed) if noise_settings.teacher else None
-    opened = open_source(str(source), labeled=False)
-    inputs = {
-        "teacher": _fingerprint(Path(teacher)),
-        "source": opened.fingerprint,
-        "files": dict(opened.files),
-        "classes": list(labeler.teacher.classes),
-        "view": {"noise": noise_settings.model_dump(), "seed": seed} if noise else "plain",
-        "precision": labeler.runtime.precision,
-    }
+    if workers is not None and workers < 1:
+        raise SettingsError(f"--workers is {workers}; give a whole number of at least 1.")
+    job = Job(
+        teacher=Path(teacher), source=str(source), out=Path(out), seed=seed,
+        runtime=_room(RuntimeSettings, "runtime", settings),
+        noise=_room(NoiseSettings, "noise", settings),
+        data=_room(DataSettings, "data", settings),
+    )  # fmt: skip
     reporter = Reporter(quiet=quiet)
-    with exclusive(out):
-        state, changes = prepare(out, inputs)
-        for change in changes:
-            reporter.say(f"{out} was made from other inputs and is set aside: {change}")
-        if state is not ArtifactState.COMPLETE:
+    if engine == "ray":
+        from noisystudent.labeling.on_ray import label_on_ray  # Ray is an extra
 
-            def read(shard: int) -> Pictures:
-                pictures = decode_shard(opened, shard, labeler.format)
-                write_json(out / "failures" / f"{shard:05d}.json", [[f.key, f.reason] for f in pictures.failures])
-                return noised(pictures, noise, epoch=shard) if noise else pictures
-
-            with reporter.bar("label", sum(opened.shard_sizes), "pictures") as bar:
-                label_shards(
-                    labeler.teacher, read, range(len(opened.shard_sizes)), out,
-                    batch_size=labeler.runtime.label_batch_size, precision=labeler.runtime.precision,
-                    seed=seed, bar=bar,
-                )  # fmt: skip
-            failures = [Failure(*row) for path in sorted((out / "failures").glob("*.json")) for row in read_json(path)]
-            allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
-            check_failures(opened, failures, sum(opened.shard_sizes), allowed)
-            commit(out, PREDICTIONS, inputs)
-    return out
-
-
-def _labeling_noise(settings: NoiseSettings, format: PictureFormat, seed: int) -> InputNoise:
-    """The input noise of a noised teacher; a strength of auto is 1."""
-    strength = 1.0 if settings.strength == "auto" else settings.strength
-    draws = Draws(seed, "input-noise/label")
-    return InputNoise(settings, size=format.size, strength=strength, draws=draws, stored_edge=format.stored_edge)
+        label_on_ray(job, workers, reporter)
+    elif workers and workers > 1:
+        label_in_processes(job, find_worker(worker), workers, reporter)
+    else:
+        work(job, find_worker(worker), reporter)
+    return job.out
 
 
 def evaluate(
@@ -296,13 +270,6 @@ def show_noise(
         sheet = strengths_sheet(shown, noise, size=format.size, stored_edge=format.stored_edge, draws=draws)
     write_sheet(Path(out), sheet.columns, sheet.cells)
     return Path(out)
-
-
-def _fingerprint(checkpoint: Path) -> str:
-    """A checkpoint's fingerprint: ours from its manifest, another's from its weights."""
-    if (checkpoint / MANIFEST).exists():
-        return read_manifest(checkpoint, CHECKPOINT).fingerprint
-    return hash_file(checkpoint / "model.safetensors")
 
 
 def _shards(source: Source, format: PictureFormat) -> Iterator[Pictures]:

@@ -156,6 +156,16 @@ def _label(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the noise, with --noise.teacher (default 0)"
     )
+    parser.add_argument(
+        "--worker",
+        metavar="K/N",
+        help="this process is the K-th (from 1) of N that run this command; auto/N in a Kubernetes indexed job of N "
+        "completions; known from the environment in a Slurm array or under torchrun",
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="start N processes on this machine (default 1), or N actors on Ray"
+    )
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: on a Ray cluster")
     given = _with_settings(parser, words, rooms=("runtime.", "data.", "noise."))
     from noisystudent import api
 
@@ -164,6 +174,9 @@ def _label(parser: argparse.ArgumentParser, words: list[str]) -> None:
         source=given.pop("source"),
         out=given.pop("out"),
         seed=given.pop("seed"),
+        worker=given.pop("worker"),
+        workers=given.pop("workers"),
+        engine=given.pop("engine"),
         settings=given,
     )
     print(place)

@@ -6,7 +6,8 @@
     ├── ModelError                 a model is unknown, lacks what was asked of it, or has no weights to load
     ├── ArtifactError              a run's file is missing, damaged or was not written by this program
     │   └── MismatchError          an artifact was made from other inputs than the ones at hand
-    └── TrainingError              training cannot go on (a loss that is not finite, a full disk)
+    ├── TrainingError              training cannot go on (a loss that is not finite, a full disk)
+    └── WorkerError                a process that works for this one died
 
 Programming mistakes of our own stay ``assert``; these classes are for people.
 """
@@ -43,6 +44,10 @@ class MismatchError(ArtifactError):
 
 class TrainingError(NoisyStudentError, RuntimeError):
     """Training cannot go on."""
+
+
+class WorkerError(NoisyStudentError, RuntimeError):
+    """A process that works for this one died, and what it was to do is not done."""
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

@@ -3,10 +3,16 @@
 Columns: ``key``; ``prediction`` (uint16); ``confidence`` (float32, the largest probability at temperature 1); and the
 soft label. Up to 100 classes it is ``log_probabilities`` in full; beyond, ``top_classes`` and
 ``top_log_probabilities`` hold the most probable ones and the rest of the mass is spread evenly over the others.
+
+Every row of a shard is accounted for. A picture that cannot be decoded has nothing to store, so it has no row that
+every reader would have to step over; the part's metadata names it and the reason, in the same file, so that a kill or
+two processes with the same shard can never lose or double it. ``failed.parquet`` beside the finished parts gathers
+these as a table, for people and SQL: ``shard`` (uint32), ``key``, ``reason``.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,12 +25,15 @@ from noisystudent.artifacts import replacing
 from noisystudent.errors import ArtifactError
 
 PREDICTIONS = "predictions"  # the kind in a manifest
-
+FAILED = "failed.parquet"
 FULL_UP_TO = 100  # classes
 KEPT_MASS = 0.99  # of the mean row, decides how many classes are kept
 MOST_KEPT = 128
 
+_FAILED_KEY = b"noisystudent.failed"
+
 Floats = npt.NDArray[np.float32]
+Failed = Sequence[tuple[str, str]]  # key and reason
 
 
 def part_path(folder: Path, shard: int) -> Path:
@@ -50,8 +59,11 @@ def _shard_of(path: Path) -> int:
     return int(number)
 
 
-def write_part(path: Path, keys: Sequence[str], log_probabilities: Floats) -> None:
-    """Writes one part atomically from keys [N] and log-probabilities float32 [N, K]."""
+def write_part(path: Path, keys: Sequence[str], log_probabilities: Floats, failed: Failed = ()) -> None:
+    """Writes one part atomically from keys [N] and log-probabilities float32 [N, K]; one that is there stays.
+
+    ``failed`` names the shard's other pictures, which could not be decoded, and says why.
+    """
     columns: dict[str, pa.Array] = {
         "key": pa.array(list(keys), pa.string()),
         "prediction": pa.array(log_probabilities.argmax(axis=1).astype(np.uint16)),
@@ -66,7 +78,30 @@ def write_part(path: Path, keys: Sequence[str], log_probabilities: Floats) -> No
         kept = min(int(np.searchsorted(kept_mass, KEPT_MASS)) + 1, MOST_KEPT, ranked.shape[1])
         columns["top_classes"] = _rows(order[:, :kept].astype(np.uint16))
         columns["top_log_probabilities"] = _rows(ranked[:, :kept].astype(np.float32))
-    with replacing(path) as temporary:
+    metadata = {_FAILED_KEY: json.dumps(list(failed)).encode()} if failed else None
+    with replacing(path, once=True) as temporary:
+        pq.write_table(pa.table(columns, metadata=metadata), temporary, compression="zstd")
+
+
+def account_for(path: Path) -> tuple[int, list[tuple[str, str]]]:
+    """How many pictures a part has labels for, and key and reason of those that could not be decoded."""
+    try:
+        found = pq.read_metadata(path)
+        failed = json.loads((found.metadata or {}).get(_FAILED_KEY, b"[]"))
+        return found.num_rows, [(str(key), str(reason)) for key, reason in failed]
+    except (pa.ArrowInvalid, ValueError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); delete it and run the command again.") from None
+
+
+def write_failed(folder: Path, failed: Sequence[tuple[int, str, str]]) -> None:
+    """Writes ``failed.parquet`` atomically from shard, key and reason of all pictures that could not be decoded."""
+    shards, keys, reasons = zip(*failed, strict=True) if failed else ((), (), ())
+    columns = {
+        "shard": pa.array(shards, pa.uint32()),
+        "key": pa.array(keys, pa.string()),
+        "reason": pa.array(reasons, pa.string()),
+    }
+    with replacing(folder / FAILED) as temporary:
         pq.write_table(pa.table(columns), temporary, compression="zstd")
 
 

@@ -1,9 +1,12 @@
-"""A teacher over a source, shard by shard, to stored predictions; finished shards are never labeled again."""
+"""A teacher over decoded pictures, shard by shard, to stored predictions; finished shards are never labeled again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from noisystudent.data.pictures import Pictures
 from noisystudent.evaluation.predict import log_probabilities
@@ -27,14 +30,30 @@ def label(
 ) -> None:
     """Labels ``shards``, one part each, in ``folder``; holds one shard's pictures at a time.
 
-    A part appears whole or not at all, and a part that is there is not made again. Pictures that cannot be decoded
-    have no row; the shard's ``failures`` name them. ``seed`` matters to a noised teacher only.
+    A part appears whole or not at all, and a part that is there is not made again. ``seed`` matters to a noised
+    teacher only.
     """
     for shard in shards:
         path = part_path(folder, shard)
         if path.exists():
             continue
         pictures = read_shard(shard)
-        with seeded(stream_key(seed, "labeling", shard), teacher.device):
-            values = log_probabilities(teacher, pictures, batch_size=batch_size, precision=precision, bar=bar)
-        write_part(path, pictures.keys, values)
+        labels = label_shard(
+            teacher, pictures, shard, batch_size=batch_size, precision=precision, seed=seed, bar=bar
+        )  # fmt: skip
+        write_part(path, pictures.keys, labels)
+
+
+def label_shard(
+    teacher: Teacher,
+    pictures: Pictures,
+    shard: int,
+    *,
+    batch_size: int,
+    precision: str,
+    seed: int,
+    bar: Bar | None = None,
+) -> npt.NDArray[np.float32]:
+    """Log-probabilities [N, K] of a shard's pictures; the same whoever labels it, and whatever was labeled before."""
+    with seeded(stream_key(seed, "labeling", shard), teacher.device):
+        return log_probabilities(teacher, pictures, batch_size=batch_size, precision=precision, bar=bar)

@@ -1,0 +1,131 @@
+"""One worker: its own share of the shards first, then whatever is left of the others', until all are labeled.
+
+Shards are shared out by number, so that workers seldom meet. What a slow or dead worker leaves, or one that was never
+started, the others take; so every worker ends only when the predictions are complete, and one that joins late helps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from noisystudent.artifacts import State, state_of
+from noisystudent.data.pictures import Pictures, decode_shard
+from noisystudent.labeling.job import Job, Task
+from noisystudent.labeling.labeler import Labeler
+from noisystudent.labeling.shards import label_shard
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.views import noised
+from noisystudent.predictions import FAILED, part_path, write_part
+from noisystudent.runtime.progress import Bar, Reporter
+from noisystudent.runtime.worker import Worker
+from noisystudent.sharing import claim, require_begun, sharing
+
+LONGEST_WAIT = 5.0  # seconds between looks at what others are labeling
+
+
+def work(job: Job, worker: Worker, reporter: Reporter, inputs: Mapping[str, Any] | None = None) -> None:
+    """Labels what is left of ``job``, beside any others that do, and returns when its predictions are complete.
+
+    ``inputs`` are the job's, when another process has found them already.
+    """
+    if worker.origin:
+        reporter.say(f"worker {worker} (known from {worker.origin})")
+    labeler = Labeler.open(job.teacher, job.runtime, noised=job.noise.teacher)
+    task = Task.open(job, labeler.teacher.classes, inputs)
+    with sharing(job.out, task.inputs) as (state, changes):
+        say_changes(job, changes, reporter)
+        if state is not State.COMPLETE:
+            _label_all(Hands(task, labeler, str(worker)), worker, reporter)
+            finish(task, str(worker), reporter)
+
+
+def say_changes(job: Job, changes: Sequence[str], reporter: Reporter) -> None:
+    """Tells what is different from the work that was set aside, if any was."""
+    for change in changes:
+        reporter.say(f"{job.out} was made from other inputs and is set aside: {change}")
+
+
+def finish(task: Task, owner: str, reporter: Reporter) -> None:
+    """Commits the predictions, all of whose parts are there, or waits for the one who does."""
+    while state_of(task.job.out, task.inputs) is not State.COMPLETE:
+        require_begun(task.job.out, task.inputs)
+        with claim(task.job.out, "manifest", owner=owner) as mine:
+            if mine and state_of(task.job.out, task.inputs) is State.PARTIAL and (failed := task.commit()):
+                reporter.say(f"{failed} pictures cannot be read; {task.job.out / FAILED} says why")
+        if not mine:
+            time.sleep(0.1)
+
+
+def in_order(shards: Sequence[int], worker: Worker) -> list[int]:
+    """The shards in the order in which a worker takes them: its own, then each other's from the end.
+
+    At its end a share is farthest from where its owner is at work.
+    """
+
+    def place(shard: int) -> tuple[int, int]:
+        distance = (shard - worker.index) % worker.count
+        return distance, -shard if distance else shard
+
+    return sorted(shards, key=place)
+
+
+class Hands:
+    """A teacher at work on a task, a shard at a time; ``owner`` is what its claims are signed with."""
+
+    def __init__(self, task: Task, labeler: Labeler, owner: str) -> None:
+        self.task, self._labeler, self._owner = task, labeler, owner
+        self._noise = _labeling_noise(task.job, labeler) if task.job.noise.teacher else None
+
+    def take(self, shard: int, bar: Bar | None = None) -> bool:
+        """Labels a shard, unless it is labeled or another is doing so; says whether it did."""
+        job = self.task.job
+        path = part_path(job.out, shard)
+        if path.exists():
+            return False
+        with claim(job.out, path.stem, owner=self._owner) as mine:
+            if not mine or path.exists():
+                return False
+            pictures = self._read(shard)
+            labels = label_shard(
+                self._labeler.teacher, pictures, shard, batch_size=job.runtime.label_batch_size,
+                precision=job.runtime.precision, seed=job.seed, bar=bar,
+            )  # fmt: skip
+            require_begun(job.out, self.task.inputs)
+            write_part(path, pictures.keys, labels, [(each.key, each.reason) for each in pictures.failures])
+        if bar:
+            bar.advance(len(pictures.failures))
+        return True
+
+    def _read(self, shard: int) -> Pictures:
+        pictures = decode_shard(self.task.source, shard, self._labeler.format)
+        return noised(pictures, self._noise, epoch=shard) if self._noise else pictures
+
+
+def _label_all(hands: Hands, worker: Worker, reporter: Reporter) -> None:
+    """Takes shards until every one has a part."""
+    task = hands.task
+    unfinished = task.unfinished()
+    own = {shard for shard in unfinished if shard % worker.count == worker.index}
+    wait = 0.0
+    with reporter.bar(f"label, worker {worker}" if worker.origin else "label", task.rows(own), "pictures") as bar:
+        while unfinished:
+            if wait:
+                time.sleep(wait)
+            took = False
+            for shard in in_order(unfinished, worker):
+                if hands.take(shard, bar):
+                    took = True
+                    bar.extend(0 if shard in own else task.rows([shard]))
+            unfinished = task.unfinished()
+            wait = 0.0 if took else min(LONGEST_WAIT, 2 * wait + 0.1)  # the rest is being labeled by others
+
+
+def _labeling_noise(job: Job, labeler: Labeler) -> InputNoise:
+    """The input noise of a noised teacher; a strength of auto is 1."""
+    strength = 1.0 if job.noise.strength == "auto" else job.noise.strength
+    draws = Draws(job.seed, "input-noise/label")
+    size, stored_edge = labeler.format.size, labeler.format.stored_edge
+    return InputNoise(job.noise, size=size, strength=strength, draws=draws, stored_edge=stored_edge)
