@@ -128,6 +128,15 @@ def test_labeling_a_folder_takes_the_same_memory_for_four_times_the_pictures(tmp
     assert row["ratio"] < 1.2, row
 
 
+@pytest.mark.slow
+def test_the_benchmark_of_workers_runs_and_both_make_the_same_bytes(tmp_path):
+    rows = tmp_path / "rows.json"
+    words = [sys.executable, str(ROOT / "benchmarks" / "workers.py"), "--quick", "--json", str(rows)]
+    subprocess.run(words, check=True)
+    (row,) = json.loads(rows.read_text())
+    assert row["name"] == "label: two workers"
+
+
 def test_the_benchmark_of_decoding_runs(tmp_path):
     rows = tmp_path / "rows.json"  # a process of its own: timm's loader forks
     words = [sys.executable, str(ROOT / "benchmarks" / "decode.py"), "--quick", "--json", str(rows)]

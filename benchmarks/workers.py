@@ -1,0 +1,109 @@
+"""Labeling by two processes of one machine against one: pictures per second, start of the processes left out.
+
+    python benchmarks/workers.py            # a few minutes
+    python benchmarks/workers.py --quick    # within a minute or so
+
+The pile is color pictures of 32 px as PNG files, and each worker has one thread of torch, so on two free cores 2 is the
+most. Rounds take turns. The time runs from the first part to the last: interpreters take seconds to import
+torch, whatever there is to label. Both must have made the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from noisystudent.data.source import SHARD_ROWS
+from noisystudent.models.checkpoint import save_classifier
+from noisystudent.models.classifier import create_classifier
+from noisystudent.runtime.machine import describe_machine, versions
+
+SIZE = 32
+
+
+def make_folder(root: Path, count: int) -> None:
+    """``count`` picture files, links to a few distinct ones."""
+    root.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(count):
+        path = root / f"{number:06d}.png"
+        if number < 100:
+            Image.fromarray(random.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)).save(path)
+        else:
+            path.hardlink_to(root / f"{number % 100:06d}.png")
+
+
+def label(work: Path, out: Path, workers: int, shards: int) -> float:
+    """Labels the pile and returns the pictures per second after the first part of each worker."""
+    words = ["-m", "noisystudent", "label", f"--teacher={work / 'teacher'}", f"--source={work / 'pile'}"]
+    words += [f"--out={out}", f"--workers={workers}", "--runtime.threads=1", "--runtime.label_batch_size=128"]
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first, begun = 0, 0.0
+    while process.poll() is None:
+        parts = len(list(out.glob("part-*")))
+        if not begun and parts >= workers:
+            first, begun = parts, time.monotonic()
+        if parts == shards:
+            break
+        time.sleep(0.01)
+    seconds = time.monotonic() - begun
+    if process.wait():
+        raise SystemExit("labeling failed")
+    return (shards - first) * SHARD_ROWS / seconds
+
+
+def measure(shards: int, rounds: int) -> dict[str, Any]:
+    """One row: the rate of two workers over that of one."""
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        (work / "teacher").mkdir()
+        save_classifier(create_classifier("tiny_resnet", classes=("a", "b"), channels=3, size=SIZE), work / "teacher")
+        make_folder(work / "pile", shards * SHARD_ROWS)
+        rates: dict[int, list[float]] = {1: [], 2: []}
+        manifests = set()
+        for number in range(rounds):
+            for workers in (1, 2) if number % 2 else (2, 1):
+                out = work / f"out-{number}-{workers}"
+                rates[workers].append(label(work, out, workers, shards))
+                manifests.add((out / "manifest.json").read_bytes())
+        assert len(manifests) == 1, "the workers did not make the same bytes"
+    ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
+    return {
+        "name": "label: two workers",
+        "value": round(float(np.median(rates[2])), 1),
+        "unit": "pictures per second",
+        "versus": f"one worker ({np.median(rates[1]):.1f})",
+        "ratio": round(float(np.median(ratios)), 3),
+        "seeds": rounds,
+        "interval": [round(min(ratios), 3), round(max(ratios), 3)],
+        "machine": describe_machine(),
+        "versions": versions(),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few pictures, one round")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    given = parser.parse_args()
+    row = measure(*((8, 1) if given.quick else (60, 5)))
+    print(
+        f"{row['name']}: {row['value']:.1f} {row['unit']}, {row['ratio']:.2f} "
+        f"({row['interval'][0]:.2f} to {row['interval'][1]:.2f}) times {row['versus']}"
+    )
+    if given.json:
+        given.json.write_text(json.dumps([row], indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
