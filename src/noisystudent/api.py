@@ -48,7 +48,8 @@ from noisystudent.reporting.page import write_report
 from noisystudent.reporting.sheet import write_sheet
 from noisystudent.rounds import plan as planning
 from noisystudent.rounds import run as rounds
-from noisystudent.rounds.stages import Trained, labeled_lesson, student_lesson
+from noisystudent.rounds.lessons import labeled_lesson, student_lesson
+from noisystudent.rounds.stages import Trained
 from noisystudent.rounds.stages import train as train_stage
 from noisystudent.rounds.strength import choose_strength
 from noisystudent.rounds.thumbnails import Thumbnails

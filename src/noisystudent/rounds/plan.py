@@ -11,8 +11,9 @@ from noisystudent.artifacts import State
 from noisystudent.config import RunSettings
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.noise.own import BatchNoise
+from noisystudent.rounds.lessons import labeled_lesson
 from noisystudent.rounds.run import open_workshop, tell
-from noisystudent.rounds.stages import input_noise, labeled_lesson, new_classifier, objective_of
+from noisystudent.rounds.stages import input_noise, new_classifier, objective_of
 from noisystudent.rounds.strength import FOLDS, fold_steps
 from noisystudent.rounds.workshop import Unfinished, Workshop
 from noisystudent.runtime.progress import Reporter

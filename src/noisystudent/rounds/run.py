@@ -23,15 +23,14 @@ from noisystudent.evaluation.signs import label_free_signs
 from noisystudent.evaluation.verdict import compare
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.noise.own import BatchNoise
+from noisystudent.rounds.lessons import labeled_lesson, student_lesson
 from noisystudent.rounds.noise_sheet import write_noise_sheet
 from noisystudent.rounds.stages import (
     Trained,
     input_noise,
     label_pile,
-    labeled_lesson,
     score_checkpoint,
     select_from,
-    student_lesson,
     train,
 )
 from noisystudent.rounds.story import Contender, Round, Story

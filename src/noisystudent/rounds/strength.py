@@ -25,7 +25,8 @@ from noisystudent.data.roles import HeldOut, Judged
 from noisystudent.data.split import cross_fit_folds
 from noisystudent.evaluation.calibration import negative_log_likelihood
 from noisystudent.models.settings import ModelPlan
-from noisystudent.rounds.stages import labeled_lesson, predict, train
+from noisystudent.rounds.lessons import labeled_lesson
+from noisystudent.rounds.stages import predict, train
 from noisystudent.rounds.workshop import Workshop
 
 STRENGTH = "strength"
