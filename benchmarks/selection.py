@@ -4,12 +4,12 @@
     python benchmarks/selection.py --millions 100     # needs about 6 GB of disk
     python benchmarks/selection.py --quick            # 300,000 rows
 
-The rows are drawn, in parts of 100,000: 1,000 classes of Zipf's sizes, confidences many of which are close to 1, keys
-of 28 letters, and the five most probable classes with their log-probabilities, which a selection has no need of. Two
-selections are made: the curriculum's first fifth of every class, and the paper's rule, which fills small classes up
-with copies. Each runs in a process of its own, which says how much memory it ever held; its time is that of the whole
-command, from Python's start to the manifest with the hashes of all files. The rows were just written, so they come from
-the system's cache on both sides.
+The rows are drawn, in parts of 100,000 (or ``--part-rows``): 1,000 classes of Zipf's sizes, confidences many of which
+are close to 1, keys of 28 letters, and the five most probable classes with their log-probabilities, which a selection
+has no need of. Two selections are made: the curriculum's first fifth of every class, and the paper's rule, which fills
+small classes up with copies. Each runs in a process of its own, which says how much memory it ever held; its time is
+that of the whole command, from Python's start to the manifest with the hashes of all files. The rows were just written,
+so they come from the system's cache on both sides.
 
 DuckDB gets the curriculum as one SQL query with a window function, two threads and as much memory as it asks for up to
 8 GB, and writes the number of each row and its copies to one Parquet file; what it takes must be exactly the same.
@@ -36,7 +36,7 @@ from noisystudent.artifacts import begin, commit
 from noisystudent.predictions import PREDICTIONS, list_parts, part_path, read_copies
 from noisystudent.runtime.machine import describe_machine, versions
 
-CLASSES, PART_ROWS, TOP = 1000, 100_000, 5
+CLASSES, TOP = 1000, 5
 RULES = {"curriculum": ["--selection.rule=curriculum"], "threshold": ["--selection.rule=threshold"]}
 # ru_maxrss would begin with what the parent process held when it started this one.
 PEAK = """
@@ -81,14 +81,14 @@ print(peak_megabytes())
 """
 
 
-def make_predictions(folder: Path, rows: int) -> None:
+def make_predictions(folder: Path, rows: int, part_rows: int) -> None:
     """A folder of predictions as ``noisystudent label`` leaves it."""
     random = np.random.default_rng(0)
     share = 1 / np.arange(1, CLASSES + 1)
     inputs = {"classes": [f"class-{number:04d}" for number in range(CLASSES)]}
     begin(folder, inputs)
-    for first in range(0, rows, PART_ROWS):
-        count = min(PART_ROWS, rows - first)
+    for first in range(0, rows, part_rows):
+        count = min(part_rows, rows - first)
         number = pc.utf8_lpad(pa.array(np.arange(first, first + count)).cast(pa.string()), 12, "0")
         columns = {
             "key": pc.binary_join_element_wise(pa.scalar("pile/folder/"), number, pa.scalar(".jpg"), ""),
@@ -97,7 +97,7 @@ def make_predictions(folder: Path, rows: int) -> None:
             "top_classes": _five(random.integers(0, CLASSES, count * TOP).astype(np.uint16)),
             "top_log_probabilities": _five(-random.random(count * TOP, np.float32)),
         }
-        pq.write_table(pa.table(columns), part_path(folder, first // PART_ROWS), compression="zstd")
+        pq.write_table(pa.table(columns), part_path(folder, first // part_rows), compression="zstd")
     commit(folder, PREDICTIONS, inputs)
 
 
@@ -115,13 +115,13 @@ def timed(code: str, *words: str) -> tuple[float, float]:
     return seconds, float(done.stdout.split()[-1])
 
 
-def measure(rows: int, *, duckdb: bool) -> list[dict[str, Any]]:
+def measure(rows: int, part_rows: int, *, duckdb: bool) -> list[dict[str, Any]]:
     """Rows for both rules at one size."""
     found = []
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         predictions = work / "predictions"
-        make_predictions(predictions, rows)
+        make_predictions(predictions, rows, part_rows)
         for rule, words in RULES.items():
             out = work / rule
             seconds, peak = timed(SELECT, "select", "--predictions", str(predictions), "--out", str(out), *words)
@@ -130,7 +130,7 @@ def measure(rows: int, *, duckdb: bool) -> list[dict[str, Any]]:
             found += [row(name, seconds, "s"), row(f"{name}: peak memory", peak, "MiB")]
         if duckdb:
             other = work / "duckdb.parquet"
-            query = QUERY.format(part_rows=PART_ROWS, parts=f"{predictions}/part-*.parquet", out=other)
+            query = QUERY.format(part_rows=part_rows, parts=f"{predictions}/part-*.parquet", out=other)
             seconds, peak = timed(DUCKDB, query, str(work / "spilled"))
             print(f"{'DuckDB, curriculum':<44}{seconds:8.1f} s {peak:8.0f} MiB", flush=True)
             check_same(work / "curriculum", other)
@@ -170,6 +170,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few rows")
     parser.add_argument("--millions", type=float, nargs="+", default=[1, 10], help="how many million rows")
+    parser.add_argument("--part-rows", type=int, default=100_000, help="rows of a part")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()
     duckdb = importlib.util.find_spec("duckdb") is not None
@@ -177,7 +178,7 @@ def main() -> int:
         print("DuckDB is not installed and left out; it comes with: pip install 'noisystudent[sql]'")
     rows = []
     for millions in [0.3] if given.quick else given.millions:
-        rows += measure(round(millions * 1e6), duckdb=duckdb)
+        rows += measure(round(millions * 1e6), given.part_rows, duckdb=duckdb)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0

@@ -100,6 +100,11 @@ def test_near_duplicates_are_those_of_a_plain_search(monkeypatch, chunk, block, 
     for share in (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4):
         mixed = (1 - share) * held_out[9].astype(float) + share * scene(random, 24, 32)
         pile.append(mixed.astype(np.uint8))
+    # Another: a picture of the pile that is almost the same as each of several held-out ones.
+    other = scene(random, 24, 32).astype(float)
+    others = [0.94 * other + 0.06 * scene(random, 24, 32) for _ in range(7)]
+    held_out += [mixed.astype(np.uint8) for mixed in others[:6]]
+    pile.append(others[6].astype(np.uint8))
     pile = [pile[row] for row in random.permutation(len(pile))]
     rows, partners = near_duplicates(pictures(pile), pictures(held_out), distance)
     expected = found_by_comparing_all(pile, held_out, distance)

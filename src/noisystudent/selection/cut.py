@@ -57,7 +57,7 @@ def find_cut(parts: Sequence[Path], histogram: Ints, take: Ints) -> Cut:
 
     Each pass over the parts counts, per class, the rows in the one step of the last histogram in which the cut falls,
     and splits it into 4,096; a step of one float32 needs no more. That is one pass for confidences from 0.5, two
-    from 0.125, three below. ``histogram`` is that of ``Counts``.
+    from 1 / 4,096, three below. ``histogram`` is that of ``Counts``.
     """
     edges = np.append(np.arange(BINS + 1, dtype=np.float32) / BINS, np.float32(0)).view(np.uint32).astype(np.int64)
     edges[-1] = ONE + 1

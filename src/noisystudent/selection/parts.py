@@ -30,7 +30,8 @@ REASONS = (SELECTED, BELOW_THRESHOLD, OVER_TARGET, NOT_YET)
 
 ONE = np.float32(1).view(np.uint32)
 _INFINITE = np.float32(np.inf).view(np.uint32)
-_THREADS = 8  # they wait for the disk more than they compute
+_READERS = 2  # more get in each other's way: reading a small part is half Python
+_WRITERS = 8  # they wait for the disk
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -59,7 +60,7 @@ class Rows:
 
 def read_rows(parts: Sequence[Path], classes: int) -> Iterator[Rows]:
     """The rows of each part, in order. Raises ``ArtifactError`` for a part that is damaged or of other classes."""
-    return _ahead(partial(_read_part, classes=classes), parts)
+    return _ahead(partial(_read_part, classes=classes), parts, _READERS)
 
 
 def _read_part(path: Path, classes: int) -> Rows:
@@ -89,7 +90,7 @@ def _read_columns(path: Path, columns: list[str]) -> pa.Table:
 
 def read_choices(folder: Path, names: Iterable[str]) -> Iterator[tuple[Ints, Codes]]:
     """Copies and reasons (rows of ``REASONS``) of a selection's parts of these names, in order."""
-    return _ahead(_read_choice, (folder / name for name in names))
+    return _ahead(_read_choice, (folder / name for name in names), _READERS)
 
 
 def _read_choice(path: Path) -> tuple[Ints, Codes]:
@@ -102,7 +103,7 @@ def _read_choice(path: Path) -> tuple[Ints, Codes]:
 
 def write_choices(folder: Path, choices: Iterable[tuple[str, Ints, Codes]]) -> None:
     """Writes a selection's parts from their names, copies [N] and reasons [N] (rows of ``REASONS``)."""
-    for _ in _ahead(partial(_write_choice, folder), choices):
+    for _ in _ahead(partial(_write_choice, folder), choices, _WRITERS):
         pass
 
 
@@ -116,12 +117,12 @@ def _write_choice(folder: Path, choice: tuple[str, Ints, Codes]) -> None:
         pq.write_table(pa.table(columns), temporary, compression="zstd")
 
 
-def _ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def _ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
     """The function's results in the order of the items, which are taken a few ahead and worked on by threads."""
     waiting: deque[Future[Result]] = deque()
     remaining = iter(items)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for item in itertools.islice(remaining, _THREADS):
+    with ThreadPoolExecutor(threads) as pool:
+        for item in itertools.islice(remaining, 2 * threads):
             waiting.append(pool.submit(function, item))
         while waiting:
             yield waiting.popleft().result()
