@@ -122,9 +122,10 @@ def test_the_number_of_labels_is_that_of_the_class_that_has_the_fewest(tmp_path)
     for name, rows in (("few", few), ("more", np.append(few, np.flatnonzero(digits.target == 3)[60]))):
         pixels = (digits.images[rows] * 15).astype(np.uint8)
         np.savez(tmp_path / f"{name}.npz", x=pixels, y=digits.target[rows].astype(np.int64))
+    quick = {"data__few_labels": 100, "rounds__count": 1, "rounds__control": False, "train__steps": 2}
     for name, share in (("few", 0.2), ("more", 1.0)):
         folder = tmp_path / name
-        summary = run(folder, labeled=str(tmp_path / f"{name}.npz"), data__few_labels=100, rounds__count=1)
+        summary = run(folder, labeled=str(tmp_path / f"{name}.npz"), **quick)
         assert summary["rounds"][0]["selected"] == pytest.approx(share * 1257, abs=10)
         assert json.loads((folder / "run.json").read_text())["settings"]["selection"]["fraction"] == share
         settings = json.loads((folder / "round-1/student/manifest.json").read_text())["inputs"]["objective"]
