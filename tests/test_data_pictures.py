@@ -336,5 +336,6 @@ def test_settings_describe_themselves():
         "few_labels": 25,
         "few_labels_beside_test": 250,
         "max_corrupt_fraction": 0.05,
+        "near_duplicates": 10,
         "memory_limit_gb": 8.0,
     }
