@@ -6,7 +6,6 @@ import atexit
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TypeVar
 
 import numpy as np
@@ -17,9 +16,6 @@ from torch import Tensor
 
 from noisystudent.errors import NoisyStudentError, SettingsError
 
-# The first process may select or report for long while the others wait. A process that dies does not make them wait:
-# torchrun ends them.
-_LONGEST_WAIT = timedelta(days=1)
 _CPU = torch.device("cpu")
 
 Answer = TypeVar("Answer")
@@ -108,7 +104,7 @@ def open_ranks() -> Ranks:
         )
     if ranks.count > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, timeout=_LONGEST_WAIT)
+        dist.init_process_group(backend)
         atexit.register(dist.destroy_process_group)
     return ranks
 
