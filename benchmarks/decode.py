@@ -42,8 +42,8 @@ from noisystudent.models.normalization import Normalization, Normalize
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.runtime.machine import describe_machine, versions
 from noisystudent.training.batches import Batches, Part, make_pool
+from rows import ratio_row
 
 SIZE, BATCH, CLASSES, CORES = 224, 64, 4, 2
 EPOCHS = 10
@@ -160,17 +160,9 @@ def compare(count: int, scale: float, rounds: int) -> list[dict[str, Any]]:
 def row(name: str, ours: list[float], theirs: list[float], pictures: int) -> dict[str, Any]:
     """One row from the seconds an epoch of ``pictures`` that each side took, round by round."""
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
-    return {
-        "name": f"JPEG folder to batches of {SIZE} px, {name}",
-        "value": round(pictures / float(np.median(ours))),
-        "unit": "pictures a second",
-        "versus": "timm's loader",
-        "ratio": round(float(np.median(ratios)), 2),
-        "seeds": len(ratios),
-        "interval": [round(min(ratios), 2), round(max(ratios), 2)],
-        "machine": describe_machine(),
-        "versions": versions(),
-    }
+    rate = round(pictures / float(np.median(ours)))
+    title = f"JPEG folder to batches of {SIZE} px, {name}"
+    return ratio_row(title, rate, "pictures a second", versus="timm's loader", ratios=ratios)
 
 
 def main() -> int:

@@ -34,7 +34,7 @@ from torchvision.transforms import RandAugment as TorchvisionRandAugment
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.randaugment import RandAugment
 from noisystudent.noise.settings import OPERATIONS
-from noisystudent.runtime.machine import describe_machine, versions
+from rows import ratio_row
 
 LAYERS, MAGNITUDE, BATCH = 2, 9.0, 128
 SIZES = {32: 1024, 64: 512, 224: 128}  # edge: pictures a turn
@@ -111,19 +111,8 @@ def compare(size: int, count: int, rounds: int) -> list[dict[str, Any]]:
         ("torchvision's operations", "torchvision"),
     ):
         ratios = [mine / theirs for mine, theirs in zip(found[name], found[rival], strict=True)]
-        rows.append(
-            {
-                "name": f"{name}, {size} px",
-                "value": round(float(np.median(found[name]))),
-                "unit": "pictures a second",
-                "versus": rival,
-                "ratio": round(float(np.median(ratios)), 2),
-                "seeds": rounds,
-                "interval": [round(min(ratios), 2), round(max(ratios), 2)],
-                "machine": describe_machine(),
-                "versions": versions(),
-            }
-        )
+        rate = round(float(np.median(found[name])))
+        rows.append(ratio_row(f"{name}, {size} px", rate, "pictures a second", versus=rival, ratios=ratios))
     return rows
 
 

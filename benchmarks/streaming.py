@@ -32,7 +32,7 @@ from decode import make_picture
 from noisystudent.data.open import open_source
 from noisystudent.data.pictures import PictureFormat, decode_shard
 from noisystudent.data.source import Record, Source
-from noisystudent.runtime.machine import describe_machine, versions
+from rows import ratio_row
 
 FORMAT = PictureFormat(224, 3)
 PER_SHARD, DISTINCT, SHAPES = 500, 50, ((375, 500), (500, 375), (333, 500))
@@ -125,17 +125,8 @@ def compare(count: int, scale: float, rounds: int) -> list[dict[str, Any]]:
 
 def row(name: str, pairs: list[tuple[float, float]], count: int) -> dict[str, Any]:
     ratios = [their / our for our, their in pairs]
-    return {
-        "name": name,
-        "value": round(count / float(np.median([our for our, _ in pairs]))),
-        "unit": "pictures a CPU second",
-        "versus": "webdataset",
-        "ratio": round(float(np.median(ratios)), 2),
-        "seeds": len(ratios),
-        "interval": [round(min(ratios), 2), round(max(ratios), 2)],
-        "machine": describe_machine(),
-        "versions": versions(),
-    }
+    rate = round(count / float(np.median([our for our, _ in pairs])))
+    return ratio_row(name, rate, "pictures a CPU second", versus="webdataset", ratios=ratios)
 
 
 def main() -> int:

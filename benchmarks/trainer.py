@@ -32,10 +32,10 @@ from noisystudent.models.teacher import Teacher
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.runtime.machine import describe_machine, versions
 from noisystudent.training.batches import Batches, Part, Pool
 from noisystudent.training.fit import fit, make_optimizer
 from noisystudent.training.settings import TrainSettings
+from rows import ratio_row
 
 SIZE, CLASSES, BATCH = 32, 10, 64
 
@@ -112,17 +112,7 @@ def ratio(ours: Callable[[], None], bare: Callable[[], None], rounds: int) -> li
 
 
 def row(name: str, versus: str, ratios: list[float]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "value": round(float(np.median(ratios)), 3),
-        "unit": "times the rate",
-        "versus": versus,
-        "ratio": round(float(np.median(ratios)), 3),
-        "seeds": len(ratios),
-        "interval": [round(min(ratios), 3), round(max(ratios), 3)],
-        "machine": describe_machine(),
-        "versions": versions(),
-    }
+    return ratio_row(name, round(float(np.median(ratios)), 3), "times the rate", versus=versus, ratios=ratios)
 
 
 def main() -> int:

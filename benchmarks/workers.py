@@ -25,7 +25,7 @@ from PIL import Image
 from noisystudent.data.source import SHARD_ROWS
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
-from noisystudent.runtime.machine import describe_machine, versions
+from rows import ratio_row
 
 SIZE = 32
 
@@ -77,17 +77,9 @@ def measure(shards: int, rounds: int) -> dict[str, Any]:
                 manifests.add((out / "manifest.json").read_bytes())
         assert len(manifests) == 1, "the workers did not make the same bytes"
     ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
-    return {
-        "name": "label: two workers",
-        "value": round(float(np.median(rates[2])), 1),
-        "unit": "pictures per second",
-        "versus": f"one worker ({np.median(rates[1]):.1f})",
-        "ratio": round(float(np.median(ratios)), 3),
-        "seeds": rounds,
-        "interval": [round(min(ratios), 3), round(max(ratios), 3)],
-        "machine": describe_machine(),
-        "versions": versions(),
-    }
+    versus = f"one worker ({np.median(rates[1]):.1f})"
+    rate = round(float(np.median(rates[2])), 1)
+    return ratio_row("label: two workers", rate, "pictures per second", versus=versus, ratios=ratios)
 
 
 def main() -> int:

@@ -189,7 +189,7 @@ def test_a_file_larger_than_any_picture_is_not_read(tmp_path):
     write_picture(tmp_path / "a.png")
     with open(tmp_path / "b.png", "wb") as file:
         file.truncate(2**31)  # sparse: takes no room on disk
-    assert records(FolderSource(tmp_path, labeled=False))[1].problem.startswith("the file has 2.0 GiB")
+    assert records(FolderSource(tmp_path, labeled=False))[1].problem.startswith("it has 2.0 GiB")
 
 
 def change_nothing(root: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from noisystudent.errors import SettingsError
-from noisystudent.runtime.device import open_own_device
+from noisystudent.runtime.device import open_device
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.runtime.worker import Worker, find_worker
 
@@ -66,8 +66,8 @@ def test_a_worker_that_cannot_be_is_refused_with_what_was_given_and_what_is_allo
         ({"JOB_COMPLETION_INDEX": "2"}, None, "--worker auto/N"),
         ({"JOB_COMPLETION_INDEX": "4"}, "auto/4", "JOB_COMPLETION_INDEX is 4"),
         ({}, "auto/4", "JOB_COMPLETION_INDEX is not set"),
-        ({"RANK": "2", "WORLD_SIZE": "2"}, None, "RANK is 2, but WORLD_SIZE is 2"),
-        ({"RANK": "one", "WORLD_SIZE": "2"}, None, "RANK is 'one'"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, None, "RANK='2' and WORLD_SIZE='2'"),
+        ({"RANK": "one", "WORLD_SIZE": "2"}, None, "RANK='one'"),
     ],
 )
 def test_an_environment_that_makes_no_sense_is_named(environment, values, given, named):
@@ -86,9 +86,9 @@ def test_workers_that_divide_a_worker_divide_its_share():
 def test_processes_of_one_machine_take_its_cuda_devices_in_turn(environment, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert str(open_own_device(RuntimeSettings())) == "cuda:0"
+    assert str(open_device(RuntimeSettings())) == "cuda:0"
     for rank, name in enumerate(("cuda:0", "cuda:1", "cuda:0")):
         environment({"LOCAL_RANK": rank})
-        assert str(open_own_device(RuntimeSettings())) == name
-        assert str(open_own_device(RuntimeSettings(device="cuda:1"))) == "cuda:1"
-    assert str(open_own_device(RuntimeSettings(device="cpu"))) == "cpu"
+        assert str(open_device(RuntimeSettings())) == name
+        assert str(open_device(RuntimeSettings(device="cuda:1"))) == "cuda:1"
+    assert str(open_device(RuntimeSettings(device="cpu"))) == "cpu"

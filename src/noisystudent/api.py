@@ -14,10 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from noisystudent.artifacts import (
-    replacing,
-    write_json,
-)
+from noisystudent.artifacts import replacing, write_json
 from noisystudent.config import Resolved, resolve
 from noisystudent.data.checks import check_same_classes
 from noisystudent.data.open import open_source

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from noisystudent.data.source import NO_LABEL, Record, cut_shards, shard_slice
+from noisystudent.data.source import NO_LABEL, Record, cut_shards, says_too_large, shard_slice
 from noisystudent.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 _SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation", "labeled", "unlabeled"}
 _SAMPLE_BYTES = 4096  # read from either end of a file for the fingerprint
-_MAX_FILE_BYTES = 2**30  # no picture within the pixel limit of decode.py is larger, not even as BMP
 
 
 class FolderSource:
@@ -168,10 +167,8 @@ def _printable(name: str) -> str:
 def _read_file(path: Path) -> tuple[bytes, str]:
     """The bytes of a file and an empty text, or no bytes and the reason."""
     try:
-        size = path.stat().st_size
-        if size > _MAX_FILE_BYTES:
-            return b"", f"the file has {size / 2**30:.1f} GiB, more than any picture allowed here"
-        return path.read_bytes(), ""
+        problem = says_too_large(path.stat().st_size)
+        return (b"", problem) if problem else (path.read_bytes(), "")
     except OSError as error:
         return b"", f"the file cannot be read ({error.strerror})"
 

@@ -18,7 +18,7 @@ from pyarrow import ArrowException, BufferReader
 from noisystudent.data.digests import SAMPLE_BYTES, sample_digest
 from noisystudent.data.files import File, file_at, is_url
 from noisystudent.data.labels import label_text
-from noisystudent.data.source import NO_LABEL, Record, cut_shards, shard_slice
+from noisystudent.data.source import NO_LABEL, Record, cut_shards, says_too_large, shard_slice
 from noisystudent.data.tables import check_keys, known_truth, settle_labels
 from noisystudent.errors import DataError
 
@@ -27,7 +27,6 @@ ALLOWED_SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "h
 
 _READERS = 16  # pictures fetched at the same time
 _WAITING = 4 * _READERS  # pictures in memory at most
-_MAX_PICTURE_BYTES = 2**30  # no picture within the pixel limit of decode.py is larger
 
 
 class ManifestSource:
@@ -118,8 +117,8 @@ class ManifestSource:
         file = file_at(place)
         if file is None:
             raise DataError(f"there is no file {place!r}")
-        if file.size > _MAX_PICTURE_BYTES:
-            raise DataError(f"the file has {file.size / 2**30:.1f} GiB, more than any picture allowed here")
+        if problem := says_too_large(file.size):
+            raise DataError(problem)
         return file
 
 

@@ -11,7 +11,7 @@ from noisystudent.errors import DataError
 WAITS = (0.1, 0.4, 1.6, 6.4)  # seconds before each further attempt: a busy store asks for about as much
 
 # What asking again does not change.
-_FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, ImportError, NotImplementedError, DataError)
+_FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, ImportError, NotImplementedError)
 
 Answer = TypeVar("Answer")
 
@@ -19,13 +19,13 @@ Answer = TypeVar("Answer")
 def persistently(action: Callable[[], Answer], name: str) -> Answer:
     """What ``action`` returns, tried up to five times with growing pauses; ``name`` is the URL that it reads.
 
-    Raises ``FileNotFoundError`` as it comes, at once, and everything else as a ``DataError`` that names the URL and
-    the last reason.
+    Raises ``FileNotFoundError`` and ``DataError`` as they come, at once, and everything else as a ``DataError`` that
+    names the URL and the last reason.
     """
     for wait in (*WAITS, None):
         try:
             return action()
-        except FileNotFoundError:
+        except (FileNotFoundError, DataError):
             raise
         except _FINAL as error:
             raise DataError(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 SHARD_ROWS = 1024  # most rows in a shard: the unit of decoding and labeling
 NO_LABEL = -1
+LARGEST_PICTURE_BYTES = 2**30  # no picture within the pixel limit of decode.py is larger, not even as BMP
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +72,10 @@ def cut_shards(rows: int) -> tuple[int, ...]:
 def shard_slice(shard: int) -> slice:
     """The rows of shard ``shard`` when rows are cut by ``cut_shards``."""
     return slice(shard * SHARD_ROWS, (shard + 1) * SHARD_ROWS)
+
+
+def says_too_large(size: int) -> str:
+    """Why a file of ``size`` bytes is not read, or nothing when it may be a picture."""
+    if size <= LARGEST_PICTURE_BYTES:
+        return ""
+    return f"it has {size / 2**30:.1f} GiB, more than any picture allowed here"

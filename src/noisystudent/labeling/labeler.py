@@ -12,7 +12,7 @@ from noisystudent.data.pictures import PictureFormat, Pictures
 from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.teacher import NoisedTeacher, Teacher
-from noisystudent.runtime.device import open_own_device
+from noisystudent.runtime.device import open_device
 from noisystudent.runtime.settings import RuntimeSettings
 
 
@@ -28,7 +28,7 @@ class Labeler:
     def open(cls, checkpoint: Path, runtime: RuntimeSettings, *, noised: bool = False) -> Labeler:
         """Loads a checkpoint onto the device; ``noised`` keeps its dropout and stochastic depth on."""
         kind = NoisedTeacher if noised else Teacher
-        teacher = kind(load_classifier(checkpoint).to(open_own_device(runtime)))
+        teacher = kind(load_classifier(checkpoint).to(open_device(runtime)))
         return cls(teacher, PictureFormat(teacher.size, 1 if teacher.channels == 1 else 3), runtime)
 
     def __call__(self, pictures: Pictures) -> npt.NDArray[np.float32]:

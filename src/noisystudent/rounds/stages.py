@@ -15,14 +15,7 @@ import torch
 from torch import Tensor
 
 from noisystudent import predictions, selection
-from noisystudent.artifacts import (
-    commit,
-    naming_a_full_disk,
-    read_json,
-    read_manifest,
-    replacing,
-    write_json,
-)
+from noisystudent.artifacts import commit, naming_a_full_disk, read_json, read_manifest, replacing, write_json
 from noisystudent.data.pictures import Pictures
 from noisystudent.data.roles import Judged, content_fingerprint, shard_count, shard_of
 from noisystudent.evaluation.predict import log_probabilities

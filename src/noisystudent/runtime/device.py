@@ -29,8 +29,7 @@ def open_engine(settings: RuntimeSettings) -> Engine:
     """The engine that the settings name, together with the other processes that torchrun started."""
     ranks = open_ranks()
     device = open_device(settings)
-    if ranks.count > 1 and device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", local_rank())
+    if ranks.count > 1 and device.type == "cuda":
         torch.cuda.set_device(device)
     return Engine(device, settings.precision, ranks)
 
@@ -38,6 +37,7 @@ def open_engine(settings: RuntimeSettings) -> Engine:
 def open_device(settings: RuntimeSettings) -> torch.device:
     """The device that the settings name; ``auto`` takes CUDA, then Apple's MPS, then the CPU. Sets torch's threads.
 
+    Of several CUDA devices, where none is named, each of several processes of this machine takes one in turn.
     Raises ``SettingsError`` when the named device is not there.
     """
     if settings.threads:
@@ -54,12 +54,6 @@ def open_device(settings: RuntimeSettings) -> torch.device:
             f"runtime.device is {settings.device!r}, but torch sees {torch.cuda.device_count()} CUDA devices here; "
             "use 'auto' or 'cpu'."
         )
-    return device
-
-
-def open_own_device(settings: RuntimeSettings) -> torch.device:
-    """``open_device`` for one of several independent processes of this machine: each takes a CUDA device in turn."""
-    device = open_device(settings)
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", local_rank() % torch.cuda.device_count())
     return device

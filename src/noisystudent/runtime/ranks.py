@@ -87,21 +87,29 @@ class Ranks:
 ALONE = Ranks()
 
 
-def open_ranks() -> Ranks:
-    """The place of this process among those that torchrun started with it: from RANK and WORLD_SIZE in the environment.
+def told_ranks() -> Ranks:
+    """What torchrun says of this process in RANK and WORLD_SIZE; alone where it does not say both.
 
-    Joins the others, once in a process. Raises ``SettingsError`` when the two make no sense.
+    Raises ``SettingsError`` when the two make no sense.
     """
-    told = {name: os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))}
-    try:
-        ranks = Ranks(int(told["RANK"]), int(told["WORLD_SIZE"]))
-    except ValueError:
-        ranks = Ranks(-1)
-    if not 0 <= ranks.rank < ranks.count:
+    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+        return ALONE
+    rank, count = os.environ["RANK"], os.environ["WORLD_SIZE"]
+    if not (_is_whole(rank) and _is_whole(count) and int(rank) < int(count)):
         raise SettingsError(
-            f"the environment says RANK={told['RANK']!r} and WORLD_SIZE={told['WORLD_SIZE']!r}, and a rank is a whole "
-            "number from 0 to below the world size; start with torchrun, or unset both."
+            f"the environment says RANK={rank!r} and WORLD_SIZE={count!r}, and a rank is a whole number from 0 to "
+            "below the world size; start with torchrun, or unset both."
         )
+    return Ranks(int(rank), int(count))
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+def open_ranks() -> Ranks:
+    """The place of this process among those that torchrun started with it, which it joins, once in a process."""
+    ranks = told_ranks()
     if ranks.count > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend)

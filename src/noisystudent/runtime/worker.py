@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from noisystudent.errors import SettingsError
+from noisystudent.runtime.ranks import told_ranks
 
 _FORM = "give it as 3/16, the third of sixteen, or as auto/16 to take the number from the environment"
 
@@ -93,12 +94,8 @@ def _in_unnumbered_job() -> Worker:
 
 def _in_launcher(worker: Worker) -> Worker:
     """The worker, or the part of it that torchrun has made this process."""
-    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
-        return worker
-    rank, size = _whole("RANK"), _whole("WORLD_SIZE", least=1)
-    if rank >= size:
-        raise SettingsError(f"RANK is {rank}, but WORLD_SIZE is {size}; ranks count from 0.")
-    return worker.divided(rank, size, "RANK") if size > 1 else worker
+    ranks = told_ranks()
+    return worker.divided(ranks.rank, ranks.count, "RANK") if ranks.count > 1 else worker
 
 
 def _whole(name: str, least: int = 0) -> int:

@@ -19,14 +19,13 @@ from noisystudent.data.files import File, list_files, short_names
 from noisystudent.data.labels import classes_beside, classes_of, numbering
 from noisystudent.data.shards.catalog import Catalog, read_catalog
 from noisystudent.data.shards.index import NO_PICTURE, Facts, Index, load_index
-from noisystudent.data.source import NO_LABEL, SHARD_ROWS, Record, cut_shards
+from noisystudent.data.source import NO_LABEL, SHARD_ROWS, Record, cut_shards, says_too_large
 from noisystudent.errors import DataError
 
 _OPENERS = 8  # shards whose indexes are read at the same time
 _KEPT_INDEXES = 4
 _BLOCK_BYTES = 2**23  # read at once: worth a request to a store, and little memory
 _LARGEST_GAP = 2**18  # bytes between two pictures that are read for nothing rather than asked for anew
-_MAX_PICTURE_BYTES = 2**30  # no picture within the pixel limit of decode.py is larger
 
 
 class ShardSource:
@@ -195,9 +194,7 @@ def _problem(start: int, size: int) -> str:
     """Why a row has no bytes to decode, or nothing."""
     if start == NO_PICTURE:
         return "its tar file has a label for it, but no picture"
-    if size > _MAX_PICTURE_BYTES:
-        return f"the member has {size / 2**30:.1f} GiB, more than any picture allowed here"
-    return ""
+    return says_too_large(size)
 
 
 def _blocks(starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Iterator[list[int]]:

@@ -1,0 +1,25 @@
+"""The rows that the benchmarks print and write: one number, what it is compared with, and where it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from noisystudent.runtime.machine import describe_machine, versions
+
+
+def ratio_row(name: str, value: float, unit: str, *, versus: str, ratios: Sequence[float]) -> dict[str, Any]:
+    """A number beside a rival's: the median of the rounds' ``ratios``, and their range."""
+    return {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "versus": versus,
+        "ratio": round(float(np.median(ratios)), 3),
+        "seeds": len(ratios),
+        "interval": [round(min(ratios), 3), round(max(ratios), 3)],
+        "machine": describe_machine(),
+        "versions": versions(),
+    }
