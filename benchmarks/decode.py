@@ -42,7 +42,8 @@ from noisystudent.models.normalization import Normalization, Normalize
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.training.batches import Batches, Part, make_pool
+from noisystudent.training.batches import Batches
+from noisystudent.training.feeds import PoolFeed, make_pool
 from rows import ratio_row
 
 SIZE, BATCH, CLASSES, CORES = 224, 64, 4, 2
@@ -83,7 +84,7 @@ def batches_of(roles: Roles) -> Batches:
     noise = InputNoise(
         NOISE, size=SIZE, strength=1.0, draws=Draws(0, "benchmark"), stored_edge=roles.format.stored_edge
     )
-    return Batches(pool, targets, (Part("labeled", np.arange(len(pool)), BATCH),), noise, seed=0)
+    return Batches([PoolFeed("labeled", pool, targets, np.arange(len(pool)), BATCH, seed=0)], noise)
 
 
 def batches_of_timm(folder: Path) -> Iterable[tuple[Tensor, Tensor]]:

@@ -32,7 +32,8 @@ from noisystudent.models.teacher import Teacher
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.training.batches import Batches, Part, Pool
+from noisystudent.training.batches import Batches
+from noisystudent.training.feeds import Pool, PoolFeed
 from noisystudent.training.fit import fit, make_optimizer
 from noisystudent.training.settings import TrainSettings
 from rows import ratio_row
@@ -63,7 +64,7 @@ def make_batches(pictures: Pictures) -> Batches:
     pool = Pool(torch.from_numpy(pictures.pixels), torch.from_numpy(pictures.sizes.astype(np.int64)))
     targets = torch.eye(CLASSES)[torch.from_numpy(pictures.labels)]
     noise = InputNoise(NoiseSettings(), size=SIZE, strength=0.5, draws=Draws(0, "benchmark"))
-    return Batches(pool, targets, (Part("labeled", np.arange(len(pictures)), BATCH),), noise, seed=0)
+    return Batches([PoolFeed("labeled", pool, targets, np.arange(len(pictures)), BATCH, seed=0)], noise)
 
 
 def train_bare(batches: Batches, settings: TrainSettings) -> None:

@@ -11,7 +11,8 @@ from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.noise.views import noised
-from noisystudent.training.batches import Batches, Part, Pool
+from noisystudent.training.batches import Batches
+from noisystudent.training.feeds import Pool, PoolFeed
 
 
 def pictures(count: int, size: int = 16, channels: int = 3) -> Pictures:
@@ -29,16 +30,16 @@ def strong(size: int = 16) -> InputNoise:
 def test_what_a_student_saw_in_a_batch_is_seen_again_from_the_stored_draws(channels):
     known, noise = pictures(40, channels=channels), strong()
     pool = Pool(torch.from_numpy(known.pixels), torch.from_numpy(known.sizes.astype(np.int64)))
-    part = Part("labeled", np.repeat(np.arange(40), 2), 24)
-    batches = Batches(pool, torch.ones(40, 1), (part,), noise, seed=5)
+    rows = np.repeat(np.arange(40), 2)
+    batches = Batches([PoolFeed("labeled", pool, torch.ones(40, 1), rows, 24, seed=5)], noise)
     for step in (0, 7):  # step 7 lies in a later epoch
-        views, batch = batches.views(step), batches(step)
-        assert torch.equal(batches.look(views), batch.pixels)
-        for epoch in views.epochs.unique().tolist():
+        (views,), batch = batches.views(step), batches(step)
+        assert torch.equal(batches.look([views])[0], batch.pixels)
+        for epoch in np.unique(views.epochs).tolist():
             chosen = views.epochs == epoch
-            stored = known.take(views.rows[chosen].numpy())
-            again = noised(stored, strong(), epoch=epoch, index=views.positions[chosen])
-            np.testing.assert_array_equal(again.pixels, batch.pixels[chosen].numpy())
+            stored = known.take(rows[views.positions[chosen]])
+            again = noised(stored, strong(), epoch=epoch, index=torch.from_numpy(views.positions[chosen]))
+            np.testing.assert_array_equal(again.pixels, batch.pixels[torch.from_numpy(chosen)].numpy())
             assert not np.array_equal(again.pixels, stored.pixels)
 
 

@@ -14,7 +14,8 @@ from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.runtime.device import seeded
-from noisystudent.training.batches import Batches, Part, Pool, make_pool
+from noisystudent.training.batches import Batches
+from noisystudent.training.feeds import Pool, PoolFeed, make_pool
 from noisystudent.training.fit import METRICS, fit, make_optimizer
 from noisystudent.training.schedule import learning_rate
 from noisystudent.training.settings import TrainSettings
@@ -33,8 +34,11 @@ def make_batches(seed: int = 0) -> Batches:
     pool = Pool(torch.from_numpy(pixels.astype(np.uint8)), torch.full((60, 2), 8))
     targets = torch.eye(2)[torch.from_numpy(labels)]
     noise = InputNoise(NoiseSettings(randaugment=False), size=8, strength=1.0, draws=Draws(seed, "test"))
-    parts = (Part("labeled", np.arange(20), 8), Part("pseudo", np.repeat(np.arange(20, 60), 2), 8))
-    return Batches(pool, targets, parts, noise, seed=seed)
+    feeds = (
+        PoolFeed("labeled", pool, targets, np.arange(20), 8, seed=seed),
+        PoolFeed("pseudo", pool, targets, np.repeat(np.arange(20, 60), 2), 8, seed=seed),
+    )
+    return Batches(feeds, noise)
 
 
 def test_a_pool_holds_all_sources_on_one_canvas():
@@ -154,15 +158,17 @@ def test_a_batch_has_the_labeled_rows_first_and_the_targets_of_its_pictures():
     batches.noise = plain
     batch = batches(11)
     assert (batch.labeled, len(batch.pixels)) == (8, 16)
-    rows = [(batch.pixels[i] == batches.pool.pixels).flatten(1).all(1).nonzero().item() for i in range(16)]
+    feed = batches.feeds[0]
+    assert isinstance(feed, PoolFeed)
+    rows = [(batch.pixels[i] == feed.pool.pixels).flatten(1).all(1).nonzero().item() for i in range(16)]
     assert max(rows[:8]) < 20 <= min(rows[8:])
-    assert torch.equal(batch.targets, batches.targets[rows])
+    assert torch.equal(batch.targets, feed.targets[rows])
 
 
 def test_copies_of_a_picture_get_noise_of_their_own():
     pool = Pool(torch.randint(0, 255, (1, 1, 8, 8), dtype=torch.uint8), torch.full((1, 2), 8))
     noise = InputNoise(NoiseSettings(), size=8, strength=1.0, draws=Draws(0, "test"))
-    batches = Batches(pool, torch.ones(1, 1), (Part("labeled", np.zeros(16, np.int64), 16),), noise, seed=0)
+    batches = Batches([PoolFeed("labeled", pool, torch.ones(1, 1), np.zeros(16, np.int64), 16, seed=0)], noise)
     assert len({picture.numpy().tobytes() for picture in batches(0).pixels}) > 8
 
 

@@ -15,7 +15,8 @@ from noisystudent.noise.draws import Draws
 from noisystudent.noise.mixing import Mixing
 from noisystudent.runtime.device import ON_CPU
 from noisystudent.runtime.ranks import Ranks, open_ranks
-from noisystudent.training.batches import Batches, Division, Part
+from noisystudent.training.batches import Batches, Division
+from noisystudent.training.feeds import PoolFeed
 from test_training import make_batches
 from training_together import train
 
@@ -45,7 +46,7 @@ def test_shares_and_pieces_together_are_the_whole_batch(count, mixed):
     like = make_batches()
 
     def batch(division: Division, turn: int):
-        return Batches(like.pool, like.targets, like.parts, like.noise, seed=0, mixing=mixing, division=division)(turn)
+        return Batches(like.feeds, like.noise, mixing=mixing, division=division)(turn)
 
     whole = batch(Division(), 5)
     for division in ("ranks", "pieces"):
@@ -67,10 +68,12 @@ def test_shares_and_pieces_together_are_the_whole_batch(count, mixed):
 def test_a_batch_that_cannot_be_divided_is_refused_with_the_numbers():
     like = make_batches()
     with pytest.raises(SettingsError, match="8 labeled pictures, which 3 processes"):
-        Batches(like.pool, like.targets, like.parts, like.noise, seed=0, division=Division(Ranks(0, 3)))
-    uneven = (like.parts[0], Part("pseudo", np.arange(20, 60), 7))
+        Batches(like.feeds, like.noise, division=Division(Ranks(0, 3)))
+    labeled = like.feeds[0]
+    assert isinstance(labeled, PoolFeed)
+    uneven = (labeled, PoolFeed("pseudo", labeled.pool, labeled.targets, np.arange(20, 60), 7, seed=0))
     with pytest.raises(SettingsError, match="7 pseudo pictures"):
-        Batches(like.pool, like.targets, uneven, like.noise, seed=0, division=Division(pieces=2))
+        Batches(uneven, like.noise, division=Division(pieces=2))
 
 
 def test_synchronized_statistics_are_torchs_own_where_one_process_has_all(monkeypatch):

@@ -20,7 +20,7 @@ def train(folder: Path, engine: Engine, pieces: int, mixing=None):
     folder.mkdir(parents=True, exist_ok=True)
     whole = make_batches()
     division = Division(engine.ranks, pieces)
-    batches = Batches(whole.pool, whole.targets, whole.parts, whole.noise, seed=0, mixing=mixing, division=division)
+    batches = Batches(whole.feeds, whole.noise, mixing=mixing, division=division)
     classifier = make_classifier(dropout=0.0, stochastic_depth=0.0)
     # AdamW would blow rounding errors of gradients near 0 up to whole steps.
     settings = TrainSettings(steps=STEPS, accumulate=pieces, save_every=1e-6, optimizer="sgd", learning_rate=0.1)

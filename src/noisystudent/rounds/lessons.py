@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,18 @@ from noisystudent.losses.functions import retempered, smoothed_one_hot
 from noisystudent.predictions import PREDICTIONS
 from noisystudent.rounds.workshop import Workshop
 from noisystudent.selection import SELECTION
-from noisystudent.training.batches import Part
+from noisystudent.training.feeds import Feed, Ints, PoolFeed
+from noisystudent.training.settings import TrainSettings
 
-Ints = npt.NDArray[np.int64]
+LABELED, PSEUDO = "labeled", "pseudo"  # the names of the feeds, by which their order is drawn
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a stage trains on: the parts of its batches, target probabilities for the pool, and where they come from."""
+    """What a stage trains on: pictures a step by feed, the feeds in an order by seed, and where they come from."""
 
-    parts: tuple[Part, ...]
-    targets: Tensor
+    batch: dict[str, int]
+    feeds: Callable[[int], tuple[Feed, ...]]
     inputs: dict[str, Any]
 
 
@@ -37,12 +39,17 @@ def labeled_lesson(workshop: Workshop, rows: Ints | None = None) -> Lesson:
     """The labels only, or those of ``rows``: for teacher, control and the choice of noise."""
     settings, roles = workshop.settings, workshop.roles
     rows = np.arange(len(roles.labeled)) if rows is None else rows
-    part = Part("labeled", rows, settings.train.batch_size)
+    batch = {LABELED: settings.train.batch_size}
+    targets = _labeled_targets(workshop)
     inputs = {
         "labeled": content_fingerprint(roles.labeled.take(rows)),
         "objective": {"label_smoothing": settings.objective.label_smoothing},
     }
-    return Lesson((part,), _labeled_targets(workshop), inputs)
+
+    def feeds(seed: int) -> tuple[Feed, ...]:
+        return (PoolFeed(LABELED, workshop.pool, targets, rows, batch[LABELED], seed=seed),)
+
+    return Lesson(batch, feeds, inputs)
 
 
 def student_lesson(workshop: Workshop, predicted: Path, selected: Path) -> Lesson:
@@ -57,20 +64,30 @@ def student_lesson(workshop: Workshop, predicted: Path, selected: Path) -> Lesso
             f"no pseudo label was selected in {selected.parent.name} (of {len(copies)} predictions); lower "
             f"selection.threshold ({settings.selection.threshold}) or give more labels."
         )
-    pseudo_count = round(settings.train.batch_size * settings.train.ratio / (1 + settings.train.ratio))
-    pseudo_count = min(max(pseudo_count, 1), settings.train.batch_size - 1)
-    parts = (
-        Part("labeled", np.arange(len(roles.labeled)), settings.train.batch_size - pseudo_count),
-        Part("pseudo", rows, pseudo_count),
-    )
     targets = torch.cat([_labeled_targets(workshop)[: len(roles.labeled)], _pseudo_targets(workshop, values[in_pile])])
+    batch = student_batch(settings.train)
     inputs = {
         "labeled": content_fingerprint(roles.labeled),
         "predictions": read_manifest(predicted, PREDICTIONS).fingerprint,
         "selection": read_manifest(selected, SELECTION).fingerprint,
         "objective": settings.objective.model_dump(),
     }
-    return Lesson(parts, targets, inputs)
+
+    def feeds(seed: int) -> tuple[Feed, ...]:
+        labeled = np.arange(len(roles.labeled))
+        return (
+            PoolFeed(LABELED, workshop.pool, targets, labeled, batch[LABELED], seed=seed),
+            PoolFeed(PSEUDO, workshop.pool, targets, rows, batch[PSEUDO], seed=seed),
+        )
+
+    return Lesson(batch, feeds, inputs)
+
+
+def student_batch(settings: TrainSettings) -> dict[str, int]:
+    """How many labeled and how many pseudo-labeled pictures a student's batch has: at least one of each."""
+    pseudo = round(settings.batch_size * settings.ratio / (1 + settings.ratio))
+    pseudo = min(max(pseudo, 1), settings.batch_size - 1)
+    return {LABELED: settings.batch_size - pseudo, PSEUDO: pseudo}
 
 
 def _labeled_targets(workshop: Workshop) -> Tensor:

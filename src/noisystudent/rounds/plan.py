@@ -90,7 +90,7 @@ def _time_step(workshop: Workshop, each: ModelPlan) -> float:
     lesson = labeled_lesson(workshop)
     classifier = new_classifier(workshop, each, 0, None).to(workshop.device).train()
     noise = input_noise(workshop, "plan", each, 0.5)
-    batches = Batches(workshop.pool, lesson.targets, lesson.parts, noise, seed=0)
+    batches = Batches(lesson.feeds(0), noise)
     objective = objective_of(workshop, lesson)
     seconds = []
     for step in range(TIMED_STEPS):

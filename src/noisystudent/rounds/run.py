@@ -41,7 +41,7 @@ from noisystudent.runtime.device import open_engine
 from noisystudent.runtime.machine import describe_machine, versions
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.ranks import open_ranks
-from noisystudent.training.batches import make_pool
+from noisystudent.training.feeds import make_pool
 
 
 def run(

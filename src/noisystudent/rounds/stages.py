@@ -85,7 +85,7 @@ def train(
         "own_noise": describe(workshop.own_noise) if workshop.own_noise else None,
         "strength": strength,
         "train": settings.train.model_dump(exclude={"save_every", "evaluate_every", "warm_start", "ratio"}),
-        "batch": {part.name: part.count for part in lesson.parts},
+        "batch": lesson.batch,
         "precision": settings.runtime.precision,
     }  # fmt: skip
     if workshop.is_done(name, inputs):
@@ -96,10 +96,7 @@ def train(
     mixing = build_mixing(settings.noise, Draws(settings.seed, f"mixing/{name}"))
     own_noise = OwnNoise(workshop.own_noise, seed=key) if workshop.own_noise else None
     division = Division(workshop.engine.ranks, settings.train.accumulate)
-    batches = Batches(
-        workshop.pool, lesson.targets, lesson.parts, noise,
-        seed=key, own_noise=own_noise, mixing=mixing, division=division,
-    )  # fmt: skip
+    batches = Batches(lesson.feeds(key), noise, own_noise=own_noise, mixing=mixing, division=division)
     objective = objective_of(workshop, lesson)
     with workshop.reporter.bar(name, settings.train.steps, "steps") as bar:
         trained, seconds = fit(
@@ -172,7 +169,7 @@ def new_classifier(workshop: Workshop, plan: ModelPlan, key: int, start: Trained
 def objective_of(workshop: Workshop, lesson: Lesson) -> Callable[[Tensor, Batch], Terms]:
     """The supervised objective for one part, the Noisy Student one for two."""
     weighting = workshop.settings.objective.weighting
-    if len(lesson.parts) == 1:
+    if len(lesson.batch) == 1:
         return lambda logits, batch: supervised(logits, batch.targets)
     return lambda logits, batch: noisy_student(logits, batch.targets, batch.labeled, weighting)
 

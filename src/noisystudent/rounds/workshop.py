@@ -13,7 +13,7 @@ from noisystudent.data.roles import Roles
 from noisystudent.noise.own import BatchNoise
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.progress import Reporter
-from noisystudent.training.batches import Pool
+from noisystudent.training.feeds import Pool
 
 
 class Unfinished(Exception):

@@ -1,6 +1,6 @@
-"""What the loop is fed with: pictures on the device, target probabilities, and batches as a pure function of the step.
+"""What the loop is fed with: batches as a pure function of the step, put together from feeds and noised.
 
-Nothing here has state, so a resumed stage sees the same pictures with the same noise in the same order.
+Nothing here has state that matters, so a resumed stage sees the same pictures with the same noise in the same order.
 """
 
 from __future__ import annotations
@@ -9,33 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from noisystudent.data.loader import Order
-from noisystudent.data.pictures import Pictures
 from noisystudent.errors import SettingsError
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import Mixing, partners
 from noisystudent.noise.own import OwnNoise
 from noisystudent.runtime.ranks import ALONE, Ranks
-
-
-@dataclass(frozen=True)
-class Views:
-    """Which pictures a step shows and by which draws, int64 [B] each: enough to see its input noise again.
-
-    ``rows`` are places in the pool, ``epochs`` and ``positions`` the address of each picture's draws.
-    """
-
-    rows: Tensor
-    epochs: Tensor
-    positions: Tensor
-
-    def take(self, places: Tensor) -> Views:
-        """Those at ``places`` (int64 [M]) of the batch, in that order."""
-        return Views(self.rows[places.to(self.rows.device)], self.epochs[places], self.positions[places])
+from noisystudent.training.feeds import Feed, Ints, Views, together
 
 
 @dataclass(frozen=True)
@@ -45,41 +27,6 @@ class Batch:
     pixels: Tensor
     targets: Tensor
     labeled: int
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Decoded pictures on the device: pixels uint8 [N, C, H, W] on a common canvas, valid sizes int64 [N, 2]."""
-
-    pixels: Tensor
-    sizes: Tensor
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-
-def make_pool(sources: Sequence[Pictures], device: torch.device) -> Pool:
-    """Puts several sources' pictures one after another on one canvas, large enough for all, on the device."""
-    height = max(pictures.pixels.shape[2] for pictures in sources)
-    width = max(pictures.pixels.shape[3] for pictures in sources)
-    shape = (sum(map(len, sources)), sources[0].pixels.shape[1], height, width)
-    pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
-    first = 0
-    for pictures in sources:
-        place = pixels[first : first + len(pictures), :, : pictures.pixels.shape[2], : pictures.pixels.shape[3]]
-        place.copy_(torch.from_numpy(pictures.pixels))
-        first += len(pictures)
-    sizes = torch.cat([torch.from_numpy(pictures.sizes.astype(np.int64)) for pictures in sources])
-    return Pool(pixels, sizes.to(device))
-
-
-@dataclass(frozen=True)
-class Part:
-    """A batch's share from one group of rows: ``rows`` of the pool (copies repeated), ``count`` of them a step."""
-
-    name: str
-    rows: npt.NDArray[np.int64]
-    count: int
 
 
 @dataclass(frozen=True)
@@ -94,100 +41,97 @@ class Division:
         """Into how many a batch is divided."""
         return self.ranks.count * self.pieces
 
-    def check(self, parts: Sequence[Part]) -> None:
-        """Raises ``SettingsError`` unless every part's pictures can be divided evenly."""
-        for part in parts:
-            if part.count % self.count:
+    def check(self, feeds: Sequence[Feed]) -> None:
+        """Raises ``SettingsError`` unless every feed's pictures can be divided evenly."""
+        for feed in feeds:
+            if feed.count % self.count:
                 raise SettingsError(
-                    f"a step has {part.count} {part.name} pictures, which {self.ranks.count} processes in "
+                    f"a step has {feed.count} {feed.name} pictures, which {self.ranks.count} processes in "
                     f"{self.pieces} pieces each cannot share evenly; change train.batch_size, train.ratio or "
                     f"train.accumulate so that {self.count} divides the pictures of each part."
                 )
 
-    def places(self, parts: Sequence[Part], piece: int) -> Tensor:
-        """The places in the whole batch that this process takes in ``piece``, parts one after another, int64 [M]."""
-        first = self.ranks.rank * self.pieces + piece
-        starts = np.cumsum([0, *(part.count for part in parts)])
-        taken = [start + np.arange(first, part.count, self.count) for start, part in zip(starts, parts, strict=False)]
-        return torch.from_numpy(np.concatenate(taken))
+    def places(self, count: int, piece: int) -> Ints:
+        """The places among a feed's ``count`` pictures of a step that this process takes in ``piece``: int64 [M]."""
+        return np.arange(self.ranks.rank * self.pieces + piece, count, self.count)
 
 
 WHOLE = Division()
 
 
 class Batches:
-    """Batches as a pure function of the step: the parts one after another, noised, with their targets."""
+    """Batches as a pure function of the step: the feeds' pictures one after another, noised, with their targets."""
 
     def __init__(
         self,
-        pool: Pool,
-        targets: Tensor,
-        parts: Sequence[Part],
+        feeds: Sequence[Feed],
         noise: InputNoise,
         *,
-        seed: int,
         own_noise: OwnNoise | None = None,
         mixing: Mixing | None = None,
         division: Division = WHOLE,
     ) -> None:
-        """``targets`` float32 [N, K] has a row for every picture of the pool; the first part is the labeled one.
+        """The first feed is the labeled one; ``own_noise`` acts after ``noise``, ``mixing`` last.
 
-        ``own_noise`` acts after ``noise``, ``mixing`` last. Raises ``SettingsError`` when the parts cannot be divided
-        evenly by ``division``.
+        Raises ``SettingsError`` when the feeds' pictures cannot be divided evenly by ``division``.
         """
-        division.check(parts)
-        self.pool, self.targets = pool, targets
+        division.check(feeds)
+        self.feeds, self.division = tuple(feeds), division
         self.noise, self.own_noise, self.mixing = noise, own_noise, mixing
-        self.parts, self.division = tuple(parts), division
-        self._orders = [Order(part.rows, seed=seed, stream=part.name) for part in parts]
-        # Copies of one picture are different positions, so each gets noise of its own; parts must not overlap either.
-        self._first_position = np.cumsum([0, *(len(part.rows) for part in parts)])
+        # Copies of one picture are different positions, so each gets noise of its own; feeds must not overlap either.
+        self._starts = [int(start) for start in np.cumsum([0, *(len(feed) for feed in feeds)])[:-1]]
 
     @property
     def size(self) -> int:
         """Pictures a step, of all processes and pieces."""
-        return sum(part.count for part in self.parts)
+        return sum(feed.count for feed in self.feeds)
 
     def __call__(self, turn: int) -> Batch:
         """What this process trains on in its ``turn`` (0-based): a piece of a step's batch, or all of it."""
         step, piece = divmod(turn, self.division.pieces)
         views = self.views(step)
-        labeled = self.parts[0].count // self.division.count
+        labeled = self.feeds[0].count // self.division.count
         if self.own_noise or self.mixing:  # what acts on whole batches is shown the whole
             return self._share(*self._whole(views, step), piece, labeled)
         if self.division.count > 1:
-            views = views.take(self.division.places(self.parts, piece))
-        return Batch(self.look(views), self.targets[views.rows], labeled)
+            views = tuple(each.take(self.division.places(len(each), piece)) for each in views)
+        pixels, targets = self.look(views)
+        return Batch(pixels, targets, labeled)
 
-    def _whole(self, views: Views, step: int) -> tuple[Tensor, Tensor]:
+    def views(self, step: int) -> tuple[Views, ...]:
+        """Which pictures the batch of 0-based ``step`` shows, and by which draws, feed by feed."""
+        return tuple(feed.views(step) for feed in self.feeds)
+
+    def look(self, views: Sequence[Views]) -> tuple[Tensor, Tensor]:
+        """The pictures under input noise, as often as asked the same: uint8 [B, C, S, S], and targets [B, K]."""
+        food = together([feed.fetch(each) for feed, each in zip(self.feeds, views, strict=True)])
+        return self.noise(food.pixels, food.sizes, *self._draws(views)), food.targets
+
+    def _draws(self, views: Sequence[Views]) -> tuple[Tensor, Tensor]:
+        """The address of each picture's draws, epochs and indices, int64 [B].
+
+        They stay on the CPU, where the noise groups pictures by operation without waiting for an accelerator.
+        """
+        positions = [start + each.positions for start, each in zip(self._starts, views, strict=True)]
+        epochs = np.concatenate([each.epochs for each in views])
+        return torch.from_numpy(epochs), torch.from_numpy(np.concatenate(positions))
+
+    def _whole(self, views: Sequence[Views], step: int) -> tuple[Tensor, Tensor]:
         """The batch of all processes and pieces: pixels and targets."""
-        pixels, targets = self.look(views), self.targets[views.rows]
+        pixels, targets = self.look(views)
         if self.own_noise:
             pixels = self.own_noise(pixels, step)
         if self.mixing:
-            partner = partners([part.count for part in self.parts])
-            pixels, targets = self.mixing(pixels, targets, partner, views.epochs, views.positions)
+            partner = partners([feed.count for feed in self.feeds])
+            pixels, targets = self.mixing(pixels, targets, partner, *self._draws(views))
         return pixels, targets
 
     def _share(self, pixels: Tensor, targets: Tensor, piece: int, labeled: int) -> Batch:
         if self.division.count == 1:
             return Batch(pixels, targets, labeled)
-        places = self.division.places(self.parts, piece).to(pixels.device)
+        starts = np.cumsum([0, *(feed.count for feed in self.feeds)])
+        taken = [
+            start + self.division.places(feed.count, piece) for start, feed in zip(starts, self.feeds, strict=False)
+        ]
+        places = torch.from_numpy(np.concatenate(taken)).to(pixels.device)
         return Batch(pixels[places], targets[places], labeled)
-
-    def views(self, step: int) -> Views:
-        """Which pictures the batch of 0-based ``step`` shows, and by which draws."""
-        drawn = [order.batch(step, part.count) for order, part in zip(self._orders, self.parts, strict=True)]
-        rows, positions, epochs = (np.concatenate(each) for each in zip(*drawn, strict=True))
-        starts = np.repeat(self._first_position[:-1], [part.count for part in self.parts])
-        # Draws are made on the CPU, where the noise groups pictures by operation without waiting for an accelerator.
-        return Views(
-            torch.from_numpy(rows).to(self.pool.pixels.device),
-            torch.from_numpy(epochs),
-            torch.from_numpy(starts + positions),
-        )
-
-    def look(self, views: Views) -> Tensor:
-        """The pictures under input noise, as often as asked the same: uint8 [B, C, S, S]."""
-        rows = views.rows
-        return self.noise(self.pool.pixels.index_select(0, rows), self.pool.sizes[rows], views.epochs, views.positions)
