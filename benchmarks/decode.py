@@ -79,7 +79,7 @@ def opened(folder: Path) -> Roles:
 
 def batches_of(roles: Roles) -> Batches:
     """The batches that a stage trains on."""
-    pool = make_pool([roles.labeled, roles.unlabeled], torch.device("cpu"))
+    pool = make_pool([roles.labeled], torch.device("cpu"))
     targets = torch.eye(CLASSES)[torch.from_numpy(roles.labeled.labels)]
     noise = InputNoise(
         NOISE, size=SIZE, strength=1.0, draws=Draws(0, "benchmark"), stored_edge=roles.format.stored_edge

@@ -36,8 +36,8 @@ from scipy.stats import binomtest
 from noisystudent.data.open import open_source
 from noisystudent.data.perceptual import looks_of, near_duplicates
 from noisystudent.data.pictures import Pictures, choose_format, decode_source
+from noisystudent.data.screen import Search
 from noisystudent.data.settings import DataSettings
-from noisystudent.data.split import identical
 from noisystudent.reporting.sheet import write_sheet
 from noisystudent.runtime.machine import describe_machine, versions
 from splits import SHARED
@@ -72,7 +72,7 @@ def read(name: str, work: Path) -> tuple[Pictures, Pictures]:
     sources = [open_source(part, labeled=True) for part in parts]
     format = choose_format(sources[0], DataSettings())
     train, test = (decode_source(each, format, max_corrupt_fraction=0, memory_limit_gb=8) for each in sources)
-    twins = {key for key, _ in identical(train, test)}
+    twins = Search(test, "none").identical(train)
     return train.take(np.array([row for row, key in enumerate(train.keys) if key not in twins])), test
 
 

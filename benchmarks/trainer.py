@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from noisystudent.data.pictures import Pictures
-from noisystudent.data.roles import shard_count, shard_of
+from noisystudent.data.pile import KeptPile
 from noisystudent.labeling.shards import label
 from noisystudent.losses.objective import supervised
 from noisystudent.models.classifier import Classifier, create_classifier
@@ -94,8 +94,9 @@ def label_bare(teacher: Teacher, pictures: Pictures, batch: int) -> None:
 
 
 def label_ours(teacher: Teacher, pictures: Pictures, batch: int) -> None:
+    pile = KeptPile(pictures, [])
     with tempfile.TemporaryDirectory() as folder:
-        label(teacher, lambda s: shard_of(pictures, s), range(shard_count(pictures)), Path(folder), batch_size=batch)
+        label(teacher, pile.read, range(len(pile.shard_sizes)), Path(folder), batch_size=batch)
 
 
 def ratio(ours: Callable[[], None], bare: Callable[[], None], rounds: int) -> list[float]:

@@ -10,7 +10,8 @@ from scipy.fft import dctn
 from noisystudent.data import perceptual
 from noisystudent.data.perceptual import looks_of, near_duplicates
 from noisystudent.data.pictures import Pictures
-from noisystudent.data.roles import LeftOut, open_roles
+from noisystudent.data.roles import open_roles
+from noisystudent.data.screen import LeftOut
 from noisystudent.data.settings import DataSettings
 from noisystudent.errors import DataError
 
@@ -178,14 +179,14 @@ def opened(folders, **settings):
 def test_a_run_leaves_out_what_looks_like_a_held_out_picture_and_says_how_it_was_found(folders):
     Image.fromarray(scene(np.random.default_rng(7), 32, 32)).save(folders / "pile/other.png")
     roles = opened(folders)
-    assert roles.unlabeled.keys == ("other.png",)
-    assert roles.left_out == [
+    assert roles.unlabeled.pictures.keys == ("other.png",)
+    assert roles.unlabeled.left_out == [
         LeftOut("same.png", "a/1.png", "identical"),
         LeftOut("again.jpg", "b/2.png", "near-duplicate"),
     ]
     kept = opened(folders, near_duplicates="none")
-    assert kept.unlabeled.keys == ("again.jpg", "other.png")
-    assert [each.key for each in kept.left_out] == ["same.png"]
+    assert kept.unlabeled.pictures.keys == ("again.jpg", "other.png")
+    assert [each.key for each in kept.unlabeled.left_out] == ["same.png"]
 
 
 def test_a_pile_of_held_out_pictures_alone_is_refused(folders):

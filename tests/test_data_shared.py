@@ -8,8 +8,9 @@ from PIL import Image
 
 from noisystudent.data.open import open_source
 from noisystudent.data.pictures import PictureFormat, choose_format, decode_source
+from noisystudent.data.screen import Search
 from noisystudent.data.settings import DataSettings
-from noisystudent.data.split import carve_validation, identical
+from noisystudent.data.split import carve_validation
 from shared_data import shared_file, unpack
 
 pytestmark = pytest.mark.shared
@@ -32,7 +33,7 @@ def test_sign_digits_are_read_bit_for_bit():
         with Image.open(folder / "test" / pictures.keys[row]) as image:
             assert np.array_equal(pictures.pixels[row].transpose(1, 2, 0), np.asarray(image))
         assert pictures.keys[row].split("/")[0] == str(pictures.labels[row])
-    assert identical(decode(train, format), pictures) == []
+    assert Search(pictures, "none").identical(decode(train, format)) == {}
 
 
 def test_sign_digits_as_a_pile_keep_their_truth_apart():

@@ -7,10 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pictures import ListSource, encoded, noise_picture, png
 from noisystudent.data.checks import check_labels, check_same_classes
-from noisystudent.data.pictures import PictureFormat, Pictures, decode_shard
-from noisystudent.data.split import carve_validation, cross_fit_folds, draw_labeled, identical
+from noisystudent.data.split import carve_validation, cross_fit_folds, draw_labeled
 from noisystudent.errors import DataError
 
 labelings = st.lists(st.integers(0, 4), min_size=1, max_size=120).map(np.array)
@@ -107,21 +105,6 @@ def test_folds_follow_the_seed():
     one, same, other = (cross_fit_folds(labels, 4, seed) for seed in (1, 1, 2))
     assert all(np.array_equal(first, second) for first, second in zip(one, same, strict=True))
     assert not all(np.array_equal(first, second) for first, second in zip(one, other, strict=True))
-
-
-def decoded(*pictures: bytes | np.ndarray) -> Pictures:
-    return decode_shard(ListSource(list(pictures)), 0, PictureFormat(16, 3))
-
-
-def test_identical_pictures_are_paired_across_formats():
-    from PIL import Image
-
-    shared, other = noise_picture(16, 16), noise_picture(16, 16, seed=1)
-    as_bmp = encoded(Image.fromarray(shared), "BMP")
-    pile = decoded(png(other), png(shared), as_bmp)
-    held_out = decoded(noise_picture(16, 16, seed=2), shared, shared)
-    assert identical(pile, held_out) == [("0/1", "0/1"), ("0/2", "0/1")]
-    assert identical(held_out, decoded(other)) == []
 
 
 def test_classes_must_be_the_same_in_the_same_order():

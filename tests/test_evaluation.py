@@ -105,11 +105,15 @@ def test_the_verdict_is_as_sure_as_its_numbers():
 
 def test_signs_of_labels_without_truth():
     labels, before = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
-    signs = label_free_signs(labels, np.array([0.5, 0.7, 0.9, 0.9]), before, 2)
+    confidence = np.array([0.5, 0.7, 0.9, 0.9])
+    signs = label_free_signs([(labels, confidence, before)], 2)
     assert signs == {
         "agreement": 0.75,
         "class_drift": pytest.approx(0.25),
         "mean_confidence": pytest.approx(0.75),
         "class_balance": pytest.approx(1.0),
     }
-    assert label_free_signs(labels, np.ones(4), None, 2)["agreement"] is None
+    parts = [(labels[rows], confidence[rows], before[rows]) for rows in (slice(1), slice(1, 4))]
+    assert label_free_signs(parts, 2) == signs
+    alone = label_free_signs([(labels, confidence, None)], 2)
+    assert alone["agreement"] is alone["class_drift"] is None

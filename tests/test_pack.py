@@ -20,7 +20,8 @@ from noisystudent.data.decode import decode_picture
 from noisystudent.data.files import file_at
 from noisystudent.data.folder import FolderSource
 from noisystudent.data.open import open_source
-from noisystudent.data.roles import LeftOut, open_roles
+from noisystudent.data.roles import open_roles
+from noisystudent.data.screen import LeftOut
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.shards import index as indexing
 from noisystudent.data.shards import pack as packing
@@ -287,9 +288,9 @@ def test_a_run_opens_shards_parquet_and_tables_as_roles(tmp_path):
     roles = open_roles(specs, DataSettings(), seed=0)
     assert roles.classes == ("cat", "dog")
     assert roles.labeled.keys[:2] == ("cat/0", "cat/1")
-    assert roles.unlabeled.keys == ("dog/1.png",)
-    assert roles.left_out == [LeftOut("cat/0.png", "x.parquet:0", "identical")]
-    assert np.array_equal(roles.unlabeled.pixels[0], roles.labeled.pixels[5])
+    assert roles.unlabeled.pictures.keys == ("dog/1.png",)
+    assert roles.unlabeled.left_out == [LeftOut("cat/0.png", "x.parquet:0", "identical")]
+    assert np.array_equal(roles.unlabeled.pictures.pixels[0], roles.labeled.pixels[5])
     assert roles.described["labeled"].per_class == {"cat": 4, "dog": 4}
 
 

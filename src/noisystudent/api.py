@@ -46,6 +46,7 @@ from noisystudent.reporting.sheet import write_sheet
 from noisystudent.rounds import plan as planning
 from noisystudent.rounds import run as rounds
 from noisystudent.rounds.lessons import labeled_lesson, student_lesson
+from noisystudent.rounds.screening import screened
 from noisystudent.rounds.stages import Trained
 from noisystudent.rounds.stages import train as train_stage
 from noisystudent.rounds.strength import choose_strength
@@ -133,7 +134,7 @@ def train(
     folder = Path(resolved.settings.out)
     with rounds.exclusive_for_all(folder):
         opened = rounds.open_workshop(resolved.settings, Reporter(quiet=quiet), own_noise=noise)
-        workshop = replace(opened, folder=folder.parent)
+        workshop = screened(replace(opened, folder=folder.parent), f"{folder.name}.screen")
         teacher_plan, student_plan = plan_models(resolved.settings.model, 1, workshop.roles.format.size)
         strength = choose_strength(workshop, teacher_plan, f"{folder.name}.strength")
         if predictions and selection:

@@ -134,6 +134,18 @@ def read_all(folder: Path, classes: int) -> tuple[list[str], Floats]:
     return [key for keys, _ in parts for key in keys], np.concatenate([values for _, values in parts])
 
 
+def read_keys(path: Path) -> list[str]:
+    """The keys of one part: [N]."""
+    keys: list[str] = pq.read_table(path, columns=["key"])["key"].to_pylist()
+    return keys
+
+
+def read_labels(path: Path) -> tuple[npt.NDArray[np.int64], Floats]:
+    """The predicted classes of one part, int64 [N], and their confidences, float32 [N]."""
+    table = pq.read_table(path, columns=["prediction", "confidence"])
+    return table["prediction"].to_numpy().astype(np.int64), table["confidence"].to_numpy().astype(np.float32)
+
+
 def read_copies(path: Path) -> npt.NDArray[np.int64]:
     """How often training takes each row of a selection's part: int64 [N]."""
     copies: npt.NDArray[np.int64] = pq.read_table(path, columns=["copies"])["copies"].to_numpy().astype(np.int64)

@@ -110,8 +110,11 @@ class WindowOrder:
 
     def window_numbers(self, epoch: int, positions: Ints) -> Ints:
         """The number of the window in which an epoch shows each of the positions: int64 [N]."""
-        shards = np.searchsorted(self.starts, positions, side="right") - 1
-        return self._plan(epoch).window_of_shard[shards]
+        return self._plan(epoch).window_of_shard[self.shards_of(positions)]
+
+    def shards_of(self, positions: Ints) -> Ints:
+        """The shard that has each of the positions: int64 [N]."""
+        return np.searchsorted(self.starts, positions, side="right") - 1
 
     def positions(self, window: Window) -> Ints:
         """The positions of a window in the order in which they are shown."""

@@ -16,7 +16,7 @@ numbers were chosen on the pictures that ``benchmarks/near_duplicates.py`` measu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,15 +50,27 @@ class Looks:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pairs:
+class Pairs:
     """Pictures of the pile and of the held-out ones by row, and how they correlate, each [M]."""
 
     here: Ints
     there: Ints
     correlation: Floats
 
-    def take(self, chosen: npt.NDArray[np.generic]) -> _Pairs:
-        return _Pairs(self.here[chosen], self.there[chosen], self.correlation[chosen])
+    def take(self, chosen: npt.NDArray[np.generic]) -> Pairs:
+        """The chosen pairs, by place or by a mask."""
+        return Pairs(self.here[chosen], self.there[chosen], self.correlation[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What some pictures of the pile have in common with held-out ones: pairs that are the same unless in a crowd.
+
+    ``crowds`` (int64, one for each held-out picture) counts the pictures that are alike.
+    """
+
+    pairs: Pairs
+    crowds: Ints
 
 
 def near_duplicates(pile: Pictures, held_out: Pictures, distance: int) -> tuple[Ints, Ints]:
@@ -68,31 +80,49 @@ def near_duplicates(pile: Pictures, held_out: Pictures, distance: int) -> tuple[
     of the pile at a time, so that 10^6 beside 10^4 take little memory and about a minute.
     """
     there = looks_of(held_out)
-    crowd_there = np.zeros(len(held_out), np.int64)
-    found = _Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    for first in range(0, len(pile), _CHUNK):
-        here = looks_of(pile.take(np.arange(first, min(first + _CHUNK, len(pile)))))
-        alike = _alike(here, there, distance)
-        crowd_here = np.bincount(alike.here, minlength=len(here.hashes))
-        crowd_there += np.bincount(alike.there, minlength=len(held_out))
-        enough = np.where(crowd_here[alike.here] > CROWD, SAME_IN_CROWD, SAME)
-        same = alike.take(alike.correlation >= enough)
-        same = _best_first(_Pairs(same.here + first, same.there, same.correlation))
-        # A pair that counts even in a crowd stays, so one a picture is enough, however many there are.
-        same = same.take(_first_of_each(same) | (same.correlation < SAME_IN_CROWD))
-        found = _joined(found, same)
+    firsts = range(0, len(pile), _CHUNK)
+    found = (look(pile.take(np.arange(first, min(first + _CHUNK, len(pile)))), there, distance) for first in firsts)
+    shifted = (
+        Found(Pairs(each.pairs.here + first, each.pairs.there, each.pairs.correlation), each.crowds)
+        for first, each in zip(firsts, found, strict=True)
+    )
+    same = settle(shifted, len(held_out))
+    return same.here, same.there
+
+
+def look(pictures: Pictures, held_out: Looks, distance: int) -> Found:
+    """Compares some pictures of the pile with all held-out ones, whatever else the pile holds."""
+    here = looks_of(pictures)
+    alike = _alike(here, held_out, distance)
+    crowd_here = np.bincount(alike.here, minlength=len(here.hashes))
+    enough = np.where(crowd_here[alike.here] > CROWD, SAME_IN_CROWD, SAME)
+    same = _best_first(alike.take(alike.correlation >= enough))
+    # A pair that counts even in a crowd stays, so one a picture is enough, however many there are.
+    same = same.take(_first_of_each(same) | (same.correlation < SAME_IN_CROWD))
+    return Found(same, np.bincount(alike.there, minlength=len(held_out.hashes)))
+
+
+def settle(parts: Iterable[Found], held_out: int) -> Pairs:
+    """The pairs that stay when the crowds around the ``held_out`` pictures are known from all parts of the pile.
+
+    Rows of the pile must rise from part to part. One pair a picture: the most correlated.
+    """
+    crowds = np.zeros(held_out, np.int64)
+    same = _joined()
+    for part in parts:
+        crowds += part.crowds
+        same = _joined(same, part.pairs)
         # Crowds only grow, so who is lost in one now stays so.
-        found = found.take((found.correlation >= SAME_IN_CROWD) | (crowd_there[found.there] <= CROWD))
-    found = found.take(_first_of_each(found))
-    return found.here, found.there
+        same = same.take((same.correlation >= SAME_IN_CROWD) | (crowds[same.there] <= CROWD))
+    return same.take(_first_of_each(same))
 
 
-def _best_first(pairs: _Pairs) -> _Pairs:
+def _best_first(pairs: Pairs) -> Pairs:
     """In the order of the pile, each picture's most correlated pair first."""
     return pairs.take(np.lexsort((pairs.there, -pairs.correlation, pairs.here)))
 
 
-def _first_of_each(pairs: _Pairs) -> npt.NDArray[np.bool_]:
+def _first_of_each(pairs: Pairs) -> npt.NDArray[np.bool_]:
     first: npt.NDArray[np.bool_] = np.diff(pairs.here, prepend=-1) != 0
     return first
 
@@ -136,7 +166,7 @@ def _cosines(length: int) -> Floats:
     return cosines.astype(np.float32)
 
 
-def _alike(here: Looks, there: Looks, distance: int) -> _Pairs:
+def _alike(here: Looks, there: Looks, distance: int) -> Pairs:
     """The pairs whose hashes differ in at most ``distance`` bits and whose frequencies correlate by ``ALIKE``."""
     found = []
     bits = np.empty((_BLOCK, len(here.hashes)), np.uint64)
@@ -150,13 +180,13 @@ def _alike(here: Looks, there: Looks, distance: int) -> _Pairs:
             row_there, row_here = np.divmod(close, len(here.hashes))
             row_there += first
             products = here.frequencies[row_here] * there.frequencies[row_there]
-            pairs = _Pairs(row_here, row_there, products.sum(axis=1))
+            pairs = Pairs(row_here, row_there, products.sum(axis=1))
             found.append(pairs.take(pairs.correlation >= ALIKE))
     return _joined(*found)
 
 
-def _joined(*parts: _Pairs) -> _Pairs:
-    return _Pairs(
+def _joined(*parts: Pairs) -> Pairs:
+    return Pairs(
         np.concatenate([np.zeros(0, np.int64), *(part.here for part in parts)]),
         np.concatenate([np.zeros(0, np.int64), *(part.there for part in parts)]),
         np.concatenate([np.zeros(0, np.float32), *(part.correlation for part in parts)]),

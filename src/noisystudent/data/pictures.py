@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from noisystudent.artifacts import fingerprint_of
 from noisystudent.data.decode import Header, decode_picture, read_header
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import NO_LABEL, Record, Source
@@ -105,14 +106,21 @@ def choose_format(labeled: Source, settings: DataSettings) -> PictureFormat:
     return PictureFormat(size, 1 if gray else 3)
 
 
-def decode_shard(source: Source, shard: int, format: PictureFormat) -> Pictures:
+def content_fingerprint(pictures: Pictures) -> str:
+    """Identifies decoded pictures by their keys, pixels and labels, in order."""
+    return fingerprint_of([pictures.keys, pictures.digests, pictures.labels.tolist()])
+
+
+def decode_shard(source: Source, shard: int, format: PictureFormat, *, only: Collection[str] | None = None) -> Pictures:
     """The pictures of one shard, decoded by several threads, in order; failures are recorded, never replaced.
+
+    ``only`` these keys are decoded, where it is given.
 
     The short edge becomes ``format.stored_edge`` (Pillow, bicubic with antialiasing; a picture that has it
     already keeps its pixels bit for bit) and the middle of the long edge is kept, at most 1.5 times the short
     one. The canvas is as large as the largest picture of the shard.
     """
-    stored, failures = _read_shard(source, shard, format)
+    stored, failures = _read_shard(source, shard, format, only)
     pixels = np.zeros((len(stored), format.channels, *_canvas(stored, format)), dtype=np.uint8)
     _lay(stored, pixels)
     return _gathered(stored, failures, pixels, source.classes)
@@ -172,11 +180,14 @@ class _Stored:
     digest: str
 
 
-def _read_shard(source: Source, shard: int, format: PictureFormat) -> tuple[list[_Stored], list[Failure]]:
+def _read_shard(
+    source: Source, shard: int, format: PictureFormat, only: Collection[str] | None = None
+) -> tuple[list[_Stored], list[Failure]]:
     """The decoded pictures of one shard, and those that could not be."""
     stored: list[_Stored] = []
     failures: list[Failure] = []
-    for outcome in _decoded(source.read(shard), format):
+    records = (record for record in source.read(shard) if only is None or record.key in only)
+    for outcome in _decoded(records, format):
         if isinstance(outcome, _Stored):
             stored.append(outcome)
         else:

@@ -14,15 +14,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.artifacts import fingerprint_of
 from noisystudent.data.checks import check_labels, check_same_classes
 from noisystudent.data.open import open_source
-from noisystudent.data.perceptual import near_duplicates
-from noisystudent.data.pictures import PictureFormat, Pictures, choose_format, decode_source
+from noisystudent.data.pictures import PictureFormat, Pictures, choose_format, content_fingerprint, decode_source
+from noisystudent.data.pile import KeptPile, Pile, StreamedPile, keep_pile
+from noisystudent.data.screen import Search
 from noisystudent.data.settings import DataSettings
-from noisystudent.data.source import SHARD_ROWS, Source
-from noisystudent.data.split import carve_validation, identical
-from noisystudent.errors import DataError
+from noisystudent.data.source import Source
+from noisystudent.data.split import carve_validation
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -57,18 +56,9 @@ class HeldOut:
         answers = predict(self._pictures.without_labels())
         return Judged(self._pictures.keys, self._pictures.labels, answers)
 
-    def duplicates_in(self, pictures: Pictures) -> list[tuple[str, str]]:
-        """Pairs (key there, key here) of pictures of ``pictures`` that are identical to one of these."""
-        return identical(pictures, self._pictures)
-
-    def near_duplicates_in(self, pictures: Pictures, distance: int) -> list[tuple[str, str]]:
-        """Pairs (key there, key here) of pictures of ``pictures`` that look like one of these."""
-        rows, partners = near_duplicates(pictures, self._pictures, distance)
-        return [(pictures.keys[row], self._pictures.keys[partner]) for row, partner in zip(rows, partners, strict=True)]
-
-    def thumbnail(self, key: str) -> npt.NDArray[np.uint8]:
-        """The picture ``key`` for the report: uint8 [H, W, C]."""
-        return thumbnail(self._pictures, key)
+    def search(self, distance: int | Literal["none"]) -> Search:
+        """A search for these pictures in a pile, by their looks as well unless ``distance`` is none."""
+        return Search(self._pictures, distance)
 
 
 class Truth:
@@ -97,27 +87,21 @@ class Described:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """An unlabeled picture that is left out because it is a held-out picture, or looks like one."""
-
-    key: str
-    same_as: str
-    found: Literal["identical", "near-duplicate"]
-
-
-@dataclass(frozen=True)
 class Roles:
     """A run's pictures, each in its role and all in one format."""
 
     format: PictureFormat
     classes: tuple[str, ...]
     labeled: Pictures
-    unlabeled: Pictures
+    unlabeled: Pile
     truth: Truth | None
     validation: HeldOut | None
     test: HeldOut | None
-    left_out: list[LeftOut]
     described: dict[str, Described]
+
+    def searches(self, distance: int | Literal["none"]) -> list[Search]:
+        """The searches for all held-out pictures in the pile."""
+        return [each.search(distance) for each in (self.validation, self.test) if each]
 
 
 def open_roles(
@@ -131,7 +115,7 @@ def open_roles(
 
     ``stored_size`` may raise the size (to a model's own resolution). Validation is carved out of the labels when none
     is given and every class has enough, which beside a test source is more. Unlabeled pictures that are identical to a
-    held-out one, or its near-duplicates, are left out.
+    held-out one, or its near-duplicates, are left out; of a pile that is streamed this is still to be found out.
     """
     sources = {role: open_source(spec, labeled=role != "unlabeled") for role, spec in specs.items() if spec}
     classes = _classes(sources["labeled"])
@@ -140,8 +124,10 @@ def open_roles(
             check_same_classes(classes, sources[role].classes, role)
     format = choose_format(sources["labeled"], settings)
     format = PictureFormat(stored_size(format.size), format.channels)
-    pictures = {role: decode(source, format, settings) for role, source in sources.items()}
-    described = {role: _describe(sources[role], pictures[role]) for role in sources}
+    streamed = "unlabeled" in sources and is_streamed(sources["unlabeled"], format, settings)
+    decoded = {role: source for role, source in sources.items() if not (streamed and role == "unlabeled")}
+    pictures = {role: decode(source, format, settings) for role, source in decoded.items()}
+    described = {role: _describe(source, pictures[role]) for role, source in decoded.items()}
     check_labels(pictures["labeled"].labels, classes, "labeled")
 
     trains, chooses = pictures["labeled"], pictures.get("validation")
@@ -156,12 +142,28 @@ def open_roles(
             )
     validation = HeldOut(chooses) if chooses else None
     test = HeldOut(pictures["test"]) if "test" in pictures else None
-    nothing = trains.take(np.arange(0)).without_labels()
-    pile, left_out = _without_duplicates(
-        pictures.get("unlabeled", nothing), [each for each in (validation, test) if each], settings.near_duplicates
-    )
-    truth = _truth(sources.get("unlabeled"), pile, classes)
-    return Roles(format, classes, trains, pile.without_labels(), truth, validation, test, left_out, described)
+    roles = Roles(format, classes, trains, KeptPile(_nothing(trains), []), None, validation, test, described)
+    if streamed:
+        source = sources["unlabeled"]
+        described["unlabeled"] = Described(
+            source.name, source.fingerprint, sum(source.shard_sizes), None, [], note="streamed"
+        )
+        return replace(roles, unlabeled=StreamedPile(source, format, []))
+    if "unlabeled" in pictures:
+        pile = keep_pile(pictures["unlabeled"].without_labels(), roles.searches(settings.near_duplicates))
+        return replace(roles, unlabeled=pile, truth=_truth(sources["unlabeled"], pile.pictures, classes))
+    return roles
+
+
+def is_streamed(source: Source, format: PictureFormat, settings: DataSettings) -> bool:
+    """Whether the pile that ``source`` holds is decoded anew each time it is needed, as it does not fit into memory."""
+    if settings.streaming != "auto":
+        return settings.streaming == "always"
+    return sum(source.shard_sizes) * format.channels * format.stored_edge**2 / 1e9 > settings.memory_limit_gb
+
+
+def _nothing(pictures: Pictures) -> Pictures:
+    return pictures.take(np.arange(0)).without_labels()
 
 
 def decode(source: Source, format: PictureFormat, settings: DataSettings) -> Pictures:
@@ -174,61 +176,13 @@ def decode(source: Source, format: PictureFormat, settings: DataSettings) -> Pic
     )
 
 
-def content_fingerprint(pictures: Pictures) -> str:
-    """Identifies decoded pictures by their keys, pixels and labels, in order."""
-    return fingerprint_of([pictures.keys, pictures.digests, pictures.labels.tolist()])
-
-
-def shard_of(pictures: Pictures, shard: int) -> Pictures:
-    """The ``shard``-th 1,024 of decoded pictures."""
-    return pictures.take(np.arange(shard * SHARD_ROWS, min(len(pictures), (shard + 1) * SHARD_ROWS)))
-
-
-def shard_count(pictures: Pictures) -> int:
-    """How many shards ``shard_of`` cuts the pictures into."""
-    return -(-len(pictures) // SHARD_ROWS)
-
-
-def thumbnail(pictures: Pictures, key: str) -> npt.NDArray[np.uint8]:
-    """One picture without its canvas: uint8 [H, W, C]."""
-    row = pictures.keys.index(key)
-    height, width = pictures.sizes[row]
-    return pictures.pixels[row, :, :height, :width].transpose(1, 2, 0)
-
-
 def _classes(source: Source) -> tuple[str, ...]:
     assert source.classes is not None
     return source.classes
 
 
-def _without_duplicates(
-    pile: Pictures, held_out: list[HeldOut], distance: int | Literal["none"]
-) -> tuple[Pictures, list[LeftOut]]:
-    """The pile without the pictures that are also held out, and those with what they are the same as."""
-    identical_to = dict(pair for part in held_out for pair in part.duplicates_in(pile))
-    rest = _without(pile, identical_to)
-    looks_like: dict[str, str] = {}
-    if distance != "none":
-        looks_like = dict(pair for part in held_out for pair in part.near_duplicates_in(rest, distance))
-    kept = _without(rest, looks_like)
-    if len(pile) and not len(kept):
-        raise DataError(
-            f"all {len(pile)} unlabeled pictures are also validation or test pictures ({len(looks_like)} of them by "
-            "their looks, which data.near_duplicates none ignores); give others, or the held-out ones would be "
-            "trained on."
-        )
-    left_out = [LeftOut(key, other, "identical") for key, other in identical_to.items()]
-    return kept, left_out + [LeftOut(key, other, "near-duplicate") for key, other in looks_like.items()]
-
-
-def _without(pictures: Pictures, keys: Mapping[str, str]) -> Pictures:
-    if not keys:
-        return pictures
-    return pictures.take(np.array([row for row, key in enumerate(pictures.keys) if key not in keys], np.int64))
-
-
-def _truth(source: Source | None, pile: Pictures, classes: tuple[str, ...]) -> Truth | None:
-    known = source.truth(classes) if source else None
+def _truth(source: Source, pile: Pictures, classes: tuple[str, ...]) -> Truth | None:
+    known = source.truth(classes)
     if known is None:
         return None
     number = {name: i for i, name in enumerate(classes)}

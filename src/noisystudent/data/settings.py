@@ -51,6 +51,16 @@ class DataSettings(Settings):
         "number of bits, of 64, in which their perceptual hashes may differ before a closer look decides; none: only "
         "identical pictures are left out",
     )
+    streaming: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="whether unlabeled pictures are decoded anew whenever they are needed, not once and kept; auto: "
+        "when they take more than memory_limit_gb",
+    )
+    window: Annotated[int, Field(ge=1)] = Field(
+        8192,
+        description="streamed pictures are shuffled among about this many neighbors; some three times as many are in "
+        "memory",
+    )
     memory_limit_gb: float = Field(
         8.0,
         gt=0,

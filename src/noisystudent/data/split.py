@@ -1,4 +1,4 @@
-"""Which labels train, which choose, and which pictures must not train: seeded, and stratified by class."""
+"""Which labels train and which choose: seeded, and stratified by class."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.data.pictures import Pictures
 from noisystudent.errors import DataError
 from noisystudent.randomness import generator
 
@@ -67,15 +66,6 @@ def cross_fit_folds(labels: Indices, folds: int, seed: int) -> list[Indices]:
             dealt[turn % folds].append(int(row))
             turn += 1
     return [np.array(sorted(rows), dtype=np.int64) for rows in dealt]
-
-
-def identical(unlabeled: Pictures, held_out: Pictures) -> list[tuple[str, str]]:
-    """The key of each unlabeled picture that is also held out, and the first held-out key like it."""
-    first_keys: dict[str, str] = {}
-    for digest, key in zip(held_out.digests, held_out.keys, strict=True):
-        first_keys.setdefault(digest, key)
-    pairs = zip(unlabeled.keys, unlabeled.digests, strict=True)
-    return [(key, first_keys[digest]) for key, digest in pairs if digest in first_keys]
 
 
 def _shuffled_by_class(labels: Indices, seed: int, purpose: str) -> Iterator[Indices]:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.data.pictures import Pictures
+from noisystudent.data.pictures import Failure, Pictures, check_failures
+from noisystudent.data.source import Source
 from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.models.teacher import Teacher
-from noisystudent.predictions import part_path, write_part
+from noisystudent.predictions import account_for, part_path, write_failed, write_part
 from noisystudent.randomness import stream_key
 from noisystudent.runtime.device import seeded
 from noisystudent.runtime.progress import Bar
@@ -41,7 +42,24 @@ def label(
         labels = label_shard(
             teacher, pictures, shard, batch_size=batch_size, precision=precision, seed=seed, bar=bar
         )  # fmt: skip
-        write_part(path, pictures.keys, labels)
+        write_part(path, pictures.keys, labels, [(each.key, each.reason) for each in pictures.failures])
+        if bar:
+            bar.advance(len(pictures.failures))
+
+
+def gather_failures(folder: Path, source: Source, max_corrupt_fraction: float) -> None:
+    """Lists the pictures that could not be read in ``failed.parquet``, from the parts of all shards of ``source``.
+
+    Raises ``DataError`` when they are more than ``max_corrupt_fraction`` of the source.
+    """
+    failed = [
+        (shard, key, reason)
+        for shard in range(len(source.shard_sizes))
+        for key, reason in account_for(part_path(folder, shard))[1]
+    ]
+    failures = [Failure(key, reason) for _, key, reason in failed]
+    check_failures(source, failures, sum(source.shard_sizes), max_corrupt_fraction)
+    write_failed(folder, failed)
 
 
 def label_shard(

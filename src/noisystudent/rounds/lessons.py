@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,20 @@ from torch import Tensor
 
 from noisystudent import predictions
 from noisystudent.artifacts import read_manifest, require_inputs
-from noisystudent.data.roles import Roles, content_fingerprint
+from noisystudent.data.loader import WindowOrder
+from noisystudent.data.pictures import content_fingerprint
+from noisystudent.data.pile import KeptPile, StreamedPile
 from noisystudent.errors import MismatchError, TrainingError
 from noisystudent.losses.functions import retempered, smoothed_one_hot
+from noisystudent.losses.settings import ObjectiveSettings
 from noisystudent.predictions import PREDICTIONS
+from noisystudent.rounds.streamed import StreamedLabels
 from noisystudent.rounds.workshop import Workshop
 from noisystudent.selection import SELECTION
+from noisystudent.training.batches import WHOLE
 from noisystudent.training.feeds import Feed, Ints, PoolFeed
 from noisystudent.training.settings import TrainSettings
+from noisystudent.training.stream import StreamFeed
 
 LABELED, PSEUDO = "labeled", "pseudo"  # the names of the feeds, by which their order is drawn
 
@@ -55,32 +62,64 @@ def labeled_lesson(workshop: Workshop, rows: Ints | None = None) -> Lesson:
 def student_lesson(workshop: Workshop, predicted: Path, selected: Path) -> Lesson:
     """The labels and the selected pseudo labels together, in the ratio that the settings name."""
     settings, roles = workshop.settings, workshop.roles
-    keys, values = predictions.read_all(predicted, len(roles.classes))
-    in_pile = _rows_of_pile(predicted, keys, roles)
-    copies = _read_copies(predicted, selected)[in_pile]
-    rows = len(roles.labeled) + np.repeat(np.arange(len(copies)), copies)
-    if not len(rows):
-        raise TrainingError(
-            f"no pseudo label was selected in {selected.parent.name} (of {len(copies)} predictions); lower "
-            f"selection.threshold ({settings.selection.threshold}) or give more labels."
-        )
-    targets = torch.cat([_labeled_targets(workshop)[: len(roles.labeled)], _pseudo_targets(workshop, values[in_pile])])
+    source = read_manifest(predicted, PREDICTIONS).fingerprint
+    require_inputs(selected, read_manifest(selected, SELECTION), "predictions", source)
     batch = student_batch(settings.train)
-    inputs = {
+    inputs: dict[str, Any] = {
         "labeled": content_fingerprint(roles.labeled),
-        "predictions": read_manifest(predicted, PREDICTIONS).fingerprint,
+        "predictions": source,
         "selection": read_manifest(selected, SELECTION).fingerprint,
         "objective": settings.objective.model_dump(),
     }
+    pile = roles.unlabeled
+    if isinstance(pile, StreamedPile):
+        inputs["window"] = settings.data.window
+        return Lesson(batch, _streamed_feeds(workshop, pile, predicted, selected, batch), inputs)
+    assert isinstance(pile, KeptPile)
+    return Lesson(batch, _kept_feeds(workshop, pile, predicted, selected, batch), inputs)
+
+
+def _kept_feeds(
+    workshop: Workshop, pile: KeptPile, predicted: Path, selected: Path, batch: Mapping[str, int]
+) -> Callable[[int], tuple[Feed, ...]]:
+    """The feeds of a student whose pictures all lie in the pool, the pile's after the labeled ones."""
+    keys, values = predictions.read_all(predicted, len(workshop.roles.classes))
+    in_pile = _rows_of_pile(predicted, keys, pile)
+    copies = np.concatenate([predictions.read_copies(path) for path in predictions.list_parts(selected)])[in_pile]
+    labeled = len(workshop.roles.labeled)
+    rows = labeled + np.repeat(np.arange(len(copies)), copies)
+    require_some(workshop, selected, len(rows), len(copies))
+    pseudo_targets = _pseudo_targets(workshop.settings.objective, len(workshop.roles.classes), values[in_pile])
+    targets = torch.cat([_labeled_targets(workshop)[:labeled], pseudo_targets.to(workshop.device)])
 
     def feeds(seed: int) -> tuple[Feed, ...]:
-        labeled = np.arange(len(roles.labeled))
         return (
-            PoolFeed(LABELED, workshop.pool, targets, labeled, batch[LABELED], seed=seed),
+            PoolFeed(LABELED, workshop.pool, targets, np.arange(labeled), batch[LABELED], seed=seed),
             PoolFeed(PSEUDO, workshop.pool, targets, rows, batch[PSEUDO], seed=seed),
         )
 
-    return Lesson(batch, feeds, inputs)
+    return feeds
+
+
+def _streamed_feeds(
+    workshop: Workshop, pile: StreamedPile, predicted: Path, selected: Path, batch: Mapping[str, int]
+) -> Callable[[int], tuple[Feed, ...]]:
+    """The feeds of a student whose pseudo-labeled pictures are decoded as they are needed."""
+    settings, classes = workshop.settings, len(workshop.roles.classes)
+    pseudo_targets = partial(_pseudo_targets, settings.objective, classes)
+    labels = StreamedLabels(pile, predicted, selected, classes=classes, targets=pseudo_targets)
+    require_some(workshop, selected, int(labels.counts.sum()), sum(pile.shard_sizes))
+    targets, labeled = _labeled_targets(workshop), np.arange(len(workshop.roles.labeled))
+    division = WHOLE if workshop.shows_whole_batches else workshop.division
+
+    def feeds(seed: int) -> tuple[Feed, ...]:
+        order = WindowOrder(labels.counts, window=settings.data.window, seed=seed, stream=PSEUDO)
+        return (
+            PoolFeed(LABELED, workshop.pool, targets, labeled, batch[LABELED], seed=seed),
+            StreamFeed(PSEUDO, order, labels.load, batch[PSEUDO], workshop.device, division=division),
+        )
+
+    return feeds
 
 
 def student_batch(settings: TrainSettings) -> dict[str, int]:
@@ -99,28 +138,29 @@ def _labeled_targets(workshop: Workshop) -> Tensor:
     return targets
 
 
-def _pseudo_targets(workshop: Workshop, values: npt.NDArray[np.float32]) -> Tensor:
-    objective, classes = workshop.settings.objective, len(workshop.roles.classes)
-    stored = torch.from_numpy(values).to(workshop.device)
+def _pseudo_targets(objective: ObjectiveSettings, classes: int, values: npt.NDArray[np.float32]) -> Tensor:
+    stored = torch.from_numpy(values)
     if objective.labels == "soft":
         return retempered(stored, objective.temperature)
     return smoothed_one_hot(stored.argmax(dim=1), classes, objective.label_smoothing)
 
 
-def _read_copies(predicted: Path, selected: Path) -> Ints:
-    """How often each row of the predictions is taken: int64 [N]; the selection must have been made from them."""
-    source = read_manifest(predicted, PREDICTIONS).fingerprint
-    require_inputs(selected, read_manifest(selected, SELECTION), "predictions", source)
-    return np.concatenate([predictions.read_copies(path) for path in predictions.list_parts(selected)])
+def require_some(workshop: Workshop, selected: Path, taken: int, predicted: int) -> None:
+    """Raises ``TrainingError`` when a selection takes none of the predicted labels."""
+    if not taken:
+        raise TrainingError(
+            f"no pseudo label was selected in {selected.parent.name} (of {predicted} predictions); lower "
+            f"selection.threshold ({workshop.settings.selection.threshold}) or give more labels."
+        )
 
 
-def _rows_of_pile(predicted: Path, keys: list[str], roles: Roles) -> Ints:
+def _rows_of_pile(predicted: Path, keys: list[str], pile: KeptPile) -> Ints:
     """The predictions' rows of the unlabeled pictures: all, or all but those that this run leaves out of the pile."""
-    left_out = {each.key for each in roles.left_out}
+    left_out = {each.key for each in pile.left_out}
     rows = np.array([row for row, key in enumerate(keys) if key not in left_out], np.int64)
-    if tuple(keys[row] for row in rows) != roles.unlabeled.keys:
+    if tuple(keys[row] for row in rows) != pile.pictures.keys:
         raise MismatchError(
             f"{predicted} was made for other pictures than the unlabeled ones given ({len(keys)} rows there, "
-            f"{len(roles.unlabeled)} pictures here); give the source that it was made for, or make it again."
+            f"{len(pile.pictures)} pictures here); give the source that it was made for, or make it again."
         )
     return rows

@@ -13,6 +13,7 @@ from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.noise.own import BatchNoise
 from noisystudent.rounds.lessons import labeled_lesson
 from noisystudent.rounds.run import open_workshop, tell
+from noisystudent.rounds.screening import SCREEN, is_screened, screened
 from noisystudent.rounds.stages import input_noise, new_classifier, objective_of
 from noisystudent.rounds.strength import FOLDS, fold_steps
 from noisystudent.rounds.workshop import Unfinished, Workshop
@@ -57,7 +58,7 @@ def plan(settings: RunSettings, *, reporter: Reporter, own_noise: BatchNoise | N
 def _stages(workshop: Workshop, plans: list[ModelPlan]) -> list[tuple[str, ModelPlan | None, int]]:
     """Every stage in the order of the story, with the model that it trains and for how many steps."""
     noise, steps = workshop.settings.noise, workshop.settings.train.steps
-    stages: list[tuple[str, ModelPlan | None, int]] = []
+    stages: list[tuple[str, ModelPlan | None, int]] = [(SCREEN, None, 0)] if is_screened(workshop) else []
     if noise.strength == "auto":
         for strength in noise.strengths:
             if workshop.roles.validation:
@@ -79,7 +80,7 @@ def _stages(workshop: Workshop, plans: list[ModelPlan]) -> list[tuple[str, Model
 def _reached(workshop: Workshop) -> tuple[str | None, State]:
     """The first stage that is not done, by letting the story itself look for it."""
     try:
-        tell(workshop)
+        tell(screened(workshop))
     except Unfinished as stop:
         return stop.name, stop.state
     return None, State.COMPLETE

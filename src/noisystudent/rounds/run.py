@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from noisystudent import predictions
 from noisystudent.artifacts import exclusive, read_json, write_json
 from noisystudent.config import Resolved, RunSettings
+from noisystudent.data.pile import KeptPile
 from noisystudent.data.roles import open_roles
 from noisystudent.errors import ModelError
-from noisystudent.evaluation.signs import label_free_signs
 from noisystudent.evaluation.verdict import compare
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.noise.own import BatchNoise
+from noisystudent.rounds.inspection import find_signs, judge_labels
 from noisystudent.rounds.lessons import labeled_lesson, student_lesson
 from noisystudent.rounds.noise_sheet import write_noise_sheet
+from noisystudent.rounds.screening import screened
 from noisystudent.rounds.stages import (
     Trained,
     input_noise,
@@ -56,7 +56,7 @@ def run(
     """
     folder = Path(resolved.settings.out)
     with exclusive_for_all(folder):
-        workshop = open_workshop(resolved.settings, reporter, own_noise=own_noise)
+        workshop = screened(open_workshop(resolved.settings, reporter, own_noise=own_noise))
         first = workshop.engine.ranks.first
         if first:
             write_json(folder / "run.json", describe_run(resolved, workshop, command or sys.argv))
@@ -81,7 +81,7 @@ def tell(workshop: Workshop) -> Story:
     strength = choose_strength(workshop, plans[0])
     trained = train(workshop, "teacher", plans[0], labeled_lesson(workshop), strength)
     teacher = best = Contender(0, trained, score_checkpoint(workshop, "teacher", trained))
-    current, first_selection, labels_before = teacher, None, None
+    current, first_selection, before = teacher, None, None
     rounds: list[Round] = []
 
     for number, plan in enumerate(plans[1:], start=1):
@@ -99,9 +99,9 @@ def tell(workshop: Workshop) -> Story:
         student = Contender(number, trained, score_checkpoint(workshop, f"round-{number}", trained))
 
         rolled_back = is_worse(student, best, settings.rounds.rollback_p)
-        labels, quality, signs = inspect_labels(workshop, predicted, selected, labels_before)
+        quality, signs = judge_labels(workshop, predicted, selected), find_signs(workshop, predicted, before)
         rounds.append(Round(number, student, rolled_back, read_json(selected / "summary.json"), quality, signs))
-        labels_before = labels
+        before = predicted
         _write_round(workshop, rounds[-1])
         if rolled_back:
             workshop.reporter.say(
@@ -154,22 +154,6 @@ def _control(workshop: Workshop, plan: ModelPlan, student: Trained, strength: fl
     return Contender(0, trained, score_checkpoint(workshop, "control", trained))
 
 
-def inspect_labels(
-    workshop: Workshop, predicted: Path, selected: Path, before: npt.NDArray[np.int64] | None
-) -> tuple[npt.NDArray[np.int64], dict[str, float | None] | None, dict[str, float | None]]:
-    """The pile's labels of a round, how right they are where the truth is known, and the label-free signs."""
-    classes = len(workshop.roles.classes)
-    _, values = predictions.read_all(predicted, classes)
-    labels = values.argmax(axis=1).astype(np.int64)
-    signs = label_free_signs(labels, np.exp(values.max(axis=1)), before, classes)
-    truth = workshop.roles.truth
-    quality = None
-    if truth:
-        chosen = np.concatenate([predictions.read_copies(path) > 0 for path in predictions.list_parts(selected)])
-        quality = {"pseudo_label_top1": truth.accuracy(labels), "selected_top1": truth.accuracy(labels, chosen)}
-    return labels, quality, signs
-
-
 def _write_round(workshop: Workshop, each: Round) -> None:
     if not workshop.dry and workshop.engine.ranks.first:
         scores = {**each.student.scored.scores, "unlabeled": each.pseudo_labels, "signs": each.signs}
@@ -189,14 +173,9 @@ def open_workshop(
     for role, each in roles.described.items():
         lost = f", {len(each.failures)} unreadable" if each.failures else ""
         reporter.say(f"{role}: {each.pictures} pictures from {each.name}{lost}{', ' + each.note if each.note else ''}")
-    if roles.left_out:
-        looks = sum(each.found == "near-duplicate" for each in roles.left_out)
-        reporter.say(
-            f"left out of the unlabeled: {len(roles.left_out)} pictures that are also validation or test pictures "
-            f"({len(roles.left_out) - looks} identical, {looks} near-duplicates)"
-        )
     settings = settled(settings, int(np.bincount(roles.labeled.labels).min()))
-    pool = make_pool([roles.labeled, roles.unlabeled], engine.device)
+    kept = [roles.unlabeled.pictures] if isinstance(roles.unlabeled, KeptPile) else []
+    pool = make_pool([roles.labeled, *kept], engine.device)
     return Workshop(Path(settings.out), settings, roles, pool, engine, reporter, dry, own_noise)
 
 
@@ -215,7 +194,7 @@ def describe_run(resolved: Resolved, workshop: Workshop, command: list[str]) -> 
     """What run.json holds: settings as settled, with origins, sources with fingerprints, versions, machine, command."""
     roles = workshop.roles
     sources: dict[str, Any] = {role: asdict(each) for role, each in roles.described.items()}
-    sources["unlabeled"]["left_out"] = [asdict(each) for each in roles.left_out]
+    sources["unlabeled"]["left_out"] = [asdict(each) for each in roles.unlabeled.left_out]
     sources["labeled"]["classes"] = list(roles.classes)
     return {
         "version": versions()["noisystudent"],

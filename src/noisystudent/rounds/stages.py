@@ -17,10 +17,11 @@ from torch import Tensor
 from noisystudent import predictions, selection
 from noisystudent.artifacts import commit, naming_a_full_disk, read_json, read_manifest, replacing, write_json
 from noisystudent.data.pictures import Pictures
-from noisystudent.data.roles import Judged, content_fingerprint, shard_count, shard_of
+from noisystudent.data.pile import StreamedPile
+from noisystudent.data.roles import Judged
 from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.evaluation.scores import score
-from noisystudent.labeling.shards import label
+from noisystudent.labeling.shards import gather_failures, label
 from noisystudent.losses.objective import Terms, noisy_student, supervised
 from noisystudent.models.checkpoint import CHECKPOINT, load_classifier, save_classifier
 from noisystudent.models.classifier import Classifier, create_classifier
@@ -38,7 +39,7 @@ from noisystudent.rounds.lessons import Lesson
 from noisystudent.rounds.workshop import Workshop
 from noisystudent.runtime.device import seeded
 from noisystudent.selection import SELECTION
-from noisystudent.training.batches import Batch, Batches, Division
+from noisystudent.training.batches import Batch, Batches
 from noisystudent.training.fit import METRICS, fit
 from noisystudent.training.state import STATE
 
@@ -95,8 +96,7 @@ def train(
     noise = input_noise(workshop, name, plan, strength)
     mixing = build_mixing(settings.noise, Draws(settings.seed, f"mixing/{name}"))
     own_noise = OwnNoise(workshop.own_noise, seed=key) if workshop.own_noise else None
-    division = Division(workshop.engine.ranks, settings.train.accumulate)
-    batches = Batches(lesson.feeds(key), noise, own_noise=own_noise, mixing=mixing, division=division)
+    batches = Batches(lesson.feeds(key), noise, own_noise=own_noise, mixing=mixing, division=workshop.division)
     objective = objective_of(workshop, lesson)
     with workshop.reporter.bar(name, settings.train.steps, "steps") as bar:
         trained, seconds = fit(
@@ -201,30 +201,38 @@ def label_pile(workshop: Workshop, name: str, teacher: Trained, noise: InputNois
 
     ``noise`` is for the ablation only: the teacher then sees noised pictures and keeps its own noise.
     """
-    roles, runtime = workshop.roles, workshop.settings.runtime
+    pile, runtime = workshop.roles.unlabeled, workshop.settings.runtime
     folder = workshop.folder / name
-    inputs = {
+    inputs: dict[str, Any] = {
         "teacher": teacher.fingerprint,
-        "unlabeled": content_fingerprint(roles.unlabeled),
+        "unlabeled": pile.fingerprint,
         "view": {"noise": workshop.settings.noise.model_dump(), "strength": noise.strength} if noise else "plain",
         "precision": runtime.precision,
     }
+    if isinstance(pile, StreamedPile):
+        inputs["files"] = dict(pile.source.files)
 
     def read(shard: int) -> Pictures:
-        pictures = shard_of(roles.unlabeled, shard)
+        pictures = pile.read(shard)
         return noised(pictures, noise, epoch=shard) if noise else pictures
+
+    def finish() -> None:
+        if isinstance(pile, StreamedPile):
+            limit = workshop.settings.data.max_corrupt_fraction
+            gather_failures(folder, pile.source, limit)
+        commit(folder, PREDICTIONS, inputs)
 
     if not workshop.is_done(name, inputs):
         ranks = workshop.engine.ranks
-        shards = range(ranks.rank, shard_count(roles.unlabeled), ranks.count)
-        with workshop.reporter.bar(name, len(roles.unlabeled), "pictures") as bar:
+        shards = range(ranks.rank, len(pile.shard_sizes), ranks.count)
+        with workshop.reporter.bar(name, sum(pile.shard_sizes[shard] for shard in shards), "pictures") as bar:
             label(
                 teacher.teacher(workshop.device, noised=noise is not None), read, shards, folder,
                 batch_size=runtime.label_batch_size, precision=runtime.precision,
                 seed=stream_key(workshop.settings.seed, name), bar=bar,
             )  # fmt: skip
         ranks.wait()
-        ranks.first_says(lambda: commit(folder, PREDICTIONS, inputs))
+        ranks.first_says(finish)
     return folder
 
 

@@ -13,6 +13,7 @@ from noisystudent.data.roles import Roles
 from noisystudent.noise.own import BatchNoise
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.progress import Reporter
+from noisystudent.training.batches import Division
 from noisystudent.training.feeds import Pool
 
 
@@ -34,7 +35,7 @@ class Workshop:
     folder: Path
     settings: RunSettings
     roles: Roles
-    pool: Pool  # labeled pictures, then unlabeled ones
+    pool: Pool  # labeled pictures, then unlabeled ones unless those are streamed
     engine: Engine
     reporter: Reporter
     dry: bool = False
@@ -44,6 +45,16 @@ class Workshop:
     def device(self) -> torch.device:
         """Where models compute."""
         return self.engine.device
+
+    @property
+    def division(self) -> Division:
+        """How a batch is divided between the processes and the pieces in which it goes through the model."""
+        return Division(self.engine.ranks, self.settings.train.accumulate)
+
+    @property
+    def shows_whole_batches(self) -> bool:
+        """Whether every process sees a batch whole before it takes its share, since something mixes its pictures."""
+        return bool(self.own_noise or self.settings.noise.mixup or self.settings.noise.cutmix)
 
     def with_steps(self, steps: int) -> Workshop:
         """The same workshop, in which every stage trains for ``steps`` steps."""

@@ -45,6 +45,15 @@ class Food:
     sizes: Tensor
     targets: Tensor
 
+    def take(self, rows: Ints) -> Food:
+        """Those in ``rows`` (int64 [M]), in that order."""
+        chosen = torch.from_numpy(rows)
+        return Food(self.pixels[chosen], self.sizes[chosen], self.targets[chosen])
+
+    def to(self, device: torch.device) -> Food:
+        """The same on another device."""
+        return Food(self.pixels.to(device), self.sizes.to(device), self.targets.to(device))
+
 
 class Feed(Protocol):
     """One group of pictures, of which every batch has ``count``; its length is how many positions an epoch has."""

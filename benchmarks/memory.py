@@ -1,0 +1,149 @@
+"""Peak memory of labeling a pile and of a whole run that streams it, from a number of pictures to ten times as many.
+
+    python benchmarks/memory.py                       # 10,000, 30,000 and 100,000 pictures of 64 px
+    python benchmarks/memory.py --plot docs/memory.svg
+    python benchmarks/memory.py --quick               # 1,000 and 4,000, labeling only
+
+The pile is JPEG files, in a folder or in tar shards. Each number is a process of its own, which says how much memory it
+ever held. What streams needs the same for all, but for the names of files. Kept in memory, the pixels of 100,000
+pictures would take 1,172 MiB more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import noisystudent
+from noisystudent.models.checkpoint import save_classifier
+from noisystudent.models.classifier import create_classifier
+from noisystudent.reporting.charts import Series, line_chart
+from noisystudent.runtime.machine import describe_machine, versions
+
+SIZE, DISTINCT, LABELED = 64, 100, 20
+LABEL = """
+noisystudent.label(teacher=work / "teacher", source=source, out=out, quiet=True,
+                   settings={"runtime.threads": 1, "runtime.label_batch_size": 128})
+"""
+RUN = """
+noisystudent.run(labeled=work / "labeled", unlabeled=source, out=out, quiet=True, settings={
+    "runtime.threads": 1, "runtime.label_batch_size": 128, "model.teacher": "tiny_resnet", "rounds.count": 1,
+    "rounds.control": False, "noise.strength": 0.25, "train.steps": 25, "data.streaming": "always", "data.window": 512})
+"""
+CHILD = """
+import resource, sys
+from pathlib import Path
+import noisystudent
+work, source, out = (Path(word) for word in sys.argv[1:])
+{}
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+"""
+STYLE = """<style>svg {background: white} text {font: 12px sans-serif; fill: #444} .heading {font-weight: 600}
+.grid {stroke: #ddd} .axis {stroke: #888} .series-1 {color: #2563c9} .series-2 {color: #d2691e}
+.series-3 {color: #7a4fc0} path, polyline {stroke: currentColor; fill: none; stroke-width: 2}
+circle {fill: currentColor}</style>"""
+
+
+def make_folder(root: Path, count: int) -> Path:
+    """``count`` JPEG files, hard links to a few distinct ones: for the reader each is a file of its own."""
+    root.mkdir(parents=True)
+    random = np.random.default_rng(count)
+    for number in range(min(DISTINCT, count)):
+        Image.fromarray(random.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)).save(root / f"{number:06d}.jpg")
+    for number in range(DISTINCT, count):
+        os.link(root / f"{number % DISTINCT:06d}.jpg", root / f"{number:06d}.jpg")
+    return root
+
+
+def prepare(work: Path) -> None:
+    """A teacher and two classes of labeled pictures."""
+    (work / "teacher").mkdir()
+    save_classifier(create_classifier("tiny_resnet", classes=("a", "b"), channels=3, size=SIZE), work / "teacher")
+    for name in ("a", "b"):
+        make_folder(work / "labeled" / name, LABELED)
+
+
+def peak_megabytes(body: str, work: Path, source: Path, out: Path) -> float:
+    """The most memory that a process held which did ``body``, in MiB."""
+    words = [sys.executable, "-c", CHILD.format(body), str(work), str(source), str(out)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def measure(counts: Sequence[int], *, quick: bool) -> dict[str, list[float]]:
+    """Peak memory in MiB of each job at each count."""
+    peaks: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        prepare(work)
+        for count in counts:
+            folder = make_folder(work / f"pile-{count}", count)
+            shards = work / f"shards-{count}"
+            noisystudent.pack(source=folder, out=shards, quiet=True)
+            jobs = {"label a folder": (LABEL, folder), "label tar shards": (LABEL, shards)}
+            if not quick:
+                jobs["run on tar shards"] = (RUN, shards)
+            for name, (body, source) in jobs.items():
+                peaks.setdefault(name, []).append(peak_megabytes(body, work, source, work / f"{name}-{count}"))
+                print(f"{name}, {count:,} pictures: {peaks[name][-1]:,.0f} MiB", flush=True)
+    return peaks
+
+
+def rows_of(counts: Sequence[int], peaks: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """A row for each job: peak memory at the largest count, and over that at the smallest."""
+    return [
+        {
+            "name": f"{name}: peak memory at {counts[-1]:,} pictures",
+            "value": round(values[-1], 1),
+            "unit": "MiB",
+            "versus": f"{counts[0]:,} pictures ({values[0]:.1f} MiB)",
+            "ratio": round(values[-1] / values[0], 3),
+            "seeds": 1,
+            "interval": None,
+            "machine": describe_machine(),
+            "versions": versions(),
+        }
+        for name, values in peaks.items()
+    ]
+
+
+def plot(path: Path, counts: Sequence[int], peaks: dict[str, list[float]]) -> None:
+    """A line for each job."""
+    series = [Series(name, tuple(enumerate(values))) for name, values in peaks.items()]
+    names = [f"{count:,}" for count in counts]
+    chart = line_chart(series, title="Peak memory", x_label="pictures in the pile", y_label="MiB", x_names=names)
+    path.write_text(
+        chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace("><", f">{STYLE}<", 1)
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few pictures, labeling only")
+    parser.add_argument("--plot", type=Path, help="draw the numbers there, as SVG")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    given = parser.parse_args()
+    counts = (1000, 4000) if given.quick else (10_000, 30_000, 100_000)
+    peaks = measure(counts, quick=given.quick)
+    rows = rows_of(counts, peaks)
+    for row in rows:
+        print(f"{row['name']}: {row['value']:.1f} MiB, {row['ratio']:.3f} of that at {row['versus']}")
+    if given.plot:
+        plot(given.plot, counts, peaks)
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
