@@ -184,6 +184,7 @@ def test_durations(seconds, text):
         (999_600, "1 M"),
         (5_288_548, "5.29 M"),
         (1.2e10, "12 G"),
+        (4.2305e15, "4.23 P"),
     ],
 )
 def test_compact_numbers(value, text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 
 MISSING = "-"
 
@@ -27,7 +28,7 @@ def compact(value: float | None) -> str:
     """A large number to three digits: ``5288548`` is ``5.29 M``; below ten thousand it is written in full."""
     if value is None or not math.isfinite(value):
         return MISSING
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= max(0.9995 * size, 9999.5):
             return f"{value / size:.3g} {unit}"
     return f"{value:,.0f}"
@@ -68,3 +69,20 @@ def plural(amount: int, one: str, many: str | None = None) -> str:
 def setting(value: object) -> str:
     """A setting as one would type it: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells as plain text, the first column to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if position else cell.ljust(width)
+            for position, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def printable(text: str) -> str:
+    """A line without what it must not send to a terminal: names come from files, and could hold escape sequences."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
