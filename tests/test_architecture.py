@@ -32,6 +32,7 @@ ROOMS = (
     "training",
     "config",
     "choosing",
+    "cost",
     "rounds",
     "api",
     "demonstration",
@@ -49,6 +50,7 @@ WITHOUT_TORCH = (
     "reporting",
     "config",
     "choosing",
+    "cost",
 )
 MODULES = sorted(
     path
@@ -115,6 +117,7 @@ def run_python(code: str) -> str:
         "noisystudent.config",
         "noisystudent.selection",
         "noisystudent.choosing",
+        "noisystudent.cost.text",
         "noisystudent.reporting.page",
     ],
 )

@@ -102,7 +102,18 @@ def _run(parser: argparse.ArgumentParser, words: list[str]) -> None:
 
 
 def _plan(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    parser.add_argument(
+        "--assume",
+        type=Path,
+        metavar="FILE.yaml",
+        help="instead of a run at hand: what one would take in time, bytes and money, from the sizes, rates and prices "
+        "in this file (docs/scale.md)",
+    )
     given = _with_settings(parser, words)
+    assumed = given.pop("assume")
+    if assumed:
+        _plan_assumed(assumed, [name for name, value in given.items() if value is not None])
+        return
     from noisystudent import api
     from noisystudent.artifacts import State
     from noisystudent.reporting.wording import duration
@@ -115,6 +126,16 @@ def _plan(parser: argparse.ArgumentParser, words: list[str]) -> None:
         print(f"{shown[stage.state]:<12}{stage.name:<28}{cost}{left}")
     passes = sum(stage.passes for stage in stages if stage.state is not State.COMPLETE)
     print(f"left: {passes:,} image passes, about {duration(sum(stage.seconds for stage in stages))} on this machine")
+
+
+def _plan_assumed(file: Path, others: list[str]) -> None:
+    if others:
+        raise SettingsError(f"plan --assume takes everything from its file; leave out --{', --'.join(others)}.")
+    from noisystudent.cost.estimate import estimate  # without torch
+    from noisystudent.cost.read import read_assumptions
+    from noisystudent.cost.text import describe
+
+    print(describe(estimate(read_assumptions(file))))
 
 
 def _demo(parser: argparse.ArgumentParser, words: list[str]) -> None:

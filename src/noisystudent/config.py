@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -71,11 +71,12 @@ class Resolved:
 
 
 def setting_fields(model: type[BaseModel] = RunSettings, prefix: str = "") -> dict[str, FieldInfo]:
-    """Every setting by its dotted name, in order of declaration."""
+    """Every setting by its dotted name, in order of declaration; a list of rooms counts as one room."""
     found: dict[str, FieldInfo] = {}
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found.update(setting_fields(field.annotation, f"{prefix}{name}."))
+        kind = get_args(field.annotation)[0] if get_origin(field.annotation) is tuple else field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found.update(setting_fields(kind, f"{prefix}{name}."))
         else:
             found[prefix + name] = field
     return found

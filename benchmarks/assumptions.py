@@ -1,0 +1,139 @@
+"""The numbers in ``configs/assumptions`` that can be measured without the devices that they speak of.
+
+    python benchmarks/assumptions.py            # about a minute
+    python benchmarks/assumptions.py --quick    # two models, few pictures
+
+Operations and parameters: EfficientNet's models in timm at the sizes of the family, forward, counted by torch (a
+multiplication and an addition are two) on tensors without memory, beside the multiply-adds that the paper (Tan and Le
+2019, table 2) and, for L2, timm publish. The backward pass is not counted: torch's counter takes the gradients of a
+depthwise convolution for those of a full one, and comes to some fifty forward passes instead of two.
+
+Pictures: JPEG files of about 500 x 375 from a tar shard, decoded and resized as for a model of 475 px, then cropped and
+noised as the paper does (preset ``paper-l2``), in CPU seconds of one thread; medians over the rounds.
+
+Predictions: parts of 1,024 rows with 1,000 classes, normal logits, that of one class some 11 higher.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from noisystudent.data.open import open_source
+from noisystudent.data.pictures import PictureFormat, decode_shard
+from noisystudent.models.create import count_parameters
+from noisystudent.models.settings import FAMILIES
+from noisystudent.noise.draws import Draws
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.predictions import write_part
+from noisystudent.runtime.machine import describe_machine, versions
+from streaming import make_shards
+
+PUBLISHED = {"b0": 0.39, "b1": 0.70, "b2": 1.0, "b3": 1.8, "b4": 4.2, "b5": 9.9, "b6": 19, "b7": 37, "l2": 172.11}
+SIZE, BATCH = 475, 16
+
+
+def count_operations(variant: str) -> list[dict[str, Any]]:
+    """Rows for a model's operations, beside what is published, and for its parameters."""
+    member = FAMILIES["efficientnet"][variant]
+    with torch.device("meta"):
+        net = timm.create_model(member.large, num_classes=1000).eval()
+        pixels = torch.empty(1, 3, member.size, member.size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(pixels)
+    gigaflops = counter.get_total_flops() / 1e9
+    versus = f"{PUBLISHED[variant]:g} G multiply-adds, published"
+    return [
+        row(
+            f"{member.large}, forward at {member.size} px",
+            gigaflops,
+            "Gflop",
+            versus,
+            gigaflops / 2 / PUBLISHED[variant],
+        ),
+        row(f"{member.large}, parameters", count_parameters(net), ""),
+    ]
+
+
+def time_pictures(count: int, rounds: int) -> list[dict[str, Any]]:
+    """Rows for decoding and for noise, in pictures a CPU second."""
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ["XDG_CACHE_HOME"] = temporary
+        folder = Path(temporary) / "shards"
+        folder.mkdir()
+        make_shards(folder, count, 1.0)
+        source, format = open_source(str(folder / "train-000.tar"), labeled=True), PictureFormat(SIZE, 3)
+        settings = NoiseSettings(preset="paper-l2")
+        noise = InputNoise(settings, size=SIZE, strength=1.0, draws=Draws(0, "x"), stored_edge=format.stored_edge)
+        decoding, noising = [], []
+        for epoch in range(rounds):
+            start = time.process_time()
+            pictures = decode_shard(source, 0, format)
+            decoding.append(time.process_time() - start)
+            pixels, sizes = torch.from_numpy(pictures.pixels), torch.from_numpy(pictures.sizes.astype(np.int64))
+            start = time.process_time()
+            for first in range(0, count, BATCH):
+                index = torch.arange(first, min(first + BATCH, count))
+                noise(pixels[index], sizes[index], torch.full_like(index, epoch), index)
+            noising.append(time.process_time() - start)
+    unit = "pictures a CPU second"
+    return [
+        row(f"decoding for {SIZE} px", count / float(np.median(decoding)), unit),
+        row(f"crop and noise at {SIZE} px", count / float(np.median(noising)), unit),
+    ]
+
+
+def weigh_predictions(rows: int = 1024, classes: int = 1000) -> dict[str, Any]:
+    """A row for the bytes that a picture's soft label takes in a part."""
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 1, (rows, classes))
+    logits[np.arange(rows), random.integers(0, classes, rows)] += random.normal(11, 3, rows)
+    log_probabilities = (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "part-00000.parquet"
+        write_part(path, [f"train-{i // 10_000:05d}/{i:08d}" for i in range(rows)], log_probabilities)
+        return row(f"predictions, {classes:,} classes", path.stat().st_size / rows, "bytes a row")
+
+
+def row(name: str, value: float, unit: str, versus: str | None = None, ratio: float | None = None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": round(value, 3),
+        "unit": unit,
+        "versus": versus,
+        "ratio": ratio and round(ratio, 3),
+        "machine": describe_machine(),
+        "versions": versions(),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two models, few pictures")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [each for variant in (("b7", "l2") if given.quick else PUBLISHED) for each in count_operations(variant)]
+    rows += time_pictures(16, 1) if given.quick else time_pictures(128, 5)
+    rows.append(weigh_predictions())
+    for each in rows:
+        beside = f" ({each['ratio']:.2f} of {each['versus']})" if each["versus"] else ""
+        print(f"{each['name']:<44}{each['value']:>16,.10g} {each['unit']}{beside}")
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
