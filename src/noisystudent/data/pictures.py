@@ -312,7 +312,8 @@ def _check_memory(source: Source, format: PictureFormat, shape: tuple[int, ...],
         raise DataError(
             f"The {shape[0]:,} pictures of {source.name!r} need {needed_gb:.3g} GB of memory at data.size "
             f"{format.size}, and data.memory_limit_gb allows {limit_gb:g}. Set a smaller data.size, about "
-            f"{max(8, fitting // 8 * 8)}, or a higher data.memory_limit_gb if the machine has the memory."
+            f"{max(8, fitting // 8 * 8)}, or a higher data.memory_limit_gb if the machine has the memory. Unlabeled "
+            "ones need not be kept: data.streaming always."
         )
 
 

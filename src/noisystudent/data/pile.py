@@ -31,8 +31,8 @@ class Pile(Protocol):
     def shard_sizes(self) -> tuple[int, ...]:
         """Most pictures of each shard: those that are left out or cannot be read may be among them."""
 
-    def read(self, shard: int, only: Collection[str] | None = None) -> Pictures:
-        """The pictures of one shard, in order, or only those of these keys."""
+    def read(self, shard: int) -> Pictures:
+        """The pictures of one shard, in order."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,9 @@ class KeptPile:
         """Pictures of each shard."""
         return cut_shards(len(self.pictures))
 
-    def read(self, shard: int, only: Collection[str] | None = None) -> Pictures:
-        """The pictures of one shard, or only those of these keys."""
-        rows = np.arange(len(self.pictures))[shard_slice(shard)]
-        if only is not None:
-            rows = np.array([row for row in rows if self.pictures.keys[row] in only], np.int64)
-        return self.pictures.take(rows)
+    def read(self, shard: int) -> Pictures:
+        """The pictures of one shard."""
+        return self.pictures.take(np.arange(len(self.pictures))[shard_slice(shard)])
 
 
 @dataclass(frozen=True)
