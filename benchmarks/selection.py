@@ -1,15 +1,15 @@
 """Time and peak memory of ``noisystudent select``, at 1, 10 and 100 million rows, beside DuckDB's.
 
     python benchmarks/selection.py                    # 1 and 10 million rows; most of the time goes to make them
-    python benchmarks/selection.py --millions 100     # needs about 6 GB of disk
+    python benchmarks/selection.py --millions 100     # needs about 4 GB of disk
     python benchmarks/selection.py --quick            # 300,000 rows
 
-The rows are drawn, in parts of 100,000 (or ``--part-rows``): 1,000 classes of Zipf's sizes, confidences many of which
-are close to 1, keys of 28 letters, and the five most probable classes with their log-probabilities, which a selection
-has no need of. Two selections are made: the curriculum's first fifth of every class, and the paper's rule, which fills
-small classes up with copies. Each runs in a process of its own, which says how much memory it ever held; its time is
-that of the whole command, from Python's start to the manifest with the hashes of all files. The rows were just written,
-so they come from the system's cache on both sides.
+The rows are drawn: 1,000 classes of Zipf's sizes, confidences many of which are close to 1, keys of 28 letters, and the
+five most probable classes with their log-probabilities, which a selection has no need of. They are cut into parts as
+``noisystudent label`` does it (or of ``--part-rows``), 1,024 to a row group. Two selections are made: the curriculum's
+first fifth of every class, and the paper's rule, which fills small classes up with copies. Each runs in a process of
+its own, which says how much memory it ever held; its time is that of the whole command, from Python's start to the
+manifest with the hashes of all files. The rows were just written, so they come from the system's cache on both sides.
 
 DuckDB gets the curriculum as one SQL query with a window function, two threads and as much memory as it asks for up to
 8 GB, and writes the number of each row and its copies to one Parquet file; what it takes must be exactly the same.
@@ -28,15 +28,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from noisystudent.artifacts import begin, commit
-from noisystudent.predictions import PREDICTIONS, list_parts, part_path, read_copies
+from noisystudent.data.source import SHARD_ROWS
+from noisystudent.predictions import (
+    PREDICTIONS,
+    ShardLabels,
+    cut_parts,
+    list_parts,
+    part_path,
+    read_copies,
+    write_part,
+)
 from noisystudent.runtime.machine import describe_machine, versions
 
-CLASSES, TOP = 1000, 5
+CLASSES = 1000
+SIZES = 1 / np.arange(1, CLASSES + 1)
+REST = np.array([0.6, 0.2, 0.1, 0.05])  # what each of the next classes has of the mass that the first one leaves
 RULES = {"curriculum": ["--selection.rule=curriculum"], "threshold": ["--selection.rule=threshold"]}
 # ru_maxrss would begin with what the parent process held when it started this one.
 PEAK = """
@@ -84,25 +93,29 @@ print(peak_megabytes())
 def make_predictions(folder: Path, rows: int, part_rows: int) -> None:
     """A folder of predictions as ``noisystudent label`` leaves it."""
     random = np.random.default_rng(0)
-    share = 1 / np.arange(1, CLASSES + 1)
     inputs = {"classes": [f"class-{number:04d}" for number in range(CLASSES)]}
     begin(folder, inputs)
     for first in range(0, rows, part_rows):
-        count = min(part_rows, rows - first)
-        number = pc.utf8_lpad(pa.array(np.arange(first, first + count)).cast(pa.string()), 12, "0")
-        columns = {
-            "key": pc.binary_join_element_wise(pa.scalar("pile/folder/"), number, pa.scalar(".jpg"), ""),
-            "prediction": random.choice(CLASSES, count, p=share / share.sum()).astype(np.uint16),
-            "confidence": (1 - random.random(count) ** 3).astype(np.float32),
-            "top_classes": _five(random.integers(0, CLASSES, count * TOP).astype(np.uint16)),
-            "top_log_probabilities": _five(-random.random(count * TOP, np.float32)),
-        }
-        pq.write_table(pa.table(columns), part_path(folder, first // part_rows), compression="zstd")
+        end = min(first + part_rows, rows)
+        shards = [_draw(random, start, min(start + SHARD_ROWS, end)) for start in range(first, end, SHARD_ROWS)]
+        write_part(part_path(folder, first // part_rows), shards)
     commit(folder, PREDICTIONS, inputs)
 
 
-def _five(values: np.ndarray) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values), TOP)
+def _draw(random: np.random.Generator, first: int, end: int) -> ShardLabels:
+    """Labels of the rows from ``first`` to before ``end``."""
+    count = end - first
+    prediction = np.searchsorted(SIZES.cumsum(), random.random(count) * SIZES.sum(), side="right").astype(np.uint16)
+    confidence = (1 - random.random(count) ** 3).astype(np.float32)
+    others = random.integers(0, CLASSES, (count, len(REST))).astype(np.uint16)
+    probabilities = np.column_stack([confidence, np.outer(1 - confidence, REST)])
+    return ShardLabels(
+        keys=[f"pile/folder/{number:012d}.jpg" for number in range(first, end)],
+        prediction=prediction,
+        confidence=confidence,
+        log_probabilities=np.log(np.maximum(probabilities, 1e-9)).astype(np.float32),
+        classes=np.column_stack([prediction, others]),
+    )
 
 
 def timed(code: str, *words: str) -> tuple[float, float]:
@@ -115,8 +128,10 @@ def timed(code: str, *words: str) -> tuple[float, float]:
     return seconds, float(done.stdout.split()[-1])
 
 
-def measure(rows: int, part_rows: int, *, duckdb: bool) -> list[dict[str, Any]]:
+def measure(rows: int, part_rows: int | None, *, duckdb: bool) -> list[dict[str, Any]]:
     """Rows for both rules at one size."""
+    part_rows = part_rows or SHARD_ROWS * len(cut_parts(-(-rows // SHARD_ROWS))[0])
+    parts = f"{rows:,} rows in {-(-rows // part_rows):,} parts"
     found = []
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
@@ -125,14 +140,14 @@ def measure(rows: int, part_rows: int, *, duckdb: bool) -> list[dict[str, Any]]:
         for rule, words in RULES.items():
             out = work / rule
             seconds, peak = timed(SELECT, "select", "--predictions", str(predictions), "--out", str(out), *words)
-            name = f"select, {rule}, {rows:,} rows"
-            print(f"{name:<44}{seconds:8.1f} s {peak:8.0f} MiB", flush=True)
+            name = f"select, {rule}, {parts}"
+            print(f"{name:<60}{seconds:8.1f} s {peak:8.0f} MiB", flush=True)
             found += [row(name, seconds, "s"), row(f"{name}: peak memory", peak, "MiB")]
         if duckdb:
             other = work / "duckdb.parquet"
             query = QUERY.format(part_rows=part_rows, parts=f"{predictions}/part-*.parquet", out=other)
             seconds, peak = timed(DUCKDB, query, str(work / "spilled"))
-            print(f"{'DuckDB, curriculum':<44}{seconds:8.1f} s {peak:8.0f} MiB", flush=True)
+            print(f"{'DuckDB, curriculum':<60}{seconds:8.1f} s {peak:8.0f} MiB", flush=True)
             check_same(work / "curriculum", other)
             for each, value in zip(found[:2], (seconds, peak), strict=True):
                 each |= {"versus": f"DuckDB ({value:.1f} {each['unit']})", "ratio": round(value / each["value"], 2)}
@@ -170,7 +185,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few rows")
     parser.add_argument("--millions", type=float, nargs="+", default=[1, 10], help="how many million rows")
-    parser.add_argument("--part-rows", type=int, default=100_000, help="rows of a part")
+    parser.add_argument("--part-rows", type=int, help="rows of a part, a multiple of 1,024")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()
     duckdb = importlib.util.find_spec("duckdb") is not None

@@ -32,6 +32,7 @@ from noisystudent.models.teacher import Teacher
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
+from noisystudent.predictions import cut_parts
 from noisystudent.training.batches import Batches
 from noisystudent.training.feeds import Pool, PoolFeed
 from noisystudent.training.fit import fit, make_optimizer
@@ -96,7 +97,7 @@ def label_bare(teacher: Teacher, pictures: Pictures, batch: int) -> None:
 def label_ours(teacher: Teacher, pictures: Pictures, batch: int) -> None:
     pile = KeptPile(pictures, [])
     with tempfile.TemporaryDirectory() as folder:
-        label(teacher, pile.read, range(len(pile.shard_sizes)), Path(folder), batch_size=batch)
+        label(teacher, pile.read, enumerate(cut_parts(len(pile.shard_sizes))), Path(folder), batch_size=batch)
 
 
 def ratio(ours: Callable[[], None], bare: Callable[[], None], rounds: int) -> list[float]:

@@ -17,11 +17,14 @@ from noisystudent.models.classifier import create_classifier
 SETTINGS = {"runtime.threads": 1, "runtime.label_batch_size": 256}
 
 
-def save_teacher(folder: Path, *, channels: int = 1, seed: int = 0) -> Path:
-    """An untrained teacher of three classes for pictures of 8 pixels."""
+def save_teacher(folder: Path, *, channels: int = 1, seed: int = 0, classes: int = 3) -> Path:
+    """An untrained teacher for pictures of 8 pixels."""
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
-    save_classifier(create_classifier("tiny_resnet", classes=("a", "b", "c"), channels=channels, size=8), folder)
+    save_classifier(
+        create_classifier("tiny_resnet", classes=[f"{row}" for row in range(classes)], channels=channels, size=8),
+        folder,
+    )
     return folder
 
 
@@ -48,6 +51,12 @@ def content(folder: Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file() and path.name != ".lock"
     }
+
+
+def content_after_kills(out: Path) -> dict[str, str]:
+    """``content`` but for hidden files that a kill left, which are swept only when they are old."""
+    hidden = (".tmp", ".claim")
+    return {name: digest for name, digest in content(out).items() if name[0] != "." or not name.endswith(hidden)}
 
 
 def keys(folder: Path) -> list[str]:

@@ -19,9 +19,9 @@ from noisystudent.artifacts import read_json, verify
 from noisystudent.cli import main
 from noisystudent.errors import ArtifactError, DataError, MismatchError, SettingsError
 from noisystudent.labeling import work as working
-from noisystudent.labeling.job import Task
+from noisystudent.labeling.job import SUMMARY, Task
 from noisystudent.labeling.work import Hands, in_order
-from noisystudent.predictions import FAILED, account_for, read_all
+from noisystudent.predictions import FAILED, ShardLabels, account_for, read_all, read_log_probabilities, write_part
 from noisystudent.runtime.worker import Worker
 
 SHARDS = 4
@@ -61,7 +61,8 @@ def test_one_worker_accounts_for_every_picture_in_order(given):
     _, _, whole = given
     assert keys(whole) == [f"{row:06d}" for row in range(ROWS)]
     assert pq.read_table(whole / FAILED).num_rows == 0
-    assert set(verify(whole, "predictions").files) == {FAILED, *(f"part-{shard:05d}.parquet" for shard in range(4))}
+    parts = {f"part-{shard:05d}.parquet" for shard in range(SHARDS)}
+    assert set(verify(whole, "predictions").files) == {FAILED, SUMMARY, *parts}
     assert set(content(whole)) == {"inputs.json", "manifest.json", *verify(whole, "predictions").files}
 
 
@@ -187,9 +188,9 @@ def test_pictures_that_cannot_be_decoded_are_recorded_with_their_part(tmp_path):
     failed = pq.read_table(folders[0] / FAILED).to_pylist()
     assert [(row["shard"], row["key"]) for row in failed] == [(0, "00003.png"), (0, "01023.png"), (1, "01050.png")]
     assert failed[0]["reason"] == "the file is empty"
-    labeled, unreadable = account_for(folders[0] / "part-00000.parquet")
-    assert labeled == 1022
-    assert unreadable == [(row["key"], row["reason"]) for row in failed[:2]]
+    account = account_for(folders[0] / "part-00000.parquet")
+    assert account.rows == (1022,)
+    assert account.failed == tuple((0, row["key"], row["reason"]) for row in failed[:2])
     # All pictures of the source, each in one place; and the readers meet none that has no label.
     accounted = [*keys(folders[0]), *(row["key"] for row in failed)]
     assert sorted(accounted) == [f"{number:05d}.png" for number in range(1100)]
@@ -217,8 +218,18 @@ def test_a_part_that_does_not_account_for_its_shard_is_named(given, label, tmp_p
     folder = label()
     (folder / "manifest.json").unlink()
     part = folder / "part-00001.parquet"
+    shards = [ShardLabels.of(*read_log_probabilities(part, 3))]
     pq.write_table(pq.read_table(part).slice(1), part)
-    with pytest.raises(ArtifactError, match=r"part-00001\.parquet accounts for 1023 pictures, but its shard has 1024"):
+    with pytest.raises(ArtifactError, match=r"part-00001\.parquet says .* have \(1024,\) rows, but has \(1023,\)"):
+        label()
+    part.unlink()
+    write_part(part, shards * 2)
+    with pytest.raises(
+        ArtifactError, match=r"part-00001\.parquet accounts for \[1024, 1024\] pictures, but .* \[1024\]"
+    ):
+        label()
+    pq.write_table(pq.read_table(part).replace_schema_metadata(None), part)
+    with pytest.raises(ArtifactError, match=r"part-00001\.parquet does not say which rows are of which shard"):
         label()
     part.write_bytes(b"nonsense")
     with pytest.raises(ArtifactError, match=r"part-00001\.parquet is damaged"):
@@ -228,17 +239,16 @@ def test_a_part_that_does_not_account_for_its_shard_is_named(given, label, tmp_p
 
 
 def test_a_full_disk_in_mid_part_loses_nothing(given, label, tmp_path, monkeypatch):
-    original, calls = pq.write_table, []
+    original, calls = pq.ParquetWriter.write_table, []
 
-    def write(table, where, **options):
-        calls.append(where)
+    def write(self, table):
+        original(self, table)
+        calls.append(table)
         if len(calls) == 3:
-            where.write_bytes(b"half")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        original(table, where, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pq, "write_table", write)
+        patch.setattr(pq.ParquetWriter, "write_table", write)
         with pytest.raises(ArtifactError, match=r"disk is full.*part-00002\.parquet.*run the same command again"):
             label()
     out = tmp_path / "out"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import noisystudent
-from labeling_pile import SETTINGS, content, keys, save_pile, save_teacher
+from labeling_pile import SETTINGS, content, content_after_kills, keys, save_pile, save_teacher
 from noisystudent.cli import main
 from noisystudent.errors import WorkerError
 from noisystudent.labeling import processes as starting
@@ -71,12 +71,6 @@ def claims(out: Path) -> set[str]:
     return found - {""}
 
 
-def content_after_kills(out: Path) -> dict[str, str]:
-    """``content`` but for hidden files that a kill left, which are swept only when they are old."""
-    hidden = (".tmp", ".claim")
-    return {name: digest for name, digest in content(out).items() if name[0] != "." or not name.endswith(hidden)}
-
-
 def test_a_worker_that_dies_is_reported_with_its_last_words(given, tmp_path, monkeypatch, capsys):
     dies = "import sys; sys.stdin.readline(); print('before'); sys.exit('noisystudent: the disk caught fire')"
     monkeypatch.setattr(starting, "_CHILD", dies)
@@ -86,7 +80,7 @@ def test_a_worker_that_dies_is_reported_with_its_last_words(given, tmp_path, mon
     for worker in ("1/2", "2/2"):
         assert f"worker {worker} died (exit code 1); it said last:\nbefore\nnoisystudent: the disk" in printed
     (line,) = [line for line in printed.splitlines() if line.startswith("noisystudent: 2 of 2 workers died")]
-    assert "12 of 12 shards are not labeled" in line
+    assert "12 of 12 parts are not made" in line
     said = r"run the same command again for the rest\. Worker [12]/2 \(exit code 1\) said last: the disk caught fire$"
     assert re.search(said, line)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noisystudent.errors import ArtifactError, MismatchError
-from noisystudent.predictions import list_parts, part_path, read_log_probabilities, write_part
+from noisystudent.predictions import ShardLabels, list_parts, part_path, read_log_probabilities, write_part
 from noisystudent.selection import SelectionSettings, count_rows, reuse, select
 from noisystudent.selection.copies import permuted
 from noisystudent.selection.counts import BINS
@@ -25,7 +25,7 @@ def write_predictions(folder: Path, prediction, confidence, classes: int, part_r
         path = part_path(folder, first // part_rows)
         rows = slice(first, first + part_rows)
         keys = [f"key-{i}" for i in range(len(prediction))[rows]]
-        write_part(path, keys, np.log(probabilities[rows]).astype(np.float32))
+        write_part(path, [ShardLabels.of(keys, np.log(probabilities[rows]).astype(np.float32))])
         paths.append(path)
     return paths
 
@@ -325,20 +325,20 @@ def test_many_classes_are_stored_as_top_k_with_the_rest_spread(tmp_path):
     logits = random.normal(size=(40, 300)) * 4
     log_probabilities = (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
     path = part_path(tmp_path, 0)
-    write_part(path, [str(i) for i in range(40)], log_probabilities)
+    write_part(path, [ShardLabels.of([str(i) for i in range(40)], log_probabilities)])
     keys, restored = read_log_probabilities(path, 300)
     assert keys == [str(i) for i in range(40)]
     np.testing.assert_allclose(np.exp(restored.astype(np.float64)).sum(axis=1), 1, atol=1e-5)
     top = np.argsort(-log_probabilities, axis=1)[:, :5]
-    np.testing.assert_array_equal(
-        np.take_along_axis(restored, top, axis=1), np.take_along_axis(log_probabilities, top, axis=1)
+    np.testing.assert_allclose(
+        np.take_along_axis(restored, top, axis=1), np.take_along_axis(log_probabilities, top, axis=1), rtol=2**-10
     )
     assert path.stat().st_size < 40 * 300 * 4
 
 
 def test_few_classes_are_stored_exactly(tmp_path):
     values = np.log(np.random.default_rng(0).dirichlet(np.ones(7), 10)).astype(np.float32)
-    write_part(part_path(tmp_path, 0), list("abcdefghij"), values)
+    write_part(part_path(tmp_path, 0), [ShardLabels.of(list("abcdefghij"), values)])
     np.testing.assert_array_equal(read_log_probabilities(part_path(tmp_path, 0), 7)[1], values)
 
 

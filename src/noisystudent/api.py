@@ -32,7 +32,7 @@ from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
 from noisystudent.errors import SettingsError
 from noisystudent.evaluation.scores import score
-from noisystudent.labeling.job import Job
+from noisystudent.labeling.job import Job, describe
 from noisystudent.labeling.labeler import Labeler
 from noisystudent.labeling.processes import label_in_processes
 from noisystudent.labeling.work import work
@@ -160,7 +160,7 @@ def label(
     settings: Settings | None = None,
     quiet: bool = False,
 ) -> Path:
-    """The checkpoint ``teacher``'s predictions for every picture of a source, a Parquet part a shard, in ``out``.
+    """The checkpoint ``teacher``'s predictions for every picture of a source, as Parquet parts in ``out``.
 
     Pictures are decoded shard by shard, so memory does not grow with their number. Unreadable ones are listed in
     ``failed.parquet``; they have no row. ``noise.teacher: true`` is for the paper's ablation: the teacher sees its
@@ -188,6 +188,7 @@ def label(
         label_in_processes(job, find_worker(worker), workers, reporter)
     else:
         work(job, find_worker(worker), reporter)
+    reporter.say(describe(job.out))
     return job.out
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts import MANIFEST, commit, hash_file, read_manifest
+from noisystudent.artifacts import MANIFEST, commit, hash_file, read_json, read_manifest, write_json
 from noisystudent.data.open import open_source
 from noisystudent.data.pictures import Failure, check_failures
 from noisystudent.data.settings import DataSettings
@@ -16,10 +17,12 @@ from noisystudent.data.source import Source
 from noisystudent.errors import ArtifactError
 from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.predictions import PREDICTIONS, account_for, part_path, write_failed
+from noisystudent.predictions import FAILED, PREDICTIONS, Account, account_for, cut_parts, part_path, write_failed
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.settings import Settings
 from noisystudent.sharing import sweep
+
+SUMMARY = "summary.json"
 
 
 class Job(Settings):
@@ -48,38 +51,76 @@ class Task:
         source = open_source(job.source, labeled=False)
         return cls(job, source, inputs or _inputs(job, source, classes))
 
+    @cached_property
+    def parts(self) -> tuple[range, ...]:
+        """The shards of each part; they follow from the source, so that all workers know the same."""
+        return cut_parts(len(self.source.shard_sizes))
+
     def unfinished(self) -> list[int]:
-        """The shards that have no part yet."""
+        """The parts that are not there yet."""
         present = {entry.name for entry in os.scandir(self.job.out)}
-        shards = range(len(self.source.shard_sizes))
-        return [shard for shard in shards if part_path(self.job.out, shard).name not in present]
+        return [part for part in range(len(self.parts)) if part_path(self.job.out, part).name not in present]
 
-    def rows(self, shards: Iterable[int]) -> int:
-        """How many pictures the shards have."""
-        return sum(self.source.shard_sizes[shard] for shard in shards)
+    def rows(self, parts: Iterable[int]) -> int:
+        """How many pictures the parts are of."""
+        return sum(self.source.shard_sizes[shard] for part in parts for shard in self.parts[part])
 
-    def commit(self) -> int:
-        """Accounts for every picture, writes the manifest, and returns how many could not be read.
+    def commit(self) -> None:
+        """Accounts for every picture, says in ``summary.json`` what is stored, and writes the manifest.
 
-        Raises ``ArtifactError`` for a part that does not account for its whole shard, and ``DataError`` when more
+        Raises ``ArtifactError`` for a part that does not account for its whole shards, and ``DataError`` when more
         pictures than allowed could not be read.
         """
-        failed: list[tuple[int, str, str]] = []
-        for shard, size in enumerate(self.source.shard_sizes):
-            path = part_path(self.job.out, shard)
-            labeled, unreadable = account_for(path)
-            if labeled + len(unreadable) != size:
-                raise ArtifactError(
-                    f"{path} accounts for {labeled + len(unreadable)} pictures, but its shard has {size}; delete it "
-                    "and run the command again."
-                )
-            failed += [(shard, key, reason) for key, reason in unreadable]
+        accounts = [self._account_for(part) for part in range(len(self.parts))]
+        failed = [
+            (shards[place], key, reason)
+            for shards, account in zip(self.parts, accounts, strict=True)
+            for place, key, reason in account.failed
+        ]
         failures = [Failure(key, reason) for _, key, reason in failed]
         check_failures(self.source, failures, sum(self.source.shard_sizes), self.job.data.max_corrupt_fraction)
         write_failed(self.job.out, failed)
+        write_json(self.job.out / SUMMARY, _summary(accounts, len(self.inputs["classes"])))
         sweep(self.job.out)
         commit(self.job.out, PREDICTIONS, self.inputs)
-        return len(failed)
+
+    def _account_for(self, part: int) -> Account:
+        path, sizes = part_path(self.job.out, part), [self.source.shard_sizes[shard] for shard in self.parts[part]]
+        account = account_for(path)
+        found = list(account.rows)
+        for place, _, _ in account.failed:
+            found[place] += 1
+        if found != sizes:
+            raise ArtifactError(
+                f"{path} accounts for {found} pictures, but its shards have {sizes}; delete it and run the command "
+                "again."
+            )
+        return account
+
+
+def _summary(accounts: Sequence[Account], classes: int) -> dict[str, Any]:
+    """What summary.json holds: how many pictures are labeled, and how much of their probability is stored."""
+    rows = [sum(account.rows) for account in accounts]
+    kept = [account.kept_classes for account, count in zip(accounts, rows, strict=True) if count]
+    mass = sum(account.kept_mass * count for account, count in zip(accounts, rows, strict=True))
+    return {
+        "pictures": sum(rows),
+        "failed": sum(len(account.failed) for account in accounts),
+        "parts": len(accounts),
+        "classes": classes,
+        "kept": {"fewest": min(kept), "most": max(kept), "mass": round(mass / sum(rows), 6)},
+    }
+
+
+def describe(folder: Path) -> str:
+    """What finished predictions hold, in one line."""
+    said = read_json(folder / SUMMARY)
+    kept = said["kept"]
+    line = f"{said['pictures']:,} pictures labeled in {said['parts']:,} parts"
+    if kept["fewest"] < said["classes"]:
+        count = f"{kept['fewest']} to {kept['most']}" if kept["fewest"] < kept["most"] else f"{kept['most']}"
+        line += f"; stored of {said['classes']:,} classes: the {count} likeliest, {kept['mass']:.2%} of the probability"
+    return line + (f"; {said['failed']:,} cannot be read, {folder / FAILED} says why" if said["failed"] else "")
 
 
 def _inputs(job: Job, source: Source, classes: Sequence[str]) -> dict[str, Any]:

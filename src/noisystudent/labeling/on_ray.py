@@ -1,4 +1,4 @@
-"""Labeling on a Ray cluster, an optional engine: Ray Data hands the shards to actors, which are workers like others.
+"""Labeling on a Ray cluster, an optional engine: Ray Data hands the parts to actors, which are workers like others.
 
 Every node needs this package, and the teacher, the source and the output folder under the same paths. What Ray adds is
 placement on the nodes and new actors for lost ones; the parts, and who commits them, are those of every other worker.
@@ -26,8 +26,7 @@ from noisystudent.sharing import sharing
 
 Batch = dict[str, npt.NDArray[np.int64]]
 
-_MOST_BLOCKS = 10_000  # of shards: each is planned apart
-_WAIT = 2.0  # seconds before another look at shards that workers outside of Ray are labeling
+_WAIT = 2.0  # seconds before another look at parts that workers outside of Ray are making
 
 
 class _Actor:
@@ -41,9 +40,9 @@ class _Actor:
         self._hands = Hands(Task.open(job, labeler.teacher.classes, inputs), labeler, "ray")
 
     def __call__(self, batch: Batch) -> Batch:
-        """Labels the shards of a batch; returns those that no other worker had."""
-        taken = [shard for shard in batch["shard"] if self._hands.take(int(shard))]
-        return {"shard": np.array(taken, dtype=np.int64)}
+        """Makes the parts of a batch; returns those that no other worker had."""
+        taken = [part for part in batch["part"] if self._hands.take(int(part))]
+        return {"part": np.array(taken, dtype=np.int64)}
 
 
 def label_on_ray(job: Job, actors: int | None, reporter: Reporter) -> None:
@@ -73,17 +72,17 @@ def label_on_ray(job: Job, actors: int | None, reporter: Reporter) -> None:
         told = json.dumps([job.model_dump(mode="json"), task.inputs, str(Path.cwd())])
         with reporter.bar("label on Ray", task.rows(task.unfinished()), "pictures") as bar:
             while unfinished := task.unfinished():
-                items = [{"shard": shard} for shard in unfinished]
-                shards = ray.data.from_items(items, override_num_blocks=min(len(items), _MOST_BLOCKS))
-                labeled = shards.map_batches(_Actor, fn_constructor_args=(told,), batch_size=1, compute=pool, **needs)
+                items = [{"part": part} for part in unfinished]
+                parts = ray.data.from_items(items, override_num_blocks=len(items))  # at most MOST_PARTS
+                labeled = parts.map_batches(_Actor, fn_constructor_args=(told,), batch_size=1, compute=pool, **needs)
                 try:
                     for row in labeled.iter_rows():
-                        bar.advance(task.rows([row["shard"]]))
+                        bar.advance(task.rows([row["part"]]))
                 except ray.exceptions.RayError as error:
                     raise WorkerError(_explained(error)) from None
                 if task.unfinished():
                     time.sleep(_WAIT)
-        finish(task, "ray", reporter)
+        finish(task, "ray")
 
 
 def _needs(job: Job, actors: int | None, cluster: dict[str, float]) -> tuple[int, dict[str, int]]:

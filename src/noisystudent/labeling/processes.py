@@ -61,7 +61,7 @@ class _Process:
 def label_in_processes(job: Job, worker: Worker, count: int, reporter: Reporter) -> None:
     """Labels what is left of ``job`` with ``count`` processes, into which ``worker`` is divided.
 
-    When one dies, its last output is shown and the others take over its shards. Raises ``WorkerError`` when they did
+    When one dies, its last output is shown and the others take over its parts. Raises ``WorkerError`` when they did
     not finish the predictions; called again, it goes on with the rest.
     """
     if worker.origin:
@@ -78,10 +78,10 @@ def label_in_processes(job: Job, worker: Worker, count: int, reporter: Reporter)
 
 
 def _unfinished(task: Task, count: int, dead: list[_Process]) -> WorkerError:
-    left, shards = len(task.unfinished()), len(task.source.shard_sizes)
+    left, parts = len(task.unfinished()), len(task.parts)
     first = f" Worker {dead[0].name} ({dead[0].death()}) said last: {_last_line(dead[0])}" if dead else ""
     return WorkerError(
-        f"{len(dead)} of {count} workers died, and {left} of {shards} shards are not labeled. What is labeled is kept; "
+        f"{len(dead)} of {count} workers died, and {left} of {parts} parts are not made. What is labeled is kept; "
         f"run the same command again for the rest.{first}"
     )
 

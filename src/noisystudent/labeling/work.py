@@ -1,6 +1,6 @@
-"""One worker: its own share of the shards first, then whatever is left of the others', until all are labeled.
+"""One worker: its own share of the parts first, then whatever is left of the others', until all are made.
 
-Shards are shared out by number, so that workers seldom meet. What a slow or dead worker leaves, or one that was never
+Parts are shared out by number, so that workers seldom meet. What a slow or dead worker leaves, or one that was never
 started, the others take; so every worker ends only when the predictions are complete, and one that joins late helps.
 """
 
@@ -18,7 +18,7 @@ from noisystudent.labeling.shards import label_shard
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.views import noised
-from noisystudent.predictions import FAILED, part_path, write_part
+from noisystudent.predictions import ShardLabels, part_path, write_part
 from noisystudent.runtime.progress import Bar, Reporter
 from noisystudent.runtime.worker import Worker
 from noisystudent.sharing import claim, require_begun, sharing
@@ -39,7 +39,7 @@ def work(job: Job, worker: Worker, reporter: Reporter, inputs: Mapping[str, Any]
         say_changes(job, changes, reporter)
         if state is not State.COMPLETE:
             _label_all(Hands(task, labeler, str(worker)), worker, reporter)
-            finish(task, str(worker), reporter)
+            finish(task, str(worker))
 
 
 def say_changes(job: Job, changes: Sequence[str], reporter: Reporter) -> None:
@@ -48,56 +48,57 @@ def say_changes(job: Job, changes: Sequence[str], reporter: Reporter) -> None:
         reporter.say(f"{job.out} was made from other inputs and is set aside: {change}")
 
 
-def finish(task: Task, owner: str, reporter: Reporter) -> None:
+def finish(task: Task, owner: str) -> None:
     """Commits the predictions, all of whose parts are there, or waits for the one who does."""
     while state_of(task.job.out, task.inputs) is not State.COMPLETE:
         require_begun(task.job.out, task.inputs)
         with claim(task.job.out, "manifest", owner=owner) as mine:
-            if mine and state_of(task.job.out, task.inputs) is State.PARTIAL and (failed := task.commit()):
-                reporter.say(f"{failed} pictures cannot be read; {task.job.out / FAILED} says why")
+            if mine and state_of(task.job.out, task.inputs) is State.PARTIAL:
+                task.commit()
         if not mine:
             time.sleep(0.1)
 
 
-def in_order(shards: Sequence[int], worker: Worker) -> list[int]:
-    """The shards in the order in which a worker takes them: its own, then each other's from the end.
+def in_order(parts: Sequence[int], worker: Worker) -> list[int]:
+    """The parts in the order in which a worker takes them: its own, then each other's from the end.
 
     At its end a share is farthest from where its owner is at work.
     """
 
-    def place(shard: int) -> tuple[int, int]:
-        distance = (shard - worker.index) % worker.count
-        return distance, -shard if distance else shard
+    def place(part: int) -> tuple[int, int]:
+        distance = (part - worker.index) % worker.count
+        return distance, -part if distance else part
 
-    return sorted(shards, key=place)
+    return sorted(parts, key=place)
 
 
 class Hands:
-    """A teacher at work on a task, a shard at a time; ``owner`` is what its claims are signed with."""
+    """A teacher at work on a task, a part at a time; ``owner`` is what its claims are signed with."""
 
     def __init__(self, task: Task, labeler: Labeler, owner: str) -> None:
         self.task, self._labeler, self._owner = task, labeler, owner
         self._noise = _labeling_noise(task.job, labeler) if task.job.noise.teacher else None
 
-    def take(self, shard: int, bar: Bar | None = None) -> bool:
-        """Labels a shard, unless it is labeled or another is doing so; says whether it did."""
+    def take(self, part: int, bar: Bar | None = None) -> bool:
+        """Makes a part, unless it is there or another is at it; says whether it did. Holds one shard's pictures."""
         job = self.task.job
-        path = part_path(job.out, shard)
+        path = part_path(job.out, part)
         if path.exists():
             return False
         with claim(job.out, path.stem, owner=self._owner) as mine:
             if not mine or path.exists():
                 return False
-            pictures = self._read(shard)
-            labels = label_shard(
-                self._labeler.teacher, pictures, shard, batch_size=job.runtime.label_batch_size,
-                precision=job.runtime.precision, seed=job.seed, bar=bar,
-            )  # fmt: skip
+            labels = [self._label(shard, bar) for shard in self.task.parts[part]]
             require_begun(job.out, self.task.inputs)
-            write_part(path, pictures.keys, labels, [(each.key, each.reason) for each in pictures.failures])
-        if bar:
-            bar.advance(len(pictures.failures))
+            write_part(path, labels)
         return True
+
+    def _label(self, shard: int, bar: Bar | None) -> ShardLabels:
+        job = self.task.job
+        return label_shard(
+            self._labeler.teacher, self._read(shard), shard, batch_size=job.runtime.label_batch_size,
+            precision=job.runtime.precision, seed=job.seed, bar=bar,
+        )  # fmt: skip
 
     def _read(self, shard: int) -> Pictures:
         pictures = decode_shard(self.task.source, shard, self._labeler.format)
@@ -105,20 +106,20 @@ class Hands:
 
 
 def _label_all(hands: Hands, worker: Worker, reporter: Reporter) -> None:
-    """Takes shards until every one has a part."""
+    """Takes parts until every one is there."""
     task = hands.task
     unfinished = task.unfinished()
-    own = {shard for shard in unfinished if shard % worker.count == worker.index}
+    own = {part for part in unfinished if part % worker.count == worker.index}
     wait = 0.0
     with reporter.bar(f"label, worker {worker}" if worker.origin else "label", task.rows(own), "pictures") as bar:
         while unfinished:
             if wait:
                 time.sleep(wait)
             took = False
-            for shard in in_order(unfinished, worker):
-                if hands.take(shard, bar):
+            for part in in_order(unfinished, worker):
+                if hands.take(part, bar):
                     took = True
-                    bar.extend(0 if shard in own else task.rows([shard]))
+                    bar.extend(0 if part in own else task.rows([part]))
             unfinished = task.unfinished()
             wait = 0.0 if took else min(LONGEST_WAIT, 2 * wait + 0.1)  # the rest is being labeled by others
 

@@ -33,7 +33,7 @@ from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import build_mixing
 from noisystudent.noise.own import OwnNoise, describe
 from noisystudent.noise.views import noised
-from noisystudent.predictions import PREDICTIONS
+from noisystudent.predictions import PREDICTIONS, cut_parts
 from noisystudent.randomness import stream_key
 from noisystudent.rounds.lessons import Lesson
 from noisystudent.rounds.workshop import Workshop
@@ -224,10 +224,11 @@ def label_pile(workshop: Workshop, name: str, teacher: Trained, noise: InputNois
 
     if not workshop.is_done(name, inputs):
         ranks = workshop.engine.ranks
-        shards = range(ranks.rank, len(pile.shard_sizes), ranks.count)
-        with workshop.reporter.bar(name, sum(pile.shard_sizes[shard] for shard in shards), "pictures") as bar:
+        parts = list(enumerate(cut_parts(len(pile.shard_sizes))))[ranks.rank :: ranks.count]
+        rows = sum(pile.shard_sizes[shard] for _, shards in parts for shard in shards)
+        with workshop.reporter.bar(name, rows, "pictures") as bar:
             label(
-                teacher.teacher(workshop.device, noised=noise is not None), read, shards, folder,
+                teacher.teacher(workshop.device, noised=noise is not None), read, parts, folder,
                 batch_size=runtime.label_batch_size, precision=runtime.precision,
                 seed=stream_key(workshop.settings.seed, name), bar=bar,
             )  # fmt: skip

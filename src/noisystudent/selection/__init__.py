@@ -13,8 +13,8 @@ steps (``cut.py``), and copies are dealt by a permutation that is a formula (``c
 a few numbers per class and step, however many rows there are. NumPy and pyarrow only.
 
 A selection has a part for each part of the predictions, of the same name, with a row for each of its rows, in its
-order: ``copies`` (uint16, 0 = left) and ``reason`` (a dictionary of a few words). What a row is called and was taken
-for stands in the predictions, which the selection's manifest names by their fingerprint.
+order and in its row groups: ``copies`` (uint16, 0 = left) and ``reason`` (a dictionary of a few words). What a row is
+called and was taken for stands in the predictions, which the selection's manifest names by their fingerprint.
 """
 
 from noisystudent.selection.choose import reuse, select

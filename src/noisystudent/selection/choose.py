@@ -16,8 +16,7 @@ from noisystudent.selection.parts import (
     BELOW_THRESHOLD,
     REASONS,
     SELECTED,
-    Codes,
-    Ints,
+    Choices,
     read_choices,
     read_rows,
     write_choices,
@@ -65,10 +64,8 @@ def select(
     return summary
 
 
-def _choices(
-    parts: Sequence[Path], quota: Quota, cut: Cut, copies: Copies, tally: Tally
-) -> Iterator[tuple[str, Ints, Codes]]:
-    """The name of each part, its rows' copies and their reasons."""
+def _choices(parts: Sequence[Path], quota: Quota, cut: Cut, copies: Copies, tally: Tally) -> Iterator[Choices]:
+    """What is chosen of each part."""
     of_tied, of_kept = Numbering(len(quota.take)), Numbering(len(quota.take))
     selected, below, excess = (REASONS.index(reason) for reason in (SELECTED, BELOW_THRESHOLD, quota.excess))
     for rows in read_rows(parts, len(quota.take)):
@@ -79,7 +76,7 @@ def _choices(
         reason = np.where(rows.confidence < quota.floor, below, excess).astype(np.int8)
         reason[kept] = selected
         tally.add(rows, chosen, reason)
-        yield rows.name, chosen, reason
+        yield Choices(rows.name, rows.groups, chosen, reason)
 
 
 def reuse(folder: Path, parts: Sequence[Path], chosen: Path, classes: Sequence[str]) -> dict[str, object]:
@@ -91,7 +88,7 @@ def reuse(folder: Path, parts: Sequence[Path], chosen: Path, classes: Sequence[s
     tally = Tally(len(classes))
     histogram = np.zeros((len(classes), BINS + 1), np.int64)
 
-    def choices() -> Iterator[tuple[str, Ints, Codes]]:
+    def choices() -> Iterator[Choices]:
         earlier = read_choices(chosen, (path.name for path in parts))
         for rows, (copies, reason) in zip(read_rows(parts, len(classes)), earlier, strict=True):
             if len(copies) != len(rows.bits):
@@ -101,7 +98,7 @@ def reuse(folder: Path, parts: Sequence[Path], chosen: Path, classes: Sequence[s
                 )
             np.add.at(histogram, (rows.prediction, bin_of(rows.confidence)), 1)
             tally.add(rows, copies, reason)
-            yield rows.name, copies, reason
+            yield Choices(rows.name, rows.groups, copies, reason)
 
     write_choices(folder, choices())
     summary = tally.summary(classes, histogram, "once")
