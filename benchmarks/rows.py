@@ -10,6 +10,21 @@ import numpy as np
 from noisystudent.runtime.machine import describe_machine, versions
 
 
+def plain_row(name: str, value: float, unit: str) -> dict[str, Any]:
+    """A number that is compared with nothing."""
+    return {
+        "name": name,
+        "value": round(value, 2),
+        "unit": unit,
+        "versus": None,
+        "ratio": None,
+        "seeds": 1,
+        "interval": None,
+        "machine": describe_machine(),
+        "versions": versions(),
+    }
+
+
 def ratio_row(name: str, value: float, unit: str, *, versus: str, ratios: Sequence[float]) -> dict[str, Any]:
     """A number beside a rival's: the median of the rounds' ``ratios``, and their range."""
     return {

@@ -41,7 +41,7 @@ from noisystudent.predictions import (
     read_copies,
     write_part,
 )
-from noisystudent.runtime.machine import describe_machine, versions
+from rows import plain_row
 
 CLASSES = 1000
 SIZES = 1 / np.arange(1, CLASSES + 1)
@@ -142,7 +142,7 @@ def measure(rows: int, part_rows: int | None, *, duckdb: bool) -> list[dict[str,
             seconds, peak = timed(SELECT, "select", "--predictions", str(predictions), "--out", str(out), *words)
             name = f"select, {rule}, {parts}"
             print(f"{name:<60}{seconds:8.1f} s {peak:8.0f} MiB", flush=True)
-            found += [row(name, seconds, "s"), row(f"{name}: peak memory", peak, "MiB")]
+            found += [plain_row(name, seconds, "s"), plain_row(f"{name}: peak memory", peak, "MiB")]
         if duckdb:
             other = work / "duckdb.parquet"
             query = QUERY.format(part_rows=part_rows, parts=f"{predictions}/part-*.parquet", out=other)
@@ -165,20 +165,6 @@ def check_same(selection: Path, other: Path) -> None:
         if not np.array_equal(copies > 0, taken[first : first + len(copies)]):
             raise SystemExit(f"DuckDB takes other rows than {path.name}")
         first += len(copies)
-
-
-def row(name: str, value: float, unit: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "value": round(value, 2),
-        "unit": unit,
-        "versus": None,
-        "ratio": None,
-        "seeds": 1,
-        "interval": None,
-        "machine": describe_machine(),
-        "versions": versions(),
-    }
 
 
 def main() -> int:

@@ -147,8 +147,8 @@ def test_the_benchmark_of_decoding_runs(tmp_path):
     assert names == ["first epoch", "later epochs", "10 epochs"]
 
 
-@pytest.mark.parametrize("name", ["selection.py", "near_duplicates.py"])
-def test_benchmarks_of_selection_and_of_near_duplicates_run(monkeypatch, tmp_path, name):
+@pytest.mark.parametrize("name", ["selection.py", "near_duplicates.py", "label_size.py"])
+def test_benchmarks_of_selection_near_duplicates_and_sizes_run(monkeypatch, tmp_path, name):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.setattr(sys, "argv", [name, "--quick", "--json", str(tmp_path / name)])
     with pytest.raises(SystemExit, match="0"):

@@ -1,0 +1,108 @@
+"""Bytes that ``noisystudent label`` writes a row for 1,000 classes, by column, and what 300 million rows come to.
+
+    python benchmarks/label_size.py            # 102,400 rows
+    python benchmarks/label_size.py --quick    # 10,240 rows
+
+The rows are drawn and go through the function that writes real parts, 30 shards of 1,024 rows to a part as for 300
+million pictures. Classes have relatives, so that the next most probable ones are much the same for one class, and how
+sure the teacher is differs from row to row; keys are names of members of tar files, in their order. How sharp the
+teacher is decides how many classes are kept: the middle one keeps ten, and a duller and a sharper one show how much
+depends on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from noisystudent.data.source import SHARD_ROWS
+from noisystudent.predictions import ShardLabels, account_for, cut_parts, part_path, write_part
+from rows import plain_row
+
+CLASSES, FAMILIES, FEATURES = 1000, 40, 64
+ROWS = 300_000_000
+SHARPNESS = {"dull": 20.0, "middling": 27.0, "sharp": 40.0}
+
+
+class Teacher:
+    """Log-probabilities as of a good teacher: pictures lie near their class, and not far from its relatives."""
+
+    def __init__(self, sharpness: float) -> None:
+        self._random = np.random.default_rng(0)
+        families = self._random.normal(size=(FAMILIES, FEATURES))
+        features = 0.7 * self._random.normal(size=(CLASSES, FEATURES)) + families[np.arange(CLASSES) % FAMILIES]
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
+        self._alike = features @ features.T
+        self._sharpness = sharpness
+
+    def __call__(self, rows: int) -> npt.NDArray[np.float32]:
+        """Log-probabilities float32 [rows, CLASSES]."""
+        sizes = 1 / np.sqrt(np.arange(1, CLASSES + 1))
+        classes = self._random.choice(CLASSES, rows, p=sizes / sizes.sum())
+        sharpness = self._sharpness * np.exp(0.3 * self._random.normal(size=(rows, 1)))
+        logits = sharpness * (self._alike[classes] + 0.1 * self._random.normal(size=(rows, CLASSES)))
+        logits -= logits.max(axis=1, keepdims=True)
+        return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
+
+
+def measure(name: str, shards: int) -> list[dict[str, Any]]:
+    """Rows for one teacher: bytes a row in all and of each column, and gigabytes of ``ROWS``."""
+    teacher, sizes, whole, kept = Teacher(SHARPNESS[name]), Counter[str](), 0, []
+    shards_a_part = len(cut_parts(-(-ROWS // SHARD_ROWS))[0])
+    with tempfile.TemporaryDirectory() as folder:
+        for part in range(-(-shards // shards_a_part)):
+            numbers = range(part * shards_a_part, min((part + 1) * shards_a_part, shards))
+            path = part_path(Path(folder), part)
+            write_part(path, [ShardLabels.of(_keys(number), teacher(SHARD_ROWS)) for number in numbers])
+            sizes += _column_sizes(path)
+            whole += path.stat().st_size
+            kept.append(account_for(path))
+    rows = shards * SHARD_ROWS
+    count = float(np.mean([account.kept_classes for account in kept]))
+    mass = float(np.mean([account.kept_mass for account in kept]))
+    about = f"{name} teacher, {count:.1f} classes kept with {mass:.1%} of the mass"
+    sizes["metadata"] = whole - sizes.total()
+    found = [plain_row(f"{about}: {ROWS:,} rows", whole / rows * ROWS / 1e9, "GB")]
+    found += [plain_row(f"{about}: a row", whole / rows, "bytes")]
+    return found + [plain_row(f"{about}: {column}", size / rows, "bytes a row") for column, size in sizes.items()]
+
+
+def _keys(shard: int) -> list[str]:
+    return [f"shard-{row // 10_000:06d}/{row:09d}.jpg" for row in range(shard * SHARD_ROWS, (shard + 1) * SHARD_ROWS)]
+
+
+def _column_sizes(path: Path) -> Counter[str]:
+    found, sizes = pq.read_metadata(path), Counter[str]()
+    for group in range(found.num_row_groups):
+        for number in range(found.num_columns):
+            column = found.row_group(group).column(number)
+            sizes[column.path_in_schema.split(".")[0]] += column.total_compressed_size
+    return sizes
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few rows")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    given = parser.parse_args()
+    rows = []
+    for name in SHARPNESS:
+        found = measure(name, 10 if given.quick else 100)
+        for row in found:
+            print(f"{row['name']:<86}{row['value']:8.2f} {row['unit']}", flush=True)
+        rows += found
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
