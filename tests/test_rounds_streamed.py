@@ -96,6 +96,16 @@ def test_a_finished_run_does_nothing_again_and_its_plan_says_so(finished, pile, 
     assert set(states.values()) == {"complete"}
 
 
+def test_parts_of_several_shards_are_trained_on_alike(finished, pile, tmp_path, monkeypatch):
+    folder, _ = finished
+    monkeypatch.setattr("noisystudent.predictions.MOST_PARTS", 4)
+    run(pile, tmp_path)
+    assert len(list((tmp_path / "round-1/predictions").glob("part-*.parquet"))) == 4
+    failed = pq.read_table(tmp_path / "round-1/predictions/failed.parquet").to_pylist()
+    assert [(row["shard"], row["key"]) for row in failed] == [(10, "broken")]
+    assert weights(tmp_path / "round-1/student") == weights(folder / "round-1/student")
+
+
 def test_step_by_step_a_pile_may_be_streamed_too(pile, tmp_path, finished):
     folder, _ = finished
     predicted, selected = tmp_path / "predictions", tmp_path / "selection"
@@ -108,7 +118,7 @@ def test_step_by_step_a_pile_may_be_streamed_too(pile, tmp_path, finished):
     )
     assert trained.passes == 8 * 32
     assert json.loads((tmp_path / "student.screen/left-out.json").read_text())
-    with pytest.raises(MismatchError, match="parts"):
+    with pytest.raises(MismatchError, match="shards"):
         noisystudent.train(unlabeled="digits:unlabeled", out=tmp_path / "other", settings=STREAMED, **given)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from noisystudent.artifacts import replacing, write_json
 from noisystudent.config import Resolved, resolve
 from noisystudent.data.checks import check_same_classes
+from noisystudent.data.files import is_url
 from noisystudent.data.open import open_source
 from noisystudent.data.pictures import (
     Failure,
@@ -30,6 +31,7 @@ from noisystudent.data.roles import decode
 from noisystudent.data.sample import SampleSource
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
+from noisystudent.data.store import fetched, local_folder
 from noisystudent.errors import SettingsError
 from noisystudent.evaluation.scores import score
 from noisystudent.labeling.job import Job, describe
@@ -41,6 +43,7 @@ from noisystudent.noise.draws import Draws
 from noisystudent.noise.own import BatchNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.noise.sheet import operations_sheet, strengths_sheet
+from noisystudent.predictions import PREDICTIONS
 from noisystudent.reporting.page import write_report
 from noisystudent.reporting.sheet import write_sheet
 from noisystudent.rounds import plan as planning
@@ -122,8 +125,9 @@ def train(
 ) -> Trained:
     """One model into the checkpoint folder ``out``: on labels alone, or on labels and selected pseudo labels.
 
-    For a student give ``unlabeled``, ``predictions`` (a folder that ``label`` wrote for it) and ``selection`` (one
-    that ``select`` wrote from that). ``noise`` is as in ``run``; a validation source is the setting ``validation``.
+    For a student give ``unlabeled``, ``predictions`` (a folder, or its URL, that ``label`` wrote for it) and
+    ``selection`` (one that ``select`` wrote from that). ``noise`` is as in ``run``; a validation source is the setting
+    ``validation``.
     """
     resolved = _resolve(labeled, unlabeled, out, None, None, config, settings)
     given = [unlabeled is not None, predictions is not None, selection is not None]
@@ -138,11 +142,13 @@ def train(
         teacher_plan, student_plan = plan_models(resolved.settings.model, 1, workshop.roles.format.size)
         strength = choose_strength(workshop, teacher_plan, f"{folder.name}.strength")
         if predictions and selection:
+            source = predictions
+            predicted = open_ranks().first_says(lambda: fetched(source, PREDICTIONS))
             return train_stage(
                 workshop,
                 folder.name,
                 student_plan,
-                student_lesson(workshop, Path(predictions), Path(selection)),
+                student_lesson(workshop, predicted, Path(selection)),
                 strength,
             )
         return train_stage(workshop, folder.name, teacher_plan, labeled_lesson(workshop), strength)
@@ -166,15 +172,17 @@ def label(
     ``failed.parquet``; they have no row. ``noise.teacher: true`` is for the paper's ablation: the teacher sees its
     pictures under the noise that the settings name, by ``seed``, and keeps its own.
 
-    Any number of processes may be called with the same arguments, on any machines that share the folder ``out``; the
-    result is the same, byte for byte. Which part each begins with is ``worker``, such as ``3/16``, or told by Slurm,
-    Kubernetes or torchrun. ``workers`` processes are started here. ``engine="ray"`` lets a Ray cluster do the work,
-    by ``workers`` actors (as many as it has GPUs, or else CPUs). All return when the predictions are complete.
+    Any number of processes may be called with the same arguments, on any machines that share the folder ``out`` or,
+    where it is a URL, that can write to its store; the result is the same, byte for byte. Which part each begins with
+    is ``worker``, such as ``3/16``, or told by Slurm, Kubernetes or torchrun. ``workers`` processes are started here.
+    ``engine="ray"`` lets a Ray cluster do the work, by ``workers`` actors (as many as it has GPUs, or else CPUs). All
+    return when the predictions are complete: the folder, which for a URL is a copy of what this machine made.
     """
     if workers is not None and workers < 1:
         raise SettingsError(f"--workers is {workers}; give a whole number of at least 1.")
     job = Job(
-        teacher=Path(teacher), source=str(source), out=Path(out), seed=seed,
+        teacher=Path(teacher), source=str(source), seed=seed,
+        out=local_folder(out), store=str(out) if is_url(str(out)) else "",
         runtime=_room(RuntimeSettings, "runtime", settings),
         noise=_room(NoiseSettings, "noise", settings),
         data=_room(DataSettings, "data", settings),
@@ -188,7 +196,7 @@ def label(
         label_in_processes(job, find_worker(worker), workers, reporter)
     else:
         work(job, find_worker(worker), reporter)
-    reporter.say(describe(job.out))
+    reporter.say(describe(job))
     return job.out
 
 

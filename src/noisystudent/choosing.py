@@ -8,6 +8,7 @@ from typing import Any
 
 from noisystudent.artifacts import State, commit, exclusive, prepare, read_json, read_manifest
 from noisystudent.config import resolve
+from noisystudent.data.store import fetched
 from noisystudent.errors import ArtifactError, SettingsError
 from noisystudent.predictions import PREDICTIONS, list_parts
 from noisystudent.selection import SELECTION
@@ -24,10 +25,11 @@ def select(
 ) -> dict[str, object]:
     """Chooses what training takes from predictions, into the folder ``out``; returns its summary.
 
+    ``predictions`` may be the URL of a folder in an object store; they are then copied to the cache of this machine.
     ``settings`` holds names of the room ``selection``, such as ``selection.rule``; ``round`` matters to the
     curriculum only. Labels are not counted here, so a fraction of auto is that for few labels, 0.2.
     """
-    predictions, out = Path(predictions), Path(out)
+    predictions, out = fetched(predictions, PREDICTIONS), Path(out)
     chosen = resolve({"labeled": "unused", "out": "unused", **(settings or {})}).settings.selection.settled(0)
     manifest = read_manifest(predictions, PREDICTIONS)
     classes = manifest.inputs.get("classes")

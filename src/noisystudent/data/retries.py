@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from noisystudent.errors import DataError
 
@@ -16,8 +16,8 @@ _FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, ImportError, N
 Answer = TypeVar("Answer")
 
 
-def persistently(action: Callable[[], Answer], name: str) -> Answer:
-    """What ``action`` returns, tried up to five times with growing pauses; ``name`` is the URL that it reads.
+def persistently(action: Callable[[], Answer], name: str, *, doing: Literal["read", "written"] = "read") -> Answer:
+    """What ``action`` returns, tried up to five times with growing pauses; ``name`` is the URL that it reads or writes.
 
     Raises ``FileNotFoundError`` and ``DataError`` as they come, at once, and everything else as a ``DataError`` that
     names the URL and the last reason.
@@ -29,13 +29,13 @@ def persistently(action: Callable[[], Answer], name: str) -> Answer:
             raise
         except _FINAL as error:
             raise DataError(
-                f"{name!r} cannot be read ({_reason(error)}). Check the address and your rights."
+                f"{name!r} cannot be {doing} ({_reason(error)}). Check the address and your rights."
             ) from error
         except Exception as error:  # each store raises errors of its own, and few of them are OSErrors
             if wait is None:
                 raise DataError(
-                    f"{name!r} cannot be read: {len(WAITS) + 1} attempts failed, the last with {_reason(error)}. Check "
-                    "the address and the network, and run the same command again; all finished work is kept."
+                    f"{name!r} cannot be {doing}: {len(WAITS) + 1} attempts failed, the last with {_reason(error)}. "
+                    "Check the address and the network, and run the same command again; all finished work is kept."
                 ) from error
             time.sleep(wait)
     raise AssertionError("the last attempt returns or raises")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts import MANIFEST, commit, hash_file, read_json, read_manifest, write_json
+from noisystudent.artifacts import MANIFEST, State, commit, hash_file, read_json, read_manifest, state_of, write_json
 from noisystudent.data.open import open_source
 from noisystudent.data.pictures import Failure, check_failures
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
+from noisystudent.data.store import Store
 from noisystudent.errors import ArtifactError
 from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.noise.settings import NoiseSettings
@@ -26,11 +28,15 @@ SUMMARY = "summary.json"
 
 
 class Job(Settings):
-    """A teacher over a source: all that decides the predictions, and where they go."""
+    """A teacher over a source: all that decides the predictions, and where they go.
+
+    With a ``store``, the URL of a folder, they go there, and ``out`` is where this machine's processes work.
+    """
 
     teacher: Path
     source: str
     out: Path
+    store: str = ""
     seed: int
     runtime: RuntimeSettings
     noise: NoiseSettings
@@ -56,9 +62,30 @@ class Task:
         """The shards of each part; they follow from the source, so that all workers know the same."""
         return cut_parts(len(self.source.shard_sizes))
 
+    @cached_property
+    def store(self) -> Store | None:
+        """The folder behind a URL that the predictions go to, if they do."""
+        return Store(self.job.store) if self.job.store else None
+
+    def begin(self) -> None:
+        """Says in the store what the predictions are made from; raises ``MismatchError`` where it says otherwise."""
+        if self.store:
+            self.store.begin(self.job.out, self.inputs)
+
+    def is_complete(self) -> bool:
+        """Whether the predictions are finished, where they go."""
+        if self.store:
+            return self.store.holds(MANIFEST)
+        return state_of(self.job.out, self.inputs) is State.COMPLETE
+
+    def has(self, part: int) -> bool:
+        """Whether a part is there, where the predictions go."""
+        path = part_path(self.job.out, part)
+        return self.store.holds(path.name) if self.store else path.exists()
+
     def unfinished(self) -> list[int]:
         """The parts that are not there yet."""
-        present = {entry.name for entry in os.scandir(self.job.out)}
+        present = self.store.names() if self.store else {entry.name for entry in os.scandir(self.job.out)}
         return [part for part in range(len(self.parts)) if part_path(self.job.out, part).name not in present]
 
     def rows(self, parts: Iterable[int]) -> int:
@@ -71,6 +98,10 @@ class Task:
         Raises ``ArtifactError`` for a part that does not account for its whole shards, and ``DataError`` when more
         pictures than allowed could not be read.
         """
+        if self.store:
+            for part in range(len(self.parts)):
+                if not part_path(self.job.out, part).exists():
+                    self.store.fetch(part_path(self.job.out, part).name, self.job.out)
         accounts = [self._account_for(part) for part in range(len(self.parts))]
         failed = [
             (shards[place], key, reason)
@@ -83,6 +114,9 @@ class Task:
         write_json(self.job.out / SUMMARY, _summary(accounts, len(self.inputs["classes"])))
         sweep(self.job.out)
         commit(self.job.out, PREDICTIONS, self.inputs)
+        if self.store:
+            for name in (FAILED, SUMMARY, MANIFEST):
+                self.store.put(self.job.out / name)
 
     def _account_for(self, part: int) -> Account:
         path, sizes = part_path(self.job.out, part), [self.source.shard_sizes[shard] for shard in self.parts[part]]
@@ -112,15 +146,16 @@ def _summary(accounts: Sequence[Account], classes: int) -> dict[str, Any]:
     }
 
 
-def describe(folder: Path) -> str:
-    """What finished predictions hold, in one line."""
-    said = read_json(folder / SUMMARY)
+def describe(job: Job) -> str:
+    """What the finished predictions hold, in one line."""
+    found = Store(job.store).read(SUMMARY) if job.store else None
+    said = json.loads(found) if found else read_json(job.out / SUMMARY)
     kept = said["kept"]
     line = f"{said['pictures']:,} pictures labeled in {said['parts']:,} parts"
     if kept["fewest"] < said["classes"]:
         count = f"{kept['fewest']} to {kept['most']}" if kept["fewest"] < kept["most"] else f"{kept['most']}"
         line += f"; stored of {said['classes']:,} classes: the {count} likeliest, {kept['mass']:.2%} of the probability"
-    return line + (f"; {said['failed']:,} cannot be read, {folder / FAILED} says why" if said["failed"] else "")
+    return line + (f"; {said['failed']:,} cannot be read, {FAILED} says why" if said["failed"] else "")
 
 
 def _inputs(job: Job, source: Source, classes: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.artifacts import State
 from noisystudent.errors import NoisyStudentError, SettingsError, WorkerError
 from noisystudent.labeling.job import Job, Task
 from noisystudent.labeling.labeler import Labeler
@@ -59,9 +58,10 @@ def label_on_ray(job: Job, actors: int | None, reporter: Reporter) -> None:
             f"--engine ray needs Ray ({error}); install it on every node with: pip install 'noisystudent[ray]'"
         ) from None
     task = Task.open(job, load_classifier(job.teacher).classes)
-    with sharing(job.out, task.inputs) as (state, changes):
+    with sharing(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
-        if state is State.COMPLETE:
+        task.begin()
+        if task.is_complete():
             return
         if not ray.is_initialized():
             ray.init(log_to_driver=False, logging_level="warning")

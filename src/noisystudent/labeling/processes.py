@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import IO
 
 import noisystudent
-from noisystudent.artifacts import State, state_of
 from noisystudent.errors import NoisyStudentError, WorkerError
 from noisystudent.labeling.job import Job, Task
 from noisystudent.labeling.work import say_changes, work
@@ -67,13 +66,14 @@ def label_in_processes(job: Job, worker: Worker, count: int, reporter: Reporter)
     if worker.origin:
         reporter.say(f"worker {worker} (known from {worker.origin}), as {count} processes")
     task = Task.open(job, load_classifier(job.teacher).classes)
-    with sharing(job.out, task.inputs) as (state, changes):
+    with sharing(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
-        if state is State.COMPLETE:
+        task.begin()
+        if task.is_complete():
             return
         with _started(task, worker, count) as processes:
             dead = _watch(task, processes, reporter)
-            if state_of(job.out, task.inputs) is not State.COMPLETE:
+            if not task.is_complete():
                 raise _unfinished(task, count, dead)
 
 

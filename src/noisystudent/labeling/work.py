@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from noisystudent.artifacts import State, state_of
 from noisystudent.data.pictures import Pictures, decode_shard
 from noisystudent.labeling.job import Job, Task
 from noisystudent.labeling.labeler import Labeler
@@ -24,6 +23,7 @@ from noisystudent.runtime.worker import Worker
 from noisystudent.sharing import claim, require_begun, sharing
 
 LONGEST_WAIT = 5.0  # seconds between looks at what others are labeling
+LONGEST_COMMIT = 600.0  # seconds that the others give the first worker to finish predictions in a store
 
 
 def work(job: Job, worker: Worker, reporter: Reporter, inputs: Mapping[str, Any] | None = None) -> None:
@@ -35,10 +35,13 @@ def work(job: Job, worker: Worker, reporter: Reporter, inputs: Mapping[str, Any]
         reporter.say(f"worker {worker} (known from {worker.origin})")
     labeler = Labeler.open(job.teacher, job.runtime, noised=job.noise.teacher)
     task = Task.open(job, labeler.teacher.classes, inputs)
-    with sharing(job.out, task.inputs) as (state, changes):
+    with sharing(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
-        if state is not State.COMPLETE:
+        task.begin()
+        if not task.is_complete():
             _label_all(Hands(task, labeler, str(worker)), worker, reporter)
+            if task.store and worker.index:
+                _wait_for_first(task)
             finish(task, str(worker))
 
 
@@ -50,13 +53,20 @@ def say_changes(job: Job, changes: Sequence[str], reporter: Reporter) -> None:
 
 def finish(task: Task, owner: str) -> None:
     """Commits the predictions, all of whose parts are there, or waits for the one who does."""
-    while state_of(task.job.out, task.inputs) is not State.COMPLETE:
+    while not task.is_complete():
         require_begun(task.job.out, task.inputs)
         with claim(task.job.out, "manifest", owner=owner) as mine:
-            if mine and state_of(task.job.out, task.inputs) is State.PARTIAL:
+            if mine and not task.is_complete():
                 task.commit()
         if not mine:
             time.sleep(0.1)
+
+
+def _wait_for_first(task: Task) -> None:
+    """Leaves the commit to the first worker for a while: on another machine it takes fetching all parts first."""
+    give_up = time.monotonic() + LONGEST_COMMIT
+    while not task.is_complete() and time.monotonic() < give_up:
+        time.sleep(LONGEST_WAIT)
 
 
 def in_order(parts: Sequence[int], worker: Worker) -> list[int]:
@@ -81,16 +91,19 @@ class Hands:
 
     def take(self, part: int, bar: Bar | None = None) -> bool:
         """Makes a part, unless it is there or another is at it; says whether it did. Holds one shard's pictures."""
-        job = self.task.job
-        path = part_path(job.out, part)
-        if path.exists():
+        task, out = self.task, self.task.job.out
+        path = part_path(out, part)
+        if task.has(part):
             return False
-        with claim(job.out, path.stem, owner=self._owner) as mine:
-            if not mine or path.exists():
+        with claim(out, path.stem, owner=self._owner) as mine:
+            if not mine or task.has(part):
                 return False
-            labels = [self._label(shard, bar) for shard in self.task.parts[part]]
-            require_begun(job.out, self.task.inputs)
-            write_part(path, labels)
+            if not path.exists():
+                labels = [self._label(shard, bar) for shard in task.parts[part]]
+                require_begun(out, task.inputs)
+                write_part(path, labels)
+            if task.store:
+                task.store.put(path)
         return True
 
     def _label(self, shard: int, bar: Bar | None) -> ShardLabels:
