@@ -79,17 +79,14 @@ def test_a_worker_alone_does_the_work_of_those_that_never_came(given, label):
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_under_torchrun_every_row_is_labeled_and_evaluated_once(given, label, monkeypatch, tmp_path, size):
+def test_under_torchrun_every_row_is_labeled_once(given, label, monkeypatch, size):
     labeled: list[int] = []
     original = working.label_shard
     monkeypatch.setattr(working, "label_shard", lambda *a, **k: labeled.append(a[2]) or original(*a, **k))
-    quick = {"train.steps": 1, "train.batch_size": 8, "noise.strength": 0.5, "model.teacher": "tiny_resnet"}
-    noisystudent.train(labeled="digits:labeled", out=tmp_path / "trained", settings=quick, quiet=True)
     for rank in range(size):
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", str(size))
         folder = label()
-        assert noisystudent.evaluate(checkpoint=tmp_path / "trained", source="digits:test")["count"] == 500
     assert sorted(labeled) == list(range(SHARDS))
     assert keys(folder) == [f"{row:06d}" for row in range(ROWS)]
 

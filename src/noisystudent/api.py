@@ -7,36 +7,32 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from noisystudent.artifacts import replacing, write_json
 from noisystudent.config import Resolved, resolve
 from noisystudent.data.checks import check_same_classes
 from noisystudent.data.files import is_url
 from noisystudent.data.open import open_source
-from noisystudent.data.pictures import (
-    Failure,
-    PictureFormat,
-    Pictures,
-    check_failures,
-    choose_format,
-    decode_shard,
-)
+from noisystudent.data.pictures import Failure, Pictures, choose_format
 from noisystudent.data.roles import decode
 from noisystudent.data.sample import SampleSource
 from noisystudent.data.settings import DataSettings
-from noisystudent.data.source import Source
 from noisystudent.data.store import fetched, local_folder
 from noisystudent.errors import SettingsError
 from noisystudent.evaluation.scores import score
 from noisystudent.labeling.job import Job, describe
 from noisystudent.labeling.labeler import Labeler
 from noisystudent.labeling.processes import label_in_processes
+from noisystudent.labeling.turns import by_turns
 from noisystudent.labeling.work import work
 from noisystudent.models.settings import plan_models
 from noisystudent.noise.draws import Draws
@@ -203,14 +199,26 @@ def label(
 def evaluate(
     *, checkpoint: Place, source: Place, out: Place | None = None, settings: Settings | None = None
 ) -> dict[str, object]:
-    """A checkpoint's scores on a labeled source; also written as JSON to ``out`` when that is given."""
+    """A checkpoint's scores on a labeled source; also written as JSON to ``out`` when that is given.
+
+    Processes that torchrun started share the shards, and all return the same scores, to the bit, as one process does.
+    Pictures are decoded shard by shard, so memory does not grow with their number.
+    """
     labeler = Labeler.open(Path(checkpoint), _room(RuntimeSettings, "runtime", settings))
     opened = open_source(str(source), labeled=True)
     check_same_classes(labeler.teacher.classes, opened.classes, "evaluated")
-    pictures = decode(opened, labeler.format, _room(DataSettings, "data", settings))
-    scores = score(labeler(pictures.without_labels()), pictures.labels, labeler.teacher.classes)
+    allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
+    ranks = open_ranks()
+
+    def answer(pictures: Pictures) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        return labeler(pictures.without_labels()), pictures.labels
+
+    shards = by_turns(opened, labeler.format, answer, max_corrupt_fraction=allowed, ranks=ranks)
+    values, labels = zip(*(answered for answered, _ in shards), strict=True)
+    scores = score(np.concatenate(values), np.concatenate(labels), labeler.teacher.classes)
     if out:
-        write_json(Path(out), scores)
+        place = Path(out)
+        ranks.first_says(lambda: write_json(place, scores))
     return scores
 
 
@@ -219,27 +227,32 @@ def predict(
 ) -> list[Failure]:
     """Writes a CSV of file, class and confidence for every picture of a source; returns the unreadable ones.
 
-    An unreadable picture has a row too, with empty class and confidence, so that the rows match the files.
+    An unreadable picture has a row too, with empty class and confidence, so that the rows match the files. Processes
+    that torchrun started share the shards; the first one writes the table, the same bytes as one process does.
     """
     labeler = Labeler.open(Path(checkpoint), _room(RuntimeSettings, "runtime", settings))
     opened = open_source(str(source), labeled=False)
+    allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
+    ranks = open_ranks()
     failures: list[Failure] = []
+
+    def answer(pictures: Pictures) -> list[list[str]]:
+        pairs = zip(pictures.keys, labeler(pictures), strict=True)
+        return [[key, labeler.teacher.classes[int(row.argmax())], f"{np.exp(row.max()):.4f}"] for key, row in pairs]
+
     with (
-        replacing(Path(out)) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-        Reporter(quiet=quiet).bar("predict", sum(opened.shard_sizes), "pictures") as bar,
+        replacing(Path(out)) if ranks.first else nullcontext(Path(os.devnull)) as place,
+        place.open("w", newline="", encoding="utf-8") as file,
+        Reporter(quiet=quiet or not ranks.first).bar("predict", sum(opened.shard_sizes), "pictures") as bar,
     ):
         writer = csv.writer(file)
         writer.writerow(["file", "class", "confidence"])
-        for pictures in _shards(opened, labeler.format):
-            values = labeler(pictures)
-            for key, row in zip(pictures.keys, values, strict=True):
-                writer.writerow([key, labeler.teacher.classes[int(row.argmax())], f"{np.exp(row.max()):.4f}"])
-            writer.writerows([failure.key, "", ""] for failure in pictures.failures)
-            failures += pictures.failures
-            bar.advance(len(pictures) + len(pictures.failures))
-        allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
-        check_failures(opened, failures, sum(opened.shard_sizes), allowed)
+        shards = by_turns(opened, labeler.format, answer, max_corrupt_fraction=allowed, ranks=ranks)
+        for rows, failed in shards:
+            writer.writerows(rows)
+            writer.writerows([failure.key, "", ""] for failure in failed)
+            failures += failed
+            bar.advance(len(rows) + len(failed))
     return failures
 
 
@@ -278,10 +291,6 @@ def show_noise(
         sheet = strengths_sheet(shown, noise, size=format.size, stored_edge=format.stored_edge, draws=draws)
     write_sheet(Path(out), sheet.columns, sheet.cells)
     return Path(out)
-
-
-def _shards(source: Source, format: PictureFormat) -> Iterator[Pictures]:
-    return (decode_shard(source, shard, format) for shard in range(len(source.shard_sizes)))
 
 
 def _room(kind: type[Room], name: str, settings: Settings | None) -> Room:

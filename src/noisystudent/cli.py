@@ -15,8 +15,10 @@ from typing import Any, NoReturn
 
 from noisystudent import __version__
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
+from noisystudent.runtime.launcher import require_alone
 from noisystudent.runtime.threads import let_threads_sleep
 
+SHARED = ("run", "train", "label", "evaluate", "predict")  # the verbs whose work processes under torchrun share
 SOURCE_HELP = (
     "a folder, an .npz file (FILE.npz:test takes its test part), tar shards or Parquet (a file, a folder, a pattern "
     "such as train-{000..123}.tar, or a URL of one), a .csv of paths, hf:NAME:SPLIT, or digits"
@@ -68,6 +70,8 @@ def _dispatch(words: list[str]) -> int:
     verb, *rest = words
     if verb not in VERBS:
         raise SettingsError(f"unknown verb {verb!r}; there are {', '.join(VERBS)}.{nearest_name(verb, VERBS)}")
+    if verb not in SHARED:
+        require_alone(verb)
     try:
         VERBS[verb][1](_Parser(prog=f"noisystudent {verb}", description=VERBS[verb][0], allow_abbrev=False), rest)
     except SystemExit as stop:  # argparse's --help
@@ -236,10 +240,13 @@ def _evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write all scores there as JSON")
     given = _with_settings(parser, words, rooms=("runtime.", "data."))
     from noisystudent import api
+    from noisystudent.runtime.ranks import open_ranks
 
     scores = api.evaluate(
         checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=given.pop("out"), settings=given
     )
+    if not open_ranks().first:
+        return
     for name in ("top1", "top5", "ece", "nll", "brier"):
         print(f"{name:<6} {scores[name]:.4f}")
     print(f"count  {scores['count']}")
@@ -253,9 +260,13 @@ def _predict(parser: argparse.ArgumentParser, words: list[str]) -> None:
     )
     given = _with_settings(parser, words, rooms=("runtime.", "data."))
     from noisystudent import api
+    from noisystudent.runtime.ranks import open_ranks
 
     out = given.pop("out")
-    for failure in api.predict(checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=out, settings=given):
+    failures = api.predict(checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=out, settings=given)
+    if not open_ranks().first:
+        return
+    for failure in failures:
         print(f"unreadable: {failure.key}: {failure.reason}", file=sys.stderr)
     print(out)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,7 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from noisystudent.errors import NoisyStudentError, SettingsError
+from noisystudent.errors import NoisyStudentError
+from noisystudent.runtime.launcher import told_place
 
 _CPU = torch.device("cpu")
 
@@ -79,37 +80,34 @@ class Ranks:
         """The rows of all processes, one after another in the order of the processes."""
         if self.count == 1:
             return rows
-        parts: list[npt.NDArray[np.float32]] = [rows] * self.count
-        dist.all_gather_object(parts, rows)
-        return np.concatenate(parts)
+        return np.concatenate(self._of_all(rows))
+
+    def in_turns(self, pieces: int, function: Callable[[int], Answer]) -> Iterator[Answer]:
+        """What ``function`` returns for each of ``pieces`` pieces of work, from 0, in order, in all processes.
+
+        Every piece is one process's, which waits after each for the others: none holds more than ``count`` answers.
+        """
+        if self.count == 1:
+            yield from map(function, range(pieces))
+            return
+        for first in range(0, pieces, self.count):
+            own = range(first, pieces)[self.rank : self.rank + 1]  # none at the end, where there is no piece left
+            for answers in self._of_all([function(piece) for piece in own]):
+                yield from answers
+
+    def _of_all(self, own: Answer) -> list[Answer]:
+        """What each process has, in their order."""
+        found = [own] * self.count
+        dist.all_gather_object(found, own)
+        return found
 
 
 ALONE = Ranks()
 
 
-def told_ranks() -> Ranks:
-    """What torchrun says of this process in RANK and WORLD_SIZE; alone where it does not say both.
-
-    Raises ``SettingsError`` when the two make no sense.
-    """
-    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
-        return ALONE
-    rank, count = os.environ["RANK"], os.environ["WORLD_SIZE"]
-    if not (_is_whole(rank) and _is_whole(count) and int(rank) < int(count)):
-        raise SettingsError(
-            f"the environment says RANK={rank!r} and WORLD_SIZE={count!r}, and a rank is a whole number from 0 to "
-            "below the world size; start with torchrun, or unset both."
-        )
-    return Ranks(int(rank), int(count))
-
-
-def _is_whole(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
-
-
 def open_ranks() -> Ranks:
     """The place of this process among those that torchrun started with it, which it joins, once in a process."""
-    ranks = told_ranks()
+    ranks = Ranks(*told_place())
     if ranks.count > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend)

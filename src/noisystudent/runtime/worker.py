@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from noisystudent.errors import SettingsError
-from noisystudent.runtime.ranks import told_ranks
+from noisystudent.runtime.launcher import told_place
 
 _FORM = "give it as 3/16, the third of sixteen, or as auto/16 to take the number from the environment"
 
@@ -94,8 +94,8 @@ def _in_unnumbered_job() -> Worker:
 
 def _in_launcher(worker: Worker) -> Worker:
     """The worker, or the part of it that torchrun has made this process."""
-    ranks = told_ranks()
-    return worker.divided(ranks.rank, ranks.count, "RANK") if ranks.count > 1 else worker
+    rank, count = told_place()
+    return worker.divided(rank, count, "RANK") if count > 1 else worker
 
 
 def _whole(name: str, least: int = 0) -> int:

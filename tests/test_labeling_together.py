@@ -1,0 +1,93 @@
+"""Evaluating and predicting under torchrun: every picture once, to the bytes of one process; other verbs refuse it."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import noisystudent
+from labeling_pile import save_folder, save_teacher
+from noisystudent.cli import SHARED, VERBS, main
+from noisystudent.errors import DataError
+from noisystudent.labeling import turns
+from noisystudent.runtime.ranks import ALONE
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+SCRIPT = Path(__file__).parent / "answering_together.py"
+BROKEN = {"a": 3, "b": 399}  # the number of a picture of the class that cannot be read
+LABELED = {"a": 500, "b": 400, "c": 100}  # one shard: fewer than processes
+PILE = 2 * 1024 + 52  # three shards
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """Teacher, labeled pictures and pile with some unreadable ones, and what one process prints and writes."""
+    root = tmp_path_factory.mktemp("given")
+    for name, count in LABELED.items():
+        save_folder(root / "labeled" / name, count, {BROKEN[name]: b"GIF"} if name in BROKEN else {})
+    save_folder(root / "pile", PILE, {0: b"", 1023: b"\xff\xd8 no jpeg", 1024: b"GIF", PILE - 1: b""})
+    words = [save_teacher(root / "teacher", channels=3), root / "labeled", root / "pile"]
+    return words, answers(words, root / "alone", sys.executable)
+
+
+def answers(words: list[Path], out: Path, *launcher: str) -> tuple[list[str], list[str], bytes, bytes]:
+    """Lines of what was printed and of what was said of unreadable pictures, then the two files, byte for byte."""
+    out.mkdir()
+    done = subprocess.run([*launcher, SCRIPT, *words, out], check=True, capture_output=True, text=True)
+    printed = done.stdout.replace(str(out), "").splitlines()
+    said = [line for line in done.stderr.splitlines() if "unreadable" in line]
+    return printed, said, (out / "scores.json").read_bytes(), (out / "answers.csv").read_bytes()
+
+
+def test_one_process_counts_every_picture_once(given):
+    _, (printed, said, scores, table) = given
+    counts = json.loads(scores)
+    assert counts["count"] == sum(LABELED.values()) - len(BROKEN)
+    assert [sum(row) for row in counts["confusion"]] == [499, 399, 100]
+    assert printed[-2:] == ["count  998", "/answers.csv"]
+    rows = list(csv.DictReader(table.decode().splitlines()))
+    assert sorted(row["file"] for row in rows) == [f"{number:05d}.png" for number in range(PILE)]
+    assert [row["file"] for row in rows if not row["class"]] == [line.split(": ")[1] for line in said]
+    assert len(said) == 4
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_several_processes_print_and_write_what_one_does(given, tmp_path, count):
+    words, alone = given
+    assert answers(words, tmp_path / "together", *TORCHRUN, f"--nproc-per-node={count}") == alone
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict"])
+def test_too_many_unreadable_pictures_end_it_at_once_and_leave_no_table(given, tmp_path, monkeypatch, verb):
+    words, _ = given
+    save_folder(tmp_path / "pile" / "a", 1500, dict.fromkeys(range(90), b""))
+    for name in ("b", "c"):
+        save_folder(tmp_path / "pile" / name, 1, {})
+    shards: list[int] = []
+    original = turns.decode_shard
+    monkeypatch.setattr(turns, "decode_shard", lambda *told: shards.append(told[1]) or original(*told))
+    with pytest.raises(DataError, match="At least 90 of the 1,502 pictures"):
+        getattr(noisystudent, verb)(checkpoint=words[0], source=tmp_path / "pile", out=tmp_path / "out")
+    assert shards == [0]
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_pieces_are_worked_on_one_at_a_time_as_their_answers_are_taken():
+    done: list[int] = []
+    answers = ALONE.in_turns(3, lambda piece: done.append(piece) or 10 * piece)
+    assert next(answers) == 0
+    assert done == [0]
+    assert list(answers) == [10, 20]
+
+
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - set(SHARED)))
+def test_a_verb_for_one_process_refuses_torchrun_before_it_does_anything(verb, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([verb, "x"]) == 2
+    assert f"'{verb}' is the work of one process, and the environment says WORLD_SIZE=2" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
