@@ -1,14 +1,19 @@
 """Whole runs under torchrun with two processes on the CPU: the same story as one process tells."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from noisystudent import predictions
 from noisystudent.artifacts import verify
+from noisystudent.training.state import STATE
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SETTINGS = {
@@ -67,3 +72,20 @@ def test_every_picture_is_labeled_and_scored_once(alone, together):
         scores = json.loads((together / "scores" / name / "scores.json").read_text())
         assert scores["test"]["count"] == 500
         assert verify(together / "scores" / name, "scores").files
+
+
+def test_a_killed_process_is_started_again_and_no_bit_changes(together, tmp_path):
+    """Exact, since there are two: what they average is the sum of two numbers, whichever of them comes first."""
+    launcher = [*TORCHRUN, "--max-restarts=1"]
+    process = subprocess.Popen(command(tmp_path, *launcher), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "teacher" / STATE).exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    first, _ = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(first), signal.SIGKILL)
+    printed, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert f"exitcode: -9) local_rank: 0 (pid: {first})" in said
+    assert printed.count("model: ") == 1
+    for path in sorted(together.rglob("model.safetensors")):
+        assert (tmp_path / path.relative_to(together)).read_bytes() == path.read_bytes(), path

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,11 +15,14 @@ import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from noisystudent.errors import NoisyStudentError
 from noisystudent.runtime.launcher import told_place
 
 _CPU = torch.device("cpu")
+_LOOK = 0.1  # seconds between looks for the first process
 
 Answer = TypeVar("Answer")
 
@@ -110,9 +115,30 @@ def open_ranks() -> Ranks:
     ranks = Ranks(*told_place())
     if ranks.count > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend)
+        store, *_ = next(rendezvous("env://"))
+        dist.init_process_group(backend, store=_fresh(store, ranks), rank=ranks.rank, world_size=ranks.count)
         atexit.register(dist.destroy_process_group)
     return ranks
+
+
+def _fresh(store: Store, ranks: Ranks) -> Store:
+    """A part of the store that no process of an earlier start has written to.
+
+    torchrun keeps one store over all its restarts, and in it the addresses of processes that are gone: one that finds
+    them waits for the dead. How often torchrun has restarted is no help, since each machine counts for itself. So the
+    first process and each other show each other a mark that nobody could know before.
+    """
+    marks, mark = PrefixStore("noisystudent", store), secrets.token_hex(8)
+    if ranks.first:
+        marks.set("first", mark)
+        for rank in range(1, ranks.count):
+            marks.set(marks.get(f"{mark}/{rank}").decode(), mark)
+        return PrefixStore(mark, store)
+    while not marks.check([mark]):
+        first = marks.get("first").decode()  # perhaps of a process that is gone, until the new one is here
+        marks.set(f"{first}/{ranks.rank}", mark)
+        time.sleep(_LOOK)
+    return PrefixStore(marks.get(mark).decode(), store)
 
 
 def local_rank() -> int:

@@ -1,0 +1,22 @@
+"""Joins the other process that torchrun started, is killed, and joins again, one process later than the other."""
+
+import os
+import signal
+import sys
+import time
+
+import torch
+import torch.distributed as dist
+
+from noisystudent.runtime.ranks import open_ranks
+
+if __name__ == "__main__":
+    again = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
+    if again and os.environ["RANK"] == sys.argv[1]:
+        time.sleep(2)
+    ranks = open_ranks()
+    values = torch.ones(1)
+    dist.all_reduce(values)
+    if not again:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdout.write(f"{ranks.rank} of {int(values)}\n")
