@@ -46,6 +46,7 @@ from noisystudent.rounds import plan as planning
 from noisystudent.rounds import run as rounds
 from noisystudent.rounds.lessons import labeled_lesson, student_lesson
 from noisystudent.rounds.screening import screened
+from noisystudent.rounds.speed import settle_speed
 from noisystudent.rounds.stages import Trained
 from noisystudent.rounds.stages import train as train_stage
 from noisystudent.rounds.strength import choose_strength
@@ -136,6 +137,7 @@ def train(
         opened = rounds.open_workshop(resolved.settings, Reporter(quiet=quiet), own_noise=noise)
         workshop = screened(replace(opened, folder=folder.parent), f"{folder.name}.screen")
         teacher_plan, student_plan = plan_models(resolved.settings.model, 1, workshop.roles.format.size)
+        workshop = settle_speed(workshop, student_plan if selection else teacher_plan, f"{folder.name}.speed")
         strength = choose_strength(workshop, teacher_plan, f"{folder.name}.strength")
         if predictions and selection:
             source = predictions
@@ -179,7 +181,7 @@ def label(
     job = Job(
         teacher=Path(teacher), source=str(source), seed=seed,
         out=local_folder(out), store=str(out) if is_url(str(out)) else "",
-        runtime=_room(RuntimeSettings, "runtime", settings),
+        runtime=_runtime(settings),
         noise=_room(NoiseSettings, "noise", settings),
         data=_room(DataSettings, "data", settings),
     )  # fmt: skip
@@ -204,7 +206,7 @@ def evaluate(
     Processes that torchrun started share the shards, and all return the same scores, to the bit, as one process does.
     Pictures are decoded shard by shard, so memory does not grow with their number.
     """
-    labeler = Labeler.open(Path(checkpoint), _room(RuntimeSettings, "runtime", settings))
+    labeler = Labeler.open(Path(checkpoint), _runtime(settings))
     opened = open_source(str(source), labeled=True)
     check_same_classes(labeler.teacher.classes, opened.classes, "evaluated")
     allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
@@ -230,7 +232,7 @@ def predict(
     An unreadable picture has a row too, with empty class and confidence, so that the rows match the files. Processes
     that torchrun started share the shards; the first one writes the table, the same bytes as one process does.
     """
-    labeler = Labeler.open(Path(checkpoint), _room(RuntimeSettings, "runtime", settings))
+    labeler = Labeler.open(Path(checkpoint), _runtime(settings))
     opened = open_source(str(source), labeled=False)
     allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
     ranks = open_ranks()
@@ -299,6 +301,17 @@ def _room(kind: type[Room], name: str, settings: Settings | None) -> Room:
     room: Room = getattr(resolved.settings, name)
     assert isinstance(room, kind)
     return room
+
+
+def _runtime(settings: Settings | None) -> RuntimeSettings:
+    """The runtime's settings for a verb that only predicts: what it says must not hang on how quick its machine is."""
+    runtime = _room(RuntimeSettings, "runtime", settings)
+    if runtime.precision == "auto":
+        raise SettingsError(
+            "runtime.precision auto is for run and train, which time their own model; a checkpoint's predictions "
+            "must be the same on every machine, so give float32, bfloat16 or float16 here."
+        )
+    return runtime
 
 
 def _resolve(

@@ -14,6 +14,7 @@ from noisystudent.noise.own import BatchNoise
 from noisystudent.rounds.lessons import labeled_lesson
 from noisystudent.rounds.run import open_workshop, tell
 from noisystudent.rounds.screening import SCREEN, is_screened, screened
+from noisystudent.rounds.speed import SPEED, possible_ways
 from noisystudent.rounds.stages import input_noise, new_classifier, objective_of
 from noisystudent.rounds.strength import FOLDS, fold_steps
 from noisystudent.rounds.workshop import Unfinished, Workshop
@@ -59,6 +60,8 @@ def _stages(workshop: Workshop, plans: list[ModelPlan]) -> list[tuple[str, Model
     """Every stage in the order of the story, with the model that it trains and for how many steps."""
     noise, steps = workshop.settings.noise, workshop.settings.train.steps
     stages: list[tuple[str, ModelPlan | None, int]] = [(SCREEN, None, 0)] if is_screened(workshop) else []
+    if len(possible_ways(workshop.settings.runtime)) > 1:
+        stages.append((SPEED, None, 0))
     if noise.strength == "auto":
         for strength in noise.strengths:
             if workshop.roles.validation:

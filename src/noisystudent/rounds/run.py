@@ -25,6 +25,7 @@ from noisystudent.rounds.inspection import find_signs, judge_labels
 from noisystudent.rounds.lessons import labeled_lesson, student_lesson
 from noisystudent.rounds.noise_sheet import write_noise_sheet
 from noisystudent.rounds.screening import screened
+from noisystudent.rounds.speed import settle_speed
 from noisystudent.rounds.stages import (
     Trained,
     input_noise,
@@ -78,6 +79,7 @@ def tell(workshop: Workshop) -> Story:
     """The rounds themselves."""
     settings = workshop.settings
     plans = plan_models(settings.model, settings.rounds.count, workshop.roles.format.size)
+    workshop = settle_speed(workshop, plans[0])
     strength = choose_strength(workshop, plans[0])
     trained = train(workshop, "teacher", plans[0], labeled_lesson(workshop), strength)
     teacher = best = Contender(0, trained, score_checkpoint(workshop, "teacher", trained))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from noisystudent.runtime.device import Engine
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.batches import Division
 from noisystudent.training.feeds import Pool
+from noisystudent.training.timing import Way
 
 
 class Unfinished(Exception):
@@ -60,6 +61,15 @@ class Workshop:
         """The same workshop, in which every stage trains for ``steps`` steps."""
         train = self.settings.train.model_copy(update={"steps": steps})
         return replace(self, settings=self.settings.model_copy(update={"train": train}))
+
+    def computing(self, way: Way) -> Workshop:
+        """The same workshop, in which every stage computes in ``way``."""
+        runtime = self.settings.runtime.model_copy(update=asdict(way))
+        return replace(
+            self,
+            settings=self.settings.model_copy(update={"runtime": runtime}),
+            engine=replace(self.engine, **asdict(way)),
+        )
 
     def is_done(self, name: str, inputs: Inputs) -> bool:
         """Makes the folder ``name`` ready for ``inputs``; True when its work was finished from these very inputs.

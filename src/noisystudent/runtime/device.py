@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -15,11 +16,15 @@ from noisystudent.runtime.settings import RuntimeSettings
 
 @dataclass(frozen=True)
 class Engine:
-    """Where and how work runs: the device, the precision of forward passes, the processes that work together."""
+    """Where and how work runs: the device, the processes that work together, and how training computes.
+
+    ``precision`` and ``channels_last`` are ``auto`` until a run has timed them.
+    """
 
     device: torch.device
     precision: str = "float32"
     ranks: Ranks = ALONE
+    channels_last: bool | Literal["auto"] = True
 
 
 ON_CPU = Engine(torch.device("cpu"))
@@ -31,7 +36,7 @@ def open_engine(settings: RuntimeSettings) -> Engine:
     device = open_device(settings)
     if ranks.count > 1 and device.type == "cuda":
         torch.cuda.set_device(device)
-    return Engine(device, settings.precision, ranks)
+    return Engine(device, settings.precision, ranks, settings.channels_last)
 
 
 def open_device(settings: RuntimeSettings) -> torch.device:
@@ -60,8 +65,9 @@ def open_device(settings: RuntimeSettings) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which forward passes run: bfloat16 mixed precision, or nothing for float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    """The context in which forward passes run: bfloat16 or float16 mixed precision, or nothing for float32."""
+    lower = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+    return torch.autocast(device.type, dtype=lower, enabled=lower is not None)
 
 
 @contextmanager

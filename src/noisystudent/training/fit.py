@@ -51,14 +51,18 @@ def fit(
     The state is saved in ``folder`` every ``settings.save_every`` seconds; a call with the same arguments goes on
     from there and ends, on a CPU, with the same bits as one that was never killed. ``metrics.jsonl`` there gets a row
     every 20 steps. Raises ``TrainingError`` naming the step at which a loss was not finite; the last good state stays.
+    With float16 losses are scaled, and a step whose gradients overflow is left out and the scale halved.
 
     Several processes train together: each is given its share of every batch, the first one writes. ``batches`` is
     asked ``settings.accumulate`` times a step.
     """
     device, ranks, pieces = engine.device, engine.ranks, settings.accumulate
+    assert engine.channels_last != "auto"
+    classifier.lay_out(channels_last=engine.channels_last)
     optimizer = make_optimizer(classifier, settings)
     ema = Ema(classifier, settings.ema_decay)
-    state = TrainState(classifier, ema, optimizer)
+    scaler = torch.amp.GradScaler(device.type, enabled=engine.precision == "float16")
+    state = TrainState(classifier, ema, optimizer, scaler)
     state.restore(folder)
     metrics = Metrics(folder / METRICS, state.step, ranks)
     model = train_together(classifier, ranks)
@@ -80,10 +84,12 @@ def fit(
                 with autocast(device, engine.precision):
                     logits = model(batch.pixels)
                 terms = objective(logits, batch)
-                torch.autograd.backward(terms.loss / pieces)
+                torch.autograd.backward(scaler.scale(terms.loss / pieces))
                 metrics.add(step, {"loss": terms.loss.detach(), **terms.named})
+            scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             ema.update(step)
 
             state.step = step + 1
@@ -93,7 +99,9 @@ def fit(
                 scores = {}
                 if evaluate and settings.evaluate_every and (state.step % settings.evaluate_every == 0 or last):
                     scores = evaluate(ema.classifier)
-                row = metrics.flush({"learning_rate": rate, **scores})
+                scale = {"scale": scaler.get_scale()} if scaler.is_enabled() else {}
+                row = metrics.flush({"learning_rate": rate, **scale, **scores})
+                check_scale(scaler, step)
                 if bar:
                     bar.advance(state.step - bar.done, row)
                 if ranks.first and (last or time.monotonic() - saved > settings.save_every):
@@ -115,6 +123,16 @@ def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.opt
         **options,
     )
     return optimizer
+
+
+def check_scale(scaler: torch.amp.GradScaler, step: int) -> None:
+    """Raises ``TrainingError`` where gradients have overflowed so often that losses would have to be made smaller."""
+    if scaler.is_enabled() and scaler.get_scale() < 1:
+        raise TrainingError(
+            f"gradients overflow float16 again and again, at step {step} even with the loss multiplied by "
+            f"{scaler.get_scale():g}. The last good state is kept; use runtime.precision bfloat16 or float32, or lower "
+            "train.learning_rate, and run again."
+        )
 
 
 class Metrics:

@@ -17,13 +17,15 @@ STATE = "training-state.pt"
 
 
 class TrainState:
-    """The loop's state: step (number of finished steps), weights, averaged weights, optimizer.
+    """The loop's state: step (number of finished steps), weights, averaged weights, optimizer, scale of the losses.
 
     Order of pictures, noise, dropout and learning rate are functions of the step, so there is nothing else to save.
     """
 
-    def __init__(self, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> None:
-        self.model, self.ema, self.optimizer = model, ema, optimizer
+    def __init__(
+        self, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    ) -> None:
+        self.model, self.ema, self.optimizer, self.scaler = model, ema, optimizer, scaler
         self.step = 0
         self.seconds = 0.0
 
@@ -35,6 +37,7 @@ class TrainState:
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
         }
         with replacing(folder / STATE) as temporary:
             torch.save(state, temporary)
@@ -50,6 +53,7 @@ class TrainState:
             self.model.load_state_dict(state["model"])
             self.ema.load_state_dict(state["ema"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
         except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise ArtifactError(
                 f"{path} is damaged ({str(error).splitlines()[0]}); delete it to train this stage from its start."
