@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from noisystudent.errors import SettingsError
+from noisystudent.runtime.compiling import require_compiler
 from noisystudent.runtime.ranks import ALONE, Ranks, local_rank, open_ranks
 from noisystudent.runtime.settings import RuntimeSettings
 
@@ -25,18 +26,24 @@ class Engine:
     precision: str = "float32"
     ranks: Ranks = ALONE
     channels_last: bool | Literal["auto"] = True
+    compile: bool = False
 
 
 ON_CPU = Engine(torch.device("cpu"))
 
 
 def open_engine(settings: RuntimeSettings) -> Engine:
-    """The engine that the settings name, together with the other processes that torchrun started."""
+    """The engine that the settings name, together with the other processes that torchrun started.
+
+    Raises ``SettingsError`` when the named device, or the compiler that is asked for, is not there.
+    """
     ranks = open_ranks()
     device = open_device(settings)
     if ranks.count > 1 and device.type == "cuda":
         torch.cuda.set_device(device)
-    return Engine(device, settings.precision, ranks, settings.channels_last)
+    if settings.compile:
+        require_compiler(device)
+    return Engine(device, settings.precision, ranks, settings.channels_last, settings.compile)
 
 
 def open_device(settings: RuntimeSettings) -> torch.device:

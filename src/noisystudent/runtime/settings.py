@@ -22,6 +22,11 @@ class RuntimeSettings(Settings):
     channels_last: bool | Literal["auto"] = Field(
         True, description="training keeps the channels of a pixel together in memory; auto times both ways"
     )
+    compile: bool = Field(
+        False,
+        description="training models are compiled, which takes a minute or more once and makes later steps faster; "
+        "needs a C++ compiler on a CPU",
+    )
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads for torch; 0 = as torch decides")
     label_batch_size: Annotated[int, Field(ge=1)] = Field(
         512, description="pictures per forward pass when labeling and scoring"

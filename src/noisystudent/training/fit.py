@@ -19,6 +19,7 @@ from noisystudent.models.classifier import Classifier
 from noisystudent.models.ema import Ema
 from noisystudent.models.together import train_together
 from noisystudent.randomness import stream_key
+from noisystudent.runtime.compiling import compiled, naming_failed_compilation
 from noisystudent.runtime.device import ON_CPU, Engine, autocast
 from noisystudent.runtime.progress import Bar
 from noisystudent.runtime.ranks import ALONE, Ranks
@@ -65,12 +66,13 @@ def fit(
     state = TrainState(classifier, ema, optimizer, scaler)
     state.restore(folder)
     metrics = Metrics(folder / METRICS, state.step, ranks)
-    model = train_together(classifier, ranks)
+    together = train_together(classifier, ranks)
+    model: Callable[[Tensor], Tensor] = compiled(together) if engine.compile else together
     if bar:
         bar.start_at(state.step)
     saved = started = time.monotonic() - state.seconds
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), naming_failed_compilation():
         classifier.train()
         for step in range(state.step, settings.steps):
             torch.manual_seed(stream_key(seed, "model-noise", step, *ranks.apart))
