@@ -1,5 +1,6 @@
 """Several processes train one model: as torchrun starts them, on the CPU."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,33 +11,70 @@ import torch
 from torch import nn
 
 from noisystudent.errors import SettingsError
-from noisystudent.models.together import SynchronizedBatchNorm
+from noisystudent.models.create import count_parameters, create_model
+from noisystudent.models.together import SynchronizedBatchNorm, pieces_of
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.mixing import Mixing
 from noisystudent.runtime.device import ON_CPU
 from noisystudent.runtime.ranks import Ranks, open_ranks
 from noisystudent.training.batches import Batches, Division
 from noisystudent.training.feeds import PoolFeed
-from test_training import make_batches
+from test_training import Killed, make_batches
 from training_together import train
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SCRIPT = Path(__file__).parent / "training_together.py"
 
 
-def torchrun(folder: Path, pieces: int, *options: str) -> dict[str, torch.Tensor]:
-    subprocess.run([*TORCHRUN, *options, str(SCRIPT), str(folder), str(pieces)], check=True, capture_output=True)
+def torchrun(folder: Path, pieces: int, *words: str) -> dict[str, torch.Tensor]:
+    subprocess.run([*TORCHRUN, str(SCRIPT), str(folder), str(pieces), *words], check=True, capture_output=True)
     return torch.load(folder / "weights.pt", weights_only=True)
 
 
-def test_two_processes_train_as_one_does(tmp_path):
-    alone = train(tmp_path / "alone", ON_CPU, 1).state_dict()
-    together = torchrun(tmp_path / "together", 1)
-    assert alone.keys() == together.keys()
-    for name, values in alone.items():
-        torch.testing.assert_close(together[name], values, rtol=1e-4, atol=1e-5, msg=name)
-    rows = [(tmp_path / each / "metrics.jsonl").read_text().splitlines() for each in ("alone", "together")]
-    assert len(rows[0]) == len(rows[1]) == 2
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    return folder, train(folder, ON_CPU, 1).state_dict()
+
+
+def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name], values, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def rows_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("words", [(), ("sharded", "checked")], ids=["whole", "sharded"])
+def test_two_processes_train_as_one_does(tmp_path, alone, words):
+    folder, weights = alone
+    assert_close(torchrun(tmp_path, 1, *words), weights)
+    assert [row["step"] for row in rows_of(tmp_path)] == [20, 25]
+    for found, expected in zip(rows_of(tmp_path), rows_of(folder), strict=True):
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    # Whoever wrote the state, one process can go on from it.
+    assert_close(train(tmp_path, ON_CPU, 1).state_dict(), torch.load(tmp_path / "weights.pt", weights_only=True))
+
+
+@pytest.mark.slow
+def test_processes_that_share_a_model_go_on_where_one_stopped(tmp_path, alone):
+    with pytest.raises(Killed):
+        train(tmp_path, ON_CPU, 1, kill_at=22)
+    assert_close(torchrun(tmp_path, 1, "sharded"), alone[1])
+
+
+def test_pieces_are_disjoint_and_hold_most_of_a_network():
+    for name, count, largest in (("resnet50", 16, "layer4.0"), ("efficientnet_b0", 16, "blocks.6.0")):
+        net = create_model(name, classes=3, channels=3, size=64)
+        names = {module: name for name, module in net.named_modules()}
+        pieces = pieces_of(net)
+        inside = [parameter for piece in pieces for parameter in piece.parameters()]
+        assert len(inside) == len(set(inside))
+        assert count_parameters(net) * 0.85 < sum(map(torch.numel, inside)) <= count_parameters(net)
+        assert len(pieces) == count
+        assert names[max(pieces, key=count_parameters)] == largest
 
 
 @pytest.mark.parametrize("count", [2, 4])

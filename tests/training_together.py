@@ -3,19 +3,23 @@
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
+from noisystudent.models.ema import Ema
+from noisystudent.models.together import train_sharded
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.ranks import open_ranks
+from noisystudent.runtime.sharded import share
 from noisystudent.training.batches import Batches, Division
 from noisystudent.training.fit import fit
 from noisystudent.training.settings import TrainSettings
-from test_training import make_batches, make_classifier, objective
+from test_training import Killed, make_batches, make_classifier, objective, same_weights
 
 STEPS = 25
 
 
-def train(folder: Path, engine: Engine, pieces: int, mixing=None):
+def train(folder: Path, engine: Engine, pieces: int, mixing=None, kill_at: int | None = None):
     """The averaged weights after a few steps without model noise, which each process draws for itself."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = make_batches()
@@ -23,13 +27,46 @@ def train(folder: Path, engine: Engine, pieces: int, mixing=None):
     batches = Batches(whole.feeds, whole.noise, mixing=mixing, division=division)
     classifier = make_classifier(dropout=0.0, stochastic_depth=0.0)
     # AdamW would blow rounding errors of gradients near 0 up to whole steps.
-    settings = TrainSettings(steps=STEPS, accumulate=pieces, save_every=1e-6, optimizer="sgd", learning_rate=0.1)
-    return fit(classifier, batches, objective, settings, folder, seed=3, engine=engine)[0]
+    settings = TrainSettings(
+        steps=STEPS, accumulate=pieces, save_every=1e-6, evaluate_every=20, optimizer="sgd", learning_rate=0.1
+    )
+
+    def dying(turn):
+        if turn == kill_at:
+            raise Killed
+        return batches(turn)
+
+    return fit(classifier, dying, objective, settings, folder, seed=3, engine=engine, evaluate=evaluate)[0]
+
+
+def evaluate(classifier):
+    return {"weight": float(classifier.net.classifier.weight.abs().sum())}
+
+
+def check_shares(engine: Engine) -> None:
+    """Every process is to hold about its part of the parameters and of their averages, and no more."""
+    classifier = make_classifier()
+    count = sum(parameter.numel() for parameter in classifier.parameters())
+    ema = Ema(classifier, 0.9)
+    train_sharded(classifier, ema, engine)
+    for each in (classifier, ema.classifier):
+        held = sum(share(parameter).numel() for parameter in each.parameters())
+        assert abs(held / count - 1 / engine.ranks.count) < 0.01, held
+
+
+def check_resuming(folder: Path, engine: Engine, whole) -> None:
+    with pytest.raises(Killed):
+        train(folder, engine, 1, kill_at=22)
+    assert same_weights(whole, train(folder, engine, 1))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    together = Engine(torch.device("cpu"), ranks=open_ranks())
-    trained = train(Path(sys.argv[1]), together, int(sys.argv[2]))
+    folder, pieces, words = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    together = Engine(torch.device("cpu"), ranks=open_ranks(), sharded="sharded" in words)
+    trained = train(folder, together, pieces)
+    if "checked" in words:
+        check_shares(together)
+        check_resuming(folder / "killed", together, trained)
     if together.ranks.first:
-        torch.save(trained.state_dict(), Path(sys.argv[1]) / "weights.pt")
+        torch.save(trained.state_dict(), folder / "weights.pt")

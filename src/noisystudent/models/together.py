@@ -8,9 +8,15 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from noisystudent.models.classifier import Classifier
+from noisystudent.models.create import count_parameters
+from noisystudent.models.ema import Ema
+from noisystudent.runtime.device import Engine
 from noisystudent.runtime.ranks import Ranks
 
 
@@ -23,6 +29,45 @@ def train_together(model: nn.Module, ranks: Ranks) -> nn.Module:
         return model
     _synchronize(model, ranks)
     return DistributedDataParallel(model)
+
+
+def train_sharded(classifier: Classifier, ema: Ema, engine: Engine) -> nn.Module:
+    """The classifier, changed in place, as a module of which every process keeps a share only.
+
+    Parameters, their gradients, what an optimizer that is made afterwards keeps of them, and their averages in ``ema``
+    are split by rows; a piece of the network at a time is made whole where it computes (torch's ``fully_shard``).
+    Gradients and batch normalization are those of ``train_together``. Pictures keep their layout, weights do not:
+    they are split with the channels first.
+    """
+    mesh = init_device_mesh(engine.device.type, (engine.ranks.count,))
+    _synchronize(classifier, engine.ranks)
+    classifier.net.to(memory_format=torch.contiguous_format)
+    for piece in pieces_of(classifier.net):
+        fully_shard(piece, mesh=mesh)
+    fully_shard(classifier, mesh=mesh)
+    ema.split(mesh, classifier)
+    return classifier
+
+
+def pieces_of(net: nn.Module) -> list[nn.Module]:
+    """Disjoint parts of a network, such as its residual blocks, with no more than an eighth of the parameters each.
+
+    Larger ones are those whose own parts hold less than half of them. Single layers belong to no piece.
+    """
+    return _pieces_of(net, count_parameters(net) // 8)
+
+
+def _pieces_of(module: nn.Module, most: int) -> list[nn.Module]:
+    found: list[nn.Module] = []
+    for child in module.children():
+        if not any(count_parameters(each) for each in child.children()):
+            continue
+        size = count_parameters(child)
+        # The forward of a container need not be called.
+        called = not isinstance(child, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+        parts = [] if called and size <= most else _pieces_of(child, most)
+        found += [child] if called and 2 * sum(map(count_parameters, parts)) < size else parts
+    return found
 
 
 class SynchronizedBatchNorm(nn.Module):

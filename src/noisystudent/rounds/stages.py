@@ -92,7 +92,7 @@ def train(
     if workshop.is_done(name, inputs):
         return read_trained(name, folder)
     key = stream_key(settings.seed, name)
-    classifier = new_classifier(workshop, plan, key, start).to(workshop.device)
+    classifier = new_classifier(workshop, plan, key, start)
     noise = input_noise(workshop, name, plan, strength)
     mixing = build_mixing(settings.noise, Draws(settings.seed, f"mixing/{name}"))
     own_noise = OwnNoise(workshop.own_noise, seed=key) if workshop.own_noise else None

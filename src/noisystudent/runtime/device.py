@@ -27,6 +27,7 @@ class Engine:
     ranks: Ranks = ALONE
     channels_last: bool | Literal["auto"] = True
     compile: bool = False
+    sharded: bool = False
 
 
 ON_CPU = Engine(torch.device("cpu"))
@@ -43,7 +44,8 @@ def open_engine(settings: RuntimeSettings) -> Engine:
         torch.cuda.set_device(device)
     if settings.compile:
         require_compiler(device)
-    return Engine(device, settings.precision, ranks, settings.channels_last, settings.compile)
+    sharded = settings.sharded and ranks.count > 1
+    return Engine(device, settings.precision, ranks, settings.channels_last, settings.compile, sharded)
 
 
 def open_device(settings: RuntimeSettings) -> torch.device:

@@ -64,6 +64,10 @@ class Ranks:
             raise said[1]
         return said[0]  # type: ignore[return-value]
 
+    def as_first(self, value: Answer) -> Answer:
+        """The first process's ``value``, in all of them."""
+        return self.first_says(lambda: value)
+
     def wait(self) -> None:
         """Waits until all processes are here."""
         if self.count > 1:

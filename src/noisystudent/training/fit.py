@@ -17,7 +17,7 @@ from noisystudent.errors import TrainingError
 from noisystudent.losses.objective import Terms
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.ema import Ema
-from noisystudent.models.together import train_together
+from noisystudent.models.together import train_sharded, train_together
 from noisystudent.randomness import stream_key
 from noisystudent.runtime.compiling import compiled, naming_failed_compilation
 from noisystudent.runtime.device import ON_CPU, Engine, autocast
@@ -60,14 +60,16 @@ def fit(
     device, ranks, pieces = engine.device, engine.ranks, settings.accumulate
     assert engine.channels_last != "auto"
     classifier.lay_out(channels_last=engine.channels_last)
-    optimizer = make_optimizer(classifier, settings)
+    if not engine.sharded:  # of a model that is split, only shares are to reach the device
+        classifier.to(device)
     ema = Ema(classifier, settings.ema_decay)
+    together = train_sharded(classifier, ema, engine) if engine.sharded else train_together(classifier, ranks)
+    model: Callable[[Tensor], Tensor] = compiled(together) if engine.compile else together
+    optimizer = make_optimizer(classifier, settings)
     scaler = torch.amp.GradScaler(device.type, enabled=engine.precision == "float16")
     state = TrainState(classifier, ema, optimizer, scaler)
     state.restore(folder)
     metrics = Metrics(folder / METRICS, state.step, ranks)
-    together = train_together(classifier, ranks)
-    model: Callable[[Tensor], Tensor] = compiled(together) if engine.compile else together
     if bar:
         bar.start_at(state.step)
     saved = started = time.monotonic() - state.seconds
@@ -100,17 +102,18 @@ def fit(
             if state.step % LOG_EVERY == 0 or last:
                 scores = {}
                 if evaluate and settings.evaluate_every and (state.step % settings.evaluate_every == 0 or last):
-                    scores = evaluate(ema.classifier)
+                    scores = evaluate(ema.whole())
                 scale = {"scale": scaler.get_scale()} if scaler.is_enabled() else {}
                 row = metrics.flush({"learning_rate": rate, **scale, **scores})
                 check_scale(scaler, step)
                 if bar:
                     bar.advance(state.step - bar.done, row)
-                if ranks.first and (last or time.monotonic() - saved > settings.save_every):
-                    state.save(folder)  # after the flush, which has made sure that every loss was finite
+                due = last or time.monotonic() - saved > settings.save_every
+                if ranks.as_first(due):
+                    state.save(folder, ranks)  # after the flush, which has made sure that every loss was finite
                     saved = time.monotonic()
 
-    return ema.classifier, state.seconds
+    return ema.whole(), state.seconds
 
 
 def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.optim.Optimizer:

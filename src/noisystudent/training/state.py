@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from noisystudent.artifacts import replacing
 from noisystudent.errors import ArtifactError
 from noisystudent.models.ema import Ema
+from noisystudent.runtime.ranks import ALONE, Ranks
+from noisystudent.runtime.sharded import put_together, split_like
 
 STATE = "training-state.pt"
 
@@ -29,8 +32,12 @@ class TrainState:
         self.step = 0
         self.seconds = 0.0
 
-    def save(self, folder: Path) -> None:
-        """Writes the state atomically; a kill while writing leaves the state before."""
+    def save(self, folder: Path, ranks: Ranks = ALONE) -> None:
+        """Writes the state atomically; a kill while writing leaves the state before.
+
+        All processes of ``ranks`` must call it at once. The first one writes, the same file whatever their number,
+        and whether they hold a share of the state or all of it.
+        """
         state: dict[str, Any] = {
             "step": self.step,
             "seconds": self.seconds,
@@ -39,20 +46,23 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        with replacing(folder / STATE) as temporary:
-            torch.save(state, temporary)
+        state = put_together(state, keep=ranks.first)
+        if ranks.first:
+            with replacing(folder / STATE) as temporary:
+                torch.save(state, temporary)
 
     def restore(self, folder: Path) -> bool:
         """Loads the saved state if there is one; returns whether there was."""
         path = folder / STATE
         if not path.exists():
             return False
-        device = next(self.model.parameters()).device
+        parameter = next(self.model.parameters())
+        device = torch.device("cpu") if isinstance(parameter, DTensor) else parameter.device
         try:
             state = torch.load(path, map_location=device, weights_only=True)
-            self.model.load_state_dict(state["model"])
-            self.ema.load_state_dict(state["ema"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.model.load_state_dict(split_like(state["model"], self.model.state_dict()))
+            self.ema.load_state_dict(split_like(state["ema"], self.ema.state_dict()))
+            self.optimizer.load_state_dict(self._split_optimizer(state["optimizer"]))
             self.scaler.load_state_dict(state["scaler"])
         except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise ArtifactError(
@@ -60,3 +70,13 @@ class TrainState:
             ) from error
         self.step, self.seconds = state["step"], state["seconds"]
         return True
+
+    def _split_optimizer(self, state: dict[str, Any]) -> dict[str, Any]:
+        """A whole saved state of the optimizer, with what has a parameter's shape split as the parameter is."""
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        kept = {}
+        for number, values in state["state"].items():
+            like = parameters[number]
+            alike = {name: like for name, value in values.items() if getattr(value, "shape", None) == like.shape}
+            kept[number] = split_like(values, alike)
+        return {**state, "state": kept}
