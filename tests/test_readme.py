@@ -160,7 +160,7 @@ def test_benchmarks_of_selection_near_duplicates_and_sizes_run(monkeypatch, tmp_
 
 def test_benchmarks_run(monkeypatch, capsys, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    quick = (["trainer.py"], ["few_labels.py", "sign-digits"], ["ablation.py", "fashion"])
+    quick = (["trainer.py"], ["snapshot.py"], ["few_labels.py", "sign-digits"], ["ablation.py", "fashion"])
     for words in quick:
         monkeypatch.setattr(sys, "argv", [*words, "--quick", "--json", str(tmp_path / words[0])])
         with pytest.raises(SystemExit, match="0"):

@@ -1,5 +1,6 @@
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from noisystudent.data.pictures import PictureFormat, decode_shard
 from noisystudent.errors import ArtifactError, TrainingError
 from noisystudent.losses.objective import Terms, supervised
 from noisystudent.models.classifier import create_classifier
+from noisystudent.models.ema import Ema
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
@@ -19,7 +21,7 @@ from noisystudent.training.feeds import Pool, PoolFeed, make_pool
 from noisystudent.training.fit import METRICS, fit, make_optimizer
 from noisystudent.training.schedule import learning_rate
 from noisystudent.training.settings import TrainSettings
-from noisystudent.training.state import STATE
+from noisystudent.training.state import STATE, TrainState
 
 CPU = torch.device("cpu")
 
@@ -136,6 +138,18 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path)
     state = torch.load(tmp_path / STATE, weights_only=True)
     assert state["step"] == 20
     assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_saving_takes_at_most_a_fiftieth_of_the_time(tmp_path, monkeypatch):
+    classifier = make_classifier()
+    optimizer = make_optimizer(classifier, TrainSettings())
+    state = TrainState(classifier, Ema(classifier, 0.9), optimizer, torch.amp.GradScaler("cpu", enabled=False))
+    for state.saving, pause in ((0.0, 60), (1.2, 60), (2.0, 98)):
+        assert state.pause(60.0) == pytest.approx(pause)
+    monkeypatch.setattr(torch, "save", lambda state, path: (time.sleep(0.1), path.write_bytes(b"")))
+    state.save(tmp_path)
+    assert state.saving >= 0.1
+    assert state.pause(1.0) >= 4.9
 
 
 def test_a_damaged_state_is_named(tmp_path):

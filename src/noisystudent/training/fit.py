@@ -108,7 +108,7 @@ def fit(
                 check_scale(scaler, step)
                 if bar:
                     bar.advance(state.step - bar.done, row)
-                due = last or time.monotonic() - saved > settings.save_every
+                due = last or time.monotonic() - saved > state.pause(settings.save_every)
                 if ranks.as_first(due):
                     state.save(folder, ranks)  # after the flush, which has made sure that every loss was finite
                     saved = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from noisystudent.runtime.ranks import ALONE, Ranks
 from noisystudent.runtime.sharded import put_together, split_like
 
 STATE = "training-state.pt"
+MOST_FOR_SAVING = 0.02  # of the time
 
 
 class TrainState:
@@ -31,6 +33,7 @@ class TrainState:
         self.model, self.ema, self.optimizer, self.scaler = model, ema, optimizer, scaler
         self.step = 0
         self.seconds = 0.0
+        self.saving = 0.0  # seconds that the last save took
 
     def save(self, folder: Path, ranks: Ranks = ALONE) -> None:
         """Writes the state atomically; a kill while writing leaves the state before.
@@ -38,6 +41,7 @@ class TrainState:
         All processes of ``ranks`` must call it at once. The first one writes, the same file whatever their number,
         and whether they hold a share of the state or all of it.
         """
+        started = time.monotonic()
         state: dict[str, Any] = {
             "step": self.step,
             "seconds": self.seconds,
@@ -50,6 +54,11 @@ class TrainState:
         if ranks.first:
             with replacing(folder / STATE) as temporary:
                 torch.save(state, temporary)
+        self.saving = time.monotonic() - started
+
+    def pause(self, every: float) -> float:
+        """Seconds from a save to the next: ``every``, or more so that saving takes at most a fiftieth of the time."""
+        return max(every, self.saving / MOST_FOR_SAVING - self.saving)
 
     def restore(self, folder: Path) -> bool:
         """Loads the saved state if there is one; returns whether there was."""
