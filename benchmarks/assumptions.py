@@ -10,8 +10,6 @@ depthwise convolution for those of a full one, and comes to some fifty forward p
 
 Pictures: JPEG files of about 500 x 375 from a tar shard, decoded and resized as for a model of 475 px, then cropped and
 noised as the paper does (preset ``paper-l2``), in CPU seconds of one thread; medians over the rounds.
-
-Predictions: parts of 1,024 rows with 1,000 classes, normal logits, that of one class some 11 higher.
 """
 
 from __future__ import annotations
@@ -36,7 +34,6 @@ from noisystudent.models.settings import FAMILIES
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.predictions import write_part
 from noisystudent.runtime.machine import describe_machine, versions
 from streaming import make_shards
 
@@ -94,18 +91,6 @@ def time_pictures(count: int, rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def weigh_predictions(rows: int = 1024, classes: int = 1000) -> dict[str, Any]:
-    """A row for the bytes that a picture's soft label takes in a part."""
-    random = np.random.default_rng(0)
-    logits = random.normal(0, 1, (rows, classes))
-    logits[np.arange(rows), random.integers(0, classes, rows)] += random.normal(11, 3, rows)
-    log_probabilities = (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "part-00000.parquet"
-        write_part(path, [f"train-{i // 10_000:05d}/{i:08d}" for i in range(rows)], log_probabilities)
-        return row(f"predictions, {classes:,} classes", path.stat().st_size / rows, "bytes a row")
-
-
 def row(name: str, value: float, unit: str, versus: str | None = None, ratio: float | None = None) -> dict[str, Any]:
     return {
         "name": name,
@@ -126,7 +111,6 @@ def main() -> int:
     torch.set_num_threads(1)
     rows = [each for variant in (("b7", "l2") if given.quick else PUBLISHED) for each in count_operations(variant)]
     rows += time_pictures(16, 1) if given.quick else time_pictures(128, 5)
-    rows.append(weigh_predictions())
     for each in rows:
         beside = f" ({each['ratio']:.2f} of {each['versus']})" if each["versus"] else ""
         print(f"{each['name']:<44}{each['value']:>16,.10g} {each['unit']}{beside}")
