@@ -17,8 +17,8 @@ from noisystudent.runtime.ranks import ALONE
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
 SCRIPT = Path(__file__).parent / "answering_together.py"
-BROKEN = {"a": 3, "b": 399}  # the number of a picture of the class that cannot be read
-LABELED = {"a": 500, "b": 400, "c": 100}  # one shard: fewer than processes
+BROKEN = {"0": 3, "1": 399}  # the number of a picture of the class that cannot be read
+LABELED = {"0": 500, "1": 400, "2": 100}  # one shard: fewer than processes
 PILE = 2 * 1024 + 52  # three shards
 
 
@@ -63,8 +63,8 @@ def test_several_processes_print_and_write_what_one_does(given, tmp_path, count)
 @pytest.mark.parametrize("verb", ["evaluate", "predict"])
 def test_too_many_unreadable_pictures_end_it_at_once_and_leave_no_table(given, tmp_path, monkeypatch, verb):
     words, _ = given
-    save_folder(tmp_path / "pile" / "a", 1500, dict.fromkeys(range(90), b""))
-    for name in ("b", "c"):
+    save_folder(tmp_path / "pile" / "0", 1500, dict.fromkeys(range(90), b""))
+    for name in ("1", "2"):
         save_folder(tmp_path / "pile" / name, 1, {})
     shards: list[int] = []
     original = turns.decode_shard
