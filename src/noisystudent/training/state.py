@@ -66,9 +66,10 @@ class TrainState:
         if not path.exists():
             return False
         parameter = next(self.model.parameters())
-        device = torch.device("cpu") if isinstance(parameter, DTensor) else parameter.device
+        split = isinstance(parameter, DTensor)  # then each process takes its share from the file
+        device = torch.device("cpu") if split else parameter.device
         try:
-            state = torch.load(path, map_location=device, weights_only=True)
+            state = torch.load(path, map_location=device, weights_only=True, mmap=split)
             self.model.load_state_dict(split_like(state["model"], self.model.state_dict()))
             self.ema.load_state_dict(split_like(state["ema"], self.ema.state_dict()))
             self.optimizer.load_state_dict(self._split_optimizer(state["optimizer"]))
