@@ -337,5 +337,7 @@ def test_settings_describe_themselves():
         "few_labels_beside_test": 250,
         "max_corrupt_fraction": 0.05,
         "near_duplicates": 10,
+        "streaming": "auto",
+        "window": 8192,
         "memory_limit_gb": 8.0,
     }
