@@ -19,6 +19,7 @@ from noisystudent.data.open import open_source
 from noisystudent.data.shards.pack import pack_source
 from noisystudent.data.source import Record, Source
 from noisystudent.errors import DataError
+from object_store import s3_bucket
 from tar_shards import picture, write_shards
 
 
@@ -205,17 +206,7 @@ def test_a_protocol_that_is_not_installed_says_which_extra_brings_it(monkeypatch
 
 @pytest.mark.filterwarnings("ignore")
 def test_an_s3_compatible_server_gives_the_same_pictures(tmp_path, monkeypatch):
-    s3fs = pytest.importorskip("s3fs")
-    server_module = pytest.importorskip("moto.server")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for name, value in (("AWS_ENDPOINT_URL", f"http://{host}:{port}"), ("AWS_ACCESS_KEY_ID", "test"),
-                            ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_DEFAULT_REGION", "us-east-1")):  # fmt: skip
-            monkeypatch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("bucket")
+    with s3_bucket(monkeypatch, "bucket"):
         here = open_source(write_shards(tmp_path / "s", 3, 20), labeled=True)
         upload(tmp_path / "s", "s3://bucket/shards")
         for spec in ("s3://bucket/shards", "s3://bucket/shards/train-{000..002}.tar", "s3://bucket/*/train-*.tar"):
@@ -232,9 +223,7 @@ def test_an_s3_compatible_server_gives_the_same_pictures(tmp_path, monkeypatch):
         table = "path\n" + "".join(f"s3://bucket/single/{row}.png\n" for row in range(5))
         (tmp_path / "list.csv").write_text(table)
         for row in range(5):
-            s3fs.S3FileSystem().pipe_file(f"bucket/single/{row}.png", picture(row))
+            fsspec.filesystem("s3").pipe_file(f"bucket/single/{row}.png", picture(row))
         assert [r.picture for r in records(open_source(tmp_path / "list.csv", labeled=False))] == [
             picture(row) for row in range(5)
         ]
-    finally:
-        server.stop()

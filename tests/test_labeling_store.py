@@ -17,6 +17,7 @@ from noisystudent.errors import ArtifactError, DataError, MismatchError
 from noisystudent.labeling import work as working
 from noisystudent.labeling.work import Hands
 from noisystudent.predictions import PREDICTIONS
+from object_store import s3_bucket
 from test_data_remote import FlakyFileSystem
 
 URL = "flaky://bucket/predictions"
@@ -161,3 +162,15 @@ def test_a_store_that_cannot_be_written_is_named_and_nothing_is_lost(given, monk
             noisystudent.label(**words, out=URL)
     noisystudent.label(**words, out=URL)
     assert {INPUTS, MANIFEST} <= stored().keys()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_s3_compatible_server_gets_the_same_bytes(given, tmp_path, monkeypatch):
+    words, folder = given
+    with s3_bucket(monkeypatch, "labels"):
+        for worker in ("2/2", "1/2"):
+            machine(tmp_path, monkeypatch, worker[0])
+            noisystudent.label(**words, out="s3://labels/deep/predictions", worker=worker)
+        machine(tmp_path, monkeypatch, "other")
+        assert content(fetched("s3://labels/deep/predictions/", PREDICTIONS)) == content(folder)
+        assert Store("s3://labels/deep/predictions").names() == content(folder).keys()

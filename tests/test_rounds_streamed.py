@@ -1,6 +1,8 @@
 """Whole runs on a pile that is decoded as it is needed: the same labels, the same bits when resumed, the same care."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import noisystudent
 from noisystudent.errors import DataError, MismatchError
 from noisystudent.training.feeds import Views
 from noisystudent.training.stream import StreamFeed
-from tar_shards import write_tar
+from tar_shards import picture, write_tar
 from test_rounds import SMALL, weights
 
 STREAMED = {**SMALL, "data.streaming": "always", "data.window": 300, "train.save_every": 1e-6}
@@ -104,6 +106,22 @@ def test_parts_of_several_shards_are_trained_on_alike(finished, pile, tmp_path, 
     failed = pq.read_table(tmp_path / "round-1/predictions/failed.parquet").to_pylist()
     assert [(row["shard"], row["key"]) for row in failed] == [(10, "broken")]
     assert weights(tmp_path / "round-1/student") == weights(folder / "round-1/student")
+
+
+def test_a_shard_that_is_replaced_between_rounds_is_named_and_what_it_changes_is_made_again(pile, tmp_path, capfd):
+    own = tmp_path / "shards"
+    shutil.copytree(pile, own)
+    settings = {**STREAMED, "rounds.control": False}
+    given = {"labeled": "digits:labeled", "unlabeled": str(own), "out": tmp_path / "run", "quiet": False}
+    noisystudent.run(**given, settings={**settings, "rounds.count": 1})
+    teacher = weights(tmp_path / "run/teacher")
+    write_tar(own / "zz-last.tar", {"other.png": picture(5, 8)})
+    capfd.readouterr()
+    noisystudent.run(**given, settings=settings)
+    said = capfd.readouterr().err
+    assert re.search(r"round-1/predictions: made again.*what differs: .*files.zz-last.tar: ", said)
+    assert "teacher: done before" in said
+    assert weights(tmp_path / "run/teacher") == teacher
 
 
 def test_step_by_step_a_pile_may_be_streamed_too(pile, tmp_path, finished):
