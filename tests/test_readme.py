@@ -127,7 +127,7 @@ def test_labeling_takes_the_same_memory_for_four_times_the_pictures(tmp_path):
     measured = json.loads(rows.read_text())
     assert len(measured) == 2
     assert all(row["ratio"] < 1.2 for row in measured), measured
-    assert chart.read_text().count("label tar shards") == 1
+    assert "label tar shards" in chart.read_text()
 
 
 @pytest.mark.slow
