@@ -1,6 +1,6 @@
 """Labeling by two processes of one machine against one: pictures per second, start of the processes left out.
 
-    python benchmarks/workers.py            # a few minutes
+    python benchmarks/workers.py            # a quarter of an hour; --shards and --rounds make it shorter
     python benchmarks/workers.py --quick    # within a minute or so
 
 The pile is color pictures of 32 px as PNG files, and each worker has one thread of torch, so on two free cores 2 is the
@@ -85,9 +85,11 @@ def measure(shards: int, rounds: int) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few pictures, one round")
+    parser.add_argument("--shards", type=int, default=60, help="size of the pile, in shards of 1,024 pictures")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is timed")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()
-    row = measure(*((8, 1) if given.quick else (60, 5)))
+    row = measure(*((8, 1) if given.quick else (given.shards, given.rounds)))
     print(
         f"{row['name']}: {row['value']:.1f} {row['unit']}, {row['ratio']:.2f} "
         f"({row['interval'][0]:.2f} to {row['interval'][1]:.2f}) times {row['versus']}"
