@@ -158,6 +158,7 @@ def test_benchmarks_of_selection_near_duplicates_and_sizes_run(monkeypatch, tmp_
     assert all(row["machine"] and row["value"] >= 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_benchmarks_run(monkeypatch, capsys, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     quick = (["trainer.py"], ["snapshot.py"], ["few_labels.py", "sign-digits"], ["ablation.py", "fashion"])
