@@ -9,6 +9,7 @@ import torch
 from noisystudent.models.ema import Ema
 from noisystudent.models.together import train_sharded
 from noisystudent.runtime.device import Engine
+from noisystudent.runtime.launcher import leave
 from noisystudent.runtime.ranks import open_ranks
 from noisystudent.runtime.sharded import share
 from noisystudent.training.batches import Batches, Division
@@ -70,3 +71,4 @@ if __name__ == "__main__":
         check_resuming(folder / "killed", together, trained)
     if together.ranks.first:
         torch.save(trained.state_dict(), folder / "weights.pt")
+    leave(0)

@@ -1,6 +1,7 @@
-"""``python -m noisystudent`` is the command ``noisystudent``."""
+"""``python -m noisystudent`` is the command ``noisystudent``, and what torchrun starts."""
 
 from noisystudent.cli import main
+from noisystudent.runtime.launcher import leave
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    leave(main())
