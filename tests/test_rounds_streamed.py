@@ -78,7 +78,8 @@ def test_a_run_that_is_stopped_in_the_middle_of_an_epoch_ends_with_the_same_bits
 
     monkeypatch.setattr(StreamFeed, "fetch", stopping)
     monkeypatch.setattr("noisystudent.training.fit.LOG_EVERY", 1)
-    for _ in range(3):
+    for threads in (1, 3, 2):  # however many decode
+        monkeypatch.setattr("noisystudent.data.pictures._WORKERS", threads)
         with pytest.raises(KeyboardInterrupt):
             run(pile, tmp_path)
     run(pile, tmp_path)
