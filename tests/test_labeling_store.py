@@ -11,6 +11,7 @@ import pytest
 import noisystudent
 from labeling_pile import SETTINGS, content, save_pile, save_teacher
 from noisystudent.artifacts import INPUTS, MANIFEST
+from noisystudent.cli import main
 from noisystudent.data import retries
 from noisystudent.data.store import Store, fetched, local_folder
 from noisystudent.errors import ArtifactError, DataError, MismatchError
@@ -162,6 +163,20 @@ def test_a_store_that_cannot_be_written_is_named_and_nothing_is_lost(given, monk
             noisystudent.label(**words, out=URL)
     noisystudent.label(**words, out=URL)
     assert {INPUTS, MANIFEST} <= stored().keys()
+
+
+def test_the_command_line_takes_urls(given, tmp_path, capsys):
+    words, folder = given
+    common = ["--teacher", str(words["teacher"]), "--source", str(words["source"])]
+    common += [f"--{name}={value}" for name, value in SETTINGS.items()]
+    for url in (URL, f"file://{tmp_path}/here"):
+        assert main(["label", *common, "--out", url]) == 0
+        assert content(fetched(url, PREDICTIONS)) == content(folder)
+        assert main(["select", "--predictions", url, "--out", str(tmp_path / "selected")]) == 0
+    assert content(tmp_path / "here") == content(folder)
+    capsys.readouterr()
+    assert main(["select", "--predictions", "flaky://bucket/none", "--out", str(tmp_path / "none")]) == 1
+    assert "flaky://bucket/none has no manifest.json" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -20,13 +20,12 @@ import numpy.typing as npt
 from noisystudent.artifacts import replacing, write_json
 from noisystudent.config import Resolved, resolve
 from noisystudent.data.checks import check_same_classes
-from noisystudent.data.files import is_url
 from noisystudent.data.open import open_source
 from noisystudent.data.pictures import Failure, Pictures, choose_format
 from noisystudent.data.roles import decode
 from noisystudent.data.sample import SampleSource
 from noisystudent.data.settings import DataSettings
-from noisystudent.data.store import fetched, local_folder
+from noisystudent.data.store import fetched, local_folder, store_url
 from noisystudent.errors import SettingsError
 from noisystudent.evaluation.scores import score
 from noisystudent.labeling.job import Job, describe
@@ -180,7 +179,7 @@ def label(
         raise SettingsError(f"--workers is {workers}; give a whole number of at least 1.")
     job = Job(
         teacher=Path(teacher), source=str(source), seed=seed,
-        out=local_folder(out), store=str(out) if is_url(str(out)) else "",
+        out=local_folder(out), store=store_url(out),
         runtime=_runtime(settings),
         noise=_room(NoiseSettings, "noise", settings),
         data=_room(DataSettings, "data", settings),

@@ -153,7 +153,7 @@ def _demo(parser: argparse.ArgumentParser, words: list[str]) -> None:
 
 def _train(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument(
-        "--predictions", type=Path, metavar="FOLDER", help="for a student: what 'label' wrote for --unlabeled"
+        "--predictions", metavar="FOLDER", help="for a student: what 'label' wrote for --unlabeled, or its URL"
     )
     parser.add_argument("--selection", type=Path, metavar="FOLDER", help="for a student: what 'select' wrote from it")
     given = _with_settings(parser, words)
@@ -177,7 +177,7 @@ def _train(parser: argparse.ArgumentParser, words: list[str]) -> None:
 def _label(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--teacher", type=Path, required=True, metavar="FOLDER", help="the checkpoint that labels")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the pictures to label: {SOURCE_HELP}")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the predictions go")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the predictions go, perhaps a URL")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the noise, with --noise.teacher (default 0)"
     )
@@ -194,21 +194,22 @@ def _label(parser: argparse.ArgumentParser, words: list[str]) -> None:
     given = _with_settings(parser, words, rooms=("runtime.", "data.", "noise."))
     from noisystudent import api
 
-    place = api.label(
+    out = given.pop("out")
+    api.label(
         teacher=given.pop("teacher"),
         source=given.pop("source"),
-        out=given.pop("out"),
+        out=out,
         seed=given.pop("seed"),
         worker=given.pop("worker"),
         workers=given.pop("workers"),
         engine=given.pop("engine"),
         settings=given,
     )
-    print(place)
+    print(out)
 
 
 def _select(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    parser.add_argument("--predictions", type=Path, required=True, metavar="FOLDER", help="what 'label' wrote")
+    parser.add_argument("--predictions", required=True, metavar="FOLDER", help="what 'label' wrote, or its URL")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the selection goes")
     parser.add_argument(
         "--round", type=int, default=1, metavar="R", help="the curriculum takes R x fraction (default 1)"

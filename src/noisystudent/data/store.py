@@ -17,6 +17,8 @@ from noisystudent.data.retries import persistently
 from noisystudent.errors import ArtifactError, MismatchError
 from noisystudent.runtime.folders import cache_folder
 
+_HERE = "file://"
+
 
 class Store:
     """A folder behind a URL that any store of fsspec's can write to."""
@@ -83,10 +85,15 @@ class Store:
             )
 
 
+def store_url(place: str | Path) -> str:
+    """The URL of a folder in a store, or nothing for a path, which may also be written as ``file://``."""
+    return str(place) if is_url(str(place)) and not str(place).startswith(_HERE) else ""
+
+
 def local_folder(place: str | Path) -> Path:
     """Where the artifact at a path or URL lies on this machine: the path, or a folder of the cache."""
-    if not is_url(str(place)):
-        return Path(place)
+    if not store_url(place):
+        return Path(str(place).removeprefix(_HERE))
     return cache_folder() / "stores" / hashlib.sha256(str(place).rstrip("/").encode()).hexdigest()[:16]
 
 
@@ -96,9 +103,9 @@ def fetched(place: str | Path, kind: str) -> Path:
     Raises ``ArtifactError`` when the store holds no finished artifact of that kind, or damaged files.
     """
     folder = local_folder(place)
-    if not is_url(str(place)):
+    if not store_url(place):
         return folder
-    store = Store(str(place))
+    store = Store(store_url(place))
     manifest = store.read(MANIFEST)
     if manifest is None:
         raise ArtifactError(
