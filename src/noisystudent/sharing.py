@@ -110,7 +110,12 @@ def sweep(folder: Path) -> None:
 def _join(folder: Path, inputs: Inputs, changes: list[str]) -> IO[str] | None:
     """The folder's lock, shared, with the folder begun with ``inputs``; None while something is in the way."""
     with ExitStack() as closing, suppress(FileNotFoundError):
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:  # another moved it away just when it was seen to be there
+            if folder.is_file():
+                raise
+            return None
         lock = closing.enter_context((folder / LOCK).open("a+"))
         # Looked at without a lock: otherwise those that look would keep each other from setting aside.
         if to_be_moved(folder, inputs):
