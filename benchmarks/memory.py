@@ -28,7 +28,7 @@ import noisystudent
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
 from noisystudent.reporting.charts import Series, line_chart
-from noisystudent.runtime.machine import describe_machine, versions
+from rows import ratio_row
 
 SIZE, DISTINCT, LABELED = 32, 100, 20
 LABEL = """
@@ -102,19 +102,12 @@ def measure(counts: Sequence[int], *, quick: bool) -> dict[str, list[float]]:
 def rows_of(counts: Sequence[int], peaks: dict[str, list[float]]) -> list[dict[str, Any]]:
     """A row for each job: peak memory at the largest count, and over that at the smallest."""
     return [
-        {
-            "name": f"{name}: peak memory at {counts[-1]:,} pictures",
-            "value": round(values[-1], 1),
-            "unit": "MiB",
-            "versus": f"{counts[0]:,} pictures ({values[0]:.1f} MiB)",
-            "ratio": round(values[-1] / values[0], 3),
-            "seeds": 1,
-            "interval": None,
-            "machine": describe_machine(),
-            "versions": versions(),
-        }
+        ratio_row(
+            f"{name}: peak memory at {counts[-1]:,} pictures", round(values[-1], 1), "MiB",
+            versus=f"{counts[0]:,} pictures ({values[0]:.1f} MiB)", ratios=[values[-1] / values[0]],
+        )
         for name, values in peaks.items()
-    ]
+    ]  # fmt: skip
 
 
 def plot(path: Path, counts: Sequence[int], peaks: dict[str, list[float]]) -> None:

@@ -85,3 +85,6 @@ def test_a_missing_compiler_is_said_at_once(monkeypatch, compiler):
 def test_a_compiler_is_found_by_its_first_word(monkeypatch):
     monkeypatch.setenv("CXX", "sh -c")
     require_compiler(CPU)
+    monkeypatch.setenv("CXX", "no-such-compiler sh")
+    with pytest.raises(SettingsError, match="no-such-compiler sh"):
+        require_compiler(CPU)

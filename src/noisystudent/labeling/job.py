@@ -12,14 +12,14 @@ from typing import Any
 
 from noisystudent.artifacts import MANIFEST, State, commit, hash_file, read_json, read_manifest, state_of, write_json
 from noisystudent.data.open import open_source
-from noisystudent.data.pictures import Failure, check_failures
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
 from noisystudent.data.store import Store
 from noisystudent.errors import ArtifactError
+from noisystudent.labeling.shards import gather_failures
 from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.predictions import FAILED, PREDICTIONS, Account, account_for, cut_parts, part_path, write_failed
+from noisystudent.predictions import FAILED, PREDICTIONS, Account, account_for, cut_parts, part_path
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.settings import Settings
 from noisystudent.sharing import sweep
@@ -103,14 +103,7 @@ class Task:
                 if not part_path(self.job.out, part).exists():
                     self.store.fetch(part_path(self.job.out, part).name, self.job.out)
         accounts = [self._account_for(part) for part in range(len(self.parts))]
-        failed = [
-            (shards[place], key, reason)
-            for shards, account in zip(self.parts, accounts, strict=True)
-            for place, key, reason in account.failed
-        ]
-        failures = [Failure(key, reason) for _, key, reason in failed]
-        check_failures(self.source, failures, sum(self.source.shard_sizes), self.job.data.max_corrupt_fraction)
-        write_failed(self.job.out, failed)
+        gather_failures(self.job.out, self.source, accounts, self.job.data.max_corrupt_fraction)
         write_json(self.job.out / SUMMARY, _summary(accounts, len(self.inputs["classes"])))
         sweep(self.job.out)
         commit(self.job.out, PREDICTIONS, self.inputs)

@@ -9,7 +9,7 @@ from noisystudent.data.pictures import Failure, Pictures, check_failures
 from noisystudent.data.source import Source
 from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.models.teacher import Teacher
-from noisystudent.predictions import ShardLabels, account_for, cut_parts, part_path, write_failed, write_part
+from noisystudent.predictions import Account, ShardLabels, cut_parts, part_path, write_failed, write_part
 from noisystudent.randomness import stream_key
 from noisystudent.runtime.device import seeded
 from noisystudent.runtime.progress import Bar
@@ -44,15 +44,15 @@ def label(
         write_part(path, labels)
 
 
-def gather_failures(folder: Path, source: Source, max_corrupt_fraction: float) -> None:
-    """Lists the pictures that could not be read in ``failed.parquet``, from the parts of all shards of ``source``.
+def gather_failures(folder: Path, source: Source, accounts: Sequence[Account], max_corrupt_fraction: float) -> None:
+    """Lists the pictures that could not be read in ``failed.parquet``, from the ``accounts`` of all parts in order.
 
     Raises ``DataError`` when they are more than ``max_corrupt_fraction`` of the source.
     """
     failed = [
         (shards[place], key, reason)
-        for part, shards in enumerate(cut_parts(len(source.shard_sizes)))
-        for place, key, reason in account_for(part_path(folder, part)).failed
+        for shards, account in zip(cut_parts(len(source.shard_sizes)), accounts, strict=True)
+        for place, key, reason in account.failed
     ]
     failures = [Failure(key, reason) for _, key, reason in failed]
     check_failures(source, failures, sum(source.shard_sizes), max_corrupt_fraction)

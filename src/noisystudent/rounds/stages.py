@@ -219,7 +219,8 @@ def label_pile(workshop: Workshop, name: str, teacher: Trained, noise: InputNois
     def finish() -> None:
         if isinstance(pile, StreamedPile):
             limit = workshop.settings.data.max_corrupt_fraction
-            gather_failures(folder, pile.source, limit)
+            accounts = [predictions.account_for(path) for path in predictions.list_parts(folder)]
+            gather_failures(folder, pile.source, accounts, limit)
         commit(folder, PREDICTIONS, inputs)
 
     if not workshop.is_done(name, inputs):
