@@ -149,7 +149,7 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
         for top1 in (0.80, 0.82, 0.86, 0.89, 0.88)
     ]
     results = [
-        contender(f"round-{number}", **scored[number + 1])
+        contender(f"round {number}", **scored[number + 1])
         | {"round": number, "selected": 200, "copies": 240, "rolled_back": number == 2}
         | {"pseudo_labels": {"pseudo_label_top1": 0.8 + 0.02 * number, "selected_top1": 0.9 + 0.01 * number}}
         | {"signs": {"agreement": None if number == 1 else 0.96, "class_drift": 0.02, "mean_confidence": 0.8}}

@@ -25,8 +25,8 @@ def contender(name: str, top1: float | None, role: str = "test") -> dict:
 
 def summary(role: str = "test", baseline: str = "nearest neighbor") -> dict:
     rounds = [
-        contender("round-1", 0.85, role) | {"round": 1, "rolled_back": False, "selected": 5, "copies": 9},
-        contender("round-2", 0.81, role) | {"round": 2, "rolled_back": True, "selected": 5, "copies": 9},
+        contender("round 1", 0.85, role) | {"round": 1, "rolled_back": False, "selected": 5, "copies": 9},
+        contender("round 2", 0.81, role) | {"round": 2, "rolled_back": True, "selected": 5, "copies": 9},
     ]
     verdict = {"decision": "roll back", "reason": "", "difference": -0.02, "interval": [-0.03, -0.01]}
     return {

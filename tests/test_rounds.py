@@ -15,6 +15,7 @@ from noisystudent.data.arrays import ArraySource
 from noisystudent.data.roles import Judged
 from noisystudent.errors import ModelError, SettingsError, TrainingError
 from noisystudent.models.checkpoint import load_classifier
+from noisystudent.rounds import opening
 from noisystudent.rounds import run as rounds
 from noisystudent.rounds.strength import compare_strengths, weakest_as_good
 
@@ -112,7 +113,7 @@ def test_the_curriculum_takes_a_fifth_more_each_round(finished):
 
 @pytest.mark.parametrize(("labels", "selected", "kind"), [(49, 0.2, "hard"), (50, 1.0, "soft")])
 def test_from_fifty_labels_a_class_a_student_takes_the_whole_pile_by_its_soft_labels(labels, selected, kind):
-    settings = rounds.settled(resolve({"labeled": "unused", "out": "unused"}).settings, labels)
+    settings = opening.settled(resolve({"labeled": "unused", "out": "unused"}).settings, labels)
     assert (settings.selection.fraction, settings.objective.labels) == (selected, kind)
 
 

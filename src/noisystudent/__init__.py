@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from noisystudent.api import evaluate, label, plan, predict, report, run, show_noise, train
+    from noisystudent.api import distill, evaluate, label, plan, predict, report, run, show_noise, train
     from noisystudent.choosing import select
     from noisystudent.data.shards.pack import pack
     from noisystudent.demonstration import demo
@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "NoisyStudentError",
     "demo",
+    "distill",
     "evaluate",
     "label",
     "pack",
@@ -32,7 +33,8 @@ __all__ = [
     "train",
 ]
 
-_HOME = dict.fromkeys(("evaluate", "label", "plan", "predict", "report", "run", "show_noise", "train"), "api") | {
+_IN_API = ("distill", "evaluate", "label", "plan", "predict", "report", "run", "show_noise", "train")
+_HOME = dict.fromkeys(_IN_API, "api") | {
     "demo": "demonstration",
     "pack": "data.shards.pack",
     "select": "choosing",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisystudent.artifacts import replacing, write_json
-from noisystudent.config import Resolved, resolve
+from noisystudent.config import Recipe, Resolved, resolve
 from noisystudent.data.checks import check_same_classes
 from noisystudent.data.open import open_source
 from noisystudent.data.pictures import Failure, Pictures, choose_format
@@ -43,13 +43,15 @@ from noisystudent.reporting.page import write_report
 from noisystudent.reporting.sheet import write_sheet
 from noisystudent.rounds import plan as planning
 from noisystudent.rounds import run as rounds
+from noisystudent.rounds.distill import distill as run_distillation
 from noisystudent.rounds.lessons import labeled_lesson, student_lesson
+from noisystudent.rounds.opening import exclusive_for_all, open_workshop
 from noisystudent.rounds.screening import screened
 from noisystudent.rounds.speed import settle_speed
-from noisystudent.rounds.stages import Trained
 from noisystudent.rounds.stages import train as train_stage
 from noisystudent.rounds.strength import choose_strength
 from noisystudent.rounds.thumbnails import Thumbnails
+from noisystudent.rounds.trained import Trained
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.ranks import open_ranks
 from noisystudent.runtime.settings import RuntimeSettings
@@ -107,6 +109,38 @@ def plan(
     return planning.plan(resolved.settings, reporter=Reporter(quiet=quiet), own_noise=noise)
 
 
+def distill(
+    *,
+    teacher: Place | Sequence[Place] | None = None,
+    student: str | Sequence[str] | None = None,
+    labeled: Place | None = None,
+    unlabeled: Place | None = None,
+    out: Place | None = None,
+    test: Place | None = None,
+    config: Place | None = None,
+    settings: Settings | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Distills one or several teachers into a student, or a chain of students; returns what summary.json holds.
+
+    A ``teacher`` is a checkpoint's folder, or the name of a model that is trained on the labels first; several are an
+    ensemble. A ``student`` is the name of a model; of several, each learns from the one before. Pictures are labeled,
+    unlabeled or both. The loss is the settings' ``distillation``; what there is stands in ``docs/distillation.md``.
+    The delivered model is in ``out/best``; a labels-only control of the same model and image passes gives the verdict.
+    """
+    named = {
+        "distillation.teachers": [teacher] if isinstance(teacher, str | Path) else teacher,
+        "distillation.students": [student] if isinstance(student, str) else student,
+    }
+    told = {name: [str(each) for each in value] for name, value in named.items() if value is not None}
+    resolved = _resolve(
+        labeled, unlabeled, out, None, test, config, {**(settings or {}), **told}, recipe="distillation"
+    )
+    summary = run_distillation(resolved, reporter=Reporter(quiet=quiet))
+    open_ranks().first_says(lambda: report(resolved.settings.out))
+    return summary
+
+
 def train(
     *,
     labeled: Place | None = None,
@@ -132,8 +166,8 @@ def train(
             "a student needs all of --unlabeled, --predictions and --selection; a teacher none of them."
         )
     folder = Path(resolved.settings.out)
-    with rounds.exclusive_for_all(folder):
-        opened = rounds.open_workshop(resolved.settings, Reporter(quiet=quiet), own_noise=noise)
+    with exclusive_for_all(folder):
+        opened = open_workshop(resolved.settings, Reporter(quiet=quiet), own_noise=noise)
         workshop = screened(replace(opened, folder=folder.parent), f"{folder.name}.screen")
         teacher_plan, student_plan = plan_models(resolved.settings.model, 1, workshop.roles.format.size)
         workshop = settle_speed(workshop, student_plan if selection else teacher_plan, f"{folder.name}.speed")
@@ -296,7 +330,7 @@ def show_noise(
 
 def _room(kind: type[Room], name: str, settings: Settings | None) -> Room:
     """One room's settings, checked as a whole run's are, from dotted names."""
-    resolved = resolve({"labeled": "unused", "out": "unused", **(settings or {})})
+    resolved = resolve({"out": "unused", **(settings or {})})
     room: Room = getattr(resolved.settings, name)
     assert isinstance(room, kind)
     return room
@@ -321,7 +355,11 @@ def _resolve(
     test: Place | None,
     config: Place | None,
     settings: Settings | None,
+    recipe: Recipe = "curriculum",
 ) -> Resolved:
     given = {"labeled": labeled, "unlabeled": unlabeled, "out": out, "validation": validation, "test": test}
     told = {name: str(value) for name, value in given.items() if value is not None}
-    return resolve({**(settings or {}), **told}, Path(config) if config else None)
+    resolved = resolve({**(settings or {}), **told}, Path(config) if config else None, recipe=recipe)
+    if not resolved.settings.labeled and recipe != "distillation":
+        raise SettingsError("setting labeled: it is required.")
+    return resolved

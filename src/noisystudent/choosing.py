@@ -30,7 +30,7 @@ def select(
     curriculum only. Labels are not counted here, so a fraction of auto is that for few labels, 0.2.
     """
     predictions, out = fetched(predictions, PREDICTIONS), Path(out)
-    chosen = resolve({"labeled": "unused", "out": "unused", **(settings or {})}).settings.selection.settled(0)
+    chosen = resolve({"out": "unused", **(settings or {})}).settings.selection.settled(0)
     manifest = read_manifest(predictions, PREDICTIONS)
     classes = manifest.inputs.get("classes")
     if classes is None:

@@ -18,7 +18,8 @@ from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
 from noisystudent.runtime.launcher import require_alone
 from noisystudent.runtime.threads import let_threads_sleep
 
-SHARED = ("run", "train", "label", "evaluate", "predict")  # the verbs whose work processes under torchrun share
+# The verbs whose work processes under torchrun share.
+SHARED = ("run", "train", "distill", "label", "evaluate", "predict")
 SOURCE_HELP = (
     "a folder, an .npz file (FILE.npz:test takes its test part), tar shards or Parquet (a file, a folder, a pattern "
     "such as train-{000..123}.tar, or a URL of one), a .csv of paths, hf:NAME:SPLIT, or digits"
@@ -172,6 +173,34 @@ def _train(parser: argparse.ArgumentParser, words: list[str]) -> None:
             f"{trained.model}: {trained.parameters:,} parameters, {trained.passes:,} passes, "
             f"{trained.seconds:.1f} s -> {trained.folder}"
         )
+
+
+def _distill(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    parser.add_argument(
+        "--teacher",
+        metavar="FOLDER[,FOLDER]",
+        help="who teaches: checkpoints, or names of models to train on the labels first; several are an ensemble",
+    )
+    parser.add_argument(
+        "--student", metavar="MODEL[,MODEL]", help="who learns; of several, each from the one before (default auto)"
+    )
+    given = _with_settings(parser, words)
+    from noisystudent import api
+    from noisystudent.config import resolve
+    from noisystudent.reporting.terminal import print_summary
+    from noisystudent.runtime.ranks import open_ranks
+
+    teacher, student, config = given.pop("teacher"), given.pop("student"), given.pop("config")
+    summary = api.distill(
+        teacher=teacher and teacher.split(","),
+        student=student and student.split(","),
+        config=config,
+        settings=given,
+    )
+    if open_ranks().first:
+        print_summary(summary)
+        out = Path(resolve(given, config, recipe="distillation").settings.out)
+        print(f"model: {out / 'best'}\npage: {out / 'report.html'}")
 
 
 def _label(parser: argparse.ArgumentParser, words: list[str]) -> None:
@@ -357,6 +386,7 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], None]
     "run": ("two folders in; a better classifier, a verdict and a page out", _run),
     "plan": ("what run would do, what of it is done, and how long the rest takes", _plan),
     "train": ("train one model, on labels or on labels and selected pseudo labels", _train),
+    "distill": ("let teachers teach a student: soft targets, ensembles, compression, teacher-free methods", _distill),
     "label": ("let a checkpoint label a source", _label),
     "select": ("choose which pseudo labels to train on", _select),
     "evaluate": ("score a checkpoint on labeled pictures", _evaluate),

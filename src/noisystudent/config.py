@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from noisystudent.data.settings import DataSettings
 from noisystudent.errors import SettingsError, nearest_name
-from noisystudent.losses.settings import ObjectiveSettings
+from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
 from noisystudent.models.settings import ModelSettings
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.runtime.settings import RuntimeSettings
@@ -26,7 +26,19 @@ from noisystudent.selection.settings import SelectionSettings
 from noisystudent.settings import Settings
 from noisystudent.training.settings import TrainSettings
 
-Recipe = Literal["curriculum", "paper"]
+Recipe = Literal[
+    "curriculum",
+    "paper",
+    "distillation",
+    "compression",
+    "reversed",
+    "defective",
+    "self-taught",
+    "virtual-teacher",
+    "born-again",
+    "assistants",
+    "ensemble",
+]
 
 
 class RoundSettings(Settings):
@@ -43,14 +55,22 @@ class RoundSettings(Settings):
 class RunSettings(Settings):
     """Everything that decides a run."""
 
-    labeled: str = Field(description="labeled pictures: a folder of class folders, an .npz file, or digits")
+    labeled: str = Field(
+        "",
+        description="labeled pictures: a folder of class folders, an .npz file, or digits; only distill can do without",
+    )
     unlabeled: str | None = Field(None, description="unlabeled pictures: a folder, an .npz file, or digits:unlabeled")
     validation: str | None = Field(
         None, description="labeled pictures that choose; carved out of --labeled when not given"
     )
     test: str | None = Field(None, description="labeled pictures that only report")
     out: str = Field(description="the run's folder; run the same command again to resume")
-    recipe: Recipe = Field("curriculum", description="curriculum (default) or paper (Xie et al. 2020)")
+    recipe: Recipe = Field(
+        "curriculum",
+        description="settings to begin with. For run: curriculum (default) or paper (Xie et al. 2020). For distill: "
+        "distillation (default), compression, reversed, defective, self-taught, virtual-teacher, born-again, "
+        "assistants, ensemble (docs/distillation.md)",
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of every random draw")
     rounds: RoundSettings = RoundSettings()
     data: DataSettings = DataSettings()
@@ -59,6 +79,7 @@ class RunSettings(Settings):
     train: TrainSettings = TrainSettings()
     selection: SelectionSettings = SelectionSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
+    distillation: DistillationSettings = DistillationSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
 
@@ -82,15 +103,16 @@ def setting_fields(model: type[BaseModel] = RunSettings, prefix: str = "") -> di
     return found
 
 
-def resolve(command_line: Mapping[str, Any], file: Path | None = None) -> Resolved:
+def resolve(command_line: Mapping[str, Any], file: Path | None = None, *, recipe: Recipe = "curriculum") -> Resolved:
     """Settings from recipe, file and command line (dotted names to values or YAML text), checked as a whole.
 
-    Raises ``SettingsError`` for unknown names (naming the nearest), wrong types and values out of range.
+    ``recipe`` is the one that is taken where neither file nor command line names one. Raises ``SettingsError`` for
+    unknown names (naming the nearest), wrong types and values out of range.
     """
     from_file = flatten(read_yaml(file)) if file else {}
-    recipe = command_line.get("recipe") or from_file.get("recipe") or "curriculum"
+    recipe = command_line.get("recipe") or from_file.get("recipe") or recipe
     known = setting_fields()
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"recipe": recipe}
     origins = dict.fromkeys(known, "default")
     for origin, layer in (
         (f"recipe {recipe}", read_recipe(str(recipe))),

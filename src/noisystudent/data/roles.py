@@ -22,6 +22,7 @@ from noisystudent.data.screen import Search
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
 from noisystudent.data.split import carve_validation
+from noisystudent.errors import DataError
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -109,38 +110,34 @@ def open_roles(
     settings: DataSettings,
     *,
     seed: int,
+    classes: tuple[str, ...] | None = None,
     stored_size: Callable[[int], int] = int,
 ) -> Roles:
     """Opens, checks and decodes the sources of a run, ``specs`` by role: labeled, unlabeled, validation, test.
 
-    ``stored_size`` may raise the size (to a model's own resolution). Validation is carved out of the labels when none
-    is given and every class has enough, which beside a test source is more. Unlabeled pictures that are identical to a
-    held-out one, or its near-duplicates, are left out; of a pile that is streamed this is still to be found out.
+    Without a labeled source ``classes`` says which there are. ``stored_size`` may raise the size (to a model's own
+    resolution). Validation is carved out of the labels when none is given and every class has enough, which beside a
+    test source is more. Unlabeled pictures that are identical to a held-out one, or its near-duplicates, are left out;
+    of a pile that is streamed this is still to be found out.
     """
     sources = {role: open_source(spec, labeled=role != "unlabeled") for role, spec in specs.items() if spec}
-    classes = _classes(sources["labeled"])
+    if "labeled" in sources:
+        classes = _classes(sources["labeled"])
+    if classes is None:
+        raise DataError("there is no labeled source, so nobody says which classes there are; give --labeled.")
     for role in ("validation", "test"):
         if role in sources:
             check_same_classes(classes, sources[role].classes, role)
-    format = choose_format(sources["labeled"], settings)
+    first = next((sources[role] for role in ("labeled", "unlabeled") if role in sources), None)
+    if first is None:
+        raise DataError("there is nothing to learn from: neither a labeled nor an unlabeled source. Give one.")
+    format = choose_format(first, settings)
     format = PictureFormat(stored_size(format.size), format.channels)
-    streamed = "unlabeled" in sources and is_streamed(sources["unlabeled"], format, settings)
+    streamed = {"labeled", "unlabeled"} <= sources.keys() and is_streamed(sources["unlabeled"], format, settings)
     decoded = {role: source for role, source in sources.items() if not (streamed and role == "unlabeled")}
     pictures = {role: decode(source, format, settings) for role, source in decoded.items()}
     described = {role: _describe(source, pictures[role]) for role, source in decoded.items()}
-    check_labels(pictures["labeled"].labels, classes, "labeled")
-
-    trains, chooses = pictures["labeled"], pictures.get("validation")
-    if chooses is None:
-        few = settings.few_labels_beside_test if "test" in pictures else settings.few_labels
-        kept, carved = carve_validation(trains.labels, settings.validation_fraction, few, seed)
-        if len(carved):
-            trains, chooses = pictures["labeled"].take(kept), pictures["labeled"].take(carved)
-            note = f"carved out of the {len(kept) + len(carved)} labeled ones"
-            described["validation"] = replace(
-                described["labeled"], pictures=len(carved), per_class=None, failures=[], note=note
-            )
-    validation = HeldOut(chooses) if chooses else None
+    trains, validation = _labeled_and_validation(pictures, described, classes, settings, seed)
     test = HeldOut(pictures["test"]) if "test" in pictures else None
     roles = Roles(format, classes, trains, KeptPile(_nothing(trains), []), None, validation, test, described)
     if streamed:
@@ -153,6 +150,31 @@ def open_roles(
         pile = keep_pile(pictures["unlabeled"].without_labels(), roles.searches(settings.near_duplicates))
         return replace(roles, unlabeled=pile, truth=_truth(sources["unlabeled"], pile.pictures, classes))
     return roles
+
+
+def _labeled_and_validation(
+    pictures: Mapping[str, Pictures],
+    described: dict[str, Described],
+    classes: tuple[str, ...],
+    settings: DataSettings,
+    seed: int,
+) -> tuple[Pictures, HeldOut | None]:
+    """What trains and what chooses: as given, or carved out of the labels, which ``described`` is then told."""
+    chooses = pictures.get("validation")
+    if "labeled" not in pictures:
+        return _nothing(pictures["unlabeled"]), HeldOut(chooses) if chooses else None
+    trains = pictures["labeled"]
+    check_labels(trains.labels, classes, "labeled")
+    if chooses is None:
+        few = settings.few_labels_beside_test if "test" in pictures else settings.few_labels
+        kept, carved = carve_validation(trains.labels, settings.validation_fraction, few, seed)
+        if len(carved):
+            trains, chooses = trains.take(kept), trains.take(carved)
+            note = f"carved out of the {len(kept) + len(carved)} labeled ones"
+            described["validation"] = replace(
+                described["labeled"], pictures=len(carved), per_class=None, failures=[], note=note
+            )
+    return trains, HeldOut(chooses) if chooses else None
 
 
 def is_streamed(source: Source, format: PictureFormat, settings: DataSettings) -> bool:

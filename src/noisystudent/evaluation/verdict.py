@@ -15,6 +15,7 @@ Bools = npt.NDArray[np.bool_]
 Decision = Literal["keep", "roll back", "cannot tell"]
 
 RESAMPLES = 10_000
+UNLABELED = "the unlabeled pictures"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The honest answer; numbers are None when there were no held-out labels to take them from."""
+    """The honest answer; numbers are None when there were no held-out labels to take them from.
+
+    ``helper`` is what the student had and the control had not.
+    """
 
     decision: Decision
     reason: str
@@ -38,6 +42,7 @@ class Verdict:
     p_value: float | None
     labels: int
     source: Literal["test", "validation", "none"]
+    helper: str = UNLABELED
 
     def as_json(self) -> dict[str, object]:
         """The verdict as summary.json holds it."""
@@ -60,24 +65,33 @@ def compare(first: Bools, second: Bools, *, seed: int = 0) -> Comparison:
     return Comparison((wins - losses) / count, (float(low), float(high)), p_value, count)
 
 
-def reach_verdict(comparison: Comparison | None, source: Literal["test", "validation", "none"]) -> Verdict:
-    """The verdict on the student (first) against its labels-only control (second).
+def reach_verdict(
+    comparison: Comparison | None, source: Literal["test", "validation", "none"], helper: str = UNLABELED
+) -> Verdict:
+    """The verdict on the student (first) against its labels-only control (second), which had no ``helper``.
 
     ``keep`` when the whole interval lies above zero and the test agrees at 5%, ``roll back`` when it lies below,
     ``cannot tell`` otherwise or without held-out labels.
     """
     if comparison is None or source == "none":
         reason = "no held-out labels: give --test or --validation, or more labels a class, to get an answer"
-        return Verdict("cannot tell", reason, None, None, None, 0, "none")
+        return Verdict("cannot tell", reason, None, None, None, 0, "none", helper)
     low, high = comparison.interval
     decision: Decision
     if comparison.p_value < 0.05 and low > 0:
-        decision, reason = "keep", "the unlabeled pictures helped"
+        decision, reason = "keep", f"{helper} helped"
     elif comparison.p_value < 0.05 and high < 0:
         decision, reason = "roll back", "the labels-only control is better"
     else:
         decision = "cannot tell"
         reason = f"the difference is within what {comparison.labels} held-out labels can show"
     return Verdict(
-        decision, reason, comparison.difference, comparison.interval, comparison.p_value, comparison.labels, source
+        decision,
+        reason,
+        comparison.difference,
+        comparison.interval,
+        comparison.p_value,
+        comparison.labels,
+        source,
+        helper,
     )

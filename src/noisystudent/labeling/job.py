@@ -10,14 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts import MANIFEST, State, commit, hash_file, read_json, read_manifest, state_of, write_json
+from noisystudent.artifacts import MANIFEST, State, commit, read_json, state_of, write_json
 from noisystudent.data.open import open_source
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
 from noisystudent.data.store import Store
 from noisystudent.errors import ArtifactError
 from noisystudent.labeling.shards import gather_failures
-from noisystudent.models.checkpoint import CHECKPOINT
+from noisystudent.models.checkpoint import checkpoint_fingerprint
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.predictions import FAILED, PREDICTIONS, Account, account_for, cut_parts, part_path
 from noisystudent.runtime.settings import RuntimeSettings
@@ -153,17 +153,10 @@ def describe(job: Job) -> str:
 
 def _inputs(job: Job, source: Source, classes: Sequence[str]) -> dict[str, Any]:
     return {
-        "teacher": _fingerprint(job.teacher),
+        "teacher": checkpoint_fingerprint(job.teacher),
         "source": source.fingerprint,
         "files": dict(source.files),
         "classes": list(classes),
         "view": {"noise": job.noise.model_dump(), "seed": job.seed} if job.noise.teacher else "plain",
         "precision": job.runtime.precision,
     }
-
-
-def _fingerprint(checkpoint: Path) -> str:
-    """A checkpoint's fingerprint: ours from its manifest, another's from its weights."""
-    if (checkpoint / MANIFEST).exists():
-        return read_manifest(checkpoint, CHECKPOINT).fingerprint
-    return hash_file(checkpoint / "model.safetensors")

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, contiguous_format, nn
 
+from noisystudent.artifacts import MANIFEST, hash_file, read_manifest
 from noisystudent.data.pictures import PictureFormat
 from noisystudent.errors import ModelError
 from noisystudent.models.classifier import Classifier
@@ -104,6 +105,22 @@ def load_classifier(folder: Path, *, expect_classes: tuple[str, ...] | None = No
             "train a model on these classes, or give the data that the model was trained for."
         )
     return classifier.eval()
+
+
+def checkpoint_fingerprint(folder: Path) -> str:
+    """A checkpoint's fingerprint: ours from its manifest, another's from its weights."""
+    if (folder / MANIFEST).exists():
+        return read_manifest(folder, CHECKPOINT).fingerprint
+    return hash_file(folder / WEIGHTS)
+
+
+def label_smoothing_of(folder: Path) -> float:
+    """The label smoothing that a checkpoint of ours was trained with; 0 where nothing is said of it."""
+    try:
+        said = json.loads((folder / CONFIG).read_bytes()).get("noisystudent", {}).get("label_smoothing", 0.0)
+    except (ValueError, AttributeError):
+        return 0.0
+    return float(said) if isinstance(said, int | float) else 0.0
 
 
 def _config(classifier: Classifier) -> dict[str, Json]:

@@ -195,8 +195,16 @@ def _wide(depth: int, factor: int) -> Design:
     return Design(PreActivationBlock, 16, widths, ((depth - 4) // 6,) * 3)
 
 
+def _plain(depth: int) -> Design:
+    return Design(_padded_block, 16, (16, 32, 64), ((depth - 2) // 6,) * 3)
+
+
 DESIGNS: dict[str, Design] = {
-    "resnet_small_20": Design(_padded_block, 16, (16, 32, 64), (3, 3, 3)),
+    "resnet_small_8": _plain(8),
+    "resnet_small_20": _plain(20),
+    "resnet_small_32": _plain(32),
+    "resnet_small_56": _plain(56),
+    "resnet_small_110": _plain(110),
     "resnet_small_18": Design(_projected_block, 64, (64, 128, 256, 512), (2, 2, 2, 2)),
     "wrn_16_2": _wide(16, 2),
     "wrn_28_2": _wide(28, 2),

@@ -80,7 +80,10 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Delivered student against control on held-out labels; ``difference`` and ``interval`` are fractions."""
+    """Delivered student against control on held-out labels; ``difference`` and ``interval`` are fractions.
+
+    ``helper`` is what the student had and the control had not.
+    """
 
     decision: Literal["keep", "roll back", "cannot tell"]
     reason: str = ""
@@ -89,6 +92,7 @@ class Verdict:
     p_value: float | None = None
     labels: int | None = None
     source: Literal["test", "validation", "none"] = "none"
+    helper: str = "the unlabeled pictures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,17 +105,23 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """``summary.json``: who took part, how they scored, what was delivered and the verdict."""
+    """``summary.json``: who took part, how they scored, what was delivered and the verdict.
+
+    Methods without a teacher have None for it. ``teachers`` are those whose mean is the teacher, where there are
+    several; ``generations`` is the mean of all students.
+    """
 
     classes: tuple[str, ...]
-    teacher: Contender
+    teacher: Contender | None
     student: Contender
     delivered: str
     verdict: Verdict
     recipe: str | None = None
     seed: int | None = None
     control: Contender | None = None
+    teachers: tuple[Contender, ...] = ()
     rounds: tuple[RoundResult, ...] = ()
+    generations: Contender | None = None
     baselines: tuple[Baseline, ...] = ()
     cost: Cost = field(default_factory=Cost)
 

@@ -17,7 +17,7 @@ COLUMNS = ("", "Top-1", "Top-5", "ECE", "NLL", "Parameters", "Image passes", "Ti
 _OPENINGS = {
     "keep": "Keep the student",
     "roll back": "Roll back",
-    "cannot tell": "Cannot tell whether the unlabeled pictures helped",
+    "cannot tell": "Cannot tell whether {helper} helped",
 }
 
 
@@ -59,12 +59,16 @@ def summary_rows(summary: Mapping[str, object] | Summary) -> list[Row]:
     summary = parse_summary(summary)
     role = summary.reporting_role()
     rows = [Row(f"Baseline: {one.name}", "baseline", one.top1) for one in summary.baselines]
-    rows.append(_row("Teacher", "teacher", summary.teacher, role))
+    rows += [_row(one.name.capitalize(), "teacher", one, role) for one in summary.teachers]
+    if summary.teacher is not None:
+        rows.append(_row(summary.teacher.name.capitalize(), "teacher", summary.teacher, role))
     if summary.control is not None:
         rows.append(_row("Control (labels only)", "control", summary.control, role))
     for one in summary.rounds:
-        name = f"Round {one.round}" + (" (rolled back)" if one.rolled_back else "")
+        name = one.name.capitalize() + (" (rolled back)" if one.rolled_back else "")
         rows.append(_row(name, "rolled back" if one.rolled_back else "round", one, role))
+    if summary.generations is not None:
+        rows.append(_row(summary.generations.name.capitalize(), "round", summary.generations, role))
     rows.append(_row(f"Delivered: {summary.delivered}", "delivered", summary.student, role))
     return rows
 
@@ -82,7 +86,7 @@ def table_caption(summary: Mapping[str, object] | Summary) -> str:
 def verdict_sentence(verdict: Mapping[str, object] | Verdict) -> str:
     """The verdict in a sentence: decision, difference in points, interval, p-value, labels and source."""
     verdict = parse_verdict(verdict)
-    opening = _OPENINGS[verdict.decision]
+    opening = _OPENINGS[verdict.decision].format(helper=verdict.helper)
     if verdict.difference is None:
         reason = verdict.reason.strip().rstrip(".") or "nothing was measured on held-out labels"
         return f"{opening}: {reason}."

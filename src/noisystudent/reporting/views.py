@@ -128,7 +128,7 @@ def progress_chart(summary: Summary) -> Markup | None:
         title="Top-1 accuracy of the teacher and of every student",
         x_label="checkpoint",
         y_label="top-1 accuracy (%)",
-        x_names=["teacher", *(f"round {one.round}" for one in summary.rounds)],
+        x_names=["teacher" if summary.teacher else "no teacher", *(one.name for one in summary.rounds)],
     )
 
 
@@ -207,11 +207,11 @@ def _flattened(settings: Mapping[str, object], prefix: str = "") -> Iterator[tup
             yield prefix + name, value
 
 
-def _accuracies(line_up: Sequence[Contender], role: Role) -> tuple[tuple[float, float], ...]:
+def _accuracies(line_up: Sequence[Contender | None], role: Role) -> tuple[tuple[float, float], ...]:
     return tuple(
         (float(place), 100 * scores.top1)
         for place, one in enumerate(line_up)
-        if (scores := one.scores(role)) is not None
+        if one is not None and (scores := one.scores(role)) is not None
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,28 +18,55 @@ from noisystudent.artifacts import read_manifest, require_inputs
 from noisystudent.data.loader import WindowOrder
 from noisystudent.data.pictures import content_fingerprint
 from noisystudent.data.pile import KeptPile, StreamedPile
-from noisystudent.errors import MismatchError, TrainingError
+from noisystudent.errors import DataError, MismatchError, SettingsError, TrainingError
 from noisystudent.losses.functions import retempered, smoothed_one_hot
-from noisystudent.losses.settings import ObjectiveSettings
+from noisystudent.losses.settings import WHO_TEACHES, DistillationSettings, ObjectiveSettings
 from noisystudent.predictions import PREDICTIONS
 from noisystudent.rounds.streamed import StreamedLabels
+from noisystudent.rounds.trained import Trained
 from noisystudent.rounds.workshop import Workshop
 from noisystudent.selection import SELECTION
 from noisystudent.training.batches import WHOLE
-from noisystudent.training.feeds import Feed, Ints, PoolFeed
+from noisystudent.training.feeds import LABELED, PSEUDO, Feed, Ints, PoolFeed
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.stream import StreamFeed
 
-LABELED, PSEUDO = "labeled", "pseudo"  # the names of the feeds, by which their order is drawn
+
+@dataclass(frozen=True)
+class Tutor:
+    """A checkpoint that teaches, and the names of the stages that store its answers, should they be stored."""
+
+    trained: Trained
+    on_labeled: str
+    on_unlabeled: str
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a stage trains on: pictures a step by feed, the feeds in an order by seed, and where they come from."""
+    """What a stage trains on: pictures a step by feed, the feeds in an order by seed, and where they come from.
+
+    ``objective`` is what it is asked to match; ``distillation`` says how, where the labels are not all, and ``tutors``
+    by whom.
+    """
 
     batch: dict[str, int]
     feeds: Callable[[int], tuple[Feed, ...]]
     inputs: dict[str, Any]
+    objective: dict[str, Any]
+    distillation: DistillationSettings | None = None
+    tutors: tuple[Tutor, ...] = ()
+
+    def taught(self, distillation: DistillationSettings, tutors: Sequence[Tutor]) -> Lesson:
+        """The same pictures with the objective of distillation; the tutors are left out where it needs none."""
+        assert distillation.method != "none"
+        tutors = tuple(tutors) if distillation.taught else ()
+        told = distillation.model_dump(exclude={"preset", "views", *WHO_TEACHES})
+        objective = {
+            "label_smoothing": self.objective["label_smoothing"],
+            "distillation": told,
+            "teachers": [tutor.trained.fingerprint for tutor in tutors],
+        }
+        return replace(self, objective=objective, distillation=distillation, tutors=tutors)
 
 
 def labeled_lesson(workshop: Workshop, rows: Ints | None = None) -> Lesson:
@@ -48,15 +75,40 @@ def labeled_lesson(workshop: Workshop, rows: Ints | None = None) -> Lesson:
     rows = np.arange(len(roles.labeled)) if rows is None else rows
     batch = {LABELED: settings.train.batch_size}
     targets = _labeled_targets(workshop)
-    inputs = {
-        "labeled": content_fingerprint(roles.labeled.take(rows)),
-        "objective": {"label_smoothing": settings.objective.label_smoothing},
-    }
+    inputs = {"labeled": content_fingerprint(roles.labeled.take(rows))}
 
     def feeds(seed: int) -> tuple[Feed, ...]:
         return (PoolFeed(LABELED, workshop.pool, targets, rows, batch[LABELED], seed=seed),)
 
-    return Lesson(batch, feeds, inputs)
+    return Lesson(batch, feeds, inputs, {"label_smoothing": settings.objective.label_smoothing})
+
+
+def transfer_lesson(workshop: Workshop) -> Lesson:
+    """The labels and all unlabeled pictures without any, for teachers to speak of; or what there is of the two.
+
+    Raises ``DataError`` where there are no pictures, and ``SettingsError`` for a pile that does not fit into memory.
+    """
+    settings, roles = workshop.settings, workshop.roles
+    if not isinstance(roles.unlabeled, KeptPile):
+        raise SettingsError(
+            "distill keeps its pictures in memory, and the unlabeled ones are streamed; raise data.memory_limit_gb, "
+            "give fewer, or use run with distillation.method, which streams them."
+        )
+    labeled, total = len(roles.labeled), len(workshop.pool)
+    if not total:
+        raise DataError("there are no pictures to distill on: neither labeled nor unlabeled ones. Give a source.")
+    rows = {LABELED: np.arange(labeled), PSEUDO: np.arange(labeled, total)}
+    batch = student_batch(settings.train) if 0 < labeled < total else dict.fromkeys(rows, settings.train.batch_size)
+    batch = {name: count for name, count in batch.items() if len(rows[name])}
+    targets = _labeled_targets(workshop)
+    inputs = {"labeled": content_fingerprint(roles.labeled), "unlabeled": roles.unlabeled.fingerprint}
+
+    def feeds(seed: int) -> tuple[Feed, ...]:
+        return tuple(
+            PoolFeed(name, workshop.pool, targets, rows[name], count, seed=seed) for name, count in batch.items()
+        )
+
+    return Lesson(batch, feeds, inputs, {"label_smoothing": settings.objective.label_smoothing})
 
 
 def student_lesson(workshop: Workshop, predicted: Path, selected: Path) -> Lesson:
@@ -69,14 +121,14 @@ def student_lesson(workshop: Workshop, predicted: Path, selected: Path) -> Lesso
         "labeled": content_fingerprint(roles.labeled),
         "predictions": source,
         "selection": read_manifest(selected, SELECTION).fingerprint,
-        "objective": settings.objective.model_dump(),
     }
+    objective = settings.objective.model_dump()
     pile = roles.unlabeled
     if isinstance(pile, StreamedPile):
         inputs["window"] = settings.data.window
-        return Lesson(batch, _streamed_feeds(workshop, pile, predicted, selected, batch), inputs)
+        return Lesson(batch, _streamed_feeds(workshop, pile, predicted, selected, batch), inputs, objective)
     assert isinstance(pile, KeptPile)
-    return Lesson(batch, _kept_feeds(workshop, pile, predicted, selected, batch), inputs)
+    return Lesson(batch, _kept_feeds(workshop, pile, predicted, selected, batch), inputs, objective)
 
 
 def _kept_feeds(

@@ -7,7 +7,7 @@ import numpy as np
 from noisystudent.models.settings import ModelPlan
 from noisystudent.noise.sheet import draws_sheet
 from noisystudent.reporting.sheet import write_sheet
-from noisystudent.rounds.stages import input_noise
+from noisystudent.rounds.feeding import input_noise
 from noisystudent.rounds.workshop import Workshop
 
 NOISE_SHEET = "noise.png"

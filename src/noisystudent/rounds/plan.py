@@ -11,11 +11,13 @@ from noisystudent.artifacts import State
 from noisystudent.config import RunSettings
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.noise.own import BatchNoise
+from noisystudent.rounds.feeding import input_noise
 from noisystudent.rounds.lessons import labeled_lesson
-from noisystudent.rounds.run import open_workshop, tell
+from noisystudent.rounds.opening import open_workshop
+from noisystudent.rounds.run import tell
 from noisystudent.rounds.screening import SCREEN, is_screened, screened
 from noisystudent.rounds.speed import SPEED, possible_ways
-from noisystudent.rounds.stages import input_noise, new_classifier, objective_of
+from noisystudent.rounds.stages import new_classifier, objective_of
 from noisystudent.rounds.strength import FOLDS, fold_steps
 from noisystudent.rounds.workshop import Unfinished, Workshop
 from noisystudent.runtime.progress import Reporter

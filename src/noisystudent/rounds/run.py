@@ -4,45 +4,30 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from noisystudent.artifacts import exclusive, read_json, write_json
+from noisystudent.artifacts import read_json, write_json
 from noisystudent.config import Resolved, RunSettings
-from noisystudent.data.pile import KeptPile
-from noisystudent.data.roles import open_roles
-from noisystudent.errors import ModelError
+from noisystudent.errors import ModelError, SettingsError
 from noisystudent.evaluation.verdict import compare
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.noise.own import BatchNoise
+from noisystudent.rounds.feeding import input_noise
 from noisystudent.rounds.inspection import find_signs, judge_labels
-from noisystudent.rounds.lessons import labeled_lesson, student_lesson
+from noisystudent.rounds.labels import label_pile, select_from
+from noisystudent.rounds.lessons import Tutor, labeled_lesson, student_lesson
 from noisystudent.rounds.noise_sheet import write_noise_sheet
+from noisystudent.rounds.opening import describe_run, exclusive_for_all, open_workshop
 from noisystudent.rounds.screening import screened
 from noisystudent.rounds.speed import settle_speed
-from noisystudent.rounds.stages import (
-    Trained,
-    input_noise,
-    label_pile,
-    score_checkpoint,
-    select_from,
-    train,
-)
+from noisystudent.rounds.stages import score_checkpoint, train
 from noisystudent.rounds.story import Contender, Round, Story
 from noisystudent.rounds.strength import choose_strength
 from noisystudent.rounds.summary import deliver, summarize
+from noisystudent.rounds.trained import Trained
 from noisystudent.rounds.workshop import Workshop
-from noisystudent.runtime.device import open_engine
-from noisystudent.runtime.machine import describe_machine, versions
 from noisystudent.runtime.progress import Reporter
-from noisystudent.runtime.ranks import open_ranks
-from noisystudent.training.feeds import make_pool
 
 
 def run(
@@ -70,14 +55,10 @@ def run(
         return summary
 
 
-def exclusive_for_all(folder: Path) -> AbstractContextManager[None]:
-    """Holds a run's folder for the processes that work together: the first one has the lock."""
-    return exclusive(folder) if open_ranks().first else nullcontext()
-
-
 def tell(workshop: Workshop) -> Story:
     """The rounds themselves."""
     settings = workshop.settings
+    check_distillation(settings)
     plans = plan_models(settings.model, settings.rounds.count, workshop.roles.format.size)
     workshop = settle_speed(workshop, plans[0])
     strength = choose_strength(workshop, plans[0])
@@ -91,11 +72,14 @@ def tell(workshop: Workshop) -> Story:
         noise = (
             input_noise(workshop, predictions_name, plans[current.round], strength) if settings.noise.teacher else None
         )
-        predicted = label_pile(workshop, predictions_name, current.trained, noise)
+        predicted = label_pile(workshop, predictions_name, current.trained, workshop.roles.unlabeled, noise=noise)
         selected = select_from(workshop, f"round-{number}/selection", predicted, number, first_selection)
         if settings.selection.once and first_selection is None:
             first_selection = selected
         lesson = student_lesson(workshop, predicted, selected)
+        if settings.distillation.method != "none":
+            tutor = Tutor(current.trained, f"round-{number}/labeled-predictions", predictions_name)
+            lesson = lesson.taught(settings.distillation, [tutor])
         start = _warm_start(workshop, current.trained, plan)
         trained = train(workshop, f"round-{number}/student", plan, lesson, strength, start=start)
         student = Contender(number, trained, score_checkpoint(workshop, f"round-{number}", trained))
@@ -123,6 +107,20 @@ def tell(workshop: Workshop) -> Story:
     if not workshop.dry and workshop.engine.ranks.first:
         write_noise_sheet(workshop, plans[0], strength)
     return Story(teacher, rounds, control, delivered)
+
+
+def check_distillation(settings: RunSettings) -> None:
+    """Raises ``SettingsError`` where the settings of distillation do not fit into rounds."""
+    distillation = settings.distillation
+    if distillation.teachers or distillation.students != ("auto",):
+        raise SettingsError(
+            "distillation.teachers and students are for distill; in a run the model.* settings say who they are."
+        )
+    if distillation.taught and settings.noise.teacher:
+        raise SettingsError(
+            f"noise.teacher noises the teacher that labels, and distillation.method {distillation.method} has one that "
+            "is never noised; leave one of the two out."
+        )
 
 
 def is_worse(student: Contender, other: Contender, p_value: float) -> bool:
@@ -162,51 +160,3 @@ def _write_round(workshop: Workshop, each: Round) -> None:
         write_json(
             workshop.folder / f"round-{each.number}" / "scores.json", {**scores, "rolled_back": each.rolled_back}
         )
-
-
-def open_workshop(
-    settings: RunSettings, reporter: Reporter, *, dry: bool = False, own_noise: BatchNoise | None = None
-) -> Workshop:
-    """Opens the device and reads the pictures that the settings name."""
-    engine = open_engine(settings.runtime)
-    reporter = reporter if engine.ranks.first else Reporter(quiet=True)
-    specs = {role: getattr(settings, role) for role in ("labeled", "unlabeled", "validation", "test")}
-    roles = open_roles(specs, settings.data, seed=settings.seed, stored_size=partial(_largest_view, settings))
-    for role, each in roles.described.items():
-        lost = f", {len(each.failures)} unreadable" if each.failures else ""
-        reporter.say(f"{role}: {each.pictures} pictures from {each.name}{lost}{', ' + each.note if each.note else ''}")
-    settings = settled(settings, int(np.bincount(roles.labeled.labels).min()))
-    kept = [roles.unlabeled.pictures] if isinstance(roles.unlabeled, KeptPile) else []
-    pool = make_pool([roles.labeled, *kept], engine.device)
-    return Workshop(Path(settings.out), settings, roles, pool, engine, reporter, dry, own_noise)
-
-
-def settled(settings: RunSettings, labels_a_class: int) -> RunSettings:
-    """The settings with what depends on the number of labels (of the class that has the fewest) put in place."""
-    selection, objective = settings.selection.settled(labels_a_class), settings.objective.settled(labels_a_class)
-    return settings.model_copy(update={"selection": selection, "objective": objective})
-
-
-def _largest_view(settings: RunSettings, size: int) -> int:
-    """The largest resolution that a model of the run asks for, so that each finds its view in the stored pictures."""
-    return max([size, *(plan.size for plan in plan_models(settings.model, settings.rounds.count, size) if plan.size)])
-
-
-def describe_run(resolved: Resolved, workshop: Workshop, command: list[str]) -> dict[str, Any]:
-    """What run.json holds: settings as settled, with origins, sources with fingerprints, versions, machine, command."""
-    roles = workshop.roles
-    sources: dict[str, Any] = {role: asdict(each) for role, each in roles.described.items()}
-    sources["unlabeled"]["left_out"] = [asdict(each) for each in roles.unlabeled.left_out]
-    sources["labeled"]["classes"] = list(roles.classes)
-    return {
-        "version": versions()["noisystudent"],
-        "command": command,
-        "recipe": resolved.settings.recipe,
-        "format": {"size": roles.format.size, "channels": roles.format.channels},
-        "settings": workshop.settings.model_dump(mode="json"),
-        "origins": resolved.origins,
-        "sources": sources,
-        "versions": versions(),
-        "machine": describe_machine(),
-        "threads": torch.get_num_threads(),
-    }

@@ -1,68 +1,43 @@
-"""The stages of a run: train, label, select, score. Each turns finished folders into the next one."""
+"""The stages of a run that hold a model: train and score. Each turns finished folders into the next one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from torch import Tensor
 
-from noisystudent import predictions, selection
-from noisystudent.artifacts import commit, naming_a_full_disk, read_json, read_manifest, replacing, write_json
+from noisystudent.artifacts import commit, naming_a_full_disk, read_json, replacing, write_json
 from noisystudent.data.pictures import Pictures
-from noisystudent.data.pile import StreamedPile
 from noisystudent.data.roles import Judged
+from noisystudent.evaluation.ensemble import mean_log_probabilities
 from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.evaluation.scores import score
-from noisystudent.labeling.shards import gather_failures, label
+from noisystudent.losses.distilled import distilled
 from noisystudent.losses.objective import Terms, noisy_student, supervised
 from noisystudent.models.checkpoint import CHECKPOINT, load_classifier, save_classifier
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan
-from noisystudent.models.teacher import NoisedTeacher, Teacher
-from noisystudent.noise.draws import Draws
-from noisystudent.noise.input import InputNoise
-from noisystudent.noise.mixing import build_mixing
-from noisystudent.noise.own import OwnNoise, describe
-from noisystudent.noise.views import noised
-from noisystudent.predictions import PREDICTIONS, cut_parts
+from noisystudent.models.teacher import Teacher
+from noisystudent.noise.own import describe
 from noisystudent.randomness import stream_key
+from noisystudent.rounds.feeding import feed_stage, size_of
 from noisystudent.rounds.lessons import Lesson
+from noisystudent.rounds.trained import TRAINING, Trained, read_trained
 from noisystudent.rounds.workshop import Workshop
 from noisystudent.runtime.device import seeded
-from noisystudent.selection import SELECTION
-from noisystudent.training.batches import Batch, Batches
+from noisystudent.training.batches import Batch
 from noisystudent.training.fit import METRICS, fit
 from noisystudent.training.state import STATE
 
 SCORES = "scores"
-TRAINING = "training.json"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished checkpoint of the run."""
-
-    name: str
-    folder: Path
-    fingerprint: str
-    model: str
-    parameters: int
-    passes: int
-    seconds: float
-
-    def teacher(self, device: torch.device, *, noised: bool = False) -> Teacher:
-        """The checkpoint as a teacher; ``noised`` keeps its dropout and stochastic depth on."""
-        kind = NoisedTeacher if noised else Teacher
-        return kind(load_classifier(self.folder).to(device))
 
 
 def train(
@@ -79,7 +54,8 @@ def train(
         "stage": name,
         "seed": settings.seed,
         **lesson.inputs,
-        "model": {"name": plan.name, "size": _size(workshop, plan), "channels": workshop.roles.format.channels,
+        "objective": lesson.objective,
+        "model": {"name": plan.name, "size": size_of(workshop, plan), "channels": workshop.roles.format.channels,
                   "pretrained": settings.model.pretrained, "start": start.fingerprint if start else None},
         "noise": {**settings.noise.model_dump(exclude={"preset", "strength", "strengths", "teacher"}),
                   **_model_noise(workshop, plan)},
@@ -93,41 +69,26 @@ def train(
         return read_trained(name, folder)
     key = stream_key(settings.seed, name)
     classifier = new_classifier(workshop, plan, key, start)
-    noise = input_noise(workshop, name, plan, strength)
-    mixing = build_mixing(settings.noise, Draws(settings.seed, f"mixing/{name}"))
-    own_noise = OwnNoise(workshop.own_noise, seed=key) if workshop.own_noise else None
-    batches = Batches(lesson.feeds(key), noise, own_noise=own_noise, mixing=mixing, division=workshop.division)
+    batches = feed_stage(workshop, name, plan, lesson, strength)
     objective = objective_of(workshop, lesson)
-    with workshop.reporter.bar(name, settings.train.steps, "steps") as bar:
+    with workshop.reporter.bar(name, settings.train.last, "steps") as bar:
         trained, seconds = fit(
             classifier, batches, objective, settings.train, folder,
             seed=key, engine=workshop.engine, evaluate=_watch(workshop), bar=bar,
         )  # fmt: skip
-    training = {"model": plan.name, "parameters": count_parameters(trained), "steps": settings.train.steps,
-                "passes": settings.train.steps * batches.size, "seconds": round(seconds, 2)}  # fmt: skip
+    steps = settings.train.last
+    training = {"model": plan.name, "parameters": count_parameters(trained), "steps": steps,
+                "passes": steps * sum(lesson.batch.values()), "seconds": round(seconds, 2)}  # fmt: skip
 
     def finish() -> None:
         with naming_a_full_disk(folder / "model.safetensors"):
-            save_classifier(trained, folder)
+            save_classifier(trained, folder, extra={"label_smoothing": lesson.objective["label_smoothing"]})
         write_json(folder / TRAINING, training)
         commit(folder, CHECKPOINT, inputs, volatile=(METRICS, TRAINING, STATE))
         (folder / STATE).unlink(missing_ok=True)
 
     workshop.engine.ranks.first_says(finish)
     return read_trained(name, folder)
-
-
-def read_trained(name: str, folder: Path) -> Trained:
-    """A finished checkpoint of a run, from its folder."""
-    manifest = read_manifest(folder, CHECKPOINT)
-    facts = read_json(folder / TRAINING)
-    return Trained(
-        name, folder, manifest.fingerprint, facts["model"], facts["parameters"], facts["passes"], facts["seconds"]
-    )
-
-
-def _size(workshop: Workshop, plan: ModelPlan) -> int:
-    return plan.size or workshop.roles.format.size
 
 
 def _model_noise(workshop: Workshop, plan: ModelPlan) -> dict[str, float]:
@@ -139,17 +100,6 @@ def _model_noise(workshop: Workshop, plan: ModelPlan) -> dict[str, float]:
     return {"dropout": dropout, "stochastic_depth": depth}
 
 
-def input_noise(workshop: Workshop, name: str, plan: ModelPlan, strength: float) -> InputNoise:
-    """The noise that the stage ``name`` puts on its pictures."""
-    return InputNoise(
-        workshop.settings.noise,
-        size=_size(workshop, plan),
-        strength=strength,
-        draws=Draws(workshop.settings.seed, f"input-noise/{name}"),
-        stored_edge=workshop.roles.format.stored_edge,
-    )
-
-
 def new_classifier(workshop: Workshop, plan: ModelPlan, key: int, start: Trained | None) -> Classifier:
     """The model of ``plan`` with weights drawn by ``key``, or with those of ``start``."""
     with seeded(stream_key(key, "weights"), workshop.device):
@@ -157,7 +107,7 @@ def new_classifier(workshop: Workshop, plan: ModelPlan, key: int, start: Trained
             plan.name,
             classes=workshop.roles.classes,
             channels=workshop.roles.format.channels,
-            size=_size(workshop, plan),
+            size=size_of(workshop, plan),
             pretrained=workshop.settings.model.pretrained,
             **_model_noise(workshop, plan),
         )
@@ -167,8 +117,13 @@ def new_classifier(workshop: Workshop, plan: ModelPlan, key: int, start: Trained
 
 
 def objective_of(workshop: Workshop, lesson: Lesson) -> Callable[[Tensor, Batch], Terms]:
-    """The supervised objective for one part, the Noisy Student one for two."""
-    weighting = workshop.settings.objective.weighting
+    """Distillation's objective for a lesson that has it; else the supervised one, or Noisy Student's for two parts."""
+    weighting, distillation = workshop.settings.objective.weighting, lesson.distillation
+    steps = workshop.settings.train.steps
+    if distillation:
+        return lambda logits, batch: distilled(
+            logits, batch.targets, batch.labeled, batch.teachers, distillation, progress=(batch.step + 1) / steps
+        )
     if len(lesson.batch) == 1:
         return lambda logits, batch: supervised(logits, batch.targets)
     return lambda logits, batch: noisy_student(logits, batch.targets, batch.labeled, weighting)
@@ -196,76 +151,6 @@ def predict(workshop: Workshop, teacher: Teacher, pictures: Pictures) -> npt.NDA
     )
 
 
-def label_pile(workshop: Workshop, name: str, teacher: Trained, noise: InputNoise | None) -> Path:
-    """The teacher's predictions for every unlabeled picture, in the folder ``name``.
-
-    ``noise`` is for the ablation only: the teacher then sees noised pictures and keeps its own noise.
-    """
-    pile, runtime = workshop.roles.unlabeled, workshop.settings.runtime
-    folder = workshop.folder / name
-    inputs: dict[str, Any] = {
-        "teacher": teacher.fingerprint,
-        "unlabeled": pile.fingerprint,
-        "view": {"noise": workshop.settings.noise.model_dump(), "strength": noise.strength} if noise else "plain",
-        "precision": runtime.precision,
-    }
-    if isinstance(pile, StreamedPile):
-        inputs["files"] = dict(pile.source.files)
-
-    def read(shard: int) -> Pictures:
-        pictures = pile.read(shard)
-        return noised(pictures, noise, epoch=shard) if noise else pictures
-
-    def finish() -> None:
-        if isinstance(pile, StreamedPile):
-            limit = workshop.settings.data.max_corrupt_fraction
-            accounts = [predictions.account_for(path) for path in predictions.list_parts(folder)]
-            gather_failures(folder, pile.source, accounts, limit)
-        commit(folder, PREDICTIONS, inputs)
-
-    if not workshop.is_done(name, inputs):
-        ranks = workshop.engine.ranks
-        parts = list(enumerate(cut_parts(len(pile.shard_sizes))))[ranks.rank :: ranks.count]
-        rows = sum(pile.shard_sizes[shard] for _, shards in parts for shard in shards)
-        with workshop.reporter.bar(name, rows, "pictures") as bar:
-            label(
-                teacher.teacher(workshop.device, noised=noise is not None), read, parts, folder,
-                batch_size=runtime.label_batch_size, precision=runtime.precision,
-                seed=stream_key(workshop.settings.seed, name), bar=bar,
-            )  # fmt: skip
-        ranks.wait()
-        ranks.first_says(finish)
-    return folder
-
-
-def select_from(workshop: Workshop, name: str, predicted: Path, round_number: int, first: Path | None) -> Path:
-    """The selection of a round; ``first`` is round 1's when the pictures are chosen only once."""
-    settings = workshop.settings
-    folder = workshop.folder / name
-    inputs = {
-        "predictions": read_manifest(predicted, PREDICTIONS).fingerprint,
-        "selection": settings.selection.model_dump(),
-        "round": round_number,
-        "seed": settings.seed,
-        "chosen": read_manifest(first, SELECTION).fingerprint if first else None,
-    }
-    if not workshop.is_done(name, inputs):
-        parts = predictions.list_parts(predicted)
-        classes = workshop.roles.classes
-
-        def choose() -> None:
-            if first:
-                selection.reuse(folder, parts, first, classes)
-            else:
-                selection.select(
-                    folder, parts, settings.selection, classes=classes, round_number=round_number, seed=settings.seed
-                )
-            commit(folder, SELECTION, inputs)
-
-        workshop.engine.ranks.first_says(choose)
-    return folder
-
-
 @dataclass(frozen=True)
 class Scored:
     """A checkpoint's scores per held-out source, and which pictures it gets right."""
@@ -276,14 +161,36 @@ class Scored:
 
 def score_checkpoint(workshop: Workshop, name: str, checkpoint: Trained) -> Scored:
     """Scores on validation and test, with every prediction kept, in the folder ``scores/<name>``."""
+    return _score(workshop, name, {"checkpoint": checkpoint.fingerprint}, [checkpoint], lambda answers: answers[0])
+
+
+def score_ensemble(
+    workshop: Workshop,
+    name: str,
+    members: Sequence[Trained],
+    weights: Sequence[float] = (),
+    mean: Literal["arithmetic", "geometric"] = "arithmetic",
+) -> Scored:
+    """The same of several checkpoints' mean, as ``mean_log_probabilities`` has it."""
+    inputs = {"checkpoints": [each.fingerprint for each in members], "weights": list(weights), "mean": mean}
+    return _score(workshop, name, inputs, members, lambda answers: mean_log_probabilities(answers, weights, mean))
+
+
+def _score(
+    workshop: Workshop,
+    name: str,
+    inputs: dict[str, Any],
+    members: Sequence[Trained],
+    combine: Callable[[list[npt.NDArray[np.float32]]], npt.NDArray[np.float32]],
+) -> Scored:
     sources = {"validation": workshop.roles.validation, "test": workshop.roles.test}
     folder = workshop.folder / "scores" / name
-    inputs: dict[str, Any] = {"checkpoint": checkpoint.fingerprint, "precision": workshop.settings.runtime.precision}
+    inputs |= {"precision": workshop.settings.runtime.precision}
     inputs |= {role: source.fingerprint if source else None for role, source in sources.items()}
     if not workshop.is_done(f"scores/{name}", inputs):
-        teacher = checkpoint.teacher(workshop.device)
+        teachers = [each.teacher(workshop.device) for each in members]
         judged = {
-            role: source.judge(lambda pictures: predict(workshop, teacher, pictures))
+            role: source.judge(lambda pictures: combine([predict(workshop, each, pictures) for each in teachers]))
             for role, source in sources.items()
             if source
         }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from noisystudent.rounds.stages import Scored, Trained
+from noisystudent.rounds.stages import Scored
+from noisystudent.rounds.trained import Trained
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import shutil
 from typing import Any
 
 from noisystudent.artifacts import commit
-from noisystudent.evaluation.verdict import Verdict, compare, reach_verdict
+from noisystudent.evaluation.verdict import UNLABELED, Verdict, compare, reach_verdict
 from noisystudent.models.checkpoint import CHECKPOINT
-from noisystudent.rounds.stages import TRAINING, Trained
 from noisystudent.rounds.story import Contender, Story
+from noisystudent.rounds.trained import TRAINING, Trained
 from noisystudent.rounds.workshop import Workshop
 from noisystudent.training.fit import METRICS
 
@@ -20,7 +20,7 @@ def summarize(workshop: Workshop, story: Story, *, seconds: float) -> dict[str, 
     """What summary.json holds; ``seconds`` is the time of this session, stages found done not counted."""
     rounds = [
         {
-            **_row(each.student, f"round {each.number}"),
+            **contender_row(each.student, f"round {each.number}"),
             "round": each.number,
             "selected": each.selection["selected"],
             "copies": each.selection["copies"],
@@ -35,10 +35,10 @@ def summarize(workshop: Workshop, story: Story, *, seconds: float) -> dict[str, 
         "recipe": workshop.settings.recipe,
         "seed": workshop.settings.seed,
         "classes": list(workshop.roles.classes),
-        "teacher": _row(story.teacher, "teacher"),
-        "control": _row(story.control, "control") if story.control else None,
+        "teacher": contender_row(story.teacher, "teacher"),
+        "control": contender_row(story.control, "control") if story.control else None,
         "rounds": rounds,
-        "student": _row(story.delivered, "student"),
+        "student": contender_row(story.delivered, "student"),
         "delivered": story.delivered.trained.name.removesuffix("/student"),
         "baselines": [],
         "verdict": reach(story).as_json(),
@@ -60,15 +60,21 @@ def reach(story: Story) -> Verdict:
         return Verdict("cannot tell", "no control was trained (rounds.control false)", None, None, None, 0, "none")
     if student is story.control:
         student = next((each.student for each in reversed(story.rounds) if not each.rolled_back), story.teacher)
-    right, by_control = student.scored.right, story.control.scored.right
+    return compare_contenders(student, story.control)
+
+
+def compare_contenders(student: Contender, control: Contender, helper: str = UNLABELED) -> Verdict:
+    """The verdict on a student that had a ``helper`` against a control without, on the best labels that there are."""
+    right, by_control = student.scored.right, control.scored.right
     if "test" in right:
-        return reach_verdict(compare(right["test"], by_control["test"]), "test")
+        return reach_verdict(compare(right["test"], by_control["test"]), "test", helper)
     if "validation" in right:
-        return reach_verdict(compare(right["validation"], by_control["validation"]), "validation")
-    return reach_verdict(None, "none")
+        return reach_verdict(compare(right["validation"], by_control["validation"]), "validation", helper)
+    return reach_verdict(None, "none", helper)
 
 
-def _row(contender: Contender, name: str) -> dict[str, Any]:
+def contender_row(contender: Contender, name: str) -> dict[str, Any]:
+    """A contender as summary.json holds it."""
     trained = contender.trained
     return {
         "name": name,

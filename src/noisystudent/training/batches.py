@@ -17,16 +17,22 @@ from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import Mixing, partners
 from noisystudent.noise.own import OwnNoise
 from noisystudent.runtime.ranks import ALONE, Ranks
-from noisystudent.training.feeds import Feed, Ints, Views, together
+from noisystudent.training.feeds import LABELED, Feed, Ints, Views, together
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's food: pixels uint8 [B, C, S, S] after input noise, targets float32 [B, K], labeled rows first."""
+    """One step's food: pixels uint8 [B, C, S, S] after input noise, targets float32 [B, K], labeled rows first.
+
+    ``step`` is its 0-based step. ``teachers`` are the logits of M teachers, float32 [R, M, K], for the rows on which
+    the objective needs them.
+    """
 
     pixels: Tensor
     targets: Tensor
     labeled: int
+    step: int
+    teachers: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Batches:
         mixing: Mixing | None = None,
         division: Division = WHOLE,
     ) -> None:
-        """The first feed is the labeled one; ``own_noise`` acts after ``noise``, ``mixing`` last.
+        """The feed named ``labeled``, if any, comes first; ``own_noise`` acts after ``noise``, ``mixing`` last.
 
         Raises ``SettingsError`` when the feeds' pictures cannot be divided evenly by ``division``.
         """
@@ -88,15 +94,36 @@ class Batches:
 
     def __call__(self, turn: int) -> Batch:
         """What this process trains on in its ``turn`` (0-based): a piece of a step's batch, or all of it."""
-        step, piece = divmod(turn, self.division.pieces)
-        views = self.views(step)
-        labeled = self.feeds[0].count // self.division.count
-        if self.own_noise or self.mixing:  # what acts on whole batches is shown the whole
-            return self._share(*self._whole(views, step), piece, labeled)
-        if self.division.count > 1:
-            views = tuple(each.take(self.division.places(len(each), piece)) for each in views)
-        pixels, targets = self.look(views)
-        return Batch(pixels, targets, labeled)
+        step = turn // self.division.pieces
+        if not self.own_noise and not self.mixing:
+            pixels, targets = self.look(self.shown(turn))
+        else:  # what acts on whole batches is shown the whole
+            pixels, targets = self._whole(self.views(step), step)
+            if self.division.count > 1:
+                places = torch.from_numpy(self.places(turn)).to(pixels.device)
+                pixels, targets = pixels[places], targets[places]
+        return Batch(pixels, targets, self.labeled, step)
+
+    @property
+    def labeled(self) -> int:
+        """How many pictures of a turn have labels; they come first."""
+        return sum(feed.count for feed in self.feeds if feed.name == LABELED) // self.division.count
+
+    def places(self, turn: int) -> Ints:
+        """The places in the whole batch of a step that this process takes in its ``turn``: int64 [B]."""
+        starts = np.cumsum([0, *(feed.count for feed in self.feeds)])
+        own = [self._places(feed, turn) for feed in self.feeds]
+        return np.concatenate([start + places for start, places in zip(starts, own, strict=False)])
+
+    def shown(self, turn: int) -> tuple[Views, ...]:
+        """Which pictures this process is shown in its ``turn``, and by which draws, feed by feed."""
+        views = self.views(turn // self.division.pieces)
+        if self.division.count == 1:
+            return views
+        return tuple(each.take(self._places(feed, turn)) for feed, each in zip(self.feeds, views, strict=True))
+
+    def _places(self, feed: Feed, turn: int) -> Ints:
+        return self.division.places(feed.count, turn % self.division.pieces)
 
     def views(self, step: int) -> tuple[Views, ...]:
         """Which pictures the batch of 0-based ``step`` shows, and by which draws, feed by feed."""
@@ -125,13 +152,3 @@ class Batches:
             partner = partners([feed.count for feed in self.feeds])
             pixels, targets = self.mixing(pixels, targets, partner, *self._draws(views))
         return pixels, targets
-
-    def _share(self, pixels: Tensor, targets: Tensor, piece: int, labeled: int) -> Batch:
-        if self.division.count == 1:
-            return Batch(pixels, targets, labeled)
-        starts = np.cumsum([0, *(feed.count for feed in self.feeds)])
-        taken = [
-            start + self.division.places(feed.count, piece) for start, feed in zip(starts, self.feeds, strict=False)
-        ]
-        places = torch.from_numpy(np.concatenate(taken)).to(pixels.device)
-        return Batch(pixels[places], targets[places], labeled)

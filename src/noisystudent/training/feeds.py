@@ -17,6 +17,8 @@ from noisystudent.data.pictures import Pictures
 
 Ints = npt.NDArray[np.int64]
 
+LABELED, PSEUDO = "labeled", "pseudo"  # the names of the feeds, by which their order is drawn
+
 
 @dataclass(frozen=True)
 class Views:

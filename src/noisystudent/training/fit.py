@@ -47,7 +47,7 @@ def fit(
     evaluate: Evaluate | None = None,
     bar: Bar | None = None,
 ) -> tuple[Classifier, float]:
-    """Trains ``classifier`` for ``settings.steps`` steps and returns its averaged self and the seconds it took.
+    """Trains ``classifier`` for ``settings.last`` steps and returns its averaged self and the seconds it took.
 
     The state is saved in ``folder`` every ``settings.save_every`` seconds; a call with the same arguments goes on
     from there and ends, on a CPU, with the same bits as one that was never killed. ``metrics.jsonl`` there gets a row
@@ -76,7 +76,7 @@ def fit(
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), naming_failed_compilation():
         classifier.train()
-        for step in range(state.step, settings.steps):
+        for step in range(state.step, settings.last):
             torch.manual_seed(stream_key(seed, "model-noise", step, *ranks.apart))
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
@@ -98,7 +98,7 @@ def fit(
 
             state.step = step + 1
             state.seconds = time.monotonic() - started
-            last = state.step == settings.steps
+            last = state.step == settings.last
             if state.step % LOG_EVERY == 0 or last:
                 scores = {}
                 if evaluate and settings.evaluate_every and (state.step % settings.evaluate_every == 0 or last):

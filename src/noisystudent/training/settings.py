@@ -15,6 +15,9 @@ class TrainSettings(Settings):
     steps: Annotated[int, Field(ge=1)] = Field(
         1200, description="optimizer steps of every stage (teacher, students, control)"
     )
+    stop_after: Annotated[int, Field(ge=0)] = Field(
+        0, description="steps after which a stage is broken off, its schedule being that of all steps; 0 = never"
+    )
     batch_size: Annotated[int, Field(ge=2)] = Field(
         128, description="pictures per step; a student's are shared between labeled and pseudo-labeled by train.ratio"
     )
@@ -54,3 +57,8 @@ class TrainSettings(Settings):
         description="seconds between saved states, from which a killed stage goes on; more where saving would "
         "otherwise take over 2% of the time",
     )
+
+    @property
+    def last(self) -> int:
+        """The number of steps that a stage takes."""
+        return min(self.stop_after, self.steps) if self.stop_after else self.steps
