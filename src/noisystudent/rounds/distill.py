@@ -55,6 +55,8 @@ def distill(resolved: Resolved, *, reporter: Reporter, command: list[str] | None
         workshop = open_workshop(settings, reporter, classes=classes, views=views)
         for name, (_, classifier) in opened.items():
             _check_fits(workshop, name, classifier)
+        if settings.distillation.method == "dist" and len(workshop.roles.classes) < 3:
+            raise SettingsError("distillation.method dist ranks classes, and with 2 there is nothing to rank; use kd.")
         if workshop.engine.ranks.first:
             write_json(folder / "run.json", describe_run(resolved, workshop, command or sys.argv))
         started = time.monotonic()

@@ -1,0 +1,413 @@
+"""What distillation does: six effects of the literature on Fashion-MNIST (16 px) and the digits, several seeds each.
+
+    python benchmarks/distillation.py                       # all, about an hour on two cores
+    python benchmarks/distillation.py regularizer --seeds 3
+    python benchmarks/distillation.py --quick               # a few steps: only shows that it runs
+
+    regularizer   3% of the labels with hard targets, and with soft targets of a teacher that saw all (Hinton 2015, 6)
+    ensemble      five models, their mean, and one model distilled from it (Hinton 2015, 4)
+    omitted       a digit that is missing from the transfer set, with and without its bias corrected (Hinton 2015, 3)
+    teacher-free  one small and one large model: KD, Re-KD, De-KD, Tf-KD and label smoothing (Yuan 2020)
+    smoothing     label smoothing: calibration, and the student of such a teacher (Mueller 2019)
+    compression   accuracy against parameters and CPU time of distilled small students
+
+All trainings of an effect take the same steps and batches. A row is the mean over seeds of test top-1 (or what it says),
+with the lowest and the highest, and the mean paired difference to the row it is compared with. The test part only
+reports: what has to be chosen is chosen on pictures of the training part. ``--work`` keeps everything, and a later call
+goes on there; several processes may each take their seeds of it. Reads ``../shared/data`` and skips with a message where
+it is absent; ``omitted`` needs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import noisystudent
+from noisystudent import predictions
+from noisystudent.data.split import draw_labeled
+from noisystudent.evaluation.calibration import fit_temperature, retemper
+from noisystudent.evaluation.scores import score
+from noisystudent.models.checkpoint import load_classifier
+from noisystudent.runtime.machine import describe_machine, versions
+from splits import FILES, SHARED, is_missing
+
+SMALL, MIDDLE, LARGE = "resnet_small_8", "tiny_resnet", "wrn_16_2"
+BASE: dict[str, Any] = {
+    "data.size": 16,
+    "data.near_duplicates": "none",
+    "data.validation_fraction": 0.0,
+    "train.batch_size": 64,
+    "train.optimizer": "sgd",
+    "train.learning_rate": 0.1,
+    "train.weight_decay": 5e-4,
+    "train.clip": 5.0,
+    "objective.label_smoothing": 0.0,
+    "noise.strength": 0.5,
+    "noise.crop": "pad",
+    "noise.flip": True,
+    "noise.randaugment": False,
+    "noise.dropout": 0.0,
+    "noise.stochastic_depth": 0.0,
+    "rounds.control": False,
+    "runtime.threads": 1,
+}
+BARE = {"noise.crop": "none", "noise.flip": False}
+LABELS = 6_000
+FEW = 1_800  # 3% of 60,000
+
+Scores = dict[str, float]  # one seed's numbers, by the name of their row
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One seed's folder, in which trained models and their scores are kept."""
+
+    work: Path
+    seed: int
+    steps: int
+    settings: Settings
+
+    def train(self, name: str, model: str, labeled: str, **changes: Any) -> Path:
+        """A model that learns from labels alone."""
+        settings = self._settings({"model.teacher": model, **changes})
+        noisystudent.train(labeled=labeled, out=self.work / name, settings=settings, quiet=True)
+        return self.work / name
+
+    def distill(
+        self, name: str, student: str, teachers: Sequence[Path], *, labeled: str | None, unlabeled: str | None = None,
+        settings: Settings,
+    ) -> Path:  # fmt: skip
+        """A student of teachers, or of none."""
+        noisystudent.distill(
+            teacher=teachers or None, student=student, labeled=labeled, unlabeled=unlabeled,
+            out=self.work / name, settings=self._settings(settings), quiet=True,
+        )  # fmt: skip
+        return self.work / name / "best"
+
+    def log_probabilities(self, checkpoint: Path, source: str) -> npt.NDArray[np.float32]:
+        """The checkpoint's log-probabilities for a source, stored."""
+        name = f"{checkpoint.relative_to(self.work)}-on-{Path(source).name.replace(':', '-')}".replace("/", "-")
+        out = self.work / "answers" / name
+        return predictions.read_all(
+            noisystudent.label(teacher=checkpoint, source=source, out=out, quiet=True, settings={"runtime.threads": 1}),
+            10,
+        )[1]
+
+    def _settings(self, changes: Settings) -> dict[str, Any]:
+        return {**BASE, "seed": self.seed, "train.steps": self.steps, **changes, **self.settings}
+
+
+@dataclass(frozen=True)
+class Fashion:
+    """Sources of Fashion-MNIST for one seed: few labels, more of them, all of them, pictures to choose on, the test."""
+
+    few: str
+    some: str
+    all: str
+    held_out: str
+    test: str
+    held_out_labels: npt.NDArray[np.int64]
+    test_labels: npt.NDArray[np.int64]
+
+    @classmethod
+    def draw(cls, folder: Path, seed: int) -> Fashion:
+        """Draws stratified parts of the training pictures, nested, into ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with np.load(SHARED / FILES["fashion"], allow_pickle=False) as data:
+            x, y, classes = data["x_train"], data["y_train"].astype(np.int64), data["classes"]
+            test_labels = data["y_test"].astype(np.int64)
+        held_out, rest = draw_labeled(y, 200, seed)
+        some, _ = draw_labeled(y[rest], LABELS // 10, seed)
+        few, _ = draw_labeled(y[rest][some], FEW // 10, seed)
+        rows = {"few": rest[some][few], "some": rest[some], "all": rest, "held_out": held_out}
+        for name, chosen in rows.items():
+            if not (folder / f"{name}.npz").exists():
+                np.savez(folder / f"{name}.npz", x=x[chosen], y=y[chosen], classes=classes)
+        paths = {name: str(folder / f"{name}.npz") for name in rows}
+        return cls(**paths, test=f"{SHARED / FILES['fashion']}:test", held_out_labels=y[held_out], test_labels=test_labels)
+
+
+def top1(log_probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
+    """Accuracy in percent."""
+    return 100 * float((log_probabilities.argmax(axis=1) == labels).mean())
+
+
+def regularizer(bench: Bench) -> Scores:
+    """Few labels, hard or soft: where validation accuracy ends, and how far it had fallen from its best."""
+    data = Fashion.draw(bench.work / "data", bench.seed)
+    teacher = bench.train("all/teacher", MIDDLE, data.all, **{"train.steps": 2 * bench.steps})
+    watched = {**BARE, "validation": data.held_out, "train.evaluate_every": 40, "train.steps": 2 * bench.steps}
+    soft = {**watched, "distillation.method": "kd", "distillation.hard": 0.0, "distillation.soft": 1.0}
+    found: Scores = {"teacher of all labels": top1(bench.log_probabilities(teacher, data.test), data.test_labels)}
+    runs = {"hard targets": bench.train("few/hard", MIDDLE, data.few, **watched)}
+    for temperature in (2.0, 5.0):
+        name = f"soft targets, T = {temperature:g}"
+        told = {**soft, "distillation.temperature": temperature}
+        runs[name] = bench.distill(f"few/soft-{temperature:g}", MIDDLE, [teacher], labeled=data.few, settings=told)
+    for name, checkpoint in runs.items():
+        rows = [json.loads(row) for row in (checkpoint / "metrics.jsonl").read_text().splitlines()]
+        curve = [100 * row["validation_top1"] for row in rows if "validation_top1" in row]
+        found[f"3%, {name}"] = top1(bench.log_probabilities(checkpoint, data.test), data.test_labels)
+        found[f"3%, {name}: below its best on validation"] = max(curve) - curve[-1]
+    return found
+
+
+def five_teachers(bench: Bench, data: Fashion) -> list[Path]:
+    """Models that differ by the seed of their weights and of their order of pictures alone."""
+    return [
+        bench.train(f"five/{number}", MIDDLE, data.some, **{"seed": 100 * (bench.seed + 1) + number})
+        for number in range(5)
+    ]
+
+
+def ensemble(bench: Bench) -> Scores:
+    """Five models, their mean and its student."""
+    data = Fashion.draw(bench.work / "data", bench.seed)
+    teachers = five_teachers(bench, data)
+    answers = [bench.log_probabilities(each, data.test) for each in teachers]
+    student = bench.distill(
+        "five/student", MIDDLE, teachers, labeled=data.some, settings={"distillation.preset": "paper:hinton2015"}
+    )
+    alone = [top1(each, data.test_labels) for each in answers]
+    mean = top1(np.log(np.mean(np.exp(answers), axis=0)), data.test_labels)
+    distilled = top1(bench.log_probabilities(student, data.test), data.test_labels)
+    return {"one model (mean of 5)": float(np.mean(alone)), "ensemble of 5": mean, "distilled into one": distilled}
+
+
+def omitted(bench: Bench) -> Scores:
+    """Digits without their threes: the student never sees one, and its bias for them is corrected on other pictures."""
+    folder = bench.work / "digits"
+    folder.mkdir(parents=True, exist_ok=True)
+    x, y = _digits(bench.seed)
+    held_out, rest = draw_labeled(y, 30, bench.seed)
+    transfer = rest[y[rest] != 3]
+    for name, rows in {"all": rest, "transfer": transfer, "held-out": held_out}.items():
+        np.savez(folder / f"{name}.npz", x=x[rows], y=y[rows], classes=np.array([str(digit) for digit in range(10)]))
+    test = f"digits:test@{bench.seed}"
+    truth = _test_digits(bench.seed)
+    all_of_them, without = str(folder / "all.npz"), str(folder / "transfer.npz")
+    teacher = bench.train("omitted/teacher", MIDDLE, all_of_them, **{"noise.flip": False})
+    soft = {"recipe": "compression", "noise.flip": False, "distillation.temperature": 4.0}
+    found: Scores = {}
+    for name, source in (("all digits", all_of_them), ("no threes", without)):
+        student = bench.distill(
+            f"omitted/{name.replace(' ', '-')}", MIDDLE, [teacher], labeled=None, unlabeled=source, settings=soft
+        )
+        answers = bench.log_probabilities(student, test)
+        found[f"{name}: right of all"] = top1(answers, truth)
+        found[f"{name}: right of the threes"] = top1(answers[truth == 3], truth[truth == 3])
+    seen = bench.log_probabilities(student, str(folder / "held-out.npz"))
+    bias = max(np.arange(0, 15, 0.25), key=lambda each: (top1(raised(seen, each), y[held_out]), -each))
+    corrected = raised(answers, bias)
+    found["no threes, bias corrected: right of all"] = top1(corrected, truth)
+    found["no threes, bias corrected: right of the threes"] = top1(corrected[truth == 3], truth[truth == 3])
+    found["the bias (logits)"] = float(bias)
+    return found
+
+
+def raised(log_probabilities: npt.NDArray[np.float32], bias: float) -> npt.NDArray[np.float32]:
+    """The answers with more for the threes; normalization does not matter to the largest."""
+    return log_probabilities + bias * (np.arange(10) == 3).astype(np.float32)
+
+
+def _digits(seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    from splits import _read_digits
+
+    arrays = _read_digits(seed)
+    return arrays["x"], arrays["y"].astype(np.int64)
+
+
+def _test_digits(seed: int) -> npt.NDArray[np.int64]:
+    from noisystudent.data.builtin import open_digits
+
+    source = open_digits("test", seed=seed, labeled=True)
+    return np.array([record.label for shard in range(len(source.shard_sizes)) for record in source.read(shard)])
+
+
+def teacher_free(bench: Bench) -> Scores:
+    """All methods on one pair, each with the budget of the others."""
+    data = Fashion.draw(bench.work / "data", bench.seed)
+    small = bench.train("pair/small", SMALL, data.some)
+    large = bench.train("pair/large", LARGE, data.some)
+    poor = bench.train("pair/poor", LARGE, data.some, **{"train.stop_after": max(1, bench.steps // 20)})
+    checkpoints = {"small alone": small, "large alone": large, "poor large": poor}
+    checkpoints["small, label smoothing 0.1"] = bench.train(
+        "pair/smoothed", SMALL, data.some, **{"objective.label_smoothing": 0.1}
+    )
+
+    def taught(name: str, student: str, teachers: Sequence[Path], preset: str, **more: Any) -> None:
+        settings = {"distillation.preset": preset, **more}
+        folder = f"pair/{name.replace(' ', '-').replace(',', '')}"
+        checkpoints[name] = bench.distill(folder, student, teachers, labeled=data.some, settings=settings)
+
+    taught("small, KD by large", SMALL, [large], "repo:tf-kd")
+    taught("small, KD by large, T 4", SMALL, [large], "repo:mdistiller-kd")
+    taught("small, De-KD by poor large", SMALL, [poor], "repo:tf-kd")
+    taught("large, Re-KD by small", LARGE, [small], "repo:tf-kd-reversed")
+    taught("small, Tf-KD self", SMALL, [small], "repo:tf-kd-self-mobilenetv2")
+    taught("small, Tf-KD reg (text, power)", SMALL, [], "paper:yuan2020-reg")
+    taught("small, Tf-KD reg (text, softmax)", SMALL, [], "paper:yuan2020-reg-softmax")
+    released = "repo:tf-kd-reg-mobilenetv2"
+    taught("small, Tf-KD reg (code)", SMALL, [], released)
+    taught("small, its smoothing, its scale", SMALL, [], released, **{"distillation.method": "matched_smoothing"})
+    return {name: top1(bench.log_probabilities(each, data.test), data.test_labels) for name, each in checkpoints.items()}
+
+
+def smoothing(bench: Bench) -> Scores:
+    """Teachers of plain and of smoothed labels: accuracy, calibration before and after scaling, and their students."""
+    data = Fashion.draw(bench.work / "data", bench.seed)
+    found: Scores = {}
+    for name, share in (("plain labels", 0.0), ("smoothed labels", 0.1)):
+        teacher = bench.train(f"smoothing/{share}", LARGE, data.some, **{"objective.label_smoothing": share})
+        answers = bench.log_probabilities(teacher, data.test)
+        temperature = fit_temperature(bench.log_probabilities(teacher, data.held_out), data.held_out_labels)
+        scaled = retemper(answers, temperature)
+        names = [str(number) for number in range(10)]
+        found[f"{name}: teacher"] = top1(answers, data.test_labels)
+        found[f"{name}: ECE"] = 100 * float(score(answers, data.test_labels, names)["ece"])  # type: ignore[arg-type]
+        found[f"{name}: ECE, scaled"] = 100 * float(score(scaled, data.test_labels, names)["ece"])  # type: ignore[arg-type]
+        found[f"{name}: temperature"] = temperature
+        for at in (1.0, 4.0):
+            told = {"distillation.method": "kd", "distillation.hard": 0.0, "distillation.soft": 1.0}
+            student = bench.distill(
+                f"smoothing/{share}-student-{at:g}", SMALL, [teacher], labeled=data.some,
+                settings={**told, "distillation.temperature": at},
+            )  # fmt: skip
+            found[f"{name}: student, T = {at:g}"] = top1(bench.log_probabilities(student, data.test), data.test_labels)
+    return found
+
+
+def compression(bench: Bench) -> Scores:
+    """An ensemble's students of several sizes, beside the same models alone; time on one thread, one picture at a time."""
+    data = Fashion.draw(bench.work / "data", bench.seed)
+    teachers = five_teachers(bench, data)
+    answers = [bench.log_probabilities(each, data.test) for each in teachers]
+    found = {"ensemble of 5": top1(np.log(np.mean(np.exp(answers), axis=0)), data.test_labels)}
+    found["ensemble of 5: thousand parameters"] = 5 * parameters_of(teachers[0]) / 1e3
+    found["ensemble of 5: ms a picture"] = 5 * milliseconds(teachers[0])
+    for model in (SMALL, "resnet_small_20", MIDDLE):
+        alone = bench.train(f"compression/{model}-alone", model, data.some)
+        student = bench.distill(
+            f"compression/{model}", model, teachers, labeled=data.some, unlabeled=data.all,
+            settings={"recipe": "compression", "distillation.temperature": 2.0},
+        )  # fmt: skip
+        found[f"{model} alone"] = top1(bench.log_probabilities(alone, data.test), data.test_labels)
+        found[f"{model} distilled"] = top1(bench.log_probabilities(student, data.test), data.test_labels)
+        found[f"{model}: thousand parameters"] = parameters_of(student) / 1e3
+        found[f"{model}: ms a picture"] = milliseconds(student)
+    return found
+
+
+def parameters_of(checkpoint: Path) -> int:
+    """Weights of a model, without running statistics."""
+    return sum(each.numel() for each in load_classifier(checkpoint).net.parameters())
+
+
+def milliseconds(checkpoint: Path) -> float:
+    """The quickest of 30 forward passes of one picture on one thread."""
+    classifier = load_classifier(checkpoint)
+    pixels = torch.zeros(1, classifier.channels, classifier.size, classifier.size, dtype=torch.uint8)
+    threads, times = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        for _ in range(30):
+            start = time.perf_counter()
+            classifier(pixels)
+            times.append(time.perf_counter() - start)
+    torch.set_num_threads(threads)
+    return 1000 * min(times)
+
+
+# By effect: how it is measured, and the row that its others are compared with.
+EFFECTS: dict[str, tuple[Callable[[Bench], Scores], str]] = {
+    "regularizer": (regularizer, "3%, hard targets"),
+    "ensemble": (ensemble, "one model (mean of 5)"),
+    "omitted": (omitted, "no threes: right of all"),
+    "teacher-free": (teacher_free, "small alone"),
+    "smoothing": (smoothing, "plain labels: teacher"),
+    "compression": (compression, "ensemble of 5"),
+}
+
+
+def rows_of(effect: str, scores: Sequence[Scores]) -> list[dict[str, Any]]:
+    """Mean, lowest and highest over seeds of every number, and the mean paired difference to the effect's base."""
+    base = EFFECTS[effect][1]
+    rows = []
+    for name in scores[0]:
+        values = np.array([each[name] for each in scores])
+        against = values - np.array([each[base] for each in scores])
+        comparable = ":" not in name.removeprefix("plain labels:").removeprefix("smoothed labels:")
+        rows.append(
+            {
+                "name": f"{effect}: {name}",
+                "value": round(float(values.mean()), 3),
+                "unit": "top-1, %" if comparable else "as named",
+                "versus": base if name != base else None,
+                "difference": [round(float(each), 3) for each in (against.mean(), against.min(), against.max())],
+                "seeds": len(scores),
+                "interval": [round(float(values.min()), 3), round(float(values.max()), 3)],
+                "machine": describe_machine(),
+                "versions": versions(),
+            }
+        )
+    return rows
+
+
+def measure(effect: str, seeds: Sequence[int], work: Path, steps: int) -> list[dict[str, Any]]:
+    """An effect's rows over seeds; each seed's numbers are kept in its folder."""
+    scores = []
+    for seed in seeds:
+        folder = work / f"seed-{seed}"
+        kept = folder / f"{effect}.json"
+        if not kept.exists():
+            found = EFFECTS[effect][0](Bench(folder, seed, steps, {}))
+            kept.write_text(json.dumps(found, indent=1) + "\n")
+        scores.append(json.loads(kept.read_text()))
+    return rows_of(effect, scores)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("effects", nargs="*", metavar="EFFECT", help=f"which (default all): {', '.join(EFFECTS)}")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=600, help="optimizer steps of a training")
+    parser.add_argument("--work", type=Path, help="where to work, to resume later (default: a folder that is removed)")
+    parser.add_argument("--quick", action="store_true", help="two steps, one seed, the digits: only shows that it runs")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    given = parser.parse_args()
+    unknown = [each for each in given.effects if each not in EFFECTS]
+    if unknown:
+        parser.error(f"there is no effect {unknown[0]!r}; there are {', '.join(EFFECTS)}")
+    effects = given.effects or (["omitted"] if given.quick else list(EFFECTS))
+    if set(effects) != {"omitted"} and is_missing("fashion"):
+        return 0
+    seeds = range(given.first_seed, given.first_seed + (1 if given.quick else given.seeds))
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for effect in effects:
+            rows += measure(effect, seeds, given.work or Path(temporary), 2 if given.quick else given.steps)
+            for row in rows:
+                if row["name"].startswith(f"{effect}: "):
+                    low, high = row["interval"]
+                    by = f"  {row['difference'][0]:+.2f} to {row['versus']}" if row["versus"] else ""
+                    print(f"{row['name']:<62} {row['value']:8.2f} ({low:.2f} to {high:.2f}){by}", flush=True)
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
