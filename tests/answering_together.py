@@ -6,7 +6,9 @@ from noisystudent.cli import main
 from noisystudent.runtime.launcher import leave
 
 if __name__ == "__main__":
-    checkpoint, labeled, pile, out = sys.argv[1:]
+    checkpoint, labeled, pile, apart, out = sys.argv[1:]
     common = ["--checkpoint", checkpoint, "--runtime.threads=1", "--runtime.label_batch_size=100"]
-    code = main(["evaluate", *common, "--source", labeled, "--out", f"{out}/scores.json"])
+    evaluate = ["evaluate", *common, "--source", labeled]
+    code = main([*evaluate, "--calibrate", apart, "--out", f"{out}/calibrated.json"])
+    code = code or main([*evaluate, "--out", f"{out}/scores.json"])
     leave(code or main(["predict", *common, "--source", pile, "--out", f"{out}/answers.csv"]))

@@ -6,20 +6,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import noisystudent
 from labeling_pile import save_folder, save_teacher
 from noisystudent.cli import SHARED, VERBS, main
+from noisystudent.data.open import open_source
+from noisystudent.data.pictures import decode_source
 from noisystudent.errors import DataError
 from noisystudent.labeling import turns
+from noisystudent.labeling.labeler import Labeler
 from noisystudent.runtime.ranks import ALONE
+from noisystudent.runtime.settings import RuntimeSettings
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
 SCRIPT = Path(__file__).parent / "answering_together.py"
 BROKEN = {"0": 3, "1": 399}  # the number of a picture of the class that cannot be read
 LABELED = {"0": 500, "1": 400, "2": 100}  # one shard: fewer than processes
 PILE = 2 * 1024 + 52  # three shards
+APART = 2 * 1024 + 7
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +35,39 @@ def given(tmp_path_factory):
     for name, count in LABELED.items():
         save_folder(root / "labeled" / name, count, {BROKEN[name]: b"GIF"} if name in BROKEN else {})
     save_folder(root / "pile", PILE, {0: b"", 1023: b"\xff\xd8 no jpeg", 1024: b"GIF", PILE - 1: b""})
-    words = [save_teacher(root / "teacher", channels=3), root / "labeled", root / "pile"]
+    words = [root / "teacher", root / "labeled", root / "pile", root / "apart.npz"]
+    save_teacher(words[0], channels=3)
+    save_apart(words[3], words[0])
     return words, answers(words, root / "alone", sys.executable)
 
 
-def answers(words: list[Path], out: Path, *launcher: str) -> tuple[list[str], list[str], bytes, bytes]:
-    """Lines of what was printed and of what was said of unreadable pictures, then the two files, byte for byte."""
+def save_apart(path: Path, teacher: Path) -> None:
+    """Pictures in three shards, every other one labeled as the teacher would, so that a temperature can be found."""
+    random = np.random.default_rng(100)
+    pictures = random.integers(0, 256, (APART, 8, 8, 3), dtype=np.uint8)
+    labels = random.integers(0, 3, APART)
+    np.savez(path, x=pictures)
+    labeler = Labeler.open(teacher, RuntimeSettings())
+    source = open_source(path, labeled=False)
+    said = labeler(decode_source(source, labeler.format, max_corrupt_fraction=0, memory_limit_gb=1)).argmax(axis=1)
+    labels[::2] = said[::2]
+    np.savez(path, x=pictures, y=labels)
+
+
+def answers(words: list[Path], out: Path, *launcher: str) -> tuple[list[str], list[str], list[bytes]]:
+    """Lines of what was printed and of what was said of unreadable pictures, then the files, byte for byte."""
     out.mkdir()
     done = subprocess.run([*launcher, SCRIPT, *words, out], check=True, capture_output=True, text=True)
     printed = done.stdout.replace(str(out), "").splitlines()
     said = [line for line in done.stderr.splitlines() if "unreadable" in line]
-    return printed, said, (out / "scores.json").read_bytes(), (out / "answers.csv").read_bytes()
+    files = [(out / name).read_bytes() for name in ("scores.json", "answers.csv", "calibrated.json")]
+    return printed, said, files
 
 
 def test_one_process_counts_every_picture_once(given):
-    _, (printed, said, scores, table) = given
+    _, (printed, said, (scores, table, calibrated)) = given
+    scaled = json.loads(calibrated).pop("temperature_scaling")
+    assert (scaled["count"], scaled["left_out"], scaled["at_end"]) == (APART, 0, False)
     counts = json.loads(scores)
     assert counts["count"] == sum(LABELED.values()) - len(BROKEN)
     assert [sum(row) for row in counts["confusion"]] == [499, 399, 100]

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from noisystudent.artifacts import replacing, write_json
 from noisystudent.config import Recipe, Resolved, resolve
-from noisystudent.data.checks import check_same_classes
 from noisystudent.data.open import open_source
 from noisystudent.data.pictures import Failure, Pictures, choose_format
 from noisystudent.data.roles import decode
@@ -27,10 +25,10 @@ from noisystudent.data.sample import SampleSource
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.store import fetched, local_folder, store_url
 from noisystudent.errors import SettingsError
-from noisystudent.evaluation.scores import score
 from noisystudent.labeling.job import Job, describe
 from noisystudent.labeling.labeler import Labeler
 from noisystudent.labeling.processes import label_in_processes
+from noisystudent.labeling.scoring import score_source
 from noisystudent.labeling.turns import by_turns
 from noisystudent.labeling.work import work
 from noisystudent.models.settings import plan_models
@@ -232,25 +230,31 @@ def label(
 
 
 def evaluate(
-    *, checkpoint: Place, source: Place, out: Place | None = None, settings: Settings | None = None
+    *,
+    checkpoint: Place,
+    source: Place,
+    calibrate: Place | None = None,
+    out: Place | None = None,
+    settings: Settings | None = None,
 ) -> dict[str, object]:
     """A checkpoint's scores on a labeled source; also written as JSON to ``out`` when that is given.
+
+    ``calibrate`` is another labeled source, on which a temperature is fitted (Guo et al. 2017, section 4.2); the scores
+    then have a ``temperature_scaling``: the temperature, and ece, nll and brier with it. Pictures that are scored are
+    left out of the fit; ``SettingsError`` where those are all.
 
     Processes that torchrun started share the shards, and all return the same scores, to the bit, as one process does.
     Pictures are decoded shard by shard, so memory does not grow with their number.
     """
     labeler = Labeler.open(Path(checkpoint), _runtime(settings))
-    opened = open_source(str(source), labeled=True)
-    check_same_classes(labeler.teacher.classes, opened.classes, "evaluated")
-    allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
     ranks = open_ranks()
-
-    def answer(pictures: Pictures) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        return labeler(pictures.without_labels()), pictures.labels
-
-    shards = by_turns(opened, labeler.format, answer, max_corrupt_fraction=allowed, ranks=ranks)
-    values, labels = zip(*(answered for answered, _ in shards), strict=True)
-    scores = score(np.concatenate(values), np.concatenate(labels), labeler.teacher.classes)
+    scores = score_source(
+        labeler,
+        str(source),
+        calibration=None if calibrate is None else str(calibrate),
+        max_corrupt_fraction=_room(DataSettings, "data", settings).max_corrupt_fraction,
+        ranks=ranks,
+    )
     if out:
         place = Path(out)
         ranks.first_says(lambda: write_json(place, scores))

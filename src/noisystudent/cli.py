@@ -267,19 +267,40 @@ def _select(parser: argparse.ArgumentParser, words: list[str]) -> None:
 def _evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="the checkpoint to score")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled pictures: {SOURCE_HELP}")
+    parser.add_argument(
+        "--calibrate",
+        metavar="SOURCE",
+        help="fit a temperature on these labeled pictures, none of which is scored, and also score with it",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write all scores there as JSON")
     given = _with_settings(parser, words, rooms=("runtime.", "data."))
     from noisystudent import api
     from noisystudent.runtime.ranks import open_ranks
 
     scores = api.evaluate(
-        checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=given.pop("out"), settings=given
+        checkpoint=given.pop("checkpoint"),
+        source=given.pop("source"),
+        calibrate=given.pop("calibrate"),
+        out=given.pop("out"),
+        settings=given,
     )
     if not open_ranks().first:
         return
+    scaled: Any = scores.get("temperature_scaling", {})
     for name in ("top1", "top5", "ece", "nll", "brier"):
-        print(f"{name:<6} {scores[name]:.4f}")
+        after = f" -> {scaled[name]:.4f} at temperature {scaled['temperature']:.2f}" if name in scaled else ""
+        print(f"{name:<6} {scores[name]:.4f}{after}")
     print(f"count  {scores['count']}")
+    if scaled:
+        _tell_calibration(scaled)
+
+
+def _tell_calibration(scaled: dict[str, Any]) -> None:
+    print(f"temperature fitted on {scaled['count']} pictures of {scaled['source']}")
+    if scaled["left_out"]:
+        print(f"  note: {scaled['left_out']} more were left out, since the same pictures are scored")
+    if scaled["at_end"]:
+        print("  note: the temperature is at the end of its range: fit it on more pictures, or harder ones, to use it")
 
 
 def _predict(parser: argparse.ArgumentParser, words: list[str]) -> None:

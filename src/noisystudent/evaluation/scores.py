@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisystudent.evaluation import accuracy, calibration
+from noisystudent.evaluation.temperature import retempered
 
 
 def score(
@@ -30,4 +31,17 @@ def score(
         "per_class": dict(zip(classes, accuracy.per_class(confused), strict=True)),
         "confusion": confused.tolist(),
         "calibration": [asdict(row) for row in table],
+    }
+
+
+def scaled_scores(
+    log_probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], temperature: float
+) -> dict[str, float]:
+    """ECE, NLL and Brier of log-probabilities [N, K] brought to a temperature, which is named; top-1 and top-5 stay."""
+    scaled = retempered(log_probabilities, temperature)
+    return {
+        "temperature": temperature,
+        "ece": calibration.expected_calibration_error(calibration.reliability(scaled, labels)),
+        "nll": calibration.negative_log_likelihood(scaled, labels),
+        "brier": calibration.brier(scaled, labels),
     }

@@ -1,0 +1,94 @@
+"""A checkpoint's scores on a labeled source, before and after its temperature is fitted on another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from noisystudent.data.checks import check_same_classes
+from noisystudent.data.open import open_source
+from noisystudent.data.pictures import Pictures
+from noisystudent.data.source import Source
+from noisystudent.errors import SettingsError
+from noisystudent.evaluation.scores import scaled_scores, score
+from noisystudent.evaluation.temperature import TEMPERATURES, fit_temperature
+from noisystudent.labeling.labeler import Labeler
+from noisystudent.labeling.turns import by_turns
+from noisystudent.runtime.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Log-probabilities [N, K], true classes [N], and digests [N] that are equal where the pixels are."""
+
+    log_probabilities: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    digests: npt.NDArray[np.str_]
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> _Answers:
+        """The chosen rows."""
+        return _Answers(self.log_probabilities[chosen], self.labels[chosen], self.digests[chosen])
+
+
+def score_source(
+    labeler: Labeler, spec: str, *, calibration: str | None, max_corrupt_fraction: float, ranks: Ranks
+) -> dict[str, object]:
+    """The scores of ``labeler`` on the labeled source ``spec``, the same in all processes that share the work.
+
+    With the source ``calibration`` they have a ``temperature_scaling`` too: ``temperature``, fitted on those of its
+    pictures whose pixels are not scored (``count`` of them; ``left_out`` others), whether it lies ``at_end`` of the
+    range, and ``ece``, ``nll`` and ``brier`` of the scored pictures at that temperature. Raises ``SettingsError`` when
+    nothing is left to fit on.
+    """
+    classes = labeler.teacher.classes
+    source = _open(spec, classes, "evaluated")
+    apart = _open(calibration, classes, "calibration") if calibration is not None else None
+    if apart and apart.fingerprint == source.fingerprint:
+        raise SettingsError(_nothing_apart(source, apart))
+    scored = _answers(labeler, source, max_corrupt_fraction, ranks)
+    scores = score(scored.log_probabilities, scored.labels, classes)
+    if apart:
+        answers = _answers(labeler, apart, max_corrupt_fraction, ranks)
+        kept = answers.take(~np.isin(answers.digests, scored.digests))
+        if not len(kept.labels):
+            raise SettingsError(_nothing_apart(source, apart))
+        temperature = fit_temperature(kept.log_probabilities, kept.labels)
+        scores["temperature_scaling"] = {
+            "source": apart.name,
+            "count": len(kept.labels),
+            "left_out": len(answers.labels) - len(kept.labels),
+            "at_end": temperature in TEMPERATURES,
+            **scaled_scores(scored.log_probabilities, scored.labels, temperature),
+        }
+    return scores
+
+
+def _open(spec: str, classes: Sequence[str], role: str) -> Source:
+    source = open_source(spec, labeled=True)
+    check_same_classes(classes, source.classes, role)
+    return source
+
+
+def _nothing_apart(source: Source, apart: Source) -> str:
+    return (
+        f"--calibrate {apart.name!r} has no pictures but those of --source {source.name!r}, and a temperature is not "
+        "scored on what it was fitted on. Give --calibrate other labeled pictures, such as the validation ones."
+    )
+
+
+def _answers(labeler: Labeler, source: Source, max_corrupt_fraction: float, ranks: Ranks) -> _Answers:
+    """What the checkpoint says of a whole source, decoded shard by shard."""
+
+    def answer(pictures: Pictures) -> _Answers:
+        return _Answers(labeler(pictures.without_labels()), pictures.labels, np.array(pictures.digests, np.str_))
+
+    shards = by_turns(source, labeler.format, answer, max_corrupt_fraction=max_corrupt_fraction, ranks=ranks)
+    parts = [answered for answered, _ in shards]
+    return _Answers(
+        np.concatenate([part.log_probabilities for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.digests for part in parts]),
+    )
