@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from noisystudent.api import distill, evaluate, label, plan, predict, report, run, show_noise, train
     from noisystudent.choosing import select
+    from noisystudent.data.munge import munge
     from noisystudent.data.shards.pack import pack
     from noisystudent.demonstration import demo
     from noisystudent.errors import NoisyStudentError
@@ -23,6 +24,7 @@ __all__ = [
     "distill",
     "evaluate",
     "label",
+    "munge",
     "pack",
     "plan",
     "predict",
@@ -36,6 +38,7 @@ __all__ = [
 _IN_API = ("distill", "evaluate", "label", "plan", "predict", "report", "run", "show_noise", "train")
 _HOME = dict.fromkeys(_IN_API, "api") | {
     "demo": "demonstration",
+    "munge": "data.munge",
     "pack": "data.shards.pack",
     "select": "choosing",
     "NoisyStudentError": "errors",
