@@ -11,11 +11,11 @@
     smoothing     label smoothing: calibration, and the student of such a teacher (Mueller 2019)
     compression   accuracy against parameters and CPU time of distilled small students
 
-All trainings of an effect take the same steps and batches. A row is the mean over seeds of test top-1 (or what it says),
-with the lowest and the highest, and the mean paired difference to the row it is compared with. The test part only
-reports: what has to be chosen is chosen on pictures of the training part. ``--work`` keeps everything, and a later call
-goes on there; several processes may each take their seeds of it. Reads ``../shared/data`` and skips with a message where
-it is absent; ``omitted`` needs nothing.
+All trainings of an effect take the same steps and batches. A row is the mean over seeds of test top-1 in percent, or of
+what it names after a colon, with the lowest and the highest, and the mean paired difference to the row that it is
+compared with. The test part only reports: what has to be chosen is chosen on pictures of the training part. ``--work``
+keeps everything, and a later call goes on there; several processes may each take their seeds of it. Reads
+``../shared/data`` and skips with a message where it is absent; ``omitted`` needs nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,8 @@ import torch
 import noisystudent
 from noisystudent import predictions
 from noisystudent.data.split import draw_labeled
-from noisystudent.evaluation.calibration import fit_temperature, retemper
 from noisystudent.evaluation.scores import score
+from noisystudent.evaluation.temperature import fit_temperature, retempered
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.runtime.machine import describe_machine, versions
 from splits import FILES, SHARED, is_missing
@@ -79,7 +80,7 @@ class Bench:
     steps: int
     settings: Settings
 
-    def train(self, name: str, model: str, labeled: str, **changes: Any) -> Path:
+    def train(self, name: str, model: str, labeled: str, changes: Settings = MappingProxyType({})) -> Path:
         """A model that learns from labels alone."""
         settings = self._settings({"model.teacher": model, **changes})
         noisystudent.train(labeled=labeled, out=self.work / name, settings=settings, quiet=True)
@@ -136,7 +137,9 @@ class Fashion:
             if not (folder / f"{name}.npz").exists():
                 np.savez(folder / f"{name}.npz", x=x[chosen], y=y[chosen], classes=classes)
         paths = {name: str(folder / f"{name}.npz") for name in rows}
-        return cls(**paths, test=f"{SHARED / FILES['fashion']}:test", held_out_labels=y[held_out], test_labels=test_labels)
+        return cls(
+            **paths, test=f"{SHARED / FILES['fashion']}:test", held_out_labels=y[held_out], test_labels=test_labels
+        )
 
 
 def top1(log_probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
@@ -147,11 +150,11 @@ def top1(log_probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int6
 def regularizer(bench: Bench) -> Scores:
     """Few labels, hard or soft: where validation accuracy ends, and how far it had fallen from its best."""
     data = Fashion.draw(bench.work / "data", bench.seed)
-    teacher = bench.train("all/teacher", MIDDLE, data.all, **{"train.steps": 2 * bench.steps})
+    teacher = bench.train("all/teacher", MIDDLE, data.all, {"train.steps": 2 * bench.steps})
     watched = {**BARE, "validation": data.held_out, "train.evaluate_every": 40, "train.steps": 2 * bench.steps}
     soft = {**watched, "distillation.method": "kd", "distillation.hard": 0.0, "distillation.soft": 1.0}
     found: Scores = {"teacher of all labels": top1(bench.log_probabilities(teacher, data.test), data.test_labels)}
-    runs = {"hard targets": bench.train("few/hard", MIDDLE, data.few, **watched)}
+    runs = {"hard targets": bench.train("few/hard", MIDDLE, data.few, watched)}
     for temperature in (2.0, 5.0):
         name = f"soft targets, T = {temperature:g}"
         told = {**soft, "distillation.temperature": temperature}
@@ -167,7 +170,7 @@ def regularizer(bench: Bench) -> Scores:
 def five_teachers(bench: Bench, data: Fashion) -> list[Path]:
     """Models that differ by the seed of their weights and of their order of pictures alone."""
     return [
-        bench.train(f"five/{number}", MIDDLE, data.some, **{"seed": 100 * (bench.seed + 1) + number})
+        bench.train(f"five/{number}", MIDDLE, data.some, {"seed": 100 * (bench.seed + 1) + number})
         for number in range(5)
     ]
 
@@ -198,7 +201,7 @@ def omitted(bench: Bench) -> Scores:
     test = f"digits:test@{bench.seed}"
     truth = _test_digits(bench.seed)
     all_of_them, without = str(folder / "all.npz"), str(folder / "transfer.npz")
-    teacher = bench.train("omitted/teacher", MIDDLE, all_of_them, **{"noise.flip": False})
+    teacher = bench.train("omitted/teacher", MIDDLE, all_of_them, {"noise.flip": False})
     soft = {"recipe": "compression", "noise.flip": False, "distillation.temperature": 4.0}
     found: Scores = {}
     for name, source in (("all digits", all_of_them), ("no threes", without)):
@@ -206,14 +209,14 @@ def omitted(bench: Bench) -> Scores:
             f"omitted/{name.replace(' ', '-')}", MIDDLE, [teacher], labeled=None, unlabeled=source, settings=soft
         )
         answers = bench.log_probabilities(student, test)
-        found[f"{name}: right of all"] = top1(answers, truth)
+        found[name] = top1(answers, truth)
         found[f"{name}: right of the threes"] = top1(answers[truth == 3], truth[truth == 3])
     seen = bench.log_probabilities(student, str(folder / "held-out.npz"))
     bias = max(np.arange(0, 15, 0.25), key=lambda each: (top1(raised(seen, each), y[held_out]), -each))
     corrected = raised(answers, bias)
-    found["no threes, bias corrected: right of all"] = top1(corrected, truth)
+    found["no threes, bias corrected"] = top1(corrected, truth)
     found["no threes, bias corrected: right of the threes"] = top1(corrected[truth == 3], truth[truth == 3])
-    found["the bias (logits)"] = float(bias)
+    found["no threes, bias corrected: the bias, logits"] = float(bias)
     return found
 
 
@@ -241,13 +244,15 @@ def teacher_free(bench: Bench) -> Scores:
     data = Fashion.draw(bench.work / "data", bench.seed)
     small = bench.train("pair/small", SMALL, data.some)
     large = bench.train("pair/large", LARGE, data.some)
-    poor = bench.train("pair/poor", LARGE, data.some, **{"train.stop_after": max(1, bench.steps // 20)})
+    poor = bench.train("pair/poor", LARGE, data.some, {"train.stop_after": max(1, bench.steps // 20)})
     checkpoints = {"small alone": small, "large alone": large, "poor large": poor}
     checkpoints["small, label smoothing 0.1"] = bench.train(
         "pair/smoothed", SMALL, data.some, **{"objective.label_smoothing": 0.1}
     )
 
-    def taught(name: str, student: str, teachers: Sequence[Path], preset: str, **more: Any) -> None:
+    def taught(
+        name: str, student: str, teachers: Sequence[Path], preset: str, more: Settings = MappingProxyType({})
+    ) -> None:
         settings = {"distillation.preset": preset, **more}
         folder = f"pair/{name.replace(' ', '-').replace(',', '')}"
         checkpoints[name] = bench.distill(folder, student, teachers, labeled=data.some, settings=settings)
@@ -261,8 +266,10 @@ def teacher_free(bench: Bench) -> Scores:
     taught("small, Tf-KD reg (text, softmax)", SMALL, [], "paper:yuan2020-reg-softmax")
     released = "repo:tf-kd-reg-mobilenetv2"
     taught("small, Tf-KD reg (code)", SMALL, [], released)
-    taught("small, its smoothing, its scale", SMALL, [], released, **{"distillation.method": "matched_smoothing"})
-    return {name: top1(bench.log_probabilities(each, data.test), data.test_labels) for name, each in checkpoints.items()}
+    taught("small, its smoothing, its scale", SMALL, [], released, {"distillation.method": "matched_smoothing"})
+    return {
+        name: top1(bench.log_probabilities(each, data.test), data.test_labels) for name, each in checkpoints.items()
+    }
 
 
 def smoothing(bench: Bench) -> Scores:
@@ -270,12 +277,12 @@ def smoothing(bench: Bench) -> Scores:
     data = Fashion.draw(bench.work / "data", bench.seed)
     found: Scores = {}
     for name, share in (("plain labels", 0.0), ("smoothed labels", 0.1)):
-        teacher = bench.train(f"smoothing/{share}", LARGE, data.some, **{"objective.label_smoothing": share})
+        teacher = bench.train(f"smoothing/{share}", LARGE, data.some, {"objective.label_smoothing": share})
         answers = bench.log_probabilities(teacher, data.test)
         temperature = fit_temperature(bench.log_probabilities(teacher, data.held_out), data.held_out_labels)
-        scaled = retemper(answers, temperature)
+        scaled = retempered(answers, temperature)
         names = [str(number) for number in range(10)]
-        found[f"{name}: teacher"] = top1(answers, data.test_labels)
+        found[f"teacher of {name}"] = top1(answers, data.test_labels)
         found[f"{name}: ECE"] = 100 * float(score(answers, data.test_labels, names)["ece"])  # type: ignore[arg-type]
         found[f"{name}: ECE, scaled"] = 100 * float(score(scaled, data.test_labels, names)["ece"])  # type: ignore[arg-type]
         found[f"{name}: temperature"] = temperature
@@ -285,12 +292,14 @@ def smoothing(bench: Bench) -> Scores:
                 f"smoothing/{share}-student-{at:g}", SMALL, [teacher], labeled=data.some,
                 settings={**told, "distillation.temperature": at},
             )  # fmt: skip
-            found[f"{name}: student, T = {at:g}"] = top1(bench.log_probabilities(student, data.test), data.test_labels)
+            found[f"student of a teacher of {name}, T = {at:g}"] = top1(
+                bench.log_probabilities(student, data.test), data.test_labels
+            )
     return found
 
 
 def compression(bench: Bench) -> Scores:
-    """An ensemble's students of several sizes, beside the same models alone; time on one thread, one picture at a time."""
+    """An ensemble's students of several sizes, beside the same models alone; time of one picture on one thread."""
     data = Fashion.draw(bench.work / "data", bench.seed)
     teachers = five_teachers(bench, data)
     answers = [bench.log_probabilities(each, data.test) for each in teachers]
@@ -334,9 +343,9 @@ def milliseconds(checkpoint: Path) -> float:
 EFFECTS: dict[str, tuple[Callable[[Bench], Scores], str]] = {
     "regularizer": (regularizer, "3%, hard targets"),
     "ensemble": (ensemble, "one model (mean of 5)"),
-    "omitted": (omitted, "no threes: right of all"),
+    "omitted": (omitted, "no threes"),
     "teacher-free": (teacher_free, "small alone"),
-    "smoothing": (smoothing, "plain labels: teacher"),
+    "smoothing": (smoothing, "teacher of plain labels"),
     "compression": (compression, "ensemble of 5"),
 }
 
@@ -348,14 +357,16 @@ def rows_of(effect: str, scores: Sequence[Scores]) -> list[dict[str, Any]]:
     for name in scores[0]:
         values = np.array([each[name] for each in scores])
         against = values - np.array([each[base] for each in scores])
-        comparable = ":" not in name.removeprefix("plain labels:").removeprefix("smoothed labels:")
+        comparable = ":" not in name and name != base
         rows.append(
             {
                 "name": f"{effect}: {name}",
                 "value": round(float(values.mean()), 3),
-                "unit": "top-1, %" if comparable else "as named",
-                "versus": base if name != base else None,
-                "difference": [round(float(each), 3) for each in (against.mean(), against.min(), against.max())],
+                "unit": "as named" if ":" in name else "top-1, %",
+                "versus": base if comparable else None,
+                "difference": [round(float(each), 3) for each in (against.mean(), against.min(), against.max())]
+                if comparable
+                else None,
                 "seeds": len(scores),
                 "interval": [round(float(values.min()), 3), round(float(values.max()), 3)],
                 "machine": describe_machine(),
@@ -402,8 +413,11 @@ def main() -> int:
             for row in rows:
                 if row["name"].startswith(f"{effect}: "):
                     low, high = row["interval"]
-                    by = f"  {row['difference'][0]:+.2f} to {row['versus']}" if row["versus"] else ""
-                    print(f"{row['name']:<62} {row['value']:8.2f} ({low:.2f} to {high:.2f}){by}", flush=True)
+                    by = "  {:+.2f} ({:+.2f} to {:+.2f}) to".format(*row["difference"]) if row["versus"] else ""
+                    print(
+                        f"{row['name']:<62} {row['value']:8.2f} ({low:.2f} to {high:.2f}){by} {row['versus'] or ''}",
+                        flush=True,
+                    )
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0

@@ -36,6 +36,7 @@ ROOMS = (
     "rounds",
     "api",
     "demonstration",
+    "verbs",
     "cli",
 )
 WITHOUT_TORCH = (

@@ -1,0 +1,157 @@
+"""The verbs of single stages: train, label, select, evaluate, predict."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from noisystudent.verbs.options import SOURCE_HELP, with_settings
+
+
+def train(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """One model, on labels or on labels and selected pseudo labels."""
+    parser.add_argument(
+        "--predictions", metavar="FOLDER", help="for a student: what 'label' wrote for --unlabeled, or its URL"
+    )
+    parser.add_argument("--selection", type=Path, metavar="FOLDER", help="for a student: what 'select' wrote from it")
+    given = with_settings(parser, words)
+    from noisystudent import api
+    from noisystudent.runtime.ranks import open_ranks
+
+    trained = api.train(
+        config=given.pop("config"),
+        unlabeled=given.pop("unlabeled", None),
+        predictions=given.pop("predictions"),
+        selection=given.pop("selection"),
+        settings=given,
+    )
+    if open_ranks().first:
+        print(
+            f"{trained.model}: {trained.parameters:,} parameters, {trained.passes:,} passes, "
+            f"{trained.seconds:.1f} s -> {trained.folder}"
+        )
+
+
+def label(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """A checkpoint labels a source."""
+    parser.add_argument("--teacher", type=Path, required=True, metavar="FOLDER", help="the checkpoint that labels")
+    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the pictures to label: {SOURCE_HELP}")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the predictions go, perhaps a URL")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the noise, with --noise.teacher (default 0)"
+    )
+    parser.add_argument(
+        "--worker",
+        metavar="K/N",
+        help="this process is the K-th (from 1) of N that run this command; auto/N in a Kubernetes indexed job of N "
+        "completions; known from the environment in a Slurm array or under torchrun",
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="start N processes on this machine (default 1), or N actors on Ray"
+    )
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: on a Ray cluster")
+    given = with_settings(parser, words, rooms=("runtime.", "data.", "noise."))
+    from noisystudent import api
+
+    out = given.pop("out")
+    api.label(
+        teacher=given.pop("teacher"),
+        source=given.pop("source"),
+        out=out,
+        seed=given.pop("seed"),
+        worker=given.pop("worker"),
+        workers=given.pop("workers"),
+        engine=given.pop("engine"),
+        settings=given,
+    )
+    print(out)
+
+
+def select(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """Which pseudo labels to train on."""
+    parser.add_argument("--predictions", required=True, metavar="FOLDER", help="what 'label' wrote, or its URL")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the selection goes")
+    parser.add_argument(
+        "--round", type=int, default=1, metavar="R", help="the curriculum takes R x fraction (default 1)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the copies' draw (default 0)")
+    given = with_settings(parser, words, rooms=("selection.",))
+    from noisystudent import choosing
+
+    summary = choosing.select(
+        predictions=given.pop("predictions"),
+        out=given.pop("out"),
+        round=given.pop("round"),
+        seed=given.pop("seed"),
+        settings=given,
+    )
+    print(f"{summary['selected']} of {summary['rows']} selected, {summary['copies']} with copies")
+    for row in summary["per_class"]:  # type: ignore[attr-defined]
+        print(
+            f"  {row['class']:<20} predicted {row['predicted']:>8}  selected {row['selected']:>8}  "
+            f"copies {row['copies']:>8}"
+        )
+    for warning in summary["warnings"]:  # type: ignore[attr-defined]
+        print(f"  note: {warning}")
+
+
+def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """A checkpoint is scored on labeled pictures."""
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="the checkpoint to score")
+    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled pictures: {SOURCE_HELP}")
+    parser.add_argument(
+        "--calibrate",
+        metavar="SOURCE",
+        help="fit a temperature on these labeled pictures, none of which is scored, and also score with it",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write all scores there as JSON")
+    given = with_settings(parser, words, rooms=("runtime.", "data."))
+    from noisystudent import api
+    from noisystudent.runtime.ranks import open_ranks
+
+    scores = api.evaluate(
+        checkpoint=given.pop("checkpoint"),
+        source=given.pop("source"),
+        calibrate=given.pop("calibrate"),
+        out=given.pop("out"),
+        settings=given,
+    )
+    if not open_ranks().first:
+        return
+    scaled: Any = scores.get("temperature_scaling", {})
+    for name in ("top1", "top5", "ece", "nll", "brier"):
+        after = f" -> {scaled[name]:.4f} at temperature {scaled['temperature']:.2f}" if name in scaled else ""
+        print(f"{name:<6} {scores[name]:.4f}{after}")
+    print(f"count  {scores['count']}")
+    if scaled:
+        _tell_calibration(scaled)
+
+
+def _tell_calibration(scaled: dict[str, Any]) -> None:
+    print(f"temperature fitted on {scaled['count']} pictures of {scaled['source']}")
+    if scaled["left_out"]:
+        print(f"  note: {scaled['left_out']} more were left out, since the same pictures are scored")
+    if scaled["at_end"]:
+        print("  note: the temperature is at the end of its range: fit it on more pictures, or harder ones, to use it")
+
+
+def predict(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """A table of file, class and confidence."""
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="the checkpoint that predicts")
+    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the pictures: {SOURCE_HELP}")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.csv", help="the table of file, class, confidence"
+    )
+    given = with_settings(parser, words, rooms=("runtime.", "data."))
+    from noisystudent import api
+    from noisystudent.runtime.ranks import open_ranks
+
+    out = given.pop("out")
+    failures = api.predict(checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=out, settings=given)
+    if not open_ranks().first:
+        return
+    for failure in failures:
+        print(f"unreadable: {failure.key}: {failure.reason}", file=sys.stderr)
+    print(out)
