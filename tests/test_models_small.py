@@ -63,6 +63,13 @@ def test_small_resnets_have_the_published_size():
     assert parameters("resnet_small_18", 10) == 11_173_962
 
 
+# He et al. 2016, table 6, in millions.
+@pytest.mark.parametrize(("depth", "published"), [(20, 0.27), (32, 0.46), (56, 0.85), (110, 1.7)])
+def test_the_cifar_resnets_have_the_size_that_the_paper_prints(depth, published):
+    digits = 1 if depth == 110 else 2
+    assert round(parameters(f"resnet_small_{depth}", 10) / 1e6, digits) == published
+
+
 @pytest.mark.parametrize("variant", PUBLISHED)
 def test_small_efficientnets_have_the_published_size(variant):
     count = parameters(f"efficientnet_small_{variant}", 1000)

@@ -36,14 +36,14 @@ def photos(tmp_path, monkeypatch):
     return tmp_path / "photos"
 
 
-def readme_commands() -> list[list[str]]:
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def commands_of(page: str) -> list[list[str]]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     return [shlex.split(line)[1:] for line in lines if line.startswith("noisystudent ")]
 
 
 def test_every_command_of_the_readme_runs(photos, capsys):
-    commands = readme_commands()
+    commands = commands_of("README.md")
     assert {words[0] for words in commands} >= {
         "run",
         "plan",
@@ -53,10 +53,16 @@ def test_every_command_of_the_readme_runs(photos, capsys):
         "select",
         "evaluate",
         "report",
+        "distill",
     }
     for words in commands:
-        quick = QUICK if words[0] in ("run", "plan", "train") else []
+        quick = QUICK if words[0] in ("run", "plan", "train", "distill") else []
         assert main([*words, *quick]) == 0, capsys.readouterr().err
+
+
+def test_every_command_of_the_page_on_distillation_runs(photos, capsys):
+    for words in commands_of("docs/distillation.md"):
+        assert main([*words, *QUICK]) == 0, capsys.readouterr().err
 
 
 def test_the_python_of_the_readme_runs(photos, monkeypatch, capsys):
@@ -163,7 +169,14 @@ def test_benchmarks_of_selection_near_duplicates_and_sizes_run(monkeypatch, tmp_
 @pytest.mark.slow
 def test_benchmarks_run(monkeypatch, capsys, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    quick = (["trainer.py"], ["snapshot.py"], ["few_labels.py", "sign-digits"], ["ablation.py", "fashion"])
+    quick = (
+        ["trainer.py"],
+        ["teaching.py"],
+        ["snapshot.py"],
+        ["few_labels.py", "sign-digits"],
+        ["ablation.py", "fashion"],
+        ["distillation.py"],
+    )
     for words in quick:
         monkeypatch.setattr(sys, "argv", [*words, "--quick", "--json", str(tmp_path / words[0])])
         with pytest.raises(SystemExit, match="0"):

@@ -1,6 +1,6 @@
 """Residual networks for small pictures (16 to 64 pixels), registered with timm.
 
-    resnet_small_20   He et al. 2016 (arXiv 1512.03385), section 4.2: shortcuts without parameters
+    resnet_small_20   He et al. 2016 (arXiv 1512.03385), section 4.2: shortcuts without parameters; 8 to 110 layers
     resnet_small_18   ResNet-18 with a 3x3 stem of stride 1 and no pooling after it
     wrn_16_2 ...      Wide ResNets (arXiv 1605.07146) as the semi-supervised literature has them:
                       LeakyReLU 0.1 before each convolution, 1x1 shortcuts
