@@ -1,4 +1,4 @@
-"""What distillation does: six effects of the literature on Fashion-MNIST (16 px) and the digits, several seeds each.
+"""What distillation does: seven effects of the literature on Fashion-MNIST (16 px) and the digits, several seeds each.
 
     python benchmarks/distillation.py                       # all, about an hour on two cores
     python benchmarks/distillation.py regularizer --seeds 3
@@ -7,6 +7,7 @@
     regularizer   3% of the labels with hard targets, and with soft targets of a teacher that saw all (Hinton 2015, 6)
     ensemble      five models, their mean, and one model distilled from it (Hinton 2015, 4)
     omitted       a digit that is missing from the transfer set, with and without its bias corrected (Hinton 2015, 3)
+    munge         a small net on vectors that MUNGE made of few digits, taught by three nets (Bucila 2006)
     teacher-free  one small and one large model: KD, Re-KD, De-KD, Tf-KD and label smoothing (Yuan 2020)
     smoothing     label smoothing: calibration, and the student of such a teacher (Mueller 2019)
     compression   accuracy against parameters and CPU time of distilled small students
@@ -15,7 +16,7 @@ All trainings of an effect take the same steps and batches. A row is the mean ov
 what it names after a colon, with the lowest and the highest, and the mean paired difference to the row that it is
 compared with. The test part only reports: what has to be chosen is chosen on pictures of the training part. ``--work``
 keeps everything, and a later call goes on there; several processes may each take their seeds of it. Reads
-``../shared/data`` and skips with a message where it is absent; ``omitted`` needs nothing.
+``../shared/data`` and skips with a message where it is absent; ``omitted`` and ``munge`` need nothing.
 """
 
 from __future__ import annotations
@@ -23,128 +24,36 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 import noisystudent
-from noisystudent import predictions
+from distilling import (
+    BARE,
+    LARGE,
+    MIDDLE,
+    SMALL,
+    Bench,
+    Fashion,
+    Scores,
+    Settings,
+    digits_of_test,
+    five_teachers,
+    milliseconds,
+    parameters_of,
+    top1,
+    training_digits,
+)
 from noisystudent.data.split import draw_labeled
 from noisystudent.evaluation.scores import score
 from noisystudent.evaluation.temperature import fit_temperature, retempered
-from noisystudent.models.checkpoint import load_classifier
 from noisystudent.runtime.machine import describe_machine, versions
-from splits import FILES, SHARED, is_missing
-
-SMALL, MIDDLE, LARGE = "resnet_small_8", "tiny_resnet", "wrn_16_2"
-BASE: dict[str, Any] = {
-    "data.size": 16,
-    "data.near_duplicates": "none",
-    "data.validation_fraction": 0.0,
-    "train.batch_size": 64,
-    "train.optimizer": "sgd",
-    "train.learning_rate": 0.1,
-    "train.weight_decay": 5e-4,
-    "train.clip": 5.0,
-    "objective.label_smoothing": 0.0,
-    "noise.strength": 0.5,
-    "noise.crop": "pad",
-    "noise.flip": True,
-    "noise.randaugment": False,
-    "noise.dropout": 0.0,
-    "noise.stochastic_depth": 0.0,
-    "rounds.control": False,
-    "runtime.threads": 1,
-}
-BARE = {"noise.crop": "none", "noise.flip": False}
-LABELS = 6_000
-FEW = 1_800  # 3% of 60,000
-
-Scores = dict[str, float]  # one seed's numbers, by the name of their row
-Settings = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """One seed's folder, in which trained models and their scores are kept."""
-
-    work: Path
-    seed: int
-    steps: int
-    settings: Settings
-
-    def train(self, name: str, model: str, labeled: str, changes: Settings = MappingProxyType({})) -> Path:
-        """A model that learns from labels alone."""
-        settings = self._settings({"model.teacher": model, **changes})
-        noisystudent.train(labeled=labeled, out=self.work / name, settings=settings, quiet=True)
-        return self.work / name
-
-    def distill(
-        self, name: str, student: str, teachers: Sequence[Path], *, labeled: str | None, unlabeled: str | None = None,
-        settings: Settings,
-    ) -> Path:  # fmt: skip
-        """A student of teachers, or of none."""
-        noisystudent.distill(
-            teacher=teachers or None, student=student, labeled=labeled, unlabeled=unlabeled,
-            out=self.work / name, settings=self._settings(settings), quiet=True,
-        )  # fmt: skip
-        return self.work / name / "best"
-
-    def log_probabilities(self, checkpoint: Path, source: str) -> npt.NDArray[np.float32]:
-        """The checkpoint's log-probabilities for a source, stored."""
-        name = f"{checkpoint.relative_to(self.work)}-on-{Path(source).name.replace(':', '-')}".replace("/", "-")
-        out = self.work / "answers" / name
-        return predictions.read_all(
-            noisystudent.label(teacher=checkpoint, source=source, out=out, quiet=True, settings={"runtime.threads": 1}),
-            10,
-        )[1]
-
-    def _settings(self, changes: Settings) -> dict[str, Any]:
-        return {**BASE, "seed": self.seed, "train.steps": self.steps, **changes, **self.settings}
-
-
-@dataclass(frozen=True)
-class Fashion:
-    """Sources of Fashion-MNIST for one seed: few labels, more of them, all of them, pictures to choose on, the test."""
-
-    few: str
-    some: str
-    all: str
-    held_out: str
-    test: str
-    held_out_labels: npt.NDArray[np.int64]
-    test_labels: npt.NDArray[np.int64]
-
-    @classmethod
-    def draw(cls, folder: Path, seed: int) -> Fashion:
-        """Draws stratified parts of the training pictures, nested, into ``folder``."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with np.load(SHARED / FILES["fashion"], allow_pickle=False) as data:
-            x, y, classes = data["x_train"], data["y_train"].astype(np.int64), data["classes"]
-            test_labels = data["y_test"].astype(np.int64)
-        held_out, rest = draw_labeled(y, 200, seed)
-        some, _ = draw_labeled(y[rest], LABELS // 10, seed)
-        few, _ = draw_labeled(y[rest][some], FEW // 10, seed)
-        rows = {"few": rest[some][few], "some": rest[some], "all": rest, "held_out": held_out}
-        for name, chosen in rows.items():
-            if not (folder / f"{name}.npz").exists():
-                np.savez(folder / f"{name}.npz", x=x[chosen], y=y[chosen], classes=classes)
-        paths = {name: str(folder / f"{name}.npz") for name in rows}
-        return cls(
-            **paths, test=f"{SHARED / FILES['fashion']}:test", held_out_labels=y[held_out], test_labels=test_labels
-        )
-
-
-def top1(log_probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
-    """Accuracy in percent."""
-    return 100 * float((log_probabilities.argmax(axis=1) == labels).mean())
+from splits import is_missing
 
 
 def regularizer(bench: Bench) -> Scores:
@@ -167,14 +76,6 @@ def regularizer(bench: Bench) -> Scores:
     return found
 
 
-def five_teachers(bench: Bench, data: Fashion) -> list[Path]:
-    """Models that differ by the seed of their weights and of their order of pictures alone."""
-    return [
-        bench.train(f"five/{number}", MIDDLE, data.some, {"seed": 100 * (bench.seed + 1) + number})
-        for number in range(5)
-    ]
-
-
 def ensemble(bench: Bench) -> Scores:
     """Five models, their mean and its student."""
     data = Fashion.draw(bench.work / "data", bench.seed)
@@ -193,13 +94,13 @@ def omitted(bench: Bench) -> Scores:
     """Digits without their threes: the student never sees one, and its bias for them is corrected on other pictures."""
     folder = bench.work / "digits"
     folder.mkdir(parents=True, exist_ok=True)
-    x, y = _digits(bench.seed)
+    x, y = training_digits(bench.seed)
     held_out, rest = draw_labeled(y, 30, bench.seed)
     transfer = rest[y[rest] != 3]
     for name, rows in {"all": rest, "transfer": transfer, "held-out": held_out}.items():
         np.savez(folder / f"{name}.npz", x=x[rows], y=y[rows], classes=np.array([str(digit) for digit in range(10)]))
     test = f"digits:test@{bench.seed}"
-    truth = _test_digits(bench.seed)
+    truth = digits_of_test(bench.seed)
     all_of_them, without = str(folder / "all.npz"), str(folder / "transfer.npz")
     teacher = bench.train("omitted/teacher", MIDDLE, all_of_them, {"noise.flip": False})
     soft = {"recipe": "compression", "noise.flip": False, "distillation.temperature": 4.0}
@@ -225,18 +126,40 @@ def raised(log_probabilities: npt.NDArray[np.float32], bias: float) -> npt.NDArr
     return log_probabilities + bias * (np.arange(10) == 3).astype(np.float32)
 
 
-def _digits(seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    from splits import _read_digits
-
-    arrays = _read_digits(seed)
-    return arrays["x"], arrays["y"].astype(np.int64)
-
-
-def _test_digits(seed: int) -> npt.NDArray[np.int64]:
-    from noisystudent.data.builtin import open_digits
-
-    source = open_digits("test", seed=seed, labeled=True)
-    return np.array([record.label for shard in range(len(source.shard_sizes)) for record in source.read(shard)])
+def munged(bench: Bench) -> Scores:
+    """A small net and the mean of three on 200 digits, and its students on those, on others, and on vectors made up."""
+    folder = bench.work / "munged"
+    folder.mkdir(parents=True, exist_ok=True)
+    x, y = training_digits(bench.seed)
+    few, rest = draw_labeled(y, 20, bench.seed)
+    vectors = x[few].reshape(len(few), -1).astype(np.float64)
+    made = noisystudent.munge(vectors, multiplier=50, probability=0.5, variance=4.0, seed=bench.seed)
+    names = np.array([str(digit) for digit in range(10)])
+    np.savez(folder / "labeled.npz", x=x[few], y=y[few], classes=names)
+    transfer = {
+        "the 200": x[few],
+        "10,000 made by MUNGE": made.clip(0, 255).round().astype(np.uint8),
+        "1,097 others": x[rest],
+    }
+    labeled, test, truth = str(folder / "labeled.npz"), f"digits:test@{bench.seed}", digits_of_test(bench.seed)
+    bare = {**BARE, "data.size": 8}
+    teachers = [
+        bench.train(f"munged/teacher-{k}", MIDDLE, labeled, {**bare, "seed": 10 * bench.seed + k}) for k in range(3)
+    ]
+    answers = [bench.log_probabilities(each, test) for each in teachers]
+    found = {"mean of 3": top1(np.log(np.mean(np.exp(answers), axis=0)), truth)}
+    found["small on the labels"] = top1(
+        bench.log_probabilities(bench.train("munged/alone", SMALL, labeled, bare), test), truth
+    )
+    for name, pictures in transfer.items():
+        source = folder / f"transfer-{len(pictures)}.npz"
+        np.savez(source, x=pictures.reshape(-1, 8, 8))
+        student = bench.distill(
+            f"munged/student-{len(pictures)}", SMALL, teachers, labeled=None, unlabeled=str(source),
+            settings={"recipe": "compression", **bare},
+        )  # fmt: skip
+        found[f"small on {name}"] = top1(bench.log_probabilities(student, test), truth)
+    return found
 
 
 def teacher_free(bench: Bench) -> Scores:
@@ -319,31 +242,12 @@ def compression(bench: Bench) -> Scores:
     return found
 
 
-def parameters_of(checkpoint: Path) -> int:
-    """Weights of a model, without running statistics."""
-    return sum(each.numel() for each in load_classifier(checkpoint).net.parameters())
-
-
-def milliseconds(checkpoint: Path) -> float:
-    """The quickest of 30 forward passes of one picture on one thread."""
-    classifier = load_classifier(checkpoint)
-    pixels = torch.zeros(1, classifier.channels, classifier.size, classifier.size, dtype=torch.uint8)
-    threads, times = torch.get_num_threads(), []
-    torch.set_num_threads(1)
-    with torch.inference_mode():
-        for _ in range(30):
-            start = time.perf_counter()
-            classifier(pixels)
-            times.append(time.perf_counter() - start)
-    torch.set_num_threads(threads)
-    return 1000 * min(times)
-
-
 # By effect: how it is measured, and the row that its others are compared with.
 EFFECTS: dict[str, tuple[Callable[[Bench], Scores], str]] = {
     "regularizer": (regularizer, "3%, hard targets"),
     "ensemble": (ensemble, "one model (mean of 5)"),
     "omitted": (omitted, "no threes"),
+    "munge": (munged, "small on the labels"),
     "teacher-free": (teacher_free, "small alone"),
     "smoothing": (smoothing, "teacher of plain labels"),
     "compression": (compression, "ensemble of 5"),
@@ -402,8 +306,8 @@ def main() -> int:
     unknown = [each for each in given.effects if each not in EFFECTS]
     if unknown:
         parser.error(f"there is no effect {unknown[0]!r}; there are {', '.join(EFFECTS)}")
-    effects = given.effects or (["omitted"] if given.quick else list(EFFECTS))
-    if set(effects) != {"omitted"} and is_missing("fashion"):
+    effects = given.effects or (["omitted", "munge"] if given.quick else list(EFFECTS))
+    if not {"omitted", "munge"}.issuperset(effects) and is_missing("fashion"):
         return 0
     seeds = range(given.first_seed, given.first_seed + (1 if given.quick else given.seeds))
     rows = []

@@ -63,7 +63,7 @@ def write_split(name: str, drawing: Drawing, out: Path) -> dict[str, str]:
     out.mkdir(parents=True, exist_ok=True)
     match name:
         case "digits":
-            return _split_arrays(_read_digits(drawing.seed), f"digits:test@{drawing.seed}", out, drawing)
+            return _split_arrays(read_digits(drawing.seed), f"digits:test@{drawing.seed}", out, drawing)
         case "fashion":
             return _split_arrays(_read_fashion(), f"{SHARED / FILES[name]}:test", out, drawing)
         case "cifar10":
@@ -112,7 +112,7 @@ def _read_fashion() -> Arrays:
         return {"x": data["x_train"], "y": data["y_train"], "classes": data["classes"]}
 
 
-def _read_digits(seed: int) -> Arrays:
+def read_digits(seed: int) -> Arrays:
     """The digits that are not in the demo's test of ``seed``."""
     parts = [open_digits(part, seed=seed, labeled=True) for part in ("labeled", "unlabeled")]
     records = [record for part in parts for shard in range(len(part.shard_sizes)) for record in part.read(shard)]
