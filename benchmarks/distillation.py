@@ -50,6 +50,7 @@ from distilling import (
     training_digits,
 )
 from noisystudent.data.split import draw_labeled
+from noisystudent.evaluation.calibration import negative_log_likelihood
 from noisystudent.evaluation.scores import score
 from noisystudent.evaluation.temperature import fit_temperature, retempered
 from noisystudent.runtime.machine import describe_machine, versions
@@ -57,22 +58,29 @@ from splits import is_missing
 
 
 def regularizer(bench: Bench) -> Scores:
-    """Few labels, hard or soft: where validation accuracy ends, and how far it had fallen from its best."""
+    """Few labels, hard or soft: where the training ends, and whether it had better been stopped before."""
     data = Fashion.draw(bench.work / "data", bench.seed)
     teacher = bench.train("all/teacher", MIDDLE, data.all, {"train.steps": 2 * bench.steps})
-    watched = {**BARE, "validation": data.held_out, "train.evaluate_every": 40, "train.steps": 2 * bench.steps}
-    soft = {**watched, "distillation.method": "kd", "distillation.hard": 0.0, "distillation.soft": 1.0}
+    watching = {**BARE, "validation": data.held_out, "train.evaluate_every": 40, "train.steps": 2 * bench.steps}
+    soft = {**watching, "distillation.method": "kd", "distillation.hard": 0.0, "distillation.soft": 1.0}
     found: Scores = {"teacher of all labels": top1(bench.log_probabilities(teacher, data.test), data.test_labels)}
-    runs = {"hard targets": bench.train("few/hard", MIDDLE, data.few, watched)}
+    runs = {"hard targets": bench.train("few/hard", MIDDLE, data.few, watching)}
     for temperature in (2.0, 5.0):
         name = f"soft targets, T = {temperature:g}"
         told = {**soft, "distillation.temperature": temperature}
         runs[name] = bench.distill(f"few/soft-{temperature:g}", MIDDLE, [teacher], labeled=data.few, settings=told)
     for name, checkpoint in runs.items():
         rows = [json.loads(row) for row in (checkpoint / "metrics.jsonl").read_text().splitlines()]
-        curve = [100 * row["validation_top1"] for row in rows if "validation_top1" in row]
-        found[f"3%, {name}"] = top1(bench.log_probabilities(checkpoint, data.test), data.test_labels)
-        found[f"3%, {name}: below its best on validation"] = max(curve) - curve[-1]
+        watched = [row for row in rows if "validation_top1" in row]
+        answers = bench.log_probabilities(checkpoint, data.test)
+        found[f"3%, {name}"] = top1(answers, data.test_labels)
+        found[f"3%, {name}: NLL"] = negative_log_likelihood(answers, data.test_labels)
+        found[f"3%, {name}: top-1 lost since the best on validation"] = 100 * (
+            max(row["validation_top1"] for row in watched) - watched[-1]["validation_top1"]
+        )
+        found[f"3%, {name}: NLL risen since the best on validation"] = watched[-1]["validation_nll"] - min(
+            row["validation_nll"] for row in watched
+        )
     return found
 
 

@@ -16,6 +16,8 @@ from torch import Tensor
 from noisystudent.artifacts import commit, naming_a_full_disk, read_json, replacing, write_json
 from noisystudent.data.pictures import Pictures
 from noisystudent.data.roles import Judged
+from noisystudent.evaluation.accuracy import top_k
+from noisystudent.evaluation.calibration import negative_log_likelihood
 from noisystudent.evaluation.ensemble import mean_log_probabilities
 from noisystudent.evaluation.predict import log_probabilities
 from noisystudent.evaluation.scores import score
@@ -137,7 +139,10 @@ def _watch(workshop: Workshop) -> Callable[[Classifier], dict[str, float]] | Non
 
     def evaluate(classifier: Classifier) -> dict[str, float]:
         judged = validation.judge(lambda pictures: predict(workshop, Teacher(classifier), pictures))
-        return {"validation_top1": float((judged.log_probabilities.argmax(axis=1) == judged.labels).mean())}
+        return {
+            "validation_top1": top_k(judged.log_probabilities, judged.labels, 1),
+            "validation_nll": negative_log_likelihood(judged.log_probabilities, judged.labels),
+        }
 
     return evaluate
 
