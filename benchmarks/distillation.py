@@ -53,6 +53,8 @@ from noisystudent.data.split import draw_labeled
 from noisystudent.evaluation.calibration import negative_log_likelihood
 from noisystudent.evaluation.scores import score
 from noisystudent.evaluation.temperature import fit_temperature, retempered
+from noisystudent.losses.distilled import equivalent_smoothing
+from noisystudent.losses.settings import DistillationSettings
 from noisystudent.runtime.machine import describe_machine, versions
 from splits import is_missing
 
@@ -178,7 +180,7 @@ def teacher_free(bench: Bench) -> Scores:
     poor = bench.train("pair/poor", LARGE, data.some, {"train.stop_after": max(1, bench.steps // 20)})
     checkpoints = {"small alone": small, "large alone": large, "poor large": poor}
     checkpoints["small, label smoothing 0.1"] = bench.train(
-        "pair/smoothed", SMALL, data.some, **{"objective.label_smoothing": 0.1}
+        "pair/smoothed", SMALL, data.some, {"objective.label_smoothing": 0.1}
     )
 
     def taught(
@@ -198,9 +200,13 @@ def teacher_free(bench: Bench) -> Scores:
     released = "repo:tf-kd-reg-mobilenetv2"
     taught("small, Tf-KD reg (code)", SMALL, [], released)
     taught("small, its smoothing, its scale", SMALL, [], released, {"distillation.method": "matched_smoothing"})
-    return {
+    its = equivalent_smoothing(DistillationSettings(preset=released), 10)
+    scaled = {"distillation.method": "confidence_penalty", "distillation.hard": its.scale, "distillation.soft": 0.0}
+    taught("small, plain labels, its scale", SMALL, [], "", scaled)
+    found = {
         name: top1(bench.log_probabilities(each, data.test), data.test_labels) for name, each in checkpoints.items()
     }
+    return found | {"Tf-KD reg (code): its smoothing": its.share, "Tf-KD reg (code): its scale": its.scale}
 
 
 def smoothing(bench: Bench) -> Scores:

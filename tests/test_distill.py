@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import get_args
 
 import numpy as np
@@ -65,6 +67,8 @@ def test_a_distillation_leaves_a_model_a_control_a_verdict_and_a_page(finished, 
     page = (folder / "report.html").read_text()
     assert "Student 1" in page
     assert "the teaching" in page
+    assert "Accuracy per student" in page
+    assert "seudo label" not in page.partition('id="settings"')[0]
     told = json.loads((folder / "run.json").read_text())
     assert told["settings"]["distillation"]["teachers"] == [str(teachers[0])]
     assert told["origins"]["objective.label_smoothing"] == "recipe distillation"
@@ -311,6 +315,23 @@ def test_in_a_run_the_round_s_teacher_teaches_its_student(tmp_path):
         )
     with pytest.raises(SettingsError, match="leave one of the two out"):
         noisystudent.run(**SOURCES, out=tmp_path / "c", settings={**settings, "noise.teacher": True}, quiet=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("teaching", ["online", "stored", "views"])
+def test_two_processes_teach_as_one_does(teachers, tmp_path, teaching):
+    """At a low rate, and without noise that each process draws for itself, only rounding tells them apart."""
+    settings = {**SOURCES, **SMALL, "noise.dropout": 0, "noise.stochastic_depth": 0, "rounds.control": False}
+    settings |= {"train.optimizer": "sgd", "train.learning_rate": 0.002, "distillation.teaching": teaching}
+    words = ["distill", f"--teacher={teachers[0]}", "--student=tiny_resnet", "--runtime.threads=1"]
+    words += [f"--{name}={value}" for name, value in settings.items()]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    rows = []
+    for count in ("1", "2"):
+        command = [*torchrun, count, "-m", "noisystudent", *words, f"--out={tmp_path / count}"]
+        subprocess.run(command, check=True, capture_output=True)
+        rows.append(json.loads((tmp_path / count / "student-1/metrics.jsonl").read_text().splitlines()[-1]))
+    assert rows[0] == pytest.approx(rows[1], rel=1e-4)
 
 
 def test_without_labels_only_distill_has_work_to_do(tmp_path):
