@@ -200,6 +200,11 @@ def teacher_free(bench: Bench) -> Scores:
     released = "repo:tf-kd-reg-mobilenetv2"
     taught("small, Tf-KD reg (code)", SMALL, [], released)
     taught("small, its smoothing, its scale", SMALL, [], released, {"distillation.method": "matched_smoothing"})
+    mild = {"distillation.hard": 0.9, "distillation.soft": 0.1}
+    taught("small, KD by large, mild", SMALL, [large], "repo:mdistiller-kd", mild)
+    taught("small, De-KD by poor large, mild", SMALL, [poor], "repo:mdistiller-kd", mild)
+    taught("large, Re-KD by small, mild", LARGE, [small], "repo:mdistiller-kd", mild)
+    taught("small, Tf-KD self, mild", SMALL, [small], "repo:mdistiller-kd", mild)
     its = equivalent_smoothing(DistillationSettings(preset=released), 10)
     scaled = {"distillation.method": "confidence_penalty", "distillation.hard": its.scale, "distillation.soft": 0.0}
     taught("small, plain labels, its scale", SMALL, [], "", scaled)
