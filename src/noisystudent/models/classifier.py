@@ -63,6 +63,24 @@ class Classifier(nn.Module):
         return self.normalize.device
 
 
+class UnitPixels(nn.Module):
+    """A classifier for float pixels in 0..1, differentiable by them: what attacks, and libraries of attacks, take.
+
+    It holds the classifier itself, in the mode in which that is. Of pixels that are uint8 values / 255, its logits are
+    the classifier's to rounding.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.training = classifier.training
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits [B, K] of float pixels [B, C, size, size] in 0..1."""
+        logits: Tensor = self.classifier(pixels * 255)
+        return logits
+
+
 def create_classifier(
     name: str,
     *,
