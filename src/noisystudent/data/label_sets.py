@@ -1,0 +1,56 @@
+"""Pictures with more than one true class: ImageNet's reassessed labels ("ReaL"), as their authors publish them.
+
+Beyer et al. 2020, "Are we done with ImageNet?": real.json of google-research/reassessed-imagenet, a list of 50,000
+lists of class numbers, the first for ILSVRC2012_val_00000001.JPEG. A list may be empty: no class fitted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from noisystudent.errors import DataError
+
+LabelSet = tuple[int, ...]  # class numbers, in no order
+
+_NUMBER = re.compile(r"ILSVRC2012_val_([0-9]{8})(?:\.|$)")
+
+
+def read_label_sets(path: str | Path, *, classes: int = 1000) -> tuple[LabelSet, ...]:
+    """The label sets of a file like real.json, in the order of the pictures' numbers, which begin with 1.
+
+    Raises ``DataError`` when it cannot be read, or is no list of lists of numbers from 0 to ``classes`` - 1.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"The label sets {str(path)!r} cannot be read ({error}). Give a JSON file.") from error
+    if not isinstance(content, list) or not all(isinstance(row, list) for row in content):
+        raise DataError(f"{str(path)!r} holds no list of lists. Give real.json as its authors publish it.")
+    for number, row in enumerate(content, 1):
+        for label in row:
+            if type(label) is not int or not 0 <= label < classes:
+                raise DataError(
+                    f"{str(path)!r} has {label!r} as a class of picture {number}, and classes are numbers from 0 to "
+                    f"{classes - 1}. Give real.json as its authors publish it."
+                )
+    return tuple(tuple(row) for row in content)
+
+
+def label_sets_of(keys: Sequence[str], sets: Sequence[LabelSet]) -> list[LabelSet]:
+    """The label set of each key by the number in it: ``.../ILSVRC2012_val_00000001.JPEG`` has the first.
+
+    In whatever folders and order the pictures are. Raises ``DataError`` for a key without a number, or beyond the sets.
+    """
+    found = []
+    for key in keys:
+        match = _NUMBER.search(key)
+        if not match or not 1 <= int(match[1]) <= len(sets):
+            raise DataError(
+                f"The picture {key!r} has no number from 1 to {len(sets)} in its name. Label sets are for pictures "
+                "named like ILSVRC2012_val_00000001.JPEG: keep the names of ImageNet's validation pictures."
+            )
+        found.append(sets[int(match[1]) - 1])
+    return found
