@@ -255,6 +255,19 @@ def test_a_classifier_takes_floats_as_it_takes_bytes(channels):
         attacked(UnitPixels(classifier.train()), pixels / 255, torch.zeros(16, dtype=torch.int64), fgsm(0.1))
 
 
+def test_autoattack_takes_the_same_model_and_does_no_worse():
+    autoattack = pytest.importorskip("pyautoattack").AutoAttack
+    torch.manual_seed(0)
+    model = UnitPixels(create_classifier("tiny_resnet", classes=("a", "b", "c", "d"), channels=3, size=8).eval())
+    pixels, epsilon = torch.rand(12, 3, 8, 8), 2 / 255
+    labels = model(pixels).argmax(dim=1)
+    theirs = autoattack(model, norm="Linf", eps=epsilon, seed=0, version="custom", attacks=["apgd-ce"])
+    moved, _ = theirs.run_standard_evaluation(pixels, labels)
+    assert (moved - pixels).abs().max() <= epsilon + 1e-6
+    right = (model(moved).argmax(dim=1) == labels).double().mean()
+    assert right <= accuracy(attacked(model, pixels, labels, pgd(epsilon))) + 1e-9
+
+
 def test_a_model_in_training_mode_is_refused_wherever_it_is(task):
     _, pixels, labels = task
     partly = SmallNet().eval()

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 from scipy.stats import rankdata
-from timm.data import ImageNetInfo
+from timm.data.imagenet_info import ImageNetInfo
 
 from noisystudent.data.label_sets import LabelSet
 from noisystudent.errors import DataError
@@ -66,7 +66,7 @@ class ClassColumns:
 @cache
 def imagenet_synsets() -> tuple[str, ...]:
     """The WordNet synsets of ImageNet's 1,000 classes (``n01440764`` ...), in ascending order, from timm."""
-    return tuple(ImageNetInfo().label_names())
+    return tuple(ImageNetInfo().label_names())  # type: ignore[no-untyped-call]
 
 
 def class_columns(classes: Sequence[str], model_classes: Sequence[str]) -> ClassColumns:
