@@ -22,6 +22,7 @@ ROOMS = (
     "sharing",
     "data",
     "noise",
+    "corruptions",
     "models",
     "losses",
     "predictions",

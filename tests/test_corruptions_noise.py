@@ -1,0 +1,96 @@
+"""The corruptions of kind noise: each value against the published formula, and the noise against its own law."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest, kstest, poisson
+
+from corruption_references import SEED, as_bytes, as_picture, assert_close, normals, pictures, uniforms
+from noisystudent.corruptions.chances import Chances
+from noisystudent.corruptions.corrupt import corrupt
+from noisystudent.corruptions.tables import SEVERITIES, level_of
+from noisystudent.noise.draws import Draws
+
+INDEX = torch.tensor([40, 3])
+
+
+def flat(level: int, size: int = 128) -> torch.Tensor:
+    return torch.full((1, 3, size, size), level, dtype=torch.uint8)
+
+
+def reference(name: str, picture: np.ndarray, level: float, numbers: np.ndarray) -> np.ndarray:
+    """The published formulas, of values [S, S, C] from 0 to 1 and one uniform number a value."""
+    match name:
+        case "gaussian_noise":
+            return as_bytes(picture + level * normals(numbers))
+        case "speckle_noise":
+            return as_bytes(picture + picture * level * normals(numbers))
+        case "shot_noise":
+            return as_bytes(poisson.ppf(numbers, picture * level).clip(0) / level)
+        case _:
+            assert name == "impulse_noise"
+            return as_bytes(np.where(numbers < level / 2, 1.0, np.where(numbers < level, 0.0, picture)))
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "speckle_noise", "shot_noise", "impulse_noise"])
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("size", [32, 224])
+def test_noise_is_the_published_formula_of_the_pictures_own_numbers(name, severity, size):
+    clean = pictures(2, size)
+    given = corrupt(clean, name, severity, index=INDEX, seed=SEED)
+    for picture, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
+        numbers = uniforms(name, severity, index, picture.numel()).reshape(3, size, size).transpose(1, 2, 0)
+        level = level_of(name, severity, size)[0]
+        assert_close(changed, reference(name, as_picture(picture), level, numbers), apart=0.002)
+
+
+def test_fields_of_numbers_are_uniform_and_normal():
+    chances = Chances(Draws(0, "test"), torch.arange(3))
+    assert kstest(chances.uniform(20_000).flatten().numpy(), "uniform").pvalue > 0.001
+    drawn = chances.normal(200, 100)
+    assert drawn.shape == (3, 200, 100)
+    assert kstest(drawn.flatten().numpy(), "norm").pvalue > 0.001
+    torch.testing.assert_close(chances.uniform(7, first=5), chances.uniform(12)[:, 5:], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_gaussian_and_speckle_noise_have_the_published_deviation(severity):
+    # On a gray of 128 the smallest deviations are hardly clipped; the fraction that is cut off has a mean of half.
+    for name, share in (("gaussian_noise", 1.0), ("speckle_noise", 128 / 255)):
+        sigma = level_of(name, severity, 32)[0]
+        given = corrupt(flat(128), name, severity, index=INDEX[:1], seed=SEED, table=32).double() + 0.5
+        assert float(given.mean()) == pytest.approx(128, abs=4 * 255 * sigma / given.numel() ** 0.5 + 0.01)
+        assert float(given.std()) == pytest.approx(255 * sigma * share, rel=0.015)
+
+
+@pytest.mark.parametrize("photons", [(1, 224), (3, 32), (5, 32)])
+def test_shot_noise_has_the_mean_and_variance_of_poisson(photons):
+    severity, table = photons
+    (count,) = level_of("shot_noise", severity, table)
+    given = corrupt(flat(100), "shot_noise", severity, index=INDEX[:1], seed=SEED, table=table).double()
+    law = poisson(100 / 255 * count)
+    levels = np.floor(np.minimum(np.arange(2 * count) / count, 1) * 255)
+    chance = law.pmf(np.arange(2 * count))
+    mean = (levels * chance).sum()
+    variance = ((levels - mean) ** 2 * chance).sum()
+    assert float(given.mean()) == pytest.approx(mean, abs=4 * (variance / given.numel()) ** 0.5)
+    assert float(given.var()) == pytest.approx(variance, rel=0.03)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_impulse_noise_is_half_salt_half_pepper_each_value_by_itself(severity):
+    (share,) = level_of("impulse_noise", severity, 224)
+    given = corrupt(flat(77, 224), "impulse_noise", severity, index=INDEX[:1], seed=SEED)
+    salt, pepper = int((given == 255).sum()), int((given == 0).sum())
+    assert binomtest(salt + pepper, given.numel(), share).pvalue > 0.001
+    assert binomtest(salt, salt + pepper, 0.5).pvalue > 0.001
+    assert int((given == 77).sum()) == given.numel() - salt - pepper
+    hit = (given[0] != 77).double()
+    whole = float(hit.prod(dim=0).mean())  # all three channels of a pixel: the cube of the share
+    assert whole == pytest.approx(share**3, abs=5 * (share**3 / 224**2) ** 0.5)
+
+
+def test_shot_noise_keeps_black_and_never_darkens_by_rounding():
+    assert int(corrupt(flat(0), "shot_noise", 5, index=INDEX[:1], seed=SEED, table=224).max()) == 0
+    bright = corrupt(flat(255), "shot_noise", 1, index=INDEX[:1], seed=SEED, table=32)
+    assert int(bright.max()) == 255
