@@ -9,17 +9,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from noisystudent.api import distill, evaluate, label, plan, predict, report, run, show_noise, train
+    from noisystudent.api import (
+        distill,
+        evaluate,
+        label,
+        plan,
+        predict,
+        report,
+        run,
+        show_noise,
+        train,
+    )
     from noisystudent.choosing import select
     from noisystudent.data.munge import munge
     from noisystudent.data.shards.pack import pack
     from noisystudent.demonstration import demo
     from noisystudent.errors import NoisyStudentError
+    from noisystudent.measuring import compare, robustness
 
 __version__ = "0.1.0"
 
 __all__ = [
     "NoisyStudentError",
+    "compare",
     "demo",
     "distill",
     "evaluate",
@@ -29,6 +41,7 @@ __all__ = [
     "plan",
     "predict",
     "report",
+    "robustness",
     "run",
     "select",
     "show_noise",
@@ -37,9 +50,11 @@ __all__ = [
 
 _IN_API = ("distill", "evaluate", "label", "plan", "predict", "report", "run", "show_noise", "train")
 _HOME = dict.fromkeys(_IN_API, "api") | {
+    "compare": "measuring",
     "demo": "demonstration",
     "munge": "data.munge",
     "pack": "data.shards.pack",
+    "robustness": "measuring",
     "select": "choosing",
     "NoisyStudentError": "errors",
 }

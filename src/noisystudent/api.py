@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
 from noisystudent.artifacts import replacing, write_json
-from noisystudent.config import Recipe, Resolved, resolve
+from noisystudent.config import Recipe, Resolved, one_room, resolve, runtime_to_predict
 from noisystudent.data.open import open_source
 from noisystudent.data.pictures import Failure, Pictures, choose_format
 from noisystudent.data.roles import decode
@@ -52,12 +52,10 @@ from noisystudent.rounds.thumbnails import Thumbnails
 from noisystudent.rounds.trained import Trained
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.ranks import open_ranks
-from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.runtime.worker import find_worker
 
 Settings = Mapping[str, Any]
 Place = str | Path  # a folder, a file or, for sources, a spec such as "digits"
-Room = TypeVar("Room")
 
 
 def run(
@@ -212,9 +210,9 @@ def label(
     job = Job(
         teacher=Path(teacher), source=str(source), seed=seed,
         out=local_folder(out), store=store_url(out),
-        runtime=_runtime(settings),
-        noise=_room(NoiseSettings, "noise", settings),
-        data=_room(DataSettings, "data", settings),
+        runtime=runtime_to_predict(settings),
+        noise=one_room(NoiseSettings, "noise", settings),
+        data=one_room(DataSettings, "data", settings),
     )  # fmt: skip
     reporter = Reporter(quiet=quiet)
     if engine == "ray":
@@ -246,13 +244,13 @@ def evaluate(
     Processes that torchrun started share the shards, and all return the same scores, to the bit, as one process does.
     Pictures are decoded shard by shard, so memory does not grow with their number.
     """
-    labeler = Labeler.open(Path(checkpoint), _runtime(settings))
+    labeler = Labeler.open(Path(checkpoint), runtime_to_predict(settings))
     ranks = open_ranks()
     scores = score_source(
         labeler,
         str(source),
         calibration=None if calibrate is None else str(calibrate),
-        max_corrupt_fraction=_room(DataSettings, "data", settings).max_corrupt_fraction,
+        max_corrupt_fraction=one_room(DataSettings, "data", settings).max_corrupt_fraction,
         ranks=ranks,
     )
     if out:
@@ -269,9 +267,9 @@ def predict(
     An unreadable picture has a row too, with empty class and confidence, so that the rows match the files. Processes
     that torchrun started share the shards; the first one writes the table, the same bytes as one process does.
     """
-    labeler = Labeler.open(Path(checkpoint), _runtime(settings))
+    labeler = Labeler.open(Path(checkpoint), runtime_to_predict(settings))
     opened = open_source(str(source), labeled=False)
-    allowed = _room(DataSettings, "data", settings).max_corrupt_fraction
+    allowed = one_room(DataSettings, "data", settings).max_corrupt_fraction
     ranks = open_ranks()
     failures: list[Failure] = []
 
@@ -318,7 +316,7 @@ def show_noise(
     """
     if pictures < 1:
         raise SettingsError(f"--pictures is {pictures}; give a whole number of at least 1.")
-    noise, data = _room(NoiseSettings, "noise", settings), _room(DataSettings, "data", settings)
+    noise, data = one_room(NoiseSettings, "noise", settings), one_room(DataSettings, "data", settings)
     sample = SampleSource(open_source(str(source), labeled=False), pictures)
     format = choose_format(sample, data)
     shown = decode(sample, format, data)
@@ -330,25 +328,6 @@ def show_noise(
         sheet = strengths_sheet(shown, noise, size=format.size, stored_edge=format.stored_edge, draws=draws)
     write_sheet(Path(out), sheet.columns, sheet.cells)
     return Path(out)
-
-
-def _room(kind: type[Room], name: str, settings: Settings | None) -> Room:
-    """One room's settings, checked as a whole run's are, from dotted names."""
-    resolved = resolve({"out": "unused", **(settings or {})})
-    room: Room = getattr(resolved.settings, name)
-    assert isinstance(room, kind)
-    return room
-
-
-def _runtime(settings: Settings | None) -> RuntimeSettings:
-    """The runtime's settings for a verb that only predicts: what it says must not hang on how quick its machine is."""
-    runtime = _room(RuntimeSettings, "runtime", settings)
-    if runtime.precision == "auto":
-        raise SettingsError(
-            "runtime.precision auto is for run and train, which time their own model; a checkpoint's predictions "
-            "must be the same on every machine, so give float32, bfloat16 or float16 here."
-        )
-    return runtime
 
 
 def _resolve(

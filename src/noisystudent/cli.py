@@ -92,6 +92,7 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], None]
     "label": ("let a checkpoint label a source", stages.label),
     "select": ("choose which pseudo labels to train on", stages.select),
     "evaluate": ("score a checkpoint on labeled pictures", stages.evaluate),
+    "compare": ("robustness of several checkpoints on the same pictures, paired, and a page", stages.compare),
     "predict": ("write a CSV of file, class, confidence for a folder", stages.predict),
     "show-noise": ("a contact sheet of pictures under noise, to see whether the label survives", pictures.show_noise),
     "pack": ("write any source as tar shards with an index, for large data and object stores", pictures.pack),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from noisystudent.data.settings import DataSettings
 from noisystudent.errors import SettingsError, nearest_name
+from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
 from noisystudent.models.settings import ModelSettings
 from noisystudent.noise.settings import NoiseSettings
@@ -39,6 +40,9 @@ Recipe = Literal[
     "assistants",
     "ensemble",
 ]
+
+
+Room = TypeVar("Room")
 
 
 class RoundSettings(Settings):
@@ -80,6 +84,7 @@ class RunSettings(Settings):
     selection: SelectionSettings = SelectionSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     distillation: DistillationSettings = DistillationSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
 
@@ -128,6 +133,25 @@ def resolve(command_line: Mapping[str, Any], file: Path | None = None, *, recipe
         return Resolved(RunSettings(**nest(values)), origins)
     except ValidationError as error:
         raise SettingsError(explain(error, origins)) from None
+
+
+def one_room(kind: type[Room], name: str, settings: Mapping[str, Any] | None) -> Room:
+    """One room's settings, checked as a whole run's are, from dotted names."""
+    resolved = resolve({"out": "unused", **(settings or {})})
+    room: Room = getattr(resolved.settings, name)
+    assert isinstance(room, kind)
+    return room
+
+
+def runtime_to_predict(settings: Mapping[str, Any] | None) -> RuntimeSettings:
+    """The runtime's settings for a verb that only predicts: what it says must not hang on how quick its machine is."""
+    runtime = one_room(RuntimeSettings, "runtime", settings)
+    if runtime.precision == "auto":
+        raise SettingsError(
+            "runtime.precision auto is for run and train, which time their own model; a checkpoint's predictions "
+            "must be the same on every machine, so give float32, bfloat16 or float16 here."
+        )
+    return runtime
 
 
 def read_recipe(name: str) -> dict[str, Any]:

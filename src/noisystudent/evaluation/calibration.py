@@ -27,7 +27,11 @@ class CalibrationBin:
 def reliability(log_probabilities: Floats, labels: Ints, bins: int = BINS) -> list[CalibrationBin]:
     """The reliability diagram: ``bins`` equal-width bins of confidence, empty ones with zeros (Guo et al. 2017)."""
     confidence = np.exp(log_probabilities.max(axis=1).astype(np.float64))
-    correct = log_probabilities.argmax(axis=1) == labels
+    return reliability_of(confidence, log_probabilities.argmax(axis=1) == labels, bins)
+
+
+def reliability_of(confidence: Floats, correct: npt.NDArray[np.bool_], bins: int = BINS) -> list[CalibrationBin]:
+    """The same from the confidences of the answers and whether they are right, [N] each."""
     # Bins are (low, high], so a confidence of exactly 1 falls into the last one.
     number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     table = []

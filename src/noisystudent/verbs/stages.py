@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from noisystudent.errors import SettingsError
 from noisystudent.verbs.options import SOURCE_HELP, with_settings
 
 
@@ -106,17 +107,25 @@ def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
         metavar="SOURCE",
         help="fit a temperature on these labeled pictures, none of which is scored, and also score with it",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write all scores there as JSON")
-    given = with_settings(parser, words, rooms=("runtime.", "data."))
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="also write all scores there as JSON; with a suite: a folder"
+    )
+    parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite")
+    given = with_settings(parser, words, rooms=("runtime.", "data.", "evaluation."))
     from noisystudent import api
     from noisystudent.runtime.ranks import open_ranks
 
+    checkpoint, source, out, suite = (given.pop(name) for name in ("checkpoint", "source", "out", "suite"))
+    if suite:
+        given["evaluation.suite"] = f"[{suite}]"
+    if "evaluation.suite" in given and not out:
+        raise SettingsError("a suite keeps what it measures in a folder, to go on there; give --out FOLDER.")
     scores = api.evaluate(
-        checkpoint=given.pop("checkpoint"),
-        source=given.pop("source"),
+        checkpoint=checkpoint,
+        source=source,
         calibrate=given.pop("calibrate"),
-        out=given.pop("out"),
-        settings=given,
+        out=out / "scores.json" if "evaluation.suite" in given else out,
+        settings={name: value for name, value in given.items() if not name.startswith("evaluation.")},
     )
     if not open_ranks().first:
         return
@@ -127,6 +136,10 @@ def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
     print(f"count  {scores['count']}")
     if scaled:
         _tell_calibration(scaled)
+    if "evaluation.suite" in given:
+        from noisystudent import measuring
+
+        _tell_robustness(measuring.robustness(checkpoint=checkpoint, source=source, out=out, settings=given))
 
 
 def _tell_calibration(scaled: dict[str, Any]) -> None:
@@ -135,6 +148,47 @@ def _tell_calibration(scaled: dict[str, Any]) -> None:
         print(f"  note: {scaled['left_out']} more were left out, since the same pictures are scored")
     if scaled["at_end"]:
         print("  note: the temperature is at the end of its range: fit it on more pictures, or harder ones, to use it")
+
+
+def compare(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """Several checkpoints' robustness beside that of the first."""
+    parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="the first is compared with")
+    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled pictures: {SOURCE_HELP}")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where all of it goes")
+    parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite (default corruptions)")
+    given = with_settings(parser, words, rooms=("runtime.", "data.", "evaluation."))
+    from noisystudent import measuring
+    from noisystudent.reporting.comparison import COLUMNS, comparison_rows
+    from noisystudent.reporting.wording import aligned, printable
+
+    suite, out = given.pop("suite"), given.pop("out")
+    if suite:
+        given["evaluation.suite"] = f"[{suite}]"
+    told = measuring.compare(checkpoints=given.pop("checkpoints"), source=given.pop("source"), out=out, settings=given)
+    rows = [COLUMNS, *([printable(cell) for cell in row] for row in comparison_rows(told))]
+    print("\n".join(aligned(rows)))
+    print(f"page: {out / 'comparison.html'}")
+
+
+def _tell_robustness(told: dict[str, Any]) -> None:
+    corruptions, steadiness, attacks = (told.get(name) for name in ("corruptions", "perturbations", "attacks"))
+    if corruptions:
+        print(f"\nerror under corruptions (generated, strengths for {corruptions['table']} px), by severity:")
+        for name, by_severity in corruptions["errors"].items():
+            print(f"  {name:<18}" + "".join(f" {error:.4f}" for error in by_severity.values()))
+        missing = f"none of all 15: there is no {'; no '.join(corruptions['missing'])}"
+        print(f"  mean {missing if corruptions['mean'] is None else format(corruptions['mean'], '.4f')}")
+    if steadiness:
+        print(f"\nalong perturbed sequences (generated, strengths for {steadiness['table']} px):")
+        for name, found in steadiness["perturbations"].items():
+            print(f"  {name:<18} flips {found['flip_probability']:.4f}  top-5 distance {found['top5_distance']:.3f}")
+    if attacks:
+        how = f"{attacks['norm']}, PGD of {attacks['steps']} steps"
+        print(f"\naccuracy under attack ({how}), clean {attacks['clean']:.4f}:")
+        for row in attacks["curve"]:
+            print(f"  epsilon {row['epsilon']:>5g}/255  FGSM {row['fgsm']:.4f}  PGD {row['pgd']:.4f}")
+        for warning in attacks["warnings"]:
+            print(f"  note: {warning}")
 
 
 def predict(parser: argparse.ArgumentParser, words: list[str]) -> None:

@@ -1,0 +1,64 @@
+"""The verbs that measure robustness, as functions: one checkpoint's, and several beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from noisystudent.artifacts import write_json
+from noisystudent.config import one_room, runtime_to_predict
+from noisystudent.data.checks import check_same_classes
+from noisystudent.data.open import open_source
+from noisystudent.errors import SettingsError
+from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.reporting.comparison import write_comparison
+from noisystudent.runtime.progress import Reporter
+from noisystudent.runtime.ranks import open_ranks
+from noisystudent.suites.audience import Audience
+from noisystudent.suites.comparison import comparison
+from noisystudent.suites.subject import Subject
+from noisystudent.suites.suite import measure
+
+Settings = Mapping[str, Any]
+Place = str | Path
+
+
+def robustness(
+    *, checkpoint: Place, source: Place, out: Place, settings: Settings | None = None, quiet: bool = False
+) -> dict[str, Any]:
+    """What ``evaluation.suite`` names, measured of a checkpoint on labeled pictures, into the folder ``out``.
+
+    Finished pieces there are taken as they are, so a killed call goes on where it was. Pictures are decoded shard by
+    shard, again for every condition, so memory does not grow with their number.
+    """
+    if open_ranks().count > 1:
+        raise SettingsError("evaluation.suite is measured by one process; start evaluate without torchrun.")
+    subject = Subject.open(Path(checkpoint), runtime_to_predict(settings))
+    opened = open_source(str(source), labeled=True)
+    check_same_classes(subject.classes, opened.classes, "evaluated")
+    evaluation = one_room(EvaluationSettings, "evaluation", settings)
+    audience = Audience.of_source(opened, subject.format, pictures=evaluation.pictures)
+    return measure(subject, audience, evaluation, Path(out), Reporter(quiet=quiet))
+
+
+def compare(
+    *, checkpoints: Sequence[Place], source: Place, out: Place, settings: Settings | None = None, quiet: bool = False
+) -> dict[str, Any]:
+    """Several checkpoints' robustness on the same pictures, paired, with the first; into ``out`` with a page.
+
+    Each is measured as ``robustness`` does, by default under corruptions, in a folder of its own. Returns what
+    ``comparison.json`` holds; the page is ``comparison.html``.
+    """
+    if len(checkpoints) < 2:
+        raise SettingsError(f"compare needs at least 2 checkpoints, and there are {len(checkpoints)}.")
+    told = {"evaluation.suite": ["corruptions"], **(settings or {})}
+    folders = {}
+    for number, checkpoint in enumerate(checkpoints, start=1):
+        name = f"{number} {checkpoint}"
+        folders[name] = Path(out) / f"{number}"
+        robustness(checkpoint=checkpoint, source=source, out=folders[name], settings=told, quiet=quiet)
+    found = comparison(folders)
+    write_json(Path(out) / "comparison.json", found)
+    write_comparison(found, Path(out) / "comparison.html")
+    return found

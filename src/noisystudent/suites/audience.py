@@ -1,0 +1,83 @@
+"""On what is measured: labeled pictures as the subject's views, shard by shard, each with a number of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from noisystudent.artifacts import fingerprint_of
+from noisystudent.data.pictures import PictureFormat, Pictures, content_fingerprint, decode_shard
+from noisystudent.data.source import Source
+from noisystudent.noise.crop import PlainView
+
+_AT_ONCE = 512  # pictures that are viewed, and may be changed, at a time
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """Some pictures as they are looked at: uint8 views [N, C, S, S], true classes and addresses, int64 [N] each."""
+
+    views: Tensor
+    labels: npt.NDArray[np.int64]
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Labeled pictures that can be gone through again and again, in order; ``count`` is at least how many."""
+
+    name: str
+    fingerprint: str
+    count: int
+    shards: Callable[[], Iterator[Pictures]]
+
+    @classmethod
+    def of_source(cls, source: Source, format: PictureFormat, *, pictures: int = 0) -> Audience:
+        """A source, decoded anew at every pass, so that memory does not grow with it; ``pictures`` of it, 0 = all."""
+        rows = sum(source.shard_sizes)
+        most = min(pictures, rows) or rows
+        ends = np.rint(np.cumsum([0, *source.shard_sizes]) * (most / max(rows, 1))).astype(int)
+
+        def shards() -> Iterator[Pictures]:
+            for shard, count in enumerate(np.diff(ends).tolist()):
+                if count:
+                    yield _spread(decode_shard(source, shard, format), count)
+
+        return cls(source.name, fingerprint_of([source.fingerprint, format.size, format.channels, most]), most, shards)
+
+    @classmethod
+    def of_pictures(cls, name: str, pictures: Pictures, *, most: int = 0) -> Audience:
+        """Pictures that are decoded already; ``most`` of them, evenly spread, 0 = all."""
+        pictures = _spread(pictures, most or len(pictures))
+        return cls(name, content_fingerprint(pictures), len(pictures), lambda: iter([pictures]))
+
+    def sittings(self, size: int) -> Iterator[Sitting]:
+        """The pictures as central views of ``size`` pixels, some at a time.
+
+        A picture's address comes from its key, so its draws stay its own whatever it is shown with.
+        """
+        view = PlainView(size)
+        for pictures in self.shards():
+            for first in range(0, len(pictures), _AT_ONCE):
+                some = pictures.take(np.arange(first, min(first + _AT_ONCE, len(pictures))))
+                views = view(torch.from_numpy(some.pixels), torch.from_numpy(some.sizes.astype(np.int64)))
+                index = torch.tensor([address_of(key) for key in some.keys], dtype=torch.int64)
+                yield Sitting(views, some.labels, index)
+
+
+def _spread(pictures: Pictures, most: int) -> Pictures:
+    """At most so many of the pictures, evenly spread."""
+    if most >= len(pictures):
+        return pictures
+    return pictures.take(np.linspace(0, len(pictures) - 1, most).round().astype(np.int64))
+
+
+def address_of(key: str) -> int:
+    """A number of 62 bits for a picture's key, the same everywhere."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) >> 2

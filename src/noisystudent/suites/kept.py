@@ -1,0 +1,66 @@
+"""What a suite has measured so far, piece by piece in a folder, so that a killed one goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from noisystudent.artifacts import INPUTS, Inputs, State, begin, differences, read_json, replacing, state_of, write_json
+from noisystudent.errors import MismatchError
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """How each picture fared under one condition: whether it was right, and the confidence in the answer, [N] each."""
+
+    right: npt.NDArray[np.bool_]
+    confidence: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A folder of finished pieces, which were made from ``inputs``."""
+
+    folder: Path
+    inputs: Inputs
+
+    def room(self, name: str, inputs: Inputs) -> Kept:
+        """A folder in this one for pieces that hang on more inputs."""
+        return Kept.open(self.folder / name, {**self.inputs, **inputs})
+
+    @classmethod
+    def open(cls, folder: Path, inputs: Inputs) -> Kept:
+        """The folder, new or with pieces from the same inputs; raises ``MismatchError`` for one from others."""
+        if state_of(folder, inputs) is State.STALE:
+            changes = "; ".join(differences(read_json(folder / INPUTS), dict(inputs)))
+            raise MismatchError(
+                f"{folder} holds what was measured otherwise; what differs: {changes}. Give another --out, or "
+                "delete it."
+            )
+        begin(folder, inputs)
+        return cls(folder, inputs)
+
+    def outcomes(self, piece: str, measure: Callable[[], Outcomes]) -> Outcomes:
+        """The outcomes of a piece, measured now unless they are there."""
+        path = self.folder / f"{piece}.parquet"
+        if not path.exists():
+            found = measure()
+            with replacing(path) as temporary:
+                pq.write_table(pa.table({"right": found.right, "confidence": found.confidence}), temporary)
+        table = pq.read_table(path)
+        return Outcomes(table["right"].to_numpy(), table["confidence"].to_numpy())
+
+    def numbers(self, piece: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The named numbers of a piece, measured now unless they are there."""
+        path = self.folder / f"{piece}.json"
+        if not path.exists():
+            write_json(path, measure())
+        found: dict[str, Any] = read_json(path)
+        return found

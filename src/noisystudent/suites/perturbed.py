@@ -1,0 +1,80 @@
+"""How steady predictions are along ImageNet-P's sequences, made from the pictures at hand; labels are not needed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from noisystudent.corruptions.sequences import (
+    PERTURBATIONS,
+    TEST_PERTURBATIONS,
+    frames_of,
+    sequence,
+    strengths_for,
+)
+from noisystudent.errors import SettingsError, nearest_name
+from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.evaluation.stability import StabilityMeter, compares_with_first, mean_over
+from noisystudent.runtime.progress import Reporter
+from noisystudent.suites.audience import Audience
+from noisystudent.suites.kept import Kept
+from noisystudent.suites.subject import Subject
+
+
+def measure_perturbations(
+    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+) -> dict[str, Any]:
+    """Flip probability and top-5 distance by perturbation, and their means over ImageNet-P's ten if all are there.
+
+    Neither is divided by another network's: AlexNet's were measured on ImageNet alone, and no published file has them.
+    """
+    table = strengths_for(subject.size) if settings.table in ("auto", 299) else int(settings.table)
+    room = kept.room("perturbations", {"seed": settings.seed, "table": table, "difficulty": settings.difficulty})
+    names = settings.perturbations or TEST_PERTURBATIONS
+    for name in names:
+        if name not in PERTURBATIONS:
+            raise SettingsError(
+                f"evaluation.perturbations names {name!r}, and there is none of that name."
+                f"{nearest_name(name, PERTURBATIONS)} There are {', '.join(PERTURBATIONS)}."
+            )
+    found: dict[str, dict[str, Any]] = {}
+    rows = audience.count * sum(frames_of(name, table) for name in names)
+    with reporter.bar("perturbations", rows, "frames") as bar:
+        for name in names:
+            found[name] = room.numbers(
+                name,
+                lambda name=name: _stability(subject, audience, settings, name, table),  # type: ignore[misc]
+            )
+            bar.advance(audience.count * frames_of(name, table))
+    whole = set(TEST_PERTURBATIONS) <= found.keys()
+    return {
+        "source": "generated",
+        "table": table,
+        "difficulty": settings.difficulty,
+        "count": audience.count,
+        "perturbations": found,
+        "missing": [name for name in TEST_PERTURBATIONS if name not in found],
+        "mean_flip_probability": _mean(found, "flip_probability") if whole else None,
+        "mean_top5_distance": _mean(found, "top5_distance") if whole else None,
+    }
+
+
+def _mean(found: dict[str, dict[str, Any]], measure: str) -> float:
+    return mean_over({name: each[measure] for name, each in found.items()})
+
+
+def _stability(
+    subject: Subject, audience: Audience, settings: EvaluationSettings, name: str, table: int
+) -> dict[str, Any]:
+    meter = StabilityMeter(noise=compares_with_first(name), lag=settings.difficulty)
+    for sitting in audience.sittings(subject.size):
+        frames = sequence(
+            sitting.views.to(subject.device), name, index=sitting.index.to(subject.device), seed=settings.seed,
+            table=table, difficulty=settings.difficulty,
+        )  # fmt: skip
+        answers = np.stack([subject.log_probabilities(frame) for frame in frames], axis=1)
+        for each in answers:
+            meter.add(each)
+    return asdict(meter.result())

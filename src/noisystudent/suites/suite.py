@@ -1,0 +1,45 @@
+"""A suite of measures on one subject and one audience."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from noisystudent.artifacts import write_json
+from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.runtime.progress import Reporter
+from noisystudent.suites.attacked import measure_attacks
+from noisystudent.suites.audience import Audience
+from noisystudent.suites.corrupted import measure_clean, measure_corruptions
+from noisystudent.suites.kept import Kept
+from noisystudent.suites.perturbed import measure_perturbations
+from noisystudent.suites.subject import Subject
+
+ROBUSTNESS = "robustness.json"
+_MEASURES = {
+    "corruptions": measure_corruptions,
+    "perturbations": measure_perturbations,
+    "attacks": measure_attacks,
+}
+
+
+def measure(
+    subject: Subject, audience: Audience, settings: EvaluationSettings, folder: Path, reporter: Reporter
+) -> dict[str, Any]:
+    """All measures that ``settings.suite`` names, in the folder, where finished pieces are taken as they are.
+
+    Returns what ``robustness.json`` there holds: ``clean`` accuracy on the same pictures, and each measure by its name.
+    """
+    inputs = {"subject": subject.fingerprint, "audience": audience.fingerprint, "precision": subject.precision}
+    kept = Kept.open(folder, inputs)
+    clean = measure_clean(subject, audience, kept)
+    told: dict[str, Any] = {
+        "subject": subject.name,
+        "source": audience.name,
+        "count": len(clean.right),
+        "clean": float(clean.right.mean()),
+    }
+    for name in settings.suite:
+        told[name] = _MEASURES[name](subject, audience, settings, kept, reporter)
+    write_json(folder / ROBUSTNESS, told)
+    return told
