@@ -12,7 +12,7 @@ from noisystudent.corruptions.blur import clipped_zoom, disk
 from noisystudent.corruptions.corrupt import corrupt
 from noisystudent.corruptions.edges import beyond, extended, gaussian_blurred
 from noisystudent.corruptions.glass import glass_blur
-from noisystudent.corruptions.motion import _picture_by_picture, _step_by_step, _steps, blurred_along
+from noisystudent.corruptions.motion import _by_kernels, _by_steps, _steps, blurred_along
 from noisystudent.corruptions.tables import SEVERITIES, TABLES, level_of
 
 INDEX = torch.tensor([40, 3])
@@ -193,17 +193,15 @@ def test_motion_blur_is_imagemagicks(table, severity):
 def test_motion_to_the_right_reads_what_lies_to_the_right():
     point = torch.zeros(1, 1, 32, 32)
     point[..., 16, 16] = 1.0
-    across = blurred_along(point, torch.tensor([0.0]), radius=4, sigma=2)[0, 0]
+    across = blurred_along(point, torch.tensor([0.5]), (-45.0, 45.0), radius=4, sigma=2)[0, 0]
     assert float(across.sum()) == pytest.approx(1, abs=1e-6)
     assert across[16].nonzero().flatten().tolist() == list(range(8, 17))  # 2 * 4 pixels before it see the point
     assert float(across[16].max()) == float(across[16, 16])
-    down = blurred_along(point, torch.tensor([-90.0]), radius=4, sigma=2)[0, 0]
+    down = blurred_along(point, torch.tensor([0.5]), (-135.0, -45.0), radius=4, sigma=2)[0, 0]
     assert down[:, 16].nonzero().flatten().tolist() == list(range(16, 25))
 
 
 def test_both_ways_to_add_the_steps_up_agree():
     whole = torch.rand(3, 3, 26, 26, generator=torch.Generator().manual_seed(0))
-    offsets, weights = _steps(torch.tensor([-45.0, 13.0, 45.0]), radius=4, sigma=3)
-    torch.testing.assert_close(
-        _picture_by_picture(whole, offsets + 8, weights, 10), _step_by_step(whole, offsets + 8, weights, 10)
-    )
+    offsets, weights = _steps(torch.tensor([-45.0, 13.0, 45.0]).double(), radius=4, sigma=3)
+    torch.testing.assert_close(_by_steps(whole, offsets + 8, weights, 10), _by_kernels(whole, offsets + 8, weights, 10))

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from noisystudent.corruptions.edges import beyond, extended, gaussian_blurred
 from noisystudent.corruptions.levels import cut_off
+from noisystudent.corruptions.planes import as_channels, convolved, from_channels
 
 _LEAST_REACH = 8  # the published code draws its disks of up to 8 px on a square of 17
 _NEGLIGIBLE = 1e-9  # of a kernel's sum of 1
-_PLANES = 16  # as many as torch's convolution works on at a time on a CPU
 
 
 def gaussian_blur(pixels: Tensor, sigma: float) -> Tensor:
@@ -30,11 +30,9 @@ def gaussian_blur(pixels: Tensor, sigma: float) -> Tensor:
 def defocus_blur(pixels: Tensor, radius: float, alias_sigma: float) -> Tensor:
     """Blur by a disk of ``radius`` pixels whose own border is smoothed by ``alias_sigma``; edges are mirrored."""
     kernel = disk(radius, alias_sigma).to(pixels.device)
-    reach = len(kernel) // 2
-    planes = extended(pixels.flatten(0, 1).to(torch.float32), reach, "mirror")
-    parts = torch.split(planes, _PLANES)
-    blurred = [F.conv2d(some[None], kernel.expand(len(some), 1, -1, -1), groups=len(some))[0] for some in parts]
-    return cut_off(torch.cat(blurred).view(pixels.shape))
+    planes = as_channels(extended(pixels.to(torch.float32), len(kernel) // 2, "mirror"))
+    blurred = convolved(planes, kernel.expand(planes.shape[1], -1, -1))
+    return cut_off(from_channels(blurred, pixels.shape))
 
 
 @lru_cache(maxsize=16)
@@ -64,12 +62,12 @@ def zoom_blur(pixels: Tensor, largest: float, step: float) -> Tensor:
     The factors are those of NumPy's ``arange`` in floating point, which may include the end (12, 16, 11, 13 and 11 of
     them at 224 px). Factor 1 is one of them, and the picture is added once more.
     """
-    values = pixels.to(torch.float32)
+    planes = as_channels(pixels.to(torch.float32))
     factors = np.arange(1, largest, step).tolist()
-    total = values.clone()
+    total = planes.clone()
     for factor in factors:
-        total += clipped_zoom(values, factor)
-    return cut_off(total.div_(len(factors) + 1))
+        total += clipped_zoom(planes, factor)
+    return cut_off(from_channels(total.div_(len(factors) + 1), pixels.shape))
 
 
 def clipped_zoom(values: Tensor, factor: float) -> Tensor:

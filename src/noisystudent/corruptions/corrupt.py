@@ -15,6 +15,7 @@ from noisystudent.corruptions.frost import frost, have_textures
 from noisystudent.corruptions.glass import glass_blur
 from noisystudent.corruptions.motion import motion_blur
 from noisystudent.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from noisystudent.corruptions.planes import AT_ONCE
 from noisystudent.corruptions.spatter import spatter
 from noisystudent.corruptions.tables import TEST_CORRUPTIONS, Level, level_of, table_for
 from noisystudent.corruptions.weather import brightness, fog, snow
@@ -25,6 +26,9 @@ from noisystudent.runtime.shares import in_shares
 
 SMALLEST = 8
 """The smallest edge in pixels of pictures that can be corrupted: the largest shifts need some room."""
+
+
+_IN_SIXTEENS = ("defocus_blur", "zoom_blur")
 
 
 def corrupt(
@@ -63,7 +67,7 @@ def corrupt(
         return pixels.clone()
 
     def corrupted(some: Tensor, addresses: Tensor) -> Tensor:
-        most = pictures_at_once(some)
+        most = max(pictures_at_once(some), AT_ONCE // some.shape[1] if name in _IN_SIXTEENS else 1)
         parts = zip(torch.split(some, most), torch.split(addresses, most), strict=True)
         return torch.cat([_corrupted(part, name, level, Chances(draws, own), frost_textures) for part, own in parts])
 

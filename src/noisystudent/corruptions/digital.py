@@ -54,6 +54,9 @@ def _boxed(pixels: Tensor, size: int) -> Tensor:
     """The pictures resized to ``size`` pixels, columns first and rounded in between, as in Pillow."""
     for axis in (3, 2):
         places, weights = _box(pixels.shape[axis], size)
+        if len(places) == 1:
+            pixels = pixels.index_select(axis, places[0].to(pixels.device))
+            continue
         shape = (size, 1) if axis == 2 else (size,)
         total = torch.full((), 1 << (_FRACTION_BITS - 1), dtype=torch.int32, device=pixels.device)
         for place, weight in zip(places, weights, strict=True):
@@ -86,13 +89,14 @@ def _box(length: int, size: int) -> tuple[Tensor, Tensor]:
 
 def jpeg_compression(pixels: Tensor, quality: float) -> Tensor:
     """Compress each picture as JPEG of Pillow's ``quality`` and read it again; this happens on the CPU."""
-    pictures = pixels.permute(0, 2, 3, 1).cpu().numpy()
-    compressed = [_through_jpeg(picture, int(quality)) for picture in pictures]
-    return torch.from_numpy(np.stack(compressed)).permute(0, 3, 1, 2).contiguous().to(pixels.device)
+    compressed = [_through_jpeg(picture, int(quality)) for picture in pixels.cpu().numpy()]
+    return torch.from_numpy(np.stack(compressed)).to(pixels.device)
 
 
 def _through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
-    """One picture ``uint8 [S, S, C]`` as it comes back from JPEG."""
+    """One picture ``uint8 [C, S, S]`` as it comes back from JPEG."""
+    # Pillow puts planes together and takes them apart faster than an array is turned around.
+    bands = [Image.fromarray(plane) for plane in picture]
     buffer = io.BytesIO()
-    Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer)).reshape(picture.shape)
+    (Image.merge("RGB", bands) if len(bands) == 3 else bands[0]).save(buffer, "JPEG", quality=quality)
+    return np.stack([np.asarray(band) for band in Image.open(buffer).split()])

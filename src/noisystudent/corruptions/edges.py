@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Literal
 
@@ -9,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+_FEW = 8  # a blur by matrices costs a multiple of the picture's edge, one by sums of the number of weights
 
 Edge = Literal["nearest", "reflect", "mirror"]
 """How a picture goes on, in SciPy's words: its last value (aaa|abc), reflected (cba|abc), mirrored (dcb|abc)."""
@@ -39,26 +42,42 @@ def gaussian_blurred(values: Tensor, sigma: float, *, truncate: float, edge: Edg
 
     The kernel ends ``truncate`` standard deviations from its middle, rounded to whole pixels.
     """
-    matrix = _gaussian_matrix(values.shape[-1], sigma, truncate, edge)
-    if matrix is None:
+    weights = _gaussian_weights(sigma, truncate)
+    length = values.shape[-1]
+    if len(weights) == 1:
         return values
-    matrix = matrix.to(values.device)
+    if len(weights) <= length // _FEW:
+        return _summed(_summed(values, weights, edge, axis=2), weights, edge, axis=3)
+    matrix = _matrix(length, weights, edge).to(values.device)
     planes = values.flatten(0, 1)
     # One product a plane, all of the same shape: then no plane's last bits hang on how many there are.
     rows = torch.bmm(matrix.expand(len(planes), -1, -1), planes)
     return torch.bmm(rows, matrix.T.expand(len(planes), -1, -1)).view_as(values)
 
 
-@lru_cache(maxsize=16)
-def _gaussian_matrix(length: int, sigma: float, truncate: float, edge: Edge) -> Tensor | None:
-    """The blur along an axis as a matrix, float32 ``[length, length]``; None where it changes nothing."""
+def _gaussian_weights(sigma: float, truncate: float) -> tuple[float, ...]:
+    """The kernel from end to end, of sum 1."""
     radius = int(truncate * sigma + 0.5)
-    if radius == 0:
-        return None
-    steps = np.arange(-radius, radius + 1)
-    weights = np.exp(-0.5 * (steps / sigma) ** 2)
-    matrix = np.zeros((length, length))
-    targets = np.arange(length)
-    for step, weight in zip(steps, weights / weights.sum(), strict=True):
+    weights = [math.exp(-0.5 * (step / sigma) ** 2) if step else 1.0 for step in range(-radius, radius + 1)]
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+def _summed(values: Tensor, weights: tuple[float, ...], edge: Edge, *, axis: int) -> Tensor:
+    """``values`` blurred along an axis as a sum of shifted views: for few weights the fastest."""
+    length, radius = values.shape[axis], len(weights) // 2
+    places = torch.from_numpy(beyond(np.arange(-radius, length + radius), length, edge)).to(values.device)
+    whole = values.index_select(axis, places)
+    total = whole.narrow(axis, radius, length) * weights[radius]
+    for step in range(radius):
+        total.add_(whole.narrow(axis, step, length), alpha=weights[step])
+        total.add_(whole.narrow(axis, 2 * radius - step, length), alpha=weights[step])
+    return total
+
+
+@lru_cache(maxsize=16)
+def _matrix(length: int, weights: tuple[float, ...], edge: Edge) -> Tensor:
+    """The blur along an axis as a matrix, float32 ``[length, length]``."""
+    matrix, targets = np.zeros((length, length)), np.arange(length)
+    for step, weight in enumerate(weights, start=-(len(weights) // 2)):
         matrix[targets, beyond(targets + step, length, edge)] += weight
     return torch.from_numpy(matrix.astype(np.float32))

@@ -53,9 +53,10 @@ def _affine_positions(drawn: Tensor, size: int, jitter: float) -> tuple[Tensor, 
     determinant = down[0] * left[1] - down[1] * left[0]
     # In the basis of the moved edges a pixel is (s, t); in that of the edges before, it comes from the same (s, t).
     span = torch.arange(size, device=drawn.device, dtype=torch.float64)
-    x, y = (span - corner[:, :1])[:, None, :], (span - corner[:, 1:])[:, :, None]
-    down_x, down_y, left_x, left_y, determinant = (each[:, None, None] for each in (*down, *left, determinant))
-    s = (x * left_y - y * left_x) / determinant
-    t = (y * down_x - x * down_y) / determinant
-    edge = 2.0 * reach
-    return (high - edge * t).to(torch.float32), (low + edge * s).to(torch.float32)
+    per_edge = 2.0 * reach / determinant[:, None]
+    across, along = span - corner[:, :1], span - corner[:, 1:]  # each pixel's x and y from the corner
+    s = across * (left[1][:, None] * per_edge), along * (-left[0][:, None] * per_edge)
+    t = across * (-down[1][:, None] * per_edge), along * (down[0][:, None] * per_edge)
+    x = (high - t[0]).to(torch.float32)[:, None, :] - t[1].to(torch.float32)[:, :, None]
+    y = (low + s[0]).to(torch.float32)[:, None, :] + s[1].to(torch.float32)[:, :, None]
+    return x, y

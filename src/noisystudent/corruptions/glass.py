@@ -54,6 +54,6 @@ def _pass(drawn: Tensor, size: int, reach: int) -> Tensor:
     pointers[:, :count] += count
     inner = pointers[:, :count].view(-1, size, size)[:, low : high + 1, low : high + 1]
     inner.copy_(target.add_((~visited).to(torch.int64), alpha=count))
-    while bool((pointers[:, :count] < count).any()):
+    while int(pointers.amin()) < count:
         pointers[:, :count] = pointers.gather(1, pointers[:, :count])
     return pointers[:, :count] - count

@@ -6,39 +6,49 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from noisystudent.corruptions.chances import Chances
 from noisystudent.corruptions.edges import extended
 from noisystudent.corruptions.levels import rounded
+from noisystudent.corruptions.planes import AT_ONCE, convolved
+
+_LARGE = 48  # pixels from which adding up few shifted pictures is faster than convolutions of many zeros
 
 
 def motion_blur(pixels: Tensor, chances: Chances, radius: float, sigma: float) -> Tensor:
     """Blur each picture, ``uint8 [B, C, S, S]``, along an angle of its own, between -45 and 45 degrees."""
-    degrees = chances.uniform(1).squeeze(1).mul_(90.0).sub_(45.0)
-    return rounded(blurred_along(pixels.to(torch.float32), degrees, radius=radius, sigma=sigma))
+    drawn = chances.uniform(1).squeeze(1)
+    return rounded(blurred_along(pixels.to(torch.float32), drawn, (-45.0, 45.0), radius=radius, sigma=sigma))
 
 
-def blurred_along(values: Tensor, degrees: Tensor, *, radius: float, sigma: float) -> Tensor:
-    """``values``, float32 ``[B, C, S, S]``, each blurred along its angle of ``degrees`` ``[B]``.
+def blurred_along(values: Tensor, drawn: Tensor, angles: tuple[float, float], *, radius: float, sigma: float) -> Tensor:
+    """``values``, float32 ``[B, C, S, S]``, each blurred along an angle between two, less than 180 degrees apart.
 
-    ImageMagick's ``MotionBlurImage``: a pixel becomes the mean of itself and the 2 ``radius`` pixels that follow along
-    the angle (0 is to the right, 90 down), each at the nearest whole pixel, with the weights of a Gaussian of
-    ``sigma`` that is centered on the pixel itself. Edges go on with their last value.
+    ``drawn`` ``[B]`` in [0, 1] says how far from the first of the ``angles`` to the second. ImageMagick's
+    ``MotionBlurImage``: a pixel becomes the mean of itself and the 2 ``radius`` pixels that follow along the angle (0
+    is to the right, 90 down), each at the nearest whole pixel, with the weights of a Gaussian of ``sigma`` that is
+    centered on the pixel itself. Edges go on with their last value.
     """
-    offsets, weights = _steps(degrees, radius=radius, sigma=sigma)
-    reach = int(2 * radius)
+    # On the CPU, in float64: a step is then the same whole pixel on every device.
+    low, high = angles
+    offsets, weights = _steps(low + drawn.cpu().to(torch.float64) * (high - low), radius=radius, sigma=sigma)
+    size, reach = values.shape[-1], 2 * math.ceil(radius)
     whole = extended(values, reach, "nearest")
-    if values.device.type == "cpu":
-        return _picture_by_picture(whole, offsets + reach, weights, values.shape[-1])
-    return _step_by_step(whole, offsets + reach, weights, values.shape[-1])
+    if values.device.type == "cpu" and size > _LARGE:
+        return _by_steps(whole, offsets + reach, weights, size)
+    # As far down and right as any angle leads: the middle one is where a sine or cosine is at its end.
+    extremes, _ = _steps(torch.tensor([low, (low + high) / 2, high], dtype=torch.float64), radius=radius, sigma=sigma)
+    (top, left), (bottom, right) = extremes.amin(dim=(0, 1)).tolist(), extremes.amax(dim=(0, 1)).tolist()
+    needed = whole[..., top + reach : bottom + reach + size, left + reach : right + reach + size]
+    return _by_kernels(needed, offsets - torch.tensor([top, left]), weights, size)
 
 
 def _steps(degrees: Tensor, *, radius: float, sigma: float) -> tuple[Tensor, list[float]]:
-    """Where each pixel of the mean lies, int64 ``[B, T, 2]`` (down, right), and what it weighs."""
+    """Where each pixel of the mean lies along ``degrees``, int64 ``[B, T, 2]`` (down, right), and what it weighs."""
     count = 2 * math.ceil(radius) + 1
     weights = [math.exp(-0.5 * (step / sigma) ** 2) for step in range(count)]
-    # On the CPU, in float64: a step is then the same whole pixel on every device.
-    radians = degrees.cpu().to(torch.float64).deg2rad()
+    radians = degrees.deg2rad()
     directions = torch.stack((radians.sin(), radians.cos()), dim=1)
     steps = torch.arange(count, dtype=torch.float64)
     # Halves go toward the pixel that is left or above.
@@ -46,8 +56,8 @@ def _steps(degrees: Tensor, *, radius: float, sigma: float) -> tuple[Tensor, lis
     return offsets, [weight / sum(weights) for weight in weights]
 
 
-def _picture_by_picture(whole: Tensor, starts: Tensor, weights: list[float], size: int) -> Tensor:
-    """Sums of shifted views: the fastest on a CPU."""
+def _by_steps(whole: Tensor, starts: Tensor, weights: list[float], size: int) -> Tensor:
+    """Sums of shifted views, picture by picture: the fastest for large pictures on a CPU."""
     sums = whole.new_zeros((*whole.shape[:2], size, size))
     for picture, total, places in zip(whole, sums, starts.tolist(), strict=True):
         for (down, right), weight in zip(places, weights, strict=True):
@@ -55,15 +65,13 @@ def _picture_by_picture(whole: Tensor, starts: Tensor, weights: list[float], siz
     return sums
 
 
-def _step_by_step(whole: Tensor, starts: Tensor, weights: list[float], size: int) -> Tensor:
-    """The same for all pictures at once, which keeps an accelerator busy."""
-    width = whole.shape[-1]
-    span = torch.arange(size)
-    inner = (span[:, None] * width + span).flatten()
-    firsts = (starts[..., 0] * width + starts[..., 1]).to(whole.device)
-    flat, inner = whole.flatten(2), inner.to(whole.device)
-    sums = whole.new_zeros((*whole.shape[:2], size * size))
-    for step, weight in enumerate(weights):
-        places = (firsts[:, step, None] + inner)[:, None].expand(-1, whole.shape[1], -1)
-        sums.add_(flat.gather(2, places), alpha=weight)
-    return sums.view(*whole.shape[:2], size, size)
+def _by_kernels(whole: Tensor, starts: Tensor, weights: list[float], size: int) -> Tensor:
+    """The same with a kernel for each picture that is empty but for the steps: all pictures at once."""
+    # Kernels of one size, whatever the angles of the pictures beside: then a picture's sums are too.
+    height, width = (edge - size + 1 for edge in whole.shape[-2:])
+    kernels = torch.zeros(len(whole), height * width)
+    kernels.scatter_add_(1, starts[..., 0] * width + starts[..., 1], torch.tensor(weights).expand(len(whole), -1))
+    filling = (0, 0, 0, -len(whole) % AT_ONCE)
+    pictures = F.pad(whole.transpose(0, 1), (0, 0, 0, 0, *filling[2:]))
+    sums = convolved(pictures, F.pad(kernels, filling).view(-1, height, width).to(whole.device))
+    return sums[:, : len(whole)].transpose(0, 1).contiguous()

@@ -13,6 +13,7 @@ from noisystudent.corruptions.blur import enlarged, kept_by_zoom
 from noisystudent.corruptions.chances import Chances
 from noisystudent.corruptions.levels import cut_off, gray, rounded
 from noisystudent.corruptions.motion import blurred_along
+from noisystudent.corruptions.planes import as_channels, from_channels
 
 _FIRST_WIBBLE = 100.0
 
@@ -37,10 +38,11 @@ def snow(
     size = pixels.shape[-1]
     cut = kept_by_zoom(size, zoom)  # the enlargement shows no more of the noise than that
     noise = chances.normal(1, cut, cut, first=1).mul_(scale).add_(location)
-    layer = enlarged(noise, zoom, size)
+    layer = from_channels(enlarged(as_channels(noise), zoom, size), pixels[:, :1].shape)
     flakes = cut_off(layer.where(layer >= threshold, 0.0).mul(255.0))
-    degrees = chances.uniform(1).squeeze(1).mul_(90.0).sub_(135.0)
-    falling = rounded(blurred_along(flakes.to(torch.float32), degrees, radius=radius, sigma=sigma)).to(torch.float32)
+    drawn = chances.uniform(1).squeeze(1)
+    blurred = blurred_along(flakes.to(torch.float32), drawn, (-135.0, -45.0), radius=radius, sigma=sigma)
+    falling = rounded(blurred).to(torch.float32)
     values = pixels.to(torch.float32)
     white = gray(values).mul(1.5).add_(127.5).maximum(values)
     return cut_off(values.mul_(kept).add_(white, alpha=1.0 - kept).add_(falling).add_(falling.rot90(2, (2, 3))))
