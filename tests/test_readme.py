@@ -147,6 +147,7 @@ def test_the_benchmark_of_workers_runs_and_both_make_the_same_bytes(tmp_path):
     assert row["name"] == "label: two workers"
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_decoding_runs(tmp_path):
     rows = tmp_path / "rows.json"  # a process of its own: timm's loader forks
     words = [sys.executable, str(ROOT / "benchmarks" / "decode.py"), "--quick", "--json", str(rows)]
@@ -155,6 +156,7 @@ def test_the_benchmark_of_decoding_runs(tmp_path):
     assert names == ["first epoch", "later epochs", "10 epochs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["selection.py", "near_duplicates.py", "label_size.py"])
 def test_benchmarks_of_selection_near_duplicates_and_sizes_run(monkeypatch, tmp_path, name):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))

@@ -47,7 +47,9 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
     return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("words", [(), ("sharded", "checked")], ids=["whole", "sharded"])
+@pytest.mark.parametrize(
+    "words", [(), pytest.param(("sharded", "checked"), marks=pytest.mark.slow)], ids=["whole", "sharded"]
+)
 def test_two_processes_train_as_one_does(tmp_path, alone, words):
     folder, weights = alone
     assert_close(torchrun(tmp_path, 1, *words), weights)

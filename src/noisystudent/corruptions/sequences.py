@@ -189,9 +189,14 @@ def _snowing(pixels: Tensor, strengths: Strengths, chances: Chances) -> Iterator
     ground = values.mul(_KEPT_UNDER_SNOW).add_(white, alpha=1 - _KEPT_UNDER_SNOW)
     first, step = _SNOW_ANGLES
     for frame in range(FRAMES):
-        degrees = torch.full((len(pixels),), first + step * frame)
-        falling = rounded(blurred_along(flakes, degrees, radius=radius, sigma=sigma)).to(torch.float32)
+        falling = _blurred(flakes, first + step * frame, radius, sigma).to(torch.float32)
         yield cut_off(ground + falling + falling.rot90(2, (2, 3)))
+
+
+def _blurred(values: Tensor, degrees: float, radius: float, sigma: float) -> Tensor:
+    """All pictures blurred along one angle, in gray levels."""
+    everywhere = torch.zeros(len(values))
+    return rounded(blurred_along(values, everywhere, (degrees, degrees), radius=radius, sigma=sigma))
 
 
 def _gradual(pixels: Tensor, name: str, strengths: Strengths, frame: int) -> Tensor:
@@ -201,8 +206,7 @@ def _gradual(pixels: Tensor, name: str, strengths: Strengths, frame: int) -> Ten
     match name:
         case "motion_blur":
             (radius, sigma), (first, step) = strengths.motion, strengths.motion_angles
-            degrees = torch.full((len(pixels),), first + step * frame)
-            return rounded(blurred_along(values, degrees, radius=radius, sigma=sigma))
+            return _blurred(values, first + step * frame, radius, sigma)
         case "brightness":
             return brightness(pixels, turned * strengths.brightness)
         case "gaussian_blur":
