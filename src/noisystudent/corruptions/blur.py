@@ -64,8 +64,8 @@ def zoom_blur(pixels: Tensor, largest: float, step: float) -> Tensor:
     """
     planes = as_channels(pixels.to(torch.float32))
     factors = np.arange(1, largest, step).tolist()
-    total = planes.clone()
-    for factor in factors:
+    total = planes * 2.0
+    for factor in factors[1:]:
         total += clipped_zoom(planes, factor)
     return cut_off(from_channels(total.div_(len(factors) + 1), pixels.shape))
 

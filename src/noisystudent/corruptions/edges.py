@@ -32,9 +32,15 @@ def beyond(places: npt.NDArray[np.int64], length: int, edge: Edge) -> npt.NDArra
 
 def extended(values: Tensor, width: int, edge: Edge) -> Tensor:
     """``values`` ``[..., S, S]`` with ``width`` more rows and columns on each side."""
-    length = values.shape[-1]
-    places = torch.from_numpy(beyond(np.arange(-width, length + width), length, edge)).to(values.device)
-    return values.index_select(-2, places).index_select(-1, places)
+    return _extended_along(_extended_along(values, width, edge, axis=-2), width, edge, axis=-1)
+
+
+def _extended_along(values: Tensor, width: int, edge: Edge, *, axis: int) -> Tensor:
+    """``values`` with ``width`` more on each side of an axis."""
+    length = values.shape[axis]
+    places = torch.from_numpy(beyond(np.r_[-width:0, length : length + width], length, edge)).to(values.device)
+    before, after = values.index_select(axis, places).tensor_split(2, axis)
+    return torch.cat((before, values, after), axis)
 
 
 def gaussian_blurred(values: Tensor, sigma: float, *, truncate: float, edge: Edge) -> Tensor:
@@ -65,8 +71,7 @@ def _gaussian_weights(sigma: float, truncate: float) -> tuple[float, ...]:
 def _summed(values: Tensor, weights: tuple[float, ...], edge: Edge, *, axis: int) -> Tensor:
     """``values`` blurred along an axis as a sum of shifted views: for few weights the fastest."""
     length, radius = values.shape[axis], len(weights) // 2
-    places = torch.from_numpy(beyond(np.arange(-radius, length + radius), length, edge)).to(values.device)
-    whole = values.index_select(axis, places)
+    whole = _extended_along(values, radius, edge, axis=axis)
     total = whole.narrow(axis, radius, length) * weights[radius]
     for step in range(radius):
         total.add_(whole.narrow(axis, step, length), alpha=weights[step])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -37,23 +39,30 @@ def _pass(drawn: Tensor, size: int, reach: int) -> Tensor:
     time, ends at the sources. ``drawn`` ``[B, S - 2 reach, S - 2 reach]`` holds a pixel's two shifts, each a whole
     number from -reach to reach - 1, in one number; the first of them belongs to the first pixel visited.
     """
-    rows = torch.arange(reach + 1, size - reach + 1, device=drawn.device)
-    # float64 has room for a draw of 24 bits times both.
-    scaled = drawn.flip(1, 2).to(torch.float64).mul_(2 * reach)
-    down = scaled.floor()
-    right = scaled.sub_(down).mul_(2 * reach).to(torch.int64).sub_(reach)
-    down = down.to(torch.int64).sub_(reach)
-    down_rows, right_columns = rows[:, None] + down, rows + right
-    low, high = reach + 1, size - reach
-    visited = (down > 0) | ((down == 0) & (right > 0))
-    visited &= (down_rows <= high) & (right_columns <= high) & (right_columns >= low)
-    target = down_rows.mul_(size).add_(right_columns)
+    count, (here, steps, inside) = size * size, _places(size, reach, drawn.device)
+    # float64 has room for a draw of 24 bits times the number of steps.
+    step = steps.take(drawn.flip(1, 2).flatten(1).to(torch.float64).mul_(len(steps)).to(torch.int64))
+    target = step + here
     # From count on a number means a pixel of the picture before the pass, and points at itself.
-    count = size * size
-    pointers = torch.arange(2 * count, device=drawn.device).repeat(len(drawn), 1)
-    pointers[:, :count] += count
-    inner = pointers[:, :count].view(-1, size, size)[:, low : high + 1, low : high + 1]
-    inner.copy_(target.add_((~visited).to(torch.int64), alpha=count))
-    while int(pointers.amin()) < count:
+    target += (inside.take(target) & (step > 0)).logical_not_().to(torch.int64).mul_(count)
+    pointers = torch.arange(count, 3 * count, device=drawn.device).repeat(len(drawn), 1)
+    pointers[:, count:] -= count
+    visited = slice(reach + 1, size - reach + 1)
+    pointers[:, :count].view(-1, size, size)[:, visited, visited] = target.view_as(drawn)
+    while int(pointers[:, :count].amin()) < count:
         pointers[:, :count] = pointers.gather(1, pointers[:, :count])
     return pointers[:, :count] - count
+
+
+@lru_cache(maxsize=8)
+def _places(size: int, reach: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixels that a pass visits, all its steps, and for every pixel whether it is visited.
+
+    Pixels and steps are flat indices into a picture, int64; steps are those of -reach to reach - 1 down and right.
+    """
+    rows = torch.arange(reach + 1, size - reach + 1)
+    steps = torch.arange(-reach, reach)
+    here = (rows[:, None] * size + rows).flatten()
+    inside = torch.zeros(size * size, dtype=torch.bool)
+    inside[here] = True
+    return here.to(device), (steps[:, None] * size + steps).flatten().to(device), inside.to(device)
