@@ -163,8 +163,10 @@ def test_means_of_log_probabilities(mean):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_compression_needs_no_labels(teachers, tmp_path):
-    summary = distill(tmp_path, teacher=teachers[0], labeled=None, settings={"recipe": "compression"})
+@pytest.mark.parametrize("teaching", ["online", "stored", "views"])
+def test_compression_needs_no_labels(teachers, tmp_path, teaching):
+    settings = {"recipe": "compression", "distillation.teaching": teaching}
+    summary = distill(tmp_path, teacher=teachers[0], labeled=None, settings=settings)
     assert summary["control"] is None
     assert "no control was trained (it needs labels)" in summary["verdict"]["reason"]
     assert summary["student"]["passes"] == 6 * 32

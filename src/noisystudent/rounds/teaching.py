@@ -43,7 +43,7 @@ def stored(workshop: Workshop, lesson: Lesson, batches: Batches) -> StoredTeache
     labeled = len(workshop.roles.labeled)
     answers = torch.zeros(pool, len(lesson.tutors), len(workshop.roles.classes), device=workshop.device)
     for number, tutor in enumerate(lesson.tutors):
-        if on != "unlabeled":
+        if labeled and on != "unlabeled":
             pile = KeptPile(workshop.roles.labeled.without_labels(), [])
             answers[:labeled, number] = _labels_by(workshop, tutor, tutor.on_labeled, pile)
         if pool > labeled and on != "labeled":
