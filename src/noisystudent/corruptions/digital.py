@@ -95,8 +95,8 @@ def jpeg_compression(pixels: Tensor, quality: float) -> Tensor:
 
 def _through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
     """One picture ``uint8 [C, S, S]`` as it comes back from JPEG."""
-    # Pillow puts planes together and takes them apart faster than an array is turned around.
+    # Pillow puts planes together faster than an array is turned around.
     bands = [Image.fromarray(plane) for plane in picture]
     buffer = io.BytesIO()
     (Image.merge("RGB", bands) if len(bands) == 3 else bands[0]).save(buffer, "JPEG", quality=quality)
-    return np.stack([np.asarray(band) for band in Image.open(buffer).split()])
+    return np.atleast_3d(np.asarray(Image.open(buffer))).transpose(2, 0, 1)
