@@ -1,6 +1,6 @@
 """What a teacher costs in training: online beside bare loops, stored and replayed beside training without a teacher.
 
-    python benchmarks/teaching.py            # a few minutes
+    python benchmarks/teaching.py            # about ten minutes
     python benchmarks/teaching.py --quick    # within a minute
 
 ``online`` is ``fit`` with a teacher in the step against a loop by hand: the teacher's forward pass, then the student's
@@ -67,10 +67,12 @@ def distill_ours(batches: Taught, settings: TrainSettings) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few steps")
+    parser.add_argument("--steps", type=int, default=60, help="steps of a training")
+    parser.add_argument("--rounds", type=int, default=7, help="how often each is timed")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    steps, rounds = (10, 3) if given.quick else (60, 7)
+    steps, rounds = (10, 3) if given.quick else (given.steps, given.rounds)
     settings = TrainSettings(steps=steps)
     batches = make_batches(make_pictures(2000))
     classifier = make_classifier().eval()
