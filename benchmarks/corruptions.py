@@ -29,7 +29,7 @@ import torch
 from noise import Pixels, channels_first, make_pictures
 from noisystudent.corruptions.corrupt import corrupt
 from noisystudent.corruptions.tables import TEST_CORRUPTIONS
-from rows import ratio_row
+from rows import print_rates, ratio_row
 
 SEVERITY, TABLE, RIVAL = 3, 224, "imagecorruptions-imaug"
 SIZES = {32: (256, 32), 224: (16, 4)}  # edge: pictures a turn, here and for the rival
@@ -115,12 +115,7 @@ def main() -> int:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     sizes, rounds = ({32: (128, 8)}, 3) if given.quick else (SIZES, 9)
     rows = [each for size, counts in sizes.items() for each in compare(size, counts, rounds)]
-    for each in rows:
-        low, high = each["interval"]
-        print(
-            f"{each['name']:<28}{each['value']:>10,} pictures a second, {each['ratio']:.2f} times {RIVAL} "
-            f"({low:.2f} to {high:.2f})"
-        )
+    print_rates(rows, 28)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0

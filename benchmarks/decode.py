@@ -44,7 +44,7 @@ from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.training.batches import Batches
 from noisystudent.training.feeds import PoolFeed, make_pool
-from rows import ratio_row
+from rows import print_rates, ratio_row
 
 SIZE, BATCH, CLASSES, CORES = 224, 64, 4, 2
 EPOCHS = 10
@@ -175,12 +175,7 @@ def main() -> int:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     rows = compare(BATCH, 0.25, 3) if given.quick else compare(512, 1.0, 7)
-    for each in rows:
-        low, high = each["interval"]
-        print(
-            f"{each['name']:<46}{each['value']:>6,} pictures a second, {each['ratio']:.2f} times {each['versus']} "
-            f"({low:.2f} to {high:.2f})"
-        )
+    print_rates(rows, 46)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0

@@ -34,7 +34,7 @@ from torchvision.transforms import RandAugment as TorchvisionRandAugment
 from noisystudent.noise.draws import Draws
 from noisystudent.noise.randaugment import RandAugment
 from noisystudent.noise.settings import OPERATIONS
-from rows import ratio_row
+from rows import print_rates, ratio_row
 
 LAYERS, MAGNITUDE, BATCH = 2, 9.0, 128
 SIZES = {32: 1024, 64: 512, 224: 128}  # edge: pictures a turn
@@ -144,12 +144,7 @@ def main() -> int:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     sizes, rounds = ({32: 256}, 3) if given.quick else (SIZES, 9)
     rows = [row for size, count in sizes.items() for row in compare(size, count, rounds)]
-    for row in rows:
-        low, high = row["interval"]
-        print(
-            f"{row['name']:<33}{row['value']:>8,} pictures a second, {row['ratio']:.2f} times {row['versus']} "
-            f"({low:.2f} to {high:.2f})"
-        )
+    print_rates(rows, 33)
     if given.operations:
         for size, count in sizes.items():
             timed = time_operations(size, count)

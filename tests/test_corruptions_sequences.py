@@ -13,14 +13,12 @@ from scipy.ndimage import map_coordinates
 from torchvision.transforms import InterpolationMode
 
 from noisystudent.corruptions.sequences import (
-    EXTRA_PERTURBATIONS,
-    PERTURBATIONS,
     STRENGTHS,
-    TEST_PERTURBATIONS,
     frames_of,
     sequence,
     strengths_for,
 )
+from noisystudent.corruptions.tables import EXTRA_PERTURBATIONS, PERTURBATIONS, TEST_PERTURBATIONS
 from noisystudent.errors import SettingsError
 
 SIZES = {32: 32, 64: 64, 224: 48}  # by table; the largest one smaller than published, to save time

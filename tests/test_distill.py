@@ -343,6 +343,20 @@ def test_two_processes_teach_as_one_does(teachers, tmp_path, teaching):
     assert rows[0] == pytest.approx(rows[1], rel=1e-4)
 
 
+def test_settings_that_a_verb_has_no_use_for_are_refused(teachers, tmp_path):
+    one = {"out": tmp_path, "quiet": True}
+    with pytest.raises(SettingsError, match=r"distillation\.method is kd; use distill, or run"):
+        noisystudent.train(labeled="digits:labeled", settings={"distillation.method": "kd"}, **one)
+    suite = {"evaluation.suite": ["attacks"]}
+    with pytest.raises(SettingsError, match="measured by evaluate and compare"):
+        noisystudent.run(**SOURCES, settings=suite, **one)
+    with pytest.raises(SettingsError, match="measured by evaluate and compare"):
+        noisystudent.distill(**SOURCES, teacher=teachers[0], settings=suite, **one)
+    two = binary(tmp_path / "two.npz")
+    with pytest.raises(SettingsError, match="with 2 there is nothing to rank"):
+        noisystudent.run(labeled=two, unlabeled="digits:unlabeled", settings={"distillation.method": "dist"}, **one)
+
+
 def test_without_labels_only_distill_has_work_to_do(tmp_path):
     with pytest.raises(SettingsError, match="setting labeled: it is required"):
         noisystudent.run(unlabeled="digits:unlabeled", out=tmp_path, settings=SMALL, quiet=True)

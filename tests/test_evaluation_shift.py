@@ -3,18 +3,17 @@
 import numpy as np
 import pytest
 
+from noisystudent.corruptions.tables import EXTRA_CORRUPTIONS, TEST_CORRUPTIONS
 from noisystudent.errors import DataError
 from noisystudent.evaluation.shift import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERRORS,
-    CORRUPTIONS,
-    EXTRA_CORRUPTIONS,
     alexnet_errors,
     corruption_errors,
 )
 
 # Accuracies of a standard ResNet-50 on 5,000 pictures a condition: RobustBench at commit 78fcc9e,
-# model_info/imagenet/corruptions/unaggregated_results.csv. The order is that of CORRUPTIONS.
+# model_info/imagenet/corruptions/unaggregated_results.csv. The order is that of TEST_CORRUPTIONS.
 RESNET50 = """
     .602 .4878 .3124 .1422 .0288; .5828 .4486 .2856 .1026 .0352; .4854 .3862 .2904 .113 .0244;
     .5914 .5154 .3808 .2752 .1824; .5362 .3974 .1708 .1306 .1034; .636 .5342 .3754 .2158 .1452;
@@ -37,7 +36,7 @@ ALEXNET = """
 
 def table_of(text: str) -> dict[str, dict[int, float]]:
     rows = [[float(value) for value in row.split()] for row in text.split(";")]
-    return {name: dict(enumerate(row, 1)) for name, row in zip(CORRUPTIONS, rows, strict=True)}
+    return {name: dict(enumerate(row, 1)) for name, row in zip(TEST_CORRUPTIONS, rows, strict=True)}
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def test_resnet50_has_its_published_errors(resnet50):
     assert 100 * plain.mean == pytest.approx(60.5171, abs=5e-5)
     assert normalized.mean_corruption_error == pytest.approx(76.3673, abs=5e-5)
     assert normalized.relative_mean_corruption_error == pytest.approx(106.2605, abs=5e-5)
-    assert list(normalized.corruption_errors) == list(CORRUPTIONS)
+    assert list(normalized.corruption_errors) == list(TEST_CORRUPTIONS)
     assert [f"{value:.2f}" for value in normalized.corruption_errors.values()] == RESNET50_CES.split()
     assert plain.missing == ()
     assert plain.present == 15
@@ -71,7 +70,7 @@ def test_alexnet_is_at_a_hundred_and_a_perfect_classifier_at_none():
     assert alexnet.mean_corruption_error == pytest.approx(100, abs=1e-9)
     assert alexnet.relative_mean_corruption_error == pytest.approx(100, abs=1e-9)
     assert list(alexnet.corruption_errors.values()) == pytest.approx([100] * 15, abs=1e-9)
-    perfect = alexnet_errors({name: dict.fromkeys(range(1, 6), 0.0) for name in CORRUPTIONS}, 0.0)
+    perfect = alexnet_errors({name: dict.fromkeys(range(1, 6), 0.0) for name in TEST_CORRUPTIONS}, 0.0)
     assert perfect.mean_corruption_error == perfect.relative_mean_corruption_error == 0
 
 

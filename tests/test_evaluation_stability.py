@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
+from noisystudent.corruptions.tables import TEST_PERTURBATIONS
 from noisystudent.errors import DataError
 from noisystudent.evaluation.stability import (
-    PERTURBATIONS,
     StabilityMeter,
     compares_with_first,
     mean_over,
@@ -111,11 +111,11 @@ def test_ties_go_to_the_lower_class():
 
 
 def test_noise_is_known_by_its_name():
-    assert [name for name in PERTURBATIONS if compares_with_first(name)] == ["gaussian_noise", "shot_noise"]
+    assert [name for name in TEST_PERTURBATIONS if compares_with_first(name)] == ["gaussian_noise", "shot_noise"]
 
 
 def test_means_over_perturbations():
-    ours = {name: 0.01 * (i + 1) for i, name in enumerate(PERTURBATIONS)}
+    ours = {name: 0.01 * (i + 1) for i, name in enumerate(TEST_PERTURBATIONS)}
     assert mean_over(ours) == pytest.approx(0.055)
     assert mean_rate(ours, ours) == pytest.approx(100)
     assert mean_rate(ours, {name: 2 * value for name, value in ours.items()}) == pytest.approx(50)
@@ -125,8 +125,8 @@ def test_means_over_perturbations():
 
 
 def test_a_mean_names_what_it_lacks():
-    ours = dict.fromkeys(PERTURBATIONS, 0.1)
-    partial = {name: 0.1 for name in PERTURBATIONS if name != "tilt"}
+    ours = dict.fromkeys(TEST_PERTURBATIONS, 0.1)
+    partial = {name: 0.1 for name in TEST_PERTURBATIONS if name != "tilt"}
     with pytest.raises(DataError, match="tilt is not measured"):
         mean_over(partial)
     with pytest.raises(DataError, match="tilt is not in the baseline"):

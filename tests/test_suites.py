@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import noisystudent
@@ -67,7 +68,7 @@ def told(given, tmp_path_factory):
 def sitting_of(given):
     checkpoint, source = given
     subject = Subject.open(checkpoint, RuntimeSettings())
-    (sitting,) = Audience.of_source(open_source(source, labeled=True), subject.format).sittings(16)
+    (sitting,) = Audience.of_source(open_source(source, labeled=True), subject.format).sittings(16, torch.device("cpu"))
     return subject, sitting
 
 
@@ -157,12 +158,30 @@ def test_pieces_of_another_seed_are_refused(given, told):
 def test_a_picture_has_its_own_corruption_whatever_it_is_shown_with(given):
     subject, all_of_them = sitting_of(given)
     few = Audience.of_source(open_source(given[1], labeled=True), subject.format, pictures=5)
-    (some,) = few.sittings(16)
+    (some,) = few.sittings(16, torch.device("cpu"))
     assert few.count == len(some.labels) == 5
     rows = [all_of_them.index.tolist().index(address) for address in some.index.tolist()]
     assert torch.equal(all_of_them.views[rows], some.views)
     assert address_of("a") != address_of("b")
     assert 0 <= address_of("a") < 2**62
+
+
+def test_pictures_that_cannot_be_read_are_no_more_than_allowed(given, tmp_path):
+    for number in range(10):
+        folder = tmp_path / "pictures" / str(number)
+        folder.mkdir(parents=True)
+        Image.fromarray(np.full((16, 16), 20 * number, np.uint8)).save(folder / "good.png")
+    (folder / "bad.png").write_bytes(b"no picture")
+    settings = {"evaluation.suite": ["attacks"], "evaluation.epsilons": [1], "evaluation.attack_steps": 1}
+    with pytest.raises(DataError, match=r"9/bad\.png"):
+        noisystudent.robustness(
+            checkpoint=given[0], source=tmp_path / "pictures", out=tmp_path / "a", settings=settings, quiet=True
+        )
+    told = noisystudent.robustness(
+        checkpoint=given[0], source=tmp_path / "pictures", out=tmp_path / "b",
+        settings={**settings, "data.max_corrupt_fraction": 0.2}, quiet=True,
+    )  # fmt: skip
+    assert told["count"] == told["attacks"]["count"] == 10
 
 
 def test_any_module_is_measured_as_it_is(given):
@@ -269,6 +288,6 @@ def test_memory_holds_a_shard_and_not_the_source(given):
     """Views come a few at a time, from a source that is decoded shard by shard."""
     subject = Subject.open(given[0], RuntimeSettings())
     audience = Audience.of_source(open_source("digits", labeled=True), subject.format)
-    sizes = [len(sitting.labels) for sitting in audience.sittings(16)]
+    sizes = [len(sitting.labels) for sitting in audience.sittings(16, torch.device("cpu"))]
     assert sum(sizes) == 1797
     assert max(sizes) <= 512

@@ -161,6 +161,11 @@ def train(
         raise SettingsError(
             "a student needs all of --unlabeled, --predictions and --selection; a teacher none of them."
         )
+    if resolved.settings.distillation.method != "none":
+        raise SettingsError(
+            f"train learns from labels and pseudo labels alone, and distillation.method is "
+            f"{resolved.settings.distillation.method}; use distill, or run."
+        )
     folder = Path(resolved.settings.out)
     with exclusive_for_all(folder):
         opened = open_workshop(resolved.settings, Reporter(quiet=quiet), own_noise=noise)
@@ -345,4 +350,9 @@ def _resolve(
     resolved = resolve({**(settings or {}), **told}, Path(config) if config else None, recipe=recipe)
     if not resolved.settings.labeled and recipe != "distillation":
         raise SettingsError("setting labeled: it is required.")
+    if resolved.settings.evaluation.suite:
+        raise SettingsError(
+            "evaluation.suite is measured by evaluate and compare, on finished checkpoints such as a run's best/ and "
+            "control/; leave it out here."
+        )
     return resolved

@@ -10,6 +10,7 @@ from noisystudent.artifacts import write_json
 from noisystudent.config import one_room, runtime_to_predict
 from noisystudent.data.checks import check_same_classes
 from noisystudent.data.open import open_source
+from noisystudent.data.settings import DataSettings
 from noisystudent.errors import SettingsError
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.reporting.comparison import write_comparison
@@ -38,7 +39,8 @@ def robustness(
     opened = open_source(str(source), labeled=True)
     check_same_classes(subject.classes, opened.classes, "evaluated")
     evaluation = one_room(EvaluationSettings, "evaluation", settings)
-    audience = Audience.of_source(opened, subject.format, pictures=evaluation.pictures)
+    allowed = one_room(DataSettings, "data", settings).max_corrupt_fraction
+    audience = Audience.of_source(opened, subject.format, pictures=evaluation.pictures, max_corrupt_fraction=allowed)
     return measure(subject, audience, evaluation, Path(out), Reporter(quiet=quiet))
 
 

@@ -20,24 +20,10 @@ from noisystudent.corruptions.chances import Chances
 from noisystudent.corruptions.levels import cut_off, gray, rounded
 from noisystudent.corruptions.motion import blurred_along
 from noisystudent.corruptions.noise import gaussian_noise, shot_noise, speckle_noise
+from noisystudent.corruptions.tables import PERTURBATIONS
 from noisystudent.corruptions.weather import brightness
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.noise.draws import Draws
-
-TEST_PERTURBATIONS = (
-    "gaussian_noise",
-    "shot_noise",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "brightness",
-    "translate",
-    "rotate",
-    "tilt",
-    "scale",
-)
-EXTRA_PERTURBATIONS = ("speckle_noise", "gaussian_blur", "shear")
-PERTURBATIONS = TEST_PERTURBATIONS + EXTRA_PERTURBATIONS
 
 FRAMES = 31  # of a sequence, unless its own count says otherwise
 

@@ -1,4 +1,4 @@
-"""The published strengths of the corruptions (Hendrycks and Dietterich, 2019), and which of them a picture size takes.
+"""Names and published strengths (Hendrycks and Dietterich, 2019), and which of them a picture size takes.
 
 The authors published four sets of numbers, for pictures of 32 px (CIFAR-10-C), 64 px (ImageNet-64x64-C and, with the
 same numbers, Tiny ImageNet-C), 224 px (ImageNet-C) and 299 px (the one for Inception). Where a set has the numbers of
@@ -35,6 +35,25 @@ EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The 4 that the authors keep for choosing and tuning; they never enter a mean corruption error."""
 
 CORRUPTIONS = TEST_CORRUPTIONS + EXTRA_CORRUPTIONS
+
+TEST_PERTURBATIONS = (
+    "gaussian_noise",
+    "shot_noise",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "brightness",
+    "translate",
+    "rotate",
+    "tilt",
+    "scale",
+)
+"""The ten of ImageNet-P's means. CIFAR-10-P's published script has spatter in place of snow."""
+
+EXTRA_PERTURBATIONS = ("speckle_noise", "gaussian_blur", "shear")
+"""Those to choose by, without spatter; they never enter a mean."""
+
+PERTURBATIONS = TEST_PERTURBATIONS + EXTRA_PERTURBATIONS
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from noisystudent.corruptions.tables import EXTRA_CORRUPTIONS, SEVERITIES, TEST_CORRUPTIONS
 from noisystudent.errors import DataError, nearest_name
 
 Errors = Mapping[str, Mapping[int, float]]  # top-1 error of each corruption at each severity
-
-SEVERITIES = (1, 2, 3, 4, 5)
 
 # AlexNet's top-1 error on ImageNet-C, mean over the severities: the README of hendrycks/robustness at commit 76d9393.
 # They are errors on 1,000 classes at 224 pixels, and say nothing about other data.
@@ -41,9 +40,6 @@ ALEXNET_ERRORS: Mapping[str, float] = MappingProxyType(
 )
 # On clean pictures: torchvision's metadata of AlexNet_Weights.IMAGENET1K_V1 has acc@1 56.522.
 ALEXNET_CLEAN_ERROR = 0.43478
-
-CORRUPTIONS = tuple(ALEXNET_ERRORS)  # the 15 that every mean is over
-EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # to choose by; never in a mean
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ class AlexNetErrors:
     relative_mean_corruption_error: float
 
 
-def corruption_errors(errors: Errors, corruptions: Sequence[str] = CORRUPTIONS) -> CorruptionErrors:
+def corruption_errors(errors: Errors, corruptions: Sequence[str] = TEST_CORRUPTIONS) -> CorruptionErrors:
     """Top-1 errors by corruption and severity (1 to 5), averaged over severities, then over a set of ``corruptions``.
 
     This is how CIFAR-10-C, CIFAR-100-C and ImageNet-C-bar are reported: no other network's error divides. The set is
@@ -101,21 +97,22 @@ def alexnet_errors(errors: Errors, clean_error: float) -> AlexNetErrors:
 
     Raises ``DataError`` when one of the 75 errors is missing, and where ``corruption_errors`` does.
     """
-    _check(errors, CORRUPTIONS)
-    missing = _missing(errors, CORRUPTIONS)
+    _check(errors, TEST_CORRUPTIONS)
+    missing = _missing(errors, TEST_CORRUPTIONS)
     if missing:
         raise DataError(
-            f"A mean corruption error is over {len(CORRUPTIONS)} corruptions at severities 1 to 5, and there is no "
-            f"{'; no '.join(missing)}. Measure them too, or report a mean over fewer under a name of its own."
+            f"A mean corruption error is over {len(TEST_CORRUPTIONS)} corruptions at severities 1 to 5, and there is "
+            f"no {'; no '.join(missing)}. Measure them too, or report a mean over fewer under a name of its own."
         )
     if not 0 <= clean_error <= 1:
         raise DataError(
             f"The clean error is {clean_error}, and errors are fractions from 0 to 1. Divide percents by 100."
         )
-    means = {name: _mean(errors[name]) for name in CORRUPTIONS}
-    plain = {name: 100 * means[name] / ALEXNET_ERRORS[name] for name in CORRUPTIONS}
+    means = {name: _mean(errors[name]) for name in TEST_CORRUPTIONS}
+    plain = {name: 100 * means[name] / ALEXNET_ERRORS[name] for name in TEST_CORRUPTIONS}
     relative = {
-        name: 100 * (means[name] - clean_error) / (ALEXNET_ERRORS[name] - ALEXNET_CLEAN_ERROR) for name in CORRUPTIONS
+        name: 100 * (means[name] - clean_error) / (ALEXNET_ERRORS[name] - ALEXNET_CLEAN_ERROR)
+        for name in TEST_CORRUPTIONS
     }
     return AlexNetErrors(plain, sum(plain.values()) / len(plain), relative, sum(relative.values()) / len(relative))
 

@@ -12,27 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from noisystudent.corruptions.tables import TEST_PERTURBATIONS
 from noisystudent.errors import DataError
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
 
 TOP = 5
-
-# The ten of ImageNet-P's means; four others are there to choose by. CIFAR-10-P's published script means over spatter
-# in place of snow: whoever reports its mean says over which.
-PERTURBATIONS = (
-    "gaussian_noise",
-    "shot_noise",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "brightness",
-    "translate",
-    "rotate",
-    "tilt",
-    "scale",
-)
 
 
 @dataclass(frozen=True)
@@ -118,7 +104,7 @@ def compares_with_first(perturbation: str) -> bool:
     return "noise" in perturbation
 
 
-def mean_over(values: Mapping[str, float], perturbations: Sequence[str] = PERTURBATIONS) -> float:
+def mean_over(values: Mapping[str, float], perturbations: Sequence[str] = TEST_PERTURBATIONS) -> float:
     """The mean of a measure over a whole set of perturbations, ImageNet-P's ten unless another set is given.
 
     This is CIFAR-10-P's mean flip probability, and what can be said without another network to divide by. Raises
@@ -128,7 +114,7 @@ def mean_over(values: Mapping[str, float], perturbations: Sequence[str] = PERTUR
 
 
 def mean_rate(
-    values: Mapping[str, float], baseline: Mapping[str, float], perturbations: Sequence[str] = PERTURBATIONS
+    values: Mapping[str, float], baseline: Mapping[str, float], perturbations: Sequence[str] = TEST_PERTURBATIONS
 ) -> float:
     """100 times the mean over perturbations of a measure divided by another network's: mFR, or mT5D.
 

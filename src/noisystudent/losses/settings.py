@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from noisystudent.errors import nearest_name
+from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.losses.presets import PRESETS
 from noisystudent.settings import MANY_LABELS, Settings
 
@@ -157,6 +157,13 @@ class DistillationSettings(Settings):
     def taught(self) -> bool:
         """Whether the method's term needs a teacher."""
         return self.soft > 0 and self.method not in TEACHER_FREE
+
+    def require_classes(self, count: int) -> None:
+        """Raises ``SettingsError`` where the method cannot work with so many classes."""
+        if self.method == "dist" and count < 3:
+            raise SettingsError(
+                f"distillation.method dist ranks classes, and with {count} there is nothing to rank; use kd."
+            )
 
     def rows(self, labeled: int, total: int) -> slice:
         """The rows of a batch on which the method's term acts, of ``total`` with the ``labeled`` first."""

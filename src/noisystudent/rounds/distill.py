@@ -49,23 +49,28 @@ def distill(resolved: Resolved, *, reporter: Reporter, command: list[str] | None
     folder = Path(settings.out)
     check_who_teaches(settings)
     with exclusive_for_all(folder):
-        opened = {name: open_checkpoint(Path(name)) for name in settings.distillation.teachers if is_checkpoint(name)}
-        classes = next((classifier.classes for _, classifier in opened.values()), None)
-        views = [classifier.size for _, classifier in opened.values()]
-        workshop = open_workshop(settings, reporter, classes=classes, views=views)
-        for name, (_, classifier) in opened.items():
-            _check_fits(workshop, name, classifier)
-        if settings.distillation.method == "dist" and len(workshop.roles.classes) < 3:
-            raise SettingsError("distillation.method dist ranks classes, and with 2 there is nothing to rank; use kd.")
+        workshop, given = _open(settings, reporter)
         if workshop.engine.ranks.first:
             write_json(folder / "run.json", describe_run(resolved, workshop, command or sys.argv))
         started = time.monotonic()
-        told = tell(workshop, {name: trained for name, (trained, _) in opened.items()})
+        told = tell(workshop, given)
         deliver(workshop, told.students[-1].trained)
         summary = summarize(workshop, told, seconds=time.monotonic() - started)
         if workshop.engine.ranks.first:
             write_json(folder / "summary.json", summary)
         return summary
+
+
+def _open(settings: RunSettings, reporter: Reporter) -> tuple[Workshop, dict[str, Trained]]:
+    """The workshop, and the teachers that are checkpoints, by the name that the settings have, once they fit it."""
+    opened = {name: open_checkpoint(Path(name)) for name in settings.distillation.teachers if is_checkpoint(name)}
+    classes = next((classifier.classes for _, classifier in opened.values()), None)
+    views = [classifier.size for _, classifier in opened.values()]
+    workshop = open_workshop(settings, reporter, classes=classes, views=views)
+    settings.distillation.require_classes(len(workshop.roles.classes))
+    for name, (_, classifier) in opened.items():
+        _check_fits(workshop, name, classifier)
+    return workshop, {name: trained for name, (trained, _) in opened.items()}
 
 
 def tell(workshop: Workshop, given: dict[str, Trained]) -> Distilled:

@@ -59,6 +59,7 @@ def tell(workshop: Workshop) -> Story:
     """The rounds themselves."""
     settings = workshop.settings
     check_distillation(settings)
+    settings.distillation.require_classes(len(workshop.roles.classes))
     plans = plan_models(settings.model, settings.rounds.count, workshop.roles.format.size)
     workshop = settle_speed(workshop, plans[0])
     strength = choose_strength(workshop, plans[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,9 +34,8 @@ def measure_attacks(
     curve, warnings = [], []
     with reporter.bar("attacks", audience.count * len(settings.epsilons), "pictures") as bar:
         for epsilon in settings.epsilons:
-            told = room.numbers(f"epsilon-{epsilon:g}", lambda e=epsilon: _at(  # type: ignore[misc]
-                subject, audience, settings, e * scale
-            ))  # fmt: skip
+            measure = partial(_at, subject, audience, settings, epsilon * scale)
+            told = room.numbers(f"epsilon-{epsilon:g}", measure)
             single, many = told["attacks"]
             curve.append(
                 {
@@ -76,8 +76,8 @@ def _at(subject: Subject, audience: Audience, settings: EvaluationSettings, epsi
 
 
 def _batches(subject: Subject, audience: Audience) -> Iterator[tuple[Tensor, Tensor]]:
-    for sitting in audience.sittings(subject.size):
+    for sitting in audience.sittings(subject.size, subject.device):
         labels = torch.from_numpy(sitting.labels)
         for first in range(0, len(labels), subject.batch_size):
             some = slice(first, first + subject.batch_size)
-            yield sitting.views[some].to(subject.device).float() / 255, labels[some].to(subject.device)
+            yield sitting.views[some].float() / 255, labels[some].to(subject.device)

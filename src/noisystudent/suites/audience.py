@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from noisystudent.artifacts import fingerprint_of
-from noisystudent.data.pictures import PictureFormat, Pictures, content_fingerprint, decode_shard
+from noisystudent.data.pictures import (
+    Failure,
+    PictureFormat,
+    Pictures,
+    check_failures,
+    content_fingerprint,
+    decode_shard,
+)
 from noisystudent.data.source import Source
 from noisystudent.noise.crop import PlainView
 
@@ -30,7 +37,7 @@ class Sitting:
 
 @dataclass(frozen=True)
 class Audience:
-    """Labeled pictures that can be gone through again and again, in order; ``count`` is at least how many."""
+    """Labeled pictures, to be gone through again and again in order; ``count`` of them, unreadable ones too."""
 
     name: str
     fingerprint: str
@@ -38,16 +45,25 @@ class Audience:
     shards: Callable[[], Iterator[Pictures]]
 
     @classmethod
-    def of_source(cls, source: Source, format: PictureFormat, *, pictures: int = 0) -> Audience:
-        """A source, decoded anew at every pass, so that memory does not grow with it; ``pictures`` of it, 0 = all."""
+    def of_source(
+        cls, source: Source, format: PictureFormat, *, pictures: int = 0, max_corrupt_fraction: float = 0.0
+    ) -> Audience:
+        """A source, decoded anew at every pass, so that memory does not grow with it; ``pictures`` of it, 0 = all.
+
+        A pass raises ``DataError`` when more of them than ``max_corrupt_fraction`` cannot be read.
+        """
         rows = sum(source.shard_sizes)
         most = min(pictures, rows) or rows
         ends = np.rint(np.cumsum([0, *source.shard_sizes]) * (most / max(rows, 1))).astype(int)
 
         def shards() -> Iterator[Pictures]:
+            failures: list[Failure] = []
             for shard, count in enumerate(np.diff(ends).tolist()):
                 if count:
-                    yield _spread(decode_shard(source, shard, format), count)
+                    decoded = decode_shard(source, shard, format)
+                    failures += decoded.failures
+                    check_failures(source, failures, rows, max_corrupt_fraction)
+                    yield _spread(decoded, count)
 
         return cls(source.name, fingerprint_of([source.fingerprint, format.size, format.channels, most]), most, shards)
 
@@ -57,8 +73,8 @@ class Audience:
         pictures = _spread(pictures, most or len(pictures))
         return cls(name, content_fingerprint(pictures), len(pictures), lambda: iter([pictures]))
 
-    def sittings(self, size: int) -> Iterator[Sitting]:
-        """The pictures as central views of ``size`` pixels, some at a time.
+    def sittings(self, size: int, device: torch.device) -> Iterator[Sitting]:
+        """The pictures as central views of ``size`` pixels on a device, some at a time.
 
         A picture's address comes from its key, so its draws stay its own whatever it is shown with.
         """
@@ -68,7 +84,7 @@ class Audience:
                 some = pictures.take(np.arange(first, min(first + _AT_ONCE, len(pictures))))
                 views = view(torch.from_numpy(some.pixels), torch.from_numpy(some.sizes.astype(np.int64)))
                 index = torch.tensor([address_of(key) for key in some.keys], dtype=torch.int64)
-                yield Sitting(views, some.labels, index)
+                yield Sitting(views.to(device), some.labels, index.to(device))
 
 
 def _spread(pictures: Pictures, most: int) -> Pictures:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,35 +42,24 @@ def measure_corruptions(
     corruption that does not exist, and ``DataError`` for frost that is named without textures.
     """
     names = corruptions_to_make(settings)
-    textures = Path(settings.frost_textures) if settings.frost_textures else None
     table = table_for(subject.size) if settings.table == "auto" else settings.table
     errors: dict[str, dict[int, float]] = {name: {} for name in names}
     found: dict[int, list[Outcomes]] = {severity: [] for severity in settings.severities}
     room = kept.room("corruptions", {"seed": settings.seed, "table": table, "frost_textures": settings.frost_textures})
     rows = audience.count * len(names) * len(settings.severities)
     with reporter.bar("corruptions", rows, "pictures") as bar:
-        for name in names:
-            for severity in settings.severities:
-
-                def corrupted(sitting: Sitting, name: str = name, severity: int = severity) -> Tensor:
-                    return corrupt(
-                        sitting.views.to(subject.device), name, severity, index=sitting.index, seed=settings.seed,
-                        table=table, frost_textures=textures,
-                    )  # fmt: skip
-
-                outcomes = room.outcomes(
-                    f"{name}-{severity}",
-                    lambda corrupted=corrupted: look(subject, audience, corrupted),  # type: ignore[misc]
-                )
-                errors[name][severity] = 1 - float(outcomes.right.mean())
-                found[severity].append(outcomes)
-                bar.advance(len(outcomes.right))
+        for name, severity in itertools.product(names, settings.severities):
+            change = partial(_corrupted, name=name, severity=severity, settings=settings, table=table)
+            outcomes = room.outcomes(f"{name}-{severity}", partial(look, subject, audience, change))
+            errors[name][severity] = 1 - float(outcomes.right.mean())
+            found[severity].append(outcomes)
+            bar.advance(len(outcomes.right))
     summary = asdict(corruption_errors(errors))
     summary["missing"] = list(summary["missing"])
     return {
         "source": "generated",
         "table": table,
-        "count": audience.count,
+        "count": len(found[settings.severities[0]][0].right),
         "errors": {name: {str(each): error for each, error in by.items()} for name, by in errors.items()},
         **summary,
         "ece": {str(severity): _ece(outcomes) for severity, outcomes in found.items()},
@@ -83,9 +74,19 @@ def corruptions_to_make(settings: EvaluationSettings) -> tuple[str, ...]:
                 f"evaluation.corruptions names {name!r}, and there is none of that name."
                 f"{nearest_name(name, CORRUPTIONS)} There are {', '.join(CORRUPTIONS)}."
             )
-    textures = Path(settings.frost_textures) if settings.frost_textures else None
-    makeable = available_corruptions(textures)
+    makeable = available_corruptions(_textures(settings))
     return settings.corruptions or tuple(name for name in TEST_CORRUPTIONS if name in makeable)
+
+
+def _textures(settings: EvaluationSettings) -> Path | None:
+    return Path(settings.frost_textures) if settings.frost_textures else None
+
+
+def _corrupted(sitting: Sitting, *, name: str, severity: int, settings: EvaluationSettings, table: int) -> Tensor:
+    return corrupt(
+        sitting.views, name, severity, index=sitting.index, seed=settings.seed, table=table,
+        frost_textures=_textures(settings),
+    )  # fmt: skip
 
 
 def look(subject: Subject, audience: Audience, change: Callable[[Sitting], Tensor]) -> Outcomes:
@@ -97,7 +98,7 @@ def look(subject: Subject, audience: Audience, change: Callable[[Sitting], Tenso
 def _answers(
     subject: Subject, audience: Audience, change: Callable[[Sitting], Tensor]
 ) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]]:
-    for sitting in audience.sittings(subject.size):
+    for sitting in audience.sittings(subject.size, subject.device):
         values = subject.log_probabilities(change(sitting))
         yield values.argmax(axis=1) == sitting.labels, np.exp(values.max(axis=1))
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from noisystudent.corruptions.sequences import (
-    PERTURBATIONS,
-    TEST_PERTURBATIONS,
     frames_of,
     sequence,
     strengths_for,
 )
+from noisystudent.corruptions.tables import PERTURBATIONS, TEST_PERTURBATIONS
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.stability import StabilityMeter, compares_with_first, mean_over
@@ -43,10 +43,7 @@ def measure_perturbations(
     rows = audience.count * sum(frames_of(name, table) for name in names)
     with reporter.bar("perturbations", rows, "frames") as bar:
         for name in names:
-            found[name] = room.numbers(
-                name,
-                lambda name=name: _stability(subject, audience, settings, name, table),  # type: ignore[misc]
-            )
+            found[name] = room.numbers(name, partial(_stability, subject, audience, settings, name, table))
             bar.advance(audience.count * frames_of(name, table))
     whole = set(TEST_PERTURBATIONS) <= found.keys()
     return {
@@ -69,9 +66,9 @@ def _stability(
     subject: Subject, audience: Audience, settings: EvaluationSettings, name: str, table: int
 ) -> dict[str, Any]:
     meter = StabilityMeter(noise=compares_with_first(name), lag=settings.difficulty)
-    for sitting in audience.sittings(subject.size):
+    for sitting in audience.sittings(subject.size, subject.device):
         frames = sequence(
-            sitting.views.to(subject.device), name, index=sitting.index.to(subject.device), seed=settings.seed,
+            sitting.views, name, index=sitting.index, seed=settings.seed,
             table=table, difficulty=settings.difficulty,
         )  # fmt: skip
         answers = np.stack([subject.log_probabilities(frame) for frame in frames], axis=1)
