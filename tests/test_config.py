@@ -56,6 +56,22 @@ def test_a_bad_file_is_named(tmp_path, text, message):
         resolve(BASE, file)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("model.students", "wrn_28_2, wrn_28_8", ("wrn_28_2", "wrn_28_8")),
+        ("distillation.teachers", "2024", ("2024",)),
+        ("noise.strengths", "0.5,1", (0.5, 1.0)),
+        ("evaluation.severities", "3", (3,)),
+        ("evaluation.suite", "attacks", ("attacks",)),
+        ("evaluation.epsilons", "[1, 2]", (1.0, 2.0)),
+    ],
+)
+def test_a_list_is_written_with_commas(name, text, value):
+    room, setting = name.split(".")
+    assert getattr(getattr(resolve({**BASE, name: text}).settings, room), setting) == value
+
+
 def test_values_are_read_as_yaml():
     settings = resolve({**BASE, "train.learning_rate": "1e-3", "model.students": "[wrn_28_2, wrn_28_8]"}).settings
     assert settings.train.learning_rate == 0.001

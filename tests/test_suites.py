@@ -202,7 +202,7 @@ def test_any_module_is_measured_as_it_is(given):
 def test_the_command_prints_all_of_it_and_goes_on_in_its_folder(given, tmp_path, capsys):
     checkpoint, source = given
     words = ["evaluate", f"--checkpoint={checkpoint}", f"--source={source}", "--suite=corruptions,attacks"]
-    words += ["--evaluation.corruptions=[contrast]", "--evaluation.severities=[1]", "--evaluation.epsilons=[2]"]
+    words += ["--evaluation.corruptions=contrast", "--evaluation.severities=1", "--evaluation.epsilons=2"]
     assert main([*words, f"--out={tmp_path}"]) == 0
     printed = capsys.readouterr().out
     assert "top1" in printed

@@ -127,7 +127,7 @@ def resolve(command_line: Mapping[str, Any], file: Path | None = None, *, recipe
         for name, value in layer.items():
             if name not in known:
                 raise SettingsError(f"unknown setting {name!r} ({origin}).{nearest_name(name, known)}")
-            values[name] = _parse(value) if origin == "command line" and not _is_text(known[name]) else value
+            values[name] = _parse(value, known[name]) if origin == "command line" else value
             origins[name] = origin
     try:
         return Resolved(RunSettings(**nest(values)), origins)
@@ -205,10 +205,17 @@ def _is_text(field: FieldInfo) -> bool:
     return field.annotation is str or field.annotation == str | None
 
 
-def _parse(value: Any) -> Any:  # noqa: ANN401 - whatever YAML can say
+def _parse(value: Any, field: FieldInfo) -> Any:  # noqa: ANN401 - whatever YAML can say
     """A command-line value: text is read as YAML (numbers, true, [a, b]); a list may also be written a,b."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or _is_text(field):
         return value
+    if get_origin(field.annotation) is not tuple or value.lstrip().startswith("["):
+        return _read(value)
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    return parts if get_args(field.annotation)[0] is str else [_read(part) for part in parts]
+
+
+def _read(value: str) -> Any:  # noqa: ANN401 - whatever YAML can say
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError:

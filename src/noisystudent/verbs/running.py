@@ -89,13 +89,11 @@ def distill(parser: argparse.ArgumentParser, words: list[str]) -> None:
     from noisystudent.reporting.terminal import print_summary
     from noisystudent.runtime.ranks import open_ranks
 
-    teacher, student, config = given.pop("teacher"), given.pop("student"), given.pop("config")
-    summary = api.distill(
-        teacher=teacher and teacher.split(","),
-        student=student and student.split(","),
-        config=config,
-        settings=given,
-    )
+    for option, name in (("teacher", "distillation.teachers"), ("student", "distillation.students")):
+        if (told := given.pop(option)) is not None:
+            given[name] = told
+    config = given.pop("config")
+    summary = api.distill(config=config, settings=given)
     if open_ranks().first:
         print_summary(summary)
         out = Path(resolve(given, config, recipe="distillation").settings.out)

@@ -117,7 +117,7 @@ def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
 
     checkpoint, source, out, suite = (given.pop(name) for name in ("checkpoint", "source", "out", "suite"))
     if suite:
-        given["evaluation.suite"] = f"[{suite}]"
+        given["evaluation.suite"] = suite
     if "evaluation.suite" in given and not out:
         raise SettingsError("a suite keeps what it measures in a folder, to go on there; give --out FOLDER.")
     scores = api.evaluate(
@@ -163,7 +163,7 @@ def compare(parser: argparse.ArgumentParser, words: list[str]) -> None:
 
     suite, out = given.pop("suite"), given.pop("out")
     if suite:
-        given["evaluation.suite"] = f"[{suite}]"
+        given["evaluation.suite"] = suite
     told = measuring.compare(checkpoints=given.pop("checkpoints"), source=given.pop("source"), out=out, settings=given)
     rows = [COLUMNS, *([printable(cell) for cell in row] for row in comparison_rows(told))]
     print("\n".join(aligned(rows)))
