@@ -9,12 +9,18 @@ Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
 
 
-def top_k(log_probabilities: Floats, labels: Ints, k: int) -> float:
-    """The fraction of rows whose true class is among the ``k`` most probable; ties go to the lower class number."""
+def ranks(log_probabilities: Floats, labels: Ints) -> Ints:
+    """The place of each row's true class, [N], 0 for the most probable; ties go to the lower class number."""
     true = log_probabilities[np.arange(len(labels)), labels][:, None]
     better = (log_probabilities > true).sum(axis=1)
     earlier_tie = ((log_probabilities == true) & (np.arange(log_probabilities.shape[1]) < labels[:, None])).sum(axis=1)
-    return float((better + earlier_tie < k).mean())
+    places: Ints = better + earlier_tie
+    return places
+
+
+def top_k(log_probabilities: Floats, labels: Ints, k: int) -> float:
+    """The fraction of rows whose true class is among the ``k`` most probable."""
+    return float((ranks(log_probabilities, labels) < k).mean())
 
 
 def confusion(predictions: Ints, labels: Ints, classes: int) -> Ints:

@@ -49,13 +49,24 @@ def expected_calibration_error(table: list[CalibrationBin]) -> float:
     return sum(row.count / total * abs(row.accuracy - row.confidence) for row in table)
 
 
+def losses(log_probabilities: Floats, labels: Ints) -> npt.NDArray[np.float64]:
+    """-log p(true class) of each row [N], in nats."""
+    return -log_probabilities[np.arange(len(labels)), labels].astype(np.float64)
+
+
+def squared_distances(log_probabilities: Floats, labels: Ints) -> npt.NDArray[np.float64]:
+    """The sum over classes of (p_k - [k = y])^2 of each row [N], in [0, 2] (Brier 1950)."""
+    probabilities = np.exp(log_probabilities.astype(np.float64))
+    probabilities[np.arange(len(labels)), labels] -= 1
+    distances: npt.NDArray[np.float64] = (probabilities**2).sum(axis=1)
+    return distances
+
+
 def negative_log_likelihood(log_probabilities: Floats, labels: Ints) -> float:
     """Mean of -log p(true class), in nats."""
-    return float(-log_probabilities[np.arange(len(labels)), labels].astype(np.float64).mean())
+    return float(losses(log_probabilities, labels).mean())
 
 
 def brier(log_probabilities: Floats, labels: Ints) -> float:
-    """Mean over rows of the sum over classes of (p_k - [k = y])^2, in [0, 2] (Brier 1950)."""
-    probabilities = np.exp(log_probabilities.astype(np.float64))
-    probabilities[np.arange(len(labels)), labels] -= 1
-    return float((probabilities**2).sum(axis=1).mean())
+    """The mean over rows of ``squared_distances``, in [0, 2] (Brier 1950)."""
+    return float(squared_distances(log_probabilities, labels).mean())

@@ -1,7 +1,8 @@
 """Further ways to hold confidence against accuracy: bins of equal mass, other means over bins, response rates.
 
-All take log-probabilities [N, K] and true classes [N]; confidence is the largest probability of a row. The summaries of
-bins take a table from ``equal_mass`` or from ``calibration.reliability``, whose bins have equal width, and so does
+They take log-probabilities [N, K] and true classes [N], or with ``_of`` in their name the confidences [N], each the
+largest probability of a row, and whether the answers are right [N]. The summaries of bins take a table from
+``equal_mass`` or from ``calibration.reliability``, whose bins have equal width, and so does
 ``calibration.expected_calibration_error``: of equal-mass bins that is the adaptive calibration error.
 """
 
@@ -18,6 +19,7 @@ from noisystudent.evaluation.calibration import CalibrationBin
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 BIN_ROWS = 100  # Hendrycks et al. 2019, "Deep Anomaly Detection with Outlier Exposure"
 
@@ -29,7 +31,12 @@ def equal_mass(log_probabilities: Floats, labels: Ints, rows: int = BIN_ROWS) ->
     one bin. ``low`` and ``high`` are the least and greatest confidence of a bin. Rows of the same confidence count with
     their mean accuracy, so that their order changes nothing. Raises ``DataError`` without rows.
     """
-    confidence, correct = _ascending(log_probabilities, labels)
+    return equal_mass_of(*_answers(log_probabilities, labels), rows)
+
+
+def equal_mass_of(confidences: Floats, right: Bools, rows: int = BIN_ROWS) -> list[CalibrationBin]:
+    """The same from the confidences of the answers and whether they are right, [N] each."""
+    confidence, correct = _ascending(confidences, right)
     count = max(1, len(confidence) // rows)
     edges = [*range(0, count * rows, rows), len(confidence)]
     return [
@@ -66,16 +73,24 @@ def response_rate_accuracy(log_probabilities: Floats, labels: Ints) -> float:
     The mean over k = 1 to N of the accuracy on the k most confident rows: how well confidence says when to answer. Rows
     of the same confidence count with their mean accuracy. Raises ``DataError`` without rows.
     """
-    _, correct = _ascending(log_probabilities, labels)
+    return response_rate_accuracy_of(*_answers(log_probabilities, labels))
+
+
+def response_rate_accuracy_of(confidences: Floats, right: Bools) -> float:
+    """The same from the confidences of the answers and whether they are right, [N] each."""
+    _, correct = _ascending(confidences, right)
     return float((np.cumsum(correct[::-1]) / np.arange(1, len(correct) + 1)).mean())
 
 
-def _ascending(log_probabilities: Floats, labels: Ints) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _answers(log_probabilities: Floats, labels: Ints) -> tuple[npt.NDArray[np.float64], Bools]:
+    """The confidence of each row's answer, and whether it is right."""
+    return np.exp(log_probabilities.max(axis=1).astype(np.float64)), log_probabilities.argmax(axis=1) == labels
+
+
+def _ascending(confidences: Floats, right: Bools) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Confidence in ascending order, and for each row the accuracy of all that have the same confidence."""
-    if not len(labels):
+    if not len(confidences):
         raise DataError("There are no rows to take calibration from. Give labeled pictures that can be read.")
-    confidence = np.exp(log_probabilities.max(axis=1).astype(np.float64))
-    correct = log_probabilities.argmax(axis=1) == labels
-    distinct, group, counts = np.unique(confidence, return_inverse=True, return_counts=True)
-    accuracy = np.bincount(group, weights=correct) / counts
+    distinct, group, counts = np.unique(confidences.astype(np.float64), return_inverse=True, return_counts=True)
+    accuracy = np.bincount(group, weights=right) / counts
     return np.repeat(distinct, counts), np.repeat(accuracy, counts)

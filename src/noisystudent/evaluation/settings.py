@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from noisystudent.settings import Settings
 
-Suite = Literal["corruptions", "perturbations", "attacks"]
+Suite = Literal["clean", "calibration", "corruptions", "perturbations", "attacks"]
 Epsilon = Annotated[float, Field(ge=0, le=255)]
 
 
@@ -17,8 +17,8 @@ class EvaluationSettings(Settings):
 
     suite: tuple[Suite, ...] = Field(
         (),
-        description="what is measured of every scored model beyond clean pictures: corruptions (ImageNet-C's), "
-        "perturbations (ImageNet-P's sequences), attacks (FGSM and PGD); all made from the pictures at hand",
+        description="what is measured of every scored model: clean accuracy (which is always there), calibration, "
+        "corruptions (ImageNet-C's), perturbations (ImageNet-P's sequences), attacks (FGSM and PGD)",
     )
     pictures: Annotated[int, Field(ge=0)] = Field(
         0, description="pictures that are taken for the suite, evenly spread; 0 = all"

@@ -56,7 +56,10 @@ def fit_temperature(log_probabilities: Floats, labels: Ints) -> float:
     return 1 / float(brentq(slope, 1 / hottest, 1 / coldest, xtol=1e-12))
 
 
-def retempered(log_probabilities: Floats, temperature: float) -> npt.NDArray[np.float64]:
-    """Log-probabilities [N, K] at another temperature: the logarithm of p^(1/T), made to sum to 1 in each row."""
+def retempered(log_probabilities: Floats, temperature: float | Floats) -> npt.NDArray[np.float64]:
+    """Log-probabilities [N, K] at another temperature: the logarithm of p^(1/T), made to sum to 1 in each row.
+
+    The temperature is one for all, or one for each row, [N, 1].
+    """
     scaled: npt.NDArray[np.float64] = log_softmax(log_probabilities.astype(np.float64) / temperature, axis=1)
     return scaled

@@ -49,7 +49,7 @@ def _row(name: str, measured: Mapping[str, Any], differences: Mapping[str, Any] 
     strongest = attacks["curve"][-1] if attacks else {}
     return (
         name,
-        wording.percent(measured["clean"]),
+        wording.percent(measured["clean"]["top1"]),
         _points(differences["clean"]) if differences else "",
         wording.percent(None if error is None else 1 - error),
         _points(differences["corruptions"]) if differences else "",

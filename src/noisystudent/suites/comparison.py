@@ -15,7 +15,7 @@ from noisystudent.artifacts import read_json
 from noisystudent.errors import DataError
 from noisystudent.evaluation.verdict import compare
 from noisystudent.randomness import generator
-from noisystudent.suites.corrupted import CLEAN
+from noisystudent.suites.clean import CLEAN
 from noisystudent.suites.suite import ROBUSTNESS
 
 RESAMPLES = 2000

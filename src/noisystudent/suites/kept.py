@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,7 @@ import pyarrow.parquet as pq
 
 from noisystudent.artifacts import INPUTS, Inputs, State, begin, differences, read_json, replacing, state_of, write_json
 from noisystudent.errors import MismatchError
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """How each picture fared under one condition: whether it was right, and the confidence in the answer, [N] each."""
-
-    right: npt.NDArray[np.bool_]
-    confidence: npt.NDArray[np.float32]
+from noisystudent.suites.outcomes import Confidence, Outcomes
 
 
 @dataclass(frozen=True)
@@ -53,9 +46,8 @@ class Kept:
         if not path.exists():
             found = measure()
             with replacing(path) as temporary:
-                pq.write_table(pa.table({"right": found.right, "confidence": found.confidence}), temporary)
-        table = pq.read_table(path)
-        return Outcomes(table["right"].to_numpy(), table["confidence"].to_numpy())
+                pq.write_table(_table(found), temporary)
+        return _outcomes(pq.read_table(path))
 
     def numbers(self, piece: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The named numbers of a piece, measured now unless they are there."""
@@ -64,3 +56,20 @@ class Kept:
             write_json(path, measure())
         found: dict[str, Any] = read_json(path)
         return found
+
+
+_CONFIDENCES = tuple(field.name for field in fields(Confidence))
+
+
+def _table(found: Outcomes) -> pa.Table:
+    columns: dict[str, npt.NDArray[np.generic]] = {"right": found.right, "among_five": found.among_five}
+    for kind, confidence in (("plain", found.plain), ("scaled", found.scaled)):
+        columns |= {f"{kind}_{name}": getattr(confidence, name) for name in _CONFIDENCES}
+    return pa.table(columns)
+
+
+def _outcomes(table: pa.Table) -> Outcomes:
+    plain, scaled = (
+        Confidence(*(table[f"{kind}_{name}"].to_numpy() for name in _CONFIDENCES)) for kind in ("plain", "scaled")
+    )
+    return Outcomes(table["right"].to_numpy(), table["among_five"].to_numpy(), plain, scaled)

@@ -10,7 +10,9 @@ from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.runtime.progress import Reporter
 from noisystudent.suites.attacked import measure_attacks
 from noisystudent.suites.audience import Audience
-from noisystudent.suites.corrupted import measure_clean, measure_corruptions
+from noisystudent.suites.calibrated import measure_calibration
+from noisystudent.suites.clean import clean_outcomes, describe_clean
+from noisystudent.suites.corrupted import measure_corruptions
 from noisystudent.suites.kept import Kept
 from noisystudent.suites.perturbed import measure_perturbations
 from noisystudent.suites.subject import Subject
@@ -20,6 +22,7 @@ _MEASURES = {
     "corruptions": measure_corruptions,
     "perturbations": measure_perturbations,
     "attacks": measure_attacks,
+    "calibration": measure_calibration,
 }
 
 
@@ -28,18 +31,20 @@ def measure(
 ) -> dict[str, Any]:
     """All measures that ``settings.suite`` names, in the folder, where finished pieces are taken as they are.
 
-    Returns what ``robustness.json`` there holds: ``clean`` accuracy on the same pictures, and each measure by its name.
+    Returns what ``robustness.json`` there holds: ``clean`` accuracy on the same pictures, which is measured in any
+    case, and each measure by its name.
     """
     inputs = {"subject": subject.fingerprint, "audience": audience.fingerprint, "precision": subject.precision}
     kept = Kept.open(folder, inputs)
-    clean = measure_clean(subject, audience, kept)
+    clean = clean_outcomes(subject, audience, kept)
     told: dict[str, Any] = {
         "subject": subject.name,
         "source": audience.name,
         "count": len(clean.right),
-        "clean": float(clean.right.mean()),
+        "clean": describe_clean(clean),
     }
-    for name in settings.suite:
-        told[name] = _MEASURES[name](subject, audience, settings, kept, reporter)
+    for name, take in _MEASURES.items():
+        if name in settings.suite:
+            told[name] = take(subject, audience, settings, kept, reporter)
     write_json(folder / ROBUSTNESS, told)
     return told

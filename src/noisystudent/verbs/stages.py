@@ -172,6 +172,8 @@ def compare(parser: argparse.ArgumentParser, words: list[str]) -> None:
 
 def _tell_robustness(told: dict[str, Any]) -> None:
     corruptions, steadiness, attacks = (told.get(name) for name in ("corruptions", "perturbations", "attacks"))
+    if "calibration" in told:
+        _tell_confidence(told["calibration"])
     if corruptions:
         print(f"\nerror under corruptions (generated, strengths for {corruptions['table']} px), by severity:")
         for name, by_severity in corruptions["errors"].items():
@@ -189,6 +191,15 @@ def _tell_robustness(told: dict[str, Any]) -> None:
             print(f"  epsilon {row['epsilon']:>5g}/255  FGSM {row['fgsm']:.4f}  PGD {row['pgd']:.4f}")
         for warning in attacks["warnings"]:
             print(f"  note: {warning}")
+
+
+def _tell_confidence(found: dict[str, Any]) -> None:
+    even, odd = found["temperatures"]
+    print(f"\ncalibration as it is -> each half at the other's temperature, {even:.2f} and {odd:.2f}:")
+    by_severity = {f"severity {severity}": each for severity, each in found["corrupted"].items()}
+    for name, each in {"clean": found, **by_severity}.items():
+        scores = (f"{score} {each['plain'][score]:.4f} -> {each['scaled'][score]:.4f}" for score in ("ece", "nll"))
+        print(f"  {name:<18} {'  '.join(scores)}")
 
 
 def predict(parser: argparse.ArgumentParser, words: list[str]) -> None:
