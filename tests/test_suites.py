@@ -241,13 +241,14 @@ def test_differences_are_means_over_pictures_of_their_conditions(tmp_path):
     table = {}
     for name in ("one", "two"):
         folders[name] = tmp_path / name
-        for piece in ("clean", "corruptions/fog-1", "corruptions/fog-2"):
+        for piece in ("clean", "corruptions/fog-1", "corruptions/fog-2", "corruptions/fog-3"):  # the last is older
             right = random.random(200) < 0.7
             table[name, piece] = right
             path = tmp_path / name / f"{piece}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(pa.table({"right": right, "confidence": np.ones(200, np.float32)}), path)
-        (tmp_path / name / "robustness.json").write_text("{}")
+        told = {"corruptions": {"errors": {"fog": {"1": 0.3, "2": 0.3}}}}
+        (tmp_path / name / "robustness.json").write_text(json.dumps(told))
     found = comparison(folders)["differences"]["two"]
     expected = np.mean(
         [table["two", p].mean() - table["one", p].mean() for p in ("corruptions/fog-1", "corruptions/fog-2")]

@@ -166,6 +166,11 @@ def train(
             f"train learns from labels and pseudo labels alone, and distillation.method is "
             f"{resolved.settings.distillation.method}; use distill, or run."
         )
+    if resolved.settings.evaluation.suite:
+        raise SettingsError(
+            "evaluation.suite is for run and distill, and for evaluate and compare on finished checkpoints; leave it "
+            "out of train."
+        )
     folder = Path(resolved.settings.out)
     with exclusive_for_all(folder):
         opened = open_workshop(resolved.settings, Reporter(quiet=quiet), own_noise=noise)
@@ -350,9 +355,4 @@ def _resolve(
     resolved = resolve({**(settings or {}), **told}, Path(config) if config else None, recipe=recipe)
     if not resolved.settings.labeled and recipe != "distillation":
         raise SettingsError("setting labeled: it is required.")
-    if resolved.settings.evaluation.suite:
-        raise SettingsError(
-            "evaluation.suite is measured by evaluate and compare, on finished checkpoints such as a run's best/ and "
-            "control/; leave it out here."
-        )
     return resolved

@@ -1,15 +1,15 @@
 """The roles that sources play in a run, as types: what trains, what chooses, and what may only report.
 
-``HeldOut`` and ``Truth`` hide their pictures and labels. The one thing they do is compare given predictions with
-them, so that no code that trains can be handed a test picture or a true class of the pile: it would not type-check,
-and there is no method to call.
+``HeldOut`` and ``Truth`` hide their pictures and labels. What they do is compare given predictions with them, and let a
+measure that needs both give back its numbers, so that no code that trains can be handed a test picture or a true class
+of the pile: it would not type-check, and there is no method to call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from noisystudent.errors import DataError
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Predict = Callable[[Pictures], Floats]
+Json = Any  # what json.dumps takes; the standard library has no type for it
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class HeldOut:
         """Lets ``predict`` see the pictures without their labels and puts its answers beside the labels."""
         answers = predict(self._pictures.without_labels())
         return Judged(self._pictures.keys, self._pictures.labels, answers)
+
+    def examine(self, measure: Callable[[Pictures], dict[str, Json]]) -> dict[str, Json]:
+        """Lets ``measure``, such as that of an attack, see pictures and labels, and gives back its numbers alone."""
+        return measure(self._pictures)
 
     def search(self, distance: int | Literal["none"]) -> Search:
         """A search for these pictures in a pile, by their looks as well unless ``distance`` is none."""

@@ -19,6 +19,7 @@ from noisystudent.models.classifier import Classifier
 from noisystudent.models.settings import ModelPlan, choose_model
 from noisystudent.rounds.lessons import Tutor, labeled_lesson, transfer_lesson
 from noisystudent.rounds.opening import describe_run, exclusive_for_all, open_workshop
+from noisystudent.rounds.robustness import check_suite, measure_robustness
 from noisystudent.rounds.speed import settle_speed
 from noisystudent.rounds.stages import Scored, score_checkpoint, score_ensemble, train
 from noisystudent.rounds.story import Contender
@@ -42,6 +43,13 @@ class Distilled:
     generations: Scored | None
     control: Contender | None
 
+    @property
+    def contenders(self) -> dict[str, Trained]:
+        """Everyone with a checkpoint, by name: first, if there is one, the control, with whom others are compared."""
+        control = {"control": self.control.trained} if self.control else {}
+        teachers = {f"teacher {number}": each.trained for number, each in enumerate(self.teachers, start=1)}
+        return {**control, **teachers, **{f"student {each.round}": each.trained for each in self.students}}
+
 
 def distill(resolved: Resolved, *, reporter: Reporter, command: list[str] | None = None) -> dict[str, Any]:
     """Distills to the end, or on to the end, and returns what summary.json holds. Raises ``NoisyStudentError``."""
@@ -50,12 +58,14 @@ def distill(resolved: Resolved, *, reporter: Reporter, command: list[str] | None
     check_who_teaches(settings)
     with exclusive_for_all(folder):
         workshop, given = _open(settings, reporter)
+        check_suite(workshop)
         if workshop.engine.ranks.first:
             write_json(folder / "run.json", describe_run(resolved, workshop, command or sys.argv))
         started = time.monotonic()
         told = tell(workshop, given)
         deliver(workshop, told.students[-1].trained)
-        summary = summarize(workshop, told, seconds=time.monotonic() - started)
+        robustness = measure_robustness(workshop, told.contenders)
+        summary = summarize(workshop, told, robustness, seconds=time.monotonic() - started)
         if workshop.engine.ranks.first:
             write_json(folder / "summary.json", summary)
         return summary
@@ -182,7 +192,9 @@ def _tutor(trained: Trained) -> Tutor:
     return Tutor(trained, f"answers/{trained.name}/labeled", f"answers/{trained.name}/unlabeled")
 
 
-def summarize(workshop: Workshop, told: Distilled, *, seconds: float) -> dict[str, Any]:
+def summarize(
+    workshop: Workshop, told: Distilled, robustness: dict[str, Any] | None, *, seconds: float
+) -> dict[str, Any]:
     """What summary.json holds; ``seconds`` is the time of this session, stages found done not counted."""
     teachers = [contender_row(each, f"teacher {number}") for number, each in enumerate(told.teachers, start=1)]
     students = [
@@ -214,6 +226,7 @@ def summarize(workshop: Workshop, told: Distilled, *, seconds: float) -> dict[st
         "delivered": last.trained.name,
         "baselines": [],
         "verdict": verdict.as_json(),
+        "robustness": robustness,
         "cost": {
             "seconds": round(sum(each.seconds for each in trained), 1),
             "session_seconds": round(seconds, 1),

@@ -14,6 +14,7 @@ from noisystudent.noise.own import BatchNoise
 from noisystudent.rounds.feeding import input_noise
 from noisystudent.rounds.lessons import labeled_lesson
 from noisystudent.rounds.opening import open_workshop
+from noisystudent.rounds.robustness import STAGE, check_suite, measure_robustness
 from noisystudent.rounds.run import tell
 from noisystudent.rounds.screening import SCREEN, is_screened, screened
 from noisystudent.rounds.speed import SPEED, possible_ways
@@ -42,6 +43,7 @@ def plan(settings: RunSettings, *, reporter: Reporter, own_noise: BatchNoise | N
     The estimate is the time of a few steps of each model, taken now.
     """
     workshop = open_workshop(settings, reporter, dry=True, own_noise=own_noise)
+    check_suite(workshop)
     plans = plan_models(settings.model, settings.rounds.count, workshop.roles.format.size)
     stages = _stages(workshop, plans)
     reached, state = _reached(workshop)
@@ -79,13 +81,13 @@ def _stages(workshop: Workshop, plans: list[ModelPlan]) -> list[tuple[str, Model
         stages += [(f"round-{number}/student", each, steps), (f"scores/round-{number}", None, 0)]
     if workshop.settings.rounds.control:
         stages += [("control", plans[-1], steps), ("scores/control", None, 0)]
-    return stages
+    return [*stages, (STAGE, None, 0)] if workshop.settings.evaluation.suite else stages
 
 
 def _reached(workshop: Workshop) -> tuple[str | None, State]:
     """The first stage that is not done, by letting the story itself look for it."""
     try:
-        tell(screened(workshop))
+        measure_robustness(workshop, tell(screened(workshop)).contenders)
     except Unfinished as stop:
         return stop.name, stop.state
     return None, State.COMPLETE

@@ -38,3 +38,10 @@ class Story:
     rounds: list[Round]
     control: Contender | None
     delivered: Contender
+
+    @property
+    def contenders(self) -> dict[str, Trained]:
+        """Everyone that was trained, by name: the control first, with whom the others are compared, then the story."""
+        control = {"control": self.control.trained} if self.control else {}
+        students = {f"round {each.number}": each.student.trained for each in self.rounds}
+        return {**control, "teacher": self.teacher.trained, **students}

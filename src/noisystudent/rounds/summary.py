@@ -16,7 +16,7 @@ from noisystudent.training.fit import METRICS
 BEST = "best"
 
 
-def summarize(workshop: Workshop, story: Story, *, seconds: float) -> dict[str, Any]:
+def summarize(workshop: Workshop, story: Story, robustness: dict[str, Any] | None, *, seconds: float) -> dict[str, Any]:
     """What summary.json holds; ``seconds`` is the time of this session, stages found done not counted."""
     rounds = [
         {
@@ -42,6 +42,7 @@ def summarize(workshop: Workshop, story: Story, *, seconds: float) -> dict[str, 
         "delivered": story.delivered.trained.name.removesuffix("/student"),
         "baselines": [],
         "verdict": reach(story).as_json(),
+        "robustness": robustness,
         "cost": {
             "seconds": round(sum(each.trained.seconds for each in everyone), 1),
             "session_seconds": round(seconds, 1),

@@ -32,7 +32,8 @@ def comparison(folders: Mapping[str, Path]) -> dict[str, Any]:
     are not the same.
     """
     names = list(folders)
-    right = {name: _right(folder) for name, folder in folders.items()}
+    measured = {name: read_json(folder / ROBUSTNESS) for name, folder in folders.items()}
+    right = {name: _right(folder, measured[name]) for name, folder in folders.items()}
     first = right[names[0]]
     counts = {len(each[CLEAN]) for each in right.values()}
     if len(counts) > 1:
@@ -54,15 +55,17 @@ def comparison(folders: Mapping[str, Path]) -> dict[str, Any]:
     }
     return {
         "first": names[0],
-        "measured": {name: read_json(folder / ROBUSTNESS) for name, folder in folders.items()},
+        "measured": measured,
         "differences": differences,
     }
 
 
-def _right(folder: Path) -> dict[str, Bools]:
-    """Which pictures are right, clean and by corruption and severity."""
+def _right(folder: Path, told: Mapping[str, Any]) -> dict[str, Bools]:
+    """Which pictures are right, clean and by corruption and severity, as far as the measures tell of them."""
+    errors = told.get("corruptions", {}).get("errors", {})
+    conditions = [f"{name}-{severity}" for name, by_severity in errors.items() for severity in by_severity]
     files = {CLEAN: folder / f"{CLEAN}.parquet"}
-    files |= {path.stem: path for path in sorted((folder / "corruptions").glob("*.parquet"))}
+    files |= {each: folder / "corruptions" / f"{each}.parquet" for each in conditions}
     return {name: pq.read_table(path, columns=["right"])["right"].to_numpy() for name, path in files.items()}
 
 

@@ -12,33 +12,51 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from noisystudent.artifacts import INPUTS, Inputs, State, begin, differences, read_json, replacing, state_of, write_json
+from noisystudent.artifacts import (
+    INPUTS,
+    Inputs,
+    State,
+    begin,
+    differences,
+    prepare,
+    read_json,
+    replacing,
+    state_of,
+    write_json,
+)
 from noisystudent.errors import MismatchError
 from noisystudent.suites.outcomes import Confidence, Outcomes
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A folder of finished pieces, which were made from ``inputs``."""
+    """A folder of finished pieces, which were made from ``inputs``; ``renewing``: others are set aside, not refused."""
 
     folder: Path
     inputs: Inputs
+    renewing: bool = False
 
     def room(self, name: str, inputs: Inputs) -> Kept:
         """A folder in this one for pieces that hang on more inputs."""
-        return Kept.open(self.folder / name, {**self.inputs, **inputs})
+        return Kept.open(self.folder / name, {**self.inputs, **inputs}, renewing=self.renewing)
 
     @classmethod
-    def open(cls, folder: Path, inputs: Inputs) -> Kept:
-        """The folder, new or with pieces from the same inputs; raises ``MismatchError`` for one from others."""
-        if state_of(folder, inputs) is State.STALE:
+    def open(cls, folder: Path, inputs: Inputs, *, renewing: bool = False) -> Kept:
+        """The folder, new or with pieces from the same inputs.
+
+        Pieces from other inputs are set aside when ``renewing``, to be brought back when those inputs return; otherwise
+        they raise ``MismatchError``.
+        """
+        if renewing:
+            prepare(folder, inputs)
+        elif state_of(folder, inputs) is State.STALE:
             changes = "; ".join(differences(read_json(folder / INPUTS), dict(inputs)))
             raise MismatchError(
                 f"{folder} holds what was measured otherwise; what differs: {changes}. Give another --out, or "
                 "delete it."
             )
         begin(folder, inputs)
-        return cls(folder, inputs)
+        return cls(folder, inputs, renewing)
 
     def outcomes(self, piece: str, measure: Callable[[], Outcomes]) -> Outcomes:
         """The outcomes of a piece, measured now unless they are there."""

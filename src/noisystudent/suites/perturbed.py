@@ -32,13 +32,7 @@ def measure_perturbations(
     """
     table = strengths_for(subject.size) if settings.table in ("auto", 299) else int(settings.table)
     room = kept.room("perturbations", {"seed": settings.seed, "table": table, "difficulty": settings.difficulty})
-    names = settings.perturbations or TEST_PERTURBATIONS
-    for name in names:
-        if name not in PERTURBATIONS:
-            raise SettingsError(
-                f"evaluation.perturbations names {name!r}, and there is none of that name."
-                f"{nearest_name(name, PERTURBATIONS)} There are {', '.join(PERTURBATIONS)}."
-            )
+    names = perturbations_to_make(settings)
     found: dict[str, dict[str, Any]] = {}
     rows = audience.count * sum(frames_of(name, table) for name in names)
     with reporter.bar("perturbations", rows, "frames") as bar:
@@ -56,6 +50,17 @@ def measure_perturbations(
         "mean_flip_probability": _mean(found, "flip_probability") if whole else None,
         "mean_top5_distance": _mean(found, "top5_distance") if whole else None,
     }
+
+
+def perturbations_to_make(settings: EvaluationSettings) -> tuple[str, ...]:
+    """The perturbations that the settings name, or ImageNet-P's ten."""
+    for name in settings.perturbations:
+        if name not in PERTURBATIONS:
+            raise SettingsError(
+                f"evaluation.perturbations names {name!r}, and there is none of that name."
+                f"{nearest_name(name, PERTURBATIONS)} There are {', '.join(PERTURBATIONS)}."
+            )
+    return settings.perturbations or TEST_PERTURBATIONS
 
 
 def _mean(found: dict[str, dict[str, Any]], measure: str) -> float:

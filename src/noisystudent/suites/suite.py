@@ -27,15 +27,23 @@ _MEASURES = {
 
 
 def measure(
-    subject: Subject, audience: Audience, settings: EvaluationSettings, folder: Path, reporter: Reporter
+    subject: Subject,
+    audience: Audience,
+    settings: EvaluationSettings,
+    folder: Path,
+    reporter: Reporter,
+    *,
+    renewing: bool = False,
 ) -> dict[str, Any]:
     """All measures that ``settings.suite`` names, in the folder, where finished pieces are taken as they are.
+
+    Pieces from another subject, other pictures or settings are set aside when ``renewing``, and else refused.
 
     Returns what ``robustness.json`` there holds: ``clean`` accuracy on the same pictures, which is measured in any
     case, and each measure by its name.
     """
     inputs = {"subject": subject.fingerprint, "audience": audience.fingerprint, "precision": subject.precision}
-    kept = Kept.open(folder, inputs)
+    kept = Kept.open(folder, inputs, renewing=renewing)
     clean = clean_outcomes(subject, audience, kept)
     told: dict[str, Any] = {
         "subject": subject.name,
