@@ -37,7 +37,8 @@ def measure_calibration(
     temperatures = temperatures_of(subject, audience, kept)
     severities: dict[int, list[Outcomes]] = {}
     if "corruptions" in settings.suite:
-        for _, severity, outcomes in corrupted_outcomes(subject, audience, settings, kept, reporter):
+        # The suite has measured these before: they are only read.
+        for _, severity, outcomes in corrupted_outcomes(subject, audience, settings, kept, Reporter(quiet=True)):
             severities.setdefault(severity, []).append(outcomes)
     return {
         "bins": {"equal_width": BINS, "rows_of_equal_mass": BIN_ROWS},
