@@ -14,12 +14,12 @@ from noisystudent.data.label_sets import label_sets_of, read_label_sets
 from noisystudent.errors import DataError
 from noisystudent.evaluation.natural import (
     class_columns,
-    imagenet_synsets,
     label_set_scores,
     out_of_distribution_scores,
     rows_within,
     subset_scores,
 )
+from noisystudent.models.imagenet import imagenet_synsets
 
 OUTPUTS = tuple(str(number) for number in range(1000))  # what a checkpoint of 1,000 classes without names has
 

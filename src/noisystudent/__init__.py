@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from noisystudent.demonstration import demo
     from noisystudent.errors import NoisyStudentError
     from noisystudent.measuring import compare, robustness
+    from noisystudent.suites.subject import Subject
 
 __version__ = "0.1.0"
 
 __all__ = [
     "NoisyStudentError",
+    "Subject",
     "compare",
     "demo",
     "distill",
@@ -57,6 +59,7 @@ _HOME = dict.fromkeys(_IN_API, "api") | {
     "robustness": "measuring",
     "select": "choosing",
     "NoisyStudentError": "errors",
+    "Subject": "suites.subject",
 }
 
 

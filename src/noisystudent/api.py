@@ -205,6 +205,8 @@ def label(
 ) -> Path:
     """The checkpoint ``teacher``'s predictions for every picture of a source, as Parquet parts in ``out``.
 
+    The checkpoint is a folder, or text such as ``timm:resnet50.tv_in1k`` for the weights that timm publishes.
+
     Pictures are decoded shard by shard, so memory does not grow with their number. Unreadable ones are listed in
     ``failed.parquet``; they have no row. ``noise.teacher: true`` is for the paper's ablation: the teacher sees its
     pictures under the noise that the settings name, by ``seed``, and keeps its own.
@@ -218,7 +220,9 @@ def label(
     if workers is not None and workers < 1:
         raise SettingsError(f"--workers is {workers}; give a whole number of at least 1.")
     job = Job(
-        teacher=Path(teacher), source=str(source), seed=seed,
+        # A Path is a folder, whatever it is called; ./ keeps it one as text.
+        teacher=teacher if isinstance(teacher, str) else os.path.join(os.curdir, teacher),
+        source=str(source), seed=seed,
         out=local_folder(out), store=store_url(out),
         runtime=runtime_to_predict(settings),
         noise=one_room(NoiseSettings, "noise", settings),
@@ -247,6 +251,8 @@ def evaluate(
 ) -> dict[str, object]:
     """A checkpoint's scores on a labeled source; also written as JSON to ``out`` when that is given.
 
+    ``checkpoint`` is a folder, or text such as ``timm:resnet50.tv_in1k`` for the weights that timm publishes.
+
     ``calibrate`` is another labeled source, on which a temperature is fitted (Guo et al. 2017, section 4.2); the scores
     then have a ``temperature_scaling``: the temperature, and ece, nll and brier with it. Pictures that are scored are
     left out of the fit; ``SettingsError`` where those are all.
@@ -254,7 +260,7 @@ def evaluate(
     Processes that torchrun started share the shards, and all return the same scores, to the bit, as one process does.
     Pictures are decoded shard by shard, so memory does not grow with their number.
     """
-    labeler = Labeler.open(Path(checkpoint), runtime_to_predict(settings))
+    labeler = Labeler.open(checkpoint, runtime_to_predict(settings))
     ranks = open_ranks()
     scores = score_source(
         labeler,
@@ -274,10 +280,12 @@ def predict(
 ) -> list[Failure]:
     """Writes a CSV of file, class and confidence for every picture of a source; returns the unreadable ones.
 
+    ``checkpoint`` is a folder, or text such as ``timm:resnet50.tv_in1k`` for the weights that timm publishes.
+
     An unreadable picture has a row too, with empty class and confidence, so that the rows match the files. Processes
     that torchrun started share the shards; the first one writes the table, the same bytes as one process does.
     """
-    labeler = Labeler.open(Path(checkpoint), runtime_to_predict(settings))
+    labeler = Labeler.open(checkpoint, runtime_to_predict(settings))
     opened = open_source(str(source), labeled=False)
     allowed = one_room(DataSettings, "data", settings).max_corrupt_fraction
     ranks = open_ranks()

@@ -8,10 +8,10 @@ from typing import Any
 
 from noisystudent.artifacts import write_json
 from noisystudent.config import one_room, runtime_to_predict
-from noisystudent.data.checks import check_same_classes
 from noisystudent.data.open import open_source
 from noisystudent.data.settings import DataSettings
 from noisystudent.errors import SettingsError
+from noisystudent.evaluation.natural import columns_of
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.reporting.comparison import write_comparison
 from noisystudent.runtime.progress import Reporter
@@ -26,26 +26,39 @@ Place = str | Path
 
 
 def robustness(
-    *, checkpoint: Place, source: Place, out: Place, settings: Settings | None = None, quiet: bool = False
+    *, checkpoint: Place | Subject, source: Place, out: Place, settings: Settings | None = None, quiet: bool = False
 ) -> dict[str, Any]:
     """What ``evaluation.suite`` names, measured of a checkpoint on labeled pictures, into the folder ``out``.
 
-    Finished pieces there are taken as they are, so a killed call goes on where it was. Pictures are decoded shard by
-    shard, again for every condition, so memory does not grow with their number.
+    ``checkpoint`` is a folder; or text such as ``timm:resnet50.tv_in1k`` for the weights that timm publishes; or a
+    ``Subject``, such as ``Subject.of_module`` makes of any module, whose device, precision and batches are its own and
+    not those of the settings.
+
+    Pictures may be of some of its classes, in any order (see ``natural.class_columns``): answers are still among all of
+    them, and ``classes`` in what is returned says so. Finished pieces are taken as they are, so a killed call goes on
+    where it was. Pictures are decoded shard by shard, again for every condition, so memory does not grow with their
+    number.
     """
     if open_ranks().count > 1:
         raise SettingsError("evaluation.suite is measured by one process; start evaluate without torchrun.")
-    subject = Subject.open(Path(checkpoint), runtime_to_predict(settings))
+    subject = checkpoint if isinstance(checkpoint, Subject) else Subject.open(checkpoint, runtime_to_predict(settings))
     opened = open_source(str(source), labeled=True)
-    check_same_classes(subject.classes, opened.classes, "evaluated")
+    found = columns_of(opened.classes, subject.classes, "evaluated")
     evaluation = one_room(EvaluationSettings, "evaluation", settings)
     allowed = one_room(DataSettings, "data", settings).max_corrupt_fraction
-    audience = Audience.of_source(opened, subject.format, pictures=evaluation.pictures, max_corrupt_fraction=allowed)
+    audience = Audience.of_source(
+        opened, subject.format, found, pictures=evaluation.pictures, max_corrupt_fraction=allowed
+    )
     return measure(subject, audience, evaluation, Path(out), Reporter(quiet=quiet))
 
 
 def compare(
-    *, checkpoints: Sequence[Place], source: Place, out: Place, settings: Settings | None = None, quiet: bool = False
+    *,
+    checkpoints: Sequence[Place | Subject],
+    source: Place,
+    out: Place,
+    settings: Settings | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Several checkpoints' robustness on the same pictures, paired, with the first; into ``out`` with a page.
 
@@ -57,7 +70,7 @@ def compare(
     told = {"evaluation.suite": ["corruptions"], **(settings or {})}
     folders = {}
     for number, checkpoint in enumerate(checkpoints, start=1):
-        name = f"{number} {checkpoint}"
+        name = f"{number} {checkpoint.name if isinstance(checkpoint, Subject) else checkpoint}"
         folders[name] = Path(out) / f"{number}"
         robustness(checkpoint=checkpoint, source=source, out=folders[name], settings=told, quiet=quiet)
     found = comparison(folders)

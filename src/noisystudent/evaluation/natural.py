@@ -8,16 +8,16 @@ score here begins with ``class_columns``, and says in its name among how many cl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 from scipy.stats import rankdata
-from timm.data.imagenet_info import ImageNetInfo
 
+from noisystudent.data.checks import check_same_classes
 from noisystudent.data.label_sets import LabelSet
 from noisystudent.errors import DataError
 from noisystudent.evaluation.accuracy import top_k
@@ -26,6 +26,7 @@ from noisystudent.evaluation.confidence import (
     response_rate_accuracy,
     root_mean_square_calibration_error,
 )
+from noisystudent.models.imagenet import imagenet_synsets
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
@@ -53,6 +54,11 @@ class ClassColumns:
         return f"{len(self.columns)}way"
 
     @property
+    def plain(self) -> bool:
+        """Whether the set has all of the model's classes, by the same names in the same order."""
+        return self.rule == "name" and np.array_equal(self.columns, np.arange(self.outputs))
+
+    @property
     def explanation(self) -> str:
         """How the classes were found, in words for a report."""
         found = {
@@ -61,12 +67,6 @@ class ClassColumns:
             "number": "by their numbers, 10 after 9 and not after 1 as in the order of text",
         }
         return f"{len(self.columns)} of the model's {self.outputs} classes, found {found[self.rule]}"
-
-
-@cache
-def imagenet_synsets() -> tuple[str, ...]:
-    """The WordNet synsets of ImageNet's 1,000 classes (``n01440764`` ...), in ascending order, from timm."""
-    return tuple(ImageNetInfo().label_names())  # type: ignore[no-untyped-call]
 
 
 def class_columns(classes: Sequence[str], model_classes: Sequence[str]) -> ClassColumns:
@@ -97,6 +97,18 @@ def class_columns(classes: Sequence[str], model_classes: Sequence[str]) -> Class
         f"The set of {len(classes)} classes has a class {stranger!r} that the model of {len(known)} classes has not. "
         f"{how}."
     )
+
+
+def columns_of(classes: Sequence[str] | None, model_classes: Sequence[str], role: str) -> ClassColumns:
+    """``class_columns`` of the ``role`` source that a model is measured on: its classes, or some of them, in any order.
+
+    Raises ``DataError`` for a source without labels or with a class that the model has not, and says both sides.
+    """
+    if classes is not None:
+        with suppress(DataError):
+            return class_columns(classes, model_classes)
+    check_same_classes(model_classes, classes, role)
+    raise AssertionError("the same classes were not found")
 
 
 def subset_scores(log_probabilities: Floats, labels: Ints, found: ClassColumns) -> dict[str, float]:

@@ -17,7 +17,8 @@ from noisystudent.data.source import Source
 from noisystudent.data.store import Store
 from noisystudent.errors import ArtifactError
 from noisystudent.labeling.shards import gather_failures
-from noisystudent.models.checkpoint import checkpoint_fingerprint
+from noisystudent.models.opening import fingerprint_at
+from noisystudent.models.teacher import Teacher
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.predictions import FAILED, PREDICTIONS, Account, account_for, cut_parts, part_path
 from noisystudent.runtime.settings import RuntimeSettings
@@ -30,10 +31,11 @@ SUMMARY = "summary.json"
 class Job(Settings):
     """A teacher over a source: all that decides the predictions, and where they go.
 
+    The teacher is named by its folder, or as ``timm:NAME``.
     With a ``store``, the URL of a folder, they go there, and ``out`` is where this machine's processes work.
     """
 
-    teacher: Path
+    teacher: str
     source: str
     out: Path
     store: str = ""
@@ -52,10 +54,13 @@ class Task:
     inputs: Mapping[str, Any]
 
     @classmethod
-    def open(cls, job: Job, classes: Sequence[str], inputs: Mapping[str, Any] | None = None) -> Task:
-        """Opens the source; ``inputs`` may be told by a process that has just found them, since reading takes time."""
+    def open(cls, job: Job, teacher: Teacher, inputs: Mapping[str, Any] | None = None) -> Task:
+        """Opens the source; ``teacher`` is the job's, opened.
+
+        ``inputs`` may be told by a process that has just found them, since reading takes time.
+        """
         source = open_source(job.source, labeled=False)
-        return cls(job, source, inputs or _inputs(job, source, classes))
+        return cls(job, source, inputs or _inputs(job, source, teacher))
 
     @cached_property
     def parts(self) -> tuple[range, ...]:
@@ -151,12 +156,12 @@ def describe(job: Job) -> str:
     return line + (f"; {said['failed']:,} cannot be read, {FAILED} says why" if said["failed"] else "")
 
 
-def _inputs(job: Job, source: Source, classes: Sequence[str]) -> dict[str, Any]:
+def _inputs(job: Job, source: Source, teacher: Teacher) -> dict[str, Any]:
     return {
-        "teacher": checkpoint_fingerprint(job.teacher),
+        "teacher": fingerprint_at(job.teacher, teacher.weights),
         "source": source.fingerprint,
         "files": dict(source.files),
-        "classes": list(classes),
+        "classes": list(teacher.classes),
         "view": {"noise": job.noise.model_dump(), "seed": job.seed} if job.noise.teacher else "plain",
         "precision": job.runtime.precision,
     }

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from noisystudent.data.pictures import PictureFormat, Pictures
 from noisystudent.evaluation.predict import log_probabilities
-from noisystudent.models.checkpoint import load_classifier
+from noisystudent.models.opening import Place, open_classifier
 from noisystudent.models.teacher import NoisedTeacher, Teacher
 from noisystudent.runtime.device import open_device
 from noisystudent.runtime.settings import RuntimeSettings
@@ -25,10 +24,13 @@ class Labeler:
     runtime: RuntimeSettings
 
     @classmethod
-    def open(cls, checkpoint: Path, runtime: RuntimeSettings, *, noised: bool = False) -> Labeler:
-        """Loads a checkpoint onto the device; ``noised`` keeps its dropout and stochastic depth on."""
+    def open(cls, checkpoint: Place, runtime: RuntimeSettings, *, noised: bool = False) -> Labeler:
+        """Loads a checkpoint, a folder or ``timm:NAME``, onto the device.
+
+        ``noised`` keeps its dropout and stochastic depth on.
+        """
         kind = NoisedTeacher if noised else Teacher
-        teacher = kind(load_classifier(checkpoint).to(open_device(runtime)))
+        teacher = kind(open_classifier(checkpoint).to(open_device(runtime)))
         return cls(teacher, PictureFormat(teacher.size, 1 if teacher.channels == 1 else 3), runtime)
 
     def __call__(self, pictures: Pictures) -> npt.NDArray[np.float32]:

@@ -19,7 +19,8 @@ from noisystudent.errors import NoisyStudentError, SettingsError, WorkerError
 from noisystudent.labeling.job import Job, Task
 from noisystudent.labeling.labeler import Labeler
 from noisystudent.labeling.work import Hands, finish, say_changes
-from noisystudent.models.checkpoint import load_classifier
+from noisystudent.models.opening import open_classifier
+from noisystudent.models.teacher import Teacher
 from noisystudent.runtime.progress import Reporter
 from noisystudent.sharing import sharing
 
@@ -36,7 +37,7 @@ class _Actor:
         os.chdir(folder)  # relative paths mean what they mean where the command was given
         job = Job(**job)
         labeler = Labeler.open(job.teacher, job.runtime, noised=job.noise.teacher)
-        self._hands = Hands(Task.open(job, labeler.teacher.classes, inputs), labeler, "ray")
+        self._hands = Hands(Task.open(job, labeler.teacher, inputs), labeler, "ray")
 
     def __call__(self, batch: Batch) -> Batch:
         """Makes the parts of a batch; returns those that no other worker had."""
@@ -57,7 +58,7 @@ def label_on_ray(job: Job, actors: int | None, reporter: Reporter) -> None:
         raise SettingsError(
             f"--engine ray needs Ray ({error}); install it on every node with: pip install 'noisystudent[ray]'"
         ) from None
-    task = Task.open(job, load_classifier(job.teacher).classes)
+    task = Task.open(job, Teacher(open_classifier(job.teacher)))
     with sharing(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
         task.begin()

@@ -24,7 +24,8 @@ import noisystudent
 from noisystudent.errors import NoisyStudentError, WorkerError
 from noisystudent.labeling.job import Job, Task
 from noisystudent.labeling.work import say_changes, work
-from noisystudent.models.checkpoint import load_classifier
+from noisystudent.models.opening import open_classifier
+from noisystudent.models.teacher import Teacher
 from noisystudent.runtime.machine import count_cores
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.ranks import local_rank
@@ -65,7 +66,7 @@ def label_in_processes(job: Job, worker: Worker, count: int, reporter: Reporter)
     """
     if worker.origin:
         reporter.say(f"worker {worker} (known from {worker.origin}), as {count} processes")
-    task = Task.open(job, load_classifier(job.teacher).classes)
+    task = Task.open(job, Teacher(open_classifier(job.teacher)))
     with sharing(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
         task.begin()

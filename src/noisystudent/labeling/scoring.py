@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.data.checks import check_same_classes
 from noisystudent.data.open import open_source
 from noisystudent.data.pictures import Pictures
 from noisystudent.data.source import Source
 from noisystudent.errors import SettingsError
+from noisystudent.evaluation.natural import ClassColumns, columns_of
 from noisystudent.evaluation.scores import scaled_scores, score
 from noisystudent.evaluation.temperature import TEMPERATURES, fit_temperature
 from noisystudent.labeling.labeler import Labeler
@@ -42,16 +42,21 @@ def score_source(
     pictures whose pixels are not scored (``count`` of them; ``left_out`` others), whether it lies ``at_end`` of the
     range, and ``ece``, ``nll`` and ``brier`` of the scored pictures at that temperature. Raises ``SettingsError`` when
     nothing is left to fit on.
+
+    A source may have some of the classes, in any order (see ``natural.class_columns``): answers are among all of them,
+    and ``classes`` says so.
     """
     classes = labeler.teacher.classes
-    source = _open(spec, classes, "evaluated")
-    apart = _open(calibration, classes, "calibration") if calibration is not None else None
+    source, found = _open(spec, classes, "evaluated")
+    apart, found_apart = _open(calibration, classes, "calibration") if calibration is not None else (None, found)
     if apart and apart.fingerprint == source.fingerprint:
         raise SettingsError(_nothing_apart(source, apart))
-    scored = _answers(labeler, source, max_corrupt_fraction, ranks)
+    scored = _answers(labeler, source, found, max_corrupt_fraction, ranks)
     scores = score(scored.log_probabilities, scored.labels, classes)
+    if not found.plain:
+        scores["classes"] = found.explanation
     if apart:
-        answers = _answers(labeler, apart, max_corrupt_fraction, ranks)
+        answers = _answers(labeler, apart, found_apart, max_corrupt_fraction, ranks)
         kept = answers.take(~np.isin(answers.digests, scored.digests))
         if not len(kept.labels):
             raise SettingsError(_nothing_apart(source, apart))
@@ -66,10 +71,9 @@ def score_source(
     return scores
 
 
-def _open(spec: str, classes: Sequence[str], role: str) -> Source:
+def _open(spec: str, classes: Sequence[str], role: str) -> tuple[Source, ClassColumns]:
     source = open_source(spec, labeled=True)
-    check_same_classes(classes, source.classes, role)
-    return source
+    return source, columns_of(source.classes, classes, role)
 
 
 def _nothing_apart(source: Source, apart: Source) -> str:
@@ -79,11 +83,14 @@ def _nothing_apart(source: Source, apart: Source) -> str:
     )
 
 
-def _answers(labeler: Labeler, source: Source, max_corrupt_fraction: float, ranks: Ranks) -> _Answers:
-    """What the checkpoint says of a whole source, decoded shard by shard."""
+def _answers(
+    labeler: Labeler, source: Source, found: ClassColumns, max_corrupt_fraction: float, ranks: Ranks
+) -> _Answers:
+    """What the checkpoint says of a whole source, decoded shard by shard; labels become its outputs."""
 
     def answer(pictures: Pictures) -> _Answers:
-        return _Answers(labeler(pictures.without_labels()), pictures.labels, np.array(pictures.digests, np.str_))
+        labels = found.columns[pictures.labels]
+        return _Answers(labeler(pictures.without_labels()), labels, np.array(pictures.digests, np.str_))
 
     shards = by_turns(source, labeler.format, answer, max_corrupt_fraction=max_corrupt_fraction, ranks=ranks)
     parts = [answered for answered, _ in shards]

@@ -34,7 +34,7 @@ def work(job: Job, worker: Worker, reporter: Reporter, inputs: Mapping[str, Any]
     if worker.origin:
         reporter.say(f"worker {worker} (known from {worker.origin})")
     labeler = Labeler.open(job.teacher, job.runtime, noised=job.noise.teacher)
-    task = Task.open(job, labeler.teacher.classes, inputs)
+    task = Task.open(job, labeler.teacher, inputs)
     with sharing(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
         task.begin()

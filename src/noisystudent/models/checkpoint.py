@@ -156,7 +156,7 @@ def _read_config(folder: Path) -> _Config:
     if not path.is_file():
         raise ModelError(
             f"{folder} is not a checkpoint: it has no {CONFIG}. Give a folder that holds {CONFIG} and "
-            f"{WEIGHTS}, such as a run's best/."
+            f"{WEIGHTS}, such as a run's best/; or timm:NAME for a model whose weights timm publishes."
         )
     try:
         config = _Config.model_validate_json(path.read_bytes())

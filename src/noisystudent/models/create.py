@@ -47,7 +47,8 @@ def create_model(
     set_model_noise(net, dropout=dropout, stochastic_depth=stochastic_depth)
     _require_room(net, name, torch.Size((1, channels, size, size)))
     if pretrained:
-        load_published(net, name, arguments)
+        advice = f"Give --model.pretrained false to train {name} from scratch, or choose another model."
+        load_published(net, name, arguments, advice=advice)
     return net
 
 

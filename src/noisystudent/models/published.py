@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 from huggingface_hub import constants, get_session, try_to_load_from_cache
-from timm.models import get_pretrained_cfg, is_model_pretrained
+from timm.models import PretrainedCfg, get_pretrained_cfg, is_model_pretrained
 from torch import nn
 
 from noisystudent.errors import ModelError
@@ -16,16 +16,24 @@ PATIENCE = 5.0  # seconds that the hub may take to answer at all
 WEIGHTS = "model.safetensors"
 
 
-def load_published(net: nn.Module, name: str, arguments: Mapping[str, Any]) -> None:
+def published_config(name: str, *, advice: str) -> PretrainedCfg:
+    """What timm says of the weights that it publishes for ``name``.
+
+    Raises ``ModelError``, which ends with ``advice``, when there are none.
+    """
+    config = get_pretrained_cfg(name)
+    if config is None or not is_model_pretrained(name):
+        raise ModelError(f"There are no published weights for model {name!r}. {advice}")
+    return config
+
+
+def load_published(net: nn.Module, name: str, arguments: Mapping[str, Any], *, advice: str) -> None:
     """Loads into ``net`` the weights that timm publishes for ``name``; ``arguments`` are those it was built with.
 
-    Raises ``ModelError`` when there are none, or when they are neither in the hub's local cache nor to be had.
+    Raises ``ModelError``, which ends with ``advice``, when there are none, or when they are neither in the hub's local
+    cache nor to be had.
     """
-    advice = f"Give --model.pretrained false to train {name} from scratch, or choose another model."
-    if not is_model_pretrained(name):
-        raise ModelError(f"There are no published weights for model {name!r}. {advice}")
-    config = get_pretrained_cfg(name)
-    assert config is not None
+    config = published_config(name, advice=advice)
     hub_name = config.hf_hub_id
     # Only safetensors are taken straight from the cache; models with a file of another name go timm's own way.
     cached = try_to_load_from_cache(hub_name, WEIGHTS) if hub_name and not config.hf_hub_filename else None

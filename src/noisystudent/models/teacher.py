@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Self
 
 import torch
@@ -53,6 +54,11 @@ class Teacher:
         """Moves the teacher to ``device`` and returns it."""
         self._classifier.to(device)
         return self
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """The network's tensors by name, as its checkpoint has them."""
+        return self._classifier.net.state_dict()
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -68,7 +68,8 @@ def _points(found: Mapping[str, Any] | None) -> str:
 
 def _source(told: Mapping[str, Any]) -> str:
     measured = told["measured"][told["first"]]
-    return f"{wording.plural(measured['count'], 'picture')} of {measured['source']}"
+    some = f", of {measured['classes']}" if "classes" in measured else ""
+    return f"{wording.plural(measured['count'], 'picture')} of {measured['source']}{some}"
 
 
 def _charts(measured: Mapping[str, Mapping[str, Any]]) -> list[Markup]:

@@ -21,6 +21,7 @@ from noisystudent.data.pictures import (
     decode_shard,
 )
 from noisystudent.data.source import Source
+from noisystudent.evaluation.natural import ClassColumns
 from noisystudent.noise.crop import PlainView
 
 _AT_ONCE = 512  # pictures that are viewed, and may be changed, at a time
@@ -28,7 +29,7 @@ _AT_ONCE = 512  # pictures that are viewed, and may be changed, at a time
 
 @dataclass(frozen=True)
 class Sitting:
-    """Some pictures as they are looked at: uint8 views [N, C, S, S], true classes and addresses, int64 [N] each."""
+    """Some pictures as they are looked at: uint8 views [N, C, S, S], true outputs and addresses, int64 [N] each."""
 
     views: Tensor
     labels: npt.NDArray[np.int64]
@@ -37,16 +38,26 @@ class Sitting:
 
 @dataclass(frozen=True)
 class Audience:
-    """Labeled pictures, to be gone through again and again in order; ``count`` of them, unreadable ones too."""
+    """Labeled pictures, to be gone through again and again in order; ``count`` of them, unreadable ones too.
+
+    ``found`` has the subject's output for each of their classes; without it labels are outputs already.
+    """
 
     name: str
     fingerprint: str
     count: int
     shards: Callable[[], Iterator[Pictures]]
+    found: ClassColumns | None = None
 
     @classmethod
     def of_source(
-        cls, source: Source, format: PictureFormat, *, pictures: int = 0, max_corrupt_fraction: float = 0.0
+        cls,
+        source: Source,
+        format: PictureFormat,
+        found: ClassColumns | None = None,
+        *,
+        pictures: int = 0,
+        max_corrupt_fraction: float = 0.0,
     ) -> Audience:
         """A source, decoded anew at every pass, so that memory does not grow with it; ``pictures`` of it, 0 = all.
 
@@ -65,7 +76,9 @@ class Audience:
                     check_failures(source, failures, rows, max_corrupt_fraction)
                     yield _spread(decoded, count)
 
-        return cls(source.name, fingerprint_of([source.fingerprint, format.size, format.channels, most]), most, shards)
+        columns = [found.columns.tolist()] if found and not found.plain else []
+        fingerprint = fingerprint_of([source.fingerprint, format.size, format.channels, most, *columns])
+        return cls(source.name, fingerprint, most, shards, found)
 
     @classmethod
     def of_pictures(cls, name: str, pictures: Pictures, *, most: int = 0) -> Audience:
@@ -84,7 +97,8 @@ class Audience:
                 some = pictures.take(np.arange(first, min(first + _AT_ONCE, len(pictures))))
                 views = view(torch.from_numpy(some.pixels), torch.from_numpy(some.sizes.astype(np.int64)))
                 index = torch.tensor([address_of(key) for key in some.keys], dtype=torch.int64)
-                yield Sitting(views.to(device), some.labels, index.to(device))
+                labels = self.found.columns[some.labels] if self.found else some.labels
+                yield Sitting(views.to(device), labels, index.to(device))
 
 
 def _spread(pictures: Pictures, most: int) -> Pictures:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from noisystudent.artifacts import fingerprint_of
 from noisystudent.data.pictures import PictureFormat
 from noisystudent.errors import ModelError
 from noisystudent.evaluation.attacks import Model, check_attackable
-from noisystudent.models.checkpoint import checkpoint_fingerprint, load_classifier
 from noisystudent.models.classifier import Classifier, UnitPixels
+from noisystudent.models.opening import Place, fingerprint_at, open_classifier, short_name
+from noisystudent.models.weights import weights_fingerprint
 from noisystudent.runtime.device import autocast, open_device
 from noisystudent.runtime.settings import RuntimeSettings
 
@@ -40,10 +42,11 @@ class Subject:
     precision: str = "float32"
 
     @classmethod
-    def open(cls, checkpoint: Path, runtime: RuntimeSettings) -> Subject:
-        """A checkpoint's classifier on the device that the settings name."""
-        classifier = load_classifier(checkpoint).to(open_device(runtime))
-        return cls.of_classifier(checkpoint.name, checkpoint_fingerprint(checkpoint), classifier, runtime)
+    def open(cls, checkpoint: Place, runtime: RuntimeSettings) -> Subject:
+        """The classifier of a checkpoint, a folder or ``timm:NAME``, on the device that the settings name."""
+        classifier = open_classifier(checkpoint).to(open_device(runtime))
+        fingerprint = fingerprint_at(checkpoint, classifier.net.state_dict())
+        return cls.of_classifier(short_name(checkpoint), fingerprint, classifier, runtime)
 
     @classmethod
     def of_classifier(cls, name: str, fingerprint: str, classifier: Classifier, runtime: RuntimeSettings) -> Subject:
@@ -56,24 +59,35 @@ class Subject:
 
     @classmethod
     def of_module(
-        cls, module: nn.Module, *, classes: tuple[str, ...], size: int, channels: int = 3, batch_size: int = 256
+        cls,
+        module: nn.Module,
+        *,
+        classes: Sequence[str],
+        size: int,
+        channels: int = 3,
+        batch_size: int = 256,
+        name: str = "",
     ) -> Subject:
-        """Any module that takes floats [B, C, size, size] of 0..1, with its normalization inside, and gives logits.
+        """Any module that takes floats [B, C, size, size] of 0..1 and gives logits [B, K], where it is.
 
-        Raises ``ModelError`` for one in training mode, and for answers of another number of classes.
+        ``classes`` are in the order of the logits; ``channels`` is 3, or 1 for gray pictures. Normalization belongs
+        inside, which cannot be seen from here: wrap a network that takes normalized pixels, as in
+        ``nn.Sequential(torchvision.transforms.v2.Normalize(mean, std), net)``.
+
+        ``name`` is what it is called in reports, its class's name unless given. The fingerprint, by which finished
+        measures are known, is of the name, the module as it is printed, its parameters and its buffers: what it has in
+        other attributes is not seen, so give modules that differ in those alone different names.
+
+        Raises ``ModelError`` for a module in training mode, one that cannot take such pictures, and answers that are
+        no logits or of another number of classes.
         """
         check_attackable(module)
+        name, classes = name or type(module).__name__, tuple(classes)
         device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-        with torch.no_grad():
-            logits = module(torch.full((2, channels, size, size), 0.5, device=device))
-        if tuple(logits.shape) != (2, len(classes)):
-            raise ModelError(
-                f"The module answers two pictures with {tuple(logits.shape)}, and {len(classes)} classes are named; "
-                "it must give logits [B, K] in the order of the classes."
-            )
+        _check_answers(module, name, (2, channels, size, size), len(classes), device)
         return cls(
-            type(module).__name__, "", classes, size, channels, lambda views: module(views.float() / 255), module,
-            device, batch_size,
+            name, _fingerprint(name, module), classes, size, channels, lambda views: module(views.float() / 255),
+            module, device, batch_size,
         )  # fmt: skip
 
     @property
@@ -90,3 +104,32 @@ class Subject:
                 logits = self.answer(some.to(self.device))
             rows.append(torch.log_softmax(logits.float(), dim=-1).cpu().numpy())
         return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), np.float32)
+
+
+def _check_answers(
+    module: nn.Module, name: str, shape: tuple[int, int, int, int], classes: int, device: torch.device
+) -> None:
+    """Tries a module with two gray pictures; raises ``ModelError`` unless it gives logits for each class."""
+    if shape[1] not in (1, 3):
+        raise ModelError(f"{name} is said to take {shape[1]} channels, and pictures have 1 or 3. Give channels=1 or 3.")
+    try:
+        with torch.no_grad():
+            logits = module(torch.full(shape, 0.5, device=device))
+    except Exception as error:  # a module of anyone's may fail in any way
+        raise ModelError(
+            f"{name} was tried with pictures of shape {shape} (batch, channels, height, width) and failed "
+            f"({type(error).__name__}: {error}). Give the size and channels that it takes."
+        ) from error
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != (shape[0], classes):
+        what = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise ModelError(
+            f"{name} answers pictures of shape {shape} with {what}, and {classes} classes are named; it must give "
+            "logits [B, K] in the order of the classes."
+        )
+
+
+def _fingerprint(name: str, module: nn.Module) -> str:
+    printed = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(module))  # an address is another in every process
+    kind = f"{type(module).__module__}.{type(module).__qualname__}"
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    return fingerprint_of([name, kind, printed, weights_fingerprint(tensors)])

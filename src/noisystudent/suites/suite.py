@@ -51,6 +51,8 @@ def measure(
         "count": len(clean.right),
         "clean": describe_clean(clean),
     }
+    if audience.found and not audience.found.plain:
+        told["classes"] = audience.found.explanation
     for name, take in _MEASURES.items():
         if name in settings.suite:
             told[name] = take(subject, audience, settings, kept, reporter)

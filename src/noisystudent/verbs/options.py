@@ -12,6 +12,7 @@ SOURCE_HELP = (
     "a folder, an .npz file (FILE.npz:test takes its test part), tar shards or Parquet (a file, a folder, a pattern "
     "such as train-{000..123}.tar, or a URL of one), a .csv of paths, hf:NAME:SPLIT, or digits"
 )
+CHECKPOINT_HELP = "a checkpoint's folder, or timm:NAME for the weights that timm publishes"
 
 
 class Parser(argparse.ArgumentParser):

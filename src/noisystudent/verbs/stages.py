@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from noisystudent.errors import SettingsError
-from noisystudent.verbs.options import SOURCE_HELP, with_settings
+from noisystudent.verbs.options import CHECKPOINT_HELP, SOURCE_HELP, with_settings
 
 
 def train(parser: argparse.ArgumentParser, words: list[str]) -> None:
@@ -37,7 +37,7 @@ def train(parser: argparse.ArgumentParser, words: list[str]) -> None:
 
 def label(parser: argparse.ArgumentParser, words: list[str]) -> None:
     """A checkpoint labels a source."""
-    parser.add_argument("--teacher", type=Path, required=True, metavar="FOLDER", help="the checkpoint that labels")
+    parser.add_argument("--teacher", required=True, metavar="CHECKPOINT", help=f"who labels: {CHECKPOINT_HELP}")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the pictures to label: {SOURCE_HELP}")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the predictions go, perhaps a URL")
     parser.add_argument(
@@ -100,7 +100,7 @@ def select(parser: argparse.ArgumentParser, words: list[str]) -> None:
 
 def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
     """A checkpoint is scored on labeled pictures."""
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="the checkpoint to score")
+    parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"what is scored: {CHECKPOINT_HELP}")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled pictures: {SOURCE_HELP}")
     parser.add_argument(
         "--calibrate",
@@ -134,6 +134,8 @@ def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
         after = f" -> {scaled[name]:.4f} at temperature {scaled['temperature']:.2f}" if name in scaled else ""
         print(f"{name:<6} {scores[name]:.4f}{after}")
     print(f"count  {scores['count']}")
+    if "classes" in scores:
+        print(f"  note: the pictures are of {scores['classes']}; answers are among all of them")
     if scaled:
         _tell_calibration(scaled)
     if "evaluation.suite" in given:
@@ -152,7 +154,9 @@ def _tell_calibration(scaled: dict[str, Any]) -> None:
 
 def compare(parser: argparse.ArgumentParser, words: list[str]) -> None:
     """Several checkpoints' robustness beside that of the first."""
-    parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="the first is compared with")
+    parser.add_argument(
+        "checkpoints", nargs="+", metavar="CHECKPOINT", help=f"the first is compared with; each {CHECKPOINT_HELP}"
+    )
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled pictures: {SOURCE_HELP}")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where all of it goes")
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite (default corruptions)")
@@ -204,7 +208,7 @@ def _tell_confidence(found: dict[str, Any]) -> None:
 
 def predict(parser: argparse.ArgumentParser, words: list[str]) -> None:
     """A table of file, class and confidence."""
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="the checkpoint that predicts")
+    parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"what predicts: {CHECKPOINT_HELP}")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the pictures: {SOURCE_HELP}")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE.csv", help="the table of file, class, confidence"

@@ -1,0 +1,194 @@
+"""Who can be measured: any module, beside checkpoints; and on what: sources of some of its classes, in any order."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.transforms.v2 import Normalize
+
+import noisystudent
+from noisystudent.data.open import open_source
+from noisystudent.errors import DataError, MismatchError, ModelError
+from noisystudent.models.checkpoint import load_classifier
+from noisystudent.models.classifier import UnitPixels
+from noisystudent.models.imagenet import imagenet_synsets
+from noisystudent.runtime.settings import RuntimeSettings
+from noisystudent.suites.audience import Audience
+from noisystudent.suites.subject import Subject
+
+SUITE = {"evaluation.suite": ["corruptions"], "evaluation.corruptions": ["contrast"], "evaluation.severities": [1, 5]}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """A checkpoint for digits of 16 px that has learned a little, and 48 pictures of them."""
+    root = tmp_path_factory.mktemp("given")
+    settings = {"train.steps": 20, "train.batch_size": 32, "data.size": 16, "noise.strength": 0.25}
+    noisystudent.train(
+        labeled="digits:labeled", out=root / "checkpoint", settings={**settings, "model.teacher": "tiny_resnet"},
+        quiet=True,
+    )  # fmt: skip
+    source = open_source("digits:test", labeled=True)
+    records = list(source.read(0))[::10][:48]
+    np.savez(
+        root / "few.npz",
+        x=np.stack([np.asarray(record.picture) for record in records]),
+        y=np.array([record.label for record in records]),
+        classes=np.array(source.classes),
+    )
+    return root / "checkpoint", str(root / "few.npz")
+
+
+def looked_at(given):
+    """The checkpoint as a subject, and all the pictures as it sees them."""
+    subject = Subject.open(given[0], RuntimeSettings())
+    audience = Audience.of_source(open_source(given[1], labeled=True), subject.format)
+    (sitting,) = audience.sittings(16, torch.device("cpu"))
+    return subject, sitting
+
+
+def linear(*, seed=0, slope=0.01, mean=0.5):
+    """A module for gray pictures of 8 px, with its normalization inside."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(Normalize([mean], [0.5]), nn.Flatten(), nn.LeakyReLU(slope), nn.Linear(64, 10))
+    return net.eval()
+
+
+DIGITS = {"classes": tuple("0123456789"), "size": 8, "channels": 1}
+
+
+@pytest.mark.parametrize(
+    ("module", "changes", "message"),
+    [
+        (linear(), {"size": 16}, r"Sequential was tried with pictures of shape \(2, 1, 16, 16\)"),
+        (linear(), {"channels": 3, "name": "mine"}, r"mine was tried with pictures of shape \(2, 3, 8, 8\)"),
+        (linear(), {"channels": 4}, "4 channels, and pictures have 1 or 3"),
+        (nn.Identity().eval(), {}, r"shape \(2, 1, 8, 8\) with \(2, 1, 8, 8\), and 10 classes are named"),
+        (nn.MaxPool2d(8, return_indices=True).eval(), {}, "with a tuple, and 10 classes"),
+    ],
+)
+def test_a_module_that_does_not_fit_is_refused_with_what_it_was_tried_with(module, changes, message):
+    with pytest.raises(ModelError, match=message):
+        Subject.of_module(module, **{**DIGITS, **changes})
+
+
+def test_modules_that_answer_otherwise_have_other_fingerprints():
+    def fingerprint(module, **changes):
+        return Subject.of_module(module, **DIGITS, **changes).fingerprint
+
+    moved = linear()
+    moved.register_buffer("unsaved", torch.zeros(1), persistent=False)
+    different = [
+        fingerprint(linear()),
+        fingerprint(linear(seed=1)),
+        fingerprint(linear(slope=0.2)),
+        fingerprint(linear(mean=0.4)),
+        fingerprint(moved),
+        fingerprint(linear(), name="other"),
+    ]
+    assert len(set(different)) == 6
+    assert fingerprint(linear()) == different[0]
+    # An address in what a module prints is of this process alone.
+    odd = linear()
+    here, there = object(), object()
+    assert str(here) != str(there)
+    odd[2].extra_repr = lambda: str(here)
+    first = fingerprint(odd)
+    odd[2].extra_repr = lambda: str(there)
+    assert fingerprint(odd) == first
+
+
+def test_modules_are_measured_and_compared_beside_checkpoints(given, tmp_path):
+    checkpoint, source = given
+    classifier = load_classifier(checkpoint)
+    whole = Subject.of_module(UnitPixels(classifier).eval(), classes=classifier.classes, size=16, channels=1)
+    settings = {key: value for key, value in SUITE.items() if key != "evaluation.suite"}  # corruptions by default
+    told = noisystudent.compare(
+        checkpoints=[checkpoint, whole, Subject.of_module(linear(), **DIGITS, name="linear")],
+        source=source, out=tmp_path / "out", settings=settings, quiet=True,
+    )  # fmt: skip
+    first, same, other = told["measured"].values()
+    assert list(told["differences"]) == ["2 UnitPixels", "3 linear"]
+    assert same["clean"] == first["clean"]
+    assert same["corruptions"]["errors"] == first["corruptions"]["errors"]
+    assert other["subject"] == "linear"
+    assert other["corruptions"]["errors"] != first["corruptions"]["errors"]
+    with pytest.raises(MismatchError, match="what differs: subject"):
+        noisystudent.robustness(
+            checkpoint=Subject.of_module(linear(seed=1), **DIGITS, name="linear"), source=source,
+            out=tmp_path / "out" / "3", settings=SUITE, quiet=True,
+        )  # fmt: skip
+
+
+def test_the_python_of_the_page_on_scores_runs(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[1] / "docs/evaluation.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (shown,) = re.findall(r"It prints\n\n```\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/evaluation.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == len(shown.splitlines())
+    assert (tmp_path / "robust/robustness.json").exists()
+
+
+def test_some_of_the_classes_in_any_order_are_measured_among_all(given, tmp_path):
+    checkpoint, source = given
+    whole = np.load(source, allow_pickle=False)
+    wanted = ["7", "3", "0"]  # rows are of the source's own order
+    kept = np.isin(whole["y"], [7, 3, 0])
+    labels = np.array([wanted.index(str(label)) for label in whole["y"][kept]])
+    np.savez(tmp_path / "some.npz", x=whole["x"][kept], y=labels, classes=np.array(wanted))
+    subject, sitting = looked_at(given)
+    right = subject.log_probabilities(sitting.views[torch.from_numpy(kept)]).argmax(axis=1) == whole["y"][kept]
+    settings = {"evaluation.suite": ["attacks"], "evaluation.epsilons": [0], "evaluation.attack_steps": 1}
+    told = noisystudent.robustness(
+        checkpoint=checkpoint, source=tmp_path / "some.npz", out=tmp_path / "out", settings=settings, quiet=True
+    )
+    assert told["count"] == kept.sum() < len(kept)
+    assert told["clean"] == told["attacks"]["clean"] == right.mean()
+    assert told["classes"] == "3 of the model's 10 classes, found by their names, which the model has too"
+    scores = noisystudent.evaluate(checkpoint=checkpoint, source=tmp_path / "some.npz")
+    assert scores["top1"] == right.mean()
+    assert scores["classes"] == told["classes"]
+    assert {name for name, recall in scores["per_class"].items() if recall is None} == set("12456") | set("89")
+    # The same pictures under the same names in the model's order are other inputs, and nothing is said of them.
+    assert "classes" not in noisystudent.evaluate(checkpoint=checkpoint, source=source)
+
+
+def test_numbered_folders_are_a_models_of_imagenet_by_number(tmp_path):
+    """A module that reads its answer off the picture is right on all 1,000 folders of ImageNetV2's kind."""
+
+    class Reader(nn.Module):
+        def forward(self, pixels):
+            value = (pixels[:, :2, 0, 0] * 255).round().long() @ torch.tensor([1, 256])
+            return nn.functional.one_hot(value.clamp(0, 999), 1000).float()
+
+    for number in range(1000):
+        (tmp_path / "v2" / str(number)).mkdir(parents=True)
+        color = (number % 256, number // 256, 0)
+        Image.new("RGB", (8, 8), color).save(tmp_path / "v2" / str(number) / "a.png")
+    subject = Subject.of_module(Reader().eval(), classes=imagenet_synsets(), size=8)
+    settings = {"evaluation.suite": ["corruptions"], "evaluation.corruptions": ["contrast"]}
+    told = noisystudent.robustness(
+        checkpoint=subject, source=tmp_path / "v2", out=tmp_path / "out",
+        settings={**settings, "evaluation.severities": [1]}, quiet=True,
+    )  # fmt: skip
+    assert told["clean"] == 1
+    assert told["classes"].startswith("1000 of the model's 1000 classes, found by their numbers")
+
+
+def test_classes_that_the_model_does_not_know_are_refused(given, tmp_path):
+    for name in ("3", "cat"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        Image.new("L", (16, 16)).save(tmp_path / "pictures" / name / "a.png")
+    with pytest.raises(DataError, match=r"The evaluated source has other classes.*only it has 'cat'"):
+        noisystudent.robustness(
+            checkpoint=given[0], source=tmp_path / "pictures", out=tmp_path / "a", settings=SUITE, quiet=True
+        )
+    with pytest.raises(DataError, match="only it has 'cat'"):
+        noisystudent.evaluate(checkpoint=given[0], source=tmp_path / "pictures")
