@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noisystudent.errors import DataError, ModelError, SettingsError
+from noisystudent.errors import DataError, ModelError, NoisyStudentError, SettingsError
 from noisystudent.noise.draws import Draws
 
 Model = Callable[[Tensor], Tensor]
@@ -118,11 +118,11 @@ def attacked(
     given), not of the batch. With restarts, each picture keeps the outcome that fools the model, or else the one of
     highest loss. Parameters get no gradients.
 
-    Raises ``ModelError`` for a module in training mode and for a model without, or with infinite, gradients, and
-    ``DataError`` for pixels outside 0..1 and for labels that are no class.
+    Raises ``ModelError`` for a module in training mode, for a model that fails on pictures of this shape and for one
+    without, or with infinite, gradients, and ``DataError`` for pixels outside 0..1 and for labels that are no class.
     """
     check_attackable(model)
-    _check_pixels(pixels)
+    check_pixels(pixels)
     numbers = torch.arange(len(pixels), device=pixels.device) if indices is None else indices
     best, highest = None, torch.zeros(0)
     for restart in range(attack.restarts):
@@ -152,17 +152,54 @@ def check_attackable(model: Model) -> None:
         )
 
 
-def _check_pixels(pixels: Tensor) -> None:
+def check_pixels(pixels: Tensor) -> None:
+    """Raises ``DataError`` for what are no float pictures [B, C, H, W] of pixels in 0..1."""
     if pixels.ndim != 4 or not pixels.is_floating_point():
         raise DataError(
             f"Pictures to attack are {pixels.dtype} of shape {tuple(pixels.shape)}; they must be floats "
             "[B, C, H, W] from 0 to 1. Divide uint8 pixels by 255."
         )
     if len(pixels) and not (pixels.min() >= 0 and pixels.max() <= 1):
+        advice = (
+            "They look normalized: leave that out, and put the normalization inside the model."
+            if pixels.min() < 0
+            else "Divide 8-bit pixels by 255."
+        )
         raise DataError(
             f"Pictures to attack have pixels from {pixels.min():.4g} to {pixels.max():.4g}, and they must be from 0 "
-            "to 1. Do not normalize them: that belongs inside the model."
+            f"to 1. {advice}"
         )
+
+
+def check_labels(labels: Tensor, logits: Tensor) -> None:
+    """Raises ``DataError`` for true classes that are none of the model's."""
+    if len(labels) and not (labels.min() >= 0 and labels.max() < logits.shape[1]):
+        raise DataError(
+            f"True classes go from {int(labels.min())} to {int(labels.max())}, and the model has the classes 0 to "
+            f"{logits.shape[1] - 1}. Give labeled pictures of the model's classes."
+        )
+
+
+def answers(model: Model, pixels: Tensor) -> Tensor:
+    """The model's logits [B, K]; raises ``ModelError`` where it fails on pictures of this shape."""
+    try:
+        return model(pixels)
+    except (NoisyStudentError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # what layers raise for a shape
+        owner = getattr(model, "__self__", model)
+        layers = owner.modules() if isinstance(owner, nn.Module) else ()
+        first = next((layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)), None)
+        takes = ""
+        if isinstance(first, nn.Conv2d):
+            takes = f" Its first layer takes {first.in_channels} channels."
+        elif isinstance(first, nn.Linear):
+            takes = f" Its first layer takes {first.in_features} values."
+        complaint = str(error).strip().split("\n")[0]
+        raise ModelError(
+            f"The model {type(owner).__name__} fails on pictures [B, C, H, W] of shape {tuple(pixels.shape)}: "
+            f"{complaint}.{takes} Give pictures of the channels and the size that it takes."
+        ) from error
 
 
 def _climb(model: Model, pixels: Tensor, labels: Tensor, attack: Attack, start: Tensor) -> tuple[Attacked, Tensor]:
@@ -184,17 +221,13 @@ def _gradient(model: Model, point: Tensor, labels: Tensor) -> Tensor:
     """The gradient of each picture's loss by its pixels. The sum over pictures, not the mean: rows do not mix."""
     with torch.enable_grad():
         variable = point.detach().clone().requires_grad_()
-        logits = model(variable)
+        logits = answers(model, variable)
         if not logits.requires_grad:
             raise ModelError(
                 "The model's logits have no gradient by the pixels, so it cannot be attacked by one. Give a model that "
                 "computes in floats, outside inference mode; of a teacher, give the classifier."
             )
-        if len(labels) and not (labels.min() >= 0 and labels.max() < logits.shape[1]):
-            raise DataError(
-                f"True classes go from {int(labels.min())} to {int(labels.max())}, and the model has the classes 0 to "
-                f"{logits.shape[1] - 1}. Give labeled pictures of the model's classes."
-            )
+        check_labels(labels, logits)
         loss = F.cross_entropy(logits, labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, variable)
     if not torch.isfinite(gradient).all():

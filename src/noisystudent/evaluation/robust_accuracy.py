@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from noisystudent.errors import DataError
-from noisystudent.evaluation.attacks import Attack, Model, attacked, check_attackable
+from noisystudent.evaluation.attacks import Attack, Model, answers, attacked, check_attackable, check_pixels
 
 FLAT_SHARE = 0.01  # more pictures without a gradient than this are worth a warning
 
@@ -44,10 +44,10 @@ class RobustAccuracy:
         return {
             **asdict(self.attack),
             "robust_accuracy": self.robust_accuracy,
-            "robust_accuracy_standard_error": _standard_error(self.robust_accuracy, self.count),
+            "robust_accuracy_standard_error": standard_error(self.robust_accuracy, self.count),
             "success_rate": self.success_rate,
             "success_rate_standard_error": (
-                None if self.success_rate is None else _standard_error(self.success_rate, self.clean_correct)
+                None if self.success_rate is None else standard_error(self.success_rate, self.clean_correct)
             ),
         }
 
@@ -70,7 +70,7 @@ class RobustnessReport:
         return {
             "count": self.count,
             "clean_accuracy": self.clean_accuracy,
-            "clean_accuracy_standard_error": _standard_error(self.clean_accuracy, self.count),
+            "clean_accuracy_standard_error": standard_error(self.clean_accuracy, self.count),
             "picture": list(self.picture),
             "attacks": [outcome.as_json() for outcome in self.outcomes],
             "warnings": list(self.warnings),
@@ -95,8 +95,9 @@ def robust_accuracies(
     for pixels, labels in batches:
         if not len(labels):
             continue
+        check_pixels(pixels)
         with torch.no_grad():
-            logits = model(pixels)
+            logits = answers(model, pixels)
         if not count:
             channels, height, width = pixels.shape[1:]
             shape, classes = (channels, height, width), logits.shape[1]
@@ -119,7 +120,8 @@ def robust_accuracies(
     return RobustnessReport(count, clean_correct / count, shape, outcomes, tuple(warnings))
 
 
-def _standard_error(fraction: float, count: int) -> float:
+def standard_error(fraction: float, count: int) -> float:
+    """That of a fraction of ``count`` independent pictures, sqrt(p (1 - p) / n)."""
     return math.sqrt(fraction * (1 - fraction) / count)
 
 
@@ -153,7 +155,7 @@ def _warnings_of_outcomes(outcomes: Sequence[RobustAccuracy], classes: int, valu
     for many in outcomes:
         if many.attack.steps == 1:
             continue
-        error = _standard_error(many.robust_accuracy, many.count)
+        error = standard_error(many.robust_accuracy, many.count)
         for one in outcomes:
             same = (one.attack.norm, one.attack.epsilon) == (many.attack.norm, many.attack.epsilon)
             if same and one.attack.steps == 1 and many.robust_accuracy - one.robust_accuracy > error:

@@ -45,7 +45,15 @@ class EvaluationSettings(Settings):
         "linf", description="linf: epsilon bounds every pixel; l2: epsilon / 255 times the root of the number of values"
     )
     attack_steps: Annotated[int, Field(ge=1)] = Field(10, description="steps of PGD")
+    step_size: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        "auto", description="a step of PGD, as a fraction of epsilon; auto: 2.5 / steps"
+    )
     restarts: Annotated[int, Field(ge=1)] = Field(1, description="random starts of PGD; 1 begins at the picture itself")
+    autoattack: bool = Field(
+        False,
+        description="also AutoAttack's standard version, by its authors' package: minutes to hours, so take "
+        "evaluation.pictures",
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of corruptions, perturbations and random starts")
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from noisystudent.errors import ModelError
 from noisystudent.models.create import create_model, normalization_of, size_argument
 from noisystudent.models.normalization import Normalization, Normalize
 
@@ -76,7 +77,14 @@ class UnitPixels(nn.Module):
         self.training = classifier.training
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits [B, K] of float pixels [B, C, size, size] in 0..1."""
+        """Logits [B, K] of float pixels [B, C, size, size] in 0..1; raises ``ModelError`` for another shape."""
+        channels, size = self.classifier.channels, self.classifier.size
+        if tuple(pixels.shape[1:]) != (channels, size, size):
+            # One channel would be spread over three, and most networks take any size, with other answers.
+            raise ModelError(
+                f"The classifier takes pictures [B, {channels}, {size}, {size}] and was given {tuple(pixels.shape)}. "
+                "Give pictures of its channels and size."
+            )
         logits: Tensor = self.classifier(pixels * 255)
         return logits
 

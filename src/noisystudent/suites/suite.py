@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from noisystudent.artifacts import write_json
+from noisystudent.evaluation.autoattack import check_autoattack
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.runtime.progress import Reporter
 from noisystudent.suites.attacked import measure_attacks
@@ -42,6 +43,8 @@ def measure(
     Returns what ``robustness.json`` there holds: ``clean`` accuracy on the same pictures, which is measured in any
     case, and each measure by its name.
     """
+    if settings.autoattack and "attacks" in settings.suite:
+        check_autoattack(len(subject.classes))  # said before hours of other measures
     inputs = {"subject": subject.fingerprint, "audience": audience.fingerprint, "precision": subject.precision}
     kept = Kept.open(folder, inputs, renewing=renewing)
     clean = clean_outcomes(subject, audience, kept)

@@ -192,7 +192,8 @@ def _tell_robustness(told: dict[str, Any]) -> None:
         how = f"{attacks['norm']}, PGD of {attacks['steps']} steps"
         print(f"\naccuracy under attack ({how}), clean {attacks['clean']:.4f}:")
         for row in attacks["curve"]:
-            print(f"  epsilon {row['epsilon']:>5g}/255  FGSM {row['fgsm']:.4f}  PGD {row['pgd']:.4f}")
+            strongest = f"  AutoAttack {row['autoattack']:.4f}" if "autoattack" in row else ""
+            print(f"  epsilon {row['epsilon']:>5g}/255  FGSM {row['fgsm']:.4f}  PGD {row['pgd']:.4f}{strongest}")
         for warning in attacks["warnings"]:
             print(f"  note: {warning}")
 
