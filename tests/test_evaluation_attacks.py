@@ -255,19 +255,6 @@ def test_a_classifier_takes_floats_as_it_takes_bytes(channels):
         attacked(UnitPixels(classifier.train()), pixels / 255, torch.zeros(16, dtype=torch.int64), fgsm(0.1))
 
 
-def test_autoattack_takes_the_same_model_and_does_no_worse():
-    autoattack = pytest.importorskip("pyautoattack").AutoAttack
-    torch.manual_seed(0)
-    model = UnitPixels(create_classifier("tiny_resnet", classes=("a", "b", "c", "d"), channels=3, size=8).eval())
-    pixels, epsilon = torch.rand(12, 3, 8, 8), 2 / 255
-    labels = model(pixels).argmax(dim=1)
-    theirs = autoattack(model, norm="Linf", eps=epsilon, seed=0, version="custom", attacks=["apgd-ce"])
-    moved, _ = theirs.run_standard_evaluation(pixels, labels)
-    assert (moved - pixels).abs().max() <= epsilon + 1e-6
-    right = (model(moved).argmax(dim=1) == labels).double().mean()
-    assert right <= accuracy(attacked(model, pixels, labels, pgd(epsilon))) + 1e-9
-
-
 def test_a_model_in_training_mode_is_refused_wherever_it_is(task):
     _, pixels, labels = task
     partly = SmallNet().eval()
@@ -289,8 +276,13 @@ def test_a_model_without_gradients_is_refused(task):
 
 def test_what_are_no_pixels_or_labels_is_refused(task):
     net, pixels, labels = task
-    for wrong in (pixels * 255, pixels - 0.6, torch.full_like(pixels, math.nan)):
-        with pytest.raises(DataError, match="must be from 0 to 1"):
+    normalized = (pixels - 0.5) / 0.25
+    for wrong, advice in (
+        (pixels * 255, r"from 0 to 255,.*from 0 to 1\. Divide 8-bit pixels by 255"),
+        (normalized, r"from -2 to 2,.*look normalized: leave that out, and put the normalization inside the model"),
+        (torch.full_like(pixels, math.nan), "from nan to nan, and they must be from 0 to 1"),
+    ):
+        with pytest.raises(DataError, match=advice):
             attacked(net, wrong, labels, fgsm(0.1))
     for wrong in ((pixels * 255).byte(), pixels[0]):
         with pytest.raises(DataError, match="Divide uint8 pixels by 255"):
@@ -298,6 +290,29 @@ def test_what_are_no_pixels_or_labels_is_refused(task):
     for wrong in (labels - 1, labels + 1):
         with pytest.raises(DataError, match="the model has the classes 0 to 3"):
             attacked(net, pixels, wrong, fgsm(0.1))
+
+
+def test_pictures_of_a_shape_that_the_model_cannot_take_are_refused(task):
+    net, pixels, labels = task
+    gray, small = pixels[:, :1], pixels[..., :8, :8]
+    with pytest.raises(ModelError, match=r"SmallNet fails on .* shape \(80, 1, 12, 12\): .* layer takes 3 channels"):
+        attacked(net, gray, labels, fgsm(0.1))
+    with pytest.raises(ModelError, match=r"shape \(80, 3, 8, 8\): .*mat1 and mat2 .* the channels and the size"):
+        attacked(net, small, labels, fgsm(0.1))
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(144 * 3, 4)).eval()
+    with pytest.raises(ModelError, match=r"shape \(80, 3, 8, 8\): .* Its first layer takes 432 values"):
+        attacked(flat, small, labels, fgsm(0.1))
+    # A classifier's network would take both: the one channel spread over three, and any size.
+    classifier = create_classifier("tiny_resnet", classes=("a", "b", "c", "d"), channels=3, size=12).eval()
+    for wrong in (gray, small):
+        with pytest.raises(ModelError, match=r"takes pictures \[B, 3, 12, 12\] and was given \(80, "):
+            attacked(UnitPixels(classifier), wrong, labels, fgsm(0.1))
+
+    def exhausted(_):
+        raise torch.OutOfMemoryError("no memory left")
+
+    with pytest.raises(torch.OutOfMemoryError, match="no memory left"):  # which the shape is not to blame for
+        attacked(exhausted, pixels, labels, fgsm(0.1))
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,14 @@ def test_no_pictures_and_training_mode_are_refused():
         robust_accuracies(torch.nn.Flatten(), [(pictures(MEANS), LABELS)], [fgsm(0.1)])
 
 
+def test_pictures_are_looked_at_before_the_model_is_asked():
+    # Of these, the model has none right, and so none would be attacked.
+    with pytest.raises(DataError, match="put the normalization inside the model"):
+        robust_accuracies(brightness, [(pictures(MEANS) - 0.5, 1 - LABELS)], [fgsm(0.1)])
+    with pytest.raises(ModelError, match=r"shape \(6, 1, 4, 4\): .* takes 3 channels"):
+        robust_accuracies(torch.nn.Conv2d(3, 2, 1).eval(), [(pictures(MEANS), LABELS)], [fgsm(0.1)])
+
+
 def warnings_of(model, attacks):
     return " ".join(report_on(model, attacks).warnings)
 

@@ -132,13 +132,14 @@ def autoattacked(
 def _package() -> Callable[..., Any]:
     """The class of the authors' package."""
     try:
-        from autoattack import AutoAttack
+        import autoattack
     except ImportError as error:
         raise SettingsError(
             f"evaluation.autoattack needs the package autoattack of its authors ({error}), which is on GitHub alone: "
             "pip install git+https://github.com/fra31/auto-attack"
         ) from None
-    return AutoAttack
+    package: Callable[..., Any] = autoattack.AutoAttack
+    return package
 
 
 @contextlib.contextmanager
