@@ -31,7 +31,8 @@ def linear(classes=5, values=36):
     generator = torch.Generator().manual_seed(3)
     net = nn.Sequential(nn.Flatten(), nn.Linear(values, classes, bias=False)).eval()
     with torch.no_grad():
-        net[1].weight.copy_(torch.randn(classes, values, generator=generator))
+        weights = torch.randn(classes, values, generator=generator)
+        net[1].weight.copy_(weights - weights.mean(dim=1, keepdim=True))  # brightness, the same in all, tells no class
     return net
 
 
@@ -40,7 +41,7 @@ def pictures(count=24, size=6):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("norm", "epsilon", "order"), [("linf", 0.02, 1), ("l2", 0.15, 2)])
+@pytest.mark.parametrize(("norm", "epsilon", "order"), [("linf", 0.01, 1), ("l2", 0.048, 2)])
 def test_of_a_linear_model_just_the_pictures_fall_whose_margin_is_too_small(package, norm, epsilon, order):
     """A class i can be left for j iff the logits are at most epsilon times the dual norm of w_i - w_j apart."""
     net, pixels = linear(), pictures()
