@@ -91,11 +91,11 @@ def open_npz(path: str | Path, part: str = "", *, labeled: bool) -> ArraySource:
         )
     arrays = _load_arrays(name, Path(path).expanduser())
     pictures_name, labels_name = _array_names(name, part, arrays)
-    pictures = _checked_pictures(name, pictures_name, arrays[pictures_name])
+    pictures = checked_pictures(name, pictures_name, arrays[pictures_name])
     classes = _class_names(name, arrays)
     labels = arrays.get(labels_name)
     if labels is not None:
-        labels = _checked_labels(name, labels_name, labels, rows=len(pictures), classes=classes)
+        labels = checked_labels(name, labels_name, labels, rows=len(pictures), classes=classes)
     elif labeled:
         raise DataError(
             f"{name!r} is given as labeled but holds no array {labels_name!r}. Add it: one integer for each picture."
@@ -131,7 +131,7 @@ def _array_names(name: str, part: str, present: Iterable[str]) -> tuple[str, str
     )
 
 
-def _checked_pictures(name: str, array_name: str, pictures: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+def checked_pictures(name: str, array_name: str, pictures: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     """The pictures as uint8 [N, H, W] or [N, H, W, 3]."""
     if pictures.dtype != np.uint8:
         raise DataError(
@@ -162,7 +162,7 @@ def _class_names(name: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> tu
     return tuple(str(number) for number in range(1 + max((int(array.max()) for array in filled), default=-1)))
 
 
-def _checked_labels(
+def checked_labels(
     name: str, array_name: str, labels: npt.NDArray[np.generic], *, rows: int, classes: tuple[str, ...]
 ) -> npt.NDArray[np.int64]:
     """The labels as int64 [N], each a row of ``classes``."""

@@ -39,15 +39,19 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class PictureFormat:
-    """The size and channels that all pictures of a run are brought to: ``size`` is the model's input edge."""
+    """The size and channels that all pictures of a run are brought to: ``size`` is the model's input edge.
+
+    ``whole``: pictures that were cropped when they were published, and are seen to their edges.
+    """
 
     size: int
     channels: Literal[1, 3]
+    whole: bool = False
 
     @property
     def stored_edge(self) -> int:
-        """The short edge as stored: ``size`` up to 64 px, above it ``size`` + 32 for the eval crop."""
-        return self.size if self.size <= _UNCROPPED_EDGE else self.size + _CROP_MARGIN
+        """The short edge as stored: ``size`` up to 64 px or of ``whole`` pictures, else ``size`` + 32 to crop from."""
+        return self.size if self.whole or self.size <= _UNCROPPED_EDGE else self.size + _CROP_MARGIN
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,11 +249,20 @@ def _decode_record(record: Record, format: PictureFormat) -> _Stored | Failure:
         decoded = decode_picture(record.picture, format.channels)
     except DataError as error:
         return Failure(record.key, str(error))
-    fitted = np.asarray(_fitted(decoded, format.stored_edge), dtype=np.uint8)
-    pixels = np.ascontiguousarray(fitted[None] if fitted.ndim == 2 else fitted.transpose(2, 0, 1))
+    pixels = _as_stored(decoded, format)
     digest = hashlib.blake2b(f"{pixels.shape}".encode(), digest_size=16)
     digest.update(pixels.data)
     return _Stored(record.key, record.label, pixels, digest.hexdigest())
+
+
+def stored_pixels(picture: bytes | npt.NDArray[np.uint8], format: PictureFormat) -> npt.NDArray[np.uint8]:
+    """One picture as ``decode_shard`` stores it, uint8 [C, H, W]; raises ``DataError`` where it cannot be read."""
+    return _as_stored(decode_picture(picture, format.channels), format)
+
+
+def _as_stored(decoded: Image.Image, format: PictureFormat) -> npt.NDArray[np.uint8]:
+    fitted = np.asarray(_fitted(decoded, format.stored_edge), dtype=np.uint8)
+    return np.ascontiguousarray(fitted[None] if fitted.ndim == 2 else fitted.transpose(2, 0, 1))
 
 
 def _fitted(image: Image.Image, edge: int) -> Image.Image:

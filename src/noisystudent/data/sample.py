@@ -1,9 +1,9 @@
-"""A few pictures of a source, spread evenly over it, as a source of their own."""
+"""Some pictures of a source, spread evenly over it, as a source of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -36,3 +36,32 @@ class SampleSource:
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         """Nothing is told of the labels."""
         return None
+
+
+class SpreadSource:
+    """``count`` records of ``source``, evenly spread, with their labels, in as many shards as they come from.
+
+    None is held in memory: a shard of the source is read, and what was not chosen is passed over.
+    """
+
+    def __init__(self, source: Source, count: int) -> None:
+        rows = sum(source.shard_sizes)
+        chosen = np.linspace(0, rows - 1, min(count, rows)).round().astype(np.int64)
+        starts = np.cumsum([0, *source.shard_sizes])
+        places = [set((chosen[(chosen >= low) & (chosen < high)] - low).tolist()) for low, high in pairwise(starts)]
+        self._source = source
+        self._shards = [(shard, rows) for shard, rows in enumerate(places) if rows]
+        self.name = source.name
+        self.classes = source.classes
+        self.fingerprint = f"{source.fingerprint}/spread/{count}"
+        self.shard_sizes: tuple[int, ...] = tuple(len(rows) for _, rows in self._shards)
+        self.files: Mapping[str, str] = source.files
+
+    def read(self, shard: int) -> Iterator[Record]:
+        """The chosen records of one shard, in the source's order."""
+        of_source, rows = self._shards[shard]
+        return (record for row, record in enumerate(self._source.read(of_source)) if row in rows)
+
+    def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
+        """What the source knows of all of its records."""
+        return self._source.truth(classes)

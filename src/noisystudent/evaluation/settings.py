@@ -34,6 +34,21 @@ class EvaluationSettings(Settings):
     frost_textures: str = Field(
         "", description="a folder of photographs of frost; empty: those of the package imagecorruptions, if installed"
     )
+    corrupted: str = Field(
+        "",
+        description="a folder of pictures that were corrupted already, as ImageNet-C, Tiny-ImageNet-C, CIFAR-10-C and "
+        "CIFAR-100-C are published; empty: they are made from the source",
+    )
+    perturbed: str = Field(
+        "",
+        description="a folder of sequences that were made already, as ImageNet-P, Tiny-ImageNet-P and CIFAR-10-P are "
+        "published; empty: they are made from the source",
+    )
+    baseline: str = Field(
+        "",
+        description="the robustness.json of a classifier, measured the same way, that is to have 100 percent; its "
+        "errors and flips then divide",
+    )
     perturbations: tuple[str, ...] = Field((), description="perturbations by name; empty: ImageNet-P's 10")
     difficulty: Annotated[int, Field(ge=1, le=3)] = Field(
         1, description="of the perturbations; published means are of 1"

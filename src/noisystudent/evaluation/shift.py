@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
+from typing import Any
 
 from noisystudent.corruptions.tables import EXTRA_CORRUPTIONS, SEVERITIES, TEST_CORRUPTIONS
 from noisystudent.errors import DataError, nearest_name
@@ -109,12 +110,36 @@ def alexnet_errors(errors: Errors, clean_error: float) -> AlexNetErrors:
             f"The clean error is {clean_error}, and errors are fractions from 0 to 1. Divide percents by 100."
         )
     means = {name: _mean(errors[name]) for name in TEST_CORRUPTIONS}
-    plain = {name: 100 * means[name] / ALEXNET_ERRORS[name] for name in TEST_CORRUPTIONS}
-    relative = {
-        name: 100 * (means[name] - clean_error) / (ALEXNET_ERRORS[name] - ALEXNET_CLEAN_ERROR)
-        for name in TEST_CORRUPTIONS
-    }
+    plain = error_rates(means, ALEXNET_ERRORS)
+    relative = error_rates(
+        {name: mean - clean_error for name, mean in means.items()},
+        {name: mean - ALEXNET_CLEAN_ERROR for name, mean in ALEXNET_ERRORS.items()},
+    )
     return AlexNetErrors(plain, sum(plain.values()) / len(plain), relative, sum(relative.values()) / len(relative))
+
+
+def error_rates(means: Mapping[str, float], baseline: Mapping[str, float]) -> dict[str, float]:
+    """Mean errors of corruptions in percent of a baseline's, which has 100: the ratio of sums over the severities.
+
+    Raises ``DataError`` naming a corruption that the baseline lacks, or where it has no error to divide by.
+    """
+    for name in means:
+        if baseline.get(name, 0.0) <= 0:
+            raise DataError(
+                f"The baseline's mean error under {name} is {baseline.get(name, 'missing')}, and it divides: it must "
+                "be above 0. Measure the baseline under all of the five severities, or take another."
+            )
+    return {name: 100 * mean / baseline[name] for name, mean in means.items()}
+
+
+def described_errors(errors: Errors) -> dict[str, Any]:
+    """The errors, and the fields of their ``CorruptionErrors``, as JSON."""
+    summary = asdict(corruption_errors(errors))
+    summary["missing"] = list(summary["missing"])
+    return {
+        "errors": {name: {str(each): error for each, error in by.items()} for name, by in errors.items()},
+        **summary,
+    }
 
 
 def _mean(by_severity: Mapping[int, float]) -> float:

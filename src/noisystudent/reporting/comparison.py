@@ -99,7 +99,7 @@ def _charts(measured: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
 
 def _corruption_charts(errors: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[Markup]:
     first = next(iter(errors.values()))
-    severities = list(next(iter(first.values())))
+    severities = [each for each in next(iter(first.values())) if all(each in by for by in first.values())]
     by_severity = [
         charts.Series(
             name,

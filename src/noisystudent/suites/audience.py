@@ -20,20 +20,23 @@ from noisystudent.data.pictures import (
     content_fingerprint,
     decode_shard,
 )
+from noisystudent.data.sample import SpreadSource
 from noisystudent.data.source import Source
 from noisystudent.evaluation.natural import ClassColumns
 from noisystudent.noise.crop import PlainView
 
 _AT_ONCE = 512  # pictures that are viewed, and may be changed, at a time
+_KEPT_BYTES = 2**28  # of decoded pictures that are kept from one pass to the next
 
 
 @dataclass(frozen=True)
 class Sitting:
-    """Some pictures as they are looked at: uint8 views [N, C, S, S], true outputs and addresses, int64 [N] each."""
+    """Some pictures as they are looked at: uint8 views [N, C, S, S], true outputs and addresses (int64 [N]), keys."""
 
     views: Tensor
     labels: npt.NDArray[np.int64]
     index: Tensor
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Audience:
     """Labeled pictures, to be gone through again and again in order; ``count`` of them, unreadable ones too.
 
     ``found`` has the subject's output for each of their classes; without it labels are outputs already.
+    ``max_corrupt_fraction`` is how large a share of unreadable ones is borne.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Audience:
     count: int
     shards: Callable[[], Iterator[Pictures]]
     found: ClassColumns | None = None
+    max_corrupt_fraction: float = 0.0
 
     @classmethod
     def of_source(
@@ -59,26 +64,35 @@ class Audience:
         pictures: int = 0,
         max_corrupt_fraction: float = 0.0,
     ) -> Audience:
-        """A source, decoded anew at every pass, so that memory does not grow with it; ``pictures`` of it, 0 = all.
+        """A source, ``pictures`` of it, evenly spread, 0 = all; decoded anew at every pass unless it is small.
 
-        A pass raises ``DataError`` when more of them than ``max_corrupt_fraction`` cannot be read.
+        So memory does not grow with it beyond 256 MiB. A pass raises ``DataError`` when more of them than
+        ``max_corrupt_fraction`` cannot be read.
         """
         rows = sum(source.shard_sizes)
         most = min(pictures, rows) or rows
-        ends = np.rint(np.cumsum([0, *source.shard_sizes]) * (most / max(rows, 1))).astype(int)
+        taken = source if most == rows else SpreadSource(source, most)
+        kept: list[Pictures] | None = [] if most * format.channels * format.stored_edge**2 <= _KEPT_BYTES else None
 
         def shards() -> Iterator[Pictures]:
+            if kept:
+                yield from kept
+                return
             failures: list[Failure] = []
-            for shard, count in enumerate(np.diff(ends).tolist()):
-                if count:
-                    decoded = decode_shard(source, shard, format)
-                    failures += decoded.failures
-                    check_failures(source, failures, rows, max_corrupt_fraction)
-                    yield _spread(decoded, count)
+            decoded = []
+            for shard in range(len(taken.shard_sizes)):
+                pictures = decode_shard(taken, shard, format)
+                failures += pictures.failures
+                check_failures(taken, failures, most, max_corrupt_fraction)
+                if kept is not None:
+                    decoded.append(pictures)
+                yield pictures
+            if kept is not None:
+                kept.extend(decoded)
 
-        columns = [found.columns.tolist()] if found and not found.plain else []
-        fingerprint = fingerprint_of([source.fingerprint, format.size, format.channels, most, *columns])
-        return cls(source.name, fingerprint, most, shards, found)
+        identity = [source.fingerprint, format.size, format.channels, most, *(["whole"] if format.whole else [])]
+        identity += [found.columns.tolist()] if found and not found.plain else []
+        return cls(source.name, fingerprint_of(identity), most, shards, found, max_corrupt_fraction)
 
     @classmethod
     def of_pictures(cls, name: str, pictures: Pictures, *, most: int = 0) -> Audience:
@@ -98,7 +112,7 @@ class Audience:
                 views = view(torch.from_numpy(some.pixels), torch.from_numpy(some.sizes.astype(np.int64)))
                 index = torch.tensor([address_of(key) for key in some.keys], dtype=torch.int64)
                 labels = self.found.columns[some.labels] if self.found else some.labels
-                yield Sitting(views.to(device), labels, index.to(device))
+                yield Sitting(views.to(device), labels, index.to(device), some.keys)
 
 
 def _spread(pictures: Pictures, most: int) -> Pictures:

@@ -42,6 +42,7 @@ def comparison(folders: Mapping[str, Path]) -> dict[str, Any]:
             "compared on the same ones. Give them one source that all can read."
         )
     common = [each for each in first if each != CLEAN and all(each in other for other in right.values())]
+    _check_lengths(right, common)
     differences = {
         name: {
             "clean": asdict(compare(right[name][CLEAN], first[CLEAN])),
@@ -67,6 +68,16 @@ def _right(folder: Path, told: Mapping[str, Any]) -> dict[str, Bools]:
     files = {CLEAN: folder / f"{CLEAN}.parquet"}
     files |= {each: folder / "corruptions" / f"{each}.parquet" for each in conditions}
     return {name: pq.read_table(path, columns=["right"])["right"].to_numpy() for name, path in files.items()}
+
+
+def _check_lengths(right: Mapping[str, Mapping[str, Bools]], conditions: Sequence[str]) -> None:
+    """Of a published set with gaps: pictures are resampled with all their corrupted selves, so all must be there."""
+    lengths = {len(each[condition]) for each in right.values() for condition in conditions}
+    if len(lengths) > 1:
+        raise DataError(
+            f"The conditions have {', '.join(map(str, sorted(lengths)))} pictures, and are compared one by one. "
+            "Complete the set of corrupted pictures, or name complete ones in evaluation.corruptions."
+        )
 
 
 def _difference(

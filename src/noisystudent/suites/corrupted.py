@@ -1,10 +1,9 @@
-"""Errors under ImageNet-C's corruptions, made from the pictures at hand."""
+"""Errors under ImageNet-C's corruptions, made from the pictures at hand or read as they are published."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,14 @@ from noisystudent.corruptions.corrupt import available_corruptions, corrupt
 from noisystudent.corruptions.tables import CORRUPTIONS, TEST_CORRUPTIONS, table_for
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.shift import corruption_errors
+from noisystudent.evaluation.shift import described_errors
 from noisystudent.runtime.progress import Reporter
 from noisystudent.suites.audience import Audience, Sitting
+from noisystudent.suites.baseline import relative_errors
 from noisystudent.suites.clean import temperatures_of
 from noisystudent.suites.kept import Kept
 from noisystudent.suites.outcomes import Outcomes, look
+from noisystudent.suites.published_corruptions import measure_published_corruptions, published_outcomes
 from noisystudent.suites.subject import Subject
 
 Corrupted = Iterator[tuple[str, int, Outcomes]]  # corruption, severity, and how each picture fared
@@ -32,21 +33,30 @@ def measure_corruptions(
     """Top-1 errors by corruption and severity, their means, and the calibration error at each severity.
 
     ``mean`` is over ImageNet-C's 15 corruptions at all severities, or None where ``missing`` names what is not there;
-    it is not divided by another network's errors, which were measured on ImageNet alone. Raises ``SettingsError`` for a
-    corruption that does not exist, and ``DataError`` for frost that is named without textures.
+    it is not divided by AlexNet's errors, which were measured on ImageNet alone, but ``relative_to_baseline`` by those
+    of ``settings.baseline``. Where ``settings.corrupted`` names a published set, that is measured (see
+    ``measure_published_corruptions``). Raises ``SettingsError`` for a corruption that does not exist, and ``DataError``
+    for frost that is named without textures.
     """
+    take = measure_published_corruptions if settings.corrupted else _measure_generated
+    told = take(subject, audience, settings, kept, reporter)
+    if settings.baseline:
+        told["relative_to_baseline"] = relative_errors(told, settings.baseline)
+    return told
+
+
+def _measure_generated(
+    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+) -> dict[str, Any]:
     errors: dict[str, dict[int, float]] = {}
     for name, severity, outcomes in corrupted_outcomes(subject, audience, settings, kept, reporter):
         errors.setdefault(name, {})[severity] = 1 - float(outcomes.right.mean())
         count = len(outcomes.right)
-    summary = asdict(corruption_errors(errors))
-    summary["missing"] = list(summary["missing"])
     return {
         "source": "generated",
         "table": _table(subject, settings),
         "count": count,
-        "errors": {name: {str(each): error for each, error in by.items()} for name, by in errors.items()},
-        **summary,
+        **described_errors(errors),
     }
 
 
@@ -54,6 +64,16 @@ def corrupted_outcomes(
     subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
 ) -> Corrupted:
     """How each picture fares under each corruption at each severity, one condition at a time."""
+    if settings.corrupted:
+        for condition, outcomes in published_outcomes(subject, audience, settings, kept, reporter):
+            yield condition.corruption, condition.severity, outcomes
+    else:
+        yield from _generated_outcomes(subject, audience, settings, kept, reporter)
+
+
+def _generated_outcomes(
+    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+) -> Corrupted:
     names, table = corruptions_to_make(settings), _table(subject, settings)
     temperatures = temperatures_of(subject, audience, kept)
     room = kept.room("corruptions", {"seed": settings.seed, "table": table, "frost_textures": settings.frost_textures})

@@ -27,6 +27,8 @@ from noisystudent.artifacts import (
 from noisystudent.errors import MismatchError
 from noisystudent.suites.outcomes import Confidence, Outcomes
 
+_PICTURES = "pictures"
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -58,14 +60,24 @@ class Kept:
         begin(folder, inputs)
         return cls(folder, inputs, renewing)
 
-    def outcomes(self, piece: str, measure: Callable[[], Outcomes]) -> Outcomes:
-        """The outcomes of a piece, measured now unless they are there."""
+    def outcomes(self, piece: str, measure: Callable[[], Outcomes], *, pictures: str = "") -> Outcomes:
+        """The outcomes of a piece, measured now unless they are there.
+
+        ``pictures`` is the fingerprint of those that this piece alone is measured on; it raises ``MismatchError`` where
+        they were others.
+        """
         path = self.folder / f"{piece}.parquet"
         if not path.exists():
             found = measure()
             with replacing(path) as temporary:
-                pq.write_table(_table(found), temporary)
-        return _outcomes(pq.read_table(path))
+                pq.write_table(_table(found).replace_schema_metadata({_PICTURES: pictures}), temporary)
+        table = pq.read_table(path)
+        if pictures and (table.schema.metadata or {}).get(_PICTURES.encode()) != pictures.encode():
+            raise MismatchError(
+                f"{path} was measured on other pictures than those that are there now. Give another --out, or delete "
+                "it to measure them again."
+            )
+        return _outcomes(table)
 
     def numbers(self, piece: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The named numbers of a piece, measured now unless they are there."""

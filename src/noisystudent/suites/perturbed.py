@@ -1,4 +1,4 @@
-"""How steady predictions are along ImageNet-P's sequences, made from the pictures at hand; labels are not needed."""
+"""How steady predictions are along ImageNet-P's sequences, made from the pictures at hand or read as published."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.stability import StabilityMeter, compares_with_first, mean_over
 from noisystudent.runtime.progress import Reporter
 from noisystudent.suites.audience import Audience
+from noisystudent.suites.baseline import relative_stability
 from noisystudent.suites.kept import Kept
+from noisystudent.suites.published_perturbations import published_stability
 from noisystudent.suites.subject import Subject
 
 
@@ -28,8 +30,31 @@ def measure_perturbations(
 ) -> dict[str, Any]:
     """Flip probability and top-5 distance by perturbation, and their means over ImageNet-P's ten if all are there.
 
-    Neither is divided by another network's: AlexNet's were measured on ImageNet alone, and no published file has them.
+    Where ``settings.perturbed`` names a published set, that is measured; labels are not needed. ``relative`` divides by
+    the measures of ``settings.baseline``, not by AlexNet's: no published file has them.
     """
+    if settings.perturbed:
+        found, described = published_stability(subject, settings, kept, reporter)
+    else:
+        found, described = _generated_stability(subject, audience, settings, kept, reporter)
+    whole = set(TEST_PERTURBATIONS) <= found.keys()
+    told = {
+        **described,
+        "difficulty": settings.difficulty,
+        "perturbations": found,
+        "missing": [name for name in TEST_PERTURBATIONS if name not in found],
+        "mean_flip_probability": _mean(found, "flip_probability") if whole else None,
+        "mean_top5_distance": _mean(found, "top5_distance") if whole else None,
+    }
+    if settings.baseline:
+        told["relative"] = relative_stability(told, settings.baseline)
+    return told
+
+
+def _generated_stability(
+    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Stability by perturbation along sequences that are made from the audience, and what describes them."""
     table = strengths_for(subject.size) if settings.table in ("auto", 299) else int(settings.table)
     room = kept.room("perturbations", {"seed": settings.seed, "table": table, "difficulty": settings.difficulty})
     names = perturbations_to_make(settings)
@@ -39,17 +64,7 @@ def measure_perturbations(
         for name in names:
             found[name] = room.numbers(name, partial(_stability, subject, audience, settings, name, table))
             bar.advance(audience.count * frames_of(name, table))
-    whole = set(TEST_PERTURBATIONS) <= found.keys()
-    return {
-        "source": "generated",
-        "table": table,
-        "difficulty": settings.difficulty,
-        "count": audience.count,
-        "perturbations": found,
-        "missing": [name for name in TEST_PERTURBATIONS if name not in found],
-        "mean_flip_probability": _mean(found, "flip_probability") if whole else None,
-        "mean_top5_distance": _mean(found, "top5_distance") if whole else None,
-    }
+    return found, {"source": "generated", "table": table, "count": audience.count}
 
 
 def perturbations_to_make(settings: EvaluationSettings) -> tuple[str, ...]:

@@ -179,15 +179,9 @@ def _tell_robustness(told: dict[str, Any]) -> None:
     if "calibration" in told:
         _tell_confidence(told["calibration"])
     if corruptions:
-        print(f"\nerror under corruptions (generated, strengths for {corruptions['table']} px), by severity:")
-        for name, by_severity in corruptions["errors"].items():
-            print(f"  {name:<18}" + "".join(f" {error:.4f}" for error in by_severity.values()))
-        missing = f"none of all 15: there is no {'; no '.join(corruptions['missing'])}"
-        print(f"  mean {missing if corruptions['mean'] is None else format(corruptions['mean'], '.4f')}")
+        _tell_corruptions(corruptions)
     if steadiness:
-        print(f"\nalong perturbed sequences (generated, strengths for {steadiness['table']} px):")
-        for name, found in steadiness["perturbations"].items():
-            print(f"  {name:<18} flips {found['flip_probability']:.4f}  top-5 distance {found['top5_distance']:.3f}")
+        _tell_steadiness(steadiness)
     if attacks:
         how = f"{attacks['norm']}, PGD of {attacks['steps']} steps"
         print(f"\naccuracy under attack ({how}), clean {attacks['clean']:.4f}:")
@@ -196,6 +190,57 @@ def _tell_robustness(told: dict[str, Any]) -> None:
             print(f"  epsilon {row['epsilon']:>5g}/255  FGSM {row['fgsm']:.4f}  PGD {row['pgd']:.4f}{strongest}")
         for warning in attacks["warnings"]:
             print(f"  note: {warning}")
+
+
+def _tell_corruptions(found: dict[str, Any]) -> None:
+    print(f"\nerror under corruptions ({_origin(found)}), by severity:")
+    severities = sorted({severity for by_severity in found["errors"].values() for severity in by_severity})
+    for name, by_severity in found["errors"].items():
+        cells = (f"{by_severity[each]:.4f}" if each in by_severity else "-" for each in severities)
+        print(f"  {name:<18}" + "".join(f" {cell:>6}" for cell in cells))
+    lacking = f"there is no {'; no '.join(found['missing'])}" if found["missing"] else "some classes have no pictures"
+    print(f"  mean {f'none of all 15: {lacking}' if found['mean'] is None else format(found['mean'], '.4f')}")
+    if classes := found.get("missing_classes"):
+        first = classes if isinstance(classes, list) else next(iter(classes.values()))
+        where = "every condition" if classes is first else f"{len(classes)} conditions, such as {next(iter(classes))}"
+        print(f"  note: no pictures of {len(first)} of the model's classes ({first[0]!r}, ...) in {where}")
+    _tell_ignored(found)
+    if alexnet := found.get("alexnet"):
+        print(f"  mean corruption error (AlexNet has 100) {alexnet['mean_corruption_error']:.2f}")
+        print(
+            f"  relative mean corruption error {alexnet['relative_mean_corruption_error']:.2f}, "
+            f"clean error {alexnet['clean_error']:.4f} on {alexnet['clean_source']}"
+        )
+    if relative := found.get("relative_to_baseline"):
+        print(f"  mean corruption error ({relative['baseline']} has 100) {_rate(relative['mean_corruption_error'])}")
+
+
+def _tell_steadiness(found: dict[str, Any]) -> None:
+    print(f"\nalong perturbed sequences ({_origin(found)}):")
+    for name, each in found["perturbations"].items():
+        print(f"  {name:<18} flips {each['flip_probability']:.4f}  top-5 distance {each['top5_distance']:.3f}")
+    _tell_ignored(found)
+    if relative := found.get("relative"):
+        print(
+            f"  {relative['baseline']} has 100: mean flip rate {_rate(relative['mean_flip_rate'])}, mean top-5 "
+            f"distance {_rate(relative['mean_top5_distance'])}"
+        )
+
+
+def _origin(found: dict[str, Any]) -> str:
+    if found["source"] == "published":
+        return f"published, {found['folder']}"
+    return f"generated, strengths for {found['table']} px"
+
+
+def _rate(value: float | None) -> str:
+    return "none: not all of the set are there" if value is None else f"{value:.2f}"
+
+
+def _tell_ignored(found: dict[str, Any]) -> None:
+    if ignored := found.get("ignored"):
+        more = f" and {len(ignored) - 5} more" if len(ignored) > 5 else ""
+        print(f"  note: passed over in the folder: {', '.join(ignored[:5])}{more}")
 
 
 def _tell_confidence(found: dict[str, Any]) -> None:
