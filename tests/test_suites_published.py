@@ -1,0 +1,372 @@
+"""Robustness on published sets: the same as on generated ones that hold the same pictures, and what gaps do."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import noisystudent
+from noisystudent.cli import main
+from noisystudent.corruptions.corrupt import corrupt
+from noisystudent.corruptions.sequences import sequence
+from noisystudent.corruptions.tables import TEST_CORRUPTIONS
+from noisystudent.data.folder import FolderSource
+from noisystudent.data.open import open_source
+from noisystudent.errors import ArtifactError, DataError, MismatchError
+from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.evaluation.shift import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
+from noisystudent.runtime.progress import Reporter
+from noisystudent.runtime.settings import RuntimeSettings
+from noisystudent.suites import published_corruptions
+from noisystudent.suites.audience import Audience
+from noisystudent.suites.subject import Subject
+from noisystudent.suites.suite import measure
+
+NAMES = ("gaussian_noise", "contrast")
+STEADY = ("gaussian_noise", "rotate")
+CORRUPTIONS = {"evaluation.suite": ["corruptions"], "evaluation.corruptions": list(NAMES)}
+PERTURBATIONS = {"evaluation.suite": ["perturbations"], "evaluation.perturbations": list(STEADY)}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """A checkpoint for digits of 16 px that has learned a little, 3 pictures of each, and both kinds of sets."""
+    root = tmp_path_factory.mktemp("given")
+    noisystudent.train(
+        labeled="digits:labeled", out=root / "checkpoint", quiet=True,
+        settings={"train.steps": 20, "train.batch_size": 32, "data.size": 16, "model.teacher": "tiny_resnet"},
+    )  # fmt: skip
+    source = open_source("digits:test", labeled=True)
+    all_of_them = list(source.read(0))
+    records = [record for digit in range(10) for record in [each for each in all_of_them if each.label == digit][:3]]
+    np.savez(
+        root / "few.npz",
+        x=np.stack([np.asarray(record.picture) for record in records]),
+        y=np.array([record.label for record in records]),
+        classes=np.array(source.classes),
+    )
+    subject = Subject.open(root / "checkpoint", RuntimeSettings())
+    clean = open_source(str(root / "few.npz"), labeled=True)
+    (sitting,) = Audience.of_source(clean, subject.format).sittings(16, torch.device("cpu"))
+    arrays, folders, frames = root / "arrays", root / "folders", root / "frames"
+    arrays.mkdir()
+    frames.mkdir()
+    for name in NAMES:
+        views = [corrupt(sitting.views, name, each, index=sitting.index, seed=0)[:, 0].numpy() for each in range(1, 6)]
+        np.save(arrays / f"{name}.npy", np.concatenate(views))
+        for severity, some in enumerate(views, 1):
+            for row, (pixels, label) in enumerate(zip(some, sitting.labels, strict=True)):
+                folder = folders / "some" / name / str(severity) / str(label)
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / f"{row}.png")
+    np.save(arrays / "labels.npy", np.tile(sitting.labels, 5))
+    for name in STEADY:
+        made = list(sequence(sitting.views, name, index=sitting.index, seed=0))
+        np.save(frames / f"{name}.npy", torch.stack(made, dim=1).permute(0, 1, 3, 4, 2).numpy())
+    return root
+
+
+def robustness(given, out, settings):
+    return noisystudent.robustness(
+        checkpoint=given / "checkpoint", source=given / "few.npz", out=out, settings=settings, quiet=True
+    )
+
+
+@pytest.fixture(scope="module")
+def generated(given, tmp_path_factory):
+    out = tmp_path_factory.mktemp("generated")
+    return out, robustness(
+        given, out, {**CORRUPTIONS, **PERTURBATIONS, "evaluation.suite": "corruptions,perturbations"}
+    )
+
+
+def test_arrays_of_the_generated_pictures_have_their_outcomes(given, generated, tmp_path):
+    told = robustness(given, tmp_path, {**CORRUPTIONS, "evaluation.corrupted": str(given / "arrays")})
+    found, expected = told["corruptions"], generated[1]["corruptions"]
+    assert found["errors"] == expected["errors"]
+    for name in ("per_corruption", "mean", "mean_of_present", "present", "missing", "count"):
+        assert found[name] == expected[name], name
+    assert (found["source"], expected["source"]) == ("published", "generated")
+    assert (found["edge"], found["classes_by"], found["missing_classes"], found["alexnet"]) == (16, "place", [], None)
+    for piece in (f"{name}-{severity}" for name in NAMES for severity in (1, 3, 5)):
+        one, other = (pq.read_table(folder / f"corruptions/{piece}.parquet") for folder in (tmp_path, generated[0]))
+        assert one.equals(other), piece
+
+
+def test_folders_of_the_generated_pictures_have_their_errors(given, generated, tmp_path):
+    settings = {"evaluation.suite": "corruptions,calibration", "evaluation.corrupted": str(given / "folders")}
+    told = robustness(given, tmp_path, settings)
+    assert told["corruptions"]["errors"] == {
+        name: generated[1]["corruptions"]["errors"][name] for name in sorted(NAMES, key=TEST_CORRUPTIONS.index)
+    }
+    assert told["corruptions"]["classes_by"] == "name"
+    assert set(told["calibration"]["corrupted"]) == {"1", "2", "3", "4", "5"}
+
+
+def test_sequences_of_the_generated_frames_are_as_steady(given, generated, tmp_path):
+    told = robustness(given, tmp_path, {**PERTURBATIONS, "evaluation.perturbed": str(given / "frames")})
+    found, expected = told["perturbations"], generated[1]["perturbations"]
+    assert found["source"] == "published"
+    assert found["count"] == 30
+    for name in STEADY:
+        assert found["perturbations"][name] == pytest.approx(expected["perturbations"][name])
+    assert found["missing"] == expected["missing"]
+    few = {**PERTURBATIONS, "evaluation.perturbed": str(given / "frames"), "evaluation.pictures": 5}
+    assert robustness(given, tmp_path / "few", few)["perturbations"]["count"] == 5
+
+
+def test_noise_of_a_difficulty_is_another_file(given, tmp_path):
+    settings = {
+        "evaluation.suite": ["perturbations"],
+        "evaluation.perturbed": str(tmp_path),
+        "evaluation.difficulty": 2,
+    }
+    frames = np.load(given / "frames/rotate.npy")
+    np.save(tmp_path / "rotate.npy", frames)
+    np.save(tmp_path / "shot_noise.npy", frames)
+    np.save(tmp_path / "gaussian_noise_2.npy", frames)
+    np.save(tmp_path / "hail.npy", frames)
+    out = tmp_path.with_name("out")
+    told = robustness(given, out, settings)["perturbations"]
+    assert list(told["perturbations"]) == ["gaussian_noise", "rotate"]  # shot noise has difficulty 1 alone
+    assert told["ignored"] == ["hail"]
+    with pytest.raises(DataError, match=r"names 'shot_noise' at difficulty 2, and .* has no 'shot_noise_2'"):
+        robustness(given, out, {**settings, "evaluation.perturbations": ["shot_noise"]})
+
+
+class Bordered(nn.Module):
+    """Whether a picture's outermost row is bright."""
+
+    def forward(self, pixels):
+        border = pixels[:, 0, 0, :].mean(dim=1)
+        return torch.stack([border - 0.5, 0.5 - border], dim=1)
+
+
+@pytest.mark.parametrize("size", [224, 112])
+def test_pictures_are_seen_to_their_edges(tmp_path, size):
+    """A border of 8 px of 224 is left off by the view of other pictures, and not of published ones."""
+    framed = np.zeros((224, 224, 3), np.uint8)
+    framed[:8], framed[-8:], framed[:, :8], framed[:, -8:] = (255,) * 4
+    for folder in ("clean", "set/fog/1"):
+        for name, pixels in (("framed", framed), ("plain", np.zeros_like(framed))):
+            (tmp_path / folder / name).mkdir(parents=True)
+            Image.fromarray(pixels).save(tmp_path / folder / name / "0.png")
+    subject = Subject.of_module(Bordered().eval(), classes=("framed", "plain"), size=size)
+    audience = Audience.of_source(FolderSource(tmp_path / "clean", labeled=True), subject.format)
+    settings = EvaluationSettings(suite=("corruptions",), corrupted=str(tmp_path / "set"))
+    told = measure(subject, audience, settings, tmp_path / "out", Reporter(quiet=True))
+    assert told["clean"]["top1"] == 0.5
+    assert told["corruptions"]["errors"] == {"fog": {"1": 0.0}}
+    assert told["corruptions"]["edge"] == 224
+    assert "fog at severity 2, 3, 4, 5" in told["corruptions"]["missing"]
+
+
+class Told(nn.Module):
+    """The class that a picture's first pixel names."""
+
+    def forward(self, pixels):
+        return nn.functional.one_hot((pixels[:, 0, 0, 0] * 255).round().long() % 2, 2).float()
+
+
+def told_pictures(errors, rows=20):
+    """``rows`` pictures of classes 0 and 1 in turn, of which so many name the other class: [rows, 8, 8]."""
+    named = np.arange(rows) % 2 ^ (np.arange(rows) < errors)
+    return np.broadcast_to(named[:, None, None], (rows, 8, 8)).astype(np.uint8)
+
+
+@pytest.fixture
+def imagenet(tmp_path, monkeypatch):
+    """A set of all 75 conditions whose errors are known, of two classes that count as all of ImageNet's."""
+    monkeypatch.setattr(published_corruptions, "imagenet_synsets", lambda: ("n01", "n02"))
+    monkeypatch.setattr(published_corruptions, "_IMAGENET_EDGE", 8)
+    errors = {name: [(3 * place + s) % 11 for s in range(5)] for place, name in enumerate(TEST_CORRUPTIONS)}
+    for name, each in errors.items():
+        np.save(tmp_path / f"{name}.npy", np.concatenate([told_pictures(count) for count in each]))
+    np.save(tmp_path / "labels.npy", np.arange(100) % 2)
+    np.savez(tmp_path / "clean.npz", x=told_pictures(2), y=np.arange(20) % 2, classes=np.array(["n01", "n02"]))
+    subject = Subject.of_module(Told().eval(), classes=("n01", "n02"), size=8, channels=1)
+    audience = Audience.of_source(open_source(str(tmp_path / "clean.npz"), labeled=True), subject.format)
+
+    def take(out, **changes):
+        settings = EvaluationSettings(suite=("corruptions",), corrupted=str(tmp_path), **changes)
+        return measure(subject, audience, settings, tmp_path / out, Reporter(quiet=True))["corruptions"]
+
+    return errors, take
+
+
+def test_all_of_imagenet_is_compared_with_alexnet(imagenet):
+    errors, take = imagenet
+    told = take("out")
+    means = {name: np.mean(each) / 20 for name, each in errors.items()}
+    assert told["mean"] == pytest.approx(np.mean(list(means.values())))
+    ces = [100 * means[name] / ALEXNET_ERRORS[name] for name in TEST_CORRUPTIONS]
+    relative = [100 * (means[name] - 0.1) / (ALEXNET_ERRORS[name] - ALEXNET_CLEAN_ERROR) for name in TEST_CORRUPTIONS]
+    assert told["alexnet"]["mean_corruption_error"] == pytest.approx(np.mean(ces))
+    assert told["alexnet"]["relative_mean_corruption_error"] == pytest.approx(np.mean(relative))
+    assert list(told["alexnet"]["corruption_errors"].values()) == pytest.approx(ces)
+    assert told["alexnet"]["clean_error"] == pytest.approx(0.1)
+    assert told["alexnet"]["clean_source"].endswith("clean.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("imagenet_synsets", lambda: ("n01", "n02", "n03")), ("_IMAGENET_EDGE", 224)]
+)
+def test_other_sets_are_not_compared_with_alexnet(imagenet, monkeypatch, name, value):
+    _, take = imagenet
+    monkeypatch.setattr(published_corruptions, name, value)
+    told = take("out")
+    assert told["mean"] is not None
+    assert told["alexnet"] is None
+
+
+def test_nor_are_parts_of_it(imagenet, tmp_path):
+    _, take = imagenet
+    told = take("severities", severities=(1, 2, 3, 4))
+    assert (told["mean"], told["alexnet"]) == (None, None)
+    (tmp_path / "fog.npy").unlink()
+    told = take("out")
+    assert (told["mean"], told["alexnet"], told["missing"]) == (None, None, ["fog"])
+    np.save(tmp_path / "labels.npy", np.zeros(100, int))
+    np.save(tmp_path / "fog.npy", np.load(tmp_path / "snow.npy"))
+    told = take("labels")
+    assert (told["mean"], told["alexnet"], told["missing"]) == (None, None, [])
+    assert told["missing_classes"] == ["n02"]  # of every condition
+
+
+def test_classes_without_pictures_are_named(given, tmp_path):
+    for severity, digits in ((1, "0123456789"), (2, "012345678"), (3, "012")):
+        for digit in digits:
+            folder = tmp_path / "set/fog" / str(severity) / digit
+            folder.mkdir(parents=True)
+            Image.fromarray(np.full((16, 16), 20 * int(digit), np.uint8)).save(folder / "0.png")
+    settings = {"evaluation.suite": ["corruptions"], "evaluation.corrupted": str(tmp_path / "set")}
+    told = robustness(given, tmp_path / "out", settings)["corruptions"]
+    assert told["missing_classes"] == {"fog-2": ["9"], "fog-3": list("3456789")}
+    assert told["counts"] == {"fog": {"1": 10, "2": 9, "3": 3}}
+    assert told["count"] is None
+    stranger = tmp_path / "set/fog/3/ten"
+    stranger.mkdir()
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(stranger / "0.png")
+    with pytest.raises(DataError, match="a class 'ten' that the model of 10 classes has not"):
+        robustness(given, tmp_path / "other", settings)
+
+
+def test_what_is_named_and_not_there_is_said(given, tmp_path):
+    settings = {"evaluation.suite": ["corruptions"], "evaluation.corrupted": str(given / "folders")}
+    with pytest.raises(DataError, match=r"names 'contrst', which is not in .*Did you mean 'contrast'"):
+        robustness(given, tmp_path, {**settings, "evaluation.corruptions": ["contrst"]})
+    frames = {"evaluation.suite": ["perturbations"], "evaluation.perturbed": str(given / "folders")}
+    with pytest.raises(DataError, match="gaussian_noise' holds no videos"):
+        robustness(given, tmp_path, frames)
+
+
+def test_a_condition_that_changed_is_refused_and_others_are_taken(given, tmp_path, monkeypatch):
+    for name in NAMES:
+        np.save(tmp_path / f"{name}.npy", np.load(given / f"arrays/{name}.npy"))
+    np.save(tmp_path / "labels.npy", np.load(given / "arrays/labels.npy"))
+    settings = {**CORRUPTIONS, "evaluation.corrupted": str(tmp_path)}
+    first = robustness(given, tmp_path / "out", settings)
+    changed = np.load(tmp_path / "contrast.npy")
+    changed[-1] ^= 255  # the last picture of severity 5
+    np.save(tmp_path / "contrast.npy", changed)
+    with pytest.raises(MismatchError, match=r"contrast-5\.parquet was measured on other pictures"):
+        robustness(given, tmp_path / "out", settings)
+    piece = tmp_path / "out/corruptions/contrast-5.parquet"
+    piece.unlink()
+    looked = []
+    answer = Subject.log_probabilities
+    monkeypatch.setattr(Subject, "log_probabilities", lambda *all: (looked.append(len(all[1])), answer(*all))[1])
+    again = robustness(given, tmp_path / "out", settings)
+    assert looked == [30]  # the pictures of one condition
+    assert again["corruptions"]["errors"]["gaussian_noise"] == first["corruptions"]["errors"]["gaussian_noise"]
+    with pytest.raises(MismatchError, match="what differs: source"):
+        robustness(given, tmp_path / "out", CORRUPTIONS)
+
+
+def test_a_baseline_has_100(given, generated, tmp_path):
+    baseline = generated[0] / "robustness.json"
+    settings = {**CORRUPTIONS, **PERTURBATIONS, "evaluation.suite": "corruptions,perturbations"}
+    told = robustness(given, generated[0], {**settings, "evaluation.baseline": str(baseline)})
+    for each in told["perturbations"]["relative"]["perturbations"].values():
+        assert each == pytest.approx({"flip_probability": 100, "top5_distance": 100})
+    assert told["perturbations"]["relative"]["mean_flip_rate"] is None  # two of ten
+    assert told["corruptions"]["relative_to_baseline"]["corruption_errors"] == pytest.approx(dict.fromkeys(NAMES, 100))
+    other = json.loads(baseline.read_text())
+    other["subject"] = "AlexNet"
+    other["perturbations"]["perturbations"]["rotate"]["flip_probability"] *= 4
+    other["corruptions"]["per_corruption"]["contrast"] /= 2
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    told = robustness(given, generated[0], {**settings, "evaluation.baseline": str(tmp_path / "other.json")})
+    relative = told["perturbations"]["relative"]
+    assert relative["baseline"] == told["corruptions"]["relative_to_baseline"]["baseline"] == "AlexNet"
+    assert relative["perturbations"]["rotate"]["flip_probability"] == pytest.approx(25)
+    assert told["corruptions"]["relative_to_baseline"]["corruption_errors"]["contrast"] == pytest.approx(200)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda told: told["perturbations"].update(difficulty=2), MismatchError, "difficulty is 2 there and 1 here"),
+        (lambda told: told["perturbations"].update(source="published"), MismatchError, "source is 'published' there"),
+        (lambda told: told["perturbations"].update(table=64), MismatchError, "table is 64 there and 32 here"),
+        (lambda told: told["perturbations"]["perturbations"].pop("rotate"), MismatchError, "lacks rotate"),
+        (lambda told: told.pop("perturbations"), ArtifactError, "Measure it with --suite perturbations"),
+        (
+            lambda told: told["perturbations"]["perturbations"]["rotate"].update(flip_probability=0),
+            DataError,
+            "it must be above 0",
+        ),
+    ],
+)
+def test_a_baseline_of_another_kind_is_refused(given, generated, tmp_path, change, error, message):
+    told = json.loads((generated[0] / "robustness.json").read_text())
+    change(told)
+    (tmp_path / "baseline.json").write_text(json.dumps(told))
+    with pytest.raises(error, match=message):
+        robustness(given, generated[0], {**PERTURBATIONS, "evaluation.baseline": str(tmp_path / "baseline.json")})
+
+
+def test_the_ten_have_a_mean_flip_rate(given, tmp_path):
+    """All of the ten, from files that are one: mFR and mT5D are ratios of sums then, not means of unlike ratios."""
+    from noisystudent.corruptions.tables import TEST_PERTURBATIONS
+
+    for name in TEST_PERTURBATIONS:
+        (tmp_path / f"{name}.npy").symlink_to(given / "frames/rotate.npy")
+    settings = {"evaluation.suite": ["perturbations"], "evaluation.perturbed": str(tmp_path)}
+    told = robustness(given, tmp_path / "out", settings)
+    for place, each in enumerate(told["perturbations"]["perturbations"].values(), 1):
+        each["flip_probability"] *= place
+        each["top5_distance"] *= 2
+    (tmp_path / "baseline.json").write_text(json.dumps(told))
+    settings["evaluation.baseline"] = str(tmp_path / "baseline.json")
+    relative = robustness(given, tmp_path / "out", settings)["perturbations"]["relative"]
+    assert relative["mean_flip_rate"] == pytest.approx(100 * sum(1 / place for place in range(1, 11)) / 10)
+    assert relative["mean_top5_distance"] == pytest.approx(50)
+
+
+def test_the_command_prints_what_is_published(given, tmp_path, capsys):
+    words = ["evaluate", f"--checkpoint={given / 'checkpoint'}", f"--source={given / 'few.npz'}", f"--out={tmp_path}"]
+    words += ["--suite=corruptions,perturbations", f"--evaluation.perturbed={given / 'frames'}"]
+    assert main([*words, f"--evaluation.corrupted={given / 'folders'}"]) == 0
+    printed = capsys.readouterr().out
+    assert f"(published, {given / 'folders'})" in printed
+    assert f"(published, {given / 'frames'})" in printed
+    assert "none of all 15: there is no shot_noise" in printed
+    baseline = f"--evaluation.baseline={tmp_path / 'robustness.json'}"
+    assert main([*words, f"--evaluation.corrupted={given / 'folders'}", baseline]) == 0
+    assert "checkpoint has 100" in capsys.readouterr().out
+    assert main([*words, f"--evaluation.corrupted={tmp_path / 'corruptions'}"]) == 1
+    assert "holds no part of a published set" in capsys.readouterr().err
+
+
+def test_classifiers_are_compared_on_a_published_set(given, tmp_path, capsys):
+    words = ["compare", str(given / "checkpoint"), str(given / "checkpoint"), f"--source={given / 'few.npz'}"]
+    words += [f"--evaluation.corrupted={given / 'folders'}", f"--out={tmp_path}"]
+    assert main(words) == 0
+    told = json.loads((tmp_path / "comparison.json").read_text())
+    (difference,) = told["differences"].values()
+    assert difference["corruptions"] == {"difference": 0.0, "interval": [0.0, 0.0], "conditions": 10}
