@@ -13,7 +13,7 @@ Epsilon = Annotated[float, Field(ge=0, le=255)]
 
 
 class EvaluationSettings(Settings):
-    """Which robustness is measured, on pictures that are made from the held-out ones, and how."""
+    """Which robustness is measured, on pictures made from the held-out ones or on published ones, and how."""
 
     suite: tuple[Suite, ...] = Field(
         (),

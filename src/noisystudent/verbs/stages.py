@@ -219,6 +219,11 @@ def _tell_steadiness(found: dict[str, Any]) -> None:
     print(f"\nalong perturbed sequences ({_origin(found)}):")
     for name, each in found["perturbations"].items():
         print(f"  {name:<18} flips {each['flip_probability']:.4f}  top-5 distance {each['top5_distance']:.3f}")
+    if found["missing"]:
+        print(f"  mean none of all ten: there is no {'; no '.join(found['missing'])}")
+    else:
+        means = found["mean_flip_probability"], found["mean_top5_distance"]
+        print(f"  {'mean':<18} flips {means[0]:.4f}  top-5 distance {means[1]:.3f}")
     _tell_ignored(found)
     if relative := found.get("relative"):
         print(
