@@ -63,21 +63,21 @@ class Kept:
     def outcomes(self, piece: str, measure: Callable[[], Outcomes], *, pictures: str = "") -> Outcomes:
         """The outcomes of a piece, measured now unless they are there.
 
-        ``pictures`` is the fingerprint of those that this piece alone is measured on; it raises ``MismatchError`` where
-        they were others.
+        ``pictures`` is the fingerprint of those that this piece alone is measured on. Where they were others, it is
+        measured again when ``renewing``, and else raises ``MismatchError``.
         """
         path = self.folder / f"{piece}.parquet"
-        if not path.exists():
-            found = measure()
-            with replacing(path) as temporary:
-                pq.write_table(_table(found).replace_schema_metadata({_PICTURES: pictures}), temporary)
-        table = pq.read_table(path)
-        if pictures and (table.schema.metadata or {}).get(_PICTURES.encode()) != pictures.encode():
+        before = _pictures_of(path) if path.exists() else None
+        if before not in (None, pictures) and not self.renewing:
             raise MismatchError(
                 f"{path} was measured on other pictures than those that are there now. Give another --out, or delete "
                 "it to measure them again."
             )
-        return _outcomes(table)
+        if before != pictures:
+            found = measure()
+            with replacing(path) as temporary:
+                pq.write_table(_table(found).replace_schema_metadata({_PICTURES: pictures}), temporary)
+        return _outcomes(pq.read_table(path))
 
     def numbers(self, piece: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The named numbers of a piece, measured now unless they are there."""
@@ -103,3 +103,8 @@ def _outcomes(table: pa.Table) -> Outcomes:
         Confidence(*(table[f"{kind}_{name}"].to_numpy() for name in _CONFIDENCES)) for kind in ("plain", "scaled")
     )
     return Outcomes(table["right"].to_numpy(), table["among_five"].to_numpy(), plain, scaled)
+
+
+def _pictures_of(path: Path) -> str:
+    metadata = pq.read_schema(path).metadata or {}
+    return str(metadata.get(_PICTURES.encode(), b"").decode())
