@@ -102,6 +102,102 @@ def test_long_legend_wraps():
     assert all(float(one.attrib["x"]) + 6.6 * len(one.text) <= charts.WIDTH for one in placed)
 
 
+def test_lines_can_share_an_axis():
+    series = [Series("Test", ((0, 80.0), (1, 90.0)))]
+    chart = charts.line_chart(series, title="t", x_label="x", y_label="y", x_names=["a", "b"], covered=[0.0, 100.0])
+    heights = [numbers(one, "cy")[0] for one in drawn(chart).iter("circle")]
+    assert heights[0] - heights[1] == pytest.approx(charts.PLOT_HEIGHT / 10)
+    assert not [one for one in texts(chart) if one.startswith("axis starts")]
+
+
+def test_curve_points_are_spaced_as_their_numbers():
+    chart = charts.curve_chart([Series("FGSM", ((0, 90.0), (8, 10.0), (2, 50.0)))], title="t", x_label="x", y_label="y")
+    points = [numbers(one, "cx", "cy") for one in drawn(chart).iter("circle")]
+    (first, _), (second, middle), (third, _) = points  # in the order of the axis
+    assert third - first == pytest.approx(4 * (second - first), abs=0.05)
+    assert middle == pytest.approx((points[0][1] + points[2][1]) / 2, abs=0.02)
+    ticks = [
+        one
+        for one in drawn(chart).iter("text")
+        if one.attrib["class"] == "tick" and one.attrib["text-anchor"] == "middle"
+    ]
+    places = {one.text: float(one.attrib["x"]) for one in ticks}
+    assert places["0"] == pytest.approx(first, abs=0.05)
+    assert places["8"] == pytest.approx(third, abs=0.05)
+
+
+def test_curve_of_one_point():
+    chart = charts.curve_chart([Series("FGSM", ((0.0, 90.0),))], title="t", x_label="x", y_label="y")
+    assert len(list(drawn(chart).iter("circle"))) == 1
+
+
+def test_dots_lie_in_their_rows_at_their_values():
+    series = [Series("one", ((0, 20.0), (1, 40.0), (2, 30.0))), Series("two", ((0, 30.0), (2, 30.0)))]
+    chart = charts.dot_chart(["fog", "snow", "frost"], series, title="t", x_label="error (%)")
+    rows = {one.text: float(one.attrib["y"]) - 4 for one in drawn(chart).iter("text")}
+    places = {one.text: float(one.attrib["x"]) for one in drawn(chart).iter("text")}
+    assert rows["fog"] < rows["snow"] < rows["frost"]
+    found = {
+        one.find("title").text: numbers(one, "cx", "cy")
+        for one in drawn(chart).iter("circle")
+        if one.find("title") is not None
+    }
+    assert set(found) == {
+        "one, fog: 20.0", "one, snow: 40.0", "one, frost: 30.0", "two, fog: 30.0", "two, frost: 30.0",
+    }  # fmt: skip
+    for said, (x, y) in found.items():
+        name, value = said.split(", ")[1].split(": ")
+        assert x == pytest.approx(places[f"{float(value):g}"], abs=0.05)
+        assert min(rows, key=lambda row: abs(rows[row] - y) if row in ("fog", "snow", "frost") else 1e9) == name
+    # Equal values of two series do not hide each other.
+    assert found["one, frost: 30.0"] != found["two, frost: 30.0"]
+
+
+def test_dots_of_a_row_stay_nearer_to_it_than_to_the_next():
+    series = [Series(f"classifier {number}", ((0, 5.0), (1, 5.0))) for number in range(8)]
+    chart = charts.dot_chart(["fog", "snow"], series, title="t", x_label="x")
+    heights = sorted(numbers(one, "cy")[0] for one in drawn(chart).iter("circle") if one.find("title") is not None)
+    assert heights[8] - heights[7] > 2 * 3.5  # two radii
+
+
+def test_dot_chart_says_where_its_axis_starts():
+    def chart(low: float) -> str:
+        return charts.dot_chart(["a", "b"], [Series("one", ((0, low), (1, 90.0)))], title="t", x_label="x")
+
+    assert "axis starts at 80" in texts(chart(80.0))
+    assert not [one for one in texts(chart(0.0)) if one.startswith("axis starts")]
+
+
+def test_long_names_stay_inside_the_chart():
+    name = "1 " + "/very/long/folder" * 9 + "/student"
+    series = [Series(name, ((0, 1.0), (1, 2.0)))]
+    for chart in (
+        charts.dot_chart([name, "fog"], series, title="t", x_label="x"),
+        charts.line_chart(series, title="t", x_label="x", y_label="y", x_names=["a", "b"]),
+    ):
+        shown = [one for one in drawn(chart).iter("text") if "\N{HORIZONTAL ELLIPSIS}" in (one.text or "")]
+        assert shown
+        for one in shown:
+            width = 6.6 * len(one.text)
+            left = float(one.attrib["x"]) - (width if one.attrib["text-anchor"] == "end" else 0)
+            assert left >= 0
+            assert left + width <= charts.WIDTH
+            assert one.text.startswith("1 ")
+            assert one.text.endswith("/student")
+        assert name in [one.text.rpartition(", ")[0] for one in drawn(chart).iter("title") if ", " in (one.text or "")]
+
+
+def test_a_series_can_have_the_color_of_another_place():
+    series = [Series("one", ((0, 1.0),), color=3), Series("two", ((0, 2.0),))]
+    for chart in (
+        charts.line_chart(series, title="t", x_label="x", y_label="y", x_names=["a"]),
+        charts.dot_chart(["a"], series, title="t", x_label="x"),
+        charts.curve_chart(series, title="t", x_label="x", y_label="y"),
+    ):
+        colors = [one.attrib["class"] for one in drawn(chart).iter("g")]
+        assert colors == ["series series-3", "series series-2"] * 2  # legend and plot
+
+
 def test_reliability_bars_and_dots():
     bins = [(0.0, 0.5, 0.4, 0.25, 10), (0.5, 1.0, 0.9, 0.75, 30)]
     chart = charts.reliability_diagram(bins, title="t", x_label="x", y_label="y")
@@ -135,6 +231,8 @@ def test_charts_are_named_labeled_and_escaped():
         charts.histogram([0, 1], [3], title=evil, x_label=evil, y_label=evil),
         charts.reliability_diagram([(0, 1, 0.5, 0.5, 3)], title=evil, x_label=evil, y_label=evil),
         charts.interval_chart(1, 0, 2, title=evil, x_label=evil),
+        charts.curve_chart(series, title=evil, x_label=evil, y_label=evil),
+        charts.dot_chart([evil, evil], series, title=evil, x_label=evil),
     ):
         assert "<script" not in chart
         root = drawn(chart)

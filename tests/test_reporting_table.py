@@ -206,3 +206,10 @@ def test_plurals_and_percent():
     assert wording.percent(float("nan")) == "-"
     assert wording.setting([1, "a"]) == '[1, "a"]'
     assert wording.setting("plain") == "plain"
+
+
+def test_long_texts_lose_their_middle():
+    assert wording.shortened("short", 5) == "short"
+    cut = wording.shortened("1 runs/first/round-1/student", 20)
+    assert len(cut) == 20
+    assert cut == "1 runs\N{HORIZONTAL ELLIPSIS}und-1/student"

@@ -66,6 +66,14 @@ def plural(amount: int, one: str, many: str | None = None) -> str:
     return f"{amount:,} {one if amount == 1 else many or one + 's'}"
 
 
+def shortened(text: str, letters: int) -> str:
+    """A text of at most so many letters: where it is longer, its middle gives way to an ellipsis."""
+    if len(text) <= letters:
+        return text
+    end = 2 * letters // 3  # of a path the end says more than the beginning
+    return f"{text[: letters - end - 1]}\N{HORIZONTAL ELLIPSIS}{text[-end:]}"
+
+
 def setting(value: object) -> str:
     """A setting as one would type it: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
