@@ -28,6 +28,7 @@ import noisystudent
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
 from noisystudent.reporting.charts import Series, line_chart
+from noisystudent.reporting.standalone import standalone
 from rows import ratio_row
 
 SIZE, DISTINCT, LABELED = 32, 100, 20
@@ -48,10 +49,6 @@ work, source, out = (Path(word) for word in sys.argv[1:])
 {}
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 """
-STYLE = """<style>svg {background: white} text {font: 12px sans-serif; fill: #444} .heading {font-weight: 600}
-line, path, polyline {stroke: currentColor; fill: none; stroke-width: 2} circle, rect {fill: currentColor}
-.grid {stroke: #ddd; stroke-width: 1} .axis {stroke: #888; stroke-width: 1}
-.series-1 {color: #2563c9} .series-2 {color: #d2691e} .series-3 {color: #7a4fc0}</style>"""
 
 
 def make_folder(root: Path, count: int) -> Path:
@@ -114,10 +111,8 @@ def plot(path: Path, counts: Sequence[int], peaks: dict[str, list[float]]) -> No
     """A line for each job."""
     series = [Series(name, tuple(enumerate(values))) for name, values in peaks.items()]
     names = [f"{count:,}" for count in counts]
-    chart = str(line_chart(series, title="Peak memory", x_label="pictures in the pile", y_label="MiB", x_names=names))
-    path.write_text(
-        chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace("><", f">{STYLE}<", 1)
-    )
+    chart = line_chart(series, title="Peak memory", x_label="pictures in the pile", y_label="MiB", x_names=names)
+    path.write_text(standalone(chart))
 
 
 def main() -> int:

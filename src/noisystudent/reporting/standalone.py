@@ -1,0 +1,34 @@
+"""Charts as files of their own, for documents that bring no style sheet."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+from markupsafe import Markup
+
+_MARGIN = 14
+
+
+def standalone(chart: Markup) -> str:
+    """A chart of ``charts`` as the text of an SVG file that needs nothing else.
+
+    It has the page's light colors on a ground of its own, so that it can be read on white and on dark pages, whatever
+    the reader's system prefers, and by programs that know no variables in style sheets.
+    """
+    opening, title, rest = re.split(r"(?<=>)(?=<title>)|(?<=</title>)", str(chart), maxsplit=2)
+    width, height = (float(number) + 2 * _MARGIN for number in re.findall(r'viewBox="0 0 (\S+) (\S+)"', opening)[0])
+    ground = f'<rect class="ground" x="{-_MARGIN}" y="{-_MARGIN}" width="{width:g}" height="{height:g}"/>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" width="{width:g}" height="{height:g}" '
+        f'viewBox="{-_MARGIN} {-_MARGIN} {width:g} {height:g}">{title}<style>\n{_style()}</style>{ground}{rest}\n'
+    )
+
+
+def _style() -> str:
+    """The charts' style sheet with the light palette in place of its variables."""
+    folder = files("noisystudent.reporting")
+    light = (folder / "palette.css").read_text(encoding="utf-8").partition("}")[0]
+    palette = dict(re.findall(r"--([\w-]+): ([^;]+);", light))
+    style = (folder / "charts.css").read_text(encoding="utf-8") + ".ground { fill: var(--ground); }\n"
+    return re.sub(r"var\(--([\w-]+)\)", lambda found: palette[found[1]], style)
