@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +22,13 @@ from noisystudent.reporting.pictures import data_uri
 from noisystudent.reporting.read import read_run
 from noisystudent.reporting.records import Summary
 from noisystudent.reporting.views import confused_pairs, setting_views
+from reading_pages import INJECTION, Page, section_text
+from robustness_told import named_as_in_a_run, told_of
 
 SECTIONS = [
     *("verdict", "scores", "progress", "strength", "rounds", "calibration", "classes"),
     *("mistakes", "examples", "left-out", "settings", "cost", "repeat"),
 ]
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-INJECTION = "<script>alert(1)</script>\"'&"
 
 
 # ---- a synthetic run: all numbers are made up from a seed, no model was trained ----
@@ -218,48 +217,17 @@ def minimal_run(folder: Path) -> Path:
     return folder
 
 
+def with_robustness(folder: Path, robustness: dict | None) -> Path:
+    summary = json.loads((folder / "summary.json").read_text())
+    write_json(folder / "summary.json", summary | {"robustness": robustness})
+    return folder
+
+
 def made_up_pictures(role: str, keys: list[str]) -> dict[str, np.ndarray]:
     """A checkered square whose shade follows from the key; every seventh is missing."""
     shades = {key: sum(key.encode()) % 200 for key in keys}
     board = np.indices((8, 8)).sum(axis=0) % 2
     return {key: (shade + 50 * board).astype(np.uint8) for key, shade in shades.items() if shade % 7}
-
-
-# ---- reading the page back ----
-
-
-class Page(HTMLParser):
-    """Checks that every tag is closed in order, and collects what a test asks for."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: dict[str, str] = {}
-        self.section = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        assert len(dict(attributes)) == len(attributes), f"an attribute twice in {tag} {attributes}"
-        self.tags.append((tag, dict(attributes)))
-        if tag in ("section", "header"):
-            self.section = dict(attributes)["id"]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words[self.section] = self.words.get(self.section, "") + " " + " ".join(data.split())
-
-    def attributes(self, name: str) -> list[str]:
-        return [attributes[name] or "" for _, attributes in self.tags if name in attributes]
 
 
 @pytest.fixture(scope="module")
@@ -270,10 +238,6 @@ def full(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def full_page(full) -> Page:
     return Page(write_report(full, load_pictures=made_up_pictures).read_text())
-
-
-def section_text(page: Page, section: str) -> str:
-    return " ".join(page.words[section].split())
 
 
 def test_every_section_is_there_in_order(full_page):
@@ -376,6 +340,7 @@ def test_no_test_source_is_reported_on_validation(tmp_path):
 def test_everything_from_the_run_is_escaped(tmp_path):
     classes = [INJECTION, "ordinary", "</style><script>", "third"]
     folder = full_run(tmp_path / "<b>run", classes)
+    with_robustness(folder, told_of(INJECTION, "</style><script>"))
     facts = json.loads((folder / "run.json").read_text())
     facts["settings"] = {INJECTION: {"x": INJECTION}, "y": [INJECTION]}
     facts["origins"] = {f"{INJECTION}.x": INJECTION}
@@ -397,7 +362,7 @@ def test_everything_from_the_run_is_escaped(tmp_path):
     assert "<script" not in text
     assert text.count("</style>") == 1
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "b"})
-    for section in ("rounds", "classes", "mistakes", "examples", "left-out", "settings", "repeat"):
+    for section in ("robustness", "rounds", "classes", "mistakes", "examples", "left-out", "settings", "repeat"):
         assert "<script>" in section_text(page, section), f"the name should be readable in {section}"
 
 
@@ -407,6 +372,41 @@ def test_names_that_are_no_text_do_not_stop_the_page(tmp_path):
     facts["command"].append("bad\udcffname")
     write_json(folder / "run.json", facts)
     assert "bad?name" in section_text(Page(write_report(folder, load_pictures=None).read_text()), "repeat")
+
+
+def test_robustness_follows_the_scores(tmp_path):
+    told = named_as_in_a_run(told_of("one", "two", "three"))
+    page = Page(write_report(with_robustness(full_run(tmp_path / "run"), told), load_pictures=None).read_text())
+    ids = [attributes["id"] for tag, attributes in page.tags if tag in ("section", "header")]
+    assert ids == [*SECTIONS[:2], "robustness", *SECTIONS[2:]]
+    assert "#robustness" in page.attributes("href")
+    said = section_text(page, "robustness")
+    assert "Measured on 200 pictures of the test source (digits:test): accuracy, errors under 2 generated" in said
+    assert "were generated from the pictures at hand" in said
+    assert "Round 1 91.0% +1.0 (-1.0 to +3.0)" in said
+    assert "Error by corruption, mean over severities" in said
+    assert "optimistic" not in said
+
+
+def test_robustness_on_validation_pictures_says_so(tmp_path):
+    told = named_as_in_a_run(told_of("one", "two")) | {"role": "validation"}
+    page = Page(write_report(with_robustness(full_run(tmp_path / "run"), told), load_pictures=None).read_text())
+    assert "pictures of the validation source (digits:test)" in section_text(page, "robustness")
+    assert "somewhat optimistic" in section_text(page, "robustness")
+
+
+def test_a_run_without_robustness_has_no_section_for_it(tmp_path):
+    page = Page(write_report(with_robustness(minimal_run(tmp_path / "run"), None), load_pictures=None).read_text())
+    assert "robustness" not in page.words
+    assert "#robustness" not in page.attributes("href")
+
+
+def test_wrong_robustness_is_named_by_its_place(tmp_path):
+    told = named_as_in_a_run(told_of("one", "two"))
+    told["measured"]["round 1"]["corruptions"]["errors"]["fog"]["1"] = "many"
+    folder = with_robustness(minimal_run(tmp_path / "run"), told)
+    with pytest.raises(ArtifactError, match=r"robustness\.measured\.round 1\.corruptions\.errors\.fog\.1"):
+        read_run(folder)
 
 
 def test_many_classes_are_cut_to_those_that_matter(tmp_path):

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from noisystudent.artifacts import replacing
 from noisystudent.errors import ArtifactError, DataError
-from noisystudent.reporting import views, wording
+from noisystudent.reporting import views
 from noisystudent.reporting.pictures import data_uri, png_uri
 from noisystudent.reporting.read import read_run
 from noisystudent.reporting.records import RunRecord, Verdict
+from noisystudent.reporting.robustness.view import robustness_view
 from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
+from noisystudent.reporting.templates import template
 
 LoadPictures = Callable[[str, list[str]], dict[str, np.ndarray]]
 
@@ -57,31 +58,28 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
     """The page as HTML text; all that comes from the run is escaped."""
     summary, facts = record.summary, record.facts
     settings = views.setting_views(facts.settings, facts.origins)
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            record=record,
-            summary=summary,
-            facts=facts,
-            name=record.folder.resolve().name,
-            headline=_headline(summary.verdict),
-            verdict_chart=views.verdict_chart(summary.verdict),
-            columns=COLUMNS,
-            rows=summary_rows(summary),
-            table_caption=table_caption(summary),
-            progress_chart=views.progress_chart(summary),
-            rounds=views.round_views(record),
-            student=views.student_view(summary),
-            classes_in_tables=views.CLASSES_IN_TABLES,
-            keys_listed=KEYS_LISTED,
-            sources={role: source for role, source in facts.sources.items() if source is not None},
-            chosen_settings=[one for one in settings if one.origin != "default"],
-            default_settings=[one for one in settings if one.origin == "default"],
-            command=shlex.join(facts.command),
-            thumbnails=thumbnails,
-            noise_sheet=png_uri(record.noise_sheet) if record.noise_sheet else None,
-        )
+    return template("page.html").render(
+        record=record,
+        summary=summary,
+        facts=facts,
+        name=record.folder.resolve().name,
+        headline=_headline(summary.verdict),
+        verdict_chart=views.verdict_chart(summary.verdict),
+        columns=COLUMNS,
+        rows=summary_rows(summary),
+        table_caption=table_caption(summary),
+        robustness=robustness_view(summary.robustness) if summary.robustness else None,
+        progress_chart=views.progress_chart(summary),
+        rounds=views.round_views(record),
+        student=views.student_view(summary),
+        classes_in_tables=views.CLASSES_IN_TABLES,
+        keys_listed=KEYS_LISTED,
+        sources={role: source for role, source in facts.sources.items() if source is not None},
+        chosen_settings=[one for one in settings if one.origin != "default"],
+        default_settings=[one for one in settings if one.origin == "default"],
+        command=shlex.join(facts.command),
+        thumbnails=thumbnails,
+        noise_sheet=png_uri(record.noise_sheet) if record.noise_sheet else None,
     )
 
 
@@ -116,23 +114,3 @@ def _headline(verdict: Verdict) -> str:
 
 def _unique(keys: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(keys))
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("noisystudent", "reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=wording.percent,
-        number=wording.number,
-        whole=wording.whole,
-        compact=wording.compact,
-        duration=wording.duration,
-        plural=wording.plural,
-        setting=wording.setting,
-    )
-    return environment

@@ -27,6 +27,7 @@ from noisystudent.reporting.records import (
     Verdict,
     WrongPicture,
 )
+from noisystudent.reporting.robustness.records import Robustness
 
 EXAMPLES_PER_GROUP = 12
 MISTAKES_SHOWN = 24
@@ -36,6 +37,7 @@ _BATCH_ROWS = 65_536
 Content = TypeVar("Content")
 _SUMMARY = TypeAdapter(Summary)
 _VERDICT = TypeAdapter(Verdict)
+_ROBUSTNESS = TypeAdapter(Robustness)
 _FACTS = TypeAdapter(RunFacts)
 _STRENGTH = TypeAdapter(StrengthChoice)
 _SELECTION = TypeAdapter(SelectionSummary)
@@ -85,6 +87,11 @@ def parse_summary(summary: Mapping[str, object] | Summary) -> Summary:
 def parse_verdict(verdict: Mapping[str, object] | Verdict) -> Verdict:
     """The typed form of a ``summary.json``'s verdict; raises ``ArtifactError`` where it is not one."""
     return _parse(verdict, _VERDICT, "The verdict")
+
+
+def parse_robustness(told: Mapping[str, object] | Robustness) -> Robustness:
+    """The typed form of the content of a ``comparison.json``; raises ``ArtifactError`` where it is not one."""
+    return _parse(told, _ROBUSTNESS, "The comparison")
 
 
 def _parse(content: object, adapter: TypeAdapter[Content], what: str) -> Content:

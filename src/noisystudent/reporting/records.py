@@ -12,18 +12,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from noisystudent.reporting.reliability import CalibrationBin
+from noisystudent.reporting.robustness.records import Robustness
+
 Role = Literal["test", "validation"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationBin:
-    """One confidence bin of a reliability diagram; an empty bin has neither confidence nor accuracy."""
-
-    low: float
-    high: float
-    count: int
-    confidence: float | None = None
-    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +100,7 @@ class Summary:
     """``summary.json``: who took part, how they scored, what was delivered and the verdict.
 
     Methods without a teacher have None for it. ``teachers`` are those whose mean is the teacher, where there are
-    several; ``generations`` is the mean of all students.
+    several; ``generations`` is the mean of all students. ``robustness`` is None where none was measured.
     """
 
     classes: tuple[str, ...]
@@ -124,6 +116,7 @@ class Summary:
     generations: Contender | None = None
     baselines: tuple[Baseline, ...] = ()
     cost: Cost = field(default_factory=Cost)
+    robustness: Robustness | None = None
 
     def class_name(self, index: int) -> str:
         """The name of the class with this index, or ``class <index>`` where the list is too short."""

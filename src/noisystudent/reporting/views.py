@@ -20,6 +20,7 @@ from noisystudent.reporting.records import (
     Summary,
     Verdict,
 )
+from noisystudent.reporting.reliability import reliability_chart
 
 CLASSES_IN_TABLES = 50  # beyond this a table shows the ends that matter and says what it leaves out
 CLASSES_IN_MATRIX = 20
@@ -144,19 +145,9 @@ def student_view(summary: Summary) -> StudentView | None:
     scores = summary.student.scores(role)
     if role is None or scores is None:
         return None
-    bins = [
-        (one.low, one.high, one.confidence, one.accuracy, one.count)
-        for one in scores.calibration
-        if one.count and one.confidence is not None and one.accuracy is not None
-    ]
-    reliability = confidence = None
-    if bins:
-        reliability = charts.reliability_diagram(
-            bins,
-            title=f"Reliability ({role})",
-            x_label="mean confidence (share, 0 to 1)",
-            y_label="accuracy (share, 0 to 1)",
-        )
+    reliability = reliability_chart(scores.calibration, f"Reliability ({role})")
+    confidence = None
+    if reliability is not None:
         confidence = charts.histogram(
             [*(one.low for one in scores.calibration), scores.calibration[-1].high],
             [one.count for one in scores.calibration],

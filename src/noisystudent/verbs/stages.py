@@ -162,15 +162,13 @@ def compare(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite (default corruptions)")
     given = with_settings(parser, words, rooms=("runtime.", "data.", "evaluation."))
     from noisystudent import measuring
-    from noisystudent.reporting.comparison import COLUMNS, comparison_rows
-    from noisystudent.reporting.wording import aligned, printable
+    from noisystudent.reporting.terminal import plain_robustness
 
     suite, out = given.pop("suite"), given.pop("out")
     if suite:
         given["evaluation.suite"] = suite
     told = measuring.compare(checkpoints=given.pop("checkpoints"), source=given.pop("source"), out=out, settings=given)
-    rows = [COLUMNS, *([printable(cell) for cell in row] for row in comparison_rows(told))]
-    print("\n".join(aligned(rows)))
+    print("\n".join(plain_robustness(told)))
     print(f"page: {out / 'comparison.html'}")
 
 
