@@ -109,14 +109,7 @@ def test_what_one_classifier_lacks_is_a_dash_and_what_all_lack_is_no_column(meas
             each["corruptions"], each["by_severity"] = None, {}
         expected = [*expected, "Difference"]
     gone = [name for name in full.columns if name not in robustness_table(parse_robustness(lacking)).columns]
-    # The errors of calibration by severity are told with the corruptions too.
-    assert gone == [name for name in expected if name not in ("Difference", "ECE, severity 5")]
-
-
-def test_calibration_under_corruptions_is_taken_from_the_corruptions_where_it_was_not_measured_apart():
-    told = without(told_of("one", "two"), "two", "calibration")
-    assert column(told, "ECE") == ["5.0%", "-"]
-    assert column(told, "ECE, severity 5") == ["30.0%", "10.0%"]
+    assert gone == [name for name in expected if name != "Difference"]
 
 
 def test_only_clean_pictures():
@@ -281,7 +274,7 @@ def test_charts_of_what_nobody_has_are_left_out(measure):
         "corruptions": ("Error by",),
         "perturbations": ("Flips",),
         "attacks": ("Accuracy under",),
-        "calibration": ("Calibration error after", "Reliability"),
+        "calibration": ("Calibration error", "Reliability"),
         "natural": (),
     }[measure]
     assert gone == {title for title in whole if title.startswith(begins)}

@@ -229,7 +229,7 @@ def test_a_comparison_is_paired_and_a_model_equals_itself(given, tmp_path, capsy
     assert difference["clean"]["p_value"] == 1.0
     assert set(difference["by_severity"]) == {"1", "3"}
     page = (tmp_path / "out/comparison.html").read_text()
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 4
     assert "<b>other" not in page
     assert main(["compare", str(checkpoint), *words]) == 2
     assert "at least 2 checkpoints" in capsys.readouterr().err

@@ -18,7 +18,8 @@ def measured_sentence(told: Robustness) -> str:
 
 def notes(told: Robustness) -> list[str]:
     """What nobody should miss: how the pictures were made, and what differences are."""
-    found = list(_made(told))
+    some = dict.fromkeys(one.classes for one in told.measured.values() if one.classes)
+    found = [*(f"The pictures have {each}." for each in some), *_made(told)]
     if told.role == "validation":
         found.append(
             "Validation pictures also chose between settings and rounds, so the numbers are somewhat optimistic."
@@ -70,7 +71,7 @@ def _measures(told: Robustness) -> Iterator[str]:
         yield f"changes of the answer along {wording.plural(count, f'{_source(perturbations)} perturbation')}"
     if _attack_scores(told):
         yield "accuracy under attack"
-    if any(one.calibration or (one.corruptions and one.corruptions.ece) for one in told.measured.values()):
+    if any(one.calibration for one in told.measured.values()):
         yield "calibration"
 
 
@@ -99,6 +100,9 @@ def _corruptions(told: Robustness) -> Iterator[str]:
         yield f"Corrupted is the mean accuracy over {these} corruptions at all five severities.{lacking}"
     elif found:
         yield "Not all five severities of any corruption were measured, so there is no mean accuracy over them."
+    without = {name for each in found for name in _missing_classes(each)}
+    if without:
+        yield f"The corrupted pictures have none of {wording.plural(len(without), 'class', 'classes')} of the model's."
     differences = [each.corruptions for each in told.differences.values() if each.corruptions]
     counts = sorted({each.conditions for each in differences if each.conditions})
     if counts:
@@ -121,7 +125,7 @@ def _perturbations(told: Robustness) -> Iterator[str]:
 
 
 def _calibration(told: Robustness) -> Iterator[str]:
-    if any(one.calibration or (one.corruptions and one.corruptions.ece) for one in told.measured.values()):
+    if any(one.calibration for one in told.measured.values()):
         yield "ECE is the expected calibration error: 0% is perfect; under corruptions, of all of a severity together."
     if any(one.calibration and one.calibration.scaled for one in told.measured.values()):
         yield "Temperature scaling: each half of the pictures at the temperature that was fitted on the other half."
@@ -158,6 +162,13 @@ def _perturbation_scores(told: Robustness) -> list[PerturbationScores]:
 
 def _attack_scores(told: Robustness) -> list[AttackScores]:
     return [one.attacks for one in told.measured.values() if one.attacks]
+
+
+def _missing_classes(found: CorruptionScores) -> set[str]:
+    """The classes of which at least one condition has no pictures."""
+    if isinstance(found.missing_classes, tuple):
+        return set(found.missing_classes)
+    return {name for names in found.missing_classes.values() for name in names}
 
 
 def _source(found: Sequence[CorruptionScores | PerturbationScores]) -> str:

@@ -36,7 +36,10 @@ class AlexNetScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorruptionScores:
-    """Errors by corruption and severity; ``mean_of_present`` is over ``present`` of the set, ``missing`` the others."""
+    """Errors by corruption and severity; ``mean_of_present`` is over ``present`` of the set, ``missing`` the others.
+
+    ``missing_classes``: classes that a published set has no pictures of, in all conditions or by condition.
+    """
 
     source: Literal["generated", "published"]
     errors: dict[str, dict[int, Finite]]
@@ -46,7 +49,7 @@ class CorruptionScores:
     mean_of_present: Finite | None = None
     present: int | None = None
     missing: tuple[str, ...] = ()
-    ece: dict[int, Finite] = field(default_factory=dict)
+    missing_classes: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
     alexnet: AlexNetScores | None = None
 
 
@@ -140,11 +143,15 @@ class CalibrationScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """All that was measured of one classifier; ``natural``: scores by the name of a naturally shifted set."""
+    """All that was measured of one classifier; ``natural``: scores by the name of a naturally shifted set.
+
+    ``classes`` says which of the classifier's classes the pictures have, where it is not simply all.
+    """
 
     source: str
     count: int
     clean: CleanScores
+    classes: str = ""
     subject: str = ""
     corruptions: CorruptionScores | None = None
     perturbations: PerturbationScores | None = None

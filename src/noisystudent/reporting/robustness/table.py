@@ -93,7 +93,7 @@ def calibration_error(one: Measured, severity: int) -> float | None:
         return one.calibration.plain.ece if one.calibration else None
     if one.calibration and severity in one.calibration.corrupted:
         return one.calibration.corrupted[severity].plain.ece
-    return one.corruptions.ece.get(severity) if one.corruptions else None
+    return None
 
 
 def attacked_accuracy(one: Measured, attack: str, epsilon: float) -> float | None:
