@@ -14,9 +14,13 @@ from noisystudent.data.label_sets import label_sets_of, read_label_sets
 from noisystudent.errors import DataError
 from noisystudent.evaluation.natural import (
     class_columns,
+    confidences_within,
+    difference_from_published,
+    label_set_hits,
     label_set_scores,
     out_of_distribution_scores,
     rows_within,
+    subset_hits,
     subset_scores,
 )
 from noisystudent.models.imagenet import imagenet_synsets
@@ -27,6 +31,19 @@ OUTPUTS = tuple(str(number) for number in range(1000))  # what a checkpoint of 1
 def timms(name: str) -> list[str]:
     """A list that timm carries, such as the 200 synsets of ImageNet-A."""
     return (Path(timm.data.__file__).parent / "_info" / name).read_text().split()
+
+
+def scored(log_probabilities, labels, found):
+    """The scores of a set from the log-probabilities of all of its pictures."""
+    return subset_scores(subset_hits(log_probabilities, labels, found), found)
+
+
+def label_set_scored(log_probabilities, sets, columns):
+    return label_set_scores(label_set_hits(log_probabilities, sets, columns), log_probabilities.shape[1])
+
+
+def told_apart(within, outside, found):
+    return out_of_distribution_scores(*(confidences_within(rows, found) for rows in (within, outside)), found)
 
 
 def folder_of(root: Path, names) -> FolderSource:
@@ -54,6 +71,40 @@ def test_a_and_r_share_86_classes():
     assert len(shared) == len(a & r) == 86
 
 
+@pytest.mark.parametrize("name", ["a", "r"])
+def test_a_set_that_is_not_the_published_one_says_what_it_lacks(name):
+    synsets = timms(f"imagenet_{name}_synsets.txt")
+    assert difference_from_published(f"imagenet-{name}", sorted(synsets)) == ""
+    said = difference_from_published(f"imagenet-{name}", synsets[2:])
+    assert f"has 200 classes, and this set 198; it lacks {synsets[0]}, {synsets[1]}." in said
+    stranger = next(each for each in imagenet_synsets() if each not in synsets)
+    assert f"and this set 200; it lacks {synsets[0]}; only it has {stranger}." in difference_from_published(
+        f"imagenet-{name}", [stranger, *synsets[1:]]
+    )
+    assert " and 195 more; only it has" in difference_from_published(f"imagenet-{name}", [stranger])
+    assert difference_from_published(f"imagenet-{name}", ["cat", "dog"]).startswith(
+        f"imagenet-{name} as published has 200 classes, and this set 2. "
+    )
+
+
+def test_of_other_sets_the_number_of_classes_is_known():
+    assert difference_from_published("imagenet-o", imagenet_synsets()[:200]) == ""
+    assert "200 classes, and this set 199." in difference_from_published("imagenet-o", imagenet_synsets()[:199])
+    assert difference_from_published("imagenetv2", OUTPUTS) == ""
+    assert "1000 classes, and this set 999." in difference_from_published("imagenetv2", OUTPUTS[:999])
+    assert difference_from_published("imagenet-sketch", imagenet_synsets()) == ""
+    assert f"it lacks {imagenet_synsets()[0]}." in difference_from_published("imagenet-sketch", imagenet_synsets()[1:])
+    assert difference_from_published("holidays", ["cat", "dog"]) == ""
+
+
+def test_hits_of_parts_are_those_of_the_whole(shifted):
+    logits, labels, found = shifted
+    whole = vars(subset_hits(logits, labels, found))
+    parts = [vars(subset_hits(logits[rows], labels[rows], found)) for rows in (slice(0, 7), slice(7, 7), slice(7, 300))]
+    for name, values in whole.items():
+        assert np.array_equal(np.concatenate([part[name] for part in parts]), values)
+
+
 def test_synsets_are_imagenets_in_order():
     synsets = imagenet_synsets()
     assert len(synsets) == 1000
@@ -73,7 +124,7 @@ def test_numbered_folders_are_sorted_as_numbers(tmp_path):
     records = [record for shard in range(len(source.shard_sizes)) for record in source.read(shard)]
     sure = np.eye(1000)[[int(record.key.split("/")[0]) for record in records]]
     labels = np.array([record.label for record in records])
-    assert subset_scores(10 * sure, labels, found)["top1_1000way"] == 1
+    assert scored(10 * sure, labels, found)["top1_1000way"] == 1
     assert (sure.argmax(axis=1) == labels).mean() < 0.05
 
 
@@ -116,7 +167,7 @@ def shifted():
 
 
 def test_outputs_outside_the_set_are_out_of_the_choice(shifted):
-    scores = subset_scores(*shifted)
+    scores = scored(*shifted)
     assert scores["top1_200way"] == 1
     assert scores["top1_1000way"] == 0
     assert scores["top5_1000way"] == 1
@@ -130,7 +181,7 @@ def test_the_softmax_and_the_first_five_are_inside_the_set_too(shifted):
     outsiders = np.setdiff1d(np.arange(1000), found.columns)
     louder = logits.copy()
     louder[:, outsiders] += 50
-    before, after = subset_scores(logits, labels, found), subset_scores(louder, labels, found)
+    before, after = scored(logits, labels, found), scored(louder, labels, found)
     assert after == {**before, "top5_1000way": 0.0}
     # Confidence as the softmax of the slice: 8 against 199 others of mean e^(1/2).
     inside = np.exp(logits[:, found.columns])
@@ -140,9 +191,9 @@ def test_the_softmax_and_the_first_five_are_inside_the_set_too(shifted):
 
 
 def test_the_names_carry_the_number_of_classes():
-    scores = subset_scores(np.eye(4)[[0, 1, 2]], np.array([0, 1, 2]), class_columns(("a", "b", "c"), tuple("abcd")))
+    scores = scored(np.eye(4)[[0, 1, 2]], np.array([0, 1, 2]), class_columns(("a", "b", "c"), tuple("abcd")))
     assert {name for name in scores if name.startswith("top1")} == {"top1_3way", "top1_4way"}
-    whole = subset_scores(np.eye(2), np.array([0, 1]), class_columns(("b", "a"), ("a", "b")))
+    whole = scored(np.eye(2), np.array([0, 1]), class_columns(("b", "a"), ("a", "b")))
     assert {name for name in whole if name.startswith("top1")} == {"top1_2way"}
     assert whole["top1_2way"] == 0
 
@@ -157,7 +208,7 @@ def test_clean_pictures_of_the_same_classes():
 def test_predictions_of_another_model_are_refused(shifted):
     logits, labels, found = shifted
     with pytest.raises(DataError, match="The predictions have 200 classes"):
-        subset_scores(logits[:, :200], labels, found)
+        scored(logits[:, :200], labels, found)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -173,7 +224,7 @@ def test_detection_is_scikit_learns(ties):
     confidence = (inside / inside.sum(axis=1, keepdims=True)).max(axis=1)
     unknown = np.arange(620) >= 500
     false_positives, recalls, _ = roc_curve(unknown, -confidence, drop_intermediate=False)
-    scores = out_of_distribution_scores(within, outside, found)
+    scores = told_apart(within, outside, found)
     assert scores == {
         "aupr_200way": pytest.approx(average_precision_score(unknown, -confidence), abs=1e-12),
         "auroc_200way": pytest.approx(roc_auc_score(unknown, -confidence), abs=1e-12),
@@ -185,24 +236,24 @@ def test_detection_is_scikit_learns(ties):
 def test_detection_at_its_ends():
     found = class_columns(("a", "b"), ("a", "b"))
     sure, unsure = np.array([[9.0, 0.0]] * 6), np.zeros((4, 2))
-    perfect = out_of_distribution_scores(sure, unsure, found)
+    perfect = told_apart(sure, unsure, found)
     assert (perfect["aupr_2way"], perfect["auroc_2way"], perfect["fpr95_2way"]) == (1, 1, 0)
-    blind = out_of_distribution_scores(sure, sure[:4], found)
+    blind = told_apart(sure, sure[:4], found)
     assert (blind["aupr_2way"], blind["auroc_2way"], blind["fpr95_2way"]) == (0.4, 0.5, 1)
     assert blind["chance_aupr"] == 0.4
     with pytest.raises(DataError, match="6 pictures of known classes and 0"):
-        out_of_distribution_scores(sure, unsure[:0], found)
+        told_apart(sure, unsure[:0], found)
 
 
 def test_a_hit_is_any_label_of_the_set():
     logits = np.array([[5, 4, 3, 2, 1, 0, 0]] * 5, float)
     sets = [(0,), (3, 0), (4,), (6, 5), ()]
-    scores = label_set_scores(logits, sets, np.arange(7))
+    scores = label_set_scored(logits, sets, np.arange(7))
     assert scores == {"label_set_top1_7way": 0.5, "label_set_top5_7way": 0.75, "count": 4, "skipped": 1}
     # A model with its outputs the other way round.
-    assert label_set_scores(logits[:, ::-1], sets, np.arange(7)[::-1]) == pytest.approx(scores)
+    assert label_set_scored(logits[:, ::-1], sets, np.arange(7)[::-1]) == pytest.approx(scores)
     with pytest.raises(DataError, match="Of 5 pictures none"):
-        label_set_scores(logits, [()] * 5, np.arange(7))
+        label_set_scored(logits, [()] * 5, np.arange(7))
 
 
 def test_reassessed_labels_are_timms(tmp_path):
@@ -221,7 +272,7 @@ def test_reassessed_labels_are_timms(tmp_path):
 
     theirs.add_result(torch.from_numpy(logits))
     keys = [f"n0{row % 3}/{name}" for row, name in enumerate(names)]
-    ours = label_set_scores(logits, label_sets_of(keys, sets), np.arange(1000))
+    ours = label_set_scored(logits, label_sets_of(keys, sets), np.arange(1000))
     assert 100 * ours["label_set_top1_1000way"] == pytest.approx(theirs.get_accuracy(1))
     assert 100 * ours["label_set_top5_1000way"] == pytest.approx(theirs.get_accuracy(5))
     assert ours["count"] == len(theirs.is_correct[1])

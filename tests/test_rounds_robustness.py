@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import noisystudent
 from noisystudent.cli import main
-from noisystudent.errors import SettingsError
+from noisystudent.data.open import open_source
+from noisystudent.errors import DataError, SettingsError
 from noisystudent.suites.subject import Subject
 
 SUITE = {
@@ -86,15 +88,39 @@ def test_other_draws_are_measured_anew_and_the_old_ones_come_back(finished, monk
     assert again["robustness"] == summary["robustness"]
 
 
+def test_naturally_shifted_sets_are_measured_of_everyone_and_a_changed_one_again(finished, tmp_path):
+    out, summary = finished
+    digits = [record for record in open_source("digits:test@0", labeled=True).read(0) if record.label in (2, 5, 7)]
+    path = tmp_path / "three.npz"
+
+    def measured(few):
+        pixels = np.stack([np.asarray(record.picture) for record in few])
+        np.savez(path, x=pixels, y=np.array([record.label for record in few]), classes=np.arange(10).astype(str))
+        settings = {**SMALL, "evaluation.suite": ["natural"], "evaluation.natural": [f"three={path}"]}
+        told = noisystudent.run(**SOURCES, out=out, settings=settings, quiet=True)["robustness"]["measured"]
+        return {name: each["natural"]["three"] for name, each in told.items()}
+
+    every = measured(digits)
+    assert list(every) == ["control", "teacher", "round 1"]
+    assert every["teacher"]["clean_top1_10way"] == summary["teacher"]["test"]["top1"]
+    assert every["teacher"]["count"] == len(digits)
+    assert {name: each["count"] for name, each in measured(digits[:50]).items()} == dict.fromkeys(every, 50)
+    assert noisystudent.run(**SOURCES, out=out, settings=SMALL, quiet=True)["robustness"] == summary["robustness"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"evaluation.suite": ["natural"], "evaluation.natural": ["a=no/such"]},
+            "natural a=no/such: There is no source",
+        ),
         ({"evaluation.corruptions": ["fogg"]}, "names 'fogg'.*Did you mean 'fog'"),
         ({"evaluation.suite": ["perturbations"], "evaluation.perturbations": ["tild"]}, "names 'tild'.*tilt"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(tmp_path, changes, message):
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises((SettingsError, DataError), match=message):
         noisystudent.run(**SOURCES, out=tmp_path / "run", settings={**SMALL, **changes}, quiet=True)
     assert not (tmp_path / "run/teacher").exists()
 

@@ -2,7 +2,9 @@
 
 Such a set has some of a model's classes, and its folders may be in another order than the model's outputs. So every
 score here begins with ``class_columns``, and says in its name among how many classes it chose: ``top1_200way`` and
-``top1_1000way`` of the same pictures differ by tens of points.
+``top1_1000way`` of the same pictures differ by tens of points. What the scores need of each picture is taken from its
+log-probabilities first (``subset_hits``, ``confidences_within``, ``label_set_hits``), some pictures at a time, so that
+nobody has to hold the log-probabilities of a whole set.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import resources
 from typing import Literal
 
 import numpy as np
@@ -20,12 +23,13 @@ from scipy.stats import rankdata
 from noisystudent.data.checks import check_same_classes
 from noisystudent.data.label_sets import LabelSet
 from noisystudent.errors import DataError
-from noisystudent.evaluation.accuracy import top_k
+from noisystudent.evaluation.accuracy import ranks
 from noisystudent.evaluation.confidence import (
-    equal_mass,
-    response_rate_accuracy,
+    equal_mass_of,
+    response_rate_accuracy_of,
     root_mean_square_calibration_error,
 )
+from noisystudent.evaluation.settings import PUBLISHED_CLASSES
 from noisystudent.models.imagenet import imagenet_synsets
 
 Floats = npt.NDArray[np.floating]
@@ -35,6 +39,7 @@ Bools = npt.NDArray[np.bool_]
 Rule = Literal["name", "synset", "number"]
 
 _RECALL = 0.95  # at which false positives are counted
+_NAMED = 5  # classes that a message names at most
 
 
 @dataclass(frozen=True)
@@ -111,34 +116,97 @@ def columns_of(classes: Sequence[str] | None, model_classes: Sequence[str], role
     raise AssertionError("the same classes were not found")
 
 
-def subset_scores(log_probabilities: Floats, labels: Ints, found: ClassColumns) -> dict[str, float]:
-    """Scores of log-probabilities, or logits, [N, K] on a set with some of the K classes; ``labels`` are the set's [N].
+def difference_from_published(name: str, classes: Sequence[str]) -> str:
+    """What the ``classes`` of a set differ in from those of the published set of that ``name``, as a sentence, or "".
+
+    Names are those of ``PUBLISHED_CLASSES``; of another name nothing is known. Folders that are synsets are compared
+    one by one with timm's lists, where it has one (not for ImageNet-O), others by their number alone.
+    """
+    count = PUBLISHED_CLASSES.get(name, len(classes))
+    published = _published_synsets(name) if set(classes) <= set(imagenet_synsets()) else ()
+    lacking = sorted(set(published) - set(classes))
+    surplus = sorted(set(classes) - set(published)) if published else []
+    if len(classes) == count and not lacking:
+        return ""
+    said = f"{name} as published has {count} classes, and this set {len(classes)}"
+    said += f"; it lacks {_some(lacking)}" if lacking else ""
+    said += f"; only it has {_some(surplus)}" if surplus else ""
+    return f"{said}. These are no scores of the published set."
+
+
+def _published_synsets(name: str) -> Sequence[str]:
+    """The synsets of a published set as timm has them, or none."""
+    if PUBLISHED_CLASSES.get(name) == len(imagenet_synsets()):
+        return imagenet_synsets()
+    file = resources.files("timm.data").joinpath("_info", f"{name.replace('-', '_')}_synsets.txt")
+    return file.read_text().split() if name in PUBLISHED_CLASSES and file.is_file() else ()
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+@dataclass(frozen=True)
+class Hits:
+    """How each of N pictures of a set fared, [N] each: all that the scores of the set need.
+
+    ``labels`` are rows of the set's classes. ``right``, ``among_five``: whether the first answer is the true class, or
+    one of the first five, when all outputs but the set's are left out; ``confidence``: the largest softmax among those.
+    ``right_of_all``, ``among_five_of_all``: the same as the first two, among all of the model's outputs.
+    """
+
+    labels: Ints
+    right: Bools
+    among_five: Bools
+    confidence: npt.NDArray[np.float64]
+    right_of_all: Bools
+    among_five_of_all: Bools
+
+
+def subset_hits(log_probabilities: Floats, labels: Ints, found: ClassColumns) -> Hits:
+    """How pictures fared by their log-probabilities, or logits, [N, K]; ``labels`` are rows of the set's classes [N].
+
+    Raises ``DataError`` for predictions of another number of classes than ``found`` was found in.
+    """
+    inside = _inside(log_probabilities, found)
+    place, place_of_all = ranks(inside, labels), ranks(log_probabilities, found.columns[labels])
+    return Hits(labels, place == 0, place < 5, np.exp(inside.max(axis=1)), place_of_all == 0, place_of_all < 5)
+
+
+def confidences_within(log_probabilities: Floats, found: ClassColumns) -> npt.NDArray[np.float64]:
+    """The largest softmax among the set's classes alone, [N], from log-probabilities or logits [N, K]."""
+    confidences: npt.NDArray[np.float64] = np.exp(_inside(log_probabilities, found).max(axis=1))
+    return confidences
+
+
+def subset_scores(hits: Hits, found: ClassColumns) -> dict[str, float]:
+    """Scores on a set with some of a model's K classes, from what ``subset_hits`` took of its pictures.
 
     ``top1_200way``, ``top5_200way``, and ``rms_calibration_error_200way`` and ``aurra_200way`` (see ``confidence``):
     all from the outputs of the set's n classes alone, softmax included, with n in the name. This is how ImageNet-A and
     ImageNet-R are reported (Hendrycks et al. 2021, "Natural Adversarial Examples" and "The Many Faces of Robustness").
     Where n is less than K, also ``top1_1000way`` and ``top5_1000way``, by K: a prediction outside the set is an error.
     """
-    _check_outputs(log_probabilities, found)
-    inside = _inside(log_probabilities, found)
     scores = {
-        "top1": top_k(inside, labels, 1),
-        "top5": top_k(inside, labels, 5),
-        "rms_calibration_error": root_mean_square_calibration_error(equal_mass(inside, labels)),
-        "aurra": response_rate_accuracy(inside, labels),
+        f"top1_{found.variant}": float(hits.right.mean()),
+        f"top5_{found.variant}": float(hits.among_five.mean()),
+        f"rms_calibration_error_{found.variant}": root_mean_square_calibration_error(
+            equal_mass_of(hits.confidence, hits.right)
+        ),
+        f"aurra_{found.variant}": response_rate_accuracy_of(hits.confidence, hits.right),
     }
-    named = {f"{name}_{found.variant}": score for name, score in scores.items()}
     if len(found.columns) < found.outputs:
-        for k in (1, 5):
-            named[f"top{k}_{found.outputs}way"] = top_k(log_probabilities, found.columns[labels], k)
-    return named
+        scores[f"top1_{found.outputs}way"] = float(hits.right_of_all.mean())
+        scores[f"top5_{found.outputs}way"] = float(hits.among_five_of_all.mean())
+    return scores
 
 
 def rows_within(model_labels: Ints, found: ClassColumns) -> tuple[Bools, Ints]:
     """Of pictures of all classes, such as ImageNet's validation, those of the set's classes, and their labels in it.
 
     ``model_labels`` [N] are columns of the model. Given back are a mask [N] and the labels of the rows that it keeps:
-    with them ``subset_scores`` gives the clean accuracy on the same classes, from which a gap is counted.
+    with them ``subset_hits`` gives the clean accuracy on the same classes, from which a gap is counted.
     """
     place = np.full(found.outputs, -1, np.int64)
     place[found.columns] = np.arange(len(found.columns))
@@ -147,69 +215,87 @@ def rows_within(model_labels: Ints, found: ClassColumns) -> tuple[Bools, Ints]:
 
 
 def out_of_distribution_scores(within: Floats, outside: Floats, found: ClassColumns) -> dict[str, float]:
-    """How well confidence tells pictures of unknown things, ``outside`` [M, K], from the ``within`` [N, K]: ImageNet-O.
+    """How well confidence tells pictures of unknown things, ``outside`` [M], from those ``within`` [N]: ImageNet-O.
 
-    The score of a picture is minus its largest softmax among the set's classes, and what is outside is the positive
-    class (Hendrycks et al. 2021). With n in their names: ``aupr_200way``, the area under precision and recall as
-    average precision; ``auroc_200way``; ``fpr95_200way``, the fraction of ``within`` that is flagged where at least 95%
-    of ``outside`` are. ``chance_aupr`` is what even guessing reaches, the share of ``outside``. Raises ``DataError``
-    when either is empty.
+    Both are ``confidences_within``. The score of a picture is minus its confidence, the largest softmax among the set's
+    classes, and what is outside is the positive class (Hendrycks et al. 2021). With n in their names: ``aupr_200way``,
+    the area under precision and recall as average precision; ``auroc_200way``; ``fpr95_200way``, the fraction of
+    ``within`` that is flagged where at least 95% of ``outside`` are. ``chance_aupr`` is what even guessing reaches, the
+    share of ``outside``. Raises ``DataError`` when either is empty.
     """
     if not len(within) or not len(outside):
         raise DataError(
             f"There are {len(within)} pictures of known classes and {len(outside)} of unknown ones, and some of each "
             "are needed to tell them apart."
         )
-    _check_outputs(within, found)
-    _check_outputs(outside, found)
-    scores = np.concatenate([-_inside(rows, found).max(axis=1) for rows in (within, outside)])
+    scores = -np.concatenate([within, outside])
     positive = np.arange(len(scores)) >= len(within)
     precision, recall, false_positives = _detection_curve(scores, positive)
     # Of a pair, one of each kind, the chance that the unknown one has the higher score, ties counted half.
-    ranks = rankdata(scores)[positive].sum() - len(outside) * (len(outside) + 1) / 2
+    above = rankdata(scores)[positive].sum() - len(outside) * (len(outside) + 1) / 2
     return {
         f"aupr_{found.variant}": float((np.diff(recall, prepend=0) * precision).sum()),
-        f"auroc_{found.variant}": float(ranks / (len(within) * len(outside))),
+        f"auroc_{found.variant}": float(above / (len(within) * len(outside))),
         f"fpr95_{found.variant}": float(false_positives[np.argmax(recall >= _RECALL)]),
         "chance_aupr": len(outside) / len(scores),
     }
 
 
-def label_set_scores(log_probabilities: Floats, sets: Sequence[LabelSet], columns: Ints) -> dict[str, float]:
+@dataclass(frozen=True)
+class LabelSetHits:
+    """How each of N pictures with label sets fared, [N] each.
+
+    ``counted``: whether it has a label. ``right``, ``among_five``: whether the first answer, or one of the first five,
+    is in its set.
+    """
+
+    counted: Bools
+    right: Bools
+    among_five: Bools
+
+
+def label_set_hits(log_probabilities: Floats, sets: Sequence[LabelSet], columns: Ints) -> LabelSetHits:
+    """How pictures with the label ``sets`` [N] fared by their log-probabilities, or logits, [N, K].
+
+    ``columns`` [C] is the model's output for each class number of the sets: for ImageNet's
+    ``class_columns(imagenet_synsets(), model_classes).columns``.
+    """
+    counted = np.array([bool(labels) for labels in sets], bool)
+    hits = np.zeros((len(sets), 5), bool)
+    for row, (values, labels) in enumerate(zip(log_probabilities, sets, strict=True)):
+        first = np.argsort(-values, kind="stable")[:5]
+        hits[row, : len(first)] = np.isin(first, columns[list(labels)]) if labels else False
+    return LabelSetHits(counted, right=hits[:, 0], among_five=hits.max(axis=1))
+
+
+def label_set_scores(hits: LabelSetHits, outputs: int) -> dict[str, float]:
     """Accuracy where a picture may have several true classes, or none, in which case it does not count (ReaL).
 
     A hit is a first prediction, or one of the first five, that is in the picture's set (Beyer et al. 2020; for the
-    first five as in timm). ``columns`` [C] is the model's output for each class number of the sets: for ImageNet's
-    ``class_columns(imagenet_synsets(), model_classes).columns``. Gives ``label_set_top1_1000way`` and
+    first five as in timm), among the model's ``outputs``. Gives ``label_set_top1_1000way`` and
     ``label_set_top5_1000way``, the ``count`` of pictures and how many were ``skipped``. Raises ``DataError`` when all
     sets are empty.
     """
-    first, among_five, count = 0, 0, 0
-    for row, labels in zip(log_probabilities, sets, strict=True):
-        if labels:
-            hits = np.isin(np.argsort(-row, kind="stable")[:5], columns[list(labels)])
-            first, among_five, count = first + int(hits[0]), among_five + int(hits.any()), count + 1
+    count = int(hits.counted.sum())
     if not count:
-        raise DataError(f"Of {len(sets)} pictures none has a label in its set. Give label sets that fit the pictures.")
-    outputs = log_probabilities.shape[1]
+        raise DataError(
+            f"Of {len(hits.counted)} pictures none has a label in its set. Give label sets that fit the pictures."
+        )
     return {
-        f"label_set_top1_{outputs}way": first / count,
-        f"label_set_top5_{outputs}way": among_five / count,
+        f"label_set_top1_{outputs}way": int(hits.right.sum()) / count,
+        f"label_set_top5_{outputs}way": int(hits.among_five.sum()) / count,
         "count": count,
-        "skipped": len(sets) - count,
+        "skipped": len(hits.counted) - count,
     }
 
 
-def _check_outputs(log_probabilities: Floats, found: ClassColumns) -> None:
+def _inside(log_probabilities: Floats, found: ClassColumns) -> npt.NDArray[np.float64]:
+    """Log-probabilities among the set's classes alone [N, n]."""
     if log_probabilities.shape[1] != found.outputs:
         raise DataError(
             f"The predictions have {log_probabilities.shape[1]} classes, and the set's were found in a model of "
             f"{found.outputs}. Give predictions of that model, over all of its classes."
         )
-
-
-def _inside(log_probabilities: Floats, found: ClassColumns) -> npt.NDArray[np.float64]:
-    """Log-probabilities among the set's classes alone [N, n]."""
     inside: npt.NDArray[np.float64] = log_softmax(log_probabilities[:, found.columns].astype(np.float64), axis=1)
     return inside
 

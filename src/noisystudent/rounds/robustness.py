@@ -18,6 +18,7 @@ from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.suites.audience import Audience
 from noisystudent.suites.comparison import comparison
 from noisystudent.suites.corrupted import corruptions_to_make
+from noisystudent.suites.natural import open_natural
 from noisystudent.suites.perturbed import perturbations_to_make
 from noisystudent.suites.subject import Subject
 from noisystudent.suites.suite import measure
@@ -27,7 +28,10 @@ STAGE = f"scores/{ROBUSTNESS}"
 
 
 def check_suite(workshop: Workshop) -> None:
-    """Raises ``SettingsError`` where the suite that the settings name cannot be measured; long before it is."""
+    """Raises ``SettingsError`` where the suite that the settings name cannot be measured; long before it is.
+
+    Naturally shifted sets that are not there or have other classes raise ``DataError``.
+    """
     evaluation = workshop.settings.evaluation
     if not evaluation.suite:
         return
@@ -40,6 +44,7 @@ def check_suite(workshop: Workshop) -> None:
         corruptions_to_make(evaluation)
     if "perturbations" in evaluation.suite:
         perturbations_to_make(evaluation)
+    open_natural(evaluation, workshop.roles.classes)
 
 
 def measure_robustness(workshop: Workshop, contenders: Mapping[str, Trained]) -> dict[str, Any] | None:
@@ -60,6 +65,9 @@ def measure_robustness(workshop: Workshop, contenders: Mapping[str, Trained]) ->
         "evaluation": evaluation.model_dump(mode="json"),
         "precision": runtime.precision,
     }
+    if evaluation.natural:
+        sets = open_natural(evaluation, workshop.roles.classes)
+        inputs["natural"] = {each.name: each.fingerprint for each in sets}
     if not workshop.is_done(STAGE, inputs):
         folders = {name: workshop.folder / ROBUSTNESS / name.replace(" ", "-") for name in contenders}
         names, ranks = list(contenders), workshop.engine.ranks
@@ -71,7 +79,8 @@ def measure_robustness(workshop: Workshop, contenders: Mapping[str, Trained]) ->
             reporter.say(f"robustness of {name}:")
 
             def taken(pictures: Pictures) -> dict[str, Any]:
-                audience = Audience.of_pictures(role, pictures, most=evaluation.pictures)
+                allowed = workshop.settings.data.max_corrupt_fraction
+                audience = Audience.of_pictures(role, pictures, most=evaluation.pictures, max_corrupt_fraction=allowed)
                 return measure(subject, audience, evaluation, folders[name], reporter, renewing=True)
 
             held_out.examine(taken)

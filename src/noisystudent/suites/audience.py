@@ -95,10 +95,15 @@ class Audience:
         return cls(source.name, fingerprint_of(identity), most, shards, found, max_corrupt_fraction)
 
     @classmethod
-    def of_pictures(cls, name: str, pictures: Pictures, *, most: int = 0) -> Audience:
+    def of_pictures(
+        cls, name: str, pictures: Pictures, *, most: int = 0, max_corrupt_fraction: float = 0.0
+    ) -> Audience:
         """Pictures that are decoded already; ``most`` of them, evenly spread, 0 = all."""
         pictures = _spread(pictures, most or len(pictures))
-        return cls(name, content_fingerprint(pictures), len(pictures), lambda: iter([pictures]))
+        fingerprint = content_fingerprint(pictures)
+        return cls(
+            name, fingerprint, len(pictures), lambda: iter([pictures]), max_corrupt_fraction=max_corrupt_fraction
+        )
 
     def sittings(self, size: int, device: torch.device) -> Iterator[Sitting]:
         """The pictures as central views of ``size`` pixels on a device, some at a time.

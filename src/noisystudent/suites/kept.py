@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +27,8 @@ from noisystudent.errors import MismatchError
 from noisystudent.suites.outcomes import Confidence, Outcomes
 
 _PICTURES = "pictures"
+
+Columns = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,11 @@ class Kept:
         return cls(folder, inputs, renewing)
 
     def outcomes(self, piece: str, measure: Callable[[], Outcomes], *, pictures: str = "") -> Outcomes:
-        """The outcomes of a piece, measured now unless they are there.
+        """The outcomes of a piece, measured now unless they are there; ``pictures`` as in ``columns``."""
+        return _outcomes(self.columns(piece, lambda: _columns(measure()), pictures=pictures))
+
+    def columns(self, piece: str, measure: Callable[[], Columns], *, pictures: str = "") -> Columns:
+        """The named columns of a piece, a value for each picture, measured now unless they are there.
 
         ``pictures`` is the fingerprint of those that this piece alone is measured on. Where they were others, it is
         measured again when ``renewing``, and else raises ``MismatchError``.
@@ -76,8 +81,13 @@ class Kept:
         if before != pictures:
             found = measure()
             with replacing(path) as temporary:
-                pq.write_table(_table(found).replace_schema_metadata({_PICTURES: pictures}), temporary)
-        return _outcomes(pq.read_table(path))
+                pq.write_table(pa.table(found).replace_schema_metadata({_PICTURES: pictures}), temporary)
+        table = pq.read_table(path)
+        return {name: table[name].to_numpy() for name in table.column_names}
+
+    def has_columns(self, piece: str) -> bool:
+        """Whether the columns of a piece are there."""
+        return (self.folder / f"{piece}.parquet").exists()
 
     def numbers(self, piece: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The named numbers of a piece, measured now unless they are there."""
@@ -91,18 +101,16 @@ class Kept:
 _CONFIDENCES = tuple(field.name for field in fields(Confidence))
 
 
-def _table(found: Outcomes) -> pa.Table:
-    columns: dict[str, npt.NDArray[np.generic]] = {"right": found.right, "among_five": found.among_five}
+def _columns(found: Outcomes) -> Columns:
+    columns: Columns = {"right": found.right, "among_five": found.among_five}
     for kind, confidence in (("plain", found.plain), ("scaled", found.scaled)):
         columns |= {f"{kind}_{name}": getattr(confidence, name) for name in _CONFIDENCES}
-    return pa.table(columns)
+    return columns
 
 
-def _outcomes(table: pa.Table) -> Outcomes:
-    plain, scaled = (
-        Confidence(*(table[f"{kind}_{name}"].to_numpy() for name in _CONFIDENCES)) for kind in ("plain", "scaled")
-    )
-    return Outcomes(table["right"].to_numpy(), table["among_five"].to_numpy(), plain, scaled)
+def _outcomes(columns: Columns) -> Outcomes:
+    plain, scaled = (Confidence(*(columns[f"{kind}_{name}"] for name in _CONFIDENCES)) for kind in ("plain", "scaled"))
+    return Outcomes(columns["right"], columns["among_five"], plain, scaled)
 
 
 def _pictures_of(path: Path) -> str:

@@ -15,6 +15,7 @@ from noisystudent.suites.calibrated import measure_calibration
 from noisystudent.suites.clean import clean_outcomes, describe_clean
 from noisystudent.suites.corrupted import measure_corruptions
 from noisystudent.suites.kept import Kept
+from noisystudent.suites.natural import measure_natural
 from noisystudent.suites.perturbed import measure_perturbations
 from noisystudent.suites.subject import Subject
 
@@ -22,6 +23,7 @@ ROBUSTNESS = "robustness.json"
 _MEASURES = {
     "corruptions": measure_corruptions,
     "perturbations": measure_perturbations,
+    "natural": measure_natural,
     "attacks": measure_attacks,
     "calibration": measure_calibration,
 }

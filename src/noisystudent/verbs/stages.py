@@ -113,6 +113,8 @@ def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite")
     given = with_settings(parser, words, rooms=("runtime.", "data.", "evaluation."))
     from noisystudent import api
+    from noisystudent.config import one_room
+    from noisystudent.evaluation.settings import EvaluationSettings
     from noisystudent.runtime.ranks import open_ranks
 
     checkpoint, source, out, suite = (given.pop(name) for name in ("checkpoint", "source", "out", "suite"))
@@ -120,12 +122,14 @@ def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
         given["evaluation.suite"] = suite
     if "evaluation.suite" in given and not out:
         raise SettingsError("a suite keeps what it measures in a folder, to go on there; give --out FOLDER.")
+    told = {name: value for name, value in given.items() if name.startswith("evaluation.")}
+    one_room(EvaluationSettings, "evaluation", told)  # mistakes are told before anything is scored
     scores = api.evaluate(
         checkpoint=checkpoint,
         source=source,
         calibrate=given.pop("calibrate"),
         out=out / "scores.json" if "evaluation.suite" in given else out,
-        settings={name: value for name, value in given.items() if not name.startswith("evaluation.")},
+        settings={name: value for name, value in given.items() if name not in told},
     )
     if not open_ranks().first:
         return
@@ -180,6 +184,8 @@ def _tell_robustness(told: dict[str, Any]) -> None:
         _tell_corruptions(corruptions)
     if steadiness:
         _tell_steadiness(steadiness)
+    if "natural" in told:
+        _tell_natural(told["natural"])
     if attacks:
         how = f"{attacks['norm']}, PGD of {attacks['steps']} steps"
         print(f"\naccuracy under attack ({how}), clean {attacks['clean']:.4f}:")
@@ -253,6 +259,20 @@ def _tell_confidence(found: dict[str, Any]) -> None:
     for name, each in {"clean": found, **by_severity}.items():
         scores = (f"{score} {each['plain'][score]:.4f} -> {each['scaled'][score]:.4f}" for score in ("ece", "nll"))
         print(f"  {name:<18} {'  '.join(scores)}")
+
+
+def _tell_natural(sets: dict[str, Any]) -> None:
+    from noisystudent.reporting.wording import printable
+
+    print("\nnaturally shifted sets:")
+    for name, found in sets.items():
+        print(f"  {name}: {found['count']} pictures, {printable(found['classes'])}")
+        for score, value in found.items():
+            if isinstance(value, float) and not score.endswith("_standard_error"):
+                error = found.get(f"{score}_standard_error")
+                print(f"    {score:<30} {value:7.4f}" + ("" if error is None else f" +- {error:.4f}"))
+        for note in found["notes"]:
+            print(f"    note: {printable(note)}")
 
 
 def predict(parser: argparse.ArgumentParser, words: list[str]) -> None:
