@@ -1,7 +1,7 @@
 """What training rounds do to robustness: control, teacher and every student of the same runs, on the same pictures.
 
     python benchmarks/robustness.py digits --json rows.json
-    python benchmarks/robustness.py fashion --plot docs/robustness-fashion.svg
+    python benchmarks/robustness.py fashion --plot docs/robustness
     python benchmarks/robustness.py cifar10 --work FOLDER     # killed and called again, it goes on there
     python benchmarks/robustness.py digits --quick
 
@@ -23,6 +23,9 @@ import numpy as np
 
 import noisystudent
 import noisystudent.demonstration
+from noisystudent.reporting.read import parse_robustness
+from noisystudent.reporting.robustness.figures import figures
+from noisystudent.reporting.standalone import standalone
 from noisystudent.runtime.machine import describe_machine, versions
 from splits import Drawing, is_missing, write_split
 
@@ -46,6 +49,13 @@ QUICK = {
     "evaluation.corruptions": ["contrast", "fog"],
     "evaluation.perturbations": ["rotate"],
     "evaluation.epsilons": [1, 4],
+}
+
+CHARTS = {  # by the beginnings of their titles
+    "corruptions": "Error by corruption",
+    "fgsm": "Accuracy under FGSM",
+    "pgd": "Accuracy under PGD",
+    "calibration": "Calibration error<",
 }
 
 Numbers = dict[str, float]
@@ -133,6 +143,27 @@ def paired_lines(summaries: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def mean_of(several: list[Any]) -> Any:  # noqa: ANN401 - JSON values
+    """JSON values of one form as one: numbers become their means, and of all else the first is taken."""
+    first = several[0]
+    if isinstance(first, dict):
+        return {key: mean_of([each[key] for each in several]) for key in first}
+    if isinstance(first, list):
+        return [mean_of(list(each)) for each in zip(*several, strict=True)]
+    return float(np.mean(several)) if isinstance(first, float) else first
+
+
+def write_charts(name: str, summaries: list[dict[str, Any]], folder: Path) -> None:
+    """The means over seeds, drawn as on a run's page: error by corruption, accuracy under each attack, calibration."""
+    measured = [summary["robustness"]["measured"] for summary in summaries]
+    told = parse_robustness({"first": "control", "measured": mean_of(measured)})
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {str(chart).partition("<title>")[2]: chart for part in figures(told).values() for chart in part}
+    for file, title in CHARTS.items():
+        chart = next(chart for text, chart in drawn.items() if text.startswith(title))
+        (folder / f"{name}-{file}.svg").write_text(standalone(chart))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=SETTINGS)
@@ -142,6 +173,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="where to work, to resume later (default: a folder that is removed)")
     parser.add_argument("--quick", action="store_true", help="a few steps, one seed: only shows that it runs")
     parser.add_argument("--json", type=Path, help="write the rows there")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write charts there")
     given = parser.parse_args()
     if is_missing(given.data):
         return 0
@@ -154,6 +186,8 @@ def main() -> int:
     print("\n".join(paired_lines(summaries)))
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    if given.plot:
+        write_charts(given.data, summaries, given.plot)
     return 0
 
 

@@ -186,6 +186,20 @@ def test_benchmarks_run(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_robustness_runs(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    words = ["robustness.py", "digits", "--quick", "--json", str(tmp_path / "rows.json"), "--plot", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(ROOT / "benchmarks/robustness.py"), run_name="__main__")
+    rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
+    control = rows["digits, 4 labels a class: control: accuracy, clean"]
+    assert 0 <= control["value"] <= 1
+    assert control["difference"] == 0
+    assert len(list(tmp_path.glob("digits-*.svg"))) == 4
+
+
+@pytest.mark.slow
 def test_the_benchmark_of_streaming_runs(tmp_path):
     pytest.importorskip("webdataset")
     rows = tmp_path / "rows.json"  # a process of its own: it keeps itself to one core
