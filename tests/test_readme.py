@@ -52,6 +52,7 @@ def test_every_command_of_the_readme_runs(photos, capsys):
         "label",
         "select",
         "evaluate",
+        "compare",
         "report",
         "distill",
     }
