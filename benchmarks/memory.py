@@ -1,8 +1,8 @@
-"""Peak memory of labeling a pile and of a whole run that streams it, from a number of pictures to ten times as many.
+"""Peak memory of labeling a pile, of a run that streams it and of a suite, from a number of pictures to ten times that.
 
     python benchmarks/memory.py                       # 10,000, 30,000 and 100,000 pictures of 32 px
     python benchmarks/memory.py --plot docs/memory.svg
-    python benchmarks/memory.py --quick               # 1,000 and 4,000, labeling only
+    python benchmarks/memory.py --quick               # 1,000 and 4,000, without the run
 
 The pile is JPEG files, in a folder or in tar shards. Each number is a process of its own, which says how much memory it
 ever held. What streams needs the same for all, but for the names of files. Kept in memory, the pixels of 100,000
@@ -40,6 +40,11 @@ RUN = """
 noisystudent.run(labeled=work / "labeled", unlabeled=source, out=out, quiet=True, settings={
     "runtime.threads": 1, "runtime.label_batch_size": 128, "model.teacher": "tiny_resnet", "rounds.count": 1,
     "rounds.control": False, "noise.strength": 0.25, "train.steps": 25, "data.streaming": "always", "data.window": 512})
+"""
+SUITE = """
+noisystudent.robustness(checkpoint=work / "teacher", source=source, out=out, quiet=True, settings={
+    "runtime.threads": 1, "runtime.label_batch_size": 128, "evaluation.suite": ["calibration", "corruptions"],
+    "evaluation.corruptions": ["contrast", "gaussian_noise"], "evaluation.severities": [1, 5]})
 """
 CHILD = """
 import resource, sys
@@ -87,7 +92,10 @@ def measure(counts: Sequence[int], *, quick: bool) -> dict[str, list[float]]:
             folder = make_folder(work / f"pile-{count}", count)
             shards = work / f"shards-{count}"
             noisystudent.pack(source=folder, out=shards, quiet=True)
-            jobs = {"label a folder": (LABEL, folder), "label tar shards": (LABEL, shards)}
+            test = work / f"test-{count}"
+            for name in ("a", "b"):
+                make_folder(test / name, count // 2)
+            jobs = {"label a folder": (LABEL, folder), "label tar shards": (LABEL, shards), "suite": (SUITE, test)}
             if not quick:
                 jobs["run on tar shards"] = (RUN, shards)
             for name, (body, source) in jobs.items():
@@ -111,13 +119,13 @@ def plot(path: Path, counts: Sequence[int], peaks: dict[str, list[float]]) -> No
     """A line for each job."""
     series = [Series(name, tuple(enumerate(values))) for name, values in peaks.items()]
     names = [f"{count:,}" for count in counts]
-    chart = line_chart(series, title="Peak memory", x_label="pictures in the pile", y_label="MiB", x_names=names)
+    chart = line_chart(series, title="Peak memory", x_label="pictures", y_label="MiB", x_names=names)
     path.write_text(standalone(chart))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few pictures, labeling only")
+    parser.add_argument("--quick", action="store_true", help="few pictures, without the run")
     parser.add_argument("--plot", type=Path, help="draw the numbers there, as SVG")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()

@@ -31,7 +31,7 @@ from splits import Drawing, is_missing, write_split
 
 SUITE: dict[str, Any] = {
     "evaluation.suite": ["clean", "calibration", "corruptions", "perturbations", "attacks"],
-    "evaluation.pictures": 1000,
+    "evaluation.pictures": 500,
 }
 FAST = {"runtime.precision": "bfloat16", "runtime.threads": 1, "noise.strength": 0.25, "model.teacher": "tiny_resnet"}
 SETTINGS: dict[str, dict[str, Any]] = {
