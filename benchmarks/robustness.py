@@ -1,9 +1,9 @@
 """What training rounds do to robustness: control, teacher and every student of the same runs, on the same pictures.
 
-    python benchmarks/robustness.py digits --json rows.json
-    python benchmarks/robustness.py fashion --plot docs/robustness
-    python benchmarks/robustness.py cifar10 --work FOLDER     # killed and called again, it goes on there
+    python benchmarks/robustness.py digits fashion cifar10 --work FOLDER --json rows.json --plot docs/robustness
     python benchmarks/robustness.py digits --quick
+
+Killed and called again, it goes on in FOLDER.
 
 A run for each seed, whose suite is measured on test pictures: clean accuracy, error under ImageNet-C's corruptions,
 flips along ImageNet-P's sequences, accuracy under FGSM and PGD, and calibration. All of it is generated from the test
@@ -166,7 +166,7 @@ def write_charts(name: str, summaries: list[dict[str, Any]], folder: Path) -> No
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=SETTINGS)
+    parser.add_argument("data", nargs="+", choices=SETTINGS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the runs")
@@ -175,19 +175,22 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write charts there")
     given = parser.parse_args()
-    if is_missing(given.data):
-        return 0
+    rows = []
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
         seeds = range(given.first_seed, given.first_seed + (1 if given.quick else given.seeds))
-        summaries = [run_seed(given.data, seed, given, work) for seed in seeds]
-    rows = rows_of(given.data, summaries)
-    print_rows(rows)
-    print("\n".join(paired_lines(summaries)))
+        for name in given.data:
+            if is_missing(name):
+                continue
+            summaries = [run_seed(name, seed, given, work) for seed in seeds]
+            found = rows_of(name, summaries)
+            print_rows(found)
+            print("\n".join(paired_lines(summaries)))
+            rows += found
+            if given.plot:
+                write_charts(name, summaries, given.plot)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")
-    if given.plot:
-        write_charts(given.data, summaries, given.plot)
     return 0
 
 
