@@ -104,5 +104,5 @@ def test_settings_cannot_be_changed_after_birth():
 @pytest.mark.parametrize("name", ["precision", "channels_last", "compile"])
 def test_a_model_that_is_shared_out_cannot_be_timed_or_compiled_whole(name):
     told = {**BASE, "runtime.sharded": True, f"runtime.{name}": name == "compile" or "auto"}
-    with pytest.raises(SettingsError, match=f"setting runtime .*{name} needs"):
+    with pytest.raises(SettingsError, match=f"setting runtime: .*{name} needs"):
         resolve(told)

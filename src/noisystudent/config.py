@@ -237,7 +237,10 @@ def explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         name = next(
             (".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins), ".".join(parts)
         )
-        message = "it is required" if finding["type"] == "missing" else finding["msg"][0].lower() + finding["msg"][1:]
-        given = "" if finding["type"] == "missing" else f" (from {origins.get(name, 'default')}: {finding['input']!r})"
+        said = finding["msg"].removeprefix("Value error, ")
+        message = "it is required" if finding["type"] == "missing" else said[0].lower() + said[1:]
+        # What is wrong with a room as a whole has no origin of its own.
+        whole = finding["type"] == "missing" or name not in origins
+        given = "" if whole else f" (from {origins[name]}: {finding['input']!r})"
         lines.setdefault(f"{name}{given}", []).append(message)
     return "; ".join(f"setting {name}: {' or '.join(dict.fromkeys(found))}" for name, found in lines.items()) + "."
