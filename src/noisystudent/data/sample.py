@@ -6,8 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from noisystudent.data.source import Record, Source
+
+
+def evenly_spread(rows: int, count: int) -> npt.NDArray[np.int64]:
+    """The places, ascending, of at most ``count`` of ``rows`` rows, from the first to the last."""
+    return np.linspace(0, rows - 1, min(count, rows)).round().astype(np.int64)
 
 
 class SampleSource:
@@ -16,8 +22,7 @@ class SampleSource:
     classes: tuple[str, ...] | None = None
 
     def __init__(self, source: Source, count: int) -> None:
-        rows = sum(source.shard_sizes)
-        chosen = np.linspace(0, rows - 1, min(count, rows)).round().astype(np.int64)
+        chosen = evenly_spread(sum(source.shard_sizes), count)
         starts = np.cumsum([0, *source.shard_sizes])
         self.name = source.name
         self.fingerprint = f"{source.fingerprint}/{count}"
@@ -45,8 +50,7 @@ class SpreadSource:
     """
 
     def __init__(self, source: Source, count: int) -> None:
-        rows = sum(source.shard_sizes)
-        chosen = np.linspace(0, rows - 1, min(count, rows)).round().astype(np.int64)
+        chosen = evenly_spread(sum(source.shard_sizes), count)
         starts = np.cumsum([0, *source.shard_sizes])
         places = [set((chosen[(chosen >= low) & (chosen < high)] - low).tolist()) for low, high in pairwise(starts)]
         self._source = source

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from noisystudent.data.sample import evenly_spread
 from noisystudent.models.settings import ModelPlan
 from noisystudent.noise.sheet import draws_sheet
 from noisystudent.reporting.sheet import write_sheet
@@ -17,7 +16,7 @@ PICTURES, EPOCHS = 6, 7
 def write_noise_sheet(workshop: Workshop, plan: ModelPlan, strength: float) -> None:
     """Writes ``noise.png``: some labeled pictures as the teacher saw them in its first epochs."""
     labeled = workshop.roles.labeled
-    rows = np.unique(np.linspace(0, len(labeled) - 1, PICTURES).round().astype(np.int64))
+    rows = evenly_spread(len(labeled), PICTURES)
     noise = input_noise(workshop, "teacher", plan, strength)
     sheet = draws_sheet(labeled.take(rows), noise, rows, EPOCHS)
     write_sheet(workshop.folder / NOISE_SHEET, sheet.columns, sheet.cells)

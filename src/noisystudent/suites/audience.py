@@ -20,7 +20,7 @@ from noisystudent.data.pictures import (
     content_fingerprint,
     decode_shard,
 )
-from noisystudent.data.sample import SpreadSource
+from noisystudent.data.sample import SpreadSource, evenly_spread
 from noisystudent.data.source import Source
 from noisystudent.evaluation.natural import ClassColumns
 from noisystudent.noise.crop import PlainView
@@ -99,7 +99,7 @@ class Audience:
         cls, name: str, pictures: Pictures, *, most: int = 0, max_corrupt_fraction: float = 0.0
     ) -> Audience:
         """Pictures that are decoded already; ``most`` of them, evenly spread, 0 = all."""
-        pictures = _spread(pictures, most or len(pictures))
+        pictures = pictures.take(evenly_spread(len(pictures), most)) if most else pictures
         fingerprint = content_fingerprint(pictures)
         return cls(
             name, fingerprint, len(pictures), lambda: iter([pictures]), max_corrupt_fraction=max_corrupt_fraction
@@ -118,13 +118,6 @@ class Audience:
                 index = torch.tensor([address_of(key) for key in some.keys], dtype=torch.int64)
                 labels = self.found.columns[some.labels] if self.found else some.labels
                 yield Sitting(views.to(device), labels, index.to(device), some.keys)
-
-
-def _spread(pictures: Pictures, most: int) -> Pictures:
-    """At most so many of the pictures, evenly spread."""
-    if most >= len(pictures):
-        return pictures
-    return pictures.take(np.linspace(0, len(pictures) - 1, most).round().astype(np.int64))
 
 
 def address_of(key: str) -> int:
