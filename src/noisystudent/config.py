@@ -237,10 +237,9 @@ def explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         name = next(
             (".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins), ".".join(parts)
         )
-        said = finding["msg"].removeprefix("Value error, ")
-        message = "it is required" if finding["type"] == "missing" else said[0].lower() + said[1:]
-        # What is wrong with a room as a whole has no origin of its own.
-        whole = finding["type"] == "missing" or name not in origins
-        given = "" if whole else f" (from {origins[name]}: {finding['input']!r})"
+        text = finding["msg"].removeprefix("Value error, ").removesuffix(".")
+        message = "it is required" if finding["type"] == "missing" else text[0].lower() + text[1:]
+        alone = finding["type"] != "missing" and name in origins  # else of several settings, which the message names
+        given = f" (from {origins[name]}: {finding['input']!r})" if alone else ""
         lines.setdefault(f"{name}{given}", []).append(message)
     return "; ".join(f"setting {name}: {' or '.join(dict.fromkeys(found))}" for name, found in lines.items()) + "."
