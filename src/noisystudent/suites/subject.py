@@ -78,11 +78,16 @@ class Subject:
         measures are known, is of the name, the module as it is printed, its parameters and its buffers: what it has in
         other attributes is not seen, so give modules that differ in those alone different names.
 
-        Raises ``ModelError`` for a module in training mode, one that cannot take such pictures, and answers that are
-        no logits or of another number of classes.
+        Raises ``ModelError`` for a module in training mode, one that cannot take such pictures, answers that are no
+        logits (probabilities, numbers that are not finite) or of another number of classes, and a class named twice.
         """
         check_attackable(module)
         name, classes = name or type(module).__name__, tuple(classes)
+        if len(set(classes)) < len(classes):
+            twice = next(each for each in classes if classes.count(each) > 1)
+            raise ModelError(
+                f"{name} is said to have the class {twice!r} more than once. Give each output its own name."
+            )
         device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
         _check_answers(module, name, (2, channels, size, size), len(classes), device)
         return cls(
@@ -125,6 +130,13 @@ def _check_answers(
         raise ModelError(
             f"{name} answers pictures of shape {shape} with {what}, and {classes} classes are named; it must give "
             "logits [B, K] in the order of the classes."
+        )
+    if not logits.isfinite().all():
+        raise ModelError(f"{name} answers gray pictures with numbers that are not finite. Check its weights.")
+    if (logits > 0).all() and torch.allclose(logits.sum(dim=1).float(), torch.ones(shape[0], device=logits.device)):
+        raise ModelError(
+            f"{name} gives probabilities (its answers are above 0 and sum to 1), and calibration and attacks are "
+            "of logits. Leave its softmax out, or take the logarithm of what it gives."
         )
 
 
