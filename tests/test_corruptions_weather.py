@@ -161,7 +161,7 @@ def test_frost(table, size, severity, textures):
 def test_frost_without_textures_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("noisystudent.corruptions.frost._installed", lambda: None)
     clean = pictures(1, 32)
-    with pytest.raises(DataError, match=r"photographs of frosted glass.*'frost_textures'.*imagecorruptions-imaug"):
+    with pytest.raises(DataError, match=r"photographs of frosted glass.*frost_textures.*imagecorruptions-imaug"):
         corrupt(clean, "frost", 1, index=INDEX[:1], seed=SEED)
     with pytest.raises(DataError, match="has no picture"):
         corrupt(clean, "frost", 1, index=INDEX[:1], seed=SEED, frost_textures=tmp_path)

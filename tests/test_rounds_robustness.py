@@ -10,7 +10,7 @@ import pytest
 import noisystudent
 from noisystudent.cli import main
 from noisystudent.data.open import open_source
-from noisystudent.errors import DataError, SettingsError
+from noisystudent.errors import ArtifactError, DataError, SettingsError
 from noisystudent.suites.subject import Subject
 
 SUITE = {
@@ -117,10 +117,13 @@ def test_naturally_shifted_sets_are_measured_of_everyone_and_a_changed_one_again
         ),
         ({"evaluation.corruptions": ["fogg"]}, "names 'fogg'.*Did you mean 'fog'"),
         ({"evaluation.suite": ["perturbations"], "evaluation.perturbations": ["tild"]}, "names 'tild'.*tilt"),
+        ({"evaluation.corrupted": "no/such"}, "There is no folder 'no/such', which evaluation.corrupted names"),
+        ({"evaluation.baseline": "no/such"}, "evaluation.baseline 'no/such' is not there"),
+        ({"evaluation.frost_textures": "no/such"}, "frost textures 'no/such' is not there"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(tmp_path, changes, message):
-    with pytest.raises((SettingsError, DataError), match=message):
+    with pytest.raises((SettingsError, DataError, ArtifactError), match=message):
         noisystudent.run(**SOURCES, out=tmp_path / "run", settings={**SMALL, **changes}, quiet=True)
     assert not (tmp_path / "run/teacher").exists()
 

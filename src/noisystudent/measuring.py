@@ -17,6 +17,7 @@ from noisystudent.reporting.comparison import write_comparison
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.ranks import open_ranks
 from noisystudent.suites.audience import Audience
+from noisystudent.suites.checks import check_suite
 from noisystudent.suites.comparison import comparison
 from noisystudent.suites.subject import Subject
 from noisystudent.suites.suite import measure
@@ -39,17 +40,14 @@ def robustness(
     where it was. Pictures are decoded shard by shard, again for every condition, so memory does not grow with their
     number.
     """
-    if open_ranks().count > 1:
-        raise SettingsError("evaluation.suite is measured by one process; start evaluate without torchrun.")
-    subject = checkpoint if isinstance(checkpoint, Subject) else Subject.open(checkpoint, runtime_to_predict(settings))
-    opened = open_source(str(source), labeled=True)
-    found = columns_of(opened.classes, subject.classes, "evaluated")
-    evaluation = one_room(EvaluationSettings, "evaluation", settings)
-    allowed = one_room(DataSettings, "data", settings).max_corrupt_fraction
-    audience = Audience.of_source(
-        opened, subject.format, found, pictures=evaluation.pictures, max_corrupt_fraction=allowed
-    )
+    subject, audience, evaluation = _opened(checkpoint, source, out, settings)
     return measure(subject, audience, evaluation, Path(out), Reporter(quiet=quiet))
+
+
+def check_measurable(*, checkpoint: Place | Subject, source: Place, out: Place, settings: Settings | None) -> None:
+    """Raises what ``robustness`` would raise for its arguments, for all that is known without looking at a picture."""
+    subject, _, evaluation = _opened(checkpoint, source, out, settings)
+    check_suite(evaluation, subject.classes)
 
 
 def compare(
@@ -62,12 +60,14 @@ def compare(
 ) -> dict[str, Any]:
     """Several checkpoints' robustness on the same pictures, paired, with the first; into ``out`` with a page.
 
-    Each is measured as ``robustness`` does, by default under corruptions, in a folder of its own. Returns what
-    ``comparison.json`` holds; the page is ``comparison.html``.
+    Each is measured as ``robustness`` does, by default under corruptions, in a folder of its own; one that cannot be is
+    told before any is. Returns what ``comparison.json`` holds; the page is ``comparison.html``.
     """
     if len(checkpoints) < 2:
         raise SettingsError(f"compare needs at least 2 checkpoints, and there are {len(checkpoints)}.")
     told = {"evaluation.suite": ["corruptions"], **(settings or {})}
+    for number, checkpoint in enumerate(checkpoints, start=1):
+        check_measurable(checkpoint=checkpoint, source=source, out=Path(out) / f"{number}", settings=told)
     folders = {}
     for number, checkpoint in enumerate(checkpoints, start=1):
         name = f"{number} {checkpoint.name if isinstance(checkpoint, Subject) else checkpoint}"
@@ -77,3 +77,27 @@ def compare(
     write_json(Path(out) / "comparison.json", found)
     write_comparison(found, Path(out) / "comparison.html")
     return found
+
+
+def _opened(
+    checkpoint: Place | Subject, source: Place, out: Place, settings: Settings | None
+) -> tuple[Subject, Audience, EvaluationSettings]:
+    """Who is measured, on what, and how."""
+    if open_ranks().count > 1:
+        raise SettingsError("evaluation.suite is measured by one process; start evaluate without torchrun.")
+    if any(place.exists() and not place.is_dir() for place in (Path(out), *Path(out).parents)):
+        raise SettingsError(
+            f"--out {str(out)!r} is a file, or lies in one, and a suite keeps its pieces in a folder. Give another "
+            "--out."
+        )
+    evaluation = one_room(EvaluationSettings, "evaluation", settings)
+    subject = checkpoint if isinstance(checkpoint, Subject) else Subject.open(checkpoint, runtime_to_predict(settings))
+    opened = open_source(str(source), labeled=True)
+    audience = Audience.of_source(
+        opened,
+        subject.format,
+        columns_of(opened.classes, subject.classes, "evaluated"),
+        pictures=evaluation.pictures,
+        max_corrupt_fraction=one_room(DataSettings, "data", settings).max_corrupt_fraction,
+    )
+    return subject, audience, evaluation

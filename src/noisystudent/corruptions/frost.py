@@ -41,11 +41,14 @@ def textures_folder(given: Path | None) -> Path:
     if folder is None:
         raise DataError(
             "The corruption 'frost' needs photographs of frosted glass, which do not come with this package. Name a "
-            "folder with some as 'frost_textures', or install the package imagecorruptions-imaug, which has the "
-            "published ones; else leave frost out, and with it the mean corruption error, which is over all 15."
+            "folder with some as evaluation.frost_textures, or install the package imagecorruptions-imaug, which has "
+            "the published ones; else leave frost out, and with it the mean corruption error, which is over all 15."
         )
     if not _pictures(folder):
-        raise DataError(f"The folder of frost textures {folder} has no picture (PNG or JPEG).")
+        raise DataError(
+            f"The folder of frost textures {str(folder)!r} is not there, or has no picture (PNG or JPEG). Give one "
+            "with photographs of frost as evaluation.frost_textures, or leave it out."
+        )
     return folder
 
 

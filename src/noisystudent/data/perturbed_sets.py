@@ -48,14 +48,14 @@ class PerturbedSet:
     def __init__(self, root: str | Path, *, known: Sequence[str]) -> None:
         parts = find_parts(root, known, SETTING)
         self.name = parts.name
-        self.arrays = parts.arrays
+        self._arrays = parts.arrays
         self.ignored = parts.ignored
         self.names = tuple(parts.places)
         self._places = parts.places
 
     def sequences(self, name: str) -> Sequences:
         """The sequences under one name; raises ``DataError`` for an array of another form, or no videos in a folder."""
-        return (_mapped if self.arrays else _filmed)(self._places[name])
+        return (_mapped if self._arrays else _filmed)(self._places[name])
 
 
 def _mapped(path: Path) -> Sequences:

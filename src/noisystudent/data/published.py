@@ -61,10 +61,7 @@ def _named_folders(root: Path, known: Sequence[str]) -> tuple[dict[str, Path], l
                 if part.name not in known:
                     ignored.append(part.name)
                 elif part.name in found:
-                    raise DataError(
-                        f"{part.name!r} is in {str(root)!r} twice, as {str(found[part.name])!r} and {str(part)!r}. "
-                        "Leave one of them."
-                    )
+                    raise DataError(_says_twice(root, found[part.name], part))
                 else:
                     found[part.name] = part
             ignored += [f"{path.name}/{each.name}" for each in inner if named and each not in named]
@@ -73,6 +70,14 @@ def _named_folders(root: Path, known: Sequence[str]) -> tuple[dict[str, Path], l
 
 def _visible(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+
+
+def _says_twice(root: str | Path, one: Path, other: Path) -> str:
+    if one.parent.name.isdecimal() and other.parent.name.isdecimal():
+        advice = f"Severities lie in the folders of corruptions, as {one.name}/{one.parent.name}: move them there."
+    else:
+        advice = "Leave one of them."
+    return f"{one.name!r} is in {str(root)!r} twice, as {str(one)!r} and {str(other)!r}. {advice}"
 
 
 def _says_no_set(root: str | Path, setting: str, known: Sequence[str], present: Sequence[str]) -> str:
@@ -91,7 +96,10 @@ def map_array(path: Path) -> npt.NDArray[np.generic]:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{str(path)!r} cannot be read as a .npy file of plain numbers ({error}).") from error
+        # NumPy's own words are left out: of a file that is no array they advise to unpickle it.
+        raise DataError(
+            f"{str(path)!r} is no .npy file of plain numbers: it is damaged, or holds Python objects. Unpack it again."
+        ) from error
     if not isinstance(found, np.ndarray):
         raise DataError(f"{str(path)!r} is an archive of arrays, not one .npy array. Save it with numpy.save.")
     return found

@@ -10,7 +10,6 @@ nobody has to hold the log-probabilities of a whole set.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
@@ -20,7 +19,7 @@ import numpy.typing as npt
 from scipy.special import log_softmax
 from scipy.stats import rankdata
 
-from noisystudent.data.checks import check_same_classes
+from noisystudent.data.checks import listed
 from noisystudent.data.label_sets import LabelSet
 from noisystudent.errors import DataError
 from noisystudent.evaluation.accuracy import ranks
@@ -109,11 +108,18 @@ def columns_of(classes: Sequence[str] | None, model_classes: Sequence[str], role
 
     Raises ``DataError`` for a source without labels or with a class that the model has not, and says both sides.
     """
-    if classes is not None:
-        with suppress(DataError):
-            return class_columns(classes, model_classes)
-    check_same_classes(model_classes, classes, role)
-    raise AssertionError("the same classes were not found")
+    if classes is None:
+        raise DataError(
+            f"The {role} source has no labels. Give one with classes of the model's: {listed(model_classes)}."
+        )
+    try:
+        return class_columns(classes, model_classes)
+    except DataError as error:
+        surplus = [name for name in classes if name not in set(model_classes)]
+        raise DataError(
+            f"The {role} source has {len(surplus)} of its {len(classes)} classes that the model has not: "
+            f"{listed(surplus)}. The model's are {listed(model_classes)}. Give pictures of some or all of these."
+        ) from error
 
 
 def difference_from_published(name: str, classes: Sequence[str]) -> str:

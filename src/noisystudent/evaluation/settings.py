@@ -30,22 +30,27 @@ class EvaluationSettings(Settings):
     suite: tuple[Suite, ...] = Field(
         (),
         description="what is measured of every scored model: clean accuracy (which is always there), calibration, "
-        "corruptions (ImageNet-C's), perturbations (ImageNet-P's sequences), natural (shifted sets), attacks (FGSM "
-        "and PGD)",
+        "corruptions (ImageNet-C's), perturbations (ImageNet-P's sequences), natural (shifted sets), attacks (FGSM, "
+        "PGD and, with autoattack, AutoAttack)",
     )
     pictures: Annotated[int, Field(ge=0)] = Field(
         0, description="pictures that are taken for the suite, evenly spread; 0 = all"
     )
-    corruptions: tuple[str, ...] = Field((), description="corruptions by name; empty: ImageNet-C's 15")
+    corruptions: tuple[str, ...] = Field(
+        (), description="corruptions by name; empty: those of ImageNet-C's 15 that can be had"
+    )
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(
         (1, 2, 3, 4, 5), min_length=1, description="severities of the corruptions, 1 to 5"
     )
     table: Literal["auto", 32, 64, 224, 299] = Field(
         "auto",
-        description="which published strengths are taken: for pictures of so many pixels; auto: the nearest",
+        description="which published strengths corruptions and perturbations are made with: for pictures of so many "
+        "pixels; auto: the nearest",
     )
     frost_textures: str = Field(
-        "", description="a folder of photographs of frost; empty: those of the package imagecorruptions, if installed"
+        "",
+        description="a folder of photographs of frost; empty: those of the package imagecorruptions-imaug, if "
+        "installed",
     )
     corrupted: str = Field(
         "",
@@ -62,7 +67,9 @@ class EvaluationSettings(Settings):
         description="the robustness.json of a classifier, measured the same way, that is to have 100 percent; its "
         "errors and flips then divide",
     )
-    perturbations: tuple[str, ...] = Field((), description="perturbations by name; empty: ImageNet-P's 10")
+    perturbations: tuple[str, ...] = Field(
+        (), description="perturbations by name; empty: those of ImageNet-P's 10 that can be had"
+    )
     difficulty: Annotated[int, Field(ge=1, le=3)] = Field(
         1, description="of the perturbations; published means are of 1"
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from noisystudent.data.open import open_source
-from noisystudent.data.pictures import Pictures
+from noisystudent.data.pictures import Failure, Pictures
 from noisystudent.data.source import Source
 from noisystudent.errors import SettingsError
 from noisystudent.evaluation.natural import ClassColumns, columns_of
@@ -22,11 +23,15 @@ from noisystudent.runtime.ranks import Ranks
 
 @dataclass(frozen=True)
 class _Answers:
-    """Log-probabilities [N, K], true classes [N], and digests [N] that are equal where the pixels are."""
+    """Log-probabilities [N, K], true classes [N], digests [N] that are equal where the pixels are.
+
+    ``failures`` are the pictures that have none, since they could not be read.
+    """
 
     log_probabilities: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     digests: npt.NDArray[np.str_]
+    failures: tuple[Failure, ...] = ()
 
     def take(self, chosen: npt.NDArray[np.bool_]) -> _Answers:
         """The chosen rows."""
@@ -44,7 +49,7 @@ def score_source(
     nothing is left to fit on.
 
     A source may have some of the classes, in any order (see ``natural.class_columns``): answers are among all of them,
-    and ``classes`` says so.
+    and ``classes`` says so. ``unreadable`` holds the reasons of pictures that are left out, by key, if there are some.
     """
     classes = labeler.teacher.classes
     source, found = _open(spec, classes, "evaluated")
@@ -53,6 +58,8 @@ def score_source(
         raise SettingsError(_nothing_apart(source, apart))
     scored = _answers(labeler, source, found, max_corrupt_fraction, ranks)
     scores = score(scored.log_probabilities, scored.labels, classes)
+    if scored.failures:
+        scores["unreadable"] = {failure.key: failure.reason for failure in scored.failures}
     if not found.plain:
         scores["classes"] = found.explanation
     if apart:
@@ -93,9 +100,10 @@ def _answers(
         return _Answers(labeler(pictures.without_labels()), labels, np.array(pictures.digests, np.str_))
 
     shards = by_turns(source, labeler.format, answer, max_corrupt_fraction=max_corrupt_fraction, ranks=ranks)
-    parts = [answered for answered, _ in shards]
+    parts, failures = zip(*shards, strict=True)
     return _Answers(
         np.concatenate([part.log_probabilities for part in parts]),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.digests for part in parts]),
+        tuple(chain.from_iterable(failures)),
     )

@@ -19,7 +19,7 @@ from noisystudent.models.classifier import Classifier
 from noisystudent.models.settings import ModelPlan, choose_model
 from noisystudent.rounds.lessons import Tutor, labeled_lesson, transfer_lesson
 from noisystudent.rounds.opening import describe_run, exclusive_for_all, open_workshop
-from noisystudent.rounds.robustness import check_suite, measure_robustness
+from noisystudent.rounds.robustness import check_measurable, measure_robustness
 from noisystudent.rounds.speed import settle_speed
 from noisystudent.rounds.stages import Scored, score_checkpoint, score_ensemble, train
 from noisystudent.rounds.story import Contender
@@ -58,7 +58,7 @@ def distill(resolved: Resolved, *, reporter: Reporter, command: list[str] | None
     check_who_teaches(settings)
     with exclusive_for_all(folder):
         workshop, given = _open(settings, reporter)
-        check_suite(workshop)
+        check_measurable(workshop)
         if workshop.engine.ranks.first:
             write_json(folder / "run.json", describe_run(resolved, workshop, command or sys.argv))
         started = time.monotonic()

@@ -14,7 +14,7 @@ from noisystudent.noise.own import BatchNoise
 from noisystudent.rounds.feeding import input_noise
 from noisystudent.rounds.lessons import labeled_lesson
 from noisystudent.rounds.opening import open_workshop
-from noisystudent.rounds.robustness import STAGE, check_suite, measure_robustness
+from noisystudent.rounds.robustness import STAGE, check_measurable, measure_robustness
 from noisystudent.rounds.run import tell
 from noisystudent.rounds.screening import SCREEN, is_screened, screened
 from noisystudent.rounds.speed import SPEED, possible_ways
@@ -43,7 +43,7 @@ def plan(settings: RunSettings, *, reporter: Reporter, own_noise: BatchNoise | N
     The estimate is the time of a few steps of each model, taken now.
     """
     workshop = open_workshop(settings, reporter, dry=True, own_noise=own_noise)
-    check_suite(workshop)
+    check_measurable(workshop)
     plans = plan_models(settings.model, settings.rounds.count, workshop.roles.format.size)
     stages = _stages(workshop, plans)
     reached, state = _reached(workshop)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts import commit, read_json, write_json
+from noisystudent.artifacts import commit, hash_file, read_json, write_json
 from noisystudent.data.pictures import Pictures
 from noisystudent.data.roles import HeldOut
 from noisystudent.errors import SettingsError
@@ -16,10 +16,9 @@ from noisystudent.rounds.workshop import Workshop
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.suites.audience import Audience
+from noisystudent.suites.checks import check_suite
 from noisystudent.suites.comparison import comparison
-from noisystudent.suites.corrupted import corruptions_to_make
 from noisystudent.suites.natural import open_natural
-from noisystudent.suites.perturbed import perturbations_to_make
 from noisystudent.suites.subject import Subject
 from noisystudent.suites.suite import measure
 
@@ -27,11 +26,8 @@ ROBUSTNESS = "robustness"
 STAGE = f"scores/{ROBUSTNESS}"
 
 
-def check_suite(workshop: Workshop) -> None:
-    """Raises ``SettingsError`` where the suite that the settings name cannot be measured; long before it is.
-
-    Naturally shifted sets that are not there or have other classes raise ``DataError``.
-    """
+def check_measurable(workshop: Workshop) -> None:
+    """Raises ``SettingsError`` where there are no pictures to measure the suite on, and what ``check_suite`` raises."""
     evaluation = workshop.settings.evaluation
     if not evaluation.suite:
         return
@@ -40,11 +36,7 @@ def check_suite(workshop: Workshop) -> None:
             "evaluation.suite is measured on test pictures, or else on validation pictures, and there are neither; "
             "give --test, or leave the suite out."
         )
-    if "corruptions" in evaluation.suite:
-        corruptions_to_make(evaluation)
-    if "perturbations" in evaluation.suite:
-        perturbations_to_make(evaluation)
-    open_natural(evaluation, workshop.roles.classes)
+    check_suite(evaluation, workshop.roles.classes)
 
 
 def measure_robustness(workshop: Workshop, contenders: Mapping[str, Trained]) -> dict[str, Any] | None:
@@ -65,6 +57,8 @@ def measure_robustness(workshop: Workshop, contenders: Mapping[str, Trained]) ->
         "evaluation": evaluation.model_dump(mode="json"),
         "precision": runtime.precision,
     }
+    if evaluation.baseline:
+        inputs["baseline"] = hash_file(Path(evaluation.baseline))
     if evaluation.natural:
         sets = open_natural(evaluation, workshop.roles.classes)
         inputs["natural"] = {each.name: each.fingerprint for each in sets}

@@ -19,7 +19,7 @@ from noisystudent.rounds.labels import label_pile, select_from
 from noisystudent.rounds.lessons import Tutor, labeled_lesson, student_lesson
 from noisystudent.rounds.noise_sheet import write_noise_sheet
 from noisystudent.rounds.opening import describe_run, exclusive_for_all, open_workshop
-from noisystudent.rounds.robustness import check_suite, measure_robustness
+from noisystudent.rounds.robustness import check_measurable, measure_robustness
 from noisystudent.rounds.screening import screened
 from noisystudent.rounds.speed import settle_speed
 from noisystudent.rounds.stages import score_checkpoint, train
@@ -44,7 +44,7 @@ def run(
     folder = Path(resolved.settings.out)
     with exclusive_for_all(folder):
         workshop = screened(open_workshop(resolved.settings, reporter, own_noise=own_noise))
-        check_suite(workshop)
+        check_measurable(workshop)
         first = workshop.engine.ranks.first
         if first:
             write_json(folder / "run.json", describe_run(resolved, workshop, command or sys.argv))

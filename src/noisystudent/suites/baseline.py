@@ -23,7 +23,7 @@ def relative_stability(told: Mapping[str, Any], baseline: str) -> dict[str, Any]
     perturbations, and ``DataError`` where it never flips.
     """
     name, found = _measured(baseline, "perturbations", told, ("source", "table", "difficulty"))
-    ours, theirs = told["perturbations"], found.get("perturbations", {})
+    ours, theirs = told["perturbations"], _whole(found.get("perturbations"))
     _check_all_there(baseline, ours, theirs)
     relative: dict[str, Any] = {"baseline": name}
     rates: dict[str, dict[str, float]] = {each: {} for each in ours}
@@ -50,24 +50,50 @@ def relative_errors(told: Mapping[str, Any], baseline: str) -> dict[str, Any]:
     return {"baseline": name, "mean_corruption_error": mean, "corruption_errors": rates}
 
 
-def _measured(path: str, suite: str, told: Mapping[str, Any], same: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
-    """The baseline's name and what it has of a suite, in which the values of ``same`` must be those of ``told``."""
+def read_baseline(path: str, suite: str) -> tuple[str, Mapping[str, Any]]:
+    """The name of the classifier whose ``robustness.json`` is at ``path``, and what it has of ``suite``.
+
+    Raises ``ArtifactError`` for another file, and for one without that suite.
+    """
     if Path(path).is_dir():
         raise ArtifactError(f"evaluation.baseline {path!r} is a folder; give the robustness.json in it.")
-    content = read_json(Path(path))
+    try:
+        content = read_json(Path(path))
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"evaluation.baseline {path!r} is not there, or is no JSON. Give the robustness.json of a classifier that "
+            f"evaluate measured with --suite {suite}."
+        ) from error
     found = content.get(suite) if isinstance(content, dict) else None
     if not isinstance(found, dict) or "subject" not in content:
         raise ArtifactError(f"The baseline {path!r} has no {suite}. Measure it with --suite {suite}.")
+    return content["subject"], found
+
+
+def _measured(path: str, suite: str, told: Mapping[str, Any], same: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
+    """The baseline's name and what it has of a suite, in which the values of ``same`` must be those of ``told``."""
+    subject, found = read_baseline(path, suite)
     for name in same:
         if found.get(name) != told.get(name):
             raise MismatchError(
                 f"The {suite} of the baseline {path!r} were measured otherwise: {name} is {found.get(name)!r} there "
                 f"and {told.get(name)!r} here. Measure both alike."
             )
-    return content["subject"], found
+    return subject, found
+
+
+def _whole(perturbations: Any) -> dict[str, Mapping[str, float]]:  # noqa: ANN401 - from a file of anyone's
+    """The perturbations of a baseline that have all of the measures."""
+    if not isinstance(perturbations, dict):
+        return {}
+    measures = set(_MEASURES.values())
+    return {name: each for name, each in perturbations.items() if isinstance(each, dict) and measures <= each.keys()}
 
 
 def _check_all_there(path: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     lacking = [name for name in ours if name not in theirs]
     if lacking:
-        raise MismatchError(f"The baseline {path!r} lacks {', '.join(lacking)}. Measure them there too, or not here.")
+        raise MismatchError(
+            f"The baseline {path!r} lacks {', '.join(lacking)}, or a part of it, such as a severity. "
+            "Measure them there too, or not here."
+        )

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from noisystudent.corruptions.corrupt import available_corruptions, corrupt
+from noisystudent.corruptions.frost import textures_folder
 from noisystudent.corruptions.tables import CORRUPTIONS, TEST_CORRUPTIONS, table_for
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.evaluation.settings import EvaluationSettings
@@ -93,13 +94,19 @@ def _table(subject: Subject, settings: EvaluationSettings) -> int:
 
 
 def corruptions_to_make(settings: EvaluationSettings) -> tuple[str, ...]:
-    """The corruptions that the settings name, or those of the 15 that can be made here."""
+    """The corruptions that the settings name, or those of the 15 that can be made here.
+
+    Raises ``SettingsError`` for a name that there is not, and ``DataError`` for frost, or a folder of its photographs,
+    that is named where there are none.
+    """
     for name in settings.corruptions:
         if name not in CORRUPTIONS:
             raise SettingsError(
                 f"evaluation.corruptions names {name!r}, and there is none of that name."
                 f"{nearest_name(name, CORRUPTIONS)} There are {', '.join(CORRUPTIONS)}."
             )
+    if settings.frost_textures or "frost" in settings.corruptions:
+        textures_folder(_textures(settings))
     makeable = available_corruptions(_textures(settings))
     return settings.corruptions or tuple(name for name in TEST_CORRUPTIONS if name in makeable)
 

@@ -64,7 +64,8 @@ def _generated_stability(
         for name in names:
             found[name] = room.numbers(name, partial(_stability, subject, audience, settings, name, table))
             bar.advance(audience.count * frames_of(name, table))
-    return found, {"source": "generated", "table": table, "count": audience.count}
+    count = next(iter(found.values()))["sequences"]  # one of each picture that could be read
+    return found, {"source": "generated", "table": table, "count": count}
 
 
 def perturbations_to_make(settings: EvaluationSettings) -> tuple[str, ...]:

@@ -54,17 +54,20 @@ def measure_published_corruptions(
     """Top-1 errors by corruption and severity and their means, of the set that ``settings.corrupted`` names.
 
     ``mean`` is None where ``missing`` names what is not there, or ``missing_classes`` what conditions have no pictures
-    of. ``alexnet`` has the mean corruption errors where the set is all of ImageNet-C; the clean error that the relative
-    one takes off is that on the ``audience``. Raises ``DataError`` for a folder that holds no such set, and for
-    classes that the model has not.
+    of; ``unreadable`` counts the pictures of a condition that were left out. ``alexnet`` has the mean corruption errors
+    where the set is all of ImageNet-C; the clean error that the relative one takes off is that on the ``audience``.
+    Raises ``DataError`` for a folder that holds no such set, and for classes that the model has not.
     """
-    corrupted = _opened(subject, settings)
+    corrupted, _ = conditions_to_measure(settings, subject.classes)
     errors: dict[str, dict[int, float]] = {}
     counts: dict[str, dict[str, int]] = {}
+    unreadable: dict[str, int] = {}
     conditions = []
     for condition, outcomes in published_outcomes(subject, audience, settings, kept, reporter):
         errors.setdefault(condition.corruption, {})[condition.severity] = 1 - float(outcomes.right.mean())
         counts.setdefault(condition.corruption, {})[str(condition.severity)] = len(outcomes.right)
+        if without := condition.audience.count - len(outcomes.right):
+            unreadable[condition.name] = without
         conditions.append(condition)
     different = {count for by in counts.values() for count in by.values()}
     missing_classes = {each.name: list(each.missing_classes) for each in conditions if each.missing_classes}
@@ -76,6 +79,7 @@ def measure_published_corruptions(
         "ignored": list(corrupted.ignored),
         "count": different.pop() if len(different) == 1 else None,
         "counts": counts,
+        "unreadable": unreadable,
         "classes_by": "place" if corrupted.arrays else conditions[0].classes_by,
         "missing_classes": _shortest(missing_classes, len(conditions)),
         **described_errors(errors),
@@ -91,10 +95,10 @@ def published_outcomes(
 ) -> Iterator[tuple[Condition, Outcomes]]:
     """How each picture of the published set fares, one condition at a time; ``audience`` is the clean one.
 
-    What is kept of a condition is refused when its pictures have changed since, by their fingerprint.
+    What is kept of a condition whose pictures have changed since, by their fingerprint, is refused or renewed (see
+    ``Kept.columns``).
     """
-    corrupted = _opened(subject, settings)
-    wanted = _wanted(corrupted, settings)
+    corrupted, wanted = conditions_to_measure(settings, subject.classes)
     temperatures = temperatures_of(subject, audience, kept)
     room = kept.room("corruptions", {"source": "published"})
     with reporter.bar("corruptions", len(wanted), "conditions") as bar:
@@ -107,12 +111,15 @@ def published_outcomes(
             yield condition, outcomes
 
 
-def _opened(subject: Subject, settings: EvaluationSettings) -> CorruptedSet:
-    return CorruptedSet(settings.corrupted, known=CORRUPTIONS, model_classes=subject.classes)
+def conditions_to_measure(
+    settings: EvaluationSettings, classes: Sequence[str]
+) -> tuple[CorruptedSet, list[tuple[str, int]]]:
+    """The published set, for a model of these classes, and what is measured of it, as corruption and severity.
 
-
-def _wanted(corrupted: CorruptedSet, settings: EvaluationSettings) -> list[tuple[str, int]]:
-    """The conditions that are measured: of the named corruptions, or of those of the 15 that are there."""
+    These are the named corruptions, or those of the 15 that are there. Raises ``DataError`` for a folder that holds no
+    such set, and where a named corruption or all of the severities are not there.
+    """
+    corrupted = CorruptedSet(settings.corrupted, known=CORRUPTIONS, model_classes=classes)
     there = corrupted.severities
     for name in settings.corruptions:
         if name not in there:
@@ -125,10 +132,14 @@ def _wanted(corrupted: CorruptedSet, settings: EvaluationSettings) -> list[tuple
     if not wanted:
         raise DataError(
             f"{corrupted.name!r} has none of the conditions to measure; it has "
-            f"{'; '.join(f'{name} at severity {list(each)}' for name, each in there.items())}. See "
-            "evaluation.corruptions and evaluation.severities."
+            f"{'; '.join(map(_described, there, there.values()))}. A severity is a folder named 1 to 5 in that of its "
+            "corruption; see evaluation.corruptions and evaluation.severities for what is measured."
         )
-    return wanted
+    return corrupted, wanted
+
+
+def _described(name: str, severities: Sequence[int]) -> str:
+    return f"{name} at severity {', '.join(map(str, severities))}" if severities else f"{name} without severities"
 
 
 def _condition(
@@ -136,7 +147,10 @@ def _condition(
 ) -> Condition:
     """A condition's pictures, shown whole: a square one is only resized to the model's size where it has another."""
     assert source.classes is not None
-    found = class_columns(source.classes, subject.classes)
+    try:
+        found = class_columns(source.classes, subject.classes)
+    except DataError as error:
+        raise DataError(f"evaluation.corrupted, {corruption} at severity {severity}: {error}") from error
     present = set(found.columns.tolist())
     shown = Audience.of_source(
         source,

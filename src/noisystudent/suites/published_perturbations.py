@@ -15,6 +15,7 @@ from torch import Tensor
 from noisystudent.corruptions.tables import PERTURBATIONS, TEST_PERTURBATIONS
 from noisystudent.data.perturbed_sets import Frames, PerturbedSet, Sequences
 from noisystudent.data.pictures import PictureFormat, stored_pixels
+from noisystudent.data.sample import evenly_spread
 from noisystudent.errors import DataError, nearest_name
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.stability import StabilityMeter, compares_with_first
@@ -35,11 +36,9 @@ def published_stability(
     Measured are the named perturbations, or those of ImageNet-P's ten that are there; noise of difficulty 2 and 3 is
     read from the folder or file of that suffix. Raises ``DataError`` for a folder that holds no such set.
     """
-    suffixes = [f"{name}_{difficulty}" for name in PUBLISHED if compares_with_first(name) for difficulty in (2, 3)]
-    perturbed = PerturbedSet(settings.perturbed, known=(*PUBLISHED, *suffixes))
+    perturbed, names = perturbations_to_measure(settings)
     found: dict[str, dict[str, Any]] = {}
     room = kept.room("perturbations", {"source": "published", "difficulty": settings.difficulty})
-    names = _wanted(perturbed, settings)
     with reporter.bar("perturbations", len(names), "perturbations") as bar:
         for name in names:
             sequences = perturbed.sequences(_place(name, settings.difficulty))
@@ -62,7 +61,14 @@ def _place(name: str, difficulty: int) -> str:
     return f"{name}_{difficulty}" if compares_with_first(name) and difficulty > 1 else name
 
 
-def _wanted(perturbed: PerturbedSet, settings: EvaluationSettings) -> tuple[str, ...]:
+def perturbations_to_measure(settings: EvaluationSettings) -> tuple[PerturbedSet, tuple[str, ...]]:
+    """The published set and what is measured of it: the named perturbations, or those of the ten that are there.
+
+    Raises ``DataError`` for a folder that holds no such set, and where none, or not one that is named, is there at
+    ``settings.difficulty``.
+    """
+    suffixes = [f"{name}_{difficulty}" for name in PUBLISHED if compares_with_first(name) for difficulty in (2, 3)]
+    perturbed = PerturbedSet(settings.perturbed, known=(*PUBLISHED, *suffixes))
     for name in settings.perturbations:
         if _place(name, settings.difficulty) not in perturbed.names:
             raise DataError(
@@ -76,7 +82,7 @@ def _wanted(perturbed: PerturbedSet, settings: EvaluationSettings) -> tuple[str,
             f"{perturbed.name!r} has none of ImageNet-P's ten at difficulty {settings.difficulty}, only "
             f"{', '.join(perturbed.names)}. Name those to measure in evaluation.perturbations."
         )
-    return settings.perturbations or there
+    return perturbed, settings.perturbations or there
 
 
 def _stability(
@@ -84,14 +90,17 @@ def _stability(
 ) -> dict[str, Any]:
     meter = StabilityMeter(noise=compares_with_first(name), lag=settings.difficulty)
     for answers in _answers(subject, sequences, count):
-        meter.add(answers)
+        try:
+            meter.add(answers)
+        except DataError as error:
+            raise DataError(f"evaluation.perturbed, {name}: {error}") from error
     return asdict(meter.result())
 
 
 def _answers(subject: Subject, sequences: Sequences, count: int) -> Iterator[npt.NDArray[np.float32]]:
     """The log-probabilities [frames, K] of ``count`` sequences, evenly spread, one after another."""
     waiting: list[Tensor] = []
-    for number in np.linspace(0, sequences.count - 1, count).round().astype(np.int64).tolist():
+    for number in evenly_spread(sequences.count, count).tolist():
         waiting.append(_views(sequences.frames(number), subject))
         if sum(map(len, waiting)) >= _FRAMES_AT_ONCE:
             yield from _answered(subject, waiting)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from noisystudent.artifacts import write_json
-from noisystudent.evaluation.autoattack import check_autoattack
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.runtime.progress import Reporter
 from noisystudent.suites.attacked import measure_attacks
 from noisystudent.suites.audience import Audience
 from noisystudent.suites.calibrated import measure_calibration
+from noisystudent.suites.checks import check_suite
 from noisystudent.suites.clean import clean_outcomes, describe_clean
 from noisystudent.suites.corrupted import measure_corruptions
 from noisystudent.suites.kept import Kept
@@ -40,13 +40,13 @@ def measure(
 ) -> dict[str, Any]:
     """All measures that ``settings.suite`` names, in the folder, where finished pieces are taken as they are.
 
-    Pieces from another subject, other pictures or settings are set aside when ``renewing``, and else refused.
+    Pieces from another subject, other pictures or settings are set aside when ``renewing``, and else refused. What the
+    settings name and is not there is said first (see ``check_suite``).
 
     Returns what ``robustness.json`` there holds: ``clean`` accuracy on the same pictures, which is measured in any
-    case, and each measure by its name.
+    case, and each measure by its name; ``unreadable`` is how many pictures were left out, if any.
     """
-    if settings.autoattack and "attacks" in settings.suite:
-        check_autoattack(len(subject.classes))  # said before hours of other measures
+    check_suite(settings, subject.classes)  # before hours of measures that are taken earlier
     inputs = {"subject": subject.fingerprint, "audience": audience.fingerprint, "precision": subject.precision}
     kept = Kept.open(folder, inputs, renewing=renewing)
     clean = clean_outcomes(subject, audience, kept)
@@ -58,6 +58,8 @@ def measure(
     }
     if audience.found and not audience.found.plain:
         told["classes"] = audience.found.explanation
+    if unreadable := audience.count - len(clean.right):
+        told["unreadable"] = unreadable
     for name, take in _MEASURES.items():
         if name in settings.suite:
             told[name] = take(subject, audience, settings, kept, reporter)

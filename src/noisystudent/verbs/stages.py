@@ -118,25 +118,33 @@ def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
     from noisystudent.runtime.ranks import open_ranks
 
     checkpoint, source, out, suite = (given.pop(name) for name in ("checkpoint", "source", "out", "suite"))
-    if suite:
+    if suite is not None:
         given["evaluation.suite"] = suite
-    if "evaluation.suite" in given and not out:
-        raise SettingsError("a suite keeps what it measures in a folder, to go on there; give --out FOLDER.")
+    calibrate = given.pop("calibrate")
     told = {name: value for name, value in given.items() if name.startswith("evaluation.")}
-    one_room(EvaluationSettings, "evaluation", told)  # mistakes are told before anything is scored
+    measured = one_room(EvaluationSettings, "evaluation", told).suite
+    if told and not measured:
+        raise SettingsError(
+            f"{', '.join(told)}: without a suite only the scores are taken. Name what to measure, such as --suite "
+            "corruptions,attacks, or leave evaluation's settings out."
+        )
+    if measured and not out:
+        raise SettingsError("a suite keeps what it measures in a folder, to go on there; give --out FOLDER.")
+    if measured:
+        from noisystudent import measuring
+
+        measuring.check_measurable(checkpoint=checkpoint, source=source, out=out, settings=given)
     scores = api.evaluate(
         checkpoint=checkpoint,
         source=source,
-        calibrate=given.pop("calibrate"),
-        out=out / "scores.json" if "evaluation.suite" in given else out,
+        calibrate=calibrate,
+        out=out / "scores.json" if measured else out,
         settings={name: value for name, value in given.items() if name not in told},
     )
     if not open_ranks().first:
         return
     tell_scores(scores)
-    if "evaluation.suite" in given:
-        from noisystudent import measuring
-
+    if measured:
         tell_robustness(measuring.robustness(checkpoint=checkpoint, source=source, out=out, settings=given))
 
 
@@ -153,7 +161,7 @@ def compare(parser: argparse.ArgumentParser, words: list[str]) -> None:
     from noisystudent.reporting.terminal import plain_robustness
 
     suite, out = given.pop("suite"), given.pop("out")
-    if suite:
+    if suite is not None:
         given["evaluation.suite"] = suite
     told = measuring.compare(checkpoints=given.pop("checkpoints"), source=given.pop("source"), out=out, settings=given)
     print("\n".join(plain_robustness(told)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from noisystudent.reporting.wording import printable
+from noisystudent.reporting.wording import plural, printable
 
 
 def tell_scores(scores: dict[str, Any]) -> None:
@@ -14,6 +15,8 @@ def tell_scores(scores: dict[str, Any]) -> None:
         after = f" -> {scaled[name]:.4f} at temperature {scaled['temperature']:.2f}" if name in scaled else ""
         print(f"{name:<6} {scores[name]:.4f}{after}")
     print(f"count  {scores['count']}")
+    for key, reason in scores.get("unreadable", {}).items():
+        print(f"  note: left out, since it could not be read: {printable(key)} ({printable(reason)})")
     if "classes" in scores:
         print(f"  note: the pictures are of {scores['classes']}; answers are among all of them")
     if scaled:
@@ -30,6 +33,8 @@ def _tell_temperature(scaled: dict[str, Any]) -> None:
 
 def tell_robustness(told: dict[str, Any]) -> None:
     """Prints what ``robustness.json`` holds of the measures that were taken."""
+    if unreadable := told.get("unreadable"):
+        print(f"  note: {plural(unreadable, 'picture')} could not be read and left out of what follows")
     corruptions, steadiness, attacks = (told.get(name) for name in ("corruptions", "perturbations", "attacks"))
     if "calibration" in told:
         _tell_confidence(told["calibration"])
@@ -59,8 +64,15 @@ def _tell_corruptions(found: dict[str, Any]) -> None:
     print(f"  mean {f'none of all 15: {lacking}' if found['mean'] is None else format(found['mean'], '.4f')}")
     if classes := found.get("missing_classes"):
         first = classes if isinstance(classes, list) else next(iter(classes.values()))
-        where = "every condition" if classes is first else f"{len(classes)} conditions, such as {next(iter(classes))}"
-        print(f"  note: no pictures of {len(first)} of the model's classes ({first[0]!r}, ...) in {where}")
+        where = "every condition" if classes is first else _conditions(classes)
+        print(
+            f"  note: no pictures of {plural(len(first), 'class', 'classes')} of the model's ({first[0]!r}) in {where}"
+        )
+    if unreadable := found.get("unreadable"):
+        print(
+            f"  note: pictures that could not be read are left out: {sum(unreadable.values())} in "
+            f"{_conditions(unreadable)}"
+        )
     _tell_ignored(found)
     if alexnet := found.get("alexnet"):
         print(f"  mean corruption error (AlexNet has 100) {alexnet['mean_corruption_error']:.2f}")
@@ -93,6 +105,10 @@ def _origin(found: dict[str, Any]) -> str:
     if found["source"] == "published":
         return f"published, {found['folder']}"
     return f"generated, strengths for {found['table']} px"
+
+
+def _conditions(names: Collection[str]) -> str:
+    return f"{plural(len(names), 'condition')}, such as {next(iter(names))}"
 
 
 def _rate(value: float | None) -> str:

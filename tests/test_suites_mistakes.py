@@ -1,0 +1,224 @@
+"""What a user gets wrong when robustness is measured: told at once, by name, before anything else is done."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import noisystudent
+from noisystudent.cli import main
+from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
+from noisystudent.suites.subject import Subject
+
+CLASSES = tuple("0123456789")
+
+
+class Wrapped(nn.Module):
+    """A module whose outputs are changed by a function."""
+
+    def __init__(self, net, change):
+        super().__init__()
+        self.net, self.change = net, change
+
+    def forward(self, pixels):
+        """The changed outputs."""
+        return self.change(self.net(pixels))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A checkpoint for digits of 16 px that has hardly learned."""
+    out = tmp_path_factory.mktemp("given") / "checkpoint"
+    settings = {"train.steps": 2, "train.batch_size": 32, "data.size": 16, "noise.strength": 0}
+    noisystudent.train(
+        labeled="digits:labeled", out=out, settings={**settings, "model.teacher": "tiny_resnet"}, quiet=True
+    )
+    return out
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Four pictures of each digit, as folders."""
+    random = np.random.default_rng(0)
+    for name in CLASSES:
+        folder = tmp_path / "pictures" / name
+        folder.mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(random.integers(0, 256, (16, 16), np.uint8)).save(folder / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+def linear():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+
+
+def subject(module, classes=CLASSES):
+    return Subject.of_module(module, classes=classes, size=8, channels=1, name="mine")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--suite="], r"without a suite only the scores are taken"),
+        (["--evaluation.epsilons=1"], r"evaluation\.epsilons: without a suite only the scores are taken"),
+        (["--suite=attacks", "--evaluation.baseline=no/such"], "the suite has neither"),
+        (["--suite=corruptions", "--evaluation.baseline=no/such"], "'no/such' is not there, or is no JSON"),
+        (["--suite=corruptions", "--evaluation.corruptions=fogg"], "names 'fogg'"),
+        (["--suite=corruptions", "--evaluation.frost_textures=no/such"], "frost textures 'no/such' is not there"),
+        (["--suite=corruptions", "--evaluation.corrupted=no/such"], "There is no folder 'no/such'"),
+        (["--suite=perturbations", "--evaluation.perturbed=no/such"], "There is no folder 'no/such'"),
+        (["--suite=attacks", "--evaluation.epsilons=1,1"], r"setting evaluation: epsilons holds a value twice"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_scored(checkpoint, pictures, tmp_path, capsys, words, message):
+    out = tmp_path / "out"
+    assert main(["evaluate", f"--checkpoint={checkpoint}", f"--source={pictures}", f"--out={out}", *words]) != 0
+    told = capsys.readouterr()
+    assert re.search(message, told.err)
+    assert not told.out
+    assert not out.exists()
+
+
+def test_a_suite_needs_a_folder_and_not_a_file(checkpoint, pictures, tmp_path, capsys):
+    (tmp_path / "scores.json").write_text("{}")
+    words = ["evaluate", f"--checkpoint={checkpoint}", f"--source={pictures}", "--suite=clean"]
+    for out in ("scores.json", "scores.json/deeper"):
+        assert main([*words, f"--out={tmp_path / out}"]) == 2
+        assert "is a file, or lies in one" in capsys.readouterr().err
+    assert (tmp_path / "scores.json").read_text() == "{}"
+
+
+def test_nobody_is_measured_where_one_of_several_cannot_be(checkpoint, pictures, tmp_path):
+    wrong = subject(linear(), [f"class {number}" for number in range(10)])
+    for other, error in ((tmp_path / "no-checkpoint", ModelError), (wrong, DataError)):
+        with pytest.raises(error):
+            noisystudent.compare(
+                checkpoints=[checkpoint, other], source=pictures, out=tmp_path / "out", settings={}, quiet=True
+            )
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "classes", "message"),
+    [
+        (Wrapped(linear(), lambda logits: logits.softmax(1)), CLASSES, "mine gives probabilities"),
+        (Wrapped(linear(), lambda logits: logits / 0), CLASSES, "numbers that are not finite"),
+        (linear(), tuple("0012345678"), "the class '0' more than once"),
+    ],
+)
+def test_a_module_that_gives_no_logits_is_refused(module, classes, message):
+    with pytest.raises(ModelError, match=message):
+        subject(module.eval(), classes)
+
+
+def test_logarithms_of_probabilities_are_logits():
+    assert subject(Wrapped(linear(), lambda logits: logits.log_softmax(1)).eval()).classes == CLASSES
+
+
+def test_a_source_with_other_classes_is_told_both_sides(checkpoint, pictures, tmp_path):
+    (pictures / "3").rename(pictures / "three")
+    with pytest.raises(
+        DataError, match=r"has 1 of its 10 classes that the model has not: 'three'\. The model's are '0',"
+    ):
+        noisystudent.evaluate(checkpoint=checkpoint, source=pictures)
+
+
+def test_severities_around_corruptions_are_told_where_to_lie(checkpoint, pictures, tmp_path):
+    settings = {"evaluation.suite": ["corruptions"], "evaluation.corrupted": str(tmp_path / "set")}
+
+    def measure():
+        return noisystudent.robustness(
+            checkpoint=checkpoint, source=pictures, out=tmp_path / "out", settings=settings, quiet=True
+        )
+
+    (tmp_path / "set/1/fog").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"it has fog without severities\. A severity is a folder named 1 to 5 in that"):
+        measure()
+    (tmp_path / "set/2/fog").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"twice.*Severities lie in the folders of corruptions, as fog/1: move"):
+        measure()
+    (tmp_path / "set/2/fog").rmdir()
+    (tmp_path / "set/2/fog").parent.rmdir()
+    (tmp_path / "set/1/fog").rename(tmp_path / "set/fog")
+    (tmp_path / "set/1").rmdir()
+    pictures.rename(tmp_path / "set/fog/1")
+    (tmp_path / "set/fog/1/3").rename(tmp_path / "set/fog/1/three")
+    with pytest.raises(DataError, match=r"evaluation\.corrupted, fog at severity 1: .*'three'"):
+        noisystudent.robustness(
+            checkpoint=checkpoint, source="digits:test", out=tmp_path / "out", settings=settings, quiet=True
+        )
+
+
+def test_a_damaged_array_gets_no_advice_to_unpickle_it(checkpoint, pictures, tmp_path):
+    (tmp_path / "fog.npy").write_bytes(b"no array")
+    np.save(tmp_path / "labels.npy", np.zeros(5, np.int64))
+    settings = {"evaluation.suite": ["corruptions"], "evaluation.corrupted": str(tmp_path)}
+    with pytest.raises(DataError, match=r"fog\.npy' is no \.npy file of plain numbers: it is damaged") as told:
+        noisystudent.robustness(
+            checkpoint=checkpoint, source=pictures, out=tmp_path / "out", settings=settings, quiet=True
+        )
+    assert "pickle" not in str(told.value)
+
+
+def test_sequences_that_are_too_short_are_named(checkpoint, pictures, tmp_path):
+    np.save(tmp_path / "rotate.npy", np.zeros((2, 1, 16, 16, 3), np.uint8))
+    settings = {"evaluation.suite": ["perturbations"], "evaluation.perturbed": str(tmp_path)}
+    with pytest.raises(DataError, match=r"evaluation\.perturbed, rotate: A sequence has 1 frames"):
+        noisystudent.robustness(
+            checkpoint=checkpoint, source=pictures, out=tmp_path / "out", settings=settings, quiet=True
+        )
+
+
+def test_a_baseline_with_half_of_a_perturbation_lacks_it(checkpoint, pictures, tmp_path):
+    settings = {"evaluation.suite": ["perturbations"], "evaluation.perturbations": ["rotate"]}
+
+    def measure(**more):
+        return noisystudent.robustness(
+            checkpoint=checkpoint, source=pictures, out=tmp_path / "out", settings={**settings, **more}, quiet=True
+        )
+
+    told = measure()
+    del told["perturbations"]["perturbations"]["rotate"]["top5_distance"]
+    (tmp_path / "baseline.json").write_text(json.dumps(told))
+    with pytest.raises(MismatchError, match="lacks rotate, or a part of it"):
+        measure(**{"evaluation.baseline": str(tmp_path / "baseline.json")})
+
+
+def test_unreadable_pictures_are_named_and_counted(checkpoint, pictures, tmp_path, capsys):
+    corrupted = tmp_path / "set/fog/1"
+    corrupted.parent.mkdir(parents=True)
+    for name in CLASSES:
+        (corrupted / name).mkdir(parents=True)
+        for path in (pictures / name).iterdir():
+            (corrupted / name / path.name).write_bytes(path.read_bytes())
+    (pictures / "3/1.png").write_bytes(b"no picture")
+    for name in ("5/0.png", "7/2.png"):
+        (corrupted / name).write_bytes(b"no picture")
+    words = ["evaluate", f"--checkpoint={checkpoint}", f"--source={pictures}", f"--out={tmp_path / 'out'}"]
+    words += ["--suite=corruptions,perturbations", f"--evaluation.corrupted={tmp_path / 'set'}"]
+    words += ["--evaluation.perturbations=rotate", "--data.max_corrupt_fraction=0.1"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "left out, since it could not be read: 3/1.png (not a JPEG" in printed
+    assert "1 picture could not be read" in printed
+    assert "left out: 2 in 1 condition, such as fog-1" in printed
+    told = json.loads((tmp_path / "out/robustness.json").read_text())
+    assert told["unreadable"] == 1
+    assert told["count"] == told["perturbations"]["count"] == 39
+    assert told["corruptions"]["unreadable"] == {"fog-1": 2}
+    assert list(json.loads((tmp_path / "out/scores.json").read_text())["unreadable"]) == ["3/1.png"]
+
+
+def test_settings_that_do_not_fit_together_are_told_without_a_dump():
+    with pytest.raises(SettingsError) as told:
+        noisystudent.robustness(
+            checkpoint="x", source="digits", out="unused", settings={"evaluation.suite": ["natural"]}, quiet=True
+        )
+    assert str(told.value).startswith("setting evaluation: natural is in the suite, and no set is given")
