@@ -88,6 +88,26 @@ def test_other_draws_are_measured_anew_and_the_old_ones_come_back(finished, monk
     assert again["robustness"] == summary["robustness"]
 
 
+def test_another_baseline_of_the_same_name_divides_anew(finished, tmp_path):
+    out, _ = finished
+    settings = {**SMALL, "evaluation.suite": ["corruptions"], "evaluation.corruptions": ["contrast"]}
+    settings |= {"evaluation.severities": [1, 2, 3, 4, 5], "evaluation.pictures": 20}
+    baseline = tmp_path / "baseline.json"
+
+    def corruptions(**more):
+        found = noisystudent.run(**SOURCES, out=out, settings={**settings, **more}, quiet=True)["robustness"]
+        return found["measured"]["control"]["corruptions"]
+
+    told = corruptions()
+    for error in (0.5, 0.25):
+        base = {"subject": "other", "corruptions": {**told, "per_corruption": {"contrast": error}}}
+        baseline.write_text(json.dumps(base))
+        relative = corruptions(**{"evaluation.baseline": str(baseline)})["relative_to_baseline"]
+        assert relative["corruption_errors"]["contrast"] == pytest.approx(
+            100 * told["per_corruption"]["contrast"] / error
+        )
+
+
 def test_naturally_shifted_sets_are_measured_of_everyone_and_a_changed_one_again(finished, tmp_path):
     out, summary = finished
     digits = [record for record in open_source("digits:test@0", labeled=True).read(0) if record.label in (2, 5, 7)]

@@ -14,6 +14,8 @@ from torch import nn
 import noisystudent
 from noisystudent.cli import main
 from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
+from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.suites.checks import check_suite
 from noisystudent.suites.subject import Subject
 
 CLASSES = tuple("0123456789")
@@ -84,6 +86,17 @@ def test_mistakes_are_told_before_anything_is_scored(checkpoint, pictures, tmp_p
     assert re.search(message, told.err)
     assert not told.out
     assert not out.exists()
+
+
+def test_a_published_perturbation_that_is_made_nowhere_is_no_mistake(tmp_path):
+    np.save(tmp_path / "spatter.npy", np.zeros((2, 5, 16, 16, 3), np.uint8))
+    settings = EvaluationSettings(suite=("perturbations",), perturbations=("spatter",))
+    with pytest.raises(SettingsError, match="names 'spatter'"):
+        check_suite(settings, CLASSES)
+    check_suite(settings.model_copy(update={"perturbed": str(tmp_path)}), CLASSES)
+    named = {"perturbed": str(tmp_path), "perturbations": ("rotate",)}
+    with pytest.raises(DataError, match=r"has no 'rotate'.*There are spatter"):
+        check_suite(settings.model_copy(update=named), CLASSES)
 
 
 def test_a_suite_needs_a_folder_and_not_a_file(checkpoint, pictures, tmp_path, capsys):
