@@ -46,38 +46,17 @@ def measure_robustness(workshop: Workshop, contenders: Mapping[str, Trained]) ->
     are kept in ``robustness/<name>``, so a wider suite measures only what is new. Processes that work together share
     the contenders. ``runtime.precision auto`` counts as float32, which is the same on every machine.
     """
-    evaluation = workshop.settings.evaluation
     role, held_out = _held_out(workshop)
-    if not evaluation.suite or held_out is None:
+    if not workshop.settings.evaluation.suite or held_out is None:
         return None
-    runtime = _to_predict(workshop.settings.runtime)
-    inputs = {
-        "checkpoints": {name: trained.fingerprint for name, trained in contenders.items()},
-        "pictures": held_out.fingerprint,
-        "evaluation": evaluation.model_dump(mode="json"),
-        "precision": runtime.precision,
-    }
-    if evaluation.baseline:
-        inputs["baseline"] = hash_file(Path(evaluation.baseline))
-    if evaluation.natural:
-        sets = open_natural(evaluation, workshop.roles.classes)
-        inputs["natural"] = {each.name: each.fingerprint for each in sets}
+    inputs = _inputs(workshop, contenders, held_out)
     if not workshop.is_done(STAGE, inputs):
         folders = {name: workshop.folder / ROBUSTNESS / name.replace(" ", "-") for name in contenders}
         names, ranks = list(contenders), workshop.engine.ranks
-        reporter = workshop.reporter if ranks.first else Reporter(quiet=True)
 
         def examine(place: int) -> None:
             name = names[place]
-            subject = _subject(workshop, name, contenders[name], runtime)
-            reporter.say(f"robustness of {name}:")
-
-            def taken(pictures: Pictures) -> dict[str, Any]:
-                allowed = workshop.settings.data.max_corrupt_fraction
-                audience = Audience.of_pictures(role, pictures, most=evaluation.pictures, max_corrupt_fraction=allowed)
-                return measure(subject, audience, evaluation, folders[name], reporter, renewing=True)
-
-            held_out.examine(taken)
+            _examine(workshop, name, contenders[name], folders[name])
 
         for _ in ranks.in_turns(len(names), examine):
             pass
@@ -86,19 +65,49 @@ def measure_robustness(workshop: Workshop, contenders: Mapping[str, Trained]) ->
     return told
 
 
+def _inputs(workshop: Workshop, contenders: Mapping[str, Trained], held_out: HeldOut) -> dict[str, Any]:
+    """All that the numbers hang on; a published set that changes under the same name is not noticed."""
+    evaluation = workshop.settings.evaluation
+    inputs = {
+        "checkpoints": {name: trained.fingerprint for name, trained in contenders.items()},
+        "pictures": held_out.fingerprint,
+        "evaluation": evaluation.model_dump(mode="json"),
+        "precision": _runtime(workshop).precision,
+    }
+    if evaluation.baseline:
+        inputs["baseline"] = hash_file(Path(evaluation.baseline))
+    if evaluation.natural:
+        sets = open_natural(evaluation, workshop.roles.classes)
+        inputs["natural"] = {each.name: each.fingerprint for each in sets}
+    return inputs
+
+
+def _examine(workshop: Workshop, name: str, trained: Trained, folder: Path) -> None:
+    """Measures one contender into its folder."""
+    role, held_out = _held_out(workshop)
+    assert held_out is not None
+    evaluation, allowed = workshop.settings.evaluation, workshop.settings.data.max_corrupt_fraction
+    classifier = load_classifier(trained.folder).to(workshop.device)
+    subject = Subject.of_classifier(name, trained.fingerprint, classifier, _runtime(workshop))
+    reporter = workshop.reporter if workshop.engine.ranks.first else Reporter(quiet=True)
+    reporter.say(f"robustness of {name}:")
+
+    def measured(pictures: Pictures) -> dict[str, Any]:
+        audience = Audience.of_pictures(role, pictures, most=evaluation.pictures, max_corrupt_fraction=allowed)
+        return measure(subject, audience, evaluation, folder, reporter, renewing=True)
+
+    held_out.examine(measured)
+
+
 def _held_out(workshop: Workshop) -> tuple[str, HeldOut | None]:
     if workshop.roles.test:
         return "test", workshop.roles.test
     return "validation", workshop.roles.validation
 
 
-def _to_predict(runtime: RuntimeSettings) -> RuntimeSettings:
+def _runtime(workshop: Workshop) -> RuntimeSettings:
+    runtime = workshop.settings.runtime
     return runtime.model_copy(update={"precision": "float32"}) if runtime.precision == "auto" else runtime
-
-
-def _subject(workshop: Workshop, name: str, trained: Trained, runtime: RuntimeSettings) -> Subject:
-    classifier = load_classifier(trained.folder).to(workshop.device)
-    return Subject.of_classifier(name, trained.fingerprint, classifier, runtime)
 
 
 def _finish(folder: Path, inputs: dict[str, Any], told: dict[str, Any]) -> None:
