@@ -71,7 +71,10 @@ def test_one_process_counts_every_picture_once(given):
     counts = json.loads(scores)
     assert counts["count"] == sum(LABELED.values()) - len(BROKEN)
     assert [sum(row) for row in counts["confusion"]] == [499, 399, 100]
-    assert printed[-2:] == ["count  998", "/answers.csv"]
+    count, *notes, answers = printed[-2 - len(BROKEN) :]
+    assert (count, answers) == ("count  998", "/answers.csv")
+    assert all(note.startswith("  note: left out, since it could not be read: ") for note in notes)
+    assert counts["unreadable"].keys() == {note.split(": ")[2].split(" (")[0] for note in notes}
     rows = list(csv.DictReader(table.decode().splitlines()))
     assert sorted(row["file"] for row in rows) == [f"{number:05d}.png" for number in range(PILE)]
     assert [row["file"] for row in rows if not row["class"]] == [line.split(": ")[1] for line in said]
