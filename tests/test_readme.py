@@ -158,8 +158,8 @@ def test_the_benchmark_of_decoding_runs(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["selection.py", "near_duplicates.py", "label_size.py"])
-def test_benchmarks_of_selection_near_duplicates_and_sizes_run(monkeypatch, tmp_path, name):
+@pytest.mark.parametrize("name", ["selection.py", "near_duplicates.py", "label_size.py", "whole.py"])
+def test_benchmarks_that_need_no_data_run(monkeypatch, tmp_path, name):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.setattr(sys, "argv", [name, "--quick", "--json", str(tmp_path / name)])
     with pytest.raises(SystemExit, match="0"):

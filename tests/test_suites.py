@@ -26,6 +26,7 @@ from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.suites.audience import Audience, address_of
 from noisystudent.suites.comparison import comparison
 from noisystudent.suites.subject import Subject
+from suite_pictures import learned_a_little
 
 NAMES = ("gaussian_noise", "contrast")
 SUITE = {
@@ -41,21 +42,7 @@ SUITE = {
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
     """A checkpoint for digits of 16 px that has learned a little, and 24 pictures of them."""
-    root = tmp_path_factory.mktemp("given")
-    settings = {"train.steps": 20, "train.batch_size": 32, "data.size": 16, "noise.strength": 0.25}
-    noisystudent.train(
-        labeled="digits:labeled", out=root / "checkpoint", settings={**settings, "model.teacher": "tiny_resnet"},
-        quiet=True,
-    )  # fmt: skip
-    source = open_source("digits:test", labeled=True)
-    records = list(source.read(0))[::20][:24]
-    np.savez(
-        root / "few.npz",
-        x=np.stack([np.asarray(record.picture) for record in records]),
-        y=np.array([record.label for record in records]),
-        classes=np.array(source.classes),
-    )
-    return root / "checkpoint", str(root / "few.npz")
+    return learned_a_little(tmp_path_factory.mktemp("given"), count=24, every=20)
 
 
 @pytest.fixture(scope="module")
