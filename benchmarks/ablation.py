@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import noisystudent
-from noisystudent.runtime.machine import describe_machine, versions
+from noisystudent.runtime.env import describe_machine, versions
 from splits import Drawing, is_missing, write_split
 
 SHARED_SETTINGS: dict[str, Any] = {

@@ -27,14 +27,14 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from noisystudent.data.open import open_source
-from noisystudent.data.pictures import PictureFormat, decode_shard
+from noisystudent.data.images import PictureFormat, decode_shard
+from noisystudent.data.sources.open import open_source
 from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import FAMILIES
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.runtime.machine import describe_machine, versions
+from noisystudent.runtime.env import describe_machine, versions
 from streaming import make_shards
 
 PUBLISHED = {"b0": 0.39, "b1": 0.70, "b2": 1.0, "b3": 1.8, "b4": 4.2, "b5": 9.9, "b6": 19, "b7": 37, "l2": 172.11}

@@ -27,8 +27,8 @@ import numpy as np
 import torch
 
 from noise import Pixels, channels_first, make_pictures
-from noisystudent.corruptions.corrupt import corrupt
-from noisystudent.corruptions.tables import TEST_CORRUPTIONS
+from noisystudent.evaluation.corruptions.generate import corrupt
+from noisystudent.evaluation.corruptions.tables import TEST_CORRUPTIONS
 from rows import print_rates, ratio_row
 
 SEVERITY, TABLE, RIVAL = 3, 224, "imagecorruptions-imaug"

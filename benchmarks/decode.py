@@ -36,14 +36,14 @@ from PIL import Image
 from timm.data import create_dataset, create_loader
 from torch import Tensor
 
-from noisystudent.data.roles import Roles, open_roles
 from noisystudent.data.settings import DataSettings
+from noisystudent.data.splits import Roles, open_roles
 from noisystudent.models.normalization import Normalization, Normalize
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.training.batches import Batches
 from noisystudent.training.feeds import PoolFeed, make_pool
+from noisystudent.training.loader import Batches
 from rows import print_rates, ratio_row
 
 SIZE, BATCH, CLASSES, CORES = 224, 64, 4, 2

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 
 import noisystudent
-from noisystudent import predictions
-from noisystudent.data.builtin import open_digits
-from noisystudent.data.split import draw_labeled
+from noisystudent.data.sources.builtin import open_digits
+from noisystudent.data.stratified import draw_labeled
 from noisystudent.models.checkpoint import load_classifier
+from noisystudent.pseudo_labels import predictions
 from splits import FILES, SHARED, read_digits
 
 SMALL, MIDDLE, LARGE = "resnet_small_8", "tiny_resnet", "wrn_16_2"

@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 
 import noisystudent
-import noisystudent.demonstration
-from noisystudent.runtime.machine import describe_machine, versions
+import noisystudent.commands.demo
+from noisystudent.runtime.env import describe_machine, versions
 from splits import Drawing, is_missing, write_split
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "digits": noisystudent.demonstration.SETTINGS,
+    "digits": noisystudent.commands.demo.SETTINGS,
     "sign-digits": {"data.size": 32, "model.teacher": "tiny_resnet"},
     "fashion": {"data.size": 28, "model.teacher": "tiny_resnet"},
     "cifar10": {"data.size": 32, "model.teacher": "tiny_resnet", "noise.flip": True},

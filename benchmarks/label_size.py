@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from noisystudent.data.source import SHARD_ROWS
-from noisystudent.predictions import ShardLabels, account_for, cut_parts, part_path, write_part
+from noisystudent.pseudo_labels.predictions import ShardLabels, account_for, cut_parts, part_path, write_part
 from rows import plain_row
 
 CLASSES, FAMILIES, FEATURES = 1000, 40, 64

@@ -25,9 +25,9 @@ import numpy as np
 from PIL import Image
 
 import noisystudent
+from noisystudent.display.charts import Series, line_chart
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
-from noisystudent.reporting.charts import Series, line_chart
 from noisystudent.reporting.standalone import standalone
 from rows import ratio_row
 

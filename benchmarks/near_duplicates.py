@@ -33,13 +33,13 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.stats import binomtest
 
-from noisystudent.data.open import open_source
-from noisystudent.data.perceptual import looks_of, near_duplicates
-from noisystudent.data.pictures import Pictures, choose_format, decode_source
-from noisystudent.data.screen import Search
+from noisystudent.data.dedup.leakage import Search
+from noisystudent.data.dedup.perceptual import looks_of, near_duplicates
+from noisystudent.data.images import Pictures, choose_format, decode_source
 from noisystudent.data.settings import DataSettings
+from noisystudent.data.sources.open import open_source
 from noisystudent.reporting.sheet import write_sheet
-from noisystudent.runtime.machine import describe_machine, versions
+from noisystudent.runtime.env import describe_machine, versions
 from splits import SHARED
 
 SETS = {

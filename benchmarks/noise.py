@@ -31,7 +31,7 @@ from PIL import Image
 from timm.data.auto_augment import rand_augment_transform
 from torchvision.transforms import RandAugment as TorchvisionRandAugment
 
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.randaugment import RandAugment
 from noisystudent.noise.settings import OPERATIONS
 from rows import print_rates, ratio_row

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 import noisystudent
-import noisystudent.demonstration
+import noisystudent.commands.demo
 from noisystudent.reporting.read import parse_robustness
 from noisystudent.reporting.robustness.figures import figures
 from noisystudent.reporting.standalone import standalone
-from noisystudent.runtime.machine import describe_machine, versions
+from noisystudent.runtime.env import describe_machine, versions
 from splits import Drawing, is_missing, write_split
 
 SUITE: dict[str, Any] = {
@@ -35,7 +35,7 @@ SUITE: dict[str, Any] = {
 }
 FAST = {"runtime.precision": "bfloat16", "runtime.threads": 1, "noise.strength": 0.25, "model.teacher": "tiny_resnet"}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "digits": noisystudent.demonstration.SETTINGS,
+    "digits": noisystudent.commands.demo.SETTINGS,
     "fashion": {**FAST, "data.size": 16, "noise.flip": True, "rounds.count": 3},
     "cifar10": {**FAST, "data.size": 24, "noise.flip": True, "rounds.count": 3, "train.steps": 1000},
 }

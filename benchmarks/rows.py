@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from noisystudent.runtime.machine import describe_machine, versions
+from noisystudent.runtime.env import describe_machine, versions
 
 
 def plain_row(name: str, value: float, unit: str) -> dict[str, Any]:

@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from noisystudent.artifacts import begin, commit
+from noisystudent.artifacts.folder import begin, commit
 from noisystudent.data.source import SHARD_ROWS
-from noisystudent.predictions import (
+from noisystudent.pseudo_labels.predictions import (
     PREDICTIONS,
     ShardLabels,
     cut_parts,
@@ -58,7 +58,7 @@ def peak_megabytes():
 SELECT = f"""
 import resource, sys
 from pathlib import Path
-from noisystudent.cli import main
+from noisystudent.commands.main import main
 {PEAK}
 code = main(sys.argv[1:])
 print(peak_megabytes())

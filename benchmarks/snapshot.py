@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from noisystudent.losses.objective import supervised
+from noisystudent.losses.objectives import supervised
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.ema import Ema
-from noisystudent.training.fit import make_optimizer
+from noisystudent.training.loop import make_optimizer
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import STATE, TrainState
 from rows import ratio_row

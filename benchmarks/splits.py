@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from noisystudent.data.builtin import open_digits
-from noisystudent.data.folder import FolderSource
-from noisystudent.data.split import draw_labeled
-from noisystudent.randomness import generator
+from noisystudent.data.sources.builtin import open_digits
+from noisystudent.data.sources.folder import FolderSource
+from noisystudent.data.stratified import draw_labeled
+from noisystudent.random_streams import generator
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 FILES = {"sign-digits": "sign-digits-64.tar.xz", "fashion": "fashion-mnist.npz", "cifar10": "cifar10-jpg.tar.xz"}

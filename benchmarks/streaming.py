@@ -29,9 +29,9 @@ import numpy as np
 from PIL import Image
 
 from decode import make_picture
-from noisystudent.data.open import open_source
-from noisystudent.data.pictures import PictureFormat, decode_shard
+from noisystudent.data.images import PictureFormat, decode_shard
 from noisystudent.data.source import Record, Source
+from noisystudent.data.sources.open import open_source
 from rows import ratio_row
 
 FORMAT = PictureFormat(224, 3)

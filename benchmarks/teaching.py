@@ -21,15 +21,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisystudent.losses.distilled import distilled
-from noisystudent.losses.objective import Terms
+from noisystudent.losses.objectives import Terms
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.ema import Ema
 from noisystudent.models.teacher import Teacher
-from noisystudent.training.batches import Batch, Batches
-from noisystudent.training.fit import fit, make_optimizer
+from noisystudent.training.loader import Batch, Batches
+from noisystudent.training.loop import fit, make_optimizer
 from noisystudent.training.replay import ViewStore
 from noisystudent.training.settings import TrainSettings
-from noisystudent.training.teaching import OnlineTeachers, ReplayedTeachers, StoredTeachers, Taught
+from noisystudent.training.teacher_logits import OnlineTeachers, ReplayedTeachers, StoredTeachers, Taught
 from trainer import CLASSES, make_batches, make_classifier, make_pictures, ratio, row, train_ours
 
 KD = DistillationSettings(method="kd")

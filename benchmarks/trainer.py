@@ -22,20 +22,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from noisystudent.data.pictures import Pictures
-from noisystudent.data.pile import KeptPile
-from noisystudent.labeling.shards import label
-from noisystudent.losses.objective import supervised
+from noisystudent.data.images import Pictures
+from noisystudent.data.unlabeled import KeptPile
+from noisystudent.losses.objectives import supervised
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.ema import Ema
 from noisystudent.models.teacher import Teacher
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.predictions import cut_parts
-from noisystudent.training.batches import Batches
+from noisystudent.pseudo_labels.labeling.label_shards import label
+from noisystudent.pseudo_labels.predictions import cut_parts
 from noisystudent.training.feeds import Pool, PoolFeed
-from noisystudent.training.fit import fit, make_optimizer
+from noisystudent.training.loader import Batches
+from noisystudent.training.loop import fit, make_optimizer
 from noisystudent.training.settings import TrainSettings
 from rows import ratio_row
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from noisystudent.cli import main
+from noisystudent.commands.main import main
 from noisystudent.runtime.launcher import leave
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from scipy.special import ndtri
 
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 
 SEED = 11
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from noisystudent.data.arrays import ArraySource
 from noisystudent.data.source import Record
+from noisystudent.data.sources.arrays import ArraySource
 
 
 def encoded(image: Image.Image, format: str, **options: object) -> bytes:

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from noisystudent.runtime.launcher import leave
-from noisystudent.runtime.ranks import open_ranks
+from noisystudent.runtime.process_group import open_ranks
 
 if __name__ == "__main__":
     again = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 import noisystudent
-from noisystudent.data.open import open_source
+from noisystudent.data.sources.open import open_source
 
 
 def learned_a_little(root: Path, *, count: int, every: int) -> tuple[Path, str]:

@@ -62,7 +62,7 @@ MODULES = sorted(
     if (path.name not in ("__main__.py",) and path.parent != SOURCE) or path.stem in ROOMS
 )
 LONGEST_MODULE, LONGEST_FUNCTION, MOST_ARGUMENTS = 400, 60, 9
-THE_LOOP = ("training/fit.py", "fit")
+THE_LOOP = ("training/loop.py", "fit")
 
 
 def room_of(path: Path) -> str:
@@ -117,9 +117,9 @@ def run_python(code: str) -> str:
     "module",
     [
         "noisystudent",
-        "noisystudent.cli",
+        "noisystudent.commands.main",
         "noisystudent.config",
-        "noisystudent.selection",
+        "noisystudent.pseudo_labels.selection",
         "noisystudent.choosing",
         "noisystudent.cost.text",
         "noisystudent.reporting.page",
@@ -130,7 +130,7 @@ def test_importing_the_light_rooms_leaves_torch_unloaded(module):
 
 
 def test_help_does_not_even_load_the_settings():
-    code = "import sys; from noisystudent.cli import main; main(['--help']); print('pydantic' in sys.modules)"
+    code = "import sys; from noisystudent.commands.main import main; main(['--help']); print('pydantic' in sys.modules)"
     assert run_python(code).endswith("False\n")
 
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from noisystudent import artifacts
-from noisystudent.artifacts import (
+from noisystudent.artifacts import folder as artifacts
+from noisystudent.artifacts.folder import (
     State,
     begin,
     commit,

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from noisystudent.cli import VERBS, main
+from noisystudent.commands.main import VERBS, main
 
 QUICK = ["--train.steps=4", "--train.batch_size=16", "--rounds.count=1", "--noise.strength=0.5"]
 

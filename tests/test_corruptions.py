@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 
 from corruption_references import SEED, pictures
-from noisystudent.corruptions import corrupt as module
-from noisystudent.corruptions.chances import Chances
-from noisystudent.corruptions.corrupt import available_corruptions, corrupt
-from noisystudent.corruptions.tables import CORRUPTIONS, TEST_CORRUPTIONS
 from noisystudent.errors import DataError, SettingsError
-from noisystudent.noise.draws import Draws
+from noisystudent.evaluation.corruptions import generate as module
+from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from noisystudent.evaluation.corruptions.generate import available_corruptions, corrupt
+from noisystudent.evaluation.corruptions.tables import CORRUPTIONS, TEST_CORRUPTIONS
+from noisystudent.noise.counter_rng import Draws
 
 RANDOM = set(CORRUPTIONS) - {
     *(
@@ -177,11 +177,11 @@ def test_another_index_is_refused(index):
 
 
 def test_what_can_be_made_here_is_fifteen_or_fourteen(monkeypatch, textures, tmp_path):
-    monkeypatch.setattr("noisystudent.corruptions.frost._installed", lambda: None)
+    monkeypatch.setattr("noisystudent.evaluation.corruptions.filters.frost._installed", lambda: None)
     assert available_corruptions() == tuple(name for name in TEST_CORRUPTIONS if name != "frost")
     assert len(available_corruptions(tmp_path)) == 14
     assert available_corruptions(textures) == TEST_CORRUPTIONS
-    monkeypatch.setattr("noisystudent.corruptions.frost._installed", lambda: textures)
+    monkeypatch.setattr("noisystudent.evaluation.corruptions.filters.frost._installed", lambda: textures)
     assert available_corruptions() == TEST_CORRUPTIONS
 
 

@@ -8,12 +8,12 @@ import torch
 from scipy import ndimage
 
 from corruption_references import SEED, as_bytes, as_picture, assert_close, pictures, uniforms
-from noisystudent.corruptions.blur import clipped_zoom, disk
-from noisystudent.corruptions.corrupt import corrupt
-from noisystudent.corruptions.edges import beyond, extended, gaussian_blurred
-from noisystudent.corruptions.glass import glass_blur
-from noisystudent.corruptions.motion import _by_kernels, _by_steps, _steps, blurred_along
-from noisystudent.corruptions.tables import SEVERITIES, TABLES, level_of
+from noisystudent.evaluation.corruptions.filters.blur import clipped_zoom, disk
+from noisystudent.evaluation.corruptions.filters.edges import beyond, extended, gaussian_blurred
+from noisystudent.evaluation.corruptions.filters.glass import glass_blur
+from noisystudent.evaluation.corruptions.filters.motion import _by_kernels, _by_steps, _steps, blurred_along
+from noisystudent.evaluation.corruptions.generate import corrupt
+from noisystudent.evaluation.corruptions.tables import SEVERITIES, TABLES, level_of
 
 INDEX = torch.tensor([40, 3])
 

@@ -9,8 +9,8 @@ from PIL import Image
 from scipy import ndimage
 
 from corruption_references import SEED, as_bytes, as_picture, assert_close, pictures, uniforms
-from noisystudent.corruptions.corrupt import corrupt
-from noisystudent.corruptions.tables import SEVERITIES, TABLES, level_of
+from noisystudent.evaluation.corruptions.generate import corrupt
+from noisystudent.evaluation.corruptions.tables import SEVERITIES, TABLES, level_of
 from test_corruptions_weather import through_hsv
 
 INDEX = torch.tensor([40, 3])

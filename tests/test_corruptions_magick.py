@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from corruption_references import pictures
-from noisystudent.corruptions.levels import rounded
-from noisystudent.corruptions.motion import blurred_along
-from noisystudent.corruptions.tables import SEVERITIES, level_of
+from noisystudent.evaluation.corruptions.filters.levels import rounded
+from noisystudent.evaluation.corruptions.filters.motion import blurred_along
+from noisystudent.evaluation.corruptions.tables import SEVERITIES, level_of
 
 _BYTES = 1  # MagickCore's CharPixel
 

@@ -6,10 +6,10 @@ import torch
 from scipy.stats import binomtest, kstest, poisson
 
 from corruption_references import SEED, as_bytes, as_picture, assert_close, normals, pictures, uniforms
-from noisystudent.corruptions.chances import Chances
-from noisystudent.corruptions.corrupt import corrupt
-from noisystudent.corruptions.tables import SEVERITIES, level_of
-from noisystudent.noise.draws import Draws
+from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from noisystudent.evaluation.corruptions.generate import corrupt
+from noisystudent.evaluation.corruptions.tables import SEVERITIES, level_of
+from noisystudent.noise.counter_rng import Draws
 
 INDEX = torch.tensor([40, 3])
 

@@ -13,10 +13,10 @@ from scipy import ndimage
 from scipy.stats import poisson
 
 from corruption_references import SEED, assert_close, normals, pictures, uniforms
-from noisystudent.corruptions.corrupt import available_corruptions, corrupt
-from noisystudent.corruptions.frost import _pictures, _shrunk, textures_folder
-from noisystudent.corruptions.spatter import _distances, _equalized, canny
-from noisystudent.corruptions.tables import SEVERITIES, TABLES, TEST_CORRUPTIONS, level_of
+from noisystudent.evaluation.corruptions.filters.frost import _pictures, _shrunk, textures_folder
+from noisystudent.evaluation.corruptions.filters.spatter import _distances, _equalized, canny
+from noisystudent.evaluation.corruptions.generate import available_corruptions, corrupt
+from noisystudent.evaluation.corruptions.tables import SEVERITIES, TABLES, TEST_CORRUPTIONS, level_of
 
 reason = "needs the extra 'corruptions' (imagecorruptions-imaug)"
 package = pytest.importorskip("imagecorruptions", reason=reason)

@@ -12,14 +12,14 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 from torchvision.transforms import InterpolationMode
 
-from noisystudent.corruptions.sequences import (
+from noisystudent.errors import SettingsError
+from noisystudent.evaluation.corruptions.tables import EXTRA_PERTURBATIONS, PERTURBATIONS, TEST_PERTURBATIONS
+from noisystudent.evaluation.perturbations.generate import (
     STRENGTHS,
     frames_of,
     sequence,
     strengths_for,
 )
-from noisystudent.corruptions.tables import EXTRA_PERTURBATIONS, PERTURBATIONS, TEST_PERTURBATIONS
-from noisystudent.errors import SettingsError
 
 SIZES = {32: 32, 64: 64, 224: 48}  # by table; the largest one smaller than published, to save time
 

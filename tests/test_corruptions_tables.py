@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from noisystudent.corruptions.tables import (
+from noisystudent.errors import SettingsError
+from noisystudent.evaluation.corruptions.tables import (
     CORRUPTIONS,
     EXTRA_CORRUPTIONS,
     TABLES,
@@ -12,7 +13,6 @@ from noisystudent.corruptions.tables import (
     level_of,
     table_for,
 )
-from noisystudent.errors import SettingsError
 
 # One line a corruption and size, as the generators have them; "x" is the size that the elastic ones are multiples of.
 PUBLISHED = """

@@ -11,13 +11,13 @@ from PIL import Image
 from scipy import ndimage
 
 from corruption_references import SEED, as_bytes, as_picture, assert_close, normals, pictures, uniforms
-from noisystudent.corruptions.chances import Chances
-from noisystudent.corruptions.corrupt import corrupt
-from noisystudent.corruptions.spatter import _distances, _equalized, canny
-from noisystudent.corruptions.tables import SEVERITIES, level_of
-from noisystudent.corruptions.weather import plasma
 from noisystudent.errors import DataError
-from noisystudent.noise.draws import Draws
+from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from noisystudent.evaluation.corruptions.filters.spatter import _distances, _equalized, canny
+from noisystudent.evaluation.corruptions.filters.weather import plasma
+from noisystudent.evaluation.corruptions.generate import corrupt
+from noisystudent.evaluation.corruptions.tables import SEVERITIES, level_of
+from noisystudent.noise.counter_rng import Draws
 from test_corruptions_blur import magicks
 
 INDEX = torch.tensor([40, 3])
@@ -159,7 +159,7 @@ def test_frost(table, size, severity, textures):
 
 
 def test_frost_without_textures_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("noisystudent.corruptions.frost._installed", lambda: None)
+    monkeypatch.setattr("noisystudent.evaluation.corruptions.filters.frost._installed", lambda: None)
     clean = pictures(1, 32)
     with pytest.raises(DataError, match=r"photographs of frosted glass.*frost_textures.*imagecorruptions-imaug"):
         corrupt(clean, "frost", 1, index=INDEX[:1], seed=SEED)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from noisystudent.cli import main
+from noisystudent.commands.main import main
 from noisystudent.cost.estimate import estimate
 from noisystudent.cost.read import read_assumptions
+from noisystudent.display.wording import duration
 from noisystudent.errors import SettingsError
-from noisystudent.reporting.wording import duration
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "configs" / "assumptions").glob("*.yaml"))
@@ -174,7 +174,7 @@ def test_the_documented_output_is_what_the_command_prints(monkeypatch, capsys):
 
 
 def test_answering_takes_no_torch():
-    code = "import sys; from noisystudent.cli import main; main(sys.argv[1:]); print('torch' in sys.modules)"
+    code = "import sys; from noisystudent.commands.main import main; main(sys.argv[1:]); print('torch' in sys.modules)"
     words = [sys.executable, "-c", code, "plan", "--assume", str(LARGE)]
     printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert printed.endswith("False\n")

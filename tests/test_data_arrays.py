@@ -10,11 +10,11 @@ import pytest
 from sklearn.datasets import load_digits
 
 from data_pictures import class_folders
-from noisystudent.data.arrays import open_npz
-from noisystudent.data.builtin import open_digits
-from noisystudent.data.folder import FolderSource
-from noisystudent.data.open import open_source
 from noisystudent.data.source import Source
+from noisystudent.data.sources.arrays import open_npz
+from noisystudent.data.sources.builtin import open_digits
+from noisystudent.data.sources.folder import FolderSource
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
 
 

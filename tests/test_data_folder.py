@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pictures import class_folders, write_picture
-from noisystudent.data.folder import FolderSource
 from noisystudent.data.source import Record
+from noisystudent.data.sources.folder import FolderSource
 from noisystudent.errors import DataError
 
 

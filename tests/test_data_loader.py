@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noisystudent.data.loader import Order, WindowOrder
+from noisystudent.training.sampler import Order, WindowOrder
 
 counts = st.integers(1, 40)
 sizes = st.integers(1, 60)

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 
 from noisystudent import munge
-from noisystudent.data.open import open_source
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, SettingsError
 
 ROOT = Path(__file__).parents[1]

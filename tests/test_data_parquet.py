@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_pictures import class_folders
-from noisystudent.data.huggingface import HuggingFaceSource
-from noisystudent.data.manifest import ManifestSource
-from noisystudent.data.open import open_source
-from noisystudent.data.parquet import ParquetSource
 from noisystudent.data.source import Record, Source
+from noisystudent.data.sources.huggingface import HuggingFaceSource
+from noisystudent.data.sources.open import open_source
+from noisystudent.data.sources.parquet import ParquetSource
+from noisystudent.data.sources.path_table import ManifestSource
 from noisystudent.errors import DataError
 from tar_shards import picture
 

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from scipy.fft import dctn
 
-from noisystudent.data import perceptual
-from noisystudent.data.perceptual import looks_of, near_duplicates
-from noisystudent.data.pictures import Pictures
-from noisystudent.data.roles import open_roles
-from noisystudent.data.screen import LeftOut
+from noisystudent.data.dedup import perceptual
+from noisystudent.data.dedup.leakage import LeftOut
+from noisystudent.data.dedup.perceptual import looks_of, near_duplicates
+from noisystudent.data.images import Pictures
 from noisystudent.data.settings import DataSettings
+from noisystudent.data.splits import open_roles
 from noisystudent.errors import DataError
 
 

@@ -19,8 +19,7 @@ from data_pictures import (
     smooth_picture,
     write_picture,
 )
-from noisystudent.data.folder import FolderSource
-from noisystudent.data.pictures import (
+from noisystudent.data.images import (
     Failure,
     PictureFormat,
     Pictures,
@@ -30,6 +29,7 @@ from noisystudent.data.pictures import (
 )
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
+from noisystudent.data.sources.folder import FolderSource
 from noisystudent.errors import DataError
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from noisystudent.corruptions.tables import CORRUPTIONS
-from noisystudent.data.corrupted_sets import CorruptedSet
-from noisystudent.data.perturbed_sets import PerturbedSet
-from noisystudent.data.pictures import PictureFormat, decode_shard
-from noisystudent.data.videos import read_video
+from noisystudent.data.images import PictureFormat, decode_shard
 from noisystudent.errors import DataError
+from noisystudent.evaluation.corruptions.read import CorruptedSet
+from noisystudent.evaluation.corruptions.tables import CORRUPTIONS
+from noisystudent.evaluation.perturbations.read import PerturbedSet
+from noisystudent.evaluation.perturbations.videos import read_video
 
 CLASSES = ("airplane", "bird", "cat")
 
@@ -223,7 +223,7 @@ def test_a_playlist_is_no_video(tmp_path):
 def test_large_videos_are_refused(tmp_path, monkeypatch):
     pytest.importorskip("av")
     save_video(tmp_path / "a.mp4", np.zeros((3, 32, 32, 3), np.uint8))
-    monkeypatch.setattr("noisystudent.data.videos.MAX_PIXELS", 2 * 32 * 32)
+    monkeypatch.setattr("noisystudent.evaluation.perturbations.videos.MAX_PIXELS", 2 * 32 * 32)
     with pytest.raises(DataError, match="more than the 2,048 pixels allowed"):
         read_video(tmp_path / "a.mp4")
 

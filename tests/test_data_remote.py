@@ -14,10 +14,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from data_pictures import class_folders
 from noisystudent.data import retries
-from noisystudent.data.folder import FolderSource
-from noisystudent.data.open import open_source
 from noisystudent.data.shards.pack import pack_source
 from noisystudent.data.source import Record, Source
+from noisystudent.data.sources.folder import FolderSource
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
 from object_store import s3_bucket
 from tar_shards import picture, write_shards

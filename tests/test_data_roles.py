@@ -2,8 +2,8 @@
 
 import pytest
 
-from noisystudent.data.roles import open_roles
 from noisystudent.data.settings import DataSettings
+from noisystudent.data.splits import open_roles
 
 LABELED = "digits:unlabeled"  # 1,257 pictures, about 125 a class
 

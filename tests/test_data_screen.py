@@ -11,9 +11,9 @@ from PIL import Image
 
 import test_data_perceptual
 from data_pictures import ListSource, encoded, noise_picture, png
-from noisystudent.data.perceptual import near_duplicates
-from noisystudent.data.pictures import PictureFormat, Pictures, decode_shard
-from noisystudent.data.screen import Alike, LeftOut, Look, Search, look_at, settle_looks, without
+from noisystudent.data.dedup.leakage import Alike, LeftOut, Look, Search, look_at, settle_looks, without
+from noisystudent.data.dedup.perceptual import near_duplicates
+from noisystudent.data.images import PictureFormat, Pictures, decode_shard
 from test_data_perceptual import halved, saved_again, scene
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from noisystudent.data.files import file_at
-from noisystudent.data.open import open_source
 from noisystudent.data.patterns import expand_braces
 from noisystudent.data.shards import index as indexing
 from noisystudent.data.shards.index import make_index
 from noisystudent.data.shards.source import ShardSource
 from noisystudent.data.source import Record, Source
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
 from tar_shards import picture, write_shards, write_tar
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from noisystudent.data.open import open_source
-from noisystudent.data.pictures import PictureFormat, choose_format, decode_source
-from noisystudent.data.screen import Search
+from noisystudent.data.dedup.leakage import Search
+from noisystudent.data.images import PictureFormat, choose_format, decode_source
 from noisystudent.data.settings import DataSettings
-from noisystudent.data.split import carve_validation
+from noisystudent.data.sources.open import open_source
+from noisystudent.data.stratified import carve_validation
 from shared_data import shared_file, unpack
 
 pytestmark = pytest.mark.shared

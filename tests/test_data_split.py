@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noisystudent.data.checks import check_labels, check_same_classes
-from noisystudent.data.split import carve_validation, cross_fit_folds, draw_labeled
+from noisystudent.data.stratified import carve_validation, cross_fit_folds, draw_labeled
 from noisystudent.errors import DataError
 
 labelings = st.lists(st.integers(0, 4), min_size=1, max_size=120).map(np.array)

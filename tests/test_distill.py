@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import noisystudent
-from noisystudent import predictions
-from noisystudent.cli import main
+from noisystudent.commands.main import main
 from noisystudent.config import Recipe, read_recipe, resolve
 from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
-from noisystudent.evaluation.ensemble import mean_log_probabilities
+from noisystudent.evaluation.metrics.ensemble import mean_log_probabilities
 from noisystudent.models.checkpoint import label_smoothing_of, load_classifier
+from noisystudent.pseudo_labels import predictions
 
 SMALL = {
     "train.steps": 6,

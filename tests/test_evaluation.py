@@ -3,10 +3,15 @@ import pytest
 from scipy.stats import binom
 from sklearn.metrics import brier_score_loss, confusion_matrix, log_loss, top_k_accuracy_score
 
-from noisystudent.evaluation.accuracy import confusion, per_class, top_k
-from noisystudent.evaluation.calibration import brier, expected_calibration_error, negative_log_likelihood, reliability
-from noisystudent.evaluation.scores import score
-from noisystudent.evaluation.signs import label_free_signs
+from noisystudent.evaluation.metrics.accuracy import confusion, per_class, top_k
+from noisystudent.evaluation.metrics.calibration import (
+    brier,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability,
+)
+from noisystudent.evaluation.metrics.diagnostics import label_free_signs
+from noisystudent.evaluation.metrics.scores import score
 from noisystudent.evaluation.verdict import compare, reach_verdict
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from noisystudent.errors import DataError, ModelError, SettingsError
-from noisystudent.evaluation.attacks import Attack, attacked, fgsm, pgd
+from noisystudent.evaluation.adversarial.attacks import Attack, attacked, fgsm, pgd
 from noisystudent.models.classifier import UnitPixels, create_classifier
 from noisystudent.models.teacher import Teacher
 

@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import noisystudent
-from noisystudent.cli import main
+from noisystudent.commands.main import main
 from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
-from noisystudent.evaluation.attacks import attacked, pgd
-from noisystudent.evaluation.autoattack import autoattack_accuracy, autoattacked
+from noisystudent.evaluation.adversarial.attacks import attacked, pgd
+from noisystudent.evaluation.adversarial.autoattack import autoattack_accuracy, autoattacked
 from noisystudent.models.classifier import UnitPixels, create_classifier
 
 NEEDED = "needs AutoAttack's own package: pip install git+https://github.com/fra31/auto-attack"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from noisystudent.errors import DataError
-from noisystudent.evaluation.calibration import expected_calibration_error, reliability
-from noisystudent.evaluation.confidence import (
+from noisystudent.evaluation.metrics.calibration import expected_calibration_error, reliability
+from noisystudent.evaluation.metrics.confidence import (
     equal_mass,
     maximum_calibration_error,
     response_rate_accuracy,

@@ -9,10 +9,10 @@ import timm.data
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from noisystudent.data.folder import FolderSource
-from noisystudent.data.label_sets import label_sets_of, read_label_sets
+from noisystudent.data.sources.folder import FolderSource
 from noisystudent.errors import DataError
-from noisystudent.evaluation.natural import (
+from noisystudent.evaluation.natural.label_sets import label_sets_of, read_label_sets
+from noisystudent.evaluation.natural.metrics import (
     class_columns,
     confidences_within,
     difference_from_published,

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from noisystudent.errors import DataError, ModelError
-from noisystudent.evaluation.attacks import Attack, attacked, fgsm, pgd
-from noisystudent.evaluation.robust_accuracy import robust_accuracies
+from noisystudent.evaluation.adversarial.attacks import Attack, attacked, fgsm, pgd
+from noisystudent.evaluation.adversarial.robust_accuracy import robust_accuracies
 
 
 def brightness(pixels):

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from noisystudent.corruptions.tables import EXTRA_CORRUPTIONS, TEST_CORRUPTIONS
 from noisystudent.errors import DataError
-from noisystudent.evaluation.shift import (
+from noisystudent.evaluation.corruptions.metrics import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERRORS,
     alexnet_errors,
     corruption_errors,
 )
+from noisystudent.evaluation.corruptions.tables import EXTRA_CORRUPTIONS, TEST_CORRUPTIONS
 
 # Accuracies of a standard ResNet-50 on 5,000 pictures a condition: RobustBench at commit 78fcc9e,
 # model_info/imagenet/corruptions/unaggregated_results.csv. The order is that of TEST_CORRUPTIONS.

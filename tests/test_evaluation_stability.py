@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from noisystudent.corruptions.tables import TEST_PERTURBATIONS
 from noisystudent.errors import DataError
-from noisystudent.evaluation.stability import (
+from noisystudent.evaluation.corruptions.tables import TEST_PERTURBATIONS
+from noisystudent.evaluation.perturbations.metrics import (
     StabilityMeter,
     compares_with_first,
     mean_over,

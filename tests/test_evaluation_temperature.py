@@ -7,10 +7,10 @@ from scipy.special import log_softmax, logit, softmax
 from sklearn.metrics import log_loss
 
 from noisystudent.errors import DataError
-from noisystudent.evaluation.accuracy import top_k
-from noisystudent.evaluation.calibration import negative_log_likelihood
-from noisystudent.evaluation.scores import scaled_scores, score
-from noisystudent.evaluation.temperature import fit_temperature, retempered
+from noisystudent.evaluation.metrics.accuracy import top_k
+from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
+from noisystudent.evaluation.metrics.scores import scaled_scores, score
+from noisystudent.evaluation.metrics.temperature import fit_temperature, retempered
 
 
 def drawn(rows: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -14,14 +14,21 @@ import pytest
 
 import noisystudent
 from labeling_pile import SETTINGS, content, keys, save_folder, save_pile, save_teacher
-from noisystudent import sharing
-from noisystudent.artifacts import read_json, verify
-from noisystudent.cli import main
+from noisystudent.artifacts import claims as sharing
+from noisystudent.artifacts.folder import read_json, verify
+from noisystudent.commands.main import main
 from noisystudent.errors import ArtifactError, DataError, MismatchError, SettingsError
-from noisystudent.labeling import work as working
-from noisystudent.labeling.job import SUMMARY, Task
-from noisystudent.labeling.work import Hands, in_order
-from noisystudent.predictions import FAILED, ShardLabels, account_for, read_all, read_log_probabilities, write_part
+from noisystudent.pseudo_labels.labeling import worker as working
+from noisystudent.pseudo_labels.labeling.job import SUMMARY, Task
+from noisystudent.pseudo_labels.labeling.worker import Hands, in_order
+from noisystudent.pseudo_labels.predictions import (
+    FAILED,
+    ShardLabels,
+    account_for,
+    read_all,
+    read_log_probabilities,
+    write_part,
+)
 from noisystudent.runtime.worker import Worker
 
 SHARDS = 4

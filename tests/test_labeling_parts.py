@@ -14,12 +14,13 @@ import pytest
 
 import noisystudent
 from labeling_pile import SETTINGS, content, content_after_kills, keys, save_folder, save_pile, save_teacher
-from noisystudent import predictions, sharing
-from noisystudent.artifacts import read_json
+from noisystudent.artifacts import claims as sharing
+from noisystudent.artifacts.folder import read_json
 from noisystudent.errors import DataError
-from noisystudent.labeling import processes as starting
-from noisystudent.labeling.work import Hands
-from noisystudent.predictions import (
+from noisystudent.pseudo_labels import predictions
+from noisystudent.pseudo_labels.labeling import processes as starting
+from noisystudent.pseudo_labels.labeling.worker import Hands
+from noisystudent.pseudo_labels.predictions import (
     FAILED,
     ShardLabels,
     account_for,
@@ -168,7 +169,7 @@ def test_a_worker_killed_in_mid_part_loses_and_doubles_nothing(given, label, tmp
     out = tmp_path / "out"
     words = [f"--{name}={given[0][name]}" for name in ("teacher", "source")]
     options = [f"--{name}={value}" for name, value in SETTINGS.items()]
-    code = FEWER_PARTS + "import sys; from noisystudent.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = FEWER_PARTS + "import sys; from noisystudent.commands.main import main; sys.exit(main(sys.argv[1:]))"
     for part in (0, 1):
         worker = subprocess.Popen([sys.executable, "-c", code, "label", *words, *options, f"--out={out}"])
         while not list(out.glob(f".part-{part:05d}.claim")):

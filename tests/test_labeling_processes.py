@@ -14,9 +14,9 @@ import pytest
 
 import noisystudent
 from labeling_pile import SETTINGS, content, content_after_kills, keys, save_pile, save_teacher
-from noisystudent.cli import main
+from noisystudent.commands.main import main
 from noisystudent.errors import WorkerError
-from noisystudent.labeling import processes as starting
+from noisystudent.pseudo_labels.labeling import processes as starting
 
 SHARDS = 12
 KILLS = 10

@@ -9,7 +9,7 @@ import pytest
 
 import noisystudent
 from labeling_pile import SETTINGS, content, save_pile, save_teacher
-from noisystudent.cli import main
+from noisystudent.commands.main import main
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray, an extra, is not installed")
 

@@ -11,12 +11,12 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import log_loss
 
 import noisystudent
-from noisystudent.cli import main
-from noisystudent.data.open import open_source
-from noisystudent.data.pictures import decode_source
+from noisystudent.commands.main import main
+from noisystudent.data.images import decode_source
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, SettingsError
-from noisystudent.labeling import turns
-from noisystudent.labeling.labeler import Labeler
+from noisystudent.evaluation import map_shards as turns
+from noisystudent.models.labeler import Labeler
 from noisystudent.runtime.settings import RuntimeSettings
 
 USUAL = ["top1", "top5", "ece", "nll", "brier", "count", "per_class", "confusion", "calibration"]

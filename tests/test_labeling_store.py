@@ -10,14 +10,14 @@ import pytest
 
 import noisystudent
 from labeling_pile import SETTINGS, content, save_pile, save_teacher
-from noisystudent.artifacts import INPUTS, MANIFEST
-from noisystudent.cli import main
+from noisystudent.artifacts.folder import INPUTS, MANIFEST
+from noisystudent.commands.main import main
 from noisystudent.data import retries
 from noisystudent.data.store import Store, fetched, local_folder
 from noisystudent.errors import ArtifactError, DataError, MismatchError
-from noisystudent.labeling import work as working
-from noisystudent.labeling.work import Hands
-from noisystudent.predictions import PREDICTIONS
+from noisystudent.pseudo_labels.labeling import worker as working
+from noisystudent.pseudo_labels.labeling.worker import Hands
+from noisystudent.pseudo_labels.predictions import PREDICTIONS
 from object_store import s3_bucket
 from test_data_remote import FlakyFileSystem
 

@@ -11,13 +11,13 @@ import pytest
 
 import noisystudent
 from labeling_pile import save_folder, save_teacher
-from noisystudent.cli import SHARED, VERBS, main
-from noisystudent.data.open import open_source
-from noisystudent.data.pictures import decode_source
+from noisystudent.commands.main import SHARED, VERBS, main
+from noisystudent.data.images import decode_source
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
-from noisystudent.labeling import turns
-from noisystudent.labeling.labeler import Labeler
-from noisystudent.runtime.ranks import ALONE
+from noisystudent.evaluation import map_shards as turns
+from noisystudent.models.labeler import Labeler
+from noisystudent.runtime.process_group import ALONE
 from noisystudent.runtime.settings import RuntimeSettings
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from noisystudent.losses.functions import cross_entropy, retempered, smoothed_one_hot
-from noisystudent.losses.objective import noisy_student, supervised
+from noisystudent.losses.losses import cross_entropy, retempered, smoothed_one_hot
+from noisystudent.losses.objectives import noisy_student, supervised
 
 
 def test_smoothed_targets_are_torchs_own():

@@ -21,7 +21,7 @@ from noisystudent.losses.distillation import (
     standardized,
     virtual_teacher,
 )
-from noisystudent.losses.functions import cross_entropy, smoothed_one_hot
+from noisystudent.losses.losses import cross_entropy, smoothed_one_hot
 
 B, K = 12, 7
 

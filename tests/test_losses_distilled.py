@@ -8,8 +8,8 @@ import torch
 from pydantic import ValidationError
 
 from noisystudent.losses.distilled import distilled, equivalent_smoothing, merged, tempered_virtual_teacher
-from noisystudent.losses.functions import smoothed_one_hot
-from noisystudent.losses.objective import Terms
+from noisystudent.losses.losses import smoothed_one_hot
+from noisystudent.losses.objectives import Terms
 from noisystudent.losses.presets import PRESETS
 from noisystudent.losses.settings import TEACHER_FREE, DistillationSettings
 from test_losses_distillation import kl, softmax

@@ -11,14 +11,15 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import noisystudent
-from noisystudent.cli import main
+from noisystudent.commands.main import main
 from noisystudent.errors import ModelError
-from noisystudent.labeling.labeler import Labeler
-from noisystudent.models import opening, published
+from noisystudent.models import load as opening
+from noisystudent.models import published
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.imagenet import imagenet_synsets, published_classes
-from noisystudent.models.opening import fingerprint_at, open_classifier, short_name
+from noisystudent.models.labeler import Labeler
+from noisystudent.models.load import fingerprint_at, open_classifier, short_name
 from noisystudent.models.weights import weights_fingerprint
 from noisystudent.runtime.settings import RuntimeSettings
 

@@ -8,9 +8,9 @@ from timm.layers.drop import DropPath
 from torch import nn
 from torch.nn import functional as F
 
+from noisystudent.models.architectures.efficientnet_small import FACTORS
+from noisystudent.models.architectures.small import DESIGNS
 from noisystudent.models.create import count_parameters, create_model
-from noisystudent.models.efficientnet_small import FACTORS
-from noisystudent.models.small import DESIGNS
 
 # Millions of parameters for 1000 classes: Tan and Le 2019 as timm's tables print them; L2: Xie et al. 2020.
 PUBLISHED = {

@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 from noisystudent.noise.augmix import AugMix, apply_augmix, dirichlet
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import AUGMIX_OPERATIONS, NoiseSettings
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.stats import kstest
 
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.crop import PlainView, pad_crop, resized_crop
-from noisystudent.noise.draws import Draws
 
 
 def test_draws_are_uniform_and_uncorrelated():

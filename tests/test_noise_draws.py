@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from noisystudent.noise.draws import Draws
-from noisystudent.randomness import stream_key
+from noisystudent.noise.counter_rng import Draws
+from noisystudent.random_streams import stream_key
 
 MASK = 2**64 - 1
 STEP = 0x9E3779B97F4A7C15

@@ -6,8 +6,8 @@ import torch
 from PIL import Image, ImageDraw
 from pydantic import ValidationError
 
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.crop import PlainView, flip, random_boxes, resized_crop, smallest_area
-from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.pixels import choose, to_bytes
 from noisystudent.noise.policies import PUBLISHED_DISTANCES, apply_operation

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.policies import PUBLISHED_DISTANCES, apply_operation
 from noisystudent.noise.randaugment import RandAugment
 from noisystudent.noise.settings import OPERATIONS

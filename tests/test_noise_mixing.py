@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.stats import beta, kstest
 
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.crop import shrunk
-from noisystudent.noise.draws import Draws
 from noisystudent.noise.erasing import erase
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import Mixing, build_mixing, partners

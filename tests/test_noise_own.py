@@ -6,7 +6,7 @@ from torchvision.transforms import v2
 
 import noisystudent
 from noisystudent.errors import SettingsError
-from noisystudent.noise.own import OwnNoise, describe
+from noisystudent.noise.custom import OwnNoise, describe
 
 QUICK = {"train.steps": 3, "train.batch_size": 8, "noise.strength": 0.5, "model.teacher": "tiny_resnet"}
 

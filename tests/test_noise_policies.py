@@ -11,7 +11,7 @@ from torchvision.transforms.autoaugment import RandAugment as TorchvisionRandAug
 from torchvision.transforms.autoaugment import _apply_op
 
 from noisystudent.config import resolve
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.policies import POLICIES, PUBLISHED_DISTANCES
 from noisystudent.noise.randaugment import RandAugment

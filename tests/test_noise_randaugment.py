@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.policies import PUBLISHED_DISTANCES, Distances, apply_graded, apply_operation
 from noisystudent.noise.settings import OPERATIONS, NoiseSettings

@@ -6,12 +6,12 @@ import torch
 from PIL import Image
 
 import noisystudent
-from noisystudent.cli import main
-from noisystudent.data.builtin import open_digits
-from noisystudent.data.pictures import PictureFormat, decode_shard
+from noisystudent.commands.main import main
+from noisystudent.data.images import PictureFormat, decode_shard
 from noisystudent.data.sample import SampleSource
+from noisystudent.data.sources.builtin import open_digits
 from noisystudent.errors import SettingsError
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.policies import POLICIES
 from noisystudent.noise.settings import NoiseSettings

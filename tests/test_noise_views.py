@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from noisystudent.data.pictures import Pictures
-from noisystudent.noise.draws import Draws
+from noisystudent.data.images import Pictures
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.noise.views import noised
-from noisystudent.training.batches import Batches
 from noisystudent.training.feeds import Pool, PoolFeed
+from noisystudent.training.loader import Batches
 
 
 def pictures(count: int, size: int = 16, channels: int = 3) -> Pictures:

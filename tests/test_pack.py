@@ -15,19 +15,19 @@ import pytest
 
 import noisystudent
 from data_pictures import ListSource, array_source, class_folders, noise_picture, write_picture
-from noisystudent.cli import main
+from noisystudent.commands.main import main
 from noisystudent.data.decode import decode_picture
+from noisystudent.data.dedup.leakage import LeftOut
 from noisystudent.data.files import file_at
-from noisystudent.data.folder import FolderSource
-from noisystudent.data.open import open_source
-from noisystudent.data.roles import open_roles
-from noisystudent.data.screen import LeftOut
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.shards import index as indexing
 from noisystudent.data.shards import pack as packing
 from noisystudent.data.shards.index import load_index, make_index
 from noisystudent.data.shards.pack import member_key, pack_source
 from noisystudent.data.source import Record, Source
+from noisystudent.data.sources.folder import FolderSource
+from noisystudent.data.sources.open import open_source
+from noisystudent.data.splits import open_roles
 from noisystudent.errors import DataError, SettingsError
 from tar_shards import picture, write_shards, write_tar
 
@@ -247,10 +247,12 @@ def run_python(code: str) -> str:
 def test_packing_loads_no_torch_and_a_folder_neither_pyarrow_nor_fsspec(tmp_path):
     class_folders(tmp_path / "in")
     loaded = "print([name for name in ('torch', 'pyarrow', 'fsspec') if name in sys.modules])"
-    opening = f"from noisystudent.data.open import open_source; open_source({str(tmp_path / 'in')!r}, labeled=True)"
+    opening = (
+        f"from noisystudent.data.sources.open import open_source; open_source({str(tmp_path / 'in')!r}, labeled=True)"
+    )
     assert run_python(f"import sys; {opening}; {loaded}") == "[]\n"
     words = ["pack", str(tmp_path / "in"), str(tmp_path / "out")]
-    packing = f"from noisystudent.cli import main; main({words})"
+    packing = f"from noisystudent.commands.main import main; main({words})"
     assert run_python(f"import sys; {packing}; {loaded}").endswith("['pyarrow']\n")
 
 

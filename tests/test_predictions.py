@@ -9,7 +9,7 @@ import pytest
 import noisystudent
 from labeling_pile import SETTINGS, save_pile, save_teacher
 from noisystudent.errors import ArtifactError
-from noisystudent.predictions import (
+from noisystudent.pseudo_labels.predictions import (
     DIGITS,
     KEPT_MASS,
     ShardLabels,
@@ -22,7 +22,7 @@ from noisystudent.predictions import (
     read_log_probabilities,
     write_part,
 )
-from noisystudent.selection import SelectionSettings, select
+from noisystudent.pseudo_labels.selection import SelectionSettings, select
 
 SHARDS = (0, 1, 9_999, 10_000, 99_999, 100_000, 100_001, 1_000_000, 2_999_999)
 

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 import noisystudent
-from noisystudent import demonstration as demo_module
-from noisystudent.cli import main
+from noisystudent.commands import demo as demo_module
+from noisystudent.commands.demo import demo, print_demo
+from noisystudent.commands.main import main
 from noisystudent.config import read_yaml, resolve
-from noisystudent.demonstration import demo, print_demo
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["--train.steps=2", "--train.batch_size=8", "--noise.strength=0.5", "--rounds.count=1"]
@@ -158,7 +158,7 @@ def test_the_benchmark_of_decoding_runs(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["selection.py", "near_duplicates.py", "label_size.py", "whole.py"])
+@pytest.mark.parametrize("name", ["pseudo_labels/selection.py", "near_duplicates.py", "label_size.py", "whole.py"])
 def test_benchmarks_that_need_no_data_run(monkeypatch, tmp_path, name):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.setattr(sys, "argv", [name, "--quick", "--json", str(tmp_path / name)])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noisystudent.reporting import charts
-from noisystudent.reporting.charts import Frame, Series
+from noisystudent.display import charts
+from noisystudent.display.charts import Frame, Series
 
 
 def drawn(chart: str) -> ElementTree.Element:

@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from noisystudent.reporting import charts
-from noisystudent.reporting.charts import Series
+from noisystudent.display import charts
+from noisystudent.display.charts import Series
 from noisystudent.reporting.standalone import standalone
 
 SVG = "{http://www.w3.org/2000/svg}"

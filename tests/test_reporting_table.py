@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
+from noisystudent.display import wording
 from noisystudent.errors import ArtifactError
-from noisystudent.reporting import wording
 from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
 from noisystudent.reporting.terminal import plain_summary, print_summary
 

@@ -8,16 +8,16 @@ import pytest
 from sklearn.datasets import load_digits
 
 import noisystudent
-from noisystudent import predictions
-from noisystudent.artifacts import State, verify
+from noisystudent.artifacts.folder import State, verify
 from noisystudent.config import resolve
-from noisystudent.data.arrays import ArraySource
-from noisystudent.data.roles import Judged
+from noisystudent.data.sources.arrays import ArraySource
+from noisystudent.data.splits import Judged
 from noisystudent.errors import ModelError, SettingsError, TrainingError
 from noisystudent.models.checkpoint import load_classifier
-from noisystudent.rounds import opening
-from noisystudent.rounds import run as rounds
-from noisystudent.rounds.strength import compare_strengths, weakest_as_good
+from noisystudent.pipeline import noisy_student as rounds
+from noisystudent.pipeline import opening
+from noisystudent.pipeline.noise_search import compare_strengths, weakest_as_good
+from noisystudent.pseudo_labels import predictions
 
 SMALL = {
     "train.steps": 8,

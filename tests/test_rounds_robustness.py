@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import noisystudent
-from noisystudent.cli import main
-from noisystudent.data.open import open_source
+from noisystudent.commands.main import main
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import ArtifactError, DataError, SettingsError
-from noisystudent.suites.subject import Subject
+from noisystudent.models.subject import Subject
 
 SUITE = {
     "evaluation.suite": ["corruptions", "attacks", "calibration"],

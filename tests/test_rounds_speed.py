@@ -5,9 +5,9 @@ import json
 import pytest
 
 import noisystudent
-from noisystudent.artifacts import State
+from noisystudent.artifacts.folder import State
 from noisystudent.errors import SettingsError
-from noisystudent.rounds import speed
+from noisystudent.pipeline import autotune as speed
 from noisystudent.training.timing import Way
 
 QUICK = Way("bfloat16", False)

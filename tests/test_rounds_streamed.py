@@ -12,7 +12,7 @@ import pytest
 import noisystudent
 from noisystudent.errors import DataError, MismatchError
 from noisystudent.training.feeds import Views
-from noisystudent.training.stream import StreamFeed
+from noisystudent.training.streaming import StreamFeed
 from tar_shards import picture, write_tar
 from test_rounds import SMALL, weights
 
@@ -77,9 +77,9 @@ def test_a_run_that_is_stopped_in_the_middle_of_an_epoch_ends_with_the_same_bits
         return fetch(self, views)
 
     monkeypatch.setattr(StreamFeed, "fetch", stopping)
-    monkeypatch.setattr("noisystudent.training.fit.LOG_EVERY", 1)
+    monkeypatch.setattr("noisystudent.training.loop.LOG_EVERY", 1)
     for threads in (1, 3, 2):  # however many decode
-        monkeypatch.setattr("noisystudent.data.pictures._WORKERS", threads)
+        monkeypatch.setattr("noisystudent.data.images._WORKERS", threads)
         with pytest.raises(KeyboardInterrupt):
             run(pile, tmp_path)
     run(pile, tmp_path)
@@ -89,7 +89,7 @@ def test_a_run_that_is_stopped_in_the_middle_of_an_epoch_ends_with_the_same_bits
 
 def test_a_finished_run_does_nothing_again_and_its_plan_says_so(finished, pile, monkeypatch):
     folder, summary = finished
-    monkeypatch.setattr("noisystudent.data.pile.decode_shard", None)
+    monkeypatch.setattr("noisystudent.data.unlabeled.decode_shard", None)
     again = run(pile, folder)
     assert again["student"] == summary["student"]
     states = {each.name: each.state.value for each in noisystudent.plan(
@@ -101,7 +101,7 @@ def test_a_finished_run_does_nothing_again_and_its_plan_says_so(finished, pile, 
 
 def test_parts_of_several_shards_are_trained_on_alike(finished, pile, tmp_path, monkeypatch):
     folder, _ = finished
-    monkeypatch.setattr("noisystudent.predictions.MOST_PARTS", 4)
+    monkeypatch.setattr("noisystudent.pseudo_labels.predictions.MOST_PARTS", 4)
     run(pile, tmp_path)
     assert len(list((tmp_path / "round-1/predictions").glob("part-*.parquet"))) == 4
     failed = pq.read_table(tmp_path / "round-1/predictions/failed.parquet").to_pylist()

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noisystudent import predictions
-from noisystudent.artifacts import verify
+from noisystudent.artifacts.folder import verify
+from noisystudent.pseudo_labels import predictions
 from noisystudent.training.state import STATE
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from torch.distributed import HashStore
 
-from noisystudent.runtime import ranks
-from noisystudent.runtime.ranks import Ranks
+from noisystudent.runtime import process_group as ranks
+from noisystudent.runtime.process_group import Ranks
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1")
 SCRIPT = Path(__file__).parent / "joining_again.py"

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from noisystudent.runtime.shares import in_shares
+from noisystudent.runtime.thread_shares import in_shares
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 
 import noisystudent
 from labeling_pile import SETTINGS, save_pile, save_teacher
-from noisystudent import predictions
-from noisystudent.predictions import list_parts, read_all, read_copies
+from noisystudent.pseudo_labels import predictions
+from noisystudent.pseudo_labels.predictions import list_parts, read_all, read_copies
 
 duckdb = pytest.importorskip("duckdb")
 SHARDS, CLASSES = 3, 4

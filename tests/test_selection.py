@@ -8,10 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noisystudent.errors import ArtifactError, MismatchError
-from noisystudent.predictions import ShardLabels, list_parts, part_path, read_log_probabilities, write_part
-from noisystudent.selection import SelectionSettings, count_rows, reuse, select
-from noisystudent.selection.copies import permuted
-from noisystudent.selection.counts import BINS
+from noisystudent.pseudo_labels.predictions import (
+    ShardLabels,
+    list_parts,
+    part_path,
+    read_log_probabilities,
+    write_part,
+)
+from noisystudent.pseudo_labels.selection import SelectionSettings, count_rows, reuse, select
+from noisystudent.pseudo_labels.selection.copies import permuted
+from noisystudent.pseudo_labels.selection.counts import BINS
 
 
 def write_predictions(folder: Path, prediction, confidence, classes: int, part_rows: int = 50) -> list[Path]:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from noisystudent import sharing
-from noisystudent.artifacts import State, commit, exclusive, prepare, read_json, replacing
+from noisystudent.artifacts import claims as sharing
+from noisystudent.artifacts.claims import LEASE, claim, require_begun, sweep
+from noisystudent.artifacts.folder import State, commit, exclusive, prepare, read_json, replacing
 from noisystudent.errors import ArtifactError, MismatchError
-from noisystudent.sharing import LEASE, claim, require_begun, sweep
 
 OLD, NEW = {"teacher": "old"}, {"teacher": "new"}
 

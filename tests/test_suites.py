@@ -14,18 +14,18 @@ from PIL import Image
 from torch import nn
 
 import noisystudent
-from noisystudent.cli import main
-from noisystudent.corruptions.corrupt import corrupt
-from noisystudent.corruptions.sequences import sequence
-from noisystudent.data.open import open_source
+from noisystudent.commands.main import main
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
-from noisystudent.evaluation.attacks import attacked, fgsm
+from noisystudent.evaluation.adversarial.attacks import attacked, fgsm
+from noisystudent.evaluation.compare import comparison
+from noisystudent.evaluation.corruptions.generate import corrupt
+from noisystudent.evaluation.eval_dataset import Audience, address_of
+from noisystudent.evaluation.perturbations.generate import sequence
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.classifier import UnitPixels
+from noisystudent.models.subject import Subject
 from noisystudent.runtime.settings import RuntimeSettings
-from noisystudent.suites.audience import Audience, address_of
-from noisystudent.suites.comparison import comparison
-from noisystudent.suites.subject import Subject
 from suite_pictures import learned_a_little
 
 NAMES = ("gaussian_noise", "contrast")

@@ -7,16 +7,16 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 import noisystudent
-from noisystudent.corruptions.corrupt import corrupt
-from noisystudent.data.open import open_source
+from noisystudent.data.sources.open import open_source
+from noisystudent.evaluation import per_image as outcomes
+from noisystudent.evaluation.corruptions.generate import corrupt
+from noisystudent.evaluation.eval_dataset import Audience
 from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.evaluation.suite import measure
 from noisystudent.models.checkpoint import load_classifier
+from noisystudent.models.subject import Subject
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
-from noisystudent.suites import outcomes
-from noisystudent.suites.audience import Audience
-from noisystudent.suites.subject import Subject
-from noisystudent.suites.suite import measure
 
 SETTINGS = EvaluationSettings(
     suite=("clean", "calibration", "corruptions"), corruptions=("contrast", "gaussian_noise"), severities=(1, 4)

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import nn
 
 import noisystudent
-from noisystudent.cli import main
+from noisystudent.commands.main import main
 from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
+from noisystudent.evaluation.preflight import check_suite
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.suites.checks import check_suite
-from noisystudent.suites.subject import Subject
+from noisystudent.models.subject import Subject
 
 CLASSES = tuple("0123456789")
 

@@ -13,19 +13,19 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 
 import noisystudent
-from noisystudent.cli import main
+from noisystudent.commands.main import main
 from noisystudent.config import one_room
-from noisystudent.data.open import open_source
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, MismatchError, SettingsError
+from noisystudent.evaluation import eval_dataset as audiences
+from noisystudent.evaluation.eval_dataset import Audience
 from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.evaluation.suite import measure
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.imagenet import imagenet_synsets
+from noisystudent.models.subject import Subject
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
-from noisystudent.suites import audience as audiences
-from noisystudent.suites.audience import Audience
-from noisystudent.suites.subject import Subject
-from noisystudent.suites.suite import measure
 
 SYNSETS = imagenet_synsets()
 CODES = np.array([(number % 32 * 8, number // 32 * 8) for number in range(1000)])  # red and green of each class

@@ -10,21 +10,21 @@ from PIL import Image
 from torch import nn
 
 import noisystudent
-from noisystudent.cli import main
-from noisystudent.corruptions.corrupt import corrupt
-from noisystudent.corruptions.sequences import sequence
-from noisystudent.corruptions.tables import TEST_CORRUPTIONS
-from noisystudent.data.folder import FolderSource
-from noisystudent.data.open import open_source
+from noisystudent.commands.main import main
+from noisystudent.data.sources.folder import FolderSource
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import ArtifactError, DataError, MismatchError
+from noisystudent.evaluation.corruptions import published as published_corruptions
+from noisystudent.evaluation.corruptions.generate import corrupt
+from noisystudent.evaluation.corruptions.metrics import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
+from noisystudent.evaluation.corruptions.tables import TEST_CORRUPTIONS
+from noisystudent.evaluation.eval_dataset import Audience
+from noisystudent.evaluation.perturbations.generate import sequence
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.shift import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
+from noisystudent.evaluation.suite import measure
+from noisystudent.models.subject import Subject
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
-from noisystudent.suites import published_corruptions
-from noisystudent.suites.audience import Audience
-from noisystudent.suites.subject import Subject
-from noisystudent.suites.suite import measure
 
 NAMES = ("gaussian_noise", "contrast")
 STEADY = ("gaussian_noise", "rotate")
@@ -332,7 +332,7 @@ def test_a_baseline_of_another_kind_is_refused(given, generated, tmp_path, chang
 
 def test_the_ten_have_a_mean_flip_rate(given, tmp_path):
     """All of the ten, from files that are one: mFR and mT5D are ratios of sums then, not means of unlike ratios."""
-    from noisystudent.corruptions.tables import TEST_PERTURBATIONS
+    from noisystudent.evaluation.corruptions.tables import TEST_PERTURBATIONS
 
     for name in TEST_PERTURBATIONS:
         (tmp_path / f"{name}.npy").symlink_to(given / "frames/rotate.npy")

@@ -13,14 +13,14 @@ from torch import nn
 from torchvision.transforms.v2 import Normalize
 
 import noisystudent
-from noisystudent.data.open import open_source
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, MismatchError, ModelError
+from noisystudent.evaluation.eval_dataset import Audience
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.classifier import UnitPixels
 from noisystudent.models.imagenet import imagenet_synsets
+from noisystudent.models.subject import Subject
 from noisystudent.runtime.settings import RuntimeSettings
-from noisystudent.suites.audience import Audience
-from noisystudent.suites.subject import Subject
 from suite_pictures import learned_a_little
 
 SUITE = {"evaluation.suite": ["corruptions"], "evaluation.corruptions": ["contrast"], "evaluation.severities": [1, 5]}

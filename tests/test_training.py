@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from data_pictures import array_source, noise_picture
-from noisystudent.data.pictures import PictureFormat, decode_shard
+from noisystudent.data.images import PictureFormat, decode_shard
 from noisystudent.errors import ArtifactError, TrainingError
-from noisystudent.losses.objective import Terms, supervised
+from noisystudent.losses.objectives import Terms, supervised
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.ema import Ema
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.runtime.device import seeded
-from noisystudent.training.batches import Batches
 from noisystudent.training.feeds import Pool, PoolFeed, make_pool
-from noisystudent.training.fit import METRICS, fit, make_optimizer
+from noisystudent.training.loader import Batches
+from noisystudent.training.loop import METRICS, fit, make_optimizer
 from noisystudent.training.schedule import learning_rate
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import STATE, TrainState

@@ -9,7 +9,7 @@ from noisystudent.errors import SettingsError, TrainingError
 from noisystudent.runtime.compiling import require_compiler
 from noisystudent.runtime.device import ON_CPU, Engine, open_engine
 from noisystudent.runtime.settings import RuntimeSettings
-from noisystudent.training.fit import METRICS, fit
+from noisystudent.training.loop import METRICS, fit
 from noisystudent.training.settings import TrainSettings
 from test_training import CPU, Killed, make_batches, make_classifier, objective, same_weights
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from noisystudent.errors import TrainingError
-from noisystudent.losses.objective import Terms
-from noisystudent.rounds.speed import plainest_as_quick, possible_ways
+from noisystudent.losses.objectives import Terms
+from noisystudent.pipeline.autotune import plainest_as_quick, possible_ways
 from noisystudent.runtime.device import Engine, autocast
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.training import timing
-from noisystudent.training.fit import METRICS, fit
+from noisystudent.training.loop import METRICS, fit
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import STATE
 from noisystudent.training.timing import Way, time_ways

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from noisystudent.data.loader import WindowOrder
 from noisystudent.errors import DataError
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.runtime.ranks import Ranks
-from noisystudent.training.batches import WHOLE, Batches, Division
+from noisystudent.runtime.process_group import Ranks
 from noisystudent.training.feeds import Food, Pool, PoolFeed
-from noisystudent.training.stream import Loaded, StreamFeed
+from noisystudent.training.loader import WHOLE, Batches, Division
+from noisystudent.training.sampler import WindowOrder
+from noisystudent.training.streaming import Loaded, StreamFeed
 
 CPU = torch.device("cpu")
 COPIES = [np.array(each, np.int64) for each in ([1, 2, 0, 1], [], [0, 0], [3, 1, 1], [1] * 6, [2, 2], [1])]

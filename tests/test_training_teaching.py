@@ -10,14 +10,14 @@ from noisystudent.errors import MismatchError
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.teacher import Teacher
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.mixing import Mixing
-from noisystudent.predictions import list_parts
+from noisystudent.pseudo_labels.predictions import list_parts
 from noisystudent.runtime.device import seeded
-from noisystudent.runtime.ranks import Ranks
-from noisystudent.training.batches import Batches, Division
+from noisystudent.runtime.process_group import Ranks
+from noisystudent.training.loader import Batches, Division
 from noisystudent.training.replay import ViewStore
-from noisystudent.training.teaching import (
+from noisystudent.training.teacher_logits import (
     OnlineTeachers,
     ReplayedTeachers,
     StoredTeachers,

@@ -12,13 +12,13 @@ from torch import nn
 
 from noisystudent.errors import SettingsError
 from noisystudent.models.create import count_parameters, create_model
-from noisystudent.models.together import SynchronizedBatchNorm, pieces_of
-from noisystudent.noise.draws import Draws
+from noisystudent.models.parallel import SynchronizedBatchNorm, pieces_of
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.mixing import Mixing
 from noisystudent.runtime.device import ON_CPU
-from noisystudent.runtime.ranks import Ranks, open_ranks
-from noisystudent.training.batches import Batches, Division
+from noisystudent.runtime.process_group import Ranks, open_ranks
 from noisystudent.training.feeds import PoolFeed
+from noisystudent.training.loader import Batches, Division
 from test_training import Killed, make_batches
 from training_together import train
 
@@ -117,7 +117,7 @@ def test_a_batch_that_cannot_be_divided_is_refused_with_the_numbers():
 
 
 def test_synchronized_statistics_are_torchs_own_where_one_process_has_all(monkeypatch):
-    monkeypatch.setattr("noisystudent.models.together.total", lambda values: values)
+    monkeypatch.setattr("noisystudent.models.parallel.total", lambda values: values)
     torch.manual_seed(0)
     own, ours = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
     synchronized = SynchronizedBatchNorm(ours, Ranks())

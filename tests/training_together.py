@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from noisystudent.models.ema import Ema
-from noisystudent.models.together import train_sharded
+from noisystudent.models.parallel import train_sharded
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.launcher import leave
-from noisystudent.runtime.ranks import open_ranks
-from noisystudent.runtime.sharded import share
-from noisystudent.training.batches import Batches, Division
-from noisystudent.training.fit import fit
+from noisystudent.runtime.process_group import open_ranks
+from noisystudent.runtime.sharded_state import share
+from noisystudent.training.loader import Batches, Division
+from noisystudent.training.loop import fit
 from noisystudent.training.settings import TrainSettings
 from test_training import Killed, make_batches, make_classifier, objective, same_weights
 

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
         train,
     )
     from noisystudent.choosing import select
+    from noisystudent.commands.demo import demo
     from noisystudent.data.munge import munge
     from noisystudent.data.shards.pack import pack
-    from noisystudent.demonstration import demo
     from noisystudent.errors import NoisyStudentError
     from noisystudent.measuring import compare, robustness
-    from noisystudent.suites.subject import Subject
+    from noisystudent.models.subject import Subject
 
 __version__ = "0.1.0"
 
@@ -53,13 +53,13 @@ __all__ = [
 _IN_API = ("distill", "evaluate", "label", "plan", "predict", "report", "run", "show_noise", "train")
 _HOME = dict.fromkeys(_IN_API, "api") | {
     "compare": "measuring",
-    "demo": "demonstration",
+    "demo": "commands.demo",
     "munge": "data.munge",
     "pack": "data.shards.pack",
     "robustness": "measuring",
     "select": "choosing",
     "NoisyStudentError": "errors",
-    "Subject": "suites.subject",
+    "Subject": "models.subject",
 }
 
 

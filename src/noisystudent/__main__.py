@@ -1,6 +1,6 @@
 """``python -m noisystudent`` is the command ``noisystudent``, and what torchrun starts."""
 
-from noisystudent.cli import main
+from noisystudent.commands.main import main
 from noisystudent.runtime.launcher import leave
 
 if __name__ == "__main__":

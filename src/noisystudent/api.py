@@ -16,42 +16,42 @@ from typing import Any, Literal
 
 import numpy as np
 
-from noisystudent.artifacts import replacing, write_json
+from noisystudent.artifacts.folder import replacing, write_json
 from noisystudent.config import Recipe, Resolved, one_room, resolve, runtime_to_predict
-from noisystudent.data.open import open_source
-from noisystudent.data.pictures import Failure, Pictures, choose_format
-from noisystudent.data.roles import decode
+from noisystudent.data.images import Failure, Pictures, choose_format
 from noisystudent.data.sample import SampleSource
 from noisystudent.data.settings import DataSettings
+from noisystudent.data.sources.open import open_source
+from noisystudent.data.splits import decode
 from noisystudent.data.store import fetched, local_folder, store_url
 from noisystudent.errors import SettingsError
-from noisystudent.labeling.job import Job, describe
-from noisystudent.labeling.labeler import Labeler
-from noisystudent.labeling.processes import label_in_processes
-from noisystudent.labeling.scoring import score_source
-from noisystudent.labeling.turns import by_turns
-from noisystudent.labeling.work import work
+from noisystudent.evaluation.map_shards import by_turns
+from noisystudent.evaluation.scoring import score_source
+from noisystudent.models.labeler import Labeler
 from noisystudent.models.settings import plan_models
-from noisystudent.noise.draws import Draws
-from noisystudent.noise.own import BatchNoise
+from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.custom import BatchNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.noise.sheet import operations_sheet, strengths_sheet
-from noisystudent.predictions import PREDICTIONS
+from noisystudent.pipeline import noisy_student as rounds
+from noisystudent.pipeline import plan as planning
+from noisystudent.pipeline.autotune import settle_speed
+from noisystudent.pipeline.checkpoints import Trained
+from noisystudent.pipeline.distillation import distill as run_distillation
+from noisystudent.pipeline.leakage import screened
+from noisystudent.pipeline.noise_search import choose_strength
+from noisystudent.pipeline.opening import exclusive_for_all, open_workshop
+from noisystudent.pipeline.page_images import Thumbnails
+from noisystudent.pipeline.train_data import labeled_lesson, student_lesson
+from noisystudent.pipeline.train_stage import train as train_stage
+from noisystudent.pseudo_labels.labeling.job import Job, describe
+from noisystudent.pseudo_labels.labeling.processes import label_in_processes
+from noisystudent.pseudo_labels.labeling.worker import work
+from noisystudent.pseudo_labels.predictions import PREDICTIONS
 from noisystudent.reporting.page import write_report
 from noisystudent.reporting.sheet import write_sheet
-from noisystudent.rounds import plan as planning
-from noisystudent.rounds import run as rounds
-from noisystudent.rounds.distill import distill as run_distillation
-from noisystudent.rounds.lessons import labeled_lesson, student_lesson
-from noisystudent.rounds.opening import exclusive_for_all, open_workshop
-from noisystudent.rounds.screening import screened
-from noisystudent.rounds.speed import settle_speed
-from noisystudent.rounds.stages import train as train_stage
-from noisystudent.rounds.strength import choose_strength
-from noisystudent.rounds.thumbnails import Thumbnails
-from noisystudent.rounds.trained import Trained
+from noisystudent.runtime.process_group import open_ranks
 from noisystudent.runtime.progress import Reporter
-from noisystudent.runtime.ranks import open_ranks
 from noisystudent.runtime.worker import find_worker
 
 Settings = Mapping[str, Any]
@@ -230,7 +230,7 @@ def label(
     )  # fmt: skip
     reporter = Reporter(quiet=quiet)
     if engine == "ray":
-        from noisystudent.labeling.on_ray import label_on_ray  # Ray is an extra
+        from noisystudent.pseudo_labels.labeling.ray_engine import label_on_ray  # Ray is an extra
 
         label_on_ray(job, workers, reporter)
     elif workers and workers > 1:

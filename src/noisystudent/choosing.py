@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts import State, commit, exclusive, prepare, read_json, read_manifest
+from noisystudent.artifacts.folder import State, commit, exclusive, prepare, read_json, read_manifest
 from noisystudent.config import resolve
 from noisystudent.data.store import fetched
 from noisystudent.errors import ArtifactError, SettingsError
-from noisystudent.predictions import PREDICTIONS, list_parts
-from noisystudent.selection import SELECTION
-from noisystudent.selection import select as select_rows
+from noisystudent.pseudo_labels.predictions import PREDICTIONS, list_parts
+from noisystudent.pseudo_labels.selection import SELECTION
+from noisystudent.pseudo_labels.selection import select as select_rows
 
 
 def select(

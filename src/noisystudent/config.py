@@ -22,8 +22,8 @@ from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
 from noisystudent.models.settings import ModelSettings
 from noisystudent.noise.settings import NoiseSettings
+from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 from noisystudent.runtime.settings import RuntimeSettings
-from noisystudent.selection.settings import SelectionSettings
 from noisystudent.settings import Settings
 from noisystudent.training.settings import TrainSettings
 

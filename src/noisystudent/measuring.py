@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts import write_json
+from noisystudent.artifacts.folder import write_json
 from noisystudent.config import one_room, runtime_to_predict
-from noisystudent.data.open import open_source
 from noisystudent.data.settings import DataSettings
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import SettingsError
-from noisystudent.evaluation.natural import columns_of
+from noisystudent.evaluation.compare import comparison
+from noisystudent.evaluation.eval_dataset import Audience
+from noisystudent.evaluation.natural.metrics import columns_of
+from noisystudent.evaluation.preflight import check_suite
 from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.evaluation.suite import measure
+from noisystudent.models.subject import Subject
 from noisystudent.reporting.comparison import write_comparison
+from noisystudent.runtime.process_group import open_ranks
 from noisystudent.runtime.progress import Reporter
-from noisystudent.runtime.ranks import open_ranks
-from noisystudent.suites.audience import Audience
-from noisystudent.suites.checks import check_suite
-from noisystudent.suites.comparison import comparison
-from noisystudent.suites.subject import Subject
-from noisystudent.suites.suite import measure
 
 Settings = Mapping[str, Any]
 Place = str | Path

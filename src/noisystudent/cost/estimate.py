@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from noisystudent.cost.settings import Assumptions, DeviceAssumptions, ModelAssumptions
-from noisystudent.reporting.wording import plural
+from noisystudent.display.wording import plural
 
 # Forward, and backward the gradients of inputs and of weights, each of which costs as many operations as forward.
 TRAINING_PASSES = 3

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from noisystudent.cost.estimate import Estimate
-from noisystudent.reporting.wording import aligned, compact, duration, printable
+from noisystudent.display.wording import aligned, compact, duration, printable
 
 WIDTH = 120
 INDENT = 13  # of the sources' texts

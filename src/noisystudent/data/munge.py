@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisystudent.errors import DataError, SettingsError
-from noisystudent.randomness import generator
+from noisystudent.random_streams import generator
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

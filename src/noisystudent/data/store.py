@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts import INPUTS, MANIFEST, Inputs, differences, exclusive, replacing, verify
+from noisystudent.artifacts.folder import INPUTS, MANIFEST, Inputs, differences, exclusive, replacing, verify
 from noisystudent.data.files import is_url, open_filesystem
 from noisystudent.data.retries import persistently
 from noisystudent.errors import ArtifactError, MismatchError

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from noisystudent.data.pictures import Pictures
+from noisystudent.data.images import Pictures
 from noisystudent.models.teacher import Teacher
 from noisystudent.runtime.device import autocast
 from noisystudent.runtime.progress import Bar

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from noisystudent.randomness import generator
+from noisystudent.random_streams import generator
 
 Bools = npt.NDArray[np.bool_]
 Decision = Literal["keep", "roll back", "cannot tell"]

@@ -19,8 +19,8 @@ from noisystudent.losses.distillation import (
     standardized,
     virtual_teacher,
 )
-from noisystudent.losses.functions import cross_entropy, retempered
-from noisystudent.losses.objective import Terms
+from noisystudent.losses.losses import cross_entropy, retempered
+from noisystudent.losses.objectives import Terms
 from noisystudent.losses.settings import DistillationSettings
 
 

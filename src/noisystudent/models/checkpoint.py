@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, contiguous_format, nn
 
-from noisystudent.artifacts import MANIFEST, hash_file, read_manifest
-from noisystudent.data.pictures import PictureFormat
+from noisystudent.artifacts.folder import MANIFEST, hash_file, read_manifest
+from noisystudent.data.images import PictureFormat
 from noisystudent.errors import ModelError
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import build, require_known, size_argument

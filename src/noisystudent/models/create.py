@@ -11,9 +11,9 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 from torch.func import functional_call
 
-import noisystudent.models.efficientnet_small
-import noisystudent.models.small
-import noisystudent.models.tiny  # noqa: F401  (all three register their models with timm)
+import noisystudent.models.architectures.efficientnet_small
+import noisystudent.models.architectures.small
+import noisystudent.models.architectures.tiny  # noqa: F401  (all three register their models with timm)
 from noisystudent.errors import ModelError, nearest_name
 from noisystudent.models.normalization import Normalization
 from noisystudent.models.published import load_published

@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
 from noisystudent.models.classifier import Classifier
-from noisystudent.runtime.sharded import share, split, whole
+from noisystudent.runtime.sharded_state import share, split, whole
 
 
 class Ema:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from noisystudent.noise.augmix import LARGEST_LEVEL, AugMix
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.crop import (
     PlainView,
     edge_of_view,
@@ -14,13 +15,12 @@ from noisystudent.noise.crop import (
     shrunk,
     smallest_area,
 )
-from noisystudent.noise.draws import Draws
 from noisystudent.noise.erasing import erase
 from noisystudent.noise.geometric import cutout
 from noisystudent.noise.policies import Distances
 from noisystudent.noise.randaugment import RandAugment
 from noisystudent.noise.settings import LARGEST_MAGNITUDE, NoiseSettings
-from noisystudent.runtime.shares import in_shares
+from noisystudent.runtime.thread_shares import in_shares
 
 # A picture's draws have fixed places, so that switching one noise off leaves the others as they were.
 _CROP = slice(0, 4)

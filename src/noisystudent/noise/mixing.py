@@ -6,7 +6,7 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-from noisystudent.noise.draws import Draws
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.geometric import box_mask
 from noisystudent.noise.pixels import choose, to_bytes
 from noisystudent.noise.settings import NoiseSettings

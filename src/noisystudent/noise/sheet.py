@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from noisystudent.data.pictures import Pictures
+from noisystudent.data.images import Pictures
 from noisystudent.noise.augmix import LARGEST_LEVEL, apply_augmix
+from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.crop import PlainView
-from noisystudent.noise.draws import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.policies import POLICIES, Distances
 from noisystudent.noise.settings import AUGMIX_OPERATIONS, LARGEST_MAGNITUDE, NoiseSettings

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noisystudent.data.pictures import Pictures
+from noisystudent.data.images import Pictures
 from noisystudent.noise.input import InputNoise
 
 _AT_ONCE = 256

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts import replacing
+from noisystudent.artifacts.folder import replacing
 from noisystudent.reporting.read import parse_robustness
 from noisystudent.reporting.robustness.view import robustness_view
 from noisystudent.reporting.templates import template

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noisystudent.artifacts import replacing
+from noisystudent.artifacts.folder import replacing
 from noisystudent.errors import ArtifactError, DataError
 from noisystudent.reporting import views
 from noisystudent.reporting.pictures import data_uri, png_uri

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from noisystudent.errors import ArtifactError
-from noisystudent.predictions import list_parts
+from noisystudent.pseudo_labels.predictions import list_parts
 from noisystudent.reporting.records import (
     Examples,
     Mistakes,

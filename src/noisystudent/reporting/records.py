@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from noisystudent.reporting.reliability import CalibrationBin
+from noisystudent.display.reliability import CalibrationBin
 from noisystudent.reporting.robustness.records import Robustness
 
 Role = Literal["test", "validation"]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from noisystudent.artifacts import replacing
+from noisystudent.artifacts.folder import replacing
 
 SMALLEST_CELL = 72  # pixels: smaller pictures are enlarged by a whole factor, every pixel kept sharp
 GAP = 6

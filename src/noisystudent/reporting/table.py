@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from noisystudent.reporting import wording
+from noisystudent.display import wording
 from noisystudent.reporting.read import parse_summary, parse_verdict
 from noisystudent.reporting.records import Contender, Role, Summary, Verdict
 

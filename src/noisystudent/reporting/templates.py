@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from noisystudent.reporting import wording
+from noisystudent.display import wording
 
 
 def template(name: str) -> Template:

@@ -9,13 +9,13 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from noisystudent.display.wording import aligned, printable
 from noisystudent.reporting.read import parse_robustness, parse_summary
 from noisystudent.reporting.records import Summary
 from noisystudent.reporting.robustness.notes import measured_sentence
 from noisystudent.reporting.robustness.records import Robustness
 from noisystudent.reporting.robustness.table import robustness_table
 from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
-from noisystudent.reporting.wording import aligned, printable
 
 _ROW_STYLES = {"rolled back": "dim", "delivered": "bold", "baseline": "dim"}
 _VERDICT_STYLES = {"keep": "bold green", "roll back": "bold red", "cannot tell": "bold yellow"}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from noisystudent.reporting import charts, wording
+from noisystudent.display import charts, wording
+from noisystudent.display.reliability import reliability_chart
 from noisystudent.reporting.records import (
     ClassSelection,
     Contender,
@@ -20,7 +21,6 @@ from noisystudent.reporting.records import (
     Summary,
     Verdict,
 )
-from noisystudent.reporting.reliability import reliability_chart
 
 CLASSES_IN_TABLES = 50  # beyond this a table shows the ends that matter and says what it leaves out
 CLASSES_IN_MATRIX = 20

@@ -11,7 +11,7 @@ import torch
 
 from noisystudent.errors import SettingsError
 from noisystudent.runtime.compiling import require_compiler
-from noisystudent.runtime.ranks import ALONE, Ranks, local_rank, open_ranks
+from noisystudent.runtime.process_group import ALONE, Ranks, local_rank, open_ranks
 from noisystudent.runtime.settings import RuntimeSettings
 
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noisystudent.data.loader import Order
-from noisystudent.data.pictures import Pictures
+from noisystudent.data.images import Pictures
+from noisystudent.training.sampler import Order
 
 Ints = npt.NDArray[np.int64]
 

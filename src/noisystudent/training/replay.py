@@ -14,10 +14,10 @@ from torch import Tensor
 
 from noisystudent.errors import MismatchError
 from noisystudent.models.teacher import Teacher
-from noisystudent.predictions import ShardLabels, part_path, read_log_probabilities, write_part
+from noisystudent.pseudo_labels.predictions import ShardLabels, part_path, read_log_probabilities, write_part
 from noisystudent.runtime.device import autocast
-from noisystudent.training.batches import Batches
-from noisystudent.training.teaching import addresses, answers
+from noisystudent.training.loader import Batches
+from noisystudent.training.teacher_logits import addresses, answers
 
 _ROWS = 2048  # about as many in a part: few enough that the last part holds little that is not needed
 

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from noisystudent.artifacts import replacing
+from noisystudent.artifacts.folder import replacing
 from noisystudent.errors import ArtifactError
 from noisystudent.models.ema import Ema
-from noisystudent.runtime.ranks import ALONE, Ranks
-from noisystudent.runtime.sharded import put_together, split_like
+from noisystudent.runtime.process_group import ALONE, Ranks
+from noisystudent.runtime.sharded_state import put_together, split_like
 
 STATE = "training-state.pt"
 MOST_FOR_SAVING = 0.02  # of the time

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts import write_json
+from noisystudent.artifacts.folder import write_json
 from noisystudent.data.files import File, neighbor
 from noisystudent.data.shards.index import Facts, is_older
 

@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from noisystudent.artifacts import replacing
+from noisystudent.artifacts.folder import replacing
 from noisystudent.data.digests import DIGEST_BYTES, SAMPLE_BYTES, sample_digest
 from noisystudent.data.files import File, neighbor
-from noisystudent.data.folder import SUFFIXES
-from noisystudent.data.labels import label_text
 from noisystudent.data.shards.members import BLOCK, Member, Window, scan_members
+from noisystudent.data.sources.folder import SUFFIXES
+from noisystudent.data.sources.labels import label_text
 from noisystudent.errors import DataError
 from noisystudent.runtime.folders import cache_folder
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from PIL import Image
 
-from noisystudent.artifacts import State, commit, exclusive, prepare, read_json, replacing, write_json
+from noisystudent.artifacts.folder import State, commit, exclusive, prepare, read_json, replacing, write_json
 from noisystudent.data.files import File, file_at, is_url
-from noisystudent.data.folder import SUFFIXES
-from noisystudent.data.open import open_source
-from noisystudent.data.pictures import Failure
+from noisystudent.data.images import Failure
 from noisystudent.data.shards.catalog import CATALOG, write_catalog
 from noisystudent.data.shards.index import Facts, index_name, load_index, make_index, read_facts, save_index
 from noisystudent.data.source import Record, Source
+from noisystudent.data.sources.folder import SUFFIXES
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, SettingsError
 from noisystudent.runtime.progress import Reporter
 

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 
 from noisystudent.data.digests import content_digest
 from noisystudent.data.files import File, list_files, short_names
-from noisystudent.data.labels import classes_beside, classes_of, numbering
 from noisystudent.data.shards.catalog import Catalog, read_catalog
 from noisystudent.data.shards.index import NO_PICTURE, Facts, Index, load_index
 from noisystudent.data.source import NO_LABEL, SHARD_ROWS, Record, cut_shards, says_too_large
+from noisystudent.data.sources.labels import classes_beside, classes_of, numbering
 from noisystudent.errors import DataError
 
 _OPENERS = 8  # shards whose indexes are read at the same time

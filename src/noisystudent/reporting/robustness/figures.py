@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from markupsafe import Markup
 
-from noisystudent.reporting import charts, wording
-from noisystudent.reporting.charts import Series
-from noisystudent.reporting.reliability import reliability_chart
+from noisystudent.display import charts, wording
+from noisystudent.display.charts import Series
+from noisystudent.display.reliability import reliability_chart
 from noisystudent.reporting.robustness.records import CorruptionScores, Measured, Robustness
 from noisystudent.reporting.robustness.table import attacked_accuracy, calibration_error, severities, shown_names
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from noisystudent.reporting import wording
+from noisystudent.display import wording
 from noisystudent.reporting.robustness.records import AttackScores, CorruptionScores, PerturbationScores, Robustness
 from noisystudent.reporting.robustness.table import common_folder, shown_names
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from noisystudent.reporting.reliability import CalibrationBin
+from noisystudent.display.reliability import CalibrationBin
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 

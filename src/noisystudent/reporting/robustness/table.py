@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from noisystudent.reporting import wording
+from noisystudent.display import wording
 from noisystudent.reporting.robustness.records import Difference, Measured, Robustness
 
 

@@ -1,0 +1,1 @@
+"""Folders of finished work, and how several processes share one."""

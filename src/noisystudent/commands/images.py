@@ -1,0 +1,60 @@
+"""The verbs that are about pictures alone: show-noise, pack."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from noisystudent.commands.options import SOURCE_HELP, with_settings
+
+
+def show_noise(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """A contact sheet of pictures under noise."""
+    parser.add_argument("source", metavar="SOURCE", help=f"the pictures: {SOURCE_HELP}")
+    parser.add_argument(
+        "--out", type=Path, default=Path("noise.png"), metavar="FILE.png", help="the sheet (default noise.png)"
+    )
+    parser.add_argument(
+        "--by",
+        choices=("strengths", "operations"),
+        default="strengths",
+        help="columns: noise.strengths, or RandAugment's operations one by one (default strengths)",
+    )
+    parser.add_argument("--pictures", type=int, default=8, metavar="N", help="how many pictures (default 8)")
+    given = with_settings(parser, words, rooms=("noise.", "data."))
+    from noisystudent import api
+
+    print(
+        api.show_noise(
+            source=given.pop("source"),
+            out=given.pop("out"),
+            by=given.pop("by"),
+            pictures=given.pop("pictures"),
+            settings=given,
+        )
+    )
+
+
+def pack(parser: argparse.ArgumentParser, words: list[str]) -> None:
+    """A source as tar shards."""
+    parser.add_argument("source", metavar="SOURCE", help=f"the pictures: {SOURCE_HELP}")
+    parser.add_argument("out", type=Path, metavar="FOLDER", help="where the tar files go")
+    parser.add_argument("--labeled", action="store_true", help="the source has labels: pack them too")
+    parser.add_argument("--rows", type=int, default=10_000, metavar="N", help="most pictures a file (default 10000)")
+    parser.add_argument(
+        "--bytes", type=int, default=10**9, metavar="N", help="a file is full at so many bytes (default 1000000000)"
+    )
+    given = parser.parse_args(words)
+    from noisystudent.data.shards.pack import pack  # without torch
+
+    packed = pack(
+        source=given.source,
+        out=given.out,
+        labeled=given.labeled,
+        rows_per_shard=given.rows,
+        bytes_per_shard=given.bytes,
+    )
+    for failure in packed.failures:
+        print(f"left out: {failure.key}: {failure.reason}", file=sys.stderr)
+    print(f"{packed.pictures:,} pictures in {packed.shards:,} tar files -> {packed.folder}")

@@ -1,0 +1,1 @@
+"""Duplicates and near-duplicates between training images and held-out ones."""

@@ -1,0 +1,137 @@
+"""From what the user typed to a source of pictures."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast, get_args
+
+from noisystudent.data.files import holds, is_pattern, is_url
+from noisystudent.data.source import Source
+from noisystudent.data.sources.arrays import open_npz
+from noisystudent.data.sources.builtin import DigitsPart, open_digits
+from noisystudent.data.sources.folder import SUFFIXES, FolderSource
+from noisystudent.errors import DataError, nearest_name
+
+_UNDERSTOOD = (
+    "Understood are a folder of pictures (labeled: with a folder for each class); FILE.npz, FILE.npz:train and "
+    "FILE.npz:test; tar files in WebDataset's layout and Parquet files with picture bytes, each as one file, a folder "
+    "of them or a pattern (train-{000..123}.tar, train-*.parquet), also behind a URL (s3://...); a table of paths as "
+    ".csv or .parquet; hf:NAME:SPLIT; digits, digits:labeled, digits:unlabeled and digits:test, the last three also "
+    "with a seed, as digits:test@3."
+)
+_DIGITS = re.compile(r"digits(?::(?P<part>[^@]*))?(?:@(?P<seed>.*))?", re.DOTALL)
+_NPZ = re.compile(r"(?P<path>.*\.npz)(?::(?P<part>[^/\\]*))?", re.DOTALL | re.IGNORECASE)
+
+
+def open_source(spec: str | Path, *, labeled: bool) -> Source:
+    """The source that ``spec`` names; ``docs/sources.md`` shows every kind.
+
+    ``labeled`` says whether its records carry labels; where False, a source that knows its labels keeps them
+    to ``truth``. A folder that is itself named ``digits`` is given as ``./digits``. Raises ``DataError``.
+    """
+    text = str(spec)
+    if digits := _DIGITS.fullmatch(text):
+        return _digits(text, digits["part"], digits["seed"], labeled=labeled)
+    if text.startswith("hf:") and not is_url(text):
+        return _hugging_face(text, labeled=labeled)
+    if is_url(text):
+        return _behind_url(text, labeled=labeled)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return _folder(text, path, labeled=labeled)
+    if (npz := _NPZ.fullmatch(text)) and Path(npz["path"]).expanduser().is_file():
+        return open_npz(npz["path"], npz["part"] or "", labeled=labeled)
+    ending = path.suffix.lower()
+    if ending in _FILES and (path.is_file() or is_pattern(text)):
+        return _FILES[ending](text, labeled)
+    if path.is_file():
+        raise DataError(
+            f"{text!r} is a file that is not understood. {_UNDERSTOOD} Unpack an archive into a folder first."
+        )
+    raise DataError(f"There is no source {text!r}.{_nearby(path)} {_UNDERSTOOD}")
+
+
+def _folder(spec: str, path: Path, *, labeled: bool) -> Source:
+    """A folder by what lies in it: shards count only where there are no pictures and no folders beside them."""
+    if (path / "dataset_dict.json").is_file() or all((path / name).is_file() for name in _SAVED_BY_DATASETS):
+        return _hugging_face(spec, labeled=labeled)
+    endings = set()
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                ending = Path(entry.name).suffix.lower()
+                if ending in SUFFIXES or entry.is_dir():
+                    return FolderSource(spec, labeled=labeled)
+                endings.add(ending)
+    kind = next((ending for ending in _IN_FOLDERS if ending in endings), None)
+    return _FILES[kind](spec, labeled) if kind else FolderSource(spec, labeled=labeled)
+
+
+def _behind_url(url: str, *, labeled: bool) -> Source:
+    ending = Path(url).suffix.lower()
+    if ending in _FILES:
+        return _FILES[ending](url, labeled)
+    kind = next((ending for ending in _IN_FOLDERS if holds(url, ending)), None)
+    if kind is None:
+        raise DataError(
+            f"There is no source {url!r}: a URL names a .tar, .parquet or .csv file, or a folder of .tar or .parquet "
+            "files. For single pictures give a table of their paths, or pack them with 'noisystudent pack'."
+        )
+    return _FILES[kind](url, labeled)
+
+
+# The rooms behind these are imported for who needs them: pyarrow and fsspec take a moment.
+
+
+def _shards(spec: str, labeled: bool) -> Source:
+    from noisystudent.data.shards.source import ShardSource
+
+    return ShardSource(spec, labeled=labeled)
+
+
+def _parquet(spec: str, labeled: bool) -> Source:
+    from noisystudent.data.sources.parquet import ParquetSource, names_paths
+    from noisystudent.data.sources.path_table import ManifestSource
+
+    return ManifestSource(spec, labeled=labeled) if names_paths(spec) else ParquetSource(spec, labeled=labeled)
+
+
+def _table(spec: str, labeled: bool) -> Source:
+    from noisystudent.data.sources.path_table import ManifestSource
+
+    return ManifestSource(spec, labeled=labeled)
+
+
+def _hugging_face(spec: str, *, labeled: bool) -> Source:
+    from noisystudent.data.sources.huggingface import HuggingFaceSource
+
+    return HuggingFaceSource(spec, labeled=labeled)
+
+
+_FILES: dict[str, Callable[[str, bool], Source]] = {".tar": _shards, ".parquet": _parquet, ".csv": _table}
+_IN_FOLDERS = (".tar", ".parquet")
+_SAVED_BY_DATASETS = ("dataset_info.json", "state.json")
+
+
+def _digits(spec: str, part: str | None, seed: str | None, *, labeled: bool) -> Source:
+    parts = get_args(DigitsPart)
+    if part is not None and (part not in parts or not part):
+        hint = nearest_name(part, filter(None, parts))
+        raise DataError(f"There is no part {part!r} of the digits in {spec!r}.{hint} {_UNDERSTOOD}")
+    if seed is not None and (part is None or not re.fullmatch(r"[0-9]{1,9}", seed)):
+        raise DataError(
+            f"The seed {seed!r} in {spec!r} is not understood: it is a whole number from 0 after a part, "
+            "as in digits:labeled@3."
+        )
+    return open_digits(cast(DigitsPart, part or ""), seed=int(seed or 0), labeled=labeled)
+
+
+def _nearby(path: Path) -> str:
+    """A hint at a neighbor with a similar name, or nothing."""
+    try:
+        return nearest_name(path.name, (neighbor.name for neighbor in path.parent.iterdir()))
+    except OSError:
+        return ""

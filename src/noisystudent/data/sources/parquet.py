@@ -1,0 +1,245 @@
+"""Pictures as bytes in Parquet files, in the layout of Hugging Face's hub, one row group or less at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from noisystudent.data.digests import SAMPLE_BYTES
+from noisystudent.data.files import File, list_files, short_names
+from noisystudent.data.source import NO_LABEL, SHARD_ROWS, Record, cut_shards
+from noisystudent.data.sources.columns import Columns, find_columns, holds_bytes
+from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, label_texts, settle_labels
+from noisystudent.errors import DataError
+
+_OPENERS = 8  # files whose ends are read at the same time
+_BUFFER_BYTES = 2**22  # read at once
+_BATCH_ROWS = 32  # made into Python objects at once
+_NO_BYTES = "the row holds no bytes of a picture (one that is only named by a path is not opened)"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Where the rows of a shard lie: file, row group, first row there and in the file, number of rows."""
+
+    file: int
+    group: int
+    first: int
+    first_in_file: int
+    rows: int
+
+
+class ParquetSource:
+    """The rows of Parquet files; a shard is a run of at most 1024 rows of one row group.
+
+    ``spec`` is a ``.parquet`` file, a folder of them, or a pattern with braces or wildcards, as a path or a URL.
+    Pictures are in the column ``image`` (``img``, ``picture``, or the only one of bytes), binary or a struct with a
+    field ``bytes``. Labels are in ``label`` (``labels``, ``class``), as numbers, named by the schema's Hugging Face
+    metadata where it does, or as names. Keys are in ``key`` or ``id``; else they are ``<file>:<row>``. Raises
+    ``DataError``.
+    """
+
+    def __init__(self, spec: str, *, labeled: bool) -> None:
+        self.name = spec
+        self._files = list_files(spec, ".parquet")
+        with ThreadPoolExecutor(_OPENERS) as pool:
+            footers = list(pool.map(_footer, self._files))
+        self._columns = find_columns(self._files[0].name, footers[0].schema.to_arrow_schema())
+        for file, footer in zip(self._files, footers, strict=True):
+            _check_same(file, find_columns(file.name, footer.schema.to_arrow_schema()), self._files[0], self._columns)
+        self._rows = [footer.num_rows for footer in footers]
+        if not sum(self._rows):
+            raise DataError(f"The {len(self._files)} files of {spec!r} have no rows. Give files with pictures.")
+        self._runs = [run for number, footer in enumerate(footers) for run in _runs(number, _group_rows(footer))]
+        self.shard_sizes: tuple[int, ...] = tuple(run.rows for run in self._runs)
+        self.classes: tuple[str, ...] | None = None
+        self._keys = self._all_keys()
+        self._labels: list[int] | None = None
+        if labeled:
+            if self._columns.label(self.name) is None:
+                raise DataError(
+                    f"{spec!r} is given as labeled but has no column 'label'. Name the labels so, or give it as "
+                    "unlabeled."
+                )
+            self.classes, self._labels = settle_labels(spec, self._keys, self._label_texts, self._columns.classes)
+        self._waiting: dict[tuple[int, int, int], Iterator[bytes | None]] = {}  # readers in the middle of a row group
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with keys, labels, classes, the ends of the files, and 4 KiB at either end of every row group.
+
+        The end of a Parquet file holds the sizes of all columns of all row groups, so that pictures that differ show
+        unless they are of exactly the same size and lie inside a row group.
+        """
+        keys = self._keys if isinstance(self._keys, tuple) else [self._names, self._rows]
+        total = hashlib.sha256(json.dumps(["parquet", self.classes, self.shard_sizes, keys, self._labels]).encode())
+        total.update("".join(self.files.values()).encode())
+        return total.hexdigest()
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """What identifies each file, by its name: its end, and 4 KiB at either end of every row group."""
+        with ThreadPoolExecutor(_OPENERS) as pool:
+            digests = pool.map(lambda file: _sampled(file, self._columns.picture_path), self._files)
+            return dict(zip(self._names, digests, strict=True))
+
+    def read(self, shard: int) -> Iterator[Record]:
+        """The records of one shard; shards read one after another go on where the last one ended."""
+        run = self._runs[shard]
+        file = self._files[run.file]
+        first = sum(self._rows[: run.file]) + run.first_in_file
+        pictures = self._waiting.pop((run.file, run.group, run.first), None)
+        with _naming(file):
+            if pictures is None:
+                pictures = itertools.islice(_pictures(file, run.group, self._columns), run.first, None)
+            for row in range(first, first + run.rows):
+                content = next(pictures)
+                label = NO_LABEL if self._labels is None else self._labels[row]
+                yield Record(self._keys[row], content or b"", label, "" if content else _NO_BYTES)
+        self._waiting.clear()
+        self._waiting[run.file, run.group, run.first + run.rows] = pictures
+
+    def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
+        """The class name of each key, for reports only, or None unless every one is labeled with one of ``classes``."""
+        if len(self._columns.labels) != 1:
+            return None
+        return known_truth(self._keys, self._label_texts, self._columns.classes, classes)
+
+    def _all_keys(self) -> Sequence[str]:
+        if self._columns.key is not None:
+            return check_keys(self.name, self._column(self._columns.key).to_pylist())
+        check_keys(self.name, self._names)
+        return RowKeys(self._names, self._rows)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return short_names(self._files)
+
+    @cached_property
+    def _label_texts(self) -> list[str | None]:
+        label = self._columns.label(self.name)
+        return label_texts(self._column(label) if label else None)
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        """A small column of all files."""
+        with ThreadPoolExecutor(_OPENERS) as pool:
+            parts = list(pool.map(lambda file: _column_of(file, name), self._files))
+        return pa.chunked_array([chunk for part in parts for chunk in part.chunks])
+
+
+class _Readable(io.RawIOBase):
+    """A ``File`` as pyarrow wants it."""
+
+    def __init__(self, file: File) -> None:
+        self._file, self._position = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._file.size - self._position)
+        content = self._file.read(self._position, left if size < 0 else min(size, left)) if left else b""
+        self._position += len(content)
+        return content
+
+
+@contextmanager
+def _naming(file: File) -> Iterator[None]:
+    """Turns whatever pyarrow says of damage into a ``DataError`` that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, StopIteration) as error:
+        raise DataError(
+            f"{file.name!r} cannot be read as Parquet ({error or 'a row group is shorter than it says'}). It was cut "
+            "short or damaged: copy or make it again."
+        ) from error
+
+
+def names_paths(spec: str) -> bool:
+    """Whether a spec is a single Parquet file with a column ``path`` and none of bytes: a table of pictures."""
+    files = list_files(spec, ".parquet")
+    schema = _footer(files[0]).schema.to_arrow_schema()
+    return len(files) == 1 and "path" in schema.names and not any(holds_bytes(field.type) for field in schema)
+
+
+def _opened(file: File) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.PythonFile(_Readable(file), mode="r"), buffer_size=_BUFFER_BYTES, pre_buffer=False)
+
+
+def _footer(file: File) -> pq.FileMetaData:
+    with _naming(file):
+        return _opened(file).metadata
+
+
+def _column_of(file: File, name: str) -> pa.ChunkedArray:
+    with _naming(file):
+        return _opened(file).read(columns=[name]).column(name)
+
+
+def _pictures(file: File, group: int, columns: Columns) -> Iterator[bytes | None]:
+    """The bytes of each row of a row group, as they are streamed from the file."""
+    batches = _opened(file).iter_batches(
+        batch_size=_BATCH_ROWS, row_groups=[group], columns=[columns.picture_path], use_threads=False
+    )
+    for batch in batches:
+        values = batch.column(0)
+        if columns.nested:
+            values = pa.compute.struct_field(values, "bytes")
+        yield from values.to_pylist()
+
+
+def _group_rows(footer: pq.FileMetaData) -> list[int]:
+    return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+
+
+def _runs(file: int, groups: Sequence[int]) -> Iterator[_Run]:
+    before = 0
+    for group, group_rows in enumerate(groups):
+        for first, rows in zip(itertools.count(0, SHARD_ROWS), cut_shards(group_rows), strict=False):
+            yield _Run(file, group, first, before + first, rows)
+        before += group_rows
+
+
+def _check_same(file: File, found: Columns, other: File, expected: Columns) -> None:
+    if found != expected:
+        raise DataError(
+            f"The columns of {file.name!r} are others than those of {other.name!r}: {found} and {expected}. Give files "
+            "of one data set."
+        )
+
+
+def _sampled(file: File, picture_path: str) -> str:
+    """A digest of a file's end and of both ends of the pictures of each row group."""
+    length = int.from_bytes(file.read(file.size - 8, 4), "little")
+    total = hashlib.sha256(file.read(file.size - 8 - length, length))
+    footer = _footer(file)
+    for group in range(footer.num_row_groups):
+        columns = [footer.row_group(group).column(number) for number in range(footer.num_columns)]
+        for column in columns:
+            if column.path_in_schema == picture_path:
+                start = column.dictionary_page_offset or column.data_page_offset
+                size = column.total_compressed_size
+                step = min(SAMPLE_BYTES, size)
+                total.update(file.read(start, step) + file.read(start + size - step, step))
+    return total.hexdigest()

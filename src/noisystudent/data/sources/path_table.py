@@ -1,0 +1,162 @@
+"""Pictures named by a table: a CSV or Parquet file with a column of paths and, for a labeled source, one of labels."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from pyarrow import ArrowException, BufferReader
+
+from noisystudent.data.digests import SAMPLE_BYTES, sample_digest
+from noisystudent.data.files import File, file_at, is_url
+from noisystudent.data.source import NO_LABEL, Record, cut_shards, says_too_large, shard_slice
+from noisystudent.data.sources.labels import label_text
+from noisystudent.data.sources.tables import check_keys, known_truth, settle_labels
+from noisystudent.errors import DataError
+
+# Where a table from elsewhere may point to: stores, and never this machine's own files by another way in.
+ALLOWED_SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "hf")
+
+_READERS = 16  # pictures fetched at the same time
+_WAITING = 4 * _READERS  # pictures in memory at most
+
+
+class ManifestSource:
+    """The pictures that a table names, in its order; keys are their paths as they stand there.
+
+    ``spec`` is the path or URL of a ``.csv`` or ``.parquet`` file with a column ``path`` and, when labeled, ``label``
+    (names, or numbers from 0). Paths are relative to the table's folder and stay inside: absolute ones and ``..`` are
+    refused, and a symbolic link that leads out is a record with a ``problem``. A path may also be a URL of a store
+    (s3, gs, gcs, az, abfs, abfss, http, https, hf), or one of the kind of the table's own. Raises ``DataError``.
+    """
+
+    def __init__(self, spec: str, *, labeled: bool) -> None:
+        self.name = spec
+        table = file_at(spec)
+        if table is None:
+            raise DataError(f"There is no file {spec!r}. Check the name.")
+        self._folder = table.folder
+        columns = _read_csv(table) if table.base.lower().endswith(".csv") else _read_parquet(table)
+        if "path" not in columns:
+            raise DataError(
+                f"{spec!r} has the columns {', '.join(map(repr, columns)) or 'none'}, and 'path' is needed. Name the "
+                "column of paths so."
+            )
+        self._keys = check_keys(spec, columns["path"])
+        if not self._keys:
+            raise DataError(f"{spec!r} names no pictures. Write one path a row.")
+        for key in self._keys:
+            _check_path(spec, key)
+        self._texts = [label_text(value) for value in columns.get("label", [])]
+        self.shard_sizes: tuple[int, ...] = cut_shards(len(self._keys))
+        self.files: Mapping[str, str] = {}
+        self.classes: tuple[str, ...] | None = None
+        self._labels: list[int] | None = None
+        if labeled:
+            if not self._texts:
+                raise DataError(
+                    f"{spec!r} is given as labeled but has no column 'label'. Add it, or give it as unlabeled."
+                )
+            self.classes, self._labels = settle_labels(spec, self._keys, self._texts, None)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with keys, labels, classes, and each picture's size, first or last 4 KiB."""
+        total = hashlib.sha256(json.dumps(["manifest", self.classes, self._keys, self._labels]).encode())
+        with ThreadPoolExecutor(_READERS) as pool:
+            for digest in pool.map(self._sample, self._keys):
+                total.update(digest)
+        return total.hexdigest()
+
+    def read(self, shard: int) -> Iterator[Record]:
+        """The records of one shard; a picture that cannot be read says so in ``problem``."""
+        return self.read_rows(shard, range(self.shard_sizes[shard]))
+
+    def read_rows(self, shard: int, rows: Sequence[int]) -> Iterator[Record]:
+        """Some records of one shard, by their numbers in it, in that order; several are fetched at the same time."""
+        first = shard_slice(shard).start
+        with ThreadPoolExecutor(_READERS) as pool:
+            for start in range(0, len(rows), _WAITING):
+                some = rows[start : start + _WAITING]
+                contents = pool.map(self._content, [self._keys[first + row] for row in some])
+                for row, (content, problem) in zip(some, contents, strict=True):
+                    label = NO_LABEL if self._labels is None else self._labels[first + row]
+                    yield Record(self._keys[first + row], content, label, problem)
+
+    def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
+        """The class name of each key, for reports only, or None unless every one is labeled with one of ``classes``."""
+        return known_truth(self._keys, self._texts, None, classes) if self._texts else None
+
+    def _content(self, key: str) -> tuple[bytes, str]:
+        """The bytes of a picture and an empty text, or no bytes and the reason."""
+        try:
+            return self._file(key).read(), ""
+        except DataError as error:
+            return b"", str(error)
+
+    def _sample(self, key: str) -> bytes:
+        try:
+            file = self._file(key)
+            step = min(SAMPLE_BYTES, file.size)
+            return sample_digest(file.size, file.read(0, step), file.read(file.size - step, step))
+        except DataError:
+            return b"unreadable"
+
+    def _file(self, key: str) -> File:
+        place = key if is_url(key) else f"{self._folder}/{key}"
+        if not is_url(place) and not Path(place).resolve().is_relative_to(Path(self._folder).resolve()):
+            raise DataError(f"{key!r} is a link that leads out of {self._folder!r}")
+        file = file_at(place)
+        if file is None:
+            raise DataError(f"there is no file {place!r}")
+        if problem := says_too_large(file.size):
+            raise DataError(problem)
+        return file
+
+
+def _check_path(spec: str, key: str) -> None:
+    """Raises ``DataError`` for a path that could lead anywhere but below the table's folder or to a store."""
+    if is_url(key):
+        scheme = key.split("://", 1)[0]
+        own = spec.split("://", 1)[0] if is_url(spec) else None
+        if scheme not in ALLOWED_SCHEMES and scheme != own:
+            raise DataError(
+                f"{spec!r} names {key!r}, and URLs in a table may begin with {', '.join(ALLOWED_SCHEMES)}"
+                f"{f' or {own}' if own else ''} only. Write a path relative to the table's folder."
+            )
+    elif not key or posixpath.isabs(key) or ".." in key.split("/") or "\0" in key:
+        raise DataError(
+            f"{spec!r} names {key!r}, and paths in a table are relative to its folder and stay inside, without '..'. "
+            "Put the table into a folder above the pictures and write paths from there."
+        )
+
+
+def _read_csv(file: File) -> dict[str, list[object]]:
+    try:
+        rows = list(csv.DictReader(io.StringIO(file.read().decode("utf-8-sig"), newline="")))
+    except (ValueError, csv.Error) as error:
+        raise DataError(
+            f"{file.name!r} cannot be read as CSV ({error}). Write UTF-8 with a line of names first."
+        ) from error
+    short = next((number for number, row in enumerate(rows, start=2) if None in row or None in row.values()), None)
+    if short is not None:
+        raise DataError(f"Row {short} of {file.name!r} has more or fewer fields than the line of names. Quote commas.")
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {"path": ""})}
+
+
+def _read_parquet(file: File) -> dict[str, list[object]]:
+    try:
+        parquet = pq.ParquetFile(BufferReader(file.read()))
+        wanted = [name for name in ("path", "label") if name in parquet.schema_arrow.names]
+        table = parquet.read(columns=wanted)
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{file.name!r} cannot be read as Parquet ({error}). It may be cut short.") from error
+    return {name: table[name].to_pylist() for name in wanted}

@@ -1,0 +1,111 @@
+"""Accuracy under FGSM, PGD and, where it is asked for, AutoAttack, over several epsilons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noisystudent.evaluation.adversarial.attacks import fgsm, pgd
+from noisystudent.evaluation.adversarial.autoattack import autoattack_accuracy
+from noisystudent.evaluation.adversarial.robust_accuracy import robust_accuracies
+from noisystudent.evaluation.eval_dataset import Audience
+from noisystudent.evaluation.results_cache import Kept
+from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.models.subject import Subject
+from noisystudent.runtime.progress import Reporter
+
+
+def measure_attacks(
+    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+) -> dict[str, Any]:
+    """Accuracy under the attacks at each epsilon, and the warnings of masked gradients.
+
+    Pixels are those of the subject's own view; pictures that are wrong already count as wrong. ``epsilon`` is in steps
+    of 255; in the norm ``l2`` a ball has the radius of pixels that all move by that. ``step_size``, PGD's, is in
+    epsilons. AutoAttack's pieces lie apart, so that asking for it leaves those of FGSM and PGD as they are.
+    """
+    values = subject.channels * subject.size**2
+    scale = math.sqrt(values) / 255 if settings.norm == "l2" else 1 / 255
+    step_size = 2.5 / settings.attack_steps if settings.step_size == "auto" else settings.step_size
+    how = {"norm": settings.norm, "steps": settings.attack_steps, "step_size": step_size}
+    how |= {"restarts": settings.restarts}
+    room = kept.room("attacks", {**how, "seed": settings.seed})
+    beside = {"norm": settings.norm, "seed": settings.seed}
+    strong = kept.room("autoattack", beside) if settings.autoattack else None
+    curve, warnings = [], []
+    total = audience.count * len(settings.epsilons) * (2 if strong else 1)
+    with reporter.bar("attacks", total, "pictures") as bar:
+        for epsilon in settings.epsilons:
+            piece = f"epsilon-{epsilon:g}"
+            told = room.numbers(piece, partial(_at, subject, audience, settings, epsilon * scale))
+            bar.advance(told["count"])
+            single, many = told["attacks"]
+            row = {"epsilon": epsilon, **_named("fgsm", single), **_named("pgd", many)}
+            found = list(told["warnings"])
+            if strong:
+                worst = strong.numbers(piece, partial(_at_worst, subject, audience, settings, epsilon * scale))
+                bar.advance(worst["count"])
+                row |= _named("autoattack", worst)
+                found += worst["warnings"] + _warning_of_weakness(row)
+            curve.append(row)
+            warnings += [each for each in found if each not in warnings]
+    return {
+        **how,
+        "count": told["count"],
+        "picture": told["picture"],
+        "clean": told["clean_accuracy"],
+        "curve": curve,
+        "warnings": warnings,
+    }
+
+
+def _named(name: str, outcome: dict[str, Any]) -> dict[str, float]:
+    return {
+        name: outcome["robust_accuracy"],
+        f"{name}_standard_error": outcome["robust_accuracy_standard_error"],
+    }
+
+
+def _at(subject: Subject, audience: Audience, settings: EvaluationSettings, epsilon: float) -> dict[str, Any]:
+    attacks = [
+        fgsm(epsilon, settings.norm),
+        pgd(
+            epsilon,
+            norm=settings.norm,
+            steps=settings.attack_steps,
+            step_size=None if settings.step_size == "auto" else settings.step_size * epsilon,
+            random_start=settings.restarts > 1,
+            restarts=settings.restarts,
+        ),
+    ]
+    report = robust_accuracies(subject.unit, _batches(subject, audience), attacks, seed=settings.seed)
+    return report.as_json()
+
+
+def _at_worst(subject: Subject, audience: Audience, settings: EvaluationSettings, epsilon: float) -> dict[str, Any]:
+    batches = _batches(subject, audience)
+    found = autoattack_accuracy(subject.unit, batches, norm=settings.norm, epsilon=epsilon, seed=settings.seed)
+    return found.as_json()
+
+
+def _warning_of_weakness(row: dict[str, float]) -> list[str]:
+    """AutoAttack holds an attack of PGD's kind with more steps, so it should find whatever PGD finds."""
+    if row["autoattack"] - row["pgd"] <= row["autoattack_standard_error"]:
+        return []
+    return [
+        f"At epsilon {row['epsilon']:g}/255 AutoAttack leaves {row['autoattack']:.4f} right and PGD {row['pgd']:.4f}. "
+        "AutoAttack should leave no more: one of the two is not to be trusted here."
+    ]
+
+
+def _batches(subject: Subject, audience: Audience) -> Iterator[tuple[Tensor, Tensor]]:
+    for sitting in audience.sittings(subject.size, subject.device):
+        labels = torch.from_numpy(sitting.labels)
+        for first in range(0, len(labels), subject.batch_size):
+            some = slice(first, first + subject.batch_size)
+            yield sitting.views[some].float() / 255, labels[some].to(subject.device)

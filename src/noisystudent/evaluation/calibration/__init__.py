@@ -1,0 +1,1 @@
+"""Calibration before and after temperature scaling, clean and under corruption."""

@@ -1,0 +1,1 @@
+"""Accuracy under natural distribution shift: ImageNet-A, -R, -O, -Sketch, ImageNetV2, ReaL, own sets."""

@@ -1,0 +1,1 @@
+"""Stability along perturbed sequences (ImageNet-P)."""

@@ -1,0 +1,98 @@
+"""How steady predictions are along ImageNet-P's sequences, made from the pictures at hand or read as published."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from noisystudent.errors import SettingsError, nearest_name
+from noisystudent.evaluation.baseline import relative_stability
+from noisystudent.evaluation.corruptions.tables import PERTURBATIONS, TEST_PERTURBATIONS
+from noisystudent.evaluation.eval_dataset import Audience
+from noisystudent.evaluation.perturbations.generate import (
+    frames_of,
+    sequence,
+    strengths_for,
+)
+from noisystudent.evaluation.perturbations.metrics import StabilityMeter, compares_with_first, mean_over
+from noisystudent.evaluation.perturbations.published import published_stability
+from noisystudent.evaluation.results_cache import Kept
+from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.models.subject import Subject
+from noisystudent.runtime.progress import Reporter
+
+
+def measure_perturbations(
+    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+) -> dict[str, Any]:
+    """Flip probability and top-5 distance by perturbation, and their means over ImageNet-P's ten if all are there.
+
+    Where ``settings.perturbed`` names a published set, that is measured; labels are not needed. ``relative`` divides by
+    the measures of ``settings.baseline``, not by AlexNet's: no published file has them.
+    """
+    if settings.perturbed:
+        found, described = published_stability(subject, settings, kept, reporter)
+    else:
+        found, described = _generated_stability(subject, audience, settings, kept, reporter)
+    whole = set(TEST_PERTURBATIONS) <= found.keys()
+    told = {
+        **described,
+        "difficulty": settings.difficulty,
+        "perturbations": found,
+        "missing": [name for name in TEST_PERTURBATIONS if name not in found],
+        "mean_flip_probability": _mean(found, "flip_probability") if whole else None,
+        "mean_top5_distance": _mean(found, "top5_distance") if whole else None,
+    }
+    if settings.baseline:
+        told["relative"] = relative_stability(told, settings.baseline)
+    return told
+
+
+def _generated_stability(
+    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Stability by perturbation along sequences that are made from the audience, and what describes them."""
+    table = strengths_for(subject.size) if settings.table in ("auto", 299) else int(settings.table)
+    room = kept.room("perturbations", {"seed": settings.seed, "table": table, "difficulty": settings.difficulty})
+    names = perturbations_to_make(settings)
+    found: dict[str, dict[str, Any]] = {}
+    rows = audience.count * sum(frames_of(name, table) for name in names)
+    with reporter.bar("perturbations", rows, "frames") as bar:
+        for name in names:
+            found[name] = room.numbers(name, partial(_stability, subject, audience, settings, name, table))
+            bar.advance(audience.count * frames_of(name, table))
+    count = next(iter(found.values()))["sequences"]  # one of each picture that could be read
+    return found, {"source": "generated", "table": table, "count": count}
+
+
+def perturbations_to_make(settings: EvaluationSettings) -> tuple[str, ...]:
+    """The perturbations that the settings name, or ImageNet-P's ten."""
+    for name in settings.perturbations:
+        if name not in PERTURBATIONS:
+            raise SettingsError(
+                f"evaluation.perturbations names {name!r}, and there is none of that name."
+                f"{nearest_name(name, PERTURBATIONS)} There are {', '.join(PERTURBATIONS)}."
+            )
+    return settings.perturbations or TEST_PERTURBATIONS
+
+
+def _mean(found: dict[str, dict[str, Any]], measure: str) -> float:
+    return mean_over({name: each[measure] for name, each in found.items()})
+
+
+def _stability(
+    subject: Subject, audience: Audience, settings: EvaluationSettings, name: str, table: int
+) -> dict[str, Any]:
+    meter = StabilityMeter(noise=compares_with_first(name), lag=settings.difficulty)
+    for sitting in audience.sittings(subject.size, subject.device):
+        frames = sequence(
+            sitting.views, name, index=sitting.index, seed=settings.seed,
+            table=table, difficulty=settings.difficulty,
+        )  # fmt: skip
+        answers = np.stack([subject.log_probabilities(frame) for frame in frames], axis=1)
+        for each in answers:
+            meter.add(each)
+    return asdict(meter.result())

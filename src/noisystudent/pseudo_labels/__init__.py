@@ -1,0 +1,1 @@
+"""From a teacher to what a student trains on: stored predictions, labeling, selection."""

@@ -1,0 +1,103 @@
+"""Labeling on a Ray cluster, an optional engine: Ray Data hands the parts to actors, which are workers like others.
+
+Every node needs this package, and the teacher, the source and the output folder under the same paths. What Ray adds is
+placement on the nodes and new actors for lost ones; the parts, and who commits them, are those of every other worker.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from noisystudent.artifacts.claims import sharing
+from noisystudent.errors import NoisyStudentError, SettingsError, WorkerError
+from noisystudent.models.labeler import Labeler
+from noisystudent.models.load import open_classifier
+from noisystudent.models.teacher import Teacher
+from noisystudent.pseudo_labels.labeling.job import Job, Task
+from noisystudent.pseudo_labels.labeling.worker import Hands, finish, say_changes
+from noisystudent.runtime.progress import Reporter
+
+Batch = dict[str, npt.NDArray[np.int64]]
+
+_WAIT = 2.0  # seconds before another look at parts that workers outside of Ray are making
+
+
+class _Actor:
+    """A teacher on a node of the cluster."""
+
+    def __init__(self, told: str) -> None:
+        job, inputs, folder = json.loads(told)
+        os.chdir(folder)  # relative paths mean what they mean where the command was given
+        job = Job(**job)
+        labeler = Labeler.open(job.teacher, job.runtime, noised=job.noise.teacher)
+        self._hands = Hands(Task.open(job, labeler.teacher, inputs), labeler, "ray")
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Makes the parts of a batch; returns those that no other worker had."""
+        taken = [part for part in batch["part"] if self._hands.take(int(part))]
+        return {"part": np.array(taken, dtype=np.int64)}
+
+
+def label_on_ray(job: Job, actors: int | None, reporter: Reporter) -> None:
+    """Labels what is left of ``job`` with actors of the Ray cluster that this machine belongs to, or a local one.
+
+    Without a number of ``actors``, there are as many as the cluster has GPUs, or else CPUs. Raises ``SettingsError``
+    where Ray is not installed, and ``WorkerError`` with what an actor said when it failed.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise SettingsError(
+            f"--engine ray needs Ray ({error}); install it on every node with: pip install 'noisystudent[ray]'"
+        ) from None
+    task = Task.open(job, Teacher(open_classifier(job.teacher)))
+    with sharing(job.out, task.inputs) as (_, changes):
+        say_changes(job, changes, reporter)
+        task.begin()
+        if task.is_complete():
+            return
+        if not ray.is_initialized():
+            ray.init(log_to_driver=False, logging_level="warning")
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        actors, needs = _needs(job, actors, ray.cluster_resources())
+        pool = ray.data.ActorPoolStrategy(size=actors)
+        told = json.dumps([job.model_dump(mode="json"), task.inputs, str(Path.cwd())])
+        with reporter.bar("label on Ray", task.rows(task.unfinished()), "pictures") as bar:
+            while unfinished := task.unfinished():
+                items = [{"part": part} for part in unfinished]
+                parts = ray.data.from_items(items, override_num_blocks=len(items))  # at most MOST_PARTS
+                labeled = parts.map_batches(_Actor, fn_constructor_args=(told,), batch_size=1, compute=pool, **needs)
+                try:
+                    for row in labeled.iter_rows():
+                        bar.advance(task.rows([row["part"]]))
+                except ray.exceptions.RayError as error:
+                    raise WorkerError(_explained(error)) from None
+                if task.unfinished():
+                    time.sleep(_WAIT)
+        finish(task, "ray")
+
+
+def _needs(job: Job, actors: int | None, cluster: dict[str, float]) -> tuple[int, dict[str, int]]:
+    """How many actors, and what each of them needs of the cluster."""
+    gpus, threads = int(cluster.get("GPU", 0)), max(job.runtime.threads, 1)
+    if gpus and job.runtime.device != "cpu":
+        return actors or gpus, {"num_gpus": 1}
+    return actors or max(1, int(cluster.get("CPU", 1)) // threads), {"num_cpus": threads}
+
+
+def _explained(error: BaseException) -> str:
+    """What went wrong in an actor: our own error if there is one, else the last line of Ray's."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, NoisyStudentError):
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    said = cause or (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return f"an actor on Ray failed: {said} (what is labeled is kept; run the same command again for the rest)"
