@@ -42,8 +42,7 @@ from noisystudent.models.normalization import Normalization, Normalize
 from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.training.feeds import PoolFeed, make_pool
-from noisystudent.training.loader import Batches
+from noisystudent.training.loader import Batches, PoolFeed, make_pool
 from rows import print_rates, ratio_row
 
 SIZE, BATCH, CLASSES, CORES = 224, 64, 4, 2

@@ -53,7 +53,7 @@ from noisystudent.data.stratified import draw_labeled
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.evaluation.metrics.scores import score
 from noisystudent.evaluation.metrics.temperature import fit_temperature, retempered
-from noisystudent.losses.distilled import equivalent_smoothing
+from noisystudent.losses.objectives import equivalent_smoothing
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.runtime.env import describe_machine, versions
 from splits import is_missing

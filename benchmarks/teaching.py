@@ -20,16 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from noisystudent.losses.distilled import distilled
-from noisystudent.losses.objectives import Terms
+from noisystudent.losses.objectives import Terms, distilled
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.ema import Ema
 from noisystudent.models.teacher import Teacher
 from noisystudent.training.loader import Batch, Batches
 from noisystudent.training.loop import fit, make_optimizer
-from noisystudent.training.replay import ViewStore
 from noisystudent.training.settings import TrainSettings
-from noisystudent.training.teacher_logits import OnlineTeachers, ReplayedTeachers, StoredTeachers, Taught
+from noisystudent.training.teacher_logits import OnlineTeachers, ReplayedTeachers, StoredTeachers, Taught, ViewStore
 from trainer import CLASSES, make_batches, make_classifier, make_pictures, ratio, row, train_ours
 
 KD = DistillationSettings(method="kd")

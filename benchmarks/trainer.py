@@ -33,8 +33,7 @@ from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pseudo_labels.labeling.label_shards import label
 from noisystudent.pseudo_labels.predictions import cut_parts
-from noisystudent.training.feeds import Pool, PoolFeed
-from noisystudent.training.loader import Batches
+from noisystudent.training.loader import Batches, Pool, PoolFeed
 from noisystudent.training.loop import fit, make_optimizer
 from noisystudent.training.settings import TrainSettings
 from rows import ratio_row

@@ -3,7 +3,7 @@
 import sys
 
 from noisystudent.commands.main import main
-from noisystudent.runtime.launcher import leave
+from noisystudent.runtime.env import leave
 
 if __name__ == "__main__":
     checkpoint, labeled, pile, apart, out = sys.argv[1:]

@@ -8,7 +8,7 @@ import time
 import torch
 import torch.distributed as dist
 
-from noisystudent.runtime.launcher import leave
+from noisystudent.runtime.env import leave
 from noisystudent.runtime.process_group import open_ranks
 
 if __name__ == "__main__":

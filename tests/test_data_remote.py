@@ -13,7 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from data_pictures import class_folders
-from noisystudent.data import retries
+from noisystudent.data import files as retries
 from noisystudent.data.shards.pack import pack_source
 from noisystudent.data.source import Record, Source
 from noisystudent.data.sources.folder import FolderSource

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from noisystudent.data.files import file_at
-from noisystudent.data.patterns import expand_braces
+from noisystudent.data.files import expand_braces, file_at
 from noisystudent.data.shards import index as indexing
 from noisystudent.data.shards.index import make_index
 from noisystudent.data.shards.source import ShardSource

@@ -115,7 +115,7 @@ def test_replayed_views_teach_again_without_the_teacher(teachers, tmp_path, monk
     settings |= {"rounds.control": False}
     distill(tmp_path / "first", teacher=teachers[0], settings=settings)
     asked = []
-    monkeypatch.setattr("noisystudent.training.replay.answers", lambda *_: asked.append(1))
+    monkeypatch.setattr("noisystudent.training.teacher_logits.answers", lambda *_: asked.append(1))
     distill(tmp_path / "second", teacher=teachers[0], settings={**settings, "distillation.temperature": 1.0})
     assert not asked
     assert weights(tmp_path / "first/student-1") != weights(tmp_path / "second/student-1")

@@ -16,7 +16,7 @@ from noisystudent.data.images import decode_source
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, SettingsError
 from noisystudent.evaluation import map_shards as turns
-from noisystudent.models.labeler import Labeler
+from noisystudent.evaluation.labeler import Labeler
 from noisystudent.runtime.settings import RuntimeSettings
 
 USUAL = ["top1", "top5", "ece", "nll", "brier", "count", "per_class", "confusion", "calibration"]

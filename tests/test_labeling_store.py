@@ -12,7 +12,7 @@ import noisystudent
 from labeling_pile import SETTINGS, content, save_pile, save_teacher
 from noisystudent.artifacts.folder import INPUTS, MANIFEST
 from noisystudent.commands.main import main
-from noisystudent.data import retries
+from noisystudent.data import files as retries
 from noisystudent.data.store import Store, fetched, local_folder
 from noisystudent.errors import ArtifactError, DataError, MismatchError
 from noisystudent.pseudo_labels.labeling import worker as working

@@ -7,21 +7,22 @@ import pytest
 import torch
 
 from noisystudent.errors import SettingsError
-from noisystudent.losses.distillation import (
+from noisystudent.losses.losses import (
     arithmetic_mean,
     confidence_penalty,
+    cross_entropy,
     decoupled_loss,
     decoupled_parts,
     divergence,
     geometric_mean,
     hard_target_loss,
     relational_loss,
+    smoothed_one_hot,
     soft_target_loss,
     softened,
     standardized,
     virtual_teacher,
 )
-from noisystudent.losses.losses import cross_entropy, smoothed_one_hot
 
 B, K = 12, 7
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from noisystudent.losses.distilled import distilled, equivalent_smoothing, merged, tempered_virtual_teacher
 from noisystudent.losses.losses import smoothed_one_hot
-from noisystudent.losses.objectives import Terms
+from noisystudent.losses.objectives import Terms, distilled, equivalent_smoothing, merged, tempered_virtual_teacher
 from noisystudent.losses.presets import PRESETS
 from noisystudent.losses.settings import TEACHER_FREE, DistillationSettings
 from test_losses_distillation import kl, softmax

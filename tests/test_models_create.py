@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from timm.models import _builder, get_pretrained_cfg
 
 from noisystudent.errors import ModelError
-from noisystudent.models import published
+from noisystudent.models import create as published
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import count_parameters, create_model
 from noisystudent.models.normalization import Normalization, Normalize

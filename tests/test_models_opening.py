@@ -13,14 +13,13 @@ from safetensors.torch import save_file
 import noisystudent
 from noisystudent.commands.main import main
 from noisystudent.errors import ModelError
+from noisystudent.evaluation.labeler import Labeler
+from noisystudent.models import create as published
 from noisystudent.models import load as opening
-from noisystudent.models import published
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.imagenet import imagenet_synsets, published_classes
-from noisystudent.models.labeler import Labeler
-from noisystudent.models.load import fingerprint_at, open_classifier, short_name
-from noisystudent.models.weights import weights_fingerprint
+from noisystudent.models.load import fingerprint_at, open_classifier, short_name, weights_fingerprint
 from noisystudent.runtime.settings import RuntimeSettings
 
 VIT, RESNET = "test_vit.r160_in1k", "test_resnet.r160_in1k"  # timm's smallest with published weights, of 160 px

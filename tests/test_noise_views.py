@@ -11,8 +11,7 @@ from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.noise.views import noised
-from noisystudent.training.feeds import Pool, PoolFeed
-from noisystudent.training.loader import Batches
+from noisystudent.training.loader import Batches, Pool, PoolFeed
 
 
 def pictures(count: int, size: int = 16, channels: int = 3) -> Pictures:

@@ -14,8 +14,8 @@ from noisystudent.data.sources.arrays import ArraySource
 from noisystudent.data.splits import Judged
 from noisystudent.errors import ModelError, SettingsError, TrainingError
 from noisystudent.models.checkpoint import load_classifier
+from noisystudent.pipeline import context as opening
 from noisystudent.pipeline import noisy_student as rounds
-from noisystudent.pipeline import opening
 from noisystudent.pipeline.noise_search import compare_strengths, weakest_as_good
 from noisystudent.pseudo_labels import predictions
 

@@ -11,7 +11,7 @@ import noisystudent
 from noisystudent.commands.main import main
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import ArtifactError, DataError, SettingsError
-from noisystudent.models.subject import Subject
+from noisystudent.evaluation.subject import Subject
 
 SUITE = {
     "evaluation.suite": ["corruptions", "attacks", "calibration"],

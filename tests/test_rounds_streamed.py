@@ -11,7 +11,7 @@ import pytest
 
 import noisystudent
 from noisystudent.errors import DataError, MismatchError
-from noisystudent.training.feeds import Views
+from noisystudent.training.loader import Views
 from noisystudent.training.streaming import StreamFeed
 from tar_shards import picture, write_tar
 from test_rounds import SMALL, weights

@@ -22,9 +22,9 @@ from noisystudent.evaluation.compare import comparison
 from noisystudent.evaluation.corruptions.generate import corrupt
 from noisystudent.evaluation.eval_dataset import Audience, address_of
 from noisystudent.evaluation.perturbations.generate import sequence
+from noisystudent.evaluation.subject import Subject
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.classifier import UnitPixels
-from noisystudent.models.subject import Subject
 from noisystudent.runtime.settings import RuntimeSettings
 from suite_pictures import learned_a_little
 

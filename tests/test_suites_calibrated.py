@@ -12,9 +12,9 @@ from noisystudent.evaluation import per_image as outcomes
 from noisystudent.evaluation.corruptions.generate import corrupt
 from noisystudent.evaluation.eval_dataset import Audience
 from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
 from noisystudent.models.checkpoint import load_classifier
-from noisystudent.models.subject import Subject
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 

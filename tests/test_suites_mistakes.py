@@ -16,7 +16,7 @@ from noisystudent.commands.main import main
 from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
 from noisystudent.evaluation.preflight import check_suite
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.models.subject import Subject
+from noisystudent.evaluation.subject import Subject
 
 CLASSES = tuple("0123456789")
 

@@ -20,10 +20,10 @@ from noisystudent.errors import DataError, MismatchError, SettingsError
 from noisystudent.evaluation import eval_dataset as audiences
 from noisystudent.evaluation.eval_dataset import Audience
 from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.imagenet import imagenet_synsets
-from noisystudent.models.subject import Subject
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 

@@ -21,8 +21,8 @@ from noisystudent.evaluation.corruptions.tables import TEST_CORRUPTIONS
 from noisystudent.evaluation.eval_dataset import Audience
 from noisystudent.evaluation.perturbations.generate import sequence
 from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
-from noisystudent.models.subject import Subject
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 

@@ -16,10 +16,10 @@ import noisystudent
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, MismatchError, ModelError
 from noisystudent.evaluation.eval_dataset import Audience
+from noisystudent.evaluation.subject import Subject
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.classifier import UnitPixels
 from noisystudent.models.imagenet import imagenet_synsets
-from noisystudent.models.subject import Subject
 from noisystudent.runtime.settings import RuntimeSettings
 from suite_pictures import learned_a_little
 

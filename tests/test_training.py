@@ -16,10 +16,8 @@ from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.runtime.device import seeded
-from noisystudent.training.feeds import Pool, PoolFeed, make_pool
-from noisystudent.training.loader import Batches
-from noisystudent.training.loop import METRICS, fit, make_optimizer
-from noisystudent.training.schedule import learning_rate
+from noisystudent.training.loader import Batches, Pool, PoolFeed, make_pool
+from noisystudent.training.loop import METRICS, fit, learning_rate, make_optimizer
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import STATE, TrainState
 

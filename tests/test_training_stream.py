@@ -14,8 +14,7 @@ from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.runtime.process_group import Ranks
-from noisystudent.training.feeds import Food, Pool, PoolFeed
-from noisystudent.training.loader import WHOLE, Batches, Division
+from noisystudent.training.loader import WHOLE, Batches, Division, Food, Pool, PoolFeed
 from noisystudent.training.sampler import WindowOrder
 from noisystudent.training.streaming import Loaded, StreamFeed
 

@@ -16,12 +16,12 @@ from noisystudent.pseudo_labels.predictions import list_parts
 from noisystudent.runtime.device import seeded
 from noisystudent.runtime.process_group import Ranks
 from noisystudent.training.loader import Batches, Division
-from noisystudent.training.replay import ViewStore
 from noisystudent.training.teacher_logits import (
     OnlineTeachers,
     ReplayedTeachers,
     StoredTeachers,
     Taught,
+    ViewStore,
     addresses,
     answers,
 )

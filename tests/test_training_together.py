@@ -17,8 +17,7 @@ from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.mixing import Mixing
 from noisystudent.runtime.device import ON_CPU
 from noisystudent.runtime.process_group import Ranks, open_ranks
-from noisystudent.training.feeds import PoolFeed
-from noisystudent.training.loader import Batches, Division
+from noisystudent.training.loader import Batches, Division, PoolFeed
 from test_training import Killed, make_batches
 from training_together import train
 

@@ -9,7 +9,7 @@ import torch
 from noisystudent.models.ema import Ema
 from noisystudent.models.parallel import train_sharded
 from noisystudent.runtime.device import Engine
-from noisystudent.runtime.launcher import leave
+from noisystudent.runtime.env import leave
 from noisystudent.runtime.process_group import open_ranks
 from noisystudent.runtime.sharded_state import share
 from noisystudent.training.loader import Batches, Division

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from noisystudent.data.munge import munge
     from noisystudent.data.shards.pack import pack
     from noisystudent.errors import NoisyStudentError
+    from noisystudent.evaluation.subject import Subject
     from noisystudent.measuring import compare, robustness
-    from noisystudent.models.subject import Subject
 
 __version__ = "0.1.0"
 
@@ -59,7 +59,7 @@ _HOME = dict.fromkeys(_IN_API, "api") | {
     "robustness": "measuring",
     "select": "choosing",
     "NoisyStudentError": "errors",
-    "Subject": "models.subject",
+    "Subject": "evaluation.subject",
 }
 
 

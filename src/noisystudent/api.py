@@ -25,9 +25,9 @@ from noisystudent.data.sources.open import open_source
 from noisystudent.data.splits import decode
 from noisystudent.data.store import fetched, local_folder, store_url
 from noisystudent.errors import SettingsError
+from noisystudent.evaluation.labeler import Labeler
 from noisystudent.evaluation.map_shards import by_turns
 from noisystudent.evaluation.scoring import score_source
-from noisystudent.models.labeler import Labeler
 from noisystudent.models.settings import plan_models
 from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.custom import BatchNoise
@@ -37,10 +37,10 @@ from noisystudent.pipeline import noisy_student as rounds
 from noisystudent.pipeline import plan as planning
 from noisystudent.pipeline.autotune import settle_speed
 from noisystudent.pipeline.checkpoints import Trained
+from noisystudent.pipeline.context import exclusive_for_all, open_workshop
 from noisystudent.pipeline.distillation import distill as run_distillation
 from noisystudent.pipeline.leakage import screened
 from noisystudent.pipeline.noise_search import choose_strength
-from noisystudent.pipeline.opening import exclusive_for_all, open_workshop
 from noisystudent.pipeline.page_images import Thumbnails
 from noisystudent.pipeline.train_data import labeled_lesson, student_lesson
 from noisystudent.pipeline.train_stage import train as train_stage

@@ -16,8 +16,8 @@ from noisystudent.evaluation.eval_dataset import Audience
 from noisystudent.evaluation.natural.metrics import columns_of
 from noisystudent.evaluation.preflight import check_suite
 from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
-from noisystudent.models.subject import Subject
 from noisystudent.reporting.comparison import write_comparison
 from noisystudent.runtime.process_group import open_ranks
 from noisystudent.runtime.progress import Reporter

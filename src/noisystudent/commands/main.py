@@ -17,8 +17,7 @@ from noisystudent.commands import pipelines as running
 from noisystudent.commands import stages
 from noisystudent.commands.options import Parser
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
-from noisystudent.runtime.launcher import require_alone
-from noisystudent.runtime.threads import let_threads_sleep
+from noisystudent.runtime.env import let_threads_sleep, require_alone
 
 # The verbs whose work processes under torchrun share.
 SHARED = ("run", "train", "distill", "label", "evaluate", "predict")

@@ -1,19 +1,120 @@
-"""Files on this machine and behind URLs, found by a pattern and read a part at a time."""
+"""Files on this machine and behind URLs: found by a pattern, read in part, retried, identified by a digest."""
 
 from __future__ import annotations
 
 import glob
+import hashlib
+import itertools
+import math
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-from noisystudent.data.patterns import expand_braces
-from noisystudent.data.retries import persistently
 from noisystudent.errors import DataError
+
+SAMPLE_BYTES = 4096  # looked at from either end
+DIGEST_BYTES = 8
+
+
+def sample_digest(size: int, head: bytes, tail: bytes) -> bytes:
+    """8 bytes that identify a content of ``size`` bytes by its first and last 4 KiB (all of it when it is shorter)."""
+    total = hashlib.blake2b(f"{size}\0".encode(), digest_size=DIGEST_BYTES)
+    total.update(head)
+    total.update(tail)
+    return total.digest()
+
+
+def content_digest(content: bytes) -> bytes:
+    """``sample_digest`` of a content at hand."""
+    return sample_digest(len(content), content[:SAMPLE_BYTES], content[-SAMPLE_BYTES:])
+
+
+WAITS = (0.1, 0.4, 1.6, 6.4)  # seconds before each further attempt: a busy store asks for about as much
+
+# What asking again does not change.
+_FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, ImportError, NotImplementedError)
+
+Answer = TypeVar("Answer")
+
+
+def persistently(action: Callable[[], Answer], name: str, *, doing: Literal["read", "written"] = "read") -> Answer:
+    """What ``action`` returns, tried up to five times with growing pauses; ``name`` is the URL that it reads or writes.
+
+    Raises ``FileNotFoundError`` and ``DataError`` as they come, at once, and everything else as a ``DataError`` that
+    names the URL and the last reason.
+    """
+    for wait in (*WAITS, None):
+        try:
+            return action()
+        except (FileNotFoundError, DataError):
+            raise
+        except _FINAL as error:
+            raise DataError(
+                f"{name!r} cannot be {doing} ({_reason(error)}). Check the address and your rights."
+            ) from error
+        except Exception as error:  # each store raises errors of its own, and few of them are OSErrors
+            if wait is None:
+                raise DataError(
+                    f"{name!r} cannot be {doing}: {len(WAITS) + 1} attempts failed, the last with {_reason(error)}. "
+                    "Check the address and the network, and run the same command again; all finished work is kept."
+                ) from error
+            time.sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+MOST_NAMES = 1_000_000  # that one pattern may stand for: beyond, a digit too many was typed
+
+_BRACE = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"([0-9]{1,12})\.\.([0-9]{1,12})")
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Every name that ``pattern`` stands for, in order: numbers ``{a..b}`` or a choice ``{one,two}`` in each brace.
+
+    A range counts up or down, and its numbers have as many digits as the longer bound when either begins with a zero,
+    as in a shell. Raises ``DataError`` for a brace that is neither, is nested or is not closed, and for more than a
+    million names.
+    """
+    pieces = _BRACE.split(pattern)  # plain text and the insides of braces, in turn
+    if any("{" in plain or "}" in plain for plain in pieces[::2]):
+        raise DataError(f"The braces in {pattern!r} do not match, or are nested. Write ranges as {{000000..000123}}.")
+    sizes = [_size(inside) for inside in pieces[1::2]]
+    if math.prod(sizes) > MOST_NAMES:
+        raise DataError(
+            f"{pattern!r} stands for {math.prod(sizes):,} files. Use smaller ranges: {MOST_NAMES:,} at most."
+        )
+    choices = [_choices(pattern, piece) if odd % 2 else [piece] for odd, piece in enumerate(pieces)]
+    return ["".join(chosen) for chosen in itertools.product(*choices)]
+
+
+def _size(inside: str) -> int:
+    bounds = _RANGE.fullmatch(inside)
+    return abs(int(bounds[1]) - int(bounds[2])) + 1 if bounds else 1 + inside.count(",")
+
+
+def _choices(pattern: str, inside: str) -> list[str]:
+    if bounds := _RANGE.fullmatch(inside):
+        first, last = int(bounds[1]), int(bounds[2])
+        padded = any(len(text) > 1 and text.startswith("0") for text in bounds.groups())
+        width = max(map(len, bounds.groups())) if padded else 1
+        step = 1 if first <= last else -1
+        return [f"{number:0{width}d}" for number in range(first, last + step, step)]
+    if "," in inside:
+        return inside.split(",")
+    raise DataError(
+        f"{{{inside}}} in {pattern!r} is not understood: a brace holds a range of numbers, {{000000..000123}}, or "
+        "names with commas between them, {train,extra}."
+    )
+
 
 # The extra of this package that brings what reads a protocol.
 _EXTRAS = {"s3": "s3", "s3a": "s3", "hf": "hf"}

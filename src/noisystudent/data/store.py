@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from noisystudent.artifacts.folder import INPUTS, MANIFEST, Inputs, differences, exclusive, replacing, verify
-from noisystudent.data.files import is_url, open_filesystem
-from noisystudent.data.retries import persistently
+from noisystudent.data.files import is_url, open_filesystem, persistently
 from noisystudent.errors import ArtifactError, MismatchError
-from noisystudent.runtime.folders import cache_folder
+from noisystudent.runtime.env import cache_folder
 
 _HERE = "file://"
 

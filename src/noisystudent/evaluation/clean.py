@@ -9,7 +9,7 @@ from typing import Any
 from noisystudent.evaluation.eval_dataset import Audience
 from noisystudent.evaluation.per_image import Outcomes, Temperatures, look
 from noisystudent.evaluation.results_cache import Kept
-from noisystudent.models.subject import Subject
+from noisystudent.evaluation.subject import Subject
 
 CLEAN = "clean"  # the name of the piece that holds the outcomes without any change
 

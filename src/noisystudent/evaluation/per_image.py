@@ -13,7 +13,7 @@ from noisystudent.evaluation.eval_dataset import Audience, Sitting
 from noisystudent.evaluation.metrics.accuracy import ranks
 from noisystudent.evaluation.metrics.calibration import losses, squared_distances
 from noisystudent.evaluation.metrics.temperature import fit_temperature, retempered
-from noisystudent.models.subject import Subject
+from noisystudent.evaluation.subject import Subject
 
 FITTED = 2500  # pictures of each half that a temperature is fitted on at most: T is then known to a percent or two
 

@@ -13,11 +13,11 @@ from noisystudent.data.images import Failure, Pictures
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import SettingsError
+from noisystudent.evaluation.labeler import Labeler
 from noisystudent.evaluation.map_shards import by_turns
 from noisystudent.evaluation.metrics.scores import scaled_scores, score
 from noisystudent.evaluation.metrics.temperature import TEMPERATURES, fit_temperature
 from noisystudent.evaluation.natural.metrics import ClassColumns, columns_of
-from noisystudent.models.labeler import Labeler
 from noisystudent.runtime.process_group import Ranks
 
 

@@ -16,7 +16,7 @@ from noisystudent.evaluation.perturbations.measure import measure_perturbations
 from noisystudent.evaluation.preflight import check_suite
 from noisystudent.evaluation.results_cache import Kept
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.models.subject import Subject
+from noisystudent.evaluation.subject import Subject
 from noisystudent.runtime.progress import Reporter
 
 ROBUSTNESS = "robustness.json"

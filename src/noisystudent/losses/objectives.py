@@ -1,13 +1,27 @@
-"""The objective of Noisy Student training: labeled and pseudo-labeled terms, in the literature's three weightings."""
+"""The objectives: supervised, Noisy Student, and distillation, as pure functions of logits and targets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from noisystudent.losses.losses import cross_entropy
-from noisystudent.losses.settings import Weighting
+from noisystudent.losses.losses import (
+    arithmetic_mean,
+    confidence_penalty,
+    cross_entropy,
+    decoupled_loss,
+    divergence,
+    geometric_mean,
+    hard_target_loss,
+    relational_loss,
+    retempered,
+    soft_target_loss,
+    standardized,
+    virtual_teacher,
+)
+from noisystudent.losses.settings import DistillationSettings, Weighting
 
 
 @dataclass(frozen=True)
@@ -41,3 +55,131 @@ def noisy_student(logits: Tensor, targets: Tensor, labeled: int, weighting: Weig
         if weighting == "concatenated":
             loss = loss / (1 + ratio)
     return Terms(loss, {"labeled": on_labeled.detach(), "pseudo": on_pseudo.detach()})
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """Label smoothing by ``share`` (epsilon) in a loss that is ``scale`` times the cross entropy."""
+
+    share: float
+    scale: float
+
+
+def distilled(
+    logits: Tensor,
+    targets: Tensor,
+    labeled: int,
+    teachers: Tensor | None,
+    settings: DistillationSettings,
+    *,
+    progress: float = 1.0,
+) -> Terms:
+    """Hard * H(label, p) + soft * the method's term, each the mean over the rows on which it acts.
+
+    Logits and targets are [B, K], of which the first ``labeled`` rows have labels. ``teachers`` are the logits of M
+    teachers for the rows that ``settings.rows`` names, [R, M, K], or None for methods without one. ``progress`` is the
+    share of the training that is done, for ``settings.ramp``.
+    """
+    named: dict[str, Tensor] = {}
+    loss = logits.new_zeros((), dtype=torch.float32)
+    if settings.hard and labeled:
+        hard = cross_entropy(logits[:labeled], targets[:labeled]).mean()
+        loss, named["hard"] = loss + settings.hard * hard, hard.detach()
+    rows = settings.rows(labeled, len(logits))
+    if settings.method != "none" and settings.soft and len(logits[rows]):
+        soft = _term(logits[rows], targets[rows], labeled, teachers, settings)
+        weight = settings.soft * min(progress / settings.ramp, 1.0) if settings.ramp else settings.soft
+        loss, named["soft"] = loss + weight * soft, soft.detach()
+    return Terms(loss, named)
+
+
+def merged(teachers: Tensor, settings: DistillationSettings) -> Tensor:
+    """One teacher's logits [R, K] that stand for several's [R, M, K], of equal or the settings' weights.
+
+    For the arithmetic mean their softmax at the settings' temperature is the mean of the teachers' at that
+    temperature; for the geometric mean it is theirs at every temperature.
+    """
+    each = teachers.unbind(dim=1)
+    if len(each) == 1:
+        return each[0]
+    weights = settings.weights or (1.0,) * len(each)
+    if settings.mean == "geometric":
+        return geometric_mean(each, weights)
+    mean = arithmetic_mean(each, weights, settings.temperature)
+    return settings.temperature * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
+
+
+def tempered_virtual_teacher(classes: Tensor, count: int, settings: DistillationSettings) -> Tensor:
+    """The targets of Tf-KD reg by the settings' reading, [B, K] (Yuan et al. 2020, equations 9 and 10, and its code).
+
+    Whether "tempered" means p^(1/T) or softmax(p/T) the paper leaves open; its code takes the second.
+    """
+    virtual = virtual_teacher(classes, count, settings.correct)
+    if settings.reading == "power":
+        return retempered(virtual.log(), settings.temperature)
+    return torch.softmax(virtual / settings.temperature, dim=-1)
+
+
+def equivalent_smoothing(settings: DistillationSettings, count: int) -> Smoothing:
+    """The label smoothing, and the scale of the loss, that ``matched_smoothing`` comes to for ``count`` classes.
+
+    hard H(q, p) + soft H(t, p) is (hard + soft) H(q', p) with q' = (hard q + soft t) / (hard + soft), and q' is q
+    smoothed, since the virtual teacher t is the same for all wrong classes.
+    """
+    soft = settings.soft / (count if settings.reduction == "elements" else 1)
+    true = float(tempered_virtual_teacher(torch.tensor([0]), count, settings)[0, 0])
+    kept = (settings.hard + soft * true) / (settings.hard + soft)
+    return Smoothing((1 - kept) * count / (count - 1), settings.hard + soft)
+
+
+def _term(
+    logits: Tensor, targets: Tensor, labeled: int, teachers: Tensor | None, settings: DistillationSettings
+) -> Tensor:
+    """The method's term on the rows on which it acts: a scalar."""
+    count = logits.shape[-1]
+    if settings.method == "confidence_penalty":
+        return confidence_penalty(logits).mean()
+    squared = settings.temperature**2 if settings.squared else 1.0
+    each = 1 / count if settings.reduction == "elements" else 1.0
+    if teachers is None:
+        virtual = tempered_virtual_teacher(targets.argmax(dim=-1), count, settings)
+        if settings.method == "matched_smoothing":
+            return each * cross_entropy(logits, virtual).mean()
+        student_temperature = 1.0 if settings.reading == "released" else settings.temperature
+        return each * squared * divergence(logits.float(), virtual, student_temperature).mean()
+    teacher = merged(teachers, settings)
+    if settings.method == "hard":
+        return hard_target_loss(logits, teacher).mean()
+    unsquared = squared / settings.temperature**2  # the losses below have the factor
+    return each * unsquared * _from_teacher(logits, targets, labeled, teacher, settings).mean()
+
+
+def _from_teacher(
+    logits: Tensor, targets: Tensor, labeled: int, teacher: Tensor, settings: DistillationSettings
+) -> Tensor:
+    """The losses that compare two nets' logits, with T^2: [R], or a scalar."""
+    temperature = settings.temperature
+    match settings.method:
+        case "kd":
+            return soft_target_loss(logits, teacher, temperature)
+        case "standardized_kd":
+            return soft_target_loss(standardized(logits), standardized(teacher), temperature)
+        case "dist":
+            return relational_loss(
+                logits, teacher, beta=settings.dist_beta, gamma=settings.dist_gamma, temperature=temperature
+            )
+        case _:
+            classes = _classes(targets, teacher, 0 if settings.on == "unlabeled" else labeled)
+            return decoupled_loss(
+                logits,
+                teacher,
+                classes,
+                alpha=settings.dkd_alpha,
+                beta=settings.dkd_beta,
+                temperature=temperature,
+            )
+
+
+def _classes(targets: Tensor, teacher: Tensor, labeled: int) -> Tensor:
+    """The class of each row: its label for the first ``labeled`` ones, the teacher's choice for the others."""
+    return torch.cat([targets[:labeled].argmax(dim=-1), teacher[labeled:].argmax(dim=-1)])

@@ -1,19 +1,40 @@
-"""A classifier by what a user calls it: a checkpoint's folder, or ``timm:NAME`` for the weights that timm publishes."""
+"""Opens a classifier by its name: a checkpoint folder, or ``timm:NAME`` for published weights."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from noisystudent.errors import ModelError
 from noisystudent.models.checkpoint import checkpoint_fingerprint, load_classifier
 from noisystudent.models.classifier import Classifier
-from noisystudent.models.create import create_model, normalization_of, require_known, size_argument
+from noisystudent.models.create import (
+    create_model,
+    load_published,
+    normalization_of,
+    published_config,
+    require_known,
+    size_argument,
+)
 from noisystudent.models.imagenet import published_classes
-from noisystudent.models.published import load_published, published_config
-from noisystudent.models.weights import weights_fingerprint
+
+
+def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """A 32-character hash of named tensors, such as a state dict: of names, types, shapes and values.
+
+    The same for the same numbers on any device, in any memory layout and in any order of the mapping.
+    """
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()[:32]
+
 
 PUBLISHED = "timm:"
 

@@ -19,14 +19,13 @@ from noisystudent.models.classifier import Classifier
 from noisystudent.models.settings import ModelPlan, choose_model
 from noisystudent.pipeline.autotune import settle_speed
 from noisystudent.pipeline.checkpoints import Trained, open_checkpoint
-from noisystudent.pipeline.context import Workshop
+from noisystudent.pipeline.context import Workshop, describe_run, exclusive_for_all, open_workshop
 from noisystudent.pipeline.noise_search import choose_strength
-from noisystudent.pipeline.opening import describe_run, exclusive_for_all, open_workshop
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
-from noisystudent.pipeline.story import Contender
-from noisystudent.pipeline.summary import compare_contenders, contender_row, deliver
+from noisystudent.pipeline.score_stage import Scored, score_checkpoint, score_ensemble
+from noisystudent.pipeline.summary import Contender, compare_contenders, contender_row, deliver
 from noisystudent.pipeline.train_data import Tutor, labeled_lesson, transfer_lesson
-from noisystudent.pipeline.train_stage import Scored, score_checkpoint, score_ensemble, train
+from noisystudent.pipeline.train_stage import train
 from noisystudent.runtime.progress import Reporter
 
 HELPER = "the teaching"  # in a verdict

@@ -26,8 +26,9 @@ from noisystudent.data.stratified import cross_fit_folds
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.context import Workshop
+from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.train_data import labeled_lesson
-from noisystudent.pipeline.train_stage import predict, train
+from noisystudent.pipeline.train_stage import train
 
 STRENGTH = "strength"
 FOLDS = 2  # fewer labels a class than folds would leave a class untaught

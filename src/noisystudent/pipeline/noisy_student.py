@@ -15,19 +15,16 @@ from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.noise.custom import BatchNoise
 from noisystudent.pipeline.autotune import settle_speed
 from noisystudent.pipeline.checkpoints import Trained
-from noisystudent.pipeline.context import Workshop
-from noisystudent.pipeline.feeding import input_noise
-from noisystudent.pipeline.inspection import find_signs, judge_labels
+from noisystudent.pipeline.context import Workshop, describe_run, exclusive_for_all, open_workshop
 from noisystudent.pipeline.leakage import screened
 from noisystudent.pipeline.noise_search import choose_strength
-from noisystudent.pipeline.noise_sheet import write_noise_sheet
-from noisystudent.pipeline.opening import describe_run, exclusive_for_all, open_workshop
-from noisystudent.pipeline.pseudo_labels import label_pile, select_from
+from noisystudent.pipeline.page_images import write_noise_sheet
+from noisystudent.pipeline.pseudo_labels import find_signs, judge_labels, label_pile, select_from
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
-from noisystudent.pipeline.story import Contender, Round, Story
-from noisystudent.pipeline.summary import deliver, summarize
+from noisystudent.pipeline.score_stage import score_checkpoint
+from noisystudent.pipeline.summary import Contender, Round, Story, deliver, summarize
 from noisystudent.pipeline.train_data import Tutor, labeled_lesson, student_lesson
-from noisystudent.pipeline.train_stage import score_checkpoint, train
+from noisystudent.pipeline.train_stage import input_noise, train
 from noisystudent.runtime.progress import Reporter
 
 

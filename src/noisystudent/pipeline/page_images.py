@@ -1,4 +1,4 @@
-"""Pictures of a run for its page, read from the run's own sources when they are still there."""
+"""Images for a run's page: thumbnails from its sources, and its own noise on its own images."""
 
 from __future__ import annotations
 
@@ -10,9 +10,27 @@ import numpy.typing as npt
 
 from noisystudent.artifacts.folder import read_json
 from noisystudent.data.images import PictureFormat, Pictures, decode_shard
+from noisystudent.data.sample import evenly_spread
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
+from noisystudent.models.settings import ModelPlan
+from noisystudent.noise.sheet import draws_sheet
+from noisystudent.pipeline.context import Workshop
+from noisystudent.pipeline.train_stage import input_noise
+from noisystudent.reporting.sheet import write_sheet
+
+NOISE_SHEET = "noise.png"
+PICTURES, EPOCHS = 6, 7
+
+
+def write_noise_sheet(workshop: Workshop, plan: ModelPlan, strength: float) -> None:
+    """Writes ``noise.png``: some labeled pictures as the teacher saw them in its first epochs."""
+    labeled = workshop.roles.labeled
+    rows = evenly_spread(len(labeled), PICTURES)
+    noise = input_noise(workshop, "teacher", plan, strength)
+    sheet = draws_sheet(labeled.take(rows), noise, rows, EPOCHS)
+    write_sheet(workshop.folder / NOISE_SHEET, sheet.columns, sheet.cells)
 
 
 class Thumbnails:

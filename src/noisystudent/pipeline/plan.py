@@ -12,15 +12,13 @@ from noisystudent.config import RunSettings
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.noise.custom import BatchNoise
 from noisystudent.pipeline.autotune import SPEED, possible_ways
-from noisystudent.pipeline.context import Unfinished, Workshop
-from noisystudent.pipeline.feeding import input_noise
+from noisystudent.pipeline.context import Unfinished, Workshop, open_workshop
 from noisystudent.pipeline.leakage import SCREEN, is_screened, screened
 from noisystudent.pipeline.noise_search import FOLDS, fold_steps
 from noisystudent.pipeline.noisy_student import tell
-from noisystudent.pipeline.opening import open_workshop
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
 from noisystudent.pipeline.train_data import labeled_lesson
-from noisystudent.pipeline.train_stage import new_classifier, objective_of
+from noisystudent.pipeline.train_stage import input_noise, new_classifier, objective_of
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.loader import Batches
 

@@ -1,20 +1,23 @@
-"""The stages between a teacher and its student: the pile is labeled, and labels are selected."""
+"""The stages between a teacher and its student: label the unlabeled set, select pseudo labels, check them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from noisystudent.artifacts.folder import commit, read_manifest
 from noisystudent.data.images import Pictures
 from noisystudent.data.unlabeled import Pile, StreamedPile
+from noisystudent.evaluation.metrics.diagnostics import label_free_signs
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.views import noised
 from noisystudent.pipeline.checkpoints import Trained
 from noisystudent.pipeline.context import Workshop
 from noisystudent.pseudo_labels import predictions, selection
 from noisystudent.pseudo_labels.labeling.label_shards import gather_failures, label
-from noisystudent.pseudo_labels.predictions import PREDICTIONS, cut_parts
+from noisystudent.pseudo_labels.predictions import PREDICTIONS, cut_parts, list_parts, read_copies, read_labels
 from noisystudent.pseudo_labels.selection import SELECTION
 from noisystudent.random_streams import stream_key
 
@@ -87,3 +90,21 @@ def select_from(workshop: Workshop, name: str, predicted: Path, round_number: in
 
         workshop.engine.ranks.first_says(choose)
     return folder
+
+
+def judge_labels(workshop: Workshop, predicted: Path, selected: Path) -> dict[str, float | None] | None:
+    """How many of the pile's labels, and of the selected ones, are right; None where the truth is not known."""
+    truth = workshop.roles.truth
+    if truth is None:
+        return None
+    labels = np.concatenate([read_labels(path)[0] for path in list_parts(predicted)])
+    chosen = np.concatenate([read_copies(path) > 0 for path in list_parts(selected)])
+    return {"pseudo_label_top1": truth.accuracy(labels), "selected_top1": truth.accuracy(labels, chosen)}
+
+
+def find_signs(workshop: Workshop, predicted: Path, before: Path | None) -> dict[str, float | None]:
+    """The label-free signs of a round's labels, beside those of the round ``before``, a part at a time."""
+    parts = (
+        (*read_labels(path), read_labels(before / path.name)[0] if before else None) for path in list_parts(predicted)
+    )
+    return label_free_signs(parts, len(workshop.roles.classes))

@@ -14,9 +14,9 @@ from noisystudent.evaluation.compare import comparison
 from noisystudent.evaluation.eval_dataset import Audience
 from noisystudent.evaluation.natural.measure import open_natural
 from noisystudent.evaluation.preflight import check_suite
+from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
 from noisystudent.models.checkpoint import load_classifier
-from noisystudent.models.subject import Subject
 from noisystudent.pipeline.checkpoints import Trained
 from noisystudent.pipeline.context import Workshop
 from noisystudent.runtime.progress import Reporter

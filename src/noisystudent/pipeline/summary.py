@@ -1,8 +1,9 @@
-"""The end of a run: the verdict, the table that summary.json holds, and the model that is delivered."""
+"""The end of a run: its results, the verdict, summary.json and the delivered model."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from typing import Any
 
 from noisystudent.artifacts.folder import commit
@@ -10,8 +11,47 @@ from noisystudent.evaluation.verdict import UNLABELED, Verdict, compare, reach_v
 from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.pipeline.checkpoints import TRAINING, Trained
 from noisystudent.pipeline.context import Workshop
-from noisystudent.pipeline.story import Contender, Story
+from noisystudent.pipeline.score_stage import Scored
 from noisystudent.training.loop import METRICS
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A trained model with its scores; ``round`` is 0 for the teacher."""
+
+    round: int
+    trained: Trained
+    scored: Scored
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round did."""
+
+    number: int
+    student: Contender
+    rolled_back: bool
+    selection: dict[str, Any]
+    pseudo_labels: dict[str, float | None] | None
+    signs: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Story:
+    """All that a finished run has to tell."""
+
+    teacher: Contender
+    rounds: list[Round]
+    control: Contender | None
+    delivered: Contender
+
+    @property
+    def contenders(self) -> dict[str, Trained]:
+        """Everyone that was trained, by name: the control first, with whom the others are compared, then the story."""
+        control = {"control": self.control.trained} if self.control else {}
+        students = {f"round {each.number}": each.student.trained for each in self.rounds}
+        return {**control, "teacher": self.teacher.trained, **students}
+
 
 BEST = "best"
 

@@ -18,10 +18,8 @@ from noisystudent.pipeline.context import Workshop
 from noisystudent.pipeline.pseudo_labels import label_pile
 from noisystudent.pipeline.train_data import Lesson, Tutor
 from noisystudent.pseudo_labels import predictions
-from noisystudent.training.feeds import PoolFeed
-from noisystudent.training.loader import Batches
-from noisystudent.training.replay import ViewStore
-from noisystudent.training.teacher_logits import ReplayedTeachers, StoredTeachers
+from noisystudent.training.loader import Batches, PoolFeed
+from noisystudent.training.teacher_logits import ReplayedTeachers, StoredTeachers, ViewStore
 
 VIEWS = "views"  # the kind in a manifest
 _MODEL_NOISE = {"preset", "strength", "strengths", "teacher", "dropout", "stochastic_depth"}

@@ -1,45 +1,94 @@
-"""The stages of a run that hold a model: train and score. Each turns finished folders into the next one."""
+"""The training stage of a run: one model, its batches, its objective, one checkpoint folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import Tensor
 
-from noisystudent.artifacts.folder import commit, naming_a_full_disk, read_json, replacing, write_json
-from noisystudent.data.images import Pictures
-from noisystudent.data.splits import Judged
+from noisystudent.artifacts.folder import commit, naming_a_full_disk, write_json
+from noisystudent.errors import SettingsError
 from noisystudent.evaluation.metrics.accuracy import top_k
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
-from noisystudent.evaluation.metrics.ensemble import mean_log_probabilities
-from noisystudent.evaluation.metrics.scores import score
-from noisystudent.evaluation.predict import log_probabilities
-from noisystudent.losses.distilled import distilled
-from noisystudent.losses.objectives import Terms, noisy_student, supervised
+from noisystudent.losses.objectives import Terms, distilled, noisy_student, supervised
 from noisystudent.models.checkpoint import CHECKPOINT, load_classifier, save_classifier
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan
 from noisystudent.models.teacher import Teacher
-from noisystudent.noise.custom import describe
+from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.custom import OwnNoise, describe
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.mixing import build_mixing
 from noisystudent.pipeline.checkpoints import TRAINING, Trained, read_trained
 from noisystudent.pipeline.context import Workshop
-from noisystudent.pipeline.feeding import feed_stage, size_of
+from noisystudent.pipeline.score_stage import predict
+from noisystudent.pipeline.teacher_logits import replayed, stored
 from noisystudent.pipeline.train_data import Lesson
 from noisystudent.random_streams import stream_key
 from noisystudent.runtime.device import seeded
-from noisystudent.training.loader import Batch
+from noisystudent.training.loader import WHOLE, Batch, Batches, Division
 from noisystudent.training.loop import METRICS, fit
 from noisystudent.training.state import STATE
+from noisystudent.training.teacher_logits import OnlineTeachers, Taught, Teach
 
-SCORES = "scores"
+
+def feed_stage(
+    workshop: Workshop, name: str, plan: ModelPlan, lesson: Lesson, strength: float
+) -> Callable[[int], Batch]:
+    """The batches of the stage ``name`` by turn, in the order and under the noise of its own seed."""
+    key = stream_key(workshop.settings.seed, name)
+    feeds = lesson.feeds(key)
+    mixing = build_mixing(workshop.settings.noise, Draws(workshop.settings.seed, f"mixing/{name}"))
+    own_noise = OwnNoise(workshop.own_noise, seed=key) if workshop.own_noise else None
+
+    def at(size: int, division: Division) -> Batches:
+        noise = _noise_at(workshop, name, size, strength)
+        return Batches(feeds, noise, own_noise=own_noise, mixing=mixing, division=division)
+
+    batches = at(size_of(workshop, plan), workshop.division)
+    return Taught(batches, _teach(workshop, name, lesson, batches, at)) if lesson.tutors else batches
+
+
+def size_of(workshop: Workshop, plan: ModelPlan) -> int:
+    """The input edge in pixels of a model: its family's, or the data's."""
+    return plan.size or workshop.roles.format.size
+
+
+def input_noise(workshop: Workshop, name: str, plan: ModelPlan, strength: float) -> InputNoise:
+    """The noise that the stage ``name`` puts on its pictures."""
+    return _noise_at(workshop, name, size_of(workshop, plan), strength)
+
+
+def _noise_at(workshop: Workshop, name: str, size: int, strength: float) -> InputNoise:
+    return InputNoise(
+        workshop.settings.noise,
+        size=size,
+        strength=strength,
+        draws=Draws(workshop.settings.seed, f"input-noise/{name}"),
+        stored_edge=workshop.roles.format.stored_edge,
+    )
+
+
+def _teach(
+    workshop: Workshop, name: str, lesson: Lesson, batches: Batches, at: Callable[[int, Division], Batches]
+) -> Teach:
+    """The lesson's tutors as the settings have them teach; ``at`` gives the stage's batches at another size."""
+    assert lesson.distillation
+    if lesson.distillation.teaching == "stored":
+        return stored(workshop, lesson, batches)
+    teachers = [tutor.trained.teacher(workshop.device) for tutor in lesson.tutors]
+    others = sorted({teacher.size for teacher in teachers} - {batches.noise.size})
+    if others and workshop.own_noise:
+        raise SettingsError(
+            f"a noise of your own shows pictures at the student's {batches.noise.size} pixels only, and a teacher "
+            f"takes {others[0]}; use distillation.teaching stored, or a teacher of the student's size."
+        )
+    if lesson.distillation.teaching == "online":
+        at_size = {size: at(size, workshop.division) for size in others}
+        return OnlineTeachers(teachers, at_size, lesson.distillation.rows, workshop.engine.precision)
+    whole = [at(teacher.size, WHOLE) for teacher in teachers]
+    return replayed(workshop, name, lesson, batches, list(zip(teachers, whole, strict=True)))
 
 
 def train(
@@ -145,87 +194,3 @@ def _watch(workshop: Workshop) -> Callable[[Classifier], dict[str, float]] | Non
         }
 
     return evaluate
-
-
-def predict(workshop: Workshop, teacher: Teacher, pictures: Pictures) -> npt.NDArray[np.float32]:
-    """Log-probabilities [N, K] of the teacher, with the run's batch size and precision; each process sees its share."""
-    runtime, ranks = workshop.settings.runtime, workshop.engine.ranks
-    share = pictures.take(np.arange(len(pictures))[ranks.share_of(len(pictures))]) if ranks.count > 1 else pictures
-    return ranks.gathered(
-        log_probabilities(teacher, share, batch_size=runtime.label_batch_size, precision=runtime.precision)
-    )
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A checkpoint's scores per held-out source, and which pictures it gets right."""
-
-    scores: dict[str, Any]
-    right: dict[str, npt.NDArray[np.bool_]]
-
-
-def score_checkpoint(workshop: Workshop, name: str, checkpoint: Trained) -> Scored:
-    """Scores on validation and test, with every prediction kept, in the folder ``scores/<name>``."""
-    return _score(workshop, name, {"checkpoint": checkpoint.fingerprint}, [checkpoint], lambda answers: answers[0])
-
-
-def score_ensemble(
-    workshop: Workshop,
-    name: str,
-    members: Sequence[Trained],
-    weights: Sequence[float] = (),
-    mean: Literal["arithmetic", "geometric"] = "arithmetic",
-) -> Scored:
-    """The same of several checkpoints' mean, as ``mean_log_probabilities`` has it."""
-    inputs = {"checkpoints": [each.fingerprint for each in members], "weights": list(weights), "mean": mean}
-    return _score(workshop, name, inputs, members, lambda answers: mean_log_probabilities(answers, weights, mean))
-
-
-def _score(
-    workshop: Workshop,
-    name: str,
-    inputs: dict[str, Any],
-    members: Sequence[Trained],
-    combine: Callable[[list[npt.NDArray[np.float32]]], npt.NDArray[np.float32]],
-) -> Scored:
-    sources = {"validation": workshop.roles.validation, "test": workshop.roles.test}
-    folder = workshop.folder / "scores" / name
-    inputs |= {"precision": workshop.settings.runtime.precision}
-    inputs |= {role: source.fingerprint if source else None for role, source in sources.items()}
-    if not workshop.is_done(f"scores/{name}", inputs):
-        teachers = [each.teacher(workshop.device) for each in members]
-        judged = {
-            role: source.judge(lambda pictures: combine([predict(workshop, each, pictures) for each in teachers]))
-            for role, source in sources.items()
-            if source
-        }
-
-        def write() -> None:
-            classes = workshop.roles.classes
-            scores = {role: score(each.log_probabilities, each.labels, classes) for role, each in judged.items()}
-            write_json(folder / "scores.json", {role: scores.get(role) for role in sources})
-            for role, each in judged.items():
-                _write_judged(folder / f"{role}.parquet", each)
-            commit(folder, SCORES, inputs)
-
-        workshop.engine.ranks.first_says(write)
-    scores = read_json(folder / "scores.json")
-    right = {}
-    for role, source in sources.items():
-        if source:
-            table = pq.read_table(folder / f"{role}.parquet")
-            right[role] = table["label"].to_numpy() == table["prediction"].to_numpy()
-    return Scored(scores, right)
-
-
-def _write_judged(path: Path, judged: Judged) -> None:
-    table = pa.table(
-        {
-            "key": list(judged.keys),
-            "label": judged.labels,
-            "prediction": judged.log_probabilities.argmax(axis=1),
-            "confidence": np.exp(judged.log_probabilities.max(axis=1)),
-        }
-    )
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary)

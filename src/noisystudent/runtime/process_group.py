@@ -19,7 +19,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from noisystudent.errors import NoisyStudentError
-from noisystudent.runtime.launcher import told_place
+from noisystudent.runtime.env import told_place
 
 _CPU = torch.device("cpu")
 _LOOK = 0.1  # seconds between looks for the first process

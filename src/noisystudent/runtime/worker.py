@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from noisystudent.errors import SettingsError
-from noisystudent.runtime.launcher import told_place
+from noisystudent.runtime.env import told_place
 
 _FORM = "give it as 3/16, the third of sixteen, or as auto/16 to take the number from the environment"
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from noisystudent.training.feeds import Food, Ints, Views, together
-from noisystudent.training.loader import WHOLE, Division
+from noisystudent.training.loader import WHOLE, Division, Food, Ints, Views, together
 from noisystudent.training.sampler import Window, WindowOrder
 
 _WINDOWS = 3  # in memory at most: two that a step may need, and the next

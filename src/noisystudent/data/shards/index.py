@@ -18,13 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from noisystudent.artifacts.folder import replacing
-from noisystudent.data.digests import DIGEST_BYTES, SAMPLE_BYTES, sample_digest
-from noisystudent.data.files import File, neighbor
+from noisystudent.data.files import DIGEST_BYTES, SAMPLE_BYTES, File, neighbor, sample_digest
 from noisystudent.data.shards.members import BLOCK, Member, Window, scan_members
 from noisystudent.data.sources.folder import SUFFIXES
 from noisystudent.data.sources.labels import label_text
 from noisystudent.errors import DataError
-from noisystudent.runtime.folders import cache_folder
+from noisystudent.runtime.env import cache_folder
 
 NO_PICTURE = -1  # the start of a row that has a label and no picture
 

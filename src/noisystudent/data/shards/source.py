@@ -14,8 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from noisystudent.data.digests import content_digest
-from noisystudent.data.files import File, list_files, short_names
+from noisystudent.data.files import File, content_digest, list_files, short_names
 from noisystudent.data.shards.catalog import Catalog, read_catalog
 from noisystudent.data.shards.index import NO_PICTURE, Facts, Index, load_index
 from noisystudent.data.source import NO_LABEL, SHARD_ROWS, Record, cut_shards, says_too_large

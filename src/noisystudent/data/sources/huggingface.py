@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from noisystudent.data.digests import content_digest
+from noisystudent.data.files import content_digest
 from noisystudent.data.source import NO_LABEL, Record, cut_shards, shard_slice
 from noisystudent.data.sources.columns import Columns, find_columns
 from noisystudent.data.sources.labels import label_text

@@ -15,8 +15,7 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from noisystudent.data.digests import SAMPLE_BYTES
-from noisystudent.data.files import File, list_files, short_names
+from noisystudent.data.files import SAMPLE_BYTES, File, list_files, short_names
 from noisystudent.data.source import NO_LABEL, SHARD_ROWS, Record, cut_shards
 from noisystudent.data.sources.columns import Columns, find_columns, holds_bytes
 from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, label_texts, settle_labels

@@ -15,8 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from pyarrow import ArrowException, BufferReader
 
-from noisystudent.data.digests import SAMPLE_BYTES, sample_digest
-from noisystudent.data.files import File, file_at, is_url
+from noisystudent.data.files import SAMPLE_BYTES, File, file_at, is_url, sample_digest
 from noisystudent.data.source import NO_LABEL, Record, cut_shards, says_too_large, shard_slice
 from noisystudent.data.sources.labels import label_text
 from noisystudent.data.sources.tables import check_keys, known_truth, settle_labels

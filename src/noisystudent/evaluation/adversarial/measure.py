@@ -16,7 +16,7 @@ from noisystudent.evaluation.adversarial.robust_accuracy import robust_accuracie
 from noisystudent.evaluation.eval_dataset import Audience
 from noisystudent.evaluation.results_cache import Kept
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.models.subject import Subject
+from noisystudent.evaluation.subject import Subject
 from noisystudent.runtime.progress import Reporter
 
 

@@ -19,7 +19,7 @@ from noisystudent.evaluation.metrics.confidence import (
 from noisystudent.evaluation.per_image import Bools, Confidence, Outcomes, joined
 from noisystudent.evaluation.results_cache import Kept
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.models.subject import Subject
+from noisystudent.evaluation.subject import Subject
 from noisystudent.runtime.progress import Reporter
 
 

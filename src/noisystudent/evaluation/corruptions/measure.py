@@ -22,7 +22,7 @@ from noisystudent.evaluation.eval_dataset import Audience, Sitting
 from noisystudent.evaluation.per_image import Outcomes, look
 from noisystudent.evaluation.results_cache import Kept
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.models.subject import Subject
+from noisystudent.evaluation.subject import Subject
 from noisystudent.runtime.progress import Reporter
 
 Corrupted = Iterator[tuple[str, int, Outcomes]]  # corruption, severity, and how each picture fared

@@ -19,8 +19,8 @@ from noisystudent.evaluation.natural.metrics import ClassColumns, class_columns
 from noisystudent.evaluation.per_image import Outcomes, look
 from noisystudent.evaluation.results_cache import Kept
 from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.evaluation.subject import Subject
 from noisystudent.models.imagenet import imagenet_synsets
-from noisystudent.models.subject import Subject
 from noisystudent.runtime.progress import Reporter
 
 _IMAGENET_EDGE = 224  # AlexNet's errors are those on pictures of this size; smaller versions of the set exist

@@ -34,8 +34,8 @@ from noisystudent.evaluation.natural.metrics import (
 from noisystudent.evaluation.per_image import Bools, Floats
 from noisystudent.evaluation.results_cache import Columns, Kept
 from noisystudent.evaluation.settings import LABEL_SETS, OUT_OF_DISTRIBUTION, EvaluationSettings
+from noisystudent.evaluation.subject import Subject
 from noisystudent.models.imagenet import imagenet_synsets
-from noisystudent.models.subject import Subject
 from noisystudent.runtime.progress import Bar, Reporter
 
 _CLEAN, _SHIFTED = "clean", "shifted"  # pieces of a set: its classes' pictures in --source, and its own

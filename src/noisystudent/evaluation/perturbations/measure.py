@@ -21,7 +21,7 @@ from noisystudent.evaluation.perturbations.metrics import StabilityMeter, compar
 from noisystudent.evaluation.perturbations.published import published_stability
 from noisystudent.evaluation.results_cache import Kept
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.models.subject import Subject
+from noisystudent.evaluation.subject import Subject
 from noisystudent.runtime.progress import Reporter
 
 

@@ -20,7 +20,7 @@ from noisystudent.evaluation.perturbations.metrics import StabilityMeter, compar
 from noisystudent.evaluation.perturbations.read import Frames, PerturbedSet, Sequences
 from noisystudent.evaluation.results_cache import Kept
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.models.subject import Subject
+from noisystudent.evaluation.subject import Subject
 from noisystudent.noise.crop import PlainView
 from noisystudent.runtime.progress import Reporter
 

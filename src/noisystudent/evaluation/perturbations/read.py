@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisystudent.artifacts.folder import hash_file
-from noisystudent.data.digests import SAMPLE_BYTES, sample_digest
+from noisystudent.data.files import SAMPLE_BYTES, sample_digest
 from noisystudent.errors import DataError
 from noisystudent.evaluation.perturbations.videos import SUFFIXES, read_video
 from noisystudent.evaluation.published_sets import find_parts, map_array

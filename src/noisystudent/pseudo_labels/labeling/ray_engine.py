@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from noisystudent.artifacts.claims import sharing
 from noisystudent.errors import NoisyStudentError, SettingsError, WorkerError
-from noisystudent.models.labeler import Labeler
+from noisystudent.evaluation.labeler import Labeler
 from noisystudent.models.load import open_classifier
 from noisystudent.models.teacher import Teacher
 from noisystudent.pseudo_labels.labeling.job import Job, Task

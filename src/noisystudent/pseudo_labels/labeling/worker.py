@@ -12,7 +12,7 @@ from typing import Any
 
 from noisystudent.artifacts.claims import claim, require_begun, sharing
 from noisystudent.data.images import Pictures, decode_shard
-from noisystudent.models.labeler import Labeler
+from noisystudent.evaluation.labeler import Labeler
 from noisystudent.noise.counter_rng import Draws
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.views import noised

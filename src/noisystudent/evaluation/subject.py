@@ -16,8 +16,7 @@ from noisystudent.data.images import PictureFormat
 from noisystudent.errors import ModelError
 from noisystudent.evaluation.adversarial.attacks import Model, check_attackable
 from noisystudent.models.classifier import Classifier, UnitPixels
-from noisystudent.models.load import Place, fingerprint_at, open_classifier, short_name
-from noisystudent.models.weights import weights_fingerprint
+from noisystudent.models.load import Place, fingerprint_at, open_classifier, short_name, weights_fingerprint
 from noisystudent.runtime.device import autocast, open_device
 from noisystudent.runtime.settings import RuntimeSettings
 
