@@ -6,8 +6,8 @@
 
 As in the paper's study of noise (Xie et al., 2020, section 4.1): one teacher, trained under full noise, labels the
 whole pile with soft labels; students of its architecture differ in their noise only; "noised teacher" has full noise,
-but its labels come from a teacher that was noised while labeling. The paper takes noise off the unlabeled pictures
-alone; here a student's noise is the same on all of its pictures. Every figure is top-1 on the test part, which chose
+but its labels come from a teacher that was noised while labeling. The paper takes noise off the unlabeled images
+alone; here a student's noise is the same on all of its images. Every figure is top-1 on the test part, which chose
 nothing; differences are those to the teacher of the same seed. ``--development`` and ``--set`` are as in few_labels.py.
 CIFAR-10 is a copy saved as JPEG of quality 75, which is not comparable with published CIFAR-10 figures.
 """
@@ -59,8 +59,8 @@ def run_seed(name: str, seed: int, given: argparse.Namespace, work: Path) -> dic
 
     teacher = folder / "teacher"
     noisystudent.train(labeled=labeled, out=teacher, settings=settings)
-    plain = label_pile(teacher, unlabeled, folder / "plain", settings, noised=False)
-    noised = label_pile(teacher, unlabeled, folder / "noised", settings, noised=True)
+    plain = label_unlabeled(teacher, unlabeled, folder / "plain", settings, noised=False)
+    noised = label_unlabeled(teacher, unlabeled, folder / "noised", settings, noised=True)
     checkpoints = {"teacher": teacher}
     for role in QUICK_STUDENTS if given.quick else STUDENTS:
         checkpoints[role] = folder / role.replace(" ", "-")
@@ -79,7 +79,7 @@ def run_seed(name: str, seed: int, given: argparse.Namespace, work: Path) -> dic
     return found
 
 
-def label_pile(teacher: Path, pile: str, out: Path, settings: dict[str, Any], *, noised: bool) -> dict[str, Path]:
+def label_unlabeled(teacher: Path, pile: str, out: Path, settings: dict[str, Any], *, noised: bool) -> dict[str, Path]:
     """The teacher's soft labels for the whole pile, as ``train`` takes them."""
     rooms = {key: value for key, value in settings.items() if key.startswith(("runtime.", "noise."))}
     predictions, selection = out / "predictions", out / "selection"
@@ -119,8 +119,8 @@ def rows_of(name: str, scores: list[dict[str, float]], seconds: float) -> list[d
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=SETTINGS)
-    parser.add_argument("--labels", type=int, default=100, help="labeled pictures a class")
-    parser.add_argument("--pile", type=int, default=15_000, help="most unlabeled pictures; 0 = all")
+    parser.add_argument("--labels", type=int, default=100, help="labeled images a class")
+    parser.add_argument("--pile", type=int, default=15_000, help="most unlabeled images; 0 = all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--development", action="store_true", help="choose settings without the test part")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of every stage")

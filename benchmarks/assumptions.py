@@ -1,14 +1,14 @@
 """The numbers in ``configs/assumptions`` that can be measured without the devices that they speak of.
 
     python benchmarks/assumptions.py            # about a minute
-    python benchmarks/assumptions.py --quick    # two models, few pictures
+    python benchmarks/assumptions.py --quick    # two models, few images
 
 Operations and parameters: EfficientNet's models in timm at the sizes of the family, forward, counted by torch (a
 multiplication and an addition are two) on tensors without memory, beside the multiply-adds that the paper (Tan and Le
 2019, table 2) and, for L2, timm publish. The backward pass is not counted: torch's counter takes the gradients of a
 depthwise convolution for those of a full one, and comes to some fifty forward passes instead of two.
 
-Pictures: JPEG files of about 500 x 375 from a tar shard, decoded and resized as for a model of 475 px, then cropped and
+Images: JPEG files of about 500 x 375 from a tar shard, decoded and resized as for a model of 475 px, then cropped and
 noised as the paper does (preset ``paper-l2``), in CPU seconds of one thread; medians over the rounds.
 """
 
@@ -27,11 +27,11 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from noisystudent.data.images import PictureFormat, decode_shard
+from noisystudent.data.images import ImageFormat, decode_shard
 from noisystudent.data.sources.open import open_source
 from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import FAMILIES
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.runtime.env import describe_machine, versions
@@ -63,28 +63,28 @@ def count_operations(variant: str) -> list[dict[str, Any]]:
     ]
 
 
-def time_pictures(count: int, rounds: int) -> list[dict[str, Any]]:
-    """Rows for decoding and for noise, in pictures a CPU second."""
+def time_images(count: int, rounds: int) -> list[dict[str, Any]]:
+    """Rows for decoding and for noise, in images a CPU second."""
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["XDG_CACHE_HOME"] = temporary
         folder = Path(temporary) / "shards"
         folder.mkdir()
         make_shards(folder, count, 1.0)
-        source, format = open_source(str(folder / "train-000.tar"), labeled=True), PictureFormat(SIZE, 3)
+        source, format = open_source(str(folder / "train-000.tar"), labeled=True), ImageFormat(SIZE, 3)
         settings = NoiseSettings(preset="paper-l2")
-        noise = InputNoise(settings, size=SIZE, strength=1.0, draws=Draws(0, "x"), stored_edge=format.stored_edge)
+        noise = InputNoise(settings, size=SIZE, strength=1.0, rng=CounterRng(0, "x"), storage_size=format.storage_size)
         decoding, noising = [], []
         for epoch in range(rounds):
             start = time.process_time()
-            pictures = decode_shard(source, 0, format)
+            images = decode_shard(source, 0, format)
             decoding.append(time.process_time() - start)
-            pixels, sizes = torch.from_numpy(pictures.pixels), torch.from_numpy(pictures.sizes.astype(np.int64))
+            pixels, sizes = torch.from_numpy(images.pixels), torch.from_numpy(images.sizes.astype(np.int64))
             start = time.process_time()
             for first in range(0, count, BATCH):
                 index = torch.arange(first, min(first + BATCH, count))
                 noise(pixels[index], sizes[index], torch.full_like(index, epoch), index)
             noising.append(time.process_time() - start)
-    unit = "pictures a CPU second"
+    unit = "images a CPU second"
     return [
         row(f"decoding for {SIZE} px", count / float(np.median(decoding)), unit),
         row(f"crop and noise at {SIZE} px", count / float(np.median(noising)), unit),
@@ -105,12 +105,12 @@ def row(name: str, value: float, unit: str, versus: str | None = None, ratio: fl
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two models, few pictures")
+    parser.add_argument("--quick", action="store_true", help="two models, few images")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = [each for variant in (("b7", "l2") if given.quick else PUBLISHED) for each in count_operations(variant)]
-    rows += time_pictures(16, 1) if given.quick else time_pictures(128, 5)
+    rows += time_images(16, 1) if given.quick else time_images(128, 5)
     for each in rows:
         beside = f" ({each['ratio']:.2f} of {each['versus']})" if each["versus"] else ""
         print(f"{each['name']:<44}{each['value']:>16,.10g} {each['unit']}{beside}")

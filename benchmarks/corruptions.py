@@ -1,12 +1,12 @@
-"""The corruptions here against those of imagecorruptions-imaug: pictures a second, taking turns on one core.
+"""The corruptions here against those of imagecorruptions-imaug: images a second, taking turns on one core.
 
     python benchmarks/corruptions.py            # 32 and 224 px, color; some minutes
     python benchmarks/corruptions.py --quick    # 32 px, few rounds
 
-The 15 corruptions that test, at severity 3, each by itself and all of them: the rate of all is that of a picture under
+The 15 corruptions that test, at severity 3, each by itself and all of them: the rate of all is that of an image under
 every one of the 15. Both use the parameters of 224 px, the only ones that the other package has, whatever the size.
 Arrays in, arrays out: this package takes and gives a batch of channels first, in which its random numbers count; the
-other takes and gives one picture of channels last. Its frost reads a photograph from disk for every picture, which is
+other takes and gives one image of channels last. Its frost reads a photograph from disk for every image, which is
 why the rate of all is also given without frost. Needs imagecorruptions-imaug (extra ``corruptions``); without it the
 benchmark is skipped with a message.
 """
@@ -26,27 +26,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from noise import Pixels, channels_first, make_pictures
+from noise import Pixels, channels_first, make_images
 from noisystudent.evaluation.corruptions.generate import corrupt
 from noisystudent.evaluation.corruptions.tables import TEST_CORRUPTIONS
 from rows import print_rates, ratio_row
 
 SEVERITY, TABLE, RIVAL = 3, 224, "imagecorruptions-imaug"
-SIZES = {32: (256, 32), 224: (16, 4)}  # edge: pictures a turn, here and for the rival
+SIZES = {32: (256, 32), 224: (16, 4)}  # edge: images a turn, here and for the rival
 Seconds = dict[str, list[float]]
 
 
-def ours(name: str, pictures: Pixels) -> Callable[[], None]:
+def ours(name: str, images: Pixels) -> Callable[[], None]:
     """A batch under a corruption, from a resident uint8 tensor."""
-    resident, index = channels_first(pictures), torch.arange(len(pictures))
+    resident, index = channels_first(images), torch.arange(len(images))
     return lambda: void(corrupt(resident, name, SEVERITY, index=index, seed=0, table=TABLE).numpy())
 
 
-def theirs(name: str, pictures: Pixels) -> Callable[[], None]:
-    """One picture after another under the other package's corruption."""
+def theirs(name: str, images: Pixels) -> Callable[[], None]:
+    """One image after another under the other package's corruption."""
     from imagecorruptions import corrupt as rival
 
-    return lambda: void([rival(picture, severity=SEVERITY, corruption_name=name) for picture in pictures])
+    return lambda: void([rival(image, severity=SEVERITY, corruption_name=name) for image in images])
 
 
 def void(_: object) -> None:
@@ -54,19 +54,19 @@ def void(_: object) -> None:
 
 
 def seconds(run: Callable[[], None], count: int) -> float:
-    """Seconds of the processor a picture: on one thread, and unlike the clock, the same beside other work."""
+    """Seconds of the processor an image: on one thread, and unlike the clock, the same beside other work."""
     start = time.process_time()
     run()
     return (time.process_time() - start) / count
 
 
 def measure(size: int, counts: tuple[int, int], rounds: int) -> tuple[Seconds, Seconds]:
-    """Seconds a picture of every corruption, here and there, once a round and in turn."""
-    pictures = make_pictures(counts[0], size)
+    """Seconds an image of every corruption, here and there, once a round and in turn."""
+    images = make_images(counts[0], size)
     here: Seconds = {}
     there: Seconds = {}
     for name in TEST_CORRUPTIONS:
-        mine, other = ours(name, pictures), theirs(name, pictures[: counts[1]])
+        mine, other = ours(name, images), theirs(name, images[: counts[1]])
         mine()
         other()  # the first call compiles
         here[name], there[name] = [], []
@@ -79,16 +79,16 @@ def measure(size: int, counts: tuple[int, int], rounds: int) -> tuple[Seconds, S
 def row(name: str, here: list[float], there: list[float]) -> dict[str, Any]:
     """A row of the rate here, and the ratios of the rounds."""
     ratios = [other / mine for mine, other in zip(here, there, strict=True)]
-    return ratio_row(name, round(1 / float(np.median(here)), 1), "pictures a second", versus=RIVAL, ratios=ratios)
+    return ratio_row(name, round(1 / float(np.median(here)), 1), "images a second", versus=RIVAL, ratios=ratios)
 
 
 def summed(found: Seconds, names: tuple[str, ...]) -> list[float]:
-    """Seconds a picture of all the corruptions of each round."""
+    """Seconds an image of all the corruptions of each round."""
     return [sum(times) for times in zip(*(found[name] for name in names), strict=True)]
 
 
 def compare(size: int, counts: tuple[int, int], rounds: int) -> list[dict[str, Any]]:
-    """The rows of a picture size: each corruption, all, and all but frost."""
+    """The rows of an image size: each corruption, all, and all but frost."""
     here, there = measure(size, counts, rounds)
     rows = [row(f"{name}, {size} px", here[name], there[name]) for name in TEST_CORRUPTIONS]
     for label, names in (

@@ -1,12 +1,12 @@
 """From a folder of JPEG photographs to noised training batches of 224 px: this package against timm's own loader.
 
-    python benchmarks/decode.py            # 512 pictures of about 500 x 375 on two cores; a minute or two
-    python benchmarks/decode.py --quick    # 64 small pictures
+    python benchmarks/decode.py            # 512 images of about 500 x 375 on two cores; a minute or two
+    python benchmarks/decode.py --quick    # 64 small images
 
 Both give float32 batches of 64 and their labels: random resized crop (8 to 100% of the area, bilinear), flip of every
-second picture, two RandAugment operations of magnitude 9 of 10 on every picture, normalization. The ways differ:
+second image, two RandAugment operations of magnitude 9 of 10 on every image, normalization. The ways differ:
 
-- timm's loader reads and decodes every file anew in every epoch, crops and distorts the whole picture with Pillow,
+- timm's loader reads and decodes every file anew in every epoch, crops and distorts the whole image with Pillow,
   normalizes and collates, in two processes that stay alive. Counted is an epoch after a first one that is not; the
   listing of the files is not.
 - This package reads and decodes every file once a run, in two threads, and keeps it in memory with a short edge of 256
@@ -37,12 +37,12 @@ from timm.data import create_dataset, create_loader
 from torch import Tensor
 
 from noisystudent.data.settings import DataSettings
-from noisystudent.data.splits import Roles, open_roles
+from noisystudent.data.splits import DataSplits, open_splits
 from noisystudent.models.normalization import Normalization, Normalize
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.training.loader import Batches, PoolFeed, make_pool
+from noisystudent.training.loader import BatchLoader, InMemoryStream, make_buffer
 from rows import print_rates, ratio_row
 
 SIZE, BATCH, CLASSES, CORES = 224, 64, 4, 2
@@ -58,10 +58,10 @@ def make_folder(root: Path, count: int, scale: float) -> None:
         folder = root / f"class-{number % CLASSES}"
         folder.mkdir(parents=True, exist_ok=True)
         height, width = (round(edge * scale) for edge in SHAPES[number // CLASSES % len(SHAPES)])
-        Image.fromarray(make_picture(random, height, width)).save(folder / f"{number:05d}.jpg", quality=90)
+        Image.fromarray(make_image(random, height, width)).save(folder / f"{number:05d}.jpg", quality=90)
 
 
-def make_picture(random: np.random.Generator, height: int, width: int) -> npt.NDArray[np.uint8]:
+def make_image(random: np.random.Generator, height: int, width: int) -> npt.NDArray[np.uint8]:
     """Detail of every size, the finer the weaker, as photographs have it: uint8 [H, W, 3]."""
     total = np.full((height, width, 3), 128.0)
     for cells, contrast in ((4, 60.0), (16, 30.0), (64, 14.0), (256, 7.0)):
@@ -71,19 +71,19 @@ def make_picture(random: np.random.Generator, height: int, width: int) -> npt.ND
     return total.clip(0, 255).astype(np.uint8)
 
 
-def opened(folder: Path) -> Roles:
+def opened(folder: Path) -> DataSplits:
     """The folder as a run opens and decodes it."""
-    return open_roles({"labeled": str(folder)}, DataSettings(size=SIZE, validation_fraction=0), seed=0)
+    return open_splits({"labeled": str(folder)}, DataSettings(size=SIZE, validation_fraction=0), seed=0)
 
 
-def batches_of(roles: Roles) -> Batches:
+def batches_of(splits: DataSplits) -> BatchLoader:
     """The batches that a stage trains on."""
-    pool = make_pool([roles.labeled], torch.device("cpu"))
-    targets = torch.eye(CLASSES)[torch.from_numpy(roles.labeled.labels)]
+    pool = make_buffer([splits.labeled], torch.device("cpu"))
+    targets = torch.eye(CLASSES)[torch.from_numpy(splits.labeled.labels)]
     noise = InputNoise(
-        NOISE, size=SIZE, strength=1.0, draws=Draws(0, "benchmark"), stored_edge=roles.format.stored_edge
+        NOISE, size=SIZE, strength=1.0, rng=CounterRng(0, "benchmark"), storage_size=splits.format.storage_size
     )
-    return Batches([PoolFeed("labeled", pool, targets, np.arange(len(pool)), BATCH, seed=0)], noise)
+    return BatchLoader([InMemoryStream("labeled", pool, targets, np.arange(len(pool)), BATCH, seed=0)], noise)
 
 
 def batches_of_timm(folder: Path) -> Iterable[tuple[Tensor, Tensor]]:
@@ -103,7 +103,7 @@ def batches_of_timm(folder: Path) -> Iterable[tuple[Tensor, Tensor]]:
     return loader
 
 
-def time_epoch(batches: Batches, steps: int) -> float:
+def time_epoch(batches: BatchLoader, steps: int) -> float:
     """Seconds for ``steps`` batches, as the network gets them."""
     normalize = Normalize(Normalization.halves(3))
     start = time.perf_counter()
@@ -112,7 +112,7 @@ def time_epoch(batches: Batches, steps: int) -> float:
     return time.perf_counter() - start
 
 
-def time_first_epoch(folder: Path, steps: int) -> tuple[float, Batches]:
+def time_first_epoch(folder: Path, steps: int) -> tuple[float, BatchLoader]:
     """Seconds from the folder to the end of the first epoch, and the batches for the epochs after it."""
     start = time.perf_counter()
     batches = batches_of(opened(folder))
@@ -157,17 +157,17 @@ def compare(count: int, scale: float, rounds: int) -> list[dict[str, Any]]:
     return [row(name, ours, theirs, steps * BATCH) for name, ours in seconds.items()]
 
 
-def row(name: str, ours: list[float], theirs: list[float], pictures: int) -> dict[str, Any]:
-    """One row from the seconds an epoch of ``pictures`` that each side took, round by round."""
+def row(name: str, ours: list[float], theirs: list[float], images: int) -> dict[str, Any]:
+    """One row from the seconds an epoch of ``images`` that each side took, round by round."""
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
-    rate = round(pictures / float(np.median(ours)))
+    rate = round(images / float(np.median(ours)))
     title = f"JPEG folder to batches of {SIZE} px, {name}"
-    return ratio_row(title, rate, "pictures a second", versus="timm's loader", ratios=ratios)
+    return ratio_row(title, rate, "images a second", versus="timm's loader", ratios=ratios)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few small pictures")
+    parser.add_argument("--quick", action="store_true", help="few small images")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()
     torch.set_num_threads(CORES)

@@ -14,7 +14,7 @@
 
 All trainings of an effect take the same steps and batches. A row is the mean over seeds of test top-1 in percent, or of
 what it names after a colon, with the lowest and the highest, and the mean paired difference to the row that it is
-compared with. The test part only reports: what has to be chosen is chosen on pictures of the training part. ``--work``
+compared with. The test part only reports: what has to be chosen is chosen on images of the training part. ``--work``
 keeps everything, and a later call goes on there; several processes may each take their seeds of it. Reads
 ``../shared/data`` and skips with a message where it is absent; ``omitted`` and ``munge`` need nothing.
 """
@@ -52,7 +52,7 @@ from distilling import (
 from noisystudent.data.stratified import draw_labeled
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.evaluation.metrics.scores import score
-from noisystudent.evaluation.metrics.temperature import fit_temperature, retempered
+from noisystudent.evaluation.metrics.temperature import apply_temperature, fit_temperature
 from noisystudent.losses.objectives import equivalent_smoothing
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.runtime.env import describe_machine, versions
@@ -64,7 +64,7 @@ def regularizer(bench: Bench) -> Scores:
     data = Fashion.draw(bench.work / "data", bench.seed)
     teacher = bench.train("all/teacher", MIDDLE, data.all, {"train.steps": 2 * bench.steps})
     watching = {**BARE, "validation": data.held_out, "train.evaluate_every": 40, "train.steps": 2 * bench.steps}
-    soft = {**watching, "distillation.method": "kd", "distillation.hard": 0.0, "distillation.soft": 1.0}
+    soft = {**watching, "distillation.method": "kd", "distillation.hard_weight": 0.0, "distillation.soft_weight": 1.0}
     found: Scores = {"teacher of all labels": top1(bench.log_probabilities(teacher, data.test), data.test_labels)}
     runs = {"hard targets": bench.train("few/hard", MIDDLE, data.few, watching)}
     for temperature in (2.0, 5.0):
@@ -101,7 +101,7 @@ def ensemble(bench: Bench) -> Scores:
 
 
 def omitted(bench: Bench) -> Scores:
-    """Digits without their threes: the student never sees one, and its bias for them is corrected on other pictures."""
+    """Digits without their threes: the student never sees one, and its bias for them is corrected on other images."""
     folder = bench.work / "digits"
     folder.mkdir(parents=True, exist_ok=True)
     x, y = training_digits(bench.seed)
@@ -161,11 +161,11 @@ def munged(bench: Bench) -> Scores:
     found["small on the labels"] = top1(
         bench.log_probabilities(bench.train("munged/alone", SMALL, labeled, bare), test), truth
     )
-    for name, pictures in transfer.items():
-        source = folder / f"transfer-{len(pictures)}.npz"
-        np.savez(source, x=pictures.reshape(-1, 8, 8))
+    for name, images in transfer.items():
+        source = folder / f"transfer-{len(images)}.npz"
+        np.savez(source, x=images.reshape(-1, 8, 8))
         student = bench.distill(
-            f"munged/student-{len(pictures)}", SMALL, teachers, labeled=None, unlabeled=str(source),
+            f"munged/student-{len(images)}", SMALL, teachers, labeled=None, unlabeled=str(source),
             settings={"recipe": "compression", **bare},
         )  # fmt: skip
         found[f"small on {name}"] = top1(bench.log_probabilities(student, test), truth)
@@ -200,13 +200,17 @@ def teacher_free(bench: Bench) -> Scores:
     released = "repo:tf-kd-reg-mobilenetv2"
     taught("small, Tf-KD reg (code)", SMALL, [], released)
     taught("small, its smoothing, its scale", SMALL, [], released, {"distillation.method": "matched_smoothing"})
-    mild = {"distillation.hard": 0.9, "distillation.soft": 0.1}
+    mild = {"distillation.hard_weight": 0.9, "distillation.soft_weight": 0.1}
     taught("small, KD by large, mild", SMALL, [large], "repo:mdistiller-kd", mild)
     taught("small, De-KD by poor large, mild", SMALL, [poor], "repo:mdistiller-kd", mild)
     taught("large, Re-KD by small, mild", LARGE, [small], "repo:mdistiller-kd", mild)
     taught("small, Tf-KD self, mild", SMALL, [small], "repo:mdistiller-kd", mild)
     its = equivalent_smoothing(DistillationSettings(preset=released), 10)
-    scaled = {"distillation.method": "confidence_penalty", "distillation.hard": its.scale, "distillation.soft": 0.0}
+    scaled = {
+        "distillation.method": "confidence_penalty",
+        "distillation.hard_weight": its.scale,
+        "distillation.soft_weight": 0.0,
+    }
     taught("small, plain labels, its scale", SMALL, [], "", scaled)
     found = {
         name: top1(bench.log_probabilities(each, data.test), data.test_labels) for name, each in checkpoints.items()
@@ -222,14 +226,14 @@ def smoothing(bench: Bench) -> Scores:
         teacher = bench.train(f"smoothing/{share}", LARGE, data.some, {"objective.label_smoothing": share})
         answers = bench.log_probabilities(teacher, data.test)
         temperature = fit_temperature(bench.log_probabilities(teacher, data.held_out), data.held_out_labels)
-        scaled = retempered(answers, temperature)
+        scaled = apply_temperature(answers, temperature)
         names = [str(number) for number in range(10)]
         found[f"teacher of {name}"] = top1(answers, data.test_labels)
         found[f"{name}: ECE"] = 100 * float(score(answers, data.test_labels, names)["ece"])  # type: ignore[arg-type]
         found[f"{name}: ECE, scaled"] = 100 * float(score(scaled, data.test_labels, names)["ece"])  # type: ignore[arg-type]
         found[f"{name}: temperature"] = temperature
         for at in (1.0, 4.0):
-            told = {"distillation.method": "kd", "distillation.hard": 0.0, "distillation.soft": 1.0}
+            told = {"distillation.method": "kd", "distillation.hard_weight": 0.0, "distillation.soft_weight": 1.0}
             student = bench.distill(
                 f"smoothing/{share}-student-{at:g}", SMALL, [teacher], labeled=data.some,
                 settings={**told, "distillation.temperature": at},
@@ -241,13 +245,13 @@ def smoothing(bench: Bench) -> Scores:
 
 
 def compression(bench: Bench) -> Scores:
-    """An ensemble's students of several sizes, beside the same models alone; time of one picture on one thread."""
+    """An ensemble's students of several sizes, beside the same models alone; time of one image on one thread."""
     data = Fashion.draw(bench.work / "data", bench.seed)
     teachers = five_teachers(bench, data)
     answers = [bench.log_probabilities(each, data.test) for each in teachers]
     found = {"ensemble of 5": top1(np.log(np.mean(np.exp(answers), axis=0)), data.test_labels)}
     found["ensemble of 5: thousand parameters"] = 5 * parameters_of(teachers[0]) / 1e3
-    found["ensemble of 5: ms a picture"] = 5 * milliseconds(teachers[0])
+    found["ensemble of 5: ms an image"] = 5 * milliseconds(teachers[0])
     for model in (SMALL, "resnet_small_20", MIDDLE):
         alone = bench.train(f"compression/{model}-alone", model, data.some)
         student = bench.distill(
@@ -257,7 +261,7 @@ def compression(bench: Bench) -> Scores:
         found[f"{model} alone"] = top1(bench.log_probabilities(alone, data.test), data.test_labels)
         found[f"{model} distilled"] = top1(bench.log_probabilities(student, data.test), data.test_labels)
         found[f"{model}: thousand parameters"] = parameters_of(student) / 1e3
-        found[f"{model}: ms a picture"] = milliseconds(student)
+        found[f"{model}: ms an image"] = milliseconds(student)
     return found
 
 

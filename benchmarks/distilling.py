@@ -89,7 +89,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Fashion:
-    """Sources of Fashion-MNIST for one seed: few labels, more of them, all of them, pictures to choose on, the test."""
+    """Sources of Fashion-MNIST for one seed: few labels, more of them, all of them, images to choose on, the test."""
 
     few: str
     some: str
@@ -101,7 +101,7 @@ class Fashion:
 
     @classmethod
     def draw(cls, folder: Path, seed: int) -> Fashion:
-        """Draws stratified parts of the training pictures, nested, into ``folder``."""
+        """Draws stratified parts of the training images, nested, into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         with np.load(SHARED / FILES["fashion"], allow_pickle=False) as data:
             x, y, classes = data["x_train"], data["y_train"].astype(np.int64), data["classes"]
@@ -125,7 +125,7 @@ def top1(log_probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int6
 
 
 def five_teachers(bench: Bench, data: Fashion) -> list[Path]:
-    """Models that differ by the seed of their weights and of their order of pictures alone."""
+    """Models that differ by the seed of their weights and of their order of images alone."""
     return [
         bench.train(f"five/{number}", MIDDLE, data.some, {"seed": 100 * (bench.seed + 1) + number})
         for number in range(5)
@@ -133,7 +133,7 @@ def five_teachers(bench: Bench, data: Fashion) -> list[Path]:
 
 
 def training_digits(seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The digits that are not in the demo's test of ``seed``: pictures [N, 8, 8] and what they are."""
+    """The digits that are not in the demo's test of ``seed``: images [N, 8, 8] and what they are."""
     arrays = read_digits(seed)
     return arrays["x"], arrays["y"].astype(np.int64)
 
@@ -150,7 +150,7 @@ def parameters_of(checkpoint: Path) -> int:
 
 
 def milliseconds(checkpoint: Path) -> float:
-    """The quickest of 30 forward passes of one picture on one thread."""
+    """The quickest of 30 forward passes of one image on one thread."""
     classifier = load_classifier(checkpoint)
     pixels = torch.zeros(1, classifier.channels, classifier.size, classifier.size, dtype=torch.uint8)
     threads, times = torch.get_num_threads(), []

@@ -5,11 +5,11 @@
     python benchmarks/few_labels.py digits --labels 4 --development --seeds 5
     python benchmarks/few_labels.py fashion --quick
 
-Labeled pictures are drawn stratified from the training part with the seed; the pile is the rest without its labels, up
-to ``--pile`` pictures; the test part only reports. Reads ``../shared/data`` and skips with a message where it is
+Labeled images are drawn stratified from the training part with the seed; the pile is the rest without its labels, up
+to ``--pile`` images; the test part only reports. Reads ``../shared/data`` and skips with a message where it is
 absent. Further words are settings, such as ``--set train.steps=500``.
 
-``--development`` is for choosing settings: it never opens the test part. Seeds start at 1,000, and pictures of the
+``--development`` is for choosing settings: it never opens the test part. Seeds start at 1,000, and images of the
 training part that are neither labeled nor in the pile stand in for the test. The digits, which have no training part of
 their own, are only for that: their test of seed 0 and up is ``noisystudent demo``.
 """
@@ -69,7 +69,7 @@ def rows_of(name: str, summaries: list[dict[str, Any]], given: argparse.Namespac
                 "ratio": round(float((values / control).mean()), 4),
                 "seeds": len(summaries),
                 "interval": [float(values.min()), float(values.max())],
-                "passes": summaries[0]["student"]["passes"],
+                "samples_seen": summaries[0]["student"]["samples_seen"],
                 "seconds": round(float(np.mean([summary["student"]["seconds"] for summary in summaries])), 1),
                 "machine": describe_machine(),
                 "versions": versions(),
@@ -91,8 +91,8 @@ def verdict_line(summary: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=SETTINGS)
-    parser.add_argument("--labels", type=int, default=10, help="labeled pictures a class")
-    parser.add_argument("--pile", type=int, default=0, help="most unlabeled pictures; 0 = all")
+    parser.add_argument("--labels", type=int, default=10, help="labeled images a class")
+    parser.add_argument("--pile", type=int, default=0, help="most unlabeled images; 0 = all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--development", action="store_true", help="choose settings without the test part")

@@ -4,7 +4,7 @@
     python benchmarks/label_size.py --quick    # 10,240 rows
 
 The rows are drawn and go through the function that writes real parts, 30 shards of 1,024 rows to a part as for 300
-million pictures. Classes have relatives, so that the next most probable ones are much the same for one class, and how
+million images. Classes have relatives, so that the next most probable ones are much the same for one class, and how
 sure the teacher is differs from row to row; keys are names of members of tar files, in their order. How sharp the
 teacher is decides how many classes are kept: the middle one keeps ten, and a duller and a sharper one show how much
 depends on it.
@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from noisystudent.data.source import SHARD_ROWS
-from noisystudent.pseudo_labels.predictions import ShardLabels, account_for, cut_parts, part_path, write_part
+from noisystudent.pseudo_labels.predictions import ShardLabels, cut_parts, part_path, read_part_stats, write_part
 from rows import plain_row
 
 CLASSES, FAMILIES, FEATURES = 1000, 40, 64
@@ -33,7 +33,7 @@ SHARPNESS = {"dull": 20.0, "middling": 27.0, "sharp": 40.0}
 
 
 class Teacher:
-    """Log-probabilities as of a good teacher: pictures lie near their class, and not far from its relatives."""
+    """Log-probabilities as of a good teacher: images lie near their class, and not far from its relatives."""
 
     def __init__(self, sharpness: float) -> None:
         self._random = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def measure(name: str, shards: int) -> list[dict[str, Any]]:
             write_part(path, [ShardLabels.of(_keys(number), teacher(SHARD_ROWS)) for number in numbers])
             sizes += _column_sizes(path)
             whole += path.stat().st_size
-            kept.append(account_for(path))
+            kept.append(read_part_stats(path))
     rows = shards * SHARD_ROWS
     count = float(np.mean([account.kept_classes for account in kept]))
     mass = float(np.mean([account.kept_mass for account in kept]))

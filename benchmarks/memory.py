@@ -1,12 +1,12 @@
-"""Peak memory of labeling a pile, of a run that streams it and of a suite, from a number of pictures to ten times that.
+"""Peak memory of labeling a pile, of a run that streams it and of a suite, from a number of images to ten times that.
 
-    python benchmarks/memory.py                       # 10,000, 30,000 and 100,000 pictures of 32 px
+    python benchmarks/memory.py                       # 10,000, 30,000 and 100,000 images of 32 px
     python benchmarks/memory.py --plot docs/memory.svg
     python benchmarks/memory.py --quick               # 1,000 and 4,000, without the run
 
 The pile is JPEG files, in a folder or in tar shards. Each number is a process of its own, which says how much memory it
 ever held. What streams needs the same for all, but for the names of files. Kept in memory, the pixels of 100,000
-pictures would take 293 MiB more.
+images would take 293 MiB more.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def make_folder(root: Path, count: int) -> Path:
 
 
 def prepare(work: Path) -> None:
-    """A teacher and two classes of labeled pictures."""
+    """A teacher and two classes of labeled images."""
     (work / "teacher").mkdir()
     save_classifier(create_classifier("tiny_resnet", classes=("a", "b"), channels=3, size=SIZE), work / "teacher")
     for name in ("a", "b"):
@@ -100,7 +100,7 @@ def measure(counts: Sequence[int], *, quick: bool) -> dict[str, list[float]]:
                 jobs["run on tar shards"] = (RUN, shards)
             for name, (body, source) in jobs.items():
                 peaks.setdefault(name, []).append(peak_megabytes(body, work, source, work / f"{name}-{count}"))
-                print(f"{name}, {count:,} pictures: {peaks[name][-1]:,.0f} MiB", flush=True)
+                print(f"{name}, {count:,} images: {peaks[name][-1]:,.0f} MiB", flush=True)
     return peaks
 
 
@@ -108,8 +108,8 @@ def rows_of(counts: Sequence[int], peaks: dict[str, list[float]]) -> list[dict[s
     """A row for each job: peak memory at the largest count, and over that at the smallest."""
     return [
         ratio_row(
-            f"{name}: peak memory at {counts[-1]:,} pictures", round(values[-1], 1), "MiB",
-            versus=f"{counts[0]:,} pictures ({values[0]:.1f} MiB)", ratios=[values[-1] / values[0]],
+            f"{name}: peak memory at {counts[-1]:,} images", round(values[-1], 1), "MiB",
+            versus=f"{counts[0]:,} images ({values[0]:.1f} MiB)", ratios=[values[-1] / values[0]],
         )
         for name, values in peaks.items()
     ]  # fmt: skip
@@ -119,13 +119,13 @@ def plot(path: Path, counts: Sequence[int], peaks: dict[str, list[float]]) -> No
     """A line for each job."""
     series = [Series(name, tuple(enumerate(values))) for name, values in peaks.items()]
     names = [f"{count:,}" for count in counts]
-    chart = line_chart(series, title="Peak memory", x_label="pictures", y_label="MiB", x_names=names)
+    chart = line_chart(series, title="Peak memory", x_label="images", y_label="MiB", x_names=names)
     path.write_text(standalone(chart))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few pictures, without the run")
+    parser.add_argument("--quick", action="store_true", help="few images, without the run")
     parser.add_argument("--plot", type=Path, help="draw the numbers there, as SVG")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()

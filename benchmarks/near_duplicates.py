@@ -1,15 +1,15 @@
-"""How often pictures that only look alike are taken for near-duplicates, and how many real copies are found.
+"""How often images that only look alike are taken for near-duplicates, and how many real copies are found.
 
     python benchmarks/near_duplicates.py                    # five data sets, a few minutes
     python benchmarks/near_duplicates.py --sheet folder     # and contact sheets of the pairs, to judge them by eye
-    python benchmarks/near_duplicates.py --large            # time for 10^6 pictures beside 10^4, on made-up ones
+    python benchmarks/near_duplicates.py --large            # time for 10^6 images beside 10^4, on made-up ones
     python benchmarks/near_duplicates.py --quick
 
-The training part of each data set is the pile, its test part is held out; identical pictures are taken out first.
-"Left out" is the share of the pile that a run leaves out: at most so much is wrong, and all of it where no picture is
+The training part of each data set is the pile, its test part is held out; identical images are taken out first.
+"Left out" is the share of the pile that a run leaves out: at most so much is wrong, and all of it where no image is
 in both parts. "By hash alone" is what would be left out without the closer look.
 
-"Found" is the share of copies that are left out when one changed copy of each of up to 1,000 test pictures is added
+"Found" is the share of copies that are left out when one changed copy of each of up to 1,000 test images is added
 to the pile, each kind of change by itself, with the exact 95% interval. Reads ``../shared/data``; a data set that is
 absent is skipped with a message.
 """
@@ -33,9 +33,9 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.stats import binomtest
 
-from noisystudent.data.dedup.leakage import Search
-from noisystudent.data.dedup.perceptual import looks_of, near_duplicates
-from noisystudent.data.images import Pictures, choose_format, decode_source
+from noisystudent.data.dedup.leakage import DuplicateIndex
+from noisystudent.data.dedup.perceptual import hash_images, near_duplicates
+from noisystudent.data.images import Images, decode_source, infer_format
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.sources.open import open_source
 from noisystudent.reporting.sheet import write_sheet
@@ -54,10 +54,10 @@ PAIRS_SHOWN = 24
 DISTANCE = DataSettings().near_duplicates
 assert isinstance(DISTANCE, int)
 
-Picture = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 
 
-def read(name: str, work: Path) -> tuple[Pictures, Pictures]:
+def read(name: str, work: Path) -> tuple[Images, Images]:
     """The training and the test part of a data set, as a run decodes them."""
     file = SETS[name]
     if file is None:
@@ -70,9 +70,9 @@ def read(name: str, work: Path) -> tuple[Pictures, Pictures]:
         (root,) = [path.parent for path in (work / name).rglob("train")]
         parts = [str(root / part) for part in ("train", "test")]
     sources = [open_source(part, labeled=True) for part in parts]
-    format = choose_format(sources[0], DataSettings())
+    format = infer_format(sources[0], DataSettings())
     train, test = (decode_source(each, format, max_corrupt_fraction=0, memory_limit_gb=8) for each in sources)
-    twins = Search(test, "none").identical(train)
+    twins = DuplicateIndex(test, "none").identical(train)
     return train.take(np.array([row for row, key in enumerate(train.keys) if key not in twins])), test
 
 
@@ -114,8 +114,8 @@ CHANGES = {
 }
 
 
-def with_copies(pile: Pictures, test: Pictures, rows: npt.NDArray[np.int64], change: Callable[..., Any]) -> Pictures:
-    """The pile, and after it a changed copy of each of the test pictures ``rows``."""
+def with_copies(pile: Images, test: Images, rows: npt.NDArray[np.int64], change: Callable[..., Any]) -> Images:
+    """The pile, and after it a changed copy of each of the test images ``rows``."""
     random = np.random.default_rng(0)
     height, width = np.maximum(pile.pixels.shape[2:], test.pixels.shape[2:])
     pixels = np.zeros((len(pile) + len(rows), pile.pixels.shape[1], height, width), np.uint8)
@@ -135,14 +135,14 @@ def with_copies(pile: Pictures, test: Pictures, rows: npt.NDArray[np.int64], cha
     )
 
 
-def close_by_hash(pile: Pictures, test: Pictures) -> int:
-    """How many pictures of the pile have a test picture within the distance."""
-    here, there = looks_of(pile).hashes, looks_of(test).hashes
+def close_by_hash(pile: Images, test: Images) -> int:
+    """How many images of the pile have a test image within the distance."""
+    here, there = hash_images(pile).hashes, hash_images(test).hashes
     blocks = np.array_split(here, max(1, len(here) // 256))
     return sum(int((np.bitwise_count(block[:, None] ^ there) <= DISTANCE).any(axis=1).sum()) for block in blocks)
 
 
-def measure(name: str, pile: Pictures, test: Pictures, sheet: Path | None) -> list[dict[str, Any]]:
+def measure(name: str, pile: Images, test: Images, sheet: Path | None) -> list[dict[str, Any]]:
     """What is left out of the pile, and what is found of each kind of copies."""
     rows, partners = near_duplicates(pile, test, DISTANCE)
     found = [row_of(f"{name}: left out of {len(pile):,} beside {len(test):,}", len(rows), len(pile))]
@@ -153,43 +153,43 @@ def measure(name: str, pile: Pictures, test: Pictures, sheet: Path | None) -> li
     for change, function in CHANGES.items():
         here, there = near_duplicates(with_copies(pile, test, chosen, function), test, DISTANCE)
         copies = here >= len(pile)
-        right = int((there[copies] == chosen[here[copies] - len(pile)]).sum())
-        found.append(row_of(f"{name}: found when {change}", right, len(chosen)))
+        correct = int((there[copies] == chosen[here[copies] - len(pile)]).sum())
+        found.append(row_of(f"{name}: found when {change}", correct, len(chosen)))
     return found
 
 
 def write_pairs(
-    path: Path, pile: Pictures, test: Pictures, rows: npt.NDArray[np.int64], partners: npt.NDArray[np.int64]
+    path: Path, pile: Images, test: Images, rows: npt.NDArray[np.int64], partners: npt.NDArray[np.int64]
 ) -> None:
-    """Some of the pairs, the picture of the pile beside the held-out one."""
+    """Some of the pairs, the image of the pile beside the held-out one."""
     shown = np.sort(np.random.default_rng(0).permutation(len(rows))[:PAIRS_SHOWN])
     edge = int(min(pile.sizes.min(), test.sizes.min()))
     cells = [
-        np.stack([pictures.pixels[row, :, :edge, :edge].transpose(1, 2, 0) for pictures, row in ((pile, a), (test, b))])
+        np.stack([images.pixels[row, :, :edge, :edge].transpose(1, 2, 0) for images, row in ((pile, a), (test, b))])
         for a, b in zip(rows[shown], partners[shown], strict=True)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_sheet(path, ["pile", "held out"], np.stack(cells))
 
 
-def measure_large(pictures: int, held_out: int) -> list[dict[str, Any]]:
-    """Seconds for a pile of made-up pictures, one in 1,000 of them a copy of a held-out one."""
+def measure_large(images: int, held_out: int) -> list[dict[str, Any]]:
+    """Seconds for a pile of made-up images, one in 1,000 of them a copy of a held-out one."""
     random = np.random.default_rng(0)
     test = made_up(random.integers(0, 256, (held_out, 1, 16, 16), dtype=np.uint8))
-    pixels = random.integers(0, 256, (pictures, 1, 16, 16), dtype=np.uint8)
-    copied = np.arange(0, pictures, 1000)
+    pixels = random.integers(0, 256, (images, 1, 16, 16), dtype=np.uint8)
+    copied = np.arange(0, images, 1000)
     pixels[copied] = test.pixels[copied // 1000 % held_out] // 2 + 50
     start = time.perf_counter()
     rows, _ = near_duplicates(made_up(pixels), test, DISTANCE)
     seconds = time.perf_counter() - start
     assert np.array_equal(rows, copied), (len(rows), len(copied))
-    return [{**row_of(f"{pictures:,} pictures beside {held_out:,}", 1, 1), "value": round(seconds, 1), "unit": "s"}]
+    return [{**row_of(f"{images:,} images beside {held_out:,}", 1, 1), "value": round(seconds, 1), "unit": "s"}]
 
 
-def made_up(pixels: Picture) -> Pictures:
+def made_up(pixels: Pixels) -> Images:
     count = len(pixels)
     keys = tuple(map(str, range(count)))
-    return Pictures(keys, pixels, np.full((count, 2), 16, np.int32), np.full(count, -1), ("",) * count, (), None)
+    return Images(keys, pixels, np.full((count, 2), 16, np.int32), np.full(count, -1), ("",) * count, (), None)
 
 
 def row_of(name: str, hits: int, of: int) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the two smallest data sets")
     parser.add_argument("--large", action="store_true", help="only the time of a large search")
-    parser.add_argument("--sheet", type=Path, metavar="FOLDER", help="write pictures of the pairs there")
+    parser.add_argument("--sheet", type=Path, metavar="FOLDER", help="write images of the pairs there")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()
     rows = []

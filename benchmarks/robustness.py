@@ -1,13 +1,13 @@
-"""What training rounds do to robustness: control, teacher and every student of the same runs, on the same pictures.
+"""What training rounds do to robustness: control, teacher and every student of the same runs, on the same images.
 
     python benchmarks/robustness.py digits fashion cifar10 --work FOLDER --json rows.json --plot docs/robustness
     python benchmarks/robustness.py digits --quick
 
 Killed and called again, it goes on in FOLDER.
 
-A run for each seed, whose suite is measured on test pictures: clean accuracy, error under ImageNet-C's corruptions,
+A run for each seed, whose suite is measured on test images: clean accuracy, error under ImageNet-C's corruptions,
 flips along ImageNet-P's sequences, accuracy under FGSM and PGD, and calibration. All of it is generated from the test
-pictures; frost where its textures are (--set evaluation.frost_textures=FOLDER, or the package imagecorruptions-imaug).
+images; frost where its textures are (--set evaluation.frost_textures=FOLDER, or the package imagecorruptions-imaug).
 Reads ``../shared/data`` for Fashion-MNIST and CIFAR-10 and skips with a message where that is absent.
 """
 
@@ -31,7 +31,7 @@ from splits import Drawing, is_missing, write_split
 
 SUITE: dict[str, Any] = {
     "evaluation.suite": ["clean", "calibration", "corruptions", "perturbations", "attacks"],
-    "evaluation.pictures": 500,
+    "evaluation.max_images": 500,
 }
 FAST = {"runtime.precision": "bfloat16", "runtime.threads": 1, "noise.strength": 0.25, "model.teacher": "tiny_resnet"}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -45,7 +45,7 @@ QUICK = {
     "train.steps": 5,
     "train.batch_size": 16,
     "rounds.count": 1,
-    "evaluation.pictures": 20,
+    "evaluation.max_images": 20,
     "evaluation.corruptions": ["contrast", "fog"],
     "evaluation.perturbations": ["rotate"],
     "evaluation.epsilons": [1, 4],
@@ -130,7 +130,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
 
 
 def paired_lines(summaries: list[dict[str, Any]]) -> list[str]:
-    """The last student minus the control in each seed, with the paired 95% intervals over pictures."""
+    """The last student minus the control in each seed, with the paired 95% intervals over images."""
     lines = []
     for summary in summaries:
         last = [name for name in summary["robustness"]["measured"] if name.startswith("round")][-1]

@@ -41,10 +41,10 @@ def ratio_row(name: str, value: float, unit: str, *, versus: str, ratios: Sequen
 
 
 def print_rates(rows: Sequence[dict[str, Any]], width: int) -> None:
-    """Prints rows of pictures a second beside a rival's, names in ``width`` letters."""
+    """Prints rows of images a second beside a rival's, names in ``width`` letters."""
     for each in rows:
         low, high = each["interval"]
         print(
-            f"{each['name']:<{width}}{each['value']:>8,} pictures a second, {each['ratio']:.2f} times {each['versus']} "
+            f"{each['name']:<{width}}{each['value']:>8,} images a second, {each['ratio']:.2f} times {each['versus']} "
             f"({low:.2f} to {high:.2f})"
         )

@@ -105,7 +105,7 @@ def make_predictions(folder: Path, rows: int, part_rows: int) -> None:
 def _draw(random: np.random.Generator, first: int, end: int) -> ShardLabels:
     """Labels of the rows from ``first`` to before ``end``."""
     count = end - first
-    prediction = np.searchsorted(SIZES.cumsum(), random.random(count) * SIZES.sum(), side="right").astype(np.uint16)
+    prediction = np.searchsorted(SIZES.cumsum(), random.random(count) * SIZES.sum(), side="correct").astype(np.uint16)
     confidence = (1 - random.random(count) ** 3).astype(np.float32)
     others = random.integers(0, CLASSES, (count, len(REST))).astype(np.uint16)
     probabilities = np.column_stack([confidence, np.outer(1 - confidence, REST)])

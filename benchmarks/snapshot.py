@@ -30,7 +30,7 @@ from noisystudent.training.state import STATE, TrainState
 from rows import ratio_row
 
 GOAL, CLASSES, BATCH, STEPS = 0.02, 10, 8, 2
-MODELS = {"tiny_resnet": 16, "efficientnet_b0": 64, "resnet50": 64}  # with their pictures' edge in pixels
+MODELS = {"tiny_resnet": 16, "efficientnet_b0": 64, "resnet50": 64}  # with their images' edge in pixels
 
 
 def make_state(name: str, size: int, settings: TrainSettings) -> TrainState:

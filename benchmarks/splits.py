@@ -1,7 +1,7 @@
 """Seeded splits of real data sets into a few labels, a pile and a test, as sources that the package opens.
 
-Labeled pictures are drawn stratified from the training part; the pile is the rest without its labels. For choosing
-settings a split never opens the test part: pictures of the training part that are neither labeled nor in the pile stand
+Labeled images are drawn stratified from the training part; the pile is the rest without its labels. For choosing
+settings a split never opens the test part: images of the training part that are neither labeled nor in the pile stand
 in for it.
 """
 
@@ -33,7 +33,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Drawing:
-    """How a split is drawn: labels a class, most pictures of the pile (0 = all), seed, with or without the test."""
+    """How a split is drawn: labels a class, most images of the pile (0 = all), seed, with or without the test."""
 
     labels: int
     pile: int
@@ -117,7 +117,7 @@ def read_digits(seed: int) -> Arrays:
     parts = [open_digits(part, seed=seed, labeled=True) for part in ("labeled", "unlabeled")]
     records = [record for part in parts for shard in range(len(part.shard_sizes)) for record in part.read(shard)]
     return {
-        "x": np.stack([np.asarray(record.picture) for record in records]),
+        "x": np.stack([np.asarray(record.image) for record in records]),
         "y": np.array([record.label for record in records]),
         "classes": np.array(parts[0].classes),
     }
@@ -125,21 +125,21 @@ def read_digits(seed: int) -> Arrays:
 
 def _read_cifar10() -> dict[str, Arrays]:
     """The parts train and test, decoded from the archive's members ``.../<part>/<class>/<file>.jpg``."""
-    pictures: dict[str, list[tuple[str, str, npt.NDArray[np.uint8]]]] = {"train": [], "test": []}
+    images: dict[str, list[tuple[str, str, npt.NDArray[np.uint8]]]] = {"train": [], "test": []}
     with tarfile.open(SHARED / FILES["cifar10"]) as archive:
         for member in archive:
             opened = archive.extractfile(member)
             if opened is None:
                 continue
             *_, part, name, file = Path(member.name).parts
-            if part in pictures:
-                pictures[part].append((name, file, np.asarray(Image.open(io.BytesIO(opened.read())).convert("RGB"))))
-    classes = sorted({name for name, _, _ in pictures["train"]})
+            if part in images:
+                images[part].append((name, file, np.asarray(Image.open(io.BytesIO(opened.read())).convert("RGB"))))
+    classes = sorted({name for name, _, _ in images["train"]})
     return {
         part: {
             "x": np.stack([pixels for _, _, pixels in rows]),
             "y": np.array([classes.index(name) for name, _, _ in rows]),
             "classes": np.array(classes),
         }
-        for part, rows in ((part, sorted(rows, key=lambda row: row[:2])) for part, rows in pictures.items())
+        for part, rows in ((part, sorted(rows, key=lambda row: row[:2])) for part, rows in images.items())
     }

@@ -1,10 +1,10 @@
 """Reading and decoding tar shards: this package's source against the package webdataset.
 
     pip install webdataset
-    python benchmarks/streaming.py            # 2,000 pictures of about 500 x 375 on one core; a few minutes
-    python benchmarks/streaming.py --quick    # 400 pictures of half that size
+    python benchmarks/streaming.py            # 2,000 images of about 500 x 375 on one core; a few minutes
+    python benchmarks/streaming.py --quick    # 400 images of half that size
 
-Both read the same shards (JPEG and .cls, made here) from the system's cache and do the same with each picture: decode
+Both read the same shards (JPEG and .cls, made here) from the system's cache and do the same with each image: decode
 it with Pillow and bring it to the stored size of a 224 px model, as ``decode_shard`` does. "reading" leaves the
 decoding out. Counted are CPU seconds of the whole process on one core, which other work on the machine disturbs least.
 Each round times both, who comes first changing from round to round; ratios are medians, with the range. This package's
@@ -28,24 +28,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from decode import make_picture
-from noisystudent.data.images import PictureFormat, decode_shard
+from decode import make_image
+from noisystudent.data.images import ImageFormat, decode_shard
 from noisystudent.data.source import Record, Source
 from noisystudent.data.sources.open import open_source
 from rows import ratio_row
 
-FORMAT = PictureFormat(224, 3)
+FORMAT = ImageFormat(224, 3)
 PER_SHARD, DISTINCT, SHAPES = 500, 50, ((375, 500), (500, 375), (333, 500))
 
 
 def make_shards(folder: Path, count: int, scale: float) -> None:
-    """``count`` JPEG pictures with labels, some alike, in tar files of 500."""
+    """``count`` JPEG images with labels, some alike, in tar files of 500."""
     random = np.random.default_rng(0)
     contents = []
     for number in range(DISTINCT):
         height, width = (round(edge * scale) for edge in SHAPES[number % len(SHAPES)])
         buffer = io.BytesIO()
-        Image.fromarray(make_picture(random, height, width)).save(buffer, "JPEG", quality=90)
+        Image.fromarray(make_image(random, height, width)).save(buffer, "JPEG", quality=90)
         contents.append(buffer.getvalue())
     for shard in range(-(-count // PER_SHARD)):
         with tarfile.open(folder / f"train-{shard:03d}.tar", "w") as archive:
@@ -80,7 +80,7 @@ class Streamed:
 
 
 def read_all(source: Source, count: int) -> None:
-    seen = sum(len(record.picture) > 0 for shard in range(len(source.shard_sizes)) for record in source.read(shard))
+    seen = sum(len(record.image) > 0 for shard in range(len(source.shard_sizes)) for record in source.read(shard))
     assert seen == count
 
 
@@ -126,12 +126,12 @@ def compare(count: int, scale: float, rounds: int) -> list[dict[str, Any]]:
 def row(name: str, pairs: list[tuple[float, float]], count: int) -> dict[str, Any]:
     ratios = [their / our for our, their in pairs]
     rate = round(count / float(np.median([our for our, _ in pairs])))
-    return ratio_row(name, rate, "pictures a CPU second", versus="webdataset", ratios=ratios)
+    return ratio_row(name, rate, "images a CPU second", versus="webdataset", ratios=ratios)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few small pictures")
+    parser.add_argument("--quick", action="store_true", help="few small images")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()
     try:

@@ -4,7 +4,7 @@
     python benchmarks/teaching.py --quick    # within a minute
 
 ``online`` is ``fit`` with a teacher in the step against a loop by hand: the teacher's forward pass, then the student's
-step with Hinton's loss. ``stored`` (predictions of whole pictures) and ``views`` (of every view, in Parquet parts) are
+step with Hinton's loss. ``stored`` (predictions of whole images) and ``views`` (of every view, in Parquet parts) are
 ``fit`` against ``fit`` on labels alone. All in one process, taking turns; a ratio of 1 means no overhead; ratios are
 medians over rounds, with the range.
 """
@@ -20,20 +20,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from noisystudent.losses.objectives import Terms, distilled
+from noisystudent.losses.objectives import LossTerms, distillation_objective
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.ema import Ema
 from noisystudent.models.teacher import Teacher
-from noisystudent.training.loader import Batch, Batches
+from noisystudent.training.loader import Batch, BatchLoader
 from noisystudent.training.loop import fit, make_optimizer
 from noisystudent.training.settings import TrainSettings
-from noisystudent.training.teacher_logits import OnlineTeachers, ReplayedTeachers, StoredTeachers, Taught, ViewStore
-from trainer import CLASSES, make_batches, make_classifier, make_pictures, ratio, row, train_ours
+from noisystudent.training.teacher_logits import (
+    CachedTeachers,
+    CachedViewTeachers,
+    OnlineTeachers,
+    TeacherLogitsBatches,
+    ViewCache,
+)
+from trainer import CLASSES, make_batches, make_classifier, make_images, ratio, row, train_ours
 
 KD = DistillationSettings(method="kd")
 
 
-def distill_bare(batches: Batches, teacher: nn.Module, settings: TrainSettings) -> None:
+def distill_bare(batches: BatchLoader, teacher: nn.Module, settings: TrainSettings) -> None:
     """The loop that anyone would write by hand."""
     classifier = make_classifier().train()
     optimizer, ema, t = make_optimizer(classifier, settings), Ema(classifier, settings.ema_decay), KD.temperature
@@ -53,11 +59,11 @@ def distill_bare(batches: Batches, teacher: nn.Module, settings: TrainSettings) 
         ema.update(step)
 
 
-def objective(logits: Tensor, batch: Batch) -> Terms:
-    return distilled(logits, batch.targets, batch.labeled, batch.teachers, KD)
+def objective(logits: Tensor, batch: Batch) -> LossTerms:
+    return distillation_objective(logits, batch.targets, batch.labeled, batch.teacher_logits, KD)
 
 
-def distill_ours(batches: Taught, settings: TrainSettings) -> None:
+def distill_ours(batches: TeacherLogitsBatches, settings: TrainSettings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         fit(make_classifier(), batches, objective, settings, Path(folder), seed=0)
 
@@ -72,16 +78,18 @@ def main() -> int:
     torch.set_num_threads(1)
     steps, rounds = (10, 3) if given.quick else (given.steps, given.rounds)
     settings = TrainSettings(steps=steps)
-    batches = make_batches(make_pictures(2000))
+    batches = make_batches(make_images(2000))
     classifier = make_classifier().eval()
     teacher = Teacher(classifier)
-    online = Taught(batches, OnlineTeachers([teacher], {}, KD.rows))
-    stored = Taught(batches, StoredTeachers([torch.randn(2000, 1, CLASSES)], batches, KD.rows))
+    online = TeacherLogitsBatches(batches, OnlineTeachers([teacher], {}, KD.rows))
+    stored = TeacherLogitsBatches(batches, CachedTeachers([torch.randn(2000, 1, CLASSES)], batches, KD.rows))
     with tempfile.TemporaryDirectory() as folder:
-        store = ViewStore(Path(folder), batches, CLASSES)
+        store = ViewCache(Path(folder), batches, CLASSES)
         for part in store.missing(steps):
             store.write(part, teacher)
-        views = Taught(batches, ReplayedTeachers(lambda step: store.read(step)[:, None], batches, KD.rows))
+        views = TeacherLogitsBatches(
+            batches, CachedViewTeachers(lambda step: store.read(step)[:, None], batches, KD.rows)
+        )
         bare, plain = "a teacher's forward pass and a bare step", "training on labels alone"
         rows = [
             row("online", bare, ratio(lambda: distill_ours(online, settings),

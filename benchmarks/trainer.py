@@ -22,18 +22,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from noisystudent.data.images import Pictures
-from noisystudent.data.unlabeled import KeptPile
+from noisystudent.data.images import Images
+from noisystudent.data.unlabeled import InMemoryUnlabeled
 from noisystudent.losses.objectives import supervised
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.ema import Ema
 from noisystudent.models.teacher import Teacher
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pseudo_labels.labeling.label_shards import label
 from noisystudent.pseudo_labels.predictions import cut_parts
-from noisystudent.training.loader import Batches, Pool, PoolFeed
+from noisystudent.training.loader import BatchLoader, ImageBuffer, InMemoryStream
 from noisystudent.training.loop import fit, make_optimizer
 from noisystudent.training.settings import TrainSettings
 from rows import ratio_row
@@ -41,10 +41,10 @@ from rows import ratio_row
 SIZE, CLASSES, BATCH = 32, 10, 64
 
 
-def make_pictures(count: int) -> Pictures:
-    """Random color pictures: what they show does not change the time."""
+def make_images(count: int) -> Images:
+    """Random color images: what they show does not change the time."""
     random = np.random.default_rng(0)
-    return Pictures(
+    return Images(
         keys=tuple(str(i) for i in range(count)),
         pixels=random.integers(0, 256, (count, 3, SIZE, SIZE), dtype=np.uint8),
         sizes=np.full((count, 2), SIZE, np.int32),
@@ -60,14 +60,14 @@ def make_classifier() -> Classifier:
     return create_classifier("tiny_resnet", classes=names, channels=3, size=SIZE, dropout=0.2, stochastic_depth=0.2)
 
 
-def make_batches(pictures: Pictures) -> Batches:
-    pool = Pool(torch.from_numpy(pictures.pixels), torch.from_numpy(pictures.sizes.astype(np.int64)))
-    targets = torch.eye(CLASSES)[torch.from_numpy(pictures.labels)]
-    noise = InputNoise(NoiseSettings(), size=SIZE, strength=0.5, draws=Draws(0, "benchmark"))
-    return Batches([PoolFeed("labeled", pool, targets, np.arange(len(pictures)), BATCH, seed=0)], noise)
+def make_batches(images: Images) -> BatchLoader:
+    buffer = ImageBuffer(torch.from_numpy(images.pixels), torch.from_numpy(images.sizes.astype(np.int64)))
+    targets = torch.eye(CLASSES)[torch.from_numpy(images.labels)]
+    noise = InputNoise(NoiseSettings(), size=SIZE, strength=0.5, rng=CounterRng(0, "benchmark"))
+    return BatchLoader([InMemoryStream("labeled", buffer, targets, np.arange(len(images)), BATCH, seed=0)], noise)
 
 
-def train_bare(batches: Batches, settings: TrainSettings) -> None:
+def train_bare(batches: BatchLoader, settings: TrainSettings) -> None:
     """The loop that anyone would write by hand."""
     classifier = make_classifier().train()
     optimizer, ema = make_optimizer(classifier, settings), Ema(classifier, settings.ema_decay)
@@ -81,20 +81,20 @@ def train_bare(batches: Batches, settings: TrainSettings) -> None:
         ema.update(step)
 
 
-def train_ours(batches: Batches, settings: TrainSettings) -> None:
+def train_ours(batches: BatchLoader, settings: TrainSettings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         objective = lambda logits, batch: supervised(logits, batch.targets)  # noqa: E731
         fit(make_classifier(), batches, objective, settings, Path(folder), seed=0)
 
 
-def label_bare(teacher: Teacher, pictures: Pictures, batch: int) -> None:
-    for first in range(0, len(pictures), batch):
-        pixels = torch.from_numpy(pictures.pixels[first : first + batch])
-        teacher(pixels, torch.from_numpy(pictures.sizes[first : first + batch])).softmax(dim=1).numpy()
+def label_bare(teacher: Teacher, images: Images, batch: int) -> None:
+    for first in range(0, len(images), batch):
+        pixels = torch.from_numpy(images.pixels[first : first + batch])
+        teacher(pixels, torch.from_numpy(images.sizes[first : first + batch])).softmax(dim=1).numpy()
 
 
-def label_ours(teacher: Teacher, pictures: Pictures, batch: int) -> None:
-    pile = KeptPile(pictures, [])
+def label_ours(teacher: Teacher, images: Images, batch: int) -> None:
+    pile = InMemoryUnlabeled(images, [])
     with tempfile.TemporaryDirectory() as folder:
         label(teacher, pile.read, enumerate(cut_parts(len(pile.shard_sizes))), Path(folder), batch_size=batch)
 
@@ -125,8 +125,8 @@ def main() -> int:
     torch.set_num_threads(1)
     steps, pile, rounds = (10, 1024, 3) if given.quick else (60, 6144, 7)
     settings = TrainSettings(steps=steps)
-    batches = make_batches(make_pictures(2000))
-    teacher, pictures = Teacher(make_classifier()), make_pictures(pile)
+    batches = make_batches(make_images(2000))
+    teacher, images = Teacher(make_classifier()), make_images(pile)
     rows = [
         row(
             "fit",
@@ -136,7 +136,7 @@ def main() -> int:
         row(
             "label",
             "a bare forward loop",
-            ratio(lambda: label_ours(teacher, pictures, 512), lambda: label_bare(teacher, pictures, 512), rounds),
+            ratio(lambda: label_ours(teacher, images, 512), lambda: label_bare(teacher, images, 512), rounds),
         ),
     ]
     for each in rows:

@@ -1,9 +1,9 @@
-"""Labeling by two processes of one machine against one: pictures per second, start of the processes left out.
+"""Labeling by two processes of one machine against one: images per second, start of the processes left out.
 
     python benchmarks/workers.py            # a quarter of an hour; --shards and --rounds make it shorter
     python benchmarks/workers.py --quick    # within a minute or so
 
-The pile is color pictures of 32 px as PNG files, and each worker has one thread of torch, so on two free cores 2 is the
+The pile is color images of 32 px as PNG files, and each worker has one thread of torch, so on two free cores 2 is the
 most. Rounds take turns. The time runs from the first part to the last: interpreters take seconds to import
 torch, whatever there is to label. Both must have made the same bytes.
 """
@@ -31,7 +31,7 @@ SIZE = 32
 
 
 def make_folder(root: Path, count: int) -> None:
-    """``count`` picture files, links to a few distinct ones."""
+    """``count`` image files, links to a few distinct ones."""
     root.mkdir()
     random = np.random.default_rng(0)
     for number in range(count):
@@ -43,7 +43,7 @@ def make_folder(root: Path, count: int) -> None:
 
 
 def label(work: Path, out: Path, workers: int, shards: int) -> float:
-    """Labels the pile and returns the pictures per second after the first part of each worker."""
+    """Labels the pile and returns the images per second after the first part of each worker."""
     words = ["-m", "noisystudent", "label", f"--teacher={work / 'teacher'}", f"--source={work / 'pile'}"]
     words += [f"--out={out}", f"--workers={workers}", "--runtime.threads=1", "--runtime.label_batch_size=128"]
     process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -79,13 +79,13 @@ def measure(shards: int, rounds: int) -> dict[str, Any]:
     ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
     versus = f"one worker ({np.median(rates[1]):.1f})"
     rate = round(float(np.median(rates[2])), 1)
-    return ratio_row("label: two workers", rate, "pictures per second", versus=versus, ratios=ratios)
+    return ratio_row("label: two workers", rate, "images per second", versus=versus, ratios=ratios)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few pictures, one round")
-    parser.add_argument("--shards", type=int, default=60, help="size of the pile, in shards of 1,024 pictures")
+    parser.add_argument("--quick", action="store_true", help="few images, one round")
+    parser.add_argument("--shards", type=int, default=60, help="size of the pile, in shards of 1,024 images")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is timed")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()

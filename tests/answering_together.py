@@ -3,12 +3,12 @@
 import sys
 
 from noisystudent.commands.main import main
-from noisystudent.runtime.env import leave
+from noisystudent.runtime.env import exit_process
 
 if __name__ == "__main__":
-    checkpoint, labeled, pile, apart, out = sys.argv[1:]
+    checkpoint, labeled, unlabeled, apart, out = sys.argv[1:]
     common = ["--checkpoint", checkpoint, "--runtime.threads=1", "--runtime.label_batch_size=100"]
     evaluate = ["evaluate", *common, "--source", labeled]
     code = main([*evaluate, "--calibrate", apart, "--out", f"{out}/calibrated.json"])
     code = code or main([*evaluate, "--out", f"{out}/scores.json"])
-    leave(code or main(["predict", *common, "--source", pile, "--out", f"{out}/answers.csv"]))
+    exit_process(code or main(["predict", *common, "--source", unlabeled, "--out", f"{out}/answers.csv"]))

@@ -1,4 +1,4 @@
-"""Picture files made on the spot, for the tests of the data room."""
+"""Image files made on the spot, for the tests of the data room."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def noise_picture(height: int, width: int, *, seed: int = 0, channels: int = 3) -> np.ndarray:
+def noise_image(height: int, width: int, *, seed: int = 0, channels: int = 3) -> np.ndarray:
     """Random pixels, uint8 [H, W] or [H, W, 3]."""
     shape = (height, width) if channels == 1 else (height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def smooth_picture(height: int, width: int) -> np.ndarray:
+def smooth_image(height: int, width: int) -> np.ndarray:
     """A color gradient, uint8 [H, W, 3], that JPEG hardly changes and that differs from all sides."""
     down = np.linspace(0, 255, height)[:, None] * np.ones(width)
     across = np.linspace(0, 255, width)[None] * np.ones((height, 1))
@@ -38,27 +38,27 @@ def png(pixels: np.ndarray) -> bytes:
     return encoded(Image.fromarray(pixels), "PNG")
 
 
-def write_picture(path: Path, *, seed: int = 0, size: tuple[int, int] = (12, 12), channels: int = 3) -> None:
+def write_image(path: Path, *, seed: int = 0, size: tuple[int, int] = (12, 12), channels: int = 3) -> None:
     """Writes a PNG file of random pixels, with its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(noise_picture(*size, seed=seed, channels=channels)))
+    path.write_bytes(png(noise_image(*size, seed=seed, channels=channels)))
 
 
 def class_folders(root: Path, classes: Sequence[str] = ("cat", "dog"), per_class: int = 3) -> Path:
-    """A folder of class folders of different pictures."""
+    """A folder of class folders of different images."""
     for number, name in enumerate(classes):
         for index in range(per_class):
-            write_picture(root / name / f"{index}.png", seed=100 * number + index)
+            write_image(root / name / f"{index}.png", seed=100 * number + index)
     return root
 
 
-def array_source(pictures: np.ndarray, labels: Sequence[int] | None = None) -> ArraySource:
-    """A source of pictures in memory, labeled when labels are given."""
+def array_source(images: np.ndarray, labels: Sequence[int] | None = None) -> ArraySource:
+    """A source of images in memory, labeled when labels are given."""
     classes = None if labels is None else tuple(f"class-{label}" for label in range(max(labels) + 1))
     return ArraySource(
         "arrays",
-        pictures,
-        keys=[f"row-{row}" for row in range(len(pictures))],
+        images,
+        keys=[f"row-{row}" for row in range(len(images))],
         labels=None if labels is None else np.array(labels, dtype=np.int64),
         classes=classes,
         labeled=labels is not None,
@@ -78,8 +78,8 @@ class ListSource:
         self.shard_sizes = tuple(len(shard) for shard in shards)
 
     def read(self, shard: int) -> Iterator[Record]:
-        for row, picture in enumerate(self._shards[shard]):
-            yield Record(f"{shard}/{row}", picture, -1)
+        for row, image in enumerate(self._shards[shard]):
+            yield Record(f"{shard}/{row}", image, -1)
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         return None

@@ -8,17 +8,17 @@ import time
 import torch
 import torch.distributed as dist
 
-from noisystudent.runtime.env import leave
-from noisystudent.runtime.process_group import open_ranks
+from noisystudent.runtime.env import exit_process
+from noisystudent.runtime.process_group import open_process_group
 
 if __name__ == "__main__":
     again = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
     if again and os.environ["RANK"] == sys.argv[1]:
         time.sleep(2)
-    ranks = open_ranks()
+    group = open_process_group()
     values = torch.ones(1)
     dist.all_reduce(values)
     if not again:
         os.kill(os.getpid(), signal.SIGKILL)
-    sys.stdout.write(f"{ranks.rank} of {int(values)}\n")
-    leave(0)
+    sys.stdout.write(f"{group.rank} of {int(values)}\n")
+    exit_process(0)

@@ -1,4 +1,4 @@
-"""A teacher and piles of tiny pictures, for the tests of labeling."""
+"""A teacher and piles of tiny images, for the tests of labeling."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from data_images import noise_image, png
 
-from data_pictures import noise_picture, png
 from noisystudent.data.source import SHARD_ROWS
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
@@ -18,7 +18,7 @@ SETTINGS = {"runtime.threads": 1, "runtime.label_batch_size": 256}
 
 
 def save_teacher(folder: Path, *, channels: int = 1, seed: int = 0, classes: int = 3) -> Path:
-    """An untrained teacher for pictures of 8 pixels."""
+    """An untrained teacher for images of 8 pixels."""
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
     save_classifier(
@@ -29,7 +29,7 @@ def save_teacher(folder: Path, *, channels: int = 1, seed: int = 0, classes: int
 
 
 def save_pile(path: Path, shards: int, *, seed: int = 0) -> Path:
-    """Gray pictures in a .npz file: full shards, and a last one of 24."""
+    """Gray images in a .npz file: full shards, and a last one of 24."""
     count = (shards - 1) * SHARD_ROWS + 24
     np.savez(path, x=np.random.default_rng(seed).integers(0, 256, (count, 8, 8), dtype=np.uint8))
     return path
@@ -38,7 +38,7 @@ def save_pile(path: Path, shards: int, *, seed: int = 0) -> Path:
 def save_folder(folder: Path, count: int, broken: dict[int, bytes]) -> Path:
     """Color PNG files, and under the numbers of ``broken`` files of these bytes."""
     folder.mkdir(parents=True)
-    contents = [png(noise_picture(8, 8, seed=seed)) for seed in range(7)]
+    contents = [png(noise_image(8, 8, seed=seed)) for seed in range(7)]
     for number in range(count):
         (folder / f"{number:05d}.png").write_bytes(broken.get(number, contents[number % 7]))
     return folder

@@ -6,7 +6,7 @@ SEVERITIES = (1, 3, 5)
 
 
 def told_of(*names: str) -> dict[str, Any]:
-    """Classifiers with everything measured: the first is right on 90% of clean pictures, each next on 1% more."""
+    """Classifiers with everything measured: the first is right on 90% of clean images, each next on 1% more."""
     return {
         "first": names[0],
         "measured": {name: measured(place) for place, name in enumerate(names)},
@@ -38,7 +38,7 @@ def measured(place: int) -> dict[str, Any]:
         "calibration": calibration(place),
         "natural": {
             "ImageNet-A": {
-                "path": "/pictures/a",
+                "path": "/images/a",
                 "count": 7500,
                 "classes": "200 of the model's 1000 classes, found by their names",
                 "top1_200way": 0.1 + 0.01 * place,
@@ -93,7 +93,7 @@ def attacks(place: int) -> dict[str, Any]:
         "steps": 10,
         "restarts": 1,
         "count": 200,
-        "picture": [1, 8, 8],
+        "image": [1, 8, 8],
         "clean": 0.90 + 0.01 * place,
         "curve": [
             {"epsilon": epsilon, "fgsm": fgsm + 0.01 * place, "pgd": pgd + 0.01 * place}
@@ -105,7 +105,7 @@ def attacks(place: int) -> dict[str, Any]:
 
 
 def calibration(place: int) -> dict[str, Any]:
-    """An ECE of 5% on clean pictures and 5% more at each severity, halved by scaling, less by a point a place."""
+    """An ECE of 5% on clean images and 5% more at each severity, halved by scaling, less by a point a place."""
 
     def numbers(ece: float) -> dict[str, float]:
         return {"ece": ece, "adaptive_ece": ece, "rms_calibration_error": ece, "aurra": 0.9, "nll": 0.4, "brier": 0.1}

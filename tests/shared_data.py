@@ -1,4 +1,4 @@
-"""The real pictures in ../shared/data, unpacked once into the git-ignored .data/."""
+"""The real images in ../shared/data, unpacked once into the git-ignored .data/."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def shared_file(name: str) -> Path:
 
 
 def unpack(name: str) -> Path:
-    """The folder of pictures in ``name``.tar.xz, unpacked on first use; skips the test where it is absent."""
+    """The folder of images in ``name``.tar.xz, unpacked on first use; skips the test where it is absent."""
     folder = UNPACKED / name
     if not folder.is_dir():
         archive = shared_file(f"{name}.tar.xz")

@@ -1,4 +1,4 @@
-"""What the tests of a suite measure: a checkpoint that has learned a little, and a few pictures."""
+"""What the tests of a suite measure: a checkpoint that has learned a little, and a few images."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from noisystudent.data.sources.open import open_source
 
 
 def learned_a_little(root: Path, *, count: int, every: int) -> tuple[Path, str]:
-    """A checkpoint for digits of 16 px, and a source of ``count`` of them, one of ``every`` test pictures."""
+    """A checkpoint for digits of 16 px, and a source of ``count`` of them, one of ``every`` test images."""
     settings = {"train.steps": 20, "train.batch_size": 32, "data.size": 16, "noise.strength": 0.25}
     noisystudent.train(
         labeled="digits:labeled", out=root / "checkpoint", settings={**settings, "model.teacher": "tiny_resnet"},
@@ -19,7 +19,7 @@ def learned_a_little(root: Path, *, count: int, every: int) -> tuple[Path, str]:
     records = list(source.read(0))[::every][:count]
     np.savez(
         root / "few.npz",
-        x=np.stack([np.asarray(record.picture) for record in records]),
+        x=np.stack([np.asarray(record.image) for record in records]),
         y=np.array([record.label for record in records]),
         classes=np.array(source.classes),
     )

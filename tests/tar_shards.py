@@ -7,12 +7,12 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data_pictures import noise_picture, png
+from data_images import noise_image, png
 
 
-def picture(seed: int, size: int = 12) -> bytes:
+def image(seed: int, size: int = 12) -> bytes:
     """A PNG file of random pixels."""
-    return png(noise_picture(size, size, seed=seed))
+    return png(noise_image(size, size, seed=seed))
 
 
 def write_tar(path: Path, members: Mapping[str, bytes] | Sequence[tuple[str, bytes]], format: int = 2) -> Path:
@@ -28,11 +28,11 @@ def write_tar(path: Path, members: Mapping[str, bytes] | Sequence[tuple[str, byt
 
 
 def write_shards(folder: Path, shards: int = 2, rows: int = 3, *, labels: bool = True) -> Path:
-    """``train-000.tar`` and so on, with keys ``<shard>-<row>``, labels in turn 0, 1 and different pictures."""
+    """``train-000.tar`` and so on, with keys ``<shard>-<row>``, labels in turn 0, 1 and different images."""
     for shard in range(shards):
         members: dict[str, bytes] = {}
         for row in range(rows):
-            members[f"{shard}-{row}.png"] = picture(100 * shard + row)
+            members[f"{shard}-{row}.png"] = image(100 * shard + row)
             if labels:
                 members[f"{shard}-{row}.cls"] = str(row % 2).encode()
         write_tar(folder / f"train-{shard:03d}.tar", members)

@@ -9,15 +9,15 @@ import pytest
 from noisystudent.artifacts import folder as artifacts
 from noisystudent.artifacts.folder import (
     State,
+    atomic_write,
     begin,
     commit,
     differences,
-    exclusive,
     fingerprint_of,
+    folder_lock,
     prepare,
     read_json,
     read_manifest,
-    replacing,
     require_inputs,
     state_of,
     verify,
@@ -77,7 +77,7 @@ def test_work_set_aside_comes_back_to_a_folder_that_is_only_locked(tmp_path):
     finish(folder, {"steps": 300}, "from 300")
     prepare(folder, {"steps": 400})
     shutil.rmtree(folder)
-    with exclusive(folder):
+    with folder_lock(folder):
         assert prepare(folder, {"steps": 300})[0] is State.COMPLETE
     prepare(folder, {"steps": 400})
     shutil.rmtree(folder)
@@ -136,7 +136,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path):
     write_json(path, {"old": 1})
 
     def fail_halfway():
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 
@@ -147,13 +147,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path):
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path):
-    with pytest.raises(ArtifactError, match=r"disk is full.*run the same command again"), replacing(tmp_path / "x"):
+    with pytest.raises(ArtifactError, match=r"disk is full.*run the same command again"), atomic_write(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_librarys_own_error_on_a_full_disk_is_the_same_clear_error(tmp_path, monkeypatch):
     def fail() -> None:
-        with replacing(tmp_path / "state.pt"):
+        with atomic_write(tmp_path / "state.pt"):
             raise RuntimeError("unexpected pos 3024896")
 
     with pytest.raises(RuntimeError, match="unexpected pos"):
@@ -170,9 +170,9 @@ def test_damaged_json_is_named(tmp_path):
 
 
 def test_a_second_process_is_refused(tmp_path):
-    with exclusive(tmp_path), pytest.raises(ArtifactError, match="another process"), exclusive(tmp_path):
+    with folder_lock(tmp_path), pytest.raises(ArtifactError, match="another process"), folder_lock(tmp_path):
         pass
-    with exclusive(tmp_path):
+    with folder_lock(tmp_path):
         assert (tmp_path / ".lock").exists()
 
 

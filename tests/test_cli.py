@@ -15,15 +15,15 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from noisystudent.commands.main import VERBS, main
+from noisystudent.commands.main import COMMANDS, main
 
 QUICK = ["--train.steps=4", "--train.batch_size=16", "--rounds.count=1", "--noise.strength=0.5"]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Two classes of bright and dark pictures: labeled, unlabeled (flat), test."""
-    root = tmp_path_factory.mktemp("pictures")
+    """Two classes of bright and dark images: labeled, unlabeled (flat), test."""
+    root = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for part, count in (("labeled", 6), ("test", 8)):
         for name, level in (("dark", 60), ("light", 180)):
@@ -82,19 +82,19 @@ def test_run_prints_the_table_the_verdict_and_the_page(folders, tmp_path, capsys
 
 
 def test_the_single_verbs_make_a_student_step_by_step(folders, teacher, tmp_path, capsys):
-    pile, predicted, selected = folders / "pile", tmp_path / "predictions", tmp_path / "selection"
-    assert command("label", "--teacher", teacher, "--source", pile, "--out", predicted) == 0
+    unlabeled, predicted, selected = folders / "pile", tmp_path / "predictions", tmp_path / "selection"
+    assert command("label", "--teacher", teacher, "--source", unlabeled, "--out", predicted) == 0
     assert command("select", "--predictions", predicted, "--out", selected, "--selection.fraction=0.5") == 0
     assert "selected" in capsys.readouterr().out
     student = tmp_path / "student"
-    words = ["--unlabeled", pile, "--predictions", predicted, "--selection", selected, "--out", student]
+    words = ["--unlabeled", unlabeled, "--predictions", predicted, "--selection", selected, "--out", student]
     assert command("train", "--labeled", folders / "labeled", *words, *QUICK) == 0
     scores = tmp_path / "scores.json"
     assert command("evaluate", "--checkpoint", student, "--source", folders / "test", "--out", scores) == 0
     assert "top1" in capsys.readouterr().out
     assert json.loads(scores.read_text())["count"] == 16
     table = tmp_path / "answers.csv"
-    assert command("predict", "--checkpoint", student, "--source", pile, "--out", table) == 0
+    assert command("predict", "--checkpoint", student, "--source", unlabeled, "--out", table) == 0
     rows = read_table(table)
     assert len(rows) == 30
     assert {row["class"] for row in rows} <= {"dark", "light"}
@@ -102,17 +102,26 @@ def test_the_single_verbs_make_a_student_step_by_step(folders, teacher, tmp_path
     assert rows[0].keys() == {"file", "class", "confidence"}
 
 
-def test_a_student_takes_predictions_of_a_pile_that_holds_validation_pictures(folders, teacher, tmp_path, capsys):
-    pile, predicted, selected = tmp_path / "pile", tmp_path / "predictions", tmp_path / "selection"
-    pile.mkdir()
+def test_a_student_takes_predictions_of_a_pile_that_holds_validation_images(folders, teacher, tmp_path, capsys):
+    unlabeled, predicted, selected = tmp_path / "pile", tmp_path / "predictions", tmp_path / "selection"
+    unlabeled.mkdir()
     for path in (folders / "pile").iterdir():
-        (pile / path.name).write_bytes(path.read_bytes())
-    Image.open(folders / "test" / "dark" / "0.png").save(pile / "0-leak.bmp")
-    assert command("label", "--teacher", teacher, "--source", pile, "--out", predicted) == 0
+        (unlabeled / path.name).write_bytes(path.read_bytes())
+    Image.open(folders / "test" / "dark" / "0.png").save(unlabeled / "0-leak.bmp")
+    assert command("label", "--teacher", teacher, "--source", unlabeled, "--out", predicted) == 0
     assert command("select", "--predictions", predicted, "--out", selected, "--selection.fraction=1") == 0
-    words = ["--unlabeled", pile, "--predictions", predicted, "--selection", selected, "--labeled", folders / "labeled"]
+    words = [
+        "--unlabeled",
+        unlabeled,
+        "--predictions",
+        predicted,
+        "--selection",
+        selected,
+        "--labeled",
+        folders / "labeled",
+    ]
     assert command("train", *words, "--out", tmp_path / "s", "--validation", folders / "test", *QUICK) == 0
-    assert "left out of the unlabeled: 1 pictures" in capsys.readouterr().err
+    assert "left out of the unlabeled: 1 images" in capsys.readouterr().err
 
     for verb, given, out in (("label", folders / "pile", "other"), ("select", tmp_path / "other", "chosen")):
         first = ["--teacher", teacher, "--source", given] if verb == "label" else ["--predictions", given]
@@ -140,39 +149,39 @@ def test_a_noised_teacher_labels_by_its_seed_and_otherwise_than_a_plain_one(fold
     assert len({rows["plain"], rows["a"], rows["b"]}) == 3
 
 
-def test_unreadable_pictures_are_named_counted_and_left_out_everywhere(folders, teacher, tmp_path, capsys):
-    pile = tmp_path / "pile"
-    pile.mkdir()
+def test_unreadable_images_are_named_counted_and_left_out_everywhere(folders, teacher, tmp_path, capsys):
+    unlabeled = tmp_path / "pile"
+    unlabeled.mkdir()
     for path in (folders / "pile").iterdir():
-        (pile / path.name).write_bytes(path.read_bytes())
-    (pile / "broken.jpg").write_bytes(b"\xff\xd8 not a jpeg")
-    arguments = ["--labeled", folders / "labeled", "--unlabeled", pile, "--out", tmp_path / "run", *QUICK]
+        (unlabeled / path.name).write_bytes(path.read_bytes())
+    (unlabeled / "broken.jpg").write_bytes(b"\xff\xd8 not a jpeg")
+    arguments = ["--labeled", folders / "labeled", "--unlabeled", unlabeled, "--out", tmp_path / "run", *QUICK]
     assert command("run", *arguments) == 0
-    assert "30 pictures" in (errors := capsys.readouterr().err)
+    assert "30 images" in (errors := capsys.readouterr().err)
     assert "1 unreadable" in errors
-    described = json.loads((tmp_path / "run" / "run.json").read_text())["sources"]["unlabeled"]
-    assert [failure["key"] for failure in described["failures"]] == ["broken.jpg"]
+    summaries = json.loads((tmp_path / "run" / "run.json").read_text())["sources"]["unlabeled"]
+    assert [failure["key"] for failure in summaries["failures"]] == ["broken.jpg"]
     assert "broken.jpg" in (tmp_path / "run" / "report.html").read_text()
-    assert command("predict", "--checkpoint", teacher, "--source", pile, "--out", tmp_path / "a.csv") == 0
+    assert command("predict", "--checkpoint", teacher, "--source", unlabeled, "--out", tmp_path / "a.csv") == 0
     assert "broken.jpg" in capsys.readouterr().err
     rows = {row["file"]: row["class"] for row in read_table(tmp_path / "a.csv")}
     assert len(rows) == 31
     assert rows["broken.jpg"] == ""
     for i in range(3):
-        (pile / f"bad-{i}.png").write_bytes(b"")
+        (unlabeled / f"bad-{i}.png").write_bytes(b"")
     assert "data.max_corrupt_fraction" in fails(capsys, "run", *arguments)
     assert command("run", *arguments, "--data.max_corrupt_fraction=0.5") == 0
 
 
-def test_pictures_of_the_test_in_the_pile_are_left_out_and_counted(folders, tmp_path, capsys):
-    pile = tmp_path / "pile"
-    pile.mkdir()
+def test_images_of_the_test_in_the_pile_are_left_out_and_counted(folders, tmp_path, capsys):
+    unlabeled = tmp_path / "pile"
+    unlabeled.mkdir()
     for path in (folders / "pile").iterdir():
-        (pile / path.name).write_bytes(path.read_bytes())
-    Image.open(folders / "test" / "dark" / "0.png").save(pile / "leak.bmp")
-    words = ["--labeled", folders / "labeled", "--unlabeled", pile, "--test", folders / "test"]
+        (unlabeled / path.name).write_bytes(path.read_bytes())
+    Image.open(folders / "test" / "dark" / "0.png").save(unlabeled / "leak.bmp")
+    words = ["--labeled", folders / "labeled", "--unlabeled", unlabeled, "--test", folders / "test"]
     assert command("run", *words, "--out", tmp_path / "run", *QUICK) == 0
-    assert "left out of the unlabeled: 1 pictures" in capsys.readouterr().err
+    assert "left out of the unlabeled: 1 images" in capsys.readouterr().err
     left_out = json.loads((tmp_path / "run" / "run.json").read_text())["sources"]["unlabeled"]["left_out"]
     assert left_out == [{"key": "leak.bmp", "same_as": "dark/0.png", "found": "identical"}]
 
@@ -188,13 +197,13 @@ def bad_inputs(folders: Path, root: Path) -> dict[str, tuple[list[object], str]]
     for name in ("dark", "bright"):
         (root / "other" / name).mkdir(parents=True)
         (root / "other" / name / "0.png").write_bytes((folders / "test" / "dark" / "0.png").read_bytes())
-    labeled, pile, out = folders / "labeled", folders / "pile", root / "out"
-    both = ["--labeled", labeled, "--unlabeled", pile, "--out", out]
+    labeled, unlabeled, out = folders / "labeled", folders / "pile", root / "out"
+    both = ["--labeled", labeled, "--unlabeled", unlabeled, "--out", out]
     return {
         "no verb": (["trian"], "train"),
-        "missing folder": (["run", "--labeled", root / "gone", "--unlabeled", pile, "--out", out], "gone"),
-        "empty class": (["run", "--labeled", root / "holey", "--unlabeled", pile, "--out", out], "nothing"),
-        "one class": (["run", "--labeled", root / "one", "--unlabeled", pile, "--out", out], "one"),
+        "missing folder": (["run", "--labeled", root / "gone", "--unlabeled", unlabeled, "--out", out], "gone"),
+        "empty class": (["run", "--labeled", root / "holey", "--unlabeled", unlabeled, "--out", out], "nothing"),
+        "one class": (["run", "--labeled", root / "one", "--unlabeled", unlabeled, "--out", out], "one"),
         "empty pile": (["run", "--labeled", labeled, "--unlabeled", root / "empty", "--out", out], "empty"),
         "other classes": (["run", *both, "--test", root / "other"], "bright"),
         "unknown option": (["run", *both, "--train.stepz=3"], "train.steps"),
@@ -208,9 +217,9 @@ def bad_inputs(folders: Path, root: Path) -> dict[str, tuple[list[object], str]]
             ["run", *both, "--noise.strength=1", "--model.teacher=vgg11", "--data.size=32"],
             "noise.stochastic_depth",
         ),
-        "missing out": (["run", "--labeled", labeled, "--unlabeled", pile], "out"),
+        "missing out": (["run", "--labeled", labeled, "--unlabeled", unlabeled], "out"),
         "no run to report": (["report", root / "gone"], "gone"),
-        "no checkpoint": (["predict", "--checkpoint", root / "gone", "--source", pile, "--out", out], "gone"),
+        "no checkpoint": (["predict", "--checkpoint", root / "gone", "--source", unlabeled, "--out", out], "gone"),
     }
 
 
@@ -228,7 +237,7 @@ def test_other_classes_lists_both(folders, tmp_path, capsys):
 
 
 def test_a_checkpoint_of_other_classes_or_another_format_is_refused(folders, teacher, tmp_path, capsys):
-    other = tmp_path / "pictures"
+    other = tmp_path / "images"
     for name in ("dark", "light", "medium"):
         (other / name).mkdir(parents=True)
         (other / name / "0.png").write_bytes((folders / "test" / "dark" / "0.png").read_bytes())
@@ -308,7 +317,7 @@ def test_a_settings_file_gives_the_whole_run(folders, tmp_path, capsys):
     assert str(tmp_path / "run" / "best") in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_every_verb_explains_itself(verb, capsys):
     assert command(verb, "--help") == 0
     assert f"noisystudent {verb}" in capsys.readouterr().out

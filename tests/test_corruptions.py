@@ -1,4 +1,4 @@
-"""What every corruption promises: each picture's is its own, the strength is as named, and errors are clear."""
+"""What every corruption promises: each image's is its own, the strength is as named, and errors are clear."""
 
 import math
 
@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from corruption_references import SEED, pictures
+from corruption_references import SEED, images
 from noisystudent.errors import DataError, SettingsError
 from noisystudent.evaluation.corruptions import generate as module
-from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from noisystudent.evaluation.corruptions.filters.random_fields import RandomFields
 from noisystudent.evaluation.corruptions.generate import available_corruptions, corrupt
 from noisystudent.evaluation.corruptions.tables import CORRUPTIONS, TEST_CORRUPTIONS
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 
 RANDOM = set(CORRUPTIONS) - {
     *(
@@ -31,15 +31,15 @@ RANDOM = set(CORRUPTIONS) - {
 @pytest.fixture(scope="module")
 def textures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("frost")
-    for number, texture in enumerate(pictures(5, 330)):
+    for number, texture in enumerate(images(5, 330)):
         Image.fromarray(texture.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
     return folder
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 @pytest.mark.parametrize(("size", "severity"), [(32, 2), (96, 3), (160, 5)])
-def test_a_pictures_corruption_is_the_same_in_every_batch(name, size, severity, textures):
-    clean, index = pictures(7, size), torch.tensor([5, 0, 123456789, 2, 9, 4, 77])
+def test_a_images_corruption_is_the_same_in_every_batch(name, size, severity, textures):
+    clean, index = images(7, size), torch.tensor([5, 0, 123456789, 2, 9, 4, 77])
 
     def of(places):
         given = clean[places].clone()
@@ -57,7 +57,7 @@ def test_a_pictures_corruption_is_the_same_in_every_batch(name, size, severity, 
 
 @pytest.mark.parametrize("name", sorted(RANDOM))
 def test_random_corruptions_are_others_for_another_index_seed_or_severity(name, textures):
-    clean = pictures(1, 64).expand(2, -1, -1, -1)
+    clean = images(1, 64).expand(2, -1, -1, -1)
 
     def of(index, seed, severity=2):
         given = torch.tensor(index)
@@ -72,7 +72,7 @@ def test_random_corruptions_are_others_for_another_index_seed_or_severity(name, 
 
 @pytest.mark.parametrize("name", sorted(set(CORRUPTIONS) - RANDOM))
 def test_the_others_draw_nothing(name):
-    clean = pictures(1, 32)
+    clean = images(1, 32)
     one = corrupt(clean, name, 2, index=torch.tensor([0]), seed=0)
     assert torch.equal(one, corrupt(clean, name, 2, index=torch.tensor([8]), seed=1))
 
@@ -80,7 +80,7 @@ def test_the_others_draw_nothing(name):
 def test_corruptions_do_not_share_their_numbers():
     epoch = torch.zeros(1, dtype=torch.int64)
     fields = [
-        Draws(0, f"corruption/{name}/{severity}").uniform(epoch, epoch, 8)
+        CounterRng(0, f"corruption/{name}/{severity}").uniform(epoch, epoch, 8)
         for name in CORRUPTIONS
         for severity in (1, 2)
     ]
@@ -89,18 +89,18 @@ def test_corruptions_do_not_share_their_numbers():
 
 def test_the_numbers_are_whole_multiples_that_every_device_has():
     # int64 words and one product with a power of two: nothing that a device could round in its own way.
-    field = Chances(Draws(3, "corruption/snow/1"), torch.arange(4)).uniform(50, first=7)
+    field = RandomFields(CounterRng(3, "corruption/snow/1"), torch.arange(4)).uniform(50, first=7)
     scaled = field.double() * 2**24
     assert torch.equal(scaled, scaled.round())
-    first = Draws(3, "corruption/snow/1").uniform(torch.zeros(1, dtype=torch.int64), torch.tensor([2]), 57)[0, 7:]
+    first = CounterRng(3, "corruption/snow/1").uniform(torch.zeros(1, dtype=torch.int64), torch.tensor([2]), 57)[0, 7:]
     assert torch.equal(field[2], first)
 
 
 @pytest.mark.parametrize(
     "name", sorted(set(CORRUPTIONS) - {"gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"})
 )
-def test_a_gray_picture_is_three_equal_channels_brought_together(name, textures):
-    gray, index = pictures(2, 64, 1), torch.arange(2)
+def test_a_gray_image_is_three_equal_channels_brought_together(name, textures):
+    gray, index = images(2, 64, 1), torch.arange(2)
     alone = corrupt(gray, name, 4, index=index, seed=SEED, frost_textures=textures)
     color = corrupt(gray.expand(-1, 3, -1, -1).contiguous(), name, 4, index=index, seed=SEED, frost_textures=textures)
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
@@ -112,40 +112,40 @@ def test_a_gray_picture_is_three_equal_channels_brought_together(name, textures)
 
 
 @pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"])
-def test_noise_of_a_gray_picture_is_that_of_one_channel(name):
-    color, index = pictures(2, 64), torch.arange(2)
+def test_noise_of_a_gray_image_is_that_of_one_channel(name):
+    color, index = images(2, 64), torch.arange(2)
     alone = corrupt(color[:, :1].contiguous(), name, 4, index=index, seed=SEED)
     assert torch.equal(alone, corrupt(color, name, 4, index=index, seed=SEED)[:, :1])
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 @pytest.mark.parametrize("table", [None, 32, 299])
-def test_the_smallest_pictures_can_be_corrupted(name, table, textures):
-    clean = pictures(3, 8)
+def test_the_smallest_images_can_be_corrupted(name, table, textures):
+    clean = images(3, 8)
     changed = corrupt(clean, name, 5, index=torch.arange(3), seed=0, table=table, frost_textures=textures)
     assert changed.shape == clean.shape
     assert corrupt(clean[:0], name, 5, index=torch.arange(0), seed=0, frost_textures=textures).shape == (0, 3, 8, 8)
 
 
 def test_the_table_is_that_of_the_size_unless_named():
-    clean, index = pictures(1, 64), torch.tensor([0])
+    clean, index = images(1, 64), torch.tensor([0])
     of_its_size = corrupt(clean, "contrast", 3, index=index, seed=0)
     assert torch.equal(of_its_size, corrupt(clean, "contrast", 3, index=index, seed=0, table=64))
     assert not torch.equal(of_its_size, corrupt(clean, "contrast", 3, index=index, seed=0, table=32))
 
 
 def test_portions_and_threads_change_nothing(monkeypatch):
-    clean, index = pictures(9, 64), torch.arange(9)
+    clean, index = images(9, 64), torch.arange(9)
     whole = {
         name: corrupt(clean, name, 3, index=index, seed=0) for name in ("snow", "fog", "defocus_blur", "zoom_blur")
     }
-    monkeypatch.setattr(module, "pictures_at_once", lambda pixels: 2)
+    monkeypatch.setattr(module, "images_at_once", lambda pixels: 2)
     for name, expected in whole.items():
         assert torch.equal(corrupt(clean, name, 3, index=index, seed=0), expected)
 
 
 def test_unknown_names_and_severities_are_refused():
-    clean, index = pictures(1, 32), torch.tensor([0])
+    clean, index = images(1, 32), torch.tensor([0])
     with pytest.raises(SettingsError, match=r"no corruption 'jpeg'"):
         corrupt(clean, "jpeg", 1, index=index, seed=0)
     for severity in (0, 6):
@@ -165,7 +165,7 @@ def test_unknown_names_and_severities_are_refused():
         (torch.zeros(1, 3, 7, 7, dtype=torch.uint8), "an edge of 8 px or more, not of 7"),
     ],
 )
-def test_other_pictures_are_refused(pixels, said):
+def test_other_images_are_refused(pixels, said):
     with pytest.raises(DataError, match=said):
         corrupt(pixels, "fog", 1, index=torch.tensor([0]), seed=0)
 
@@ -173,7 +173,7 @@ def test_other_pictures_are_refused(pixels, said):
 @pytest.mark.parametrize("index", [torch.tensor([0, 1]), torch.tensor([0.0]), torch.tensor([0], dtype=torch.int32)])
 def test_another_index_is_refused(index):
     with pytest.raises(DataError, match="one int64 number for each of the 1"):
-        corrupt(pictures(1, 32), "fog", 1, index=index, seed=0)
+        corrupt(images(1, 32), "fog", 1, index=index, seed=0)
 
 
 def test_what_can_be_made_here_is_fifteen_or_fourteen(monkeypatch, textures, tmp_path):
@@ -187,10 +187,10 @@ def test_what_can_be_made_here_is_fifteen_or_fourteen(monkeypatch, textures, tmp
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_gpu_makes_the_same_pictures(name, textures):
+def test_a_gpu_makes_the_same_images(name, textures):
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    clean, index = pictures(4, 64), torch.arange(4)
+    clean, index = images(4, 64), torch.arange(4)
     here = corrupt(clean, name, 3, index=index, seed=0, frost_textures=textures)
     there = corrupt(clean.cuda(), name, 3, index=index, seed=0, frost_textures=textures).cpu()
     difference = (here.int() - there.int()).abs()

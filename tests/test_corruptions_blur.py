@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from corruption_references import SEED, as_bytes, as_picture, assert_close, pictures, uniforms
+from corruption_references import SEED, as_bytes, as_image, assert_close, images, uniforms
 from noisystudent.evaluation.corruptions.filters.blur import clipped_zoom, disk
 from noisystudent.evaluation.corruptions.filters.edges import beyond, extended, gaussian_blurred
 from noisystudent.evaluation.corruptions.filters.glass import glass_blur
@@ -19,13 +19,13 @@ INDEX = torch.tensor([40, 3])
 
 
 def expected_of(name, severity, size, table, formula):
-    """Pairs of a corrupted picture and what ``formula`` of (picture, level, numbers) makes of the clean one."""
-    clean = pictures(2, size)
+    """Pairs of a corrupted image and what ``formula`` of (image, level, numbers) makes of the clean one."""
+    clean = images(2, size)
     given = corrupt(clean, name, severity, index=INDEX, seed=SEED, table=table)
     level = level_of(name, severity, table)
-    for picture, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
+    for image, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
         numbers = uniforms(name, severity, index, 4 * size * size)
-        yield changed, as_bytes(formula(as_picture(picture), level, numbers))
+        yield changed, as_bytes(formula(as_image(image), level, numbers))
 
 
 @pytest.mark.parametrize("mode", ["nearest", "reflect", "mirror"])
@@ -50,8 +50,8 @@ def test_the_gaussian_of_planes_is_scipys(sigma, mode, truncate):
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_gaussian_blur(table, severity):
-    def formula(picture, level, numbers):
-        return ndimage.gaussian_filter(picture, (level[0], level[0], 0), mode="nearest")
+    def formula(image, level, numbers):
+        return ndimage.gaussian_filter(image, (level[0], level[0], 0), mode="nearest")
 
     for given, expected in expected_of("gaussian_blur", severity, 40, table, formula):
         assert_close(given, expected, apart=0.12)  # the flat areas are whole levels
@@ -73,9 +73,9 @@ def published_disk(radius: float, alias_sigma: float) -> np.ndarray:
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_defocus_blur(table, severity):
-    def formula(picture, level, numbers):
+    def formula(image, level, numbers):
         kernel = published_disk(*level)
-        return np.stack([ndimage.correlate(plane, kernel, mode="mirror") for plane in picture.transpose(2, 0, 1)], -1)
+        return np.stack([ndimage.correlate(plane, kernel, mode="mirror") for plane in image.transpose(2, 0, 1)], -1)
 
     for given, expected in expected_of("defocus_blur", severity, 40, table, formula):
         assert_close(given, expected, apart=0.12)
@@ -96,15 +96,15 @@ def test_the_disk_has_no_empty_border_and_keeps_the_mean(table, severity):
 @pytest.mark.parametrize(("table", "size"), [(32, 32), (64, 64), (224, 56), (224, 224), (299, 75)])
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_zoom_blur(table, size, severity):
-    def formula(picture, level, numbers):
+    def formula(image, level, numbers):
         factors = np.arange(1, *level)
         if table in (224, 299):
             assert len(factors) == (12, 16, 11, 13, 11)[severity - 1]
-        total = picture.astype(np.float32)
+        total = image.astype(np.float32)
         for factor in factors:
             cut = math.ceil(size / factor)
             top = (size - cut) // 2
-            whole = ndimage.zoom(picture[top : top + cut, top : top + cut], (factor, factor, 1), order=1)
+            whole = ndimage.zoom(image[top : top + cut, top : top + cut], (factor, factor, 1), order=1)
             trim = (len(whole) - size) // 2
             total = total + whole[trim : trim + size, trim : trim + size]
         return total / (len(factors) + 1)
@@ -115,13 +115,13 @@ def test_zoom_blur(table, size, severity):
 
 @pytest.mark.parametrize("name", ["gaussian_blur", "defocus_blur", "zoom_blur", "glass_blur", "motion_blur"])
 @pytest.mark.parametrize(("size", "severity"), [(32, 4), (64, 5), (224, 3)])
-def test_a_flat_picture_stays_as_it_is(name, size, severity):
+def test_a_flat_image_stays_as_it_is(name, size, severity):
     for level in (0, 1, 77, 119, 254, 255):
         flat = torch.full((1, 3, size, size), level, dtype=torch.uint8)
         assert torch.equal(corrupt(flat, name, severity, index=INDEX[:1], seed=SEED), flat)
 
 
-def test_a_zoom_by_one_is_the_picture():
+def test_a_zoom_by_one_is_the_image():
     values = torch.rand(1, 3, 10, 10)
     assert clipped_zoom(values, 1.0) is values
     assert clipped_zoom(values, 2.7).shape == values.shape
@@ -130,12 +130,12 @@ def test_a_zoom_by_one_is_the_picture():
 @pytest.mark.parametrize(("table", "size"), [(32, 32), (64, 32), (224, 32), (299, 40)])
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_glass_blur_is_the_published_loop(table, size, severity):
-    def formula(picture, level, numbers):
-        sigma, reach, passes = level
+    def formula(image, level, numbers):
+        sigma, reach, samples_seen = level
         cells = np.floor(numbers * 4 * reach * reach).astype(int)
         shifts = iter(cells.tolist())
-        smooth = as_bytes(ndimage.gaussian_filter(picture, (sigma, sigma, 0), mode="nearest") + 1e-9)
-        for _ in range(passes):
+        smooth = as_bytes(ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest") + 1e-9)
+        for _ in range(samples_seen):
             for row in range(size - reach, reach, -1):
                 for column in range(size - reach, reach, -1):
                     shift = next(shifts)
@@ -183,8 +183,8 @@ def magicks(values: np.ndarray, degrees: float, radius: float, sigma: float) -> 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_motion_blur_is_imagemagicks(table, severity):
-    def formula(picture, level, numbers):
-        return magicks(picture, numbers[0] * 90 - 45, *level) + 0.5 / 255
+    def formula(image, level, numbers):
+        return magicks(image, numbers[0] * 90 - 45, *level) + 0.5 / 255
 
     for given, expected in expected_of("motion_blur", severity, 40, table, formula):
         assert_close(given, expected, apart=0.01)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from corruption_references import SEED, as_bytes, as_picture, assert_close, pictures, uniforms
+from corruption_references import SEED, as_bytes, as_image, assert_close, images, uniforms
 from noisystudent.evaluation.corruptions.generate import corrupt
 from noisystudent.evaluation.corruptions.tables import SEVERITIES, TABLES, level_of
 from test_corruptions_weather import through_hsv
@@ -19,11 +19,11 @@ INDEX = torch.tensor([40, 3])
 @pytest.mark.parametrize("table", [32, 224])
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_contrast_is_about_each_channels_own_mean(table, severity):
-    clean = pictures(2, 40)
+    clean = images(2, 40)
     given = corrupt(clean, "contrast", severity, index=INDEX, seed=SEED, table=table)
     (kept,) = level_of("contrast", severity, table)
-    for picture, changed in zip(clean, given, strict=True):
-        values = as_picture(picture)
+    for image, changed in zip(clean, given, strict=True):
+        values = as_image(image)
         mean = values.mean(axis=(0, 1), keepdims=True)
         assert_close(changed, as_bytes((values - mean) * kept + mean), apart=0.01)
 
@@ -32,23 +32,23 @@ def test_contrast_is_about_each_channels_own_mean(table, severity):
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("size", [28, 65])
 def test_pixelate_is_pillows_to_the_bit(table, severity, size):
-    clean = pictures(2, size)
+    clean = images(2, size)
     given = corrupt(clean, "pixelate", severity, index=INDEX, seed=SEED, table=table)
     (kept,) = level_of("pixelate", severity, table)
-    for picture, changed in zip(clean, given, strict=True):
-        small = Image.fromarray(picture.permute(1, 2, 0).numpy()).resize([int(size * kept)] * 2, Image.Resampling.BOX)
+    for image, changed in zip(clean, given, strict=True):
+        small = Image.fromarray(image.permute(1, 2, 0).numpy()).resize([int(size * kept)] * 2, Image.Resampling.BOX)
         expected = np.asarray(small.resize((size, size), Image.Resampling.BOX))
         np.testing.assert_array_equal(changed.permute(1, 2, 0).numpy(), expected)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_jpeg_is_pillows_of_color_pictures(channels, severity):
-    clean = pictures(2, 40, channels)
+def test_jpeg_is_pillows_of_color_images(channels, severity):
+    clean = images(2, 40, channels)
     given = corrupt(clean, "jpeg_compression", severity, index=INDEX, seed=SEED, table=224)
-    for picture, changed in zip(clean, given, strict=True):
+    for image, changed in zip(clean, given, strict=True):
         buffer = io.BytesIO()
-        color = picture.expand(3, -1, -1).permute(1, 2, 0).numpy()
+        color = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
         Image.fromarray(color).save(buffer, "JPEG", quality=(25, 18, 15, 10, 7)[severity - 1])
         expected = np.asarray(Image.open(buffer))
         np.testing.assert_array_equal(changed.permute(1, 2, 0).numpy(), expected[..., :channels])
@@ -57,11 +57,11 @@ def test_jpeg_is_pillows_of_color_pictures(channels, severity):
 @pytest.mark.parametrize("table", [32, 64, 224])
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_saturate(table, severity):
-    clean = pictures(2, 32)
+    clean = images(2, 32)
     given = corrupt(clean, "saturate", severity, index=INDEX, seed=SEED, table=table)
     factor, addition = level_of("saturate", severity, table)
-    for picture, changed in zip(clean, given, strict=True):
-        vivid = through_hsv(as_picture(picture), lambda h, s, v: (h, min(s * factor + addition, 1), v))
+    for image, changed in zip(clean, given, strict=True):
+        vivid = through_hsv(as_image(image), lambda h, s, v: (h, min(s * factor + addition, 1), v))
         assert_close(changed, as_bytes(vivid + 1e-9), apart=0.01)
 
 
@@ -73,17 +73,17 @@ def test_saturating_a_gray_makes_it_red_or_its_luma():
     assert alone.unique().tolist() == [int(0.299 * 200 + 0.701 * 160)]
 
 
-def stretched(picture: np.ndarray, level: tuple[float, ...], numbers: np.ndarray) -> np.ndarray:
+def stretched(image: np.ndarray, level: tuple[float, ...], numbers: np.ndarray) -> np.ndarray:
     """The published elastic transform, its affine map solved as six equations."""
     alpha, sigma, jitter = level
-    size = len(picture)
+    size = len(image)
     middle, reach = size // 2, size // 3
     before = np.array([[middle + reach] * 2, [middle + reach, middle - reach], [middle - reach] * 2], dtype=float)
     after = before + (2 * numbers[:6].reshape(3, 2) - 1) * jitter
     forward = np.linalg.solve(np.c_[after, np.ones(3)], before).T  # from a new place to the old one
     rows, columns = np.mgrid[:size, :size]
     x, y = np.tensordot(forward, np.stack([columns, rows, np.ones_like(rows)]), axes=1)
-    planes = picture.transpose(2, 0, 1)
+    planes = image.transpose(2, 0, 1)
     moved = np.stack([ndimage.map_coordinates(plane, [y, x], order=1, mode="mirror") for plane in planes])
     noise = 2 * numbers[6 : 6 + 2 * size * size].reshape(2, size, size) - 1
     if sigma > 0:
@@ -95,9 +95,9 @@ def stretched(picture: np.ndarray, level: tuple[float, ...], numbers: np.ndarray
 @pytest.mark.parametrize(("table", "size"), [(32, 32), (64, 64), (224, 64), (299, 61)])
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_elastic_transform(table, size, severity):
-    clean = pictures(2, size)
+    clean = images(2, size)
     given = corrupt(clean, "elastic_transform", severity, index=INDEX, seed=SEED, table=table)
-    for picture, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
+    for image, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
         numbers = uniforms("elastic_transform", severity, index, 6 + 2 * size * size)
-        expected = stretched(as_picture(picture), level_of("elastic_transform", severity, table), numbers)
+        expected = stretched(as_image(image), level_of("elastic_transform", severity, table), numbers)
         assert_close(changed, as_bytes(expected + 1e-9), apart=0.02)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from corruption_references import pictures
+from corruption_references import images
 from noisystudent.evaluation.corruptions.filters.levels import rounded
 from noisystudent.evaluation.corruptions.filters.motion import blurred_along
 from noisystudent.evaluation.corruptions.tables import SEVERITIES, level_of
@@ -36,17 +36,17 @@ def wand():
     return library
 
 
-def blurred(library, picture: np.ndarray, radius: float, sigma: float, degrees: float) -> np.ndarray:
-    """A picture [S, S, C] of bytes after MagickMotionBlurImage."""
-    size, channels = picture.shape[1:]
-    given = np.ascontiguousarray(picture)
+def blurred(library, image: np.ndarray, radius: float, sigma: float, degrees: float) -> np.ndarray:
+    """An image [S, S, C] of bytes after MagickMotionBlurImage."""
+    size, channels = image.shape[1:]
+    given = np.ascontiguousarray(image)
     made = np.empty_like(given)
     names = b"RGB" if channels == 3 else b"I"
-    image = c_void_p(library.NewMagickWand())
-    assert library.MagickConstituteImage(image, size, size, names, _BYTES, given.ctypes.data_as(c_void_p))
-    assert library.MagickMotionBlurImage(image, radius, sigma, degrees)
-    assert library.MagickExportImagePixels(image, 0, 0, size, size, names, _BYTES, made.ctypes.data_as(c_void_p))
-    library.DestroyMagickWand(image)
+    wand = c_void_p(library.NewMagickWand())
+    assert library.MagickConstituteImage(wand, size, size, names, _BYTES, given.ctypes.data_as(c_void_p))
+    assert library.MagickMotionBlurImage(wand, radius, sigma, degrees)
+    assert library.MagickExportImagePixels(wand, 0, 0, size, size, names, _BYTES, made.ctypes.data_as(c_void_p))
+    library.DestroyMagickWand(wand)
     return made
 
 
@@ -54,13 +54,13 @@ def blurred(library, picture: np.ndarray, radius: float, sigma: float, degrees: 
 @pytest.mark.parametrize("size", [32, 64, 224])
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_motion_blur_is_imagemagicks_own(wand, name, channels, angles, size, severity):
-    clean, drawn = pictures(3, size, channels), torch.tensor([0.03, 0.5, 0.78125])
+    clean, drawn = images(3, size, channels), torch.tensor([0.03, 0.5, 0.78125])
     level = level_of(name, severity, size)
     radius, sigma = level if name == "motion_blur" else level[4:6]
     given = rounded(blurred_along(clean.float(), drawn, angles, radius=radius, sigma=sigma))
-    for picture, changed, number in zip(clean, given, drawn.double().tolist(), strict=True):
+    for image, changed, number in zip(clean, given, drawn.double().tolist(), strict=True):
         degrees = angles[0] + number * (angles[1] - angles[0])
-        expected = blurred(wand, picture.permute(1, 2, 0).numpy(), radius, sigma, degrees)
+        expected = blurred(wand, image.permute(1, 2, 0).numpy(), radius, sigma, degrees)
         difference = np.abs(changed.permute(1, 2, 0).numpy().astype(int) - expected)
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.001  # it works with 16 bits, which halves are rounded from twice

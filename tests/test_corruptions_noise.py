@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy.stats import binomtest, kstest, poisson
 
-from corruption_references import SEED, as_bytes, as_picture, assert_close, normals, pictures, uniforms
-from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from corruption_references import SEED, as_bytes, as_image, assert_close, images, normals, uniforms
+from noisystudent.evaluation.corruptions.filters.random_fields import RandomFields
 from noisystudent.evaluation.corruptions.generate import corrupt
 from noisystudent.evaluation.corruptions.tables import SEVERITIES, level_of
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 
 INDEX = torch.tensor([40, 3])
 
@@ -18,39 +18,39 @@ def flat(level: int, size: int = 128) -> torch.Tensor:
     return torch.full((1, 3, size, size), level, dtype=torch.uint8)
 
 
-def reference(name: str, picture: np.ndarray, level: float, numbers: np.ndarray) -> np.ndarray:
+def reference(name: str, image: np.ndarray, level: float, numbers: np.ndarray) -> np.ndarray:
     """The published formulas, of values [S, S, C] from 0 to 1 and one uniform number a value."""
     match name:
         case "gaussian_noise":
-            return as_bytes(picture + level * normals(numbers))
+            return as_bytes(image + level * normals(numbers))
         case "speckle_noise":
-            return as_bytes(picture + picture * level * normals(numbers))
+            return as_bytes(image + image * level * normals(numbers))
         case "shot_noise":
-            return as_bytes(poisson.ppf(numbers, picture * level).clip(0) / level)
+            return as_bytes(poisson.ppf(numbers, image * level).clip(0) / level)
         case _:
             assert name == "impulse_noise"
-            return as_bytes(np.where(numbers < level / 2, 1.0, np.where(numbers < level, 0.0, picture)))
+            return as_bytes(np.where(numbers < level / 2, 1.0, np.where(numbers < level, 0.0, image)))
 
 
 @pytest.mark.parametrize("name", ["gaussian_noise", "speckle_noise", "shot_noise", "impulse_noise"])
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("size", [32, 224])
-def test_noise_is_the_published_formula_of_the_pictures_own_numbers(name, severity, size):
-    clean = pictures(2, size)
+def test_noise_is_the_published_formula_of_the_images_own_numbers(name, severity, size):
+    clean = images(2, size)
     given = corrupt(clean, name, severity, index=INDEX, seed=SEED)
-    for picture, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
-        numbers = uniforms(name, severity, index, picture.numel()).reshape(3, size, size).transpose(1, 2, 0)
+    for image, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
+        numbers = uniforms(name, severity, index, image.numel()).reshape(3, size, size).transpose(1, 2, 0)
         level = level_of(name, severity, size)[0]
-        assert_close(changed, reference(name, as_picture(picture), level, numbers), apart=0.002)
+        assert_close(changed, reference(name, as_image(image), level, numbers), apart=0.002)
 
 
 def test_fields_of_numbers_are_uniform_and_normal():
-    chances = Chances(Draws(0, "test"), torch.arange(3))
-    assert kstest(chances.uniform(20_000).flatten().numpy(), "uniform").pvalue > 0.001
-    drawn = chances.normal(200, 100)
+    fields = RandomFields(CounterRng(0, "test"), torch.arange(3))
+    assert kstest(fields.uniform(20_000).flatten().numpy(), "uniform").pvalue > 0.001
+    drawn = fields.normal(200, 100)
     assert drawn.shape == (3, 200, 100)
     assert kstest(drawn.flatten().numpy(), "norm").pvalue > 0.001
-    torch.testing.assert_close(chances.uniform(7, first=5), chances.uniform(12)[:, 5:], rtol=0, atol=0)
+    torch.testing.assert_close(fields.uniform(7, first=5), fields.uniform(12)[:, 5:], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)

@@ -12,8 +12,8 @@ from PIL import Image
 from scipy import ndimage
 from scipy.stats import poisson
 
-from corruption_references import SEED, assert_close, normals, pictures, uniforms
-from noisystudent.evaluation.corruptions.filters.frost import _pictures, _shrunk, textures_folder
+from corruption_references import SEED, assert_close, images, normals, uniforms
+from noisystudent.evaluation.corruptions.filters.frost import _images, _shrunk, textures_folder
 from noisystudent.evaluation.corruptions.filters.spatter import _distances, _equalized, canny
 from noisystudent.evaluation.corruptions.generate import available_corruptions, corrupt
 from noisystudent.evaluation.corruptions.tables import SEVERITIES, TABLES, TEST_CORRUPTIONS, level_of
@@ -23,11 +23,11 @@ package = pytest.importorskip("imagecorruptions", reason=reason)
 cv2 = pytest.importorskip("cv2", reason=reason)
 
 SIZE, INDEX = 224, torch.tensor([40, 3])
-CLEAN = pictures(2, SIZE)
+CLEAN = images(2, SIZE)
 
 
-def theirs(name: str, severity: int, picture: torch.Tensor) -> np.ndarray:
-    return package.corrupt(picture.permute(1, 2, 0).numpy(), severity=severity, corruption_name=name)
+def theirs(name: str, severity: int, image: torch.Tensor) -> np.ndarray:
+    return package.corrupt(image.permute(1, 2, 0).numpy(), severity=severity, corruption_name=name)
 
 
 def ours(name: str, severity: int) -> torch.Tensor:
@@ -35,7 +35,7 @@ def ours(name: str, severity: int) -> torch.Tensor:
 
 
 def pairs(name: str, severity: int):
-    """Our corrupted picture, the clean one and its index, picture by picture."""
+    """Our corrupted image, the clean one and its index, image by image."""
     return zip(ours(name, severity), CLEAN, INDEX.tolist(), strict=True)
 
 
@@ -56,23 +56,23 @@ def pairs(name: str, severity: int):
 def test_corruptions_without_chance_are_the_packages(name, severity, apart):
     # What is a whole level float64 misses by its last bit, and is a level darker or not: flat areas when blurred, all
     # values when saturation is doubled, and one of five levels, if any, when contrast is a fifth.
-    for given, picture, _ in pairs(name, severity):
-        assert_close(given, theirs(name, severity, picture), apart=apart)
+    for given, image, _ in pairs(name, severity):
+        assert_close(given, theirs(name, severity, image), apart=apart)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("name", ["gaussian_noise", "speckle_noise", "shot_noise"])
 def test_noise_is_the_packages_from_the_same_numbers(name, severity, monkeypatch):
-    for given, picture, index in pairs(name, severity):
-        field = uniforms(name, severity, index, picture.numel()).reshape(3, SIZE, SIZE).transpose(1, 2, 0)
+    for given, image, index in pairs(name, severity):
+        field = uniforms(name, severity, index, image.numel()).reshape(3, SIZE, SIZE).transpose(1, 2, 0)
         monkeypatch.setattr(np.random, "normal", lambda size, scale, field=field: scale * normals(field))
         monkeypatch.setattr(np.random, "poisson", lambda rate, field=field: poisson.ppf(field, rate).clip(0))
-        assert_close(given, theirs(name, severity, picture), apart=0.003)
+        assert_close(given, theirs(name, severity, image), apart=0.003)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_fog_is_the_packages_from_the_same_numbers(severity, monkeypatch):
-    for given, picture, index in pairs("fog", severity):
+    for given, image, index in pairs("fog", severity):
         rest = [uniforms("fog", severity, index, 256 * 256 - 1)]
 
         def drawn(low, high, shape, rest=rest):
@@ -80,16 +80,16 @@ def test_fog_is_the_packages_from_the_same_numbers(severity, monkeypatch):
             return low + (high - low) * taken.reshape(shape)
 
         monkeypatch.setattr(np.random, "uniform", drawn)
-        assert_close(given, theirs("fog", severity, picture), apart=0.02)
+        assert_close(given, theirs("fog", severity, image), apart=0.02)
         assert not len(rest[0])
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_motion_blur_is_the_packages_but_rounded(severity, monkeypatch):
-    for given, picture, index in pairs("motion_blur", severity):
+    for given, image, index in pairs("motion_blur", severity):
         (number,) = uniforms("motion_blur", severity, index, 1)
         monkeypatch.setattr(np.random, "uniform", lambda low, high, number=number: low + (high - low) * number)
-        assert_close(given, theirs("motion_blur", severity, picture), apart=0.6)  # half are rounded up
+        assert_close(given, theirs("motion_blur", severity, image), apart=0.6)  # half are rounded up
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
@@ -99,30 +99,30 @@ def test_snow_is_the_packages_but_for_bytes_in_between(severity, monkeypatch):
     zoom = level_of("snow", severity, 224)[2]
     cut = int(np.ceil(SIZE / zoom))
     top = (SIZE - cut) // 2
-    for given, picture, index in pairs("snow", severity):
+    for given, image, index in pairs("snow", severity):
         numbers = uniforms("snow", severity, index, 1 + cut * cut)
         field = np.zeros((SIZE, SIZE))
         field[top : top + cut, top : top + cut] = normals(numbers[1:]).reshape(cut, cut)
         monkeypatch.setattr(np.random, "normal", lambda size, loc, scale, field=field: loc + scale * field)
         monkeypatch.setattr(np.random, "uniform", lambda low, high, angle=numbers[0]: low + (high - low) * angle)
-        difference = np.abs(given.permute(1, 2, 0).numpy().astype(int) - theirs("snow", severity, picture))
+        difference = np.abs(given.permute(1, 2, 0).numpy().astype(int) - theirs("snow", severity, image))
         assert difference[:, 25:-25].max() <= 3
         assert difference.mean() < 1
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_spatter_is_the_packages_from_the_same_numbers(severity, monkeypatch):
-    for given, picture, index in pairs("spatter", severity):
+    for given, image, index in pairs("spatter", severity):
         field = normals(uniforms("spatter", severity, index, SIZE * SIZE)).reshape(SIZE, SIZE)
         monkeypatch.setattr(np.random, "normal", lambda size, loc, scale, field=field: loc + scale * field)
-        difference = np.abs(given.permute(1, 2, 0).numpy().astype(int) - theirs("spatter", severity, picture))
+        difference = np.abs(given.permute(1, 2, 0).numpy().astype(int) - theirs("spatter", severity, image))
         assert (difference > 1).mean() < 0.001
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("name", ["impulse_noise", "glass_blur"])
 def test_what_has_its_own_generator_changes_as_much(name, severity):
-    change = [(given.int() - picture.int()).abs().double().mean() for given, picture, _ in pairs(name, severity)]
+    change = [(given.int() - image.int()).abs().double().mean() for given, image, _ in pairs(name, severity)]
     others = [theirs(name, severity, each).transpose(2, 0, 1).astype(int) for each in CLEAN]
     expected = [np.abs(after - before.numpy()).mean() for after, before in zip(others, CLEAN, strict=True)]
     assert float(sum(change)) == pytest.approx(sum(expected), rel=0.03)
@@ -146,12 +146,12 @@ def test_edges_distances_and_histograms_are_opencvs():
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_elastic_transform_is_the_published_code_with_opencv(table, severity):
     size = min(table, 224)
-    clean = pictures(2, size)
+    clean = images(2, size)
     given = corrupt(clean, "elastic_transform", severity, index=INDEX, seed=SEED, table=table)
     alpha, sigma, jitter = level_of("elastic_transform", severity, table)
-    for picture, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
+    for image, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
         numbers = uniforms("elastic_transform", severity, index, 6 + 2 * size * size)
-        values = (picture.permute(1, 2, 0).numpy() / 255).astype(np.float32)
+        values = (image.permute(1, 2, 0).numpy() / 255).astype(np.float32)
         middle, reach = size // 2, size // 3
         corners = [[middle + reach, middle + reach], [middle + reach, middle - reach], [middle - reach, middle - reach]]
         before = np.array(corners, dtype=np.float32)
@@ -175,17 +175,17 @@ def test_elastic_transform_is_the_published_code_with_opencv(table, severity):
 
 def test_the_packages_textures_are_found_and_read_as_opencv_reads_them():
     assert available_corruptions() == TEST_CORRUPTIONS
-    paths = _pictures(textures_folder(None))
+    paths = _images(textures_folder(None))
     assert [path.stem for path in paths] == ["frost1", "frost2", "frost3", "frost4", "frost5"]
     for path in paths:
         texture = cv2.imread(str(path))
-        with Image.open(path) as picture:
-            read = np.asarray(picture.convert("RGB"))
+        with Image.open(path) as image:
+            read = np.asarray(image.convert("RGB"))
         assert np.abs(read.astype(int) - texture[..., ::-1]).max() <= (0 if path.suffix == ".png" else 4)
         for scale in (0.2, 0.3):
             expected = cv2.resize(texture, (0, 0), fx=scale, fy=scale)[..., ::-1]
             shrunk = _shrunk(texture[..., ::-1].copy(), scale).permute(1, 2, 0).numpy()
             assert shrunk.shape == expected.shape
             assert np.abs(shrunk.astype(int) - expected).max() <= 1
-    frosted = corrupt(pictures(4, 32), "frost", 3, index=torch.arange(4), seed=0)
+    frosted = corrupt(images(4, 32), "frost", 3, index=torch.arange(4), seed=0)
     assert frosted.shape == (4, 3, 32, 32)

@@ -1,4 +1,4 @@
-"""Sequences of perturbed pictures, against torchvision on Pillow pictures, SciPy, and statistics."""
+"""Sequences of perturbed images, against torchvision on Pillow images, SciPy, and statistics."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from noisystudent.evaluation.perturbations.generate import (
 SIZES = {32: 32, 64: 64, 224: 48}  # by table; the largest one smaller than published, to save time
 
 
-def picture(size: int) -> np.ndarray:
+def image(size: int) -> np.ndarray:
     blocks = np.random.default_rng(0).random((size // 4, size // 4, 3))
     return (np.kron(blocks, np.ones((4, 4, 1))) * 255).astype(np.uint8)
 
 
 def frames(name: str, table: int, *, seed: int = 0, difficulty: int = 1, index: int = 3) -> list[np.ndarray]:
-    pixels = torch.from_numpy(picture(SIZES[table])).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(image(SIZES[table])).permute(2, 0, 1)[None]
     found = sequence(pixels, name, index=torch.tensor([index]), seed=seed, table=table, difficulty=difficulty)
     return [frame[0].permute(1, 2, 0).numpy().astype(int) for frame in found]
 
@@ -52,9 +52,9 @@ def test_the_published_numbers_of_frames():
 
 
 @pytest.mark.parametrize("table", STRENGTHS)
-def test_turns_shears_and_scales_are_torchvisions_on_pillow_pictures(table):
+def test_turns_shears_and_scales_are_torchvisions_on_pillow_images(table):
     """To one gray level: they are linear in float32 here, in float64 there, and both cut the fraction off."""
-    given = Image.fromarray(picture(SIZES[table]))
+    given = Image.fromarray(image(SIZES[table]))
     first, step = {32: (0.70, 0.02), 64: (0.40, 0.025), 224: (0.40, 0.025)}[table]
     for frame in (0, 7, 15, 22, 30):
         expected = {
@@ -69,7 +69,7 @@ def test_turns_shears_and_scales_are_torchvisions_on_pillow_pictures(table):
 
 @pytest.mark.parametrize(("table", "first"), [(32, -7), (64, -15), (224, -20)])
 def test_shifts_are_whole_pixels_to_the_right(table, first):
-    given = Image.fromarray(picture(SIZES[table]))
+    given = Image.fromarray(image(SIZES[table]))
     for frame, found in enumerate(frames("translate", table)):
         moved = transforms.affine(given, angle=0, translate=[first + frame, 0], scale=1, shear=0)
         assert np.array_equal(found, np.asarray(moved)), frame
@@ -77,9 +77,9 @@ def test_shifts_are_whole_pixels_to_the_right(table, first):
 
 @pytest.mark.parametrize(("table", "step"), [(32, 0.75), (64, 1.0)])
 def test_tilts_are_a_turn_about_both_axes_in_perspective(table, step):
-    """Point by point: turned about the middle in space, seen from a diagonal away; then SciPy reads the picture."""
+    """Point by point: turned about the middle in space, seen from a diagonal away; then SciPy reads the image."""
     size = SIZES[table]
-    values = picture(size).astype(float)
+    values = image(size).astype(float)
     down, right = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
     focus = math.hypot(size, size)
     for frame in (0, 11, 30):
@@ -104,7 +104,7 @@ def test_tilts_are_a_turn_about_both_axes_in_perspective(table, step):
 
 
 def test_a_zoom_is_the_mean_of_all_enlargements_so_far():
-    given = Image.fromarray(picture(32))
+    given = Image.fromarray(image(32))
     found = frames("zoom_blur", 32)
     total = np.asarray(given).astype(float)
     for frame in range(1, 31):
@@ -117,10 +117,10 @@ def test_a_zoom_is_the_mean_of_all_enlargements_so_far():
 
 
 @pytest.mark.parametrize("difficulty", [1, 2, 3])
-def test_noise_begins_with_the_picture_and_has_its_deviation(difficulty):
+def test_noise_begins_with_the_image_and_has_its_deviation(difficulty):
     sigma = STRENGTHS[64].gaussian_noise[difficulty - 1]
     found = frames("gaussian_noise", 64, difficulty=difficulty)
-    given = picture(64).astype(int)
+    given = image(64).astype(int)
     assert np.array_equal(found[0], given)
     inner = (given > 90) & (given < 165)  # nothing is clipped there: the strongest noise is 0.075
     changes = np.stack(found[1:])[:, inner] - given[inner]
@@ -131,14 +131,14 @@ def test_noise_begins_with_the_picture_and_has_its_deviation(difficulty):
     assert not np.array_equal(found[1], found[2])
 
 
-def test_the_middle_frames_of_what_turns_both_ways_are_the_picture():
+def test_the_middle_frames_of_what_turns_both_ways_are_the_image():
     for name in ("brightness", "rotate", "shear"):
-        assert np.array_equal(frames(name, 32)[15], picture(32)), name
+        assert np.array_equal(frames(name, 32)[15], image(32)), name
 
 
 def test_brightness_grows_by_its_step():
     means = [frame.max(axis=2).mean() for frame in frames("brightness", 32)]
-    value = picture(32).max(axis=2)
+    value = image(32).max(axis=2)
     for frame, mean in enumerate(means):
         expected = np.clip(value + 255 * 0.015 * (frame - 15), 0, 255)
         assert mean == pytest.approx(expected.mean(), abs=1)
@@ -146,7 +146,7 @@ def test_brightness_grows_by_its_step():
 
 def test_snow_whitens_and_falls_on_both_halves():
     found = frames("snow", 64)
-    given = picture(64).astype(float)
+    given = image(64).astype(float)
     gray = (given * [0.299, 0.587, 0.114]).sum(axis=2, keepdims=True)
     ground = 0.85 * given + 0.15 * np.maximum(given, 1.5 * gray + 127.5)
     for frame in found:
@@ -160,7 +160,7 @@ def test_snow_whitens_and_falls_on_both_halves():
 
 
 def test_a_sequence_hangs_on_seed_and_address_alone():
-    pixels = torch.from_numpy(np.stack([picture(32), picture(32)])).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(np.stack([image(32), image(32)])).permute(0, 3, 1, 2)
     both = list(sequence(pixels, "shot_noise", index=torch.tensor([7, 3]), seed=0))
     alone = frames("shot_noise", 32)
     for frame, expected in zip(both, alone, strict=True):

@@ -123,7 +123,7 @@ def test_a_higher_severity_is_stronger_where_one_number_says_it():
             assert levels == sorted(levels, reverse=True)
 
 
-def test_pictures_take_the_table_nearest_by_ratio():
+def test_images_take_the_table_nearest_by_ratio():
     taken = {8: 32, 28: 32, 32: 32, 45: 32, 46: 64, 64: 64, 96: 64, 119: 64, 120: 224, 224: 224, 256: 224, 258: 224}
     taken |= {259: 299, 299: 299, 384: 299, 800: 299}
     assert {size: table_for(size) for size in taken} == taken

@@ -10,26 +10,26 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from corruption_references import SEED, as_bytes, as_picture, assert_close, normals, pictures, uniforms
+from corruption_references import SEED, as_bytes, as_image, assert_close, images, normals, uniforms
 from noisystudent.errors import DataError
-from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from noisystudent.evaluation.corruptions.filters.random_fields import RandomFields
 from noisystudent.evaluation.corruptions.filters.spatter import _distances, _equalized, canny
 from noisystudent.evaluation.corruptions.filters.weather import plasma
 from noisystudent.evaluation.corruptions.generate import corrupt
 from noisystudent.evaluation.corruptions.tables import SEVERITIES, level_of
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from test_corruptions_blur import magicks
 
 INDEX = torch.tensor([40, 3])
 
 
-def luma(picture: np.ndarray) -> np.ndarray:
-    return (picture * [0.299, 0.587, 0.114]).sum(axis=2, keepdims=True)
+def luma(image: np.ndarray) -> np.ndarray:
+    return (image * [0.299, 0.587, 0.114]).sum(axis=2, keepdims=True)
 
 
-def snowy(picture: np.ndarray, level: tuple[float, ...], numbers: np.ndarray) -> np.ndarray:
+def snowy(image: np.ndarray, level: tuple[float, ...], numbers: np.ndarray) -> np.ndarray:
     location, scale, zoom, threshold, radius, sigma, kept = level
-    size = len(picture)
+    size = len(image)
     cut = math.ceil(size / zoom)
     layer = normals(numbers[1 : 1 + cut * cut]).reshape(cut, cut) * scale + location
     whole = ndimage.zoom(layer, zoom, order=1)
@@ -38,18 +38,18 @@ def snowy(picture: np.ndarray, level: tuple[float, ...], numbers: np.ndarray) ->
     layer[layer < threshold] = 0
     flakes = as_bytes(layer)[..., None].astype(float)
     falling = np.floor(magicks(flakes, numbers[0] * 90 - 135, radius, sigma) + 0.5) / 255
-    white = kept * picture + (1 - kept) * np.maximum(picture, luma(picture) * 1.5 + 0.5)
+    white = kept * image + (1 - kept) * np.maximum(image, luma(image) * 1.5 + 0.5)
     return white + falling + np.rot90(falling, 2)
 
 
 @pytest.mark.parametrize(("table", "size"), [(32, 32), (64, 64), (224, 40), (224, 224)])
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_snow(table, size, severity):
-    clean = pictures(2, size)
+    clean = images(2, size)
     given = corrupt(clean, "snow", severity, index=INDEX, seed=SEED, table=table)
-    for picture, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
+    for image, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
         numbers = uniforms("snow", severity, index, 1 + size * size)
-        expected = as_bytes(snowy(as_picture(picture), level_of("snow", severity, table), numbers) + 1e-9)
+        expected = as_bytes(snowy(as_image(image), level_of("snow", severity, table), numbers) + 1e-9)
         assert_close(changed, expected, apart=0.02)
 
 
@@ -82,8 +82,8 @@ def published_plasma(size: int, decay: float, numbers: np.ndarray) -> np.ndarray
 
 @pytest.mark.parametrize(("size", "decay"), [(8, 3.0), (32, 1.75), (64, 1.4)])
 def test_plasma_is_the_diamond_square_algorithm(size, decay):
-    draws, index = Draws(SEED, "corruption/fog/1"), torch.tensor([5, 6])
-    given = plasma(Chances(draws, index), size, decay)
+    rng, index = CounterRng(SEED, "corruption/fog/1"), torch.tensor([5, 6])
+    given = plasma(RandomFields(rng, index), size, decay)
     for cloud, number in zip(given, index.tolist(), strict=True):
         numbers = uniforms("fog", 1, number, size * size - 1)
         np.testing.assert_allclose(cloud.numpy(), published_plasma(size, decay, numbers), atol=2e-6)
@@ -92,31 +92,31 @@ def test_plasma_is_the_diamond_square_algorithm(size, decay):
 @pytest.mark.parametrize(("table", "size", "map_size"), [(32, 32, 32), (64, 50, 64), (224, 40, 64)])
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_fog(table, size, map_size, severity):
-    clean = pictures(2, size) // 2 + 40
+    clean = images(2, size) // 2 + 40
     given = corrupt(clean, "fog", severity, index=INDEX, seed=SEED, table=table)
     strength, decay = level_of("fog", severity, table)
-    for picture, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
+    for image, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
         cloud = published_plasma(map_size, decay, uniforms("fog", severity, index, map_size**2 - 1))
-        values = as_picture(picture)
+        values = as_image(image)
         brightest = values.max()
         foggy = (values + strength * cloud[:size, :size, None]) * brightest / (brightest + strength)
         assert_close(changed, as_bytes(foggy), apart=0.01)
 
 
-def through_hsv(picture: np.ndarray, change) -> np.ndarray:
+def through_hsv(image: np.ndarray, change) -> np.ndarray:
     """Python's own conversion, pixel by pixel: the color of ``change`` of (hue, saturation, value)."""
-    flat = [colorsys.hsv_to_rgb(*change(*colorsys.rgb_to_hsv(*color))) for color in picture.reshape(-1, 3).tolist()]
-    return np.array(flat).reshape(picture.shape)
+    flat = [colorsys.hsv_to_rgb(*change(*colorsys.rgb_to_hsv(*color))) for color in image.reshape(-1, 3).tolist()]
+    return np.array(flat).reshape(image.shape)
 
 
 @pytest.mark.parametrize("table", [32, 224])
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_brightness(table, severity):
-    clean = pictures(2, 32)
+    clean = images(2, 32)
     given = corrupt(clean, "brightness", severity, index=INDEX, seed=SEED, table=table)
     (addition,) = level_of("brightness", severity, table)
-    for picture, changed in zip(clean, given, strict=True):
-        bright = through_hsv(as_picture(picture), lambda h, s, v: (h, s, min(v + addition, 1)))
+    for image, changed in zip(clean, given, strict=True):
+        bright = through_hsv(as_image(image), lambda h, s, v: (h, s, min(v + addition, 1)))
         # A whole level added (0.2 is 51) leaves whole levels, which float64 misses by its last bit.
         assert_close(changed, as_bytes(bright + 1e-9), apart=0.01)
 
@@ -135,11 +135,11 @@ def textures(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(("table", "size"), [(32, 32), (64, 64), (64, 96), (224, 224), (299, 32)])
 @pytest.mark.parametrize("severity", [1, 5])
 def test_frost(table, size, severity, textures):
-    clean = pictures(6, size)
+    clean = images(6, size)
     index = torch.arange(6)
     given = corrupt(clean, "frost", severity, index=index, seed=SEED, table=table, frost_textures=textures)
     kept, weight, _ = level_of("frost", severity, table)
-    for picture, number, changed in zip(clean, index.tolist(), given, strict=True):
+    for image, number, changed in zip(clean, index.tolist(), given, strict=True):
         which, row, column = uniforms("frost", severity, number, 3)
         texture = np.asarray(Image.open(textures / f"frost{int(which * 5) + 1}.png")).astype(float)
         scale = level_of("frost", severity, table)[2] * size / table
@@ -154,47 +154,47 @@ def test_frost(table, size, severity, textures):
             texture = np.floor(texture + 0.5)
         top, left = int(row * (len(texture) - size)), int(column * (texture.shape[1] - size))
         ice = texture[top : top + size, left : left + size]
-        expected = np.clip(kept * as_picture(picture) * 255 + weight * ice + 1e-9, 0, 255).astype(np.uint8)
+        expected = np.clip(kept * as_image(image) * 255 + weight * ice + 1e-9, 0, 255).astype(np.uint8)
         assert_close(changed, expected, apart=0.003)
 
 
 def test_frost_without_textures_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("noisystudent.evaluation.corruptions.filters.frost._installed", lambda: None)
-    clean = pictures(1, 32)
+    clean = images(1, 32)
     with pytest.raises(DataError, match=r"photographs of frosted glass.*frost_textures.*imagecorruptions-imaug"):
         corrupt(clean, "frost", 1, index=INDEX[:1], seed=SEED)
-    with pytest.raises(DataError, match="has no picture"):
+    with pytest.raises(DataError, match="has no image"):
         corrupt(clean, "frost", 1, index=INDEX[:1], seed=SEED, frost_textures=tmp_path)
     Image.fromarray(np.zeros((50, 28, 3), dtype=np.uint8)).save(tmp_path / "small.png")
-    with pytest.raises(DataError, match="texture of 28 x 50 px is too small for pictures of 224 px"):
-        corrupt(pictures(1, 224), "frost", 1, index=INDEX[:1], seed=SEED, frost_textures=tmp_path)
+    with pytest.raises(DataError, match="texture of 28 x 50 px is too small for images of 224 px"):
+        corrupt(images(1, 224), "frost", 1, index=INDEX[:1], seed=SEED, frost_textures=tmp_path)
 
 
 @pytest.mark.parametrize("table", [32, 64, 224])
 @pytest.mark.parametrize("severity", [4, 5])
 def test_mud(table, severity):
-    clean = pictures(2, 48)
+    clean = images(2, 48)
     given = corrupt(clean, "spatter", severity, index=INDEX, seed=SEED, table=table)
     location, scale, sigma, threshold, blur, mud = level_of("spatter", severity, table)
     assert mud == 1
-    for picture, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
+    for image, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
         noise = normals(uniforms("spatter", severity, index, 48 * 48)).reshape(48, 48) * scale + location
         liquid = ndimage.gaussian_filter(noise, sigma, mode="nearest")
         cover = ndimage.gaussian_filter((liquid > threshold).astype(float), blur, mode="nearest")
         cover = np.where(cover < 0.8, 0, cover)[..., None]
-        values = as_picture(picture) * (1 - cover) + np.array([63, 42, 20]) / 255 * cover
+        values = as_image(image) * (1 - cover) + np.array([63, 42, 20]) / 255 * cover
         assert_close(changed, as_bytes(values + 1e-9), apart=0.01)
 
 
 def test_water_brightens_where_drops_are_and_nowhere_else():
-    clean = pictures(2, 64)
+    clean = images(2, 64)
     given = corrupt(clean, "spatter", 1, index=INDEX, seed=SEED, table=64)
     location, scale, sigma, threshold, strength, mud = level_of("spatter", 1, 64)
     assert mud == 0
-    for picture, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
+    for image, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
         noise = normals(uniforms("spatter", 1, index, 64 * 64)).reshape(64, 64) * scale + location
         dry = ndimage.gaussian_filter(noise, sigma, mode="nearest") < threshold - 1e-6
-        added = changed.int() - picture.int()
+        added = changed.int() - image.int()
         assert int(added.min()) >= 0
         assert int(added[:, torch.from_numpy(dry)].max()) == 0
         assert 0 < int(added.max()) <= 238 * strength + 1

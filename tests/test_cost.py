@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "configs" / "assumptions").glob("*.yaml"))
 LARGE, PAPER = (ROOT / "configs" / "assumptions" / name for name in ("300m-l2.yaml", "paper-tpu-v3.yaml"))
 
-# Two devices; the teacher gives its rates, the students their operations: at 120 Gflop a second and 2 Gflop a picture a
-# device could label 60 pictures a second; half of that is 30, and a third of half of it 10 in training.
+# Two devices; the teacher gives its rates, the students their operations: at 120 Gflop a second and 2 Gflop an image a
+# device could label 60 images a second; half of that is 30, and a third of half of it 10 in training.
 SMALL = """
 rounds: 3
 control: true
-pictures: {labeled: 1000, unlabeled: 9000, bytes_per_picture: 1000, source: here}
+images: {labeled: 1000, unlabeled: 9000, bytes_per_image: 1000, source: here}
 teacher:
   {model: small, parameters: 1000, epochs: 36, trained_per_second: 20, labeled_per_second: 100, source: here}
 students:
@@ -64,7 +64,7 @@ def small(tmp_path):
 
 def test_stages_are_as_computed_by_hand(small):
     stages = {stage.name: stage for stage in estimate(read_assumptions(small())).stages}
-    by_hand = {  # passes, pictures a second and device, seconds of one device
+    by_hand = {  # passes, images a second and device, seconds of one device
         "teacher": (36_000, 20, 1_800),
         "round-1/predictions": (9_000, 100, 90),
         "round-1/student": (144_000, 10, 14_400),
@@ -75,14 +75,14 @@ def test_stages_are_as_computed_by_hand(small):
         "control": (288_000, 10, 28_800),
     }
     assert list(stages) == list(by_hand)
-    for name, (passes, rate, seconds) in by_hand.items():
+    for name, (samples_seen, rate, seconds) in by_hand.items():
         stage = stages[name]
-        assert stage.passes == passes
+        assert stage.samples_seen == samples_seen
         assert stage.rate == pytest.approx(rate)
         assert stage.device_hours == pytest.approx(seconds / 3600)
         assert stage.hours == pytest.approx(seconds / 3600 / 2)
         assert stage.price == pytest.approx(6 * seconds / 3600)
-        # A core needs 1/10 s to decode a picture and, for training, 1/5 s more to noise it.
+        # A core needs 1/10 s to decode an image and, for training, 1/5 s more to noise it.
         assert stage.cores == pytest.approx(rate * (0.1 if "predictions" in name else 0.3))
 
 
@@ -181,10 +181,10 @@ def test_answering_takes_no_torch():
 
 
 def test_the_papers_own_training_takes_about_the_time_that_it_says():
-    # 6 days for a student with 14 pseudo-labeled pictures per labeled one, on 2,048 cores of TPU v3 (Xie et al. 2020).
+    # 6 days for a student with 14 pseudo-labeled images per labeled one, on 2,048 cores of TPU v3 (Xie et al. 2020).
     stages = {stage.name: stage for stage in estimate(read_assumptions(PAPER)).stages}
     assert stages["round-1/student"].hours / 24 == pytest.approx(6, rel=0.25)
-    assert stages["round-1/student"].passes == 350 * 1_281_167 * 15
+    assert stages["round-1/student"].samples_seen == 350 * 1_281_167 * 15
     hours = stages["round-1/student"].hours
     documented = (ROOT / "docs" / "scale.md").read_text()
     assert f"labeled one | {duration(3600 * hours)} | 6 days" in documented

@@ -7,9 +7,9 @@ import pickle
 
 import numpy as np
 import pytest
+from data_images import class_folders
 from sklearn.datasets import load_digits
 
-from data_pictures import class_folders
 from noisystudent.data.source import Source
 from noisystudent.data.sources.arrays import open_npz
 from noisystudent.data.sources.builtin import open_digits
@@ -18,7 +18,7 @@ from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
 
 
-def pictures(count: int, *, seed: int = 0) -> np.ndarray:
+def images(count: int, *, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 6, 5, 3), dtype=np.uint8)
 
 
@@ -31,9 +31,9 @@ def split_file(tmp_path):
     path = tmp_path / "data.npz"
     np.savez_compressed(
         path,
-        x_train=pictures(5),
+        x_train=images(5),
         y_train=np.array([0, 1, 2, 1, 0], np.int16),
-        x_test=pictures(3, seed=1),
+        x_test=images(3, seed=1),
         y_test=np.array([2, 1, 0]),
         classes=np.array(["ant", "bee", "cat"]),
     )
@@ -52,12 +52,12 @@ def test_parts_of_a_file(split_file):
         ("000003", 1),
         ("000004", 0),
     ]
-    assert all(np.array_equal(record.picture, pictures(5)[row]) for row, record in enumerate(train.read(0)))
+    assert all(np.array_equal(record.image, images(5)[row]) for row, record in enumerate(train.read(0)))
     assert open_source(f"{split_file}:train", labeled=True).fingerprint == train.fingerprint
 
     test = open_source(f"{split_file}:test", labeled=True)
     assert [record.label for record in test.read(0)] == [2, 1, 0]
-    assert np.array_equal(read_all(test)[2].picture, pictures(3, seed=1)[2])
+    assert np.array_equal(read_all(test)[2].image, images(3, seed=1)[2])
     assert test.fingerprint != train.fingerprint
 
 
@@ -78,17 +78,17 @@ def test_plain_arrays_of_every_shape(tmp_path, names, shape):
     assert source.classes == ("0", "1")
     read = read_all(source)
     assert [record.label for record in read] == [0, 1, 1, 0]
-    assert read[2].picture.shape == ((7, 5, 3) if shape == (3,) else (7, 5))
-    assert np.array_equal(read[2].picture, x[2].squeeze())
+    assert read[2].image.shape == ((7, 5, 3) if shape == (3,) else (7, 5))
+    assert np.array_equal(read[2].image, x[2].squeeze())
 
 
 def test_a_part_without_some_class_keeps_all_class_numbers(tmp_path):
-    np.savez(tmp_path / "f.npz", x_train=pictures(3), y_train=[0, 1, 2], x_test=pictures(1), y_test=[0])
+    np.savez(tmp_path / "f.npz", x_train=images(3), y_train=[0, 1, 2], x_test=images(1), y_test=[0])
     assert open_npz(tmp_path / "f.npz", "test", labeled=True).classes == ("0", "1", "2")
 
 
-def test_pictures_without_labels_can_be_unlabeled_only(tmp_path):
-    np.savez(tmp_path / "f.npz", x=pictures(2000))
+def test_images_without_labels_can_be_unlabeled_only(tmp_path):
+    np.savez(tmp_path / "f.npz", x=images(2000))
     source = open_npz(tmp_path / "f.npz", labeled=False)
     assert source.shard_sizes == (1024, 976)
     assert next(source.read(1)).key == "001024"
@@ -111,7 +111,7 @@ class Evil:
 def test_object_arrays_are_never_loaded(tmp_path):
     evil = Evil(tmp_path / "evidence")
     for name in ("x", "classes", "other"):
-        arrays = {"x": pictures(2), "y": np.array([0, 1])} | {name: np.array([evil, evil], dtype=object)}
+        arrays = {"x": images(2), "y": np.array([0, 1])} | {name: np.array([evil, evil], dtype=object)}
         np.savez(tmp_path / "evil.npz", **arrays)
         with pytest.raises(DataError, match="plain arrays"):
             open_source(tmp_path / "evil.npz", labeled=True)
@@ -132,7 +132,7 @@ def test_damaged_files_are_refused(tmp_path, split_file):
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(DataError, match=name):
             open_source(tmp_path / name, labeled=True)
-    np.save(tmp_path / "bare.npy", pictures(2))
+    np.save(tmp_path / "bare.npy", images(2))
     (tmp_path / "bare.npy").rename(tmp_path / "bare.npz")
     with pytest.raises(DataError, match="plain arrays"):
         open_source(tmp_path / "bare.npz", labeled=False)
@@ -141,19 +141,19 @@ def test_damaged_files_are_refused(tmp_path, split_file):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": np.zeros((2, 4, 4))}, r"'x' .* is of type float64, and pictures are uint8"),
+        ({"x": np.zeros((2, 4, 4))}, r"'x' .* is of type float64, and images are uint8"),
         ({"x": np.zeros((2, 3, 4, 4), np.uint8)}, r"shape \(2, 3, 4, 4\).*Move the channels to the end"),
         ({"x": np.zeros((2, 16), np.uint8)}, r"shape \(2, 16\)"),
         ({"x": np.zeros((0, 4, 4), np.uint8)}, r"is empty"),
         ({"y": np.zeros(2, int)}, r"has no array 'x_train' or 'x' or 'images'; it has 'y'"),
-        ({"x": pictures(2), "y": np.zeros(3, int)}, r"'y' .* is int64 of shape \(3,\).*\(2,\)"),
-        ({"x": pictures(2), "y": np.zeros(2)}, r"'y' .* is float64"),
-        ({"x": pictures(2), "y": np.array([-1, 1])}, r"labels from -1 to 1, and 2 classes allow 0 to 1"),
+        ({"x": images(2), "y": np.zeros(3, int)}, r"'y' .* is int64 of shape \(3,\).*\(2,\)"),
+        ({"x": images(2), "y": np.zeros(2)}, r"'y' .* is float64"),
+        ({"x": images(2), "y": np.array([-1, 1])}, r"labels from -1 to 1, and 2 classes allow 0 to 1"),
         (
-            {"x": pictures(2), "y": np.array([0, 2]), "classes": ["a", "b"]},
+            {"x": images(2), "y": np.array([0, 2]), "classes": ["a", "b"]},
             r"labels from 0 to 2, and 2 classes",
         ),
-        ({"x": pictures(2), "y": np.array([0, 1]), "classes": ["a", "a"]}, r"a name twice"),
+        ({"x": images(2), "y": np.array([0, 1]), "classes": ["a", "a"]}, r"a name twice"),
     ],
 )
 def test_wrong_arrays_are_refused_with_what_is_allowed(tmp_path, arrays, message):
@@ -167,7 +167,7 @@ def test_fingerprint_follows_pixels_and_labels(tmp_path):
         np.savez(tmp_path / "f.npz", x=x, y=y)
         return open_npz(tmp_path / "f.npz", labeled=labeled).fingerprint
 
-    x, y = pictures(3), np.array([0, 1, 1])
+    x, y = images(3), np.array([0, 1, 1])
     changed = x.copy()
     changed[1, 2, 3, 0] ^= 1
     assert fingerprint(x, y) == fingerprint(x.copy(), y)
@@ -183,8 +183,8 @@ def test_digits_are_scikit_learns():
     assert source.shard_sizes == (1024, 773)
     assert [record.label for record in read] == digits.target.tolist()
     assert read[17].key == "digit-0017"
-    assert np.array_equal(read[17].picture, np.round(digits.images[17] / 16 * 255))
-    assert max(record.picture.max() for record in read) == 255
+    assert np.array_equal(read[17].image, np.round(digits.images[17] / 16 * 255))
+    assert max(record.image.max() for record in read) == 255
 
 
 @pytest.mark.parametrize("seed", [0, 3])
@@ -229,8 +229,8 @@ def test_open_source_takes_paths_and_strings(tmp_path, monkeypatch, split_file):
         ("nowhere.npz:test", r"There is no source 'nowhere.npz:test'"),
         ("data.npz:tset", r"no part 'tset' of 'data.npz'; .* Did you mean 'test'\?"),
         ("notes.txt", r"'notes.txt' is a file that is not understood"),
-        ("pictures.zip", r"Unpack an archive into a folder first"),
-        ("pictures.tar", r"'pictures.tar' ends too early"),
+        ("images.zip", r"Unpack an archive into a folder first"),
+        ("images.tar", r"'images.tar' ends too early"),
         ("digits:tests", r"no part 'tests' of the digits .* Did you mean 'test'\?"),
         ("digits:", r"no part '' of the digits"),
         ("digits:test@", r"The seed '' in 'digits:test@'"),
@@ -242,7 +242,7 @@ def test_open_source_takes_paths_and_strings(tmp_path, monkeypatch, split_file):
 def test_unknown_specs_are_refused_with_what_is_understood(tmp_path, monkeypatch, split_file, spec, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    for name in ("notes.txt", "pictures.tar", "pictures.zip"):
+    for name in ("notes.txt", "images.tar", "images.zip"):
         (tmp_path / name).touch()
     with pytest.raises(DataError, match=message):
         open_source(spec, labeled=True)

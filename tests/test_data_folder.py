@@ -1,4 +1,4 @@
-"""Folders of pictures: classes, keys, order, fingerprints, and what is refused."""
+"""Folders of images: classes, keys, order, fingerprints, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from data_images import class_folders, write_image
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pictures import class_folders, write_picture
 from noisystudent.data.source import Record
 from noisystudent.data.sources.folder import FolderSource
 from noisystudent.errors import DataError
@@ -26,7 +26,7 @@ def keys(source: FolderSource) -> list[str]:
 
 def test_class_folders_give_classes_labels_and_bytes(tmp_path):
     class_folders(tmp_path, ("dog", "cat", "ant"), per_class=2)
-    write_picture(tmp_path / "cat" / "deep" / "er" / "x.png", seed=7)
+    write_image(tmp_path / "cat" / "deep" / "er" / "x.png", seed=7)
     source = FolderSource(tmp_path, labeled=True)
     assert source.name == str(tmp_path)
     assert source.classes == ("ant", "cat", "dog")
@@ -41,12 +41,12 @@ def test_class_folders_give_classes_labels_and_bytes(tmp_path):
         ("dog/0.png", 2),
         ("dog/1.png", 2),
     ]
-    assert all(record.picture == (tmp_path / record.key).read_bytes() for record in read)
+    assert all(record.image == (tmp_path / record.key).read_bytes() for record in read)
 
 
-def test_unlabeled_pictures_lie_anywhere(tmp_path):
+def test_unlabeled_images_lie_anywhere(tmp_path):
     for name in ("b.png", "a.png", "deep/c.png", "deep/er/d.png"):
-        write_picture(tmp_path / name)
+        write_image(tmp_path / name)
     source = FolderSource(tmp_path, labeled=False)
     assert source.classes is None
     assert [(record.key, record.label) for record in records(source)] == [
@@ -63,14 +63,14 @@ def test_unlabeled_class_folders_hide_their_labels_but_know_the_truth(tmp_path):
     assert [record.label for record in records(source)] == [-1, -1]
     assert source.truth(("cat", "dog", "emu")) == {"cat/0.png": "cat", "dog/0.png": "dog"}
     assert source.truth(("cat", "emu")) is None
-    write_picture(tmp_path / "loose.png")
+    write_image(tmp_path / "loose.png")
     assert FolderSource(tmp_path, labeled=False).truth(("cat", "dog")) is None
 
 
 def test_suffixes_in_any_case_and_nothing_hidden(tmp_path):
     shown = ["a.jpg", "b.JPEG", "c.Png", "d.webp", "e.BMP", "f.gif"]
     for name in [*shown, ".hidden.png", ".folder/x.png", "__MACOSX/._a.png", "notes.txt", "x.tiff", "png"]:
-        write_picture(tmp_path / name)
+        write_image(tmp_path / name)
     assert keys(FolderSource(tmp_path, labeled=False)) == shown
 
 
@@ -117,10 +117,10 @@ ODD_NAMES = [
 
 def test_odd_names_are_keys_as_they_are(tmp_path):
     for index, name in enumerate(ODD_NAMES):
-        write_picture(tmp_path / name, seed=index)
-    write_picture(tmp_path / ("x" * 200) / ("y" * 200 + ".png"))
+        write_image(tmp_path / name, seed=index)
+    write_image(tmp_path / ("x" * 200) / ("y" * 200 + ".png"))
     source = FolderSource(tmp_path, labeled=False)
-    assert all(record.picture and not record.problem for record in records(source))
+    assert all(record.image and not record.problem for record in records(source))
     assert keys(source) == sorted(keys(source))
     assert set(keys(source)) == {*ODD_NAMES, f"{'x' * 200}/{'y' * 200}.png"}
     assert source.fingerprint
@@ -135,7 +135,7 @@ def test_names_that_are_no_utf8_become_text_that_is(tmp_path):
         pytest.skip("this file system takes only UTF-8 names")
     source = FolderSource(tmp_path, labeled=False)
     assert keys(source) == ["caf\\xe9.png"]
-    assert records(source)[0].picture == b"content"
+    assert records(source)[0].image == b"content"
     assert keys(source)[0].encode("utf-8")
     assert source.fingerprint
     (tmp_path / "caf\\xe9.png").write_bytes(b"other")
@@ -145,8 +145,8 @@ def test_names_that_are_no_utf8_become_text_that_is(tmp_path):
 
 def test_links_out_of_the_folder_are_ignored_and_counted(tmp_path):
     outside, inside = tmp_path / "outside", tmp_path / "inside"
-    write_picture(outside / "secret.png")
-    write_picture(inside / "a.png")
+    write_image(outside / "secret.png")
+    write_image(inside / "a.png")
     (inside / "file.png").symlink_to(outside / "secret.png")
     (inside / "relative.png").symlink_to("../outside/secret.png")
     (inside / "folder").symlink_to(outside)
@@ -166,7 +166,7 @@ def test_the_folder_itself_may_be_a_link(tmp_path):
 
 
 def test_a_pipe_is_not_opened(tmp_path):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     os.mkfifo(tmp_path / "pipe.png")
     source = FolderSource(tmp_path, labeled=False)
     assert keys(source) == ["a.png"]
@@ -174,19 +174,19 @@ def test_a_pipe_is_not_opened(tmp_path):
 
 
 def test_an_unreadable_file_says_why(tmp_path):
-    write_picture(tmp_path / "a.png")
-    write_picture(tmp_path / "b.png")
+    write_image(tmp_path / "a.png")
+    write_image(tmp_path / "b.png")
     source = FolderSource(tmp_path, labeled=False)
     (tmp_path / "a.png").unlink()
     gone, there = records(source)
     assert gone == Record("a.png", b"", -1, "the file cannot be read (No such file or directory)")
-    assert there.picture
+    assert there.image
     assert not there.problem
     assert source.fingerprint
 
 
-def test_a_file_larger_than_any_picture_is_not_read(tmp_path):
-    write_picture(tmp_path / "a.png")
+def test_a_file_larger_than_any_image_is_not_read(tmp_path):
+    write_image(tmp_path / "a.png")
     with open(tmp_path / "b.png", "wb") as file:
         file.truncate(2**31)  # sparse: takes no room on disk
     assert records(FolderSource(tmp_path, labeled=False))[1].problem.startswith("it has 2.0 GiB")
@@ -197,7 +197,7 @@ def change_nothing(root: Path) -> None:
 
 
 def change_content(root: Path) -> None:
-    write_picture(root / "cat" / "0.png", seed=99)
+    write_image(root / "cat" / "0.png", seed=99)
 
 
 def change_last_byte(root: Path) -> None:
@@ -211,15 +211,15 @@ def change_size(root: Path) -> None:
     path.write_bytes(content[:5000] + b"\0" + content[5000:])
 
 
-def add_picture(root: Path) -> None:
-    write_picture(root / "dog" / "new.png")
+def add_image(root: Path) -> None:
+    write_image(root / "dog" / "new.png")
 
 
-def remove_picture(root: Path) -> None:
+def remove_image(root: Path) -> None:
     (root / "dog" / "0.png").unlink()
 
 
-def rename_picture(root: Path) -> None:
+def rename_image(root: Path) -> None:
     (root / "dog" / "0.png").rename(root / "dog" / "9.png")
 
 
@@ -240,9 +240,9 @@ def swap_contents(root: Path) -> None:
         change_content,
         change_last_byte,
         change_size,
-        add_picture,
-        remove_picture,
-        rename_picture,
+        add_image,
+        remove_image,
+        rename_image,
         move_to_other_class,
         swap_contents,
     ],
@@ -273,20 +273,20 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
             FolderSource(tmp_path, labeled=labeled)
     (tmp_path / "notes.txt").touch()
     (tmp_path / "link.png").symlink_to("/etc/hostname")
-    with pytest.raises(DataError, match=r"holds no pictures \(passed over: 1 files with .* 1 symbolic links"):
+    with pytest.raises(DataError, match=r"holds no images \(passed over: 1 files with .* 1 symbolic links"):
         FolderSource(tmp_path, labeled=False)
 
 
 def test_labeled_folders_that_are_not_class_folders_are_refused(tmp_path):
-    write_picture(tmp_path / "cat" / "0.png")
+    write_image(tmp_path / "cat" / "0.png")
     with pytest.raises(DataError, match=r"has 1 class folders \('cat'\), and at least 2"):
         FolderSource(tmp_path, labeled=True)
     (tmp_path / "dog").mkdir()
-    with pytest.raises(DataError, match=r"class folder 'dog' in .* holds no pictures"):
+    with pytest.raises(DataError, match=r"class folder 'dog' in .* holds no images"):
         FolderSource(tmp_path, labeled=True)
-    write_picture(tmp_path / "dog" / "0.png")
-    write_picture(tmp_path / "loose.png")
-    with pytest.raises(DataError, match=r"1 pictures lie directly in .* for example 'loose.png'"):
+    write_image(tmp_path / "dog" / "0.png")
+    write_image(tmp_path / "loose.png")
+    with pytest.raises(DataError, match=r"1 images lie directly in .* for example 'loose.png'"):
         FolderSource(tmp_path, labeled=True)
 
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noisystudent.training.sampler import Order, WindowOrder
+from noisystudent.training.sampler import ShuffleSampler, WindowedSampler
 
 counts = st.integers(1, 40)
 sizes = st.integers(1, 60)
 
 
-def draw(order: Order | WindowOrder, steps: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(order: ShuffleSampler | WindowedSampler, steps: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Epochs and positions of the first steps, joined."""
     batches = [order.batch(step, size) for step in range(steps)]
     epochs, positions = (np.concatenate(column) for column in zip(*batches, strict=True))
@@ -22,7 +22,7 @@ def draw(order: Order | WindowOrder, steps: int, size: int) -> tuple[np.ndarray,
 
 @given(counts, sizes, st.integers(1, 12), st.integers(0, 3))
 def test_every_epoch_has_every_position_once(count, size, steps, seed):
-    epochs, positions = draw(Order(count, seed=seed, stream="labeled"), steps, size)
+    epochs, positions = draw(ShuffleSampler(count, seed=seed, stream="labeled"), steps, size)
     assert len(positions) == steps * size
     assert np.array_equal(epochs, np.arange(steps * size) // count)
     for epoch in range(steps * size // count):
@@ -33,9 +33,9 @@ def test_every_epoch_has_every_position_once(count, size, steps, seed):
 
 @given(counts, sizes, st.lists(st.integers(0, 1000), min_size=1, max_size=20))
 def test_any_step_can_be_asked_for_at_any_time(count, size, steps):
-    lasting = Order(count, seed=0, stream="x")
+    lasting = ShuffleSampler(count, seed=0, stream="x")
     for step in steps:
-        fresh = Order(count, seed=0, stream="x").batch(step, size)
+        fresh = ShuffleSampler(count, seed=0, stream="x").batch(step, size)
         for first, second in zip(lasting.batch(step, size), fresh, strict=True):
             assert np.array_equal(first, second)
             assert first.dtype == np.int64
@@ -44,14 +44,14 @@ def test_any_step_can_be_asked_for_at_any_time(count, size, steps):
 
 @given(counts, st.integers(1, 8), st.integers(1, 8))
 def test_the_sequence_does_not_depend_on_the_batch_size(count, first, second):
-    order = Order(count, seed=4, stream="x")
+    order = ShuffleSampler(count, seed=4, stream="x")
     for one, other in zip(draw(order, second, first), draw(order, first, second), strict=True):
         assert np.array_equal(one, other)
 
 
 def test_epochs_seeds_and_streams_have_orders_of_their_own():
     orders = [
-        tuple(Order(100, seed=seed, stream=stream).batch(epoch, 100)[1])
+        tuple(ShuffleSampler(100, seed=seed, stream=stream).batch(epoch, 100)[1])
         for seed in (0, 1)
         for stream in ("labeled", "pseudo")
         for epoch in (0, 1, 10**9)
@@ -60,14 +60,14 @@ def test_epochs_seeds_and_streams_have_orders_of_their_own():
 
 
 def test_shuffling_is_uniform():
-    orders = [Order(5, seed=0, stream="x").batch(epoch, 5)[1] for epoch in range(2000)]
+    orders = [ShuffleSampler(5, seed=0, stream="x").batch(epoch, 5)[1] for epoch in range(2000)]
     times = np.stack([np.bincount(column, minlength=5) for column in np.array(orders).T])
     assert np.abs(times - 400).max() < 5 * np.sqrt(400 * 0.8)  # five standard deviations
 
 
 def test_two_permutations_are_kept_and_no_more(monkeypatch):
     drawn = []
-    original = Order._permutation
+    original = ShuffleSampler._permutation
 
     def counting(self, epoch):
         before = dict(self._permutations)
@@ -77,22 +77,22 @@ def test_two_permutations_are_kept_and_no_more(monkeypatch):
         assert len(self._permutations) <= 2
         return result
 
-    monkeypatch.setattr(Order, "_permutation", counting)
-    draw(Order(10, seed=0, stream="x"), 20, 7)
+    monkeypatch.setattr(ShuffleSampler, "_permutation", counting)
+    draw(ShuffleSampler(10, seed=0, stream="x"), 20, 7)
     assert drawn == list(range(14))
 
 
 def test_there_must_be_something_to_order():
-    assert len(Order(6, seed=0, stream="x")) == 6
+    assert len(ShuffleSampler(6, seed=0, stream="x")) == 6
     with pytest.raises(AssertionError):
-        Order(0, seed=0, stream="x")
+        ShuffleSampler(0, seed=0, stream="x")
     with pytest.raises(AssertionError):
-        WindowOrder(np.zeros(3, np.int64), window=4, seed=0, stream="x")
+        WindowedSampler(np.zeros(3, np.int64), window=4, seed=0, stream="x")
 
 
 def test_the_order_is_the_same_on_every_machine():
     """Fixed by the definition of Philox and SHA-256: a change here breaks the resuming of existing runs."""
-    assert Order(8, seed=0, stream="labeled").batch(1, 6)[1].tolist() == [2, 4, 3, 2, 0, 6]
+    assert ShuffleSampler(8, seed=0, stream="labeled").batch(1, 6)[1].tolist() == [2, 4, 3, 2, 0, 6]
 
 
 shard_counts = st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(any).map(np.array)
@@ -100,7 +100,7 @@ shard_counts = st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(any).
 
 @given(shard_counts, st.integers(1, 30), st.integers(1, 50), st.integers(1, 8))
 def test_windows_show_every_position_once_an_epoch(counts, window, size, steps):
-    order = WindowOrder(counts, window=window, seed=1, stream="pseudo")
+    order = WindowedSampler(counts, window=window, seed=1, stream="pseudo")
     total = counts.sum()
     assert len(order) == total
     epochs, positions = draw(order, steps, size)
@@ -111,16 +111,16 @@ def test_windows_show_every_position_once_an_epoch(counts, window, size, steps):
 
 @given(shard_counts, st.integers(1, 30), st.integers(1, 50), st.lists(st.integers(0, 500), min_size=1, max_size=8))
 def test_any_step_of_windows_can_be_asked_for_at_any_time(counts, window, size, steps):
-    lasting = WindowOrder(counts, window=window, seed=1, stream="pseudo")
+    lasting = WindowedSampler(counts, window=window, seed=1, stream="pseudo")
     for step in steps:
-        fresh = WindowOrder(counts, window=window, seed=1, stream="pseudo").batch(step, size)
+        fresh = WindowedSampler(counts, window=window, seed=1, stream="pseudo").batch(step, size)
         for first, second in zip(lasting.batch(step, size), fresh, strict=True):
             assert np.array_equal(first, second)
 
 
 @given(shard_counts, st.integers(1, 30), st.integers(0, 3))
 def test_a_window_is_whole_shards_shown_before_the_next(counts, window, epoch):
-    order = WindowOrder(counts, window=window, seed=1, stream="pseudo")
+    order = WindowedSampler(counts, window=window, seed=1, stream="pseudo")
     shown = draw(order, epoch + 1, len(order))[1][epoch * len(order) :]
     shards = np.repeat(np.arange(len(counts)), counts)
     place, number, seen = 0, 0, []
@@ -139,9 +139,11 @@ def test_a_window_is_whole_shards_shown_before_the_next(counts, window, epoch):
 
 
 def test_one_window_shuffles_all_uniformly_and_shards_come_in_any_order():
-    first = [WindowOrder(np.array([2, 2, 2]), window=99, seed=s, stream="x").batch(0, 1)[1][0] for s in range(3000)]
+    first = [WindowedSampler(np.array([2, 2, 2]), window=99, seed=s, stream="x").batch(0, 1)[1][0] for s in range(3000)]
     assert np.abs(np.bincount(first, minlength=6) - 500).max() < 5 * np.sqrt(500 * 5 / 6)
-    small = [WindowOrder(np.array([2, 2, 2]), window=1, seed=s, stream="x").batch(0, 6)[1] // 2 for s in range(3000)]
+    small = [
+        WindowedSampler(np.array([2, 2, 2]), window=1, seed=s, stream="x").batch(0, 6)[1] // 2 for s in range(3000)
+    ]
     orders = [tuple(shards[::2]) for shards in small]
     assert all(list(shards[::2]) == list(shards[1::2]) for shards in small)
     times = [orders.count(each) for each in set(orders)]

@@ -133,15 +133,15 @@ def test_munged_digits_lie_nearer_to_the_data_than_attributes_drawn_by_themselve
     assert 0 < near < far
 
 
-def test_the_example_of_the_docs_makes_pictures_that_open(tmp_path, monkeypatch):
-    text = (ROOT / "docs" / "sources.md").read_text().split("## Too few unlabeled pictures")[1]
+def test_the_example_of_the_docs_makes_images_that_open(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "sources.md").read_text().split("## Too few unlabeled images")[1]
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "docs/sources.md", "exec"), {})
     source = open_source("munged.npz", labeled=False)
     assert sum(source.shard_sizes) == 3 * 1797
     record = next(source.read(0))
-    assert (record.picture.shape, record.picture.dtype, record.label) == ((8, 8), np.uint8, -1)
+    assert (record.image.shape, record.image.dtype, record.label) == ((8, 8), np.uint8, -1)
 
 
 @pytest.mark.parametrize(

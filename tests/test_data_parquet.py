@@ -1,4 +1,4 @@
-"""Parquet with picture bytes, tables of paths, and data sets of Hugging Face's datasets."""
+"""Parquet with image bytes, tables of paths, and data sets of Hugging Face's datasets."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from data_images import class_folders
 
-from data_pictures import class_folders
 from noisystudent.data.source import Record, Source
 from noisystudent.data.sources.huggingface import HuggingFaceSource
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.sources.parquet import ParquetSource
 from noisystudent.data.sources.path_table import ManifestSource
 from noisystudent.errors import DataError
-from tar_shards import picture
+from tar_shards import image
 
 
 def records(source: Source) -> list[Record]:
@@ -35,7 +35,7 @@ def hub_metadata(**names: list[str]) -> dict[bytes, bytes]:
 def write_hub(path: Path, first: int = 0, rows: int = 5, *, group: int = 2, **columns: list) -> Path:
     """A file as the hub has them: image as struct of bytes and path, label as number with names in the schema."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    images = [{"bytes": picture(first + row), "path": f"{row}.png"} for row in range(rows)]
+    images = [{"bytes": image(first + row), "path": f"{row}.png"} for row in range(rows)]
     table = pa.table({"image": images, "label": pa.array([row % 2 for row in range(rows)], pa.int64()), **columns})
     pq.write_table(table.replace_schema_metadata(hub_metadata(label=["cat", "dog"])), path, row_group_size=group)
     return path
@@ -46,7 +46,7 @@ def test_the_layout_of_the_hub_is_read_with_class_names(tmp_path):
     assert isinstance(source, ParquetSource)
     assert source.classes == ("cat", "dog")
     assert source.shard_sizes == (2, 2, 1)
-    assert records(source) == [Record(f"x.parquet:{row}", picture(row), row % 2) for row in range(5)]
+    assert records(source) == [Record(f"x.parquet:{row}", image(row), row % 2) for row in range(5)]
     assert list(source.read(1)) == records(source)[2:4]
     unlabeled = open_source(tmp_path / "x.parquet", labeled=False)
     assert {record.label for record in records(unlabeled)} == {-1}
@@ -64,7 +64,7 @@ def test_several_files_are_one_source_with_keys_by_file(tmp_path):
         "a/x.parquet:2",
         "b/x.parquet:0",
     ]
-    assert records(source)[-1].picture == picture(10)
+    assert records(source)[-1].image == image(10)
     assert open_source(tmp_path / "data" / "a", labeled=True).shard_sizes == (2, 1)
 
 
@@ -73,28 +73,28 @@ def test_large_row_groups_are_cut_and_streamed(tmp_path):
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=2400)
     source = open_source(tmp_path / "x.parquet", labeled=False)
     assert source.shard_sizes == (1024, 1024, 352, 100)
-    assert [record.picture for record in records(source)] == [b"%d" % row for row in range(2500)]
+    assert [record.image for record in records(source)] == [b"%d" % row for row in range(2500)]
     assert [record.key for record in source.read(2)] == [str(row) for row in range(12_048, 12_400)]
     beginning = source.read(1)
     next(beginning)
-    assert [record.picture for record in source.read(1)] == [b"%d" % row for row in range(1024, 2048)]
+    assert [record.image for record in source.read(1)] == [b"%d" % row for row in range(1024, 2048)]
 
 
 def test_only_a_part_of_a_row_group_is_read_at_a_time(tmp_path, monkeypatch):
     content = [os.urandom(100_000) for _ in range(400)]
-    pages = {"write_batch_size": 8, "data_page_size": 2**20}  # by default pyarrow makes a page of up to 1024 pictures
+    pages = {"write_batch_size": 8, "data_page_size": 2**20}  # by default pyarrow makes a page of up to 1024 images
     pq.write_table(pa.table({"image": content}), tmp_path / "x.parquet", compression="none", **pages)
     source = open_source(tmp_path / "x.parquet", labeled=False)
     read = []
     real = os.pread
     monkeypatch.setattr(os, "pread", lambda handle, length, start: read.append(length) or real(handle, length, start))
-    assert next(source.read(0)).picture == content[0]
+    assert next(source.read(0)).image == content[0]
     assert sum(read) < 20_000_000
 
 
 def test_labels_as_names_and_as_numbers_without_names(tmp_path):
     pq.write_table(
-        pa.table({"picture": [b"1", b"2"], "class": ["dog", "cat"], "key": ["a", "b"]}), tmp_path / "x.parquet"
+        pa.table({"image": [b"1", b"2"], "class": ["dog", "cat"], "key": ["a", "b"]}), tmp_path / "x.parquet"
     )
     source = open_source(tmp_path / "x.parquet", labeled=True)
     assert (source.classes, records(source)) == (("cat", "dog"), [Record("a", b"1", 1), Record("b", b"2", 0)])
@@ -141,9 +141,9 @@ def test_rows_without_bytes_say_so_and_their_paths_are_not_opened(tmp_path):
     assert (
         named.problem
         == nothing.problem
-        == ("the row holds no bytes of a picture (one that is only named by a path is not opened)")
+        == ("the row holds no bytes of an image (one that is only named by a path is not opened)")
     )
-    assert (named.picture, there) == (b"", Record("x.parquet:2", b"x", -1))
+    assert (named.image, there) == (b"", Record("x.parquet:2", b"x", -1))
 
 
 def test_damaged_and_different_files_are_named(tmp_path):
@@ -184,13 +184,13 @@ def write_csv(folder: Path, text: str) -> Path:
     return folder / "list.csv"
 
 
-def test_a_table_of_paths_gives_pictures_in_its_order(tmp_path):
+def test_a_table_of_paths_gives_images_in_its_order(tmp_path):
     class_folders(tmp_path)
     rows = ["dog/1.png,dog", "cat/0.png,cat", "dog/0.png,dog"]
     source = open_source(write_csv(tmp_path, "\n".join(["\ufeffpath,label", *rows])), labeled=True)
     assert isinstance(source, ManifestSource)
     expected = [(row.split(",")[0], (tmp_path / row.split(",")[0]).read_bytes(), "dc".find(row[0]) ^ 1) for row in rows]
-    assert [(r.key, r.picture, r.label) for r in records(source)] == expected
+    assert [(r.key, r.image, r.label) for r in records(source)] == expected
     assert source.classes == ("cat", "dog")
     assert [record.key for record in source.read_rows(0, [2, 0])] == ["dog/0.png", "dog/1.png"]
     table = pa.table({"path": [row.split(",")[0] for row in rows], "label": ["dog", "cat", "dog"], "note": [1, 2, 3]})
@@ -218,18 +218,18 @@ def test_no_path_of_a_table_leads_out_of_its_folder(tmp_path, path):
         open_source(write_csv(tmp_path, f"path\n{path}\n"), labeled=False)
 
 
-def test_a_link_out_of_the_folder_and_a_missing_picture_are_problems(tmp_path):
+def test_a_link_out_of_the_folder_and_a_missing_image_are_problems(tmp_path):
     class_folders(tmp_path / "in")
     (tmp_path / "secret.png").write_bytes(b"secret")
     (tmp_path / "in" / "link.png").symlink_to("../secret.png")
     source = open_source(write_csv(tmp_path / "in", "path\nlink.png\ngone.png\ncat/0.png\n"), labeled=False)
     link, gone, there = records(source)
-    assert (link.picture, gone.picture) == (b"", b"")
+    assert (link.image, gone.image) == (b"", b"")
     assert "leads out of" in link.problem
     assert "there is no file" in gone.problem
-    assert there.picture
+    assert there.image
     before = source.fingerprint
-    (tmp_path / "in" / "cat" / "0.png").write_bytes(picture(5))
+    (tmp_path / "in" / "cat" / "0.png").write_bytes(image(5))
     assert open_source(tmp_path / "in" / "list.csv", labeled=False).fingerprint != before
 
 
@@ -241,8 +241,8 @@ def test_a_link_out_of_the_folder_and_a_missing_picture_are_problems(tmp_path):
         ("path,label\na.png,cat\nb.png,\n", r"'b.png' has no label"),
         ("path,label\na.png\n", r"Row 2 of .* fewer fields"),
         ("path,label\na.png,b,c\n", r"Row 2 of .* more or fewer"),
-        ("path,label\n", r"names no pictures"),
-        ("", r"names no pictures"),
+        ("path,label\n", r"names no images"),
+        ("", r"names no images"),
         ("path,label\n,cat\n", r"names ''"),
     ],
 )
@@ -251,13 +251,13 @@ def test_tables_of_paths_that_make_no_sense_are_refused(tmp_path, text, message)
         open_source(write_csv(tmp_path, text), labeled=True)
 
 
-def test_a_table_in_a_store_names_pictures_beside_it_and_in_the_same_store():
+def test_a_table_in_a_store_names_images_beside_it_and_in_the_same_store():
     store = fsspec.filesystem("memory")
     store.pipe(
         {"/tables/list.csv": b"path\na.png\nmemory://other/b.png\n", "/tables/a.png": b"A", "/other/b.png": b"B"}
     )
     source = open_source("memory://tables/list.csv", labeled=False)
-    assert [(r.key, r.picture) for r in records(source)] == [("a.png", b"A"), ("memory://other/b.png", b"B")]
+    assert [(r.key, r.image) for r in records(source)] == [("a.png", b"A"), ("memory://other/b.png", b"B")]
     before = source.fingerprint
     store.pipe("/other/b.png", b"C")
     assert open_source("memory://tables/list.csv", labeled=False).fingerprint != before
@@ -272,13 +272,13 @@ def test_without_the_datasets_package_the_command_that_installs_it_is_said(monke
 def test_data_sets_of_the_datasets_package_are_read(tmp_path):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
-    rows = {"image": [{"bytes": picture(row), "path": None} for row in range(1030)], "label": [1, 0] * 515}
+    rows = {"image": [{"bytes": image(row), "path": None} for row in range(1030)], "label": [1, 0] * 515}
     data = datasets.Dataset.from_dict(rows, features=features)
     data.save_to_disk(tmp_path / "one")
     source = open_source(tmp_path / "one", labeled=True)
     assert isinstance(source, HuggingFaceSource)
     assert (source.classes, source.shard_sizes) == (("cat", "dog"), (1024, 6))
-    assert records(source) == [Record(f"row:{row}", picture(row), 1 - row % 2) for row in range(1030)]
+    assert records(source) == [Record(f"row:{row}", image(row), 1 - row % 2) for row in range(1030)]
     assert [record.key for record in source.read_rows(1, [5, 0])] == ["row:1029", "row:1024"]
     other = datasets.Dataset.from_dict({**rows, "image": [*rows["image"][:-1], rows["image"][0]]}, features=features)
     datasets.DatasetDict({"train": data, "test": other}).save_to_disk(tmp_path / "two")

@@ -8,16 +8,16 @@ from PIL import Image
 from scipy.fft import dctn
 
 from noisystudent.data.dedup import perceptual
-from noisystudent.data.dedup.leakage import LeftOut
-from noisystudent.data.dedup.perceptual import looks_of, near_duplicates
-from noisystudent.data.images import Pictures
+from noisystudent.data.dedup.leakage import Excluded
+from noisystudent.data.dedup.perceptual import hash_images, near_duplicates
+from noisystudent.data.images import Images
 from noisystudent.data.settings import DataSettings
-from noisystudent.data.splits import open_roles
+from noisystudent.data.splits import open_splits
 from noisystudent.errors import DataError
 
 
-def pictures(images) -> Pictures:
-    """Gray or color pictures, each [H, W] or [H, W, 3], top left on one canvas."""
+def as_images(images) -> Images:
+    """Gray or color images, each [H, W] or [H, W, 3], top left on one canvas."""
     images = [np.asarray(image, np.uint8) for image in images]
     images = [image[None] if image.ndim == 2 else image.transpose(2, 0, 1) for image in images]
     height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
@@ -26,7 +26,7 @@ def pictures(images) -> Pictures:
         canvas[:, : image.shape[1], : image.shape[2]] = image
     sizes = np.array([image.shape[1:] for image in images], np.int32)
     keys = tuple(str(row) for row in range(len(images)))
-    return Pictures(keys, pixels, sizes, np.full(len(images), -1), keys, (), None)
+    return Images(keys, pixels, sizes, np.full(len(images), -1), keys, (), None)
 
 
 def scene(random, height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -56,15 +56,15 @@ def frequencies_by_scipy(image) -> np.ndarray:
     return dctn(gray, norm="ortho")[:8, :8].ravel()[1:] / np.sqrt(gray.size)
 
 
-def found_by_comparing_all(pile, held_out, distance: int) -> dict[int, int]:
+def found_by_comparing_all(unlabeled, held_out, distance: int) -> dict[int, int]:
     """The rules' words, pair by pair."""
     hashes, numbers = [], []
-    for side in (pile, held_out):
+    for side in (unlabeled, held_out):
         found = np.array([frequencies_by_scipy(image) for image in side])
         hashes.append(found > np.median(found, axis=1, keepdims=True))
         numbers.append(found / np.linalg.norm(found, axis=1, keepdims=True))
     alike = {}
-    for here in range(len(pile)):
+    for here in range(len(unlabeled)):
         for there in range(len(held_out)):
             correlation = numbers[0][here] @ numbers[1][there]
             if (hashes[0][here] != hashes[1][there]).sum() <= distance and correlation >= perceptual.ALIKE:
@@ -84,7 +84,7 @@ def test_frequencies_are_those_of_the_cosine_transform(shape):
     images = [scene(random, *shape).squeeze() for _ in range(5)]
     images.append(images[0][:20, :25])  # another size, on the same canvas
     expected = np.array([frequencies_by_scipy(image) for image in images])
-    found = looks_of(pictures(images)).frequencies
+    found = hash_images(as_images(images)).frequencies
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
 
 
@@ -95,20 +95,20 @@ def test_near_duplicates_are_those_of_a_plain_search(monkeypatch, chunk, block, 
     monkeypatch.setattr(perceptual, "_BLOCK", block)
     random = np.random.default_rng(1)
     held_out = [scene(random, 24, 32) for _ in range(12)]
-    pile = [scene(random, 24, 32) for _ in range(20)]
-    pile += [saved_again(held_out[row], 60) for row in (3, 5, 5, 7)] + [halved(held_out[2])]
-    # A crowd: pictures between one held-out picture and others, from hardly like it to almost the same.
+    unlabeled = [scene(random, 24, 32) for _ in range(20)]
+    unlabeled += [saved_again(held_out[row], 60) for row in (3, 5, 5, 7)] + [halved(held_out[2])]
+    # A crowd: images between one held-out image and others, from hardly like it to almost the same.
     for share in (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4):
         mixed = (1 - share) * held_out[9].astype(float) + share * scene(random, 24, 32)
-        pile.append(mixed.astype(np.uint8))
-    # Another: a picture of the pile that is almost the same as each of several held-out ones.
+        unlabeled.append(mixed.astype(np.uint8))
+    # Another: an image of the pile that is almost the same as each of several held-out ones.
     other = scene(random, 24, 32).astype(float)
     others = [0.94 * other + 0.06 * scene(random, 24, 32) for _ in range(7)]
     held_out += [mixed.astype(np.uint8) for mixed in others[:6]]
-    pile.append(others[6].astype(np.uint8))
-    pile = [pile[row] for row in random.permutation(len(pile))]
-    rows, partners = near_duplicates(pictures(pile), pictures(held_out), distance)
-    expected = found_by_comparing_all(pile, held_out, distance)
+    unlabeled.append(others[6].astype(np.uint8))
+    unlabeled = [unlabeled[row] for row in random.permutation(len(unlabeled))]
+    rows, partners = near_duplicates(as_images(unlabeled), as_images(held_out), distance)
+    expected = found_by_comparing_all(unlabeled, held_out, distance)
     assert dict(zip(rows.tolist(), partners.tolist(), strict=True)) == expected
     assert distance == 0 or {2, 3, 5, 7, 9} <= set(expected.values())
     assert len(expected) < 13  # the crowd's far ones stay
@@ -128,37 +128,37 @@ def test_near_duplicates_are_those_of_a_plain_search(monkeypatch, chunk, block, 
 def test_copies_are_found_and_others_are_not(change):
     random = np.random.default_rng(2)
     held_out = [scene(random, 64, 64) for _ in range(40)]
-    pile = [change(image) for image in held_out] + [scene(random, 64, 64) for _ in range(400)]
-    rows, partners = near_duplicates(pictures(pile), pictures(held_out), 10)
+    unlabeled = [change(image) for image in held_out] + [scene(random, 64, 64) for _ in range(400)]
+    rows, partners = near_duplicates(as_images(unlabeled), as_images(held_out), 10)
     assert rows.tolist() == partners.tolist() == list(range(40))
 
 
-def test_flat_pictures_look_like_nothing():
+def test_flat_images_look_like_nothing():
     random = np.random.default_rng(3)
     flat = [np.full((16, 16), level, np.uint8) for level in (0, 100, 255)]
     flat += [random.integers(99, 102, (16, 16)) for _ in range(3)]
-    rows, _ = near_duplicates(pictures(flat), pictures(flat), 16)
+    rows, _ = near_duplicates(as_images(flat), as_images(flat), 16)
     assert rows.tolist() == []
 
 
 def test_a_crowd_of_any_size_takes_little_memory(monkeypatch):
     monkeypatch.setattr(perceptual, "_CHUNK", 50)
     image = scene(np.random.default_rng(4), 16, 16)
-    rows, partners = near_duplicates(pictures([image] * 400), pictures([image] * 300), 10)
+    rows, partners = near_duplicates(as_images([image] * 400), as_images([image] * 300), 10)
     assert rows.tolist() == list(range(400))
     assert set(partners.tolist()) == {0}
 
 
-def test_no_pictures_have_no_near_duplicates():
-    some = pictures([scene(np.random.default_rng(5), 16, 16)])
+def test_no_images_have_no_near_duplicates():
+    some = as_images([scene(np.random.default_rng(5), 16, 16)])
     none = some.take(np.arange(0))
-    for pile, held_out in ((none, some), (some, none), (none, none)):
-        assert [len(side) for side in near_duplicates(pile, held_out, 10)] == [0, 0]
+    for unlabeled, held_out in ((none, some), (some, none), (none, none)):
+        assert [len(side) for side in near_duplicates(unlabeled, held_out, 10)] == [0, 0]
 
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two classes of labeled and test pictures; a pile with one identical to a test picture, one saved again."""
+    """Two classes of labeled and test images; a pile with one identical to a test image, one saved again."""
     random = np.random.default_rng(6)
     for part, count in (("labeled", 4), ("test", 3)):
         for name in ("a", "b"):
@@ -173,24 +173,22 @@ def folders(tmp_path):
 
 def opened(folders, **settings):
     specs = {"labeled": "labeled", "unlabeled": "pile", "test": "test"}
-    return open_roles({role: str(folders / name) for role, name in specs.items()}, DataSettings(**settings), seed=0)
+    return open_splits({role: str(folders / name) for role, name in specs.items()}, DataSettings(**settings), seed=0)
 
 
-def test_a_run_leaves_out_what_looks_like_a_held_out_picture_and_says_how_it_was_found(folders):
+def test_a_run_leaves_out_what_looks_like_a_held_out_image_and_says_how_it_was_found(folders):
     Image.fromarray(scene(np.random.default_rng(7), 32, 32)).save(folders / "pile/other.png")
-    roles = opened(folders)
-    assert roles.unlabeled.pictures.keys == ("other.png",)
-    assert roles.unlabeled.left_out == [
-        LeftOut("same.png", "a/1.png", "identical"),
-        LeftOut("again.jpg", "b/2.png", "near-duplicate"),
+    splits = opened(folders)
+    assert splits.unlabeled.images.keys == ("other.png",)
+    assert splits.unlabeled.left_out == [
+        Excluded("same.png", "a/1.png", "identical"),
+        Excluded("again.jpg", "b/2.png", "near-duplicate"),
     ]
     kept = opened(folders, near_duplicates="none")
-    assert kept.unlabeled.pictures.keys == ("again.jpg", "other.png")
+    assert kept.unlabeled.images.keys == ("again.jpg", "other.png")
     assert [each.key for each in kept.unlabeled.left_out] == ["same.png"]
 
 
-def test_a_pile_of_held_out_pictures_alone_is_refused(folders):
-    with pytest.raises(
-        DataError, match=r"all 2 unlabeled pictures .* \(1 of them by their looks.*near_duplicates none"
-    ):
+def test_a_pile_of_held_out_images_alone_is_refused(folders):
+    with pytest.raises(DataError, match=r"all 2 unlabeled images .* \(1 of them by their looks.*near_duplicates none"):
         opened(folders)

@@ -1,4 +1,4 @@
-"""Published sets of corrupted and perturbed pictures: what is found where, and what is refused."""
+"""Published sets of corrupted and perturbed images: what is found where, and what is refused."""
 
 import sys
 import tracemalloc
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from noisystudent.data.images import PictureFormat, decode_shard
+from noisystudent.data.images import ImageFormat, decode_shard
 from noisystudent.errors import DataError
 from noisystudent.evaluation.corruptions.read import CorruptedSet
 from noisystudent.evaluation.corruptions.tables import CORRUPTIONS
@@ -44,7 +44,7 @@ def test_a_fifth_of_an_array_is_a_severity(tmp_path):
         source = found.source("fog", severity)
         records = list(source.read(0))
         rows = slice(6 * severity - 6, 6 * severity)
-        assert np.array_equal(np.stack([record.picture for record in records]), pixels[rows])
+        assert np.array_equal(np.stack([record.image for record in records]), pixels[rows])
         names = [source.classes[record.label] for record in records]
         assert names == [CLASSES[row // 2 % 3] for row in range(30)[rows]]
         assert [record.key for record in records] == [f"{row:06d}" for row in range(6)]
@@ -105,8 +105,8 @@ def test_what_is_no_set_is_said(tmp_path):
         ({"labels": np.zeros(12, int)}, r"'labels\.npy' .* shape \(12,\), and labels are integers of shape \(30,\)"),
         ({"labels": np.full(30, 3)}, "labels from 3 to 3, and 3 classes allow 0 to 2"),
         ({"labels": np.zeros(30)}, "is float64 of shape"),
-        ({"rows": 32}, "32 pictures, which are not as many for each of the 5 severities"),
-        ({"pixels": np.zeros((30, 4, 4, 3), np.float32)}, "of type float32, and pictures are uint8"),
+        ({"rows": 32}, "32 images, which are not as many for each of the 5 severities"),
+        ({"pixels": np.zeros((30, 4, 4, 3), np.float32)}, "of type float32, and images are uint8"),
         ({"pixels": np.zeros((30, 3, 4, 4), np.uint8)}, r"shape \(30, 3, 4, 4\)"),
         (
             {"pixels": np.array([{}] * 30)},
@@ -147,7 +147,7 @@ def test_an_array_stays_on_the_disk(tmp_path):
         source = opened(tmp_path).source("fog", 5)
         assert len(source.fingerprint) == 64
         last = len(source.shard_sizes) - 1
-        seen = [len(decode_shard(source, shard, PictureFormat(32, 3))) for shard in (0, 1, last)]
+        seen = [len(decode_shard(source, shard, ImageFormat(32, 3))) for shard in (0, 1, last)]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -155,10 +155,10 @@ def test_an_array_stays_on_the_disk(tmp_path):
     assert peak < 25e6
 
 
-def test_whole_pictures_are_stored_without_a_margin():
-    assert PictureFormat(224, 3, whole=True).stored_edge == 224
-    assert PictureFormat(224, 3).stored_edge == 256
-    assert PictureFormat(32, 3, whole=True).stored_edge == PictureFormat(32, 3).stored_edge == 32
+def test_whole_images_are_stored_without_a_margin():
+    assert ImageFormat(224, 3, whole=True).storage_size == 224
+    assert ImageFormat(224, 3).storage_size == 256
+    assert ImageFormat(32, 3, whole=True).storage_size == ImageFormat(32, 3).storage_size == 32
 
 
 def test_sequences_are_rows_of_an_array(tmp_path):

@@ -10,9 +10,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from data_images import class_folders
 from fsspec.implementations.memory import MemoryFileSystem
 
-from data_pictures import class_folders
 from noisystudent.data import files as retries
 from noisystudent.data.shards.pack import pack_source
 from noisystudent.data.source import Record, Source
@@ -20,7 +20,7 @@ from noisystudent.data.sources.folder import FolderSource
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
 from object_store import s3_bucket
-from tar_shards import picture, write_shards
+from tar_shards import image, write_shards
 
 
 class FlakyFileSystem(MemoryFileSystem):
@@ -103,14 +103,14 @@ def test_packed_shards_parquet_and_tables_survive_a_store_that_fails(tmp_path):
     pack_source(folder, tmp_path / "out", rows_per_shard=7)
     upload(tmp_path / "out", "flaky://packed")
     there = open_source("flaky://packed", labeled=True)
-    assert [r.picture for r in records(there)] == [r.picture for r in records(folder)]
+    assert [r.image for r in records(there)] == [r.image for r in records(folder)]
     assert there.classes == ("cat", "dog")
-    rows = pa.table({"image": [r.picture for r in records(folder)], "label": [r.label for r in records(folder)]})
+    rows = pa.table({"image": [r.image for r in records(folder)], "label": [r.label for r in records(folder)]})
     (tmp_path / "p").mkdir()
     pq.write_table(rows, tmp_path / "p" / "x.parquet", row_group_size=9)
     upload(tmp_path / "p", "flaky://hub/data")
     source = open_source("flaky://hub/data", labeled=True)
-    assert [(r.picture, r.label) for r in records(source)] == [(r.picture, r.label) for r in records(folder)]
+    assert [(r.image, r.label) for r in records(source)] == [(r.image, r.label) for r in records(folder)]
     assert source.fingerprint == open_source(tmp_path / "p", labeled=True).fingerprint
     table = "path,label\n" + "".join(f"cat/{row}.png,cat\ndog/{row}.png,dog\n" for row in range(20))
     (tmp_path / "in" / "list.csv").write_text(table)
@@ -159,13 +159,13 @@ def test_a_shard_replaced_in_the_store_is_indexed_anew(tmp_path):
     upload(tmp_path, "memory://replaced")
     before = open_source("memory://replaced", labeled=True)
     content = (tmp_path / "train-001.tar").read_bytes()
-    changed = content.replace(picture(101), picture(101)[:-1] + b"!")
+    changed = content.replace(image(101), image(101)[:-1] + b"!")
     fsspec.filesystem("memory").pipe_file("/replaced/train-001.tar", changed)
     with pytest.raises(DataError, match=r"'1-1' in 'memory://.*train-001.tar' is not the one that was indexed"):
         list(before.read(1))
     after = open_source("memory://replaced", labeled=True)
     assert after.fingerprint != before.fingerprint
-    assert records(after)[4].picture.endswith(b"!")
+    assert records(after)[4].image.endswith(b"!")
 
 
 def test_a_short_answer_is_asked_for_again_and_not_taken(tmp_path, monkeypatch):
@@ -201,11 +201,11 @@ def test_a_protocol_that_is_not_installed_says_which_extra_brings_it(monkeypatch
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", absent)
     with pytest.raises(DataError, match=re.escape("(Install s3fs to access S3): pip install 'noisystudent[s3]'")):
-        open_source("s3://bucket/pictures", labeled=True)
+        open_source("s3://bucket/images", labeled=True)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_s3_compatible_server_gives_the_same_pictures(tmp_path, monkeypatch):
+def test_an_s3_compatible_server_gives_the_same_images(tmp_path, monkeypatch):
     with s3_bucket(monkeypatch, "bucket"):
         here = open_source(write_shards(tmp_path / "s", 3, 20), labeled=True)
         upload(tmp_path / "s", "s3://bucket/shards")
@@ -217,13 +217,13 @@ def test_an_s3_compatible_server_gives_the_same_pictures(tmp_path, monkeypatch):
             open_source("s3://bucket/shards/train-{000..003}.tar", labeled=True)
         pack_source(here, tmp_path / "packed", rows_per_shard=16)
         upload(tmp_path / "packed", "s3://bucket/packed")
-        assert [r.picture for r in records(open_source("s3://bucket/packed", labeled=True))] == [
-            record.picture for record in records(here)
+        assert [r.image for r in records(open_source("s3://bucket/packed", labeled=True))] == [
+            record.image for record in records(here)
         ]
         table = "path\n" + "".join(f"s3://bucket/single/{row}.png\n" for row in range(5))
         (tmp_path / "list.csv").write_text(table)
         for row in range(5):
-            fsspec.filesystem("s3").pipe_file(f"bucket/single/{row}.png", picture(row))
-        assert [r.picture for r in records(open_source(tmp_path / "list.csv", labeled=False))] == [
-            picture(row) for row in range(5)
+            fsspec.filesystem("s3").pipe_file(f"bucket/single/{row}.png", image(row))
+        assert [r.image for r in records(open_source(tmp_path / "list.csv", labeled=False))] == [
+            image(row) for row in range(5)
         ]

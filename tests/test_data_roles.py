@@ -3,9 +3,9 @@
 import pytest
 
 from noisystudent.data.settings import DataSettings
-from noisystudent.data.splits import open_roles
+from noisystudent.data.splits import open_splits
 
-LABELED = "digits:unlabeled"  # 1,257 pictures, about 125 a class
+LABELED = "digits:unlabeled"  # 1,257 images, about 125 a class
 
 
 @pytest.mark.parametrize(
@@ -14,15 +14,15 @@ LABELED = "digits:unlabeled"  # 1,257 pictures, about 125 a class
 )
 def test_beside_a_test_source_labels_are_set_aside_only_when_there_are_many(test, few_labels_beside_test, carved):
     settings = DataSettings(few_labels_beside_test=few_labels_beside_test)
-    roles = open_roles({"labeled": LABELED, "test": test}, settings, seed=0)
-    assert (roles.validation is not None) == carved
-    validation = len(roles.validation) if roles.validation else 0
+    splits = open_splits({"labeled": LABELED, "test": test}, settings, seed=0)
+    assert (splits.validation is not None) == carved
+    validation = len(splits.validation) if splits.validation else 0
     assert validation == pytest.approx(0.2 * 1257, abs=5) if carved else validation == 0
-    assert len(roles.labeled) + validation == 1257
+    assert len(splits.labeled) + validation == 1257
 
 
 def test_a_given_validation_source_leaves_all_labels_to_training():
-    roles = open_roles({"labeled": LABELED, "validation": "digits:test"}, DataSettings(), seed=0)
-    assert len(roles.labeled) == 1257
-    assert roles.validation is not None
-    assert len(roles.validation) == 500
+    splits = open_splits({"labeled": LABELED, "validation": "digits:test"}, DataSettings(), seed=0)
+    assert len(splits.labeled) == 1257
+    assert splits.validation is not None
+    assert len(splits.validation) == 500

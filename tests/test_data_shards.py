@@ -17,7 +17,7 @@ from noisystudent.data.shards.source import ShardSource
 from noisystudent.data.source import Record, Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
-from tar_shards import picture, write_shards, write_tar
+from tar_shards import image, write_shards, write_tar
 
 
 @pytest.fixture(autouse=True)
@@ -48,13 +48,13 @@ def test_braces_that_make_no_sense_are_refused(pattern):
 def test_shards_give_keys_labels_and_bytes(tmp_path, format):
     long = "deep/" * 15 + "x" * 60 if format == tarfile.USTAR_FORMAT else "d" * 300 + "/ünï"
     members = {
-        "b/2.JPG": picture(0),
+        "b/2.JPG": image(0),
         "b/2.cls": b"1\n",
-        "a.d/1.png": picture(1),
+        "a.d/1.png": image(1),
         "a.d/1.json": b'{"label": 0}',
         f"{long}.webp": b"not decoded here",
         f"{long}.cls": b"001",
-        "./c.seg.png": b"another extension, no picture of ours",
+        "./c.seg.png": b"another extension, no image of ours",
         "README": b"",
         "._b.png": b"what a Mac adds",
         "caption.txt": b"of nothing",
@@ -96,7 +96,7 @@ def test_tar_files_are_cut_into_runs_of_1024_that_never_cross_them(tmp_path):
     source = open_source(tmp_path, labeled=False)
     assert source.shard_sizes == (1024, 476, 1024, 1)
     assert [record.key for record in source.read(1)] == [f"0-{row:04d}" for row in range(1024, 1500)]
-    assert [record.picture for record in source.read_rows(1, [475, 0, 300])] == [b"1499", b"1024", b"1324"]
+    assert [record.image for record in source.read_rows(1, [475, 0, 300])] == [b"1499", b"1024", b"1324"]
 
 
 def test_class_names_come_from_the_file_beside_the_shards(tmp_path):
@@ -137,32 +137,32 @@ def test_an_unlabeled_source_shows_no_labels(tmp_path):
     assert source.truth(("0",)) is None
 
 
-def test_a_label_without_picture_is_a_record_with_a_problem(tmp_path):
+def test_a_label_without_image_is_a_record_with_a_problem(tmp_path):
     write_tar(
-        tmp_path / "x.tar", {"1.cls": b"0", "2.cls": b"1", "2.png": picture(2), "3.json": b'{"caption": "no label"}'}
+        tmp_path / "x.tar", {"1.cls": b"0", "2.cls": b"1", "2.png": image(2), "3.json": b'{"caption": "no label"}'}
     )
     lost, there = records(open_source(tmp_path / "x.tar", labeled=True))
-    assert lost == Record("1", b"", 0, "its tar file has a label for it, but no picture")
-    assert (there.key, there.picture, there.label) == ("2", picture(2), 1)
+    assert lost == Record("1", b"", 0, "its tar file has a label for it, but no image")
+    assert (there.key, there.image, there.label) == ("2", image(2), 1)
 
 
 @pytest.mark.parametrize(
     "label", [{}, {"1-1.cls": b" \n"}, {"1-1.json": b"{not json"}, {"1-1.json": b'{"label": true}'}]
 )
-def test_a_picture_without_label_is_refused_in_a_labeled_source_only(tmp_path, label):
+def test_a_image_without_label_is_refused_in_a_labeled_source_only(tmp_path, label):
     write_shards(tmp_path, 1)
     write_tar(tmp_path / "train-001.tar", {"1-0.png": b"x", "1-0.cls": b"0", "1-1.png": b"y", **label})
-    with pytest.raises(DataError, match=r"1 of the 2 pictures of '.*train-001.tar' have no label, for example '1-1'"):
+    with pytest.raises(DataError, match=r"1 of the 2 images of '.*train-001.tar' have no label, for example '1-1'"):
         open_source(tmp_path, labeled=True)
     assert sum(open_source(tmp_path, labeled=False).shard_sizes) == 5
 
 
-def test_the_same_member_and_a_second_picture_of_a_key_are_refused(tmp_path):
+def test_the_same_member_and_a_second_image_of_a_key_are_refused(tmp_path):
     write_tar(tmp_path / "x.tar", [("a.png", b"1"), ("a.png", b"2")])
-    with pytest.raises(DataError, match=r"member 'a.png' of '.*x.tar' is a second picture of the same key"):
+    with pytest.raises(DataError, match=r"member 'a.png' of '.*x.tar' is a second image of the same key"):
         open_source(tmp_path / "x.tar", labeled=False)
     write_tar(tmp_path / "x.tar", [("a.png", b"1"), ("b.png", b"2"), ("a.jpg", b"3")])
-    with pytest.raises(DataError, match=r"member 'a.jpg' of '.*x.tar' is a second picture"):
+    with pytest.raises(DataError, match=r"member 'a.jpg' of '.*x.tar' is a second image"):
         open_source(tmp_path / "x.tar", labeled=False)
     write_tar(tmp_path / "x.tar", [("a.png", b"1"), ("a.cls", b"1"), ("a.cls", b"0")])
     with pytest.raises(DataError, match=r"member 'a.cls' of '.*x.tar' is there twice"):
@@ -218,7 +218,7 @@ def test_what_is_no_plain_single_tar_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"damaged header"):
         open_source(path, labeled=False)
     write_tar(path, {"notes.txt": b""})
-    with pytest.raises(DataError, match=r"hold no pictures \(passed over: 1 members"):
+    with pytest.raises(DataError, match=r"hold no images \(passed over: 1 members"):
         open_source(path, labeled=False)
 
 
@@ -244,7 +244,7 @@ def test_names_never_become_paths(tmp_path):
     names = ["../outside.png", str(outside), "/etc/hostname.png", "a/../../b.png"]
     write_tar(tmp_path / "s" / "x.tar", [(name, b"inside %d" % row) for row, name in enumerate(names)])
     source = open_source(tmp_path / "s", labeled=False)
-    assert [record.picture for record in records(source)] == [b"inside %d" % row for row in range(4)]
+    assert [record.image for record in records(source)] == [b"inside %d" % row for row in range(4)]
     assert [record.key for record in records(source)] == ["../outside", str(outside)[:-4], "/etc/hostname", "a/../../b"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outside.png", "s"]
 
@@ -261,7 +261,7 @@ def test_links_and_devices_are_ignored_and_counted(tmp_path):
         info.size = 3
         archive.addfile(info, io.BytesIO(b"abc"))
     source = open_source(path, labeled=False)
-    assert [(record.key, record.picture) for record in records(source)] == [("a", b"abc")]
+    assert [(record.key, record.image) for record in records(source)] == [("a", b"abc")]
     assert source.ignored_members == 5
 
 
@@ -285,7 +285,7 @@ def test_a_name_that_holds_braces_is_taken_as_it_is(tmp_path):
 
 def test_a_folder_with_class_folders_stays_one_whatever_lies_beside(tmp_path):
     (tmp_path / "cat").mkdir()
-    (tmp_path / "cat" / "1.png").write_bytes(picture(1))
+    (tmp_path / "cat" / "1.png").write_bytes(image(1))
     write_tar(tmp_path / "backup.tar", {"a.png": b"1"})
     assert [record.key for record in records(open_source(tmp_path, labeled=False))] == ["cat/1.png"]
 
@@ -299,14 +299,14 @@ def rewrite(path: Path, change: dict[str, bytes | None]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"1-1.png": picture(99)},
-        {"1-1.png": picture(101)[:-1] + b"!"},
-        {"1-3.png": picture(99), "1-3.cls": b"0"},
+        {"1-1.png": image(99)},
+        {"1-1.png": image(101)[:-1] + b"!"},
+        {"1-3.png": image(99), "1-3.cls": b"0"},
         {"1-2.png": None, "1-2.cls": None},
     ],
 )
 @pytest.mark.parametrize("labeled", [True, False])
-def test_the_fingerprint_changes_with_pictures_and_keys(tmp_path, change, labeled):
+def test_the_fingerprint_changes_with_images_and_keys(tmp_path, change, labeled):
     before = open_source(write_shards(tmp_path), labeled=labeled)
     copy = open_source(write_shards(tmp_path / "elsewhere"), labeled=labeled)
     assert copy.fingerprint == before.fingerprint
@@ -330,8 +330,8 @@ def test_the_fingerprint_changes_with_labels_and_classes_of_a_labeled_source_onl
     assert len(set(prints[False])) == 1
 
 
-def test_the_same_pictures_in_other_shards_are_another_source(tmp_path):
-    members = [(f"{row}.png", picture(row)) for row in range(4)]
+def test_the_same_images_in_other_shards_are_another_source(tmp_path):
+    members = [(f"{row}.png", image(row)) for row in range(4)]
     write_tar(tmp_path / "a" / "0.tar", members)
     write_tar(tmp_path / "b" / "0.tar", members[:1])
     write_tar(tmp_path / "b" / "1.tar", members[1:])
@@ -349,11 +349,11 @@ def test_an_index_is_kept_and_made_again_when_the_shard_was_replaced(tmp_path, c
     open_source(tmp_path / "s", labeled=True)
     assert sorted(made) == ["train-000.tar", "train-001.tar"]
     assert len(list(cache.iterdir())) == 2
-    rewrite(tmp_path / "s" / "train-001.tar", {"1-1.png": picture(99)})
+    rewrite(tmp_path / "s" / "train-001.tar", {"1-1.png": image(99)})
     os.utime(tmp_path / "s" / "train-001.tar", (1, 1))  # the same size, another time
     again = open_source(tmp_path / "s", labeled=True)
     assert made[2:] == ["train-001.tar"]
-    assert records(again)[4].picture == picture(99)
+    assert records(again)[4].image == image(99)
     assert again.fingerprint != first.fingerprint
     for path in cache.iterdir():
         path.write_bytes(b"damaged")
@@ -363,24 +363,24 @@ def test_an_index_is_kept_and_made_again_when_the_shard_was_replaced(tmp_path, c
 def test_a_shard_replaced_while_it_is_in_use_is_an_error_that_names_it(tmp_path):
     source = open_source(write_shards(tmp_path), labeled=True)
     records(source)
-    rewrite(tmp_path / "train-001.tar", {"1-1.png": picture(99)})
+    rewrite(tmp_path / "train-001.tar", {"1-1.png": image(99)})
     assert len(list(source.read(0))) == 3
     with pytest.raises(DataError, match=r"train-001.tar' was changed while it was in use"):
         list(source.read(1))
 
 
-def test_an_index_that_speaks_of_another_picture_is_found_out_on_reading(tmp_path):
+def test_an_index_that_speaks_of_another_image_is_found_out_on_reading(tmp_path):
     path = write_shards(tmp_path / "s", 1) / "train-000.tar"
     file = file_at(str(path))
     indexing.save_index(tmp_path / "s" / "train-000.index.parquet", make_index(file), {})
-    rewrite(path, {"0-1.png": picture(99)})
+    rewrite(path, {"0-1.png": image(99)})
     assert path.stat().st_size == file.size
     os.utime(path, (1, 1))  # as if it were older than its index
     source = open_source(path, labeled=False)
-    with pytest.raises(DataError, match=r"picture '0-1' in '.*train-000.tar' is not the one that was indexed"):
+    with pytest.raises(DataError, match=r"image '0-1' in '.*train-000.tar' is not the one that was indexed"):
         list(source.read(0))
     os.utime(path)  # newer: the index beside it does not count
-    assert [record.picture for record in open_source(path, labeled=False).read(0)][1] == picture(99)
+    assert [record.image for record in open_source(path, labeled=False).read(0)][1] == image(99)
 
 
 def test_an_index_with_places_outside_the_file_is_not_believed(tmp_path):

@@ -65,7 +65,7 @@ def test_drawing_takes_as_many_of_each_class():
     assert sorted([*drawn, *rest]) == list(range(43))
     assert np.array_equal(draw_labeled(labels, 4, seed=0)[0], drawn)
     assert not np.array_equal(draw_labeled(labels, 4, seed=1)[0], drawn)
-    with pytest.raises(DataError, match=r"Class number 1 has 4 pictures, and 5 a class"):
+    with pytest.raises(DataError, match=r"Class number 1 has 4 images, and 5 a class"):
         draw_labeled(labels, 5, seed=0)
 
 
@@ -130,7 +130,7 @@ def test_classes_must_be_the_same_in_the_same_order():
 
 def test_labels_must_have_every_class():
     check_labels(np.array([0, 1, 1]), ("a", "b"), "labeled")
-    with pytest.raises(DataError, match=r"labeled source has no readable picture of 'b', 'd'"):
+    with pytest.raises(DataError, match=r"labeled source has no readable image of 'b', 'd'"):
         check_labels(np.array([0, 2]), ("a", "b", "c", "d"), "labeled")
     with pytest.raises(DataError, match=r"has the classes 'a', and at least 2"):
         check_labels(np.array([0, 0]), ("a",), "labeled")

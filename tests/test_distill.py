@@ -67,8 +67,8 @@ def finished(teachers, tmp_path_factory):
 def test_a_distillation_leaves_a_model_a_control_a_verdict_and_a_page(finished, teachers):
     folder, summary = finished
     assert summary["recipe"] == "distillation"
-    assert summary["teacher"]["passes"] == 0
-    assert summary["student"]["passes"] == summary["control"]["passes"] == 6 * 32
+    assert summary["teacher"]["samples_seen"] == 0
+    assert summary["student"]["samples_seen"] == summary["control"]["samples_seen"] == 6 * 32
     assert summary["verdict"]["helper"] == "the teaching"
     assert summary["delivered"] == "student-1"
     assert weights(folder / "best") == weights(folder / "student-1") != weights(folder / "control")
@@ -96,9 +96,9 @@ def test_another_temperature_is_another_student(finished, teachers, tmp_path):
 
 
 def test_stored_answers_are_the_labels_that_label_makes(teachers, tmp_path):
-    for teaching in ("stored", "online"):
-        settings = {**CALM, "distillation.teaching": teaching, "rounds.control": False}
-        distill(tmp_path / teaching, teacher=teachers[0], settings=settings)
+    for teacher_logits in ("stored", "online"):
+        settings = {**CALM, "distillation.teacher_logits": teacher_logits, "rounds.control": False}
+        distill(tmp_path / teacher_logits, teacher=teachers[0], settings=settings)
     label = noisystudent.label(
         teacher=teachers[0], source="digits:unlabeled", out=tmp_path / "labels", quiet=True, settings={}
     )
@@ -106,12 +106,16 @@ def test_stored_answers_are_the_labels_that_label_makes(teachers, tmp_path):
     same_keys, same = predictions.read_all(label, 10)
     assert keys == same_keys
     np.testing.assert_allclose(values, same, atol=1e-5)
-    # Without input noise the views are the whole pictures, so the student learns from the same answers.
+    # Without input noise the views are the whole images, so the student learns from the same answers.
     assert difference_of(tmp_path / "stored", tmp_path / "online") < 1e-4
 
 
 def test_replayed_views_teach_again_without_the_teacher(teachers, tmp_path, monkeypatch):
-    settings = {"distillation.teaching": "views", "distillation.views": str(tmp_path / "views"), "noise.crop": "pad"}
+    settings = {
+        "distillation.teacher_logits": "cached_views",
+        "distillation.cache": str(tmp_path / "views"),
+        "noise.crop": "pad",
+    }
     settings |= {"rounds.control": False}
     distill(tmp_path / "first", teacher=teachers[0], settings=settings)
     asked = []
@@ -124,7 +128,7 @@ def test_replayed_views_teach_again_without_the_teacher(teachers, tmp_path, monk
 
 
 def test_a_longer_training_asks_only_for_the_views_that_are_new(teachers, tmp_path):
-    settings = {"distillation.teaching": "views", "rounds.control": False}
+    settings = {"distillation.teacher_logits": "cached_views", "rounds.control": False}
     distill(tmp_path, teacher=teachers[0], settings=settings)
     (part,) = (tmp_path / "views/student-1/teacher-1").glob("part-*")
     before = part.stat().st_mtime_ns
@@ -164,18 +168,18 @@ def test_means_of_log_probabilities(mean):
 
 
 @pytest.mark.parametrize("teaching", ["online", "stored", "views"])
-def test_compression_needs_no_labels(teachers, tmp_path, teaching):
-    settings = {"recipe": "compression", "distillation.teaching": teaching}
+def test_compression_needs_no_labels(teachers, tmp_path, teacher_logits):
+    settings = {"recipe": "compression", "distillation.teacher_logits": teacher_logits}
     summary = distill(tmp_path, teacher=teachers[0], labeled=None, settings=settings)
     assert summary["control"] is None
     assert "no control was trained (it needs labels)" in summary["verdict"]["reason"]
-    assert summary["student"]["passes"] == 6 * 32
+    assert summary["student"]["samples_seen"] == 6 * 32
     assert "Student 1" in (tmp_path / "report.html").read_text()
 
 
 def test_labels_alone_are_enough(teachers, tmp_path):
     summary = distill(tmp_path, teacher=teachers[0], unlabeled=None)
-    assert summary["student"]["passes"] == summary["control"]["passes"]
+    assert summary["student"]["samples_seen"] == summary["control"]["samples_seen"]
 
 
 def test_generations_learn_each_from_the_one_before_and_are_scored_together(tmp_path):
@@ -193,8 +197,8 @@ def test_generations_learn_each_from_the_one_before_and_are_scored_together(tmp_
 def test_a_defective_teacher_is_broken_off(tmp_path):
     settings = {"recipe": "defective", "distillation.teacher_steps": 2, "distillation.teachers": ["tiny_resnet"]}
     summary = distill(tmp_path, settings=settings)
-    assert summary["teacher"]["passes"] == 2 * 32
-    assert summary["student"]["passes"] == 6 * 32
+    assert summary["teacher"]["samples_seen"] == 2 * 32
+    assert summary["student"]["samples_seen"] == 6 * 32
 
 
 @pytest.mark.parametrize("method", ["virtual_teacher", "matched_smoothing", "confidence_penalty"])
@@ -249,8 +253,18 @@ def test_a_teacher_of_smoothed_labels_is_warned_of_at_a_high_temperature(
         ({"teacher": "tiny_resnet", "labeled": None}, {}, SettingsError, "train the teacher 'tiny_resnet'"),
         ({"labeled": None}, {"recipe": "virtual-teacher"}, SettingsError, "for the method virtual_teacher"),
         ({"teacher": "PLAIN", "labeled": None, "unlabeled": None}, {}, DataError, "nothing to learn from"),
-        ({"teacher": "PLAIN", "labeled": None}, {"distillation.on": "labeled"}, SettingsError, "no labeled pictures"),
-        ({"teacher": "PLAIN", "unlabeled": None}, {"distillation.on": "unlabeled"}, SettingsError, "no unlabeled"),
+        (
+            {"teacher": "PLAIN", "labeled": None},
+            {"distillation.applies_to": "labeled"},
+            SettingsError,
+            "no labeled images",
+        ),
+        (
+            {"teacher": "PLAIN", "unlabeled": None},
+            {"distillation.applies_to": "unlabeled"},
+            SettingsError,
+            "no unlabeled",
+        ),
         ({"teacher": "PLAIN", "labeled": None}, {"noise.strength": "auto"}, SettingsError, "chosen by labels"),
         ({"teacher": "PLAIN"}, {"data.channels": "rgb"}, ModelError, "data.channels gray"),
         (
@@ -259,8 +273,13 @@ def test_a_teacher_of_smoothed_labels_is_warned_of_at_a_high_temperature(
             SettingsError,
             "distillation.temperature.*greater than 0",
         ),
-        ({"teacher": "PLAIN"}, {"distillation.teaching": "stored", "noise.mixup": 1}, SettingsError, "single pictures"),
-        ({"teacher": "PLAIN"}, {"data.streaming": "always"}, SettingsError, "keeps its pictures in memory"),
+        (
+            {"teacher": "PLAIN"},
+            {"distillation.teacher_logits": "cached", "noise.mixup": 1},
+            SettingsError,
+            "single images",
+        ),
+        ({"teacher": "PLAIN"}, {"data.streaming": "always"}, SettingsError, "keeps its images in memory"),
         ({"teacher": "PLAIN"}, {"distillation.weights": [0]}, SettingsError, "do not sum to 0"),
     ],
 )
@@ -298,11 +317,13 @@ def test_rank_relations_of_two_classes_are_refused(tmp_path):
 def test_a_teacher_of_another_size_and_normalization_sees_the_view_in_its_own_way(teachers, tmp_path):
     """The teacher was made for 16 pixels; the student takes 24, and both see the same crops."""
     settings = {**CALM, "data.size": 24, "noise.crop": "pad", "rounds.control": False}
-    for teaching in ("online", "views", "stored"):
+    for teacher_logits in ("online", "views", "stored"):
         summary = distill(
-            tmp_path / teaching, teacher=teachers[0], settings={**settings, "distillation.teaching": teaching}
+            tmp_path / teacher_logits,
+            teacher=teachers[0],
+            settings={**settings, "distillation.teacher_logits": teacher_logits},
         )
-        assert load_classifier(tmp_path / teaching / "best").size == 24
+        assert load_classifier(tmp_path / teacher_logits / "best").size == 24
         assert 0 <= summary["student"]["test"]["top1"] <= 1
     assert difference_of(tmp_path / "online", tmp_path / "views") < 1e-4
 
@@ -310,7 +331,7 @@ def test_a_teacher_of_another_size_and_normalization_sees_the_view_in_its_own_wa
 def test_in_a_run_the_round_s_teacher_teaches_its_student(tmp_path):
     settings = {
         **SMALL, "model.teacher": "tiny_resnet", "noise.strength": 0.25, "rounds.count": 1, "rounds.control": False,
-        "distillation.method": "kd", "distillation.teaching": "stored",
+        "distillation.method": "kd", "distillation.teacher_logits": "cached",
     }  # fmt: skip
     noisystudent.run(**SOURCES, out=tmp_path, settings=settings, quiet=True)
     objective = json.loads((tmp_path / "round-1/student/inputs.json").read_text())["objective"]
@@ -328,10 +349,10 @@ def test_in_a_run_the_round_s_teacher_teaches_its_student(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("teaching", ["online", "stored", "views"])
-def test_two_processes_teach_as_one_does(teachers, tmp_path, teaching):
+def test_two_processes_teach_as_one_does(teachers, tmp_path, teacher_logits):
     """At a low rate, and without noise that each process draws for itself, only rounding tells them apart."""
     settings = {**SOURCES, **SMALL, "noise.dropout": 0, "noise.stochastic_depth": 0, "rounds.control": False}
-    settings |= {**CALM, "distillation.teaching": teaching}
+    settings |= {**CALM, "distillation.teacher_logits": teacher_logits}
     words = ["distill", f"--teacher={teachers[0]}", "--student=tiny_resnet", "--runtime.threads=1"]
     words += [f"--{name}={value}" for name, value in settings.items()]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]

@@ -10,7 +10,7 @@ from noisystudent.evaluation.metrics.calibration import (
     negative_log_likelihood,
     reliability,
 )
-from noisystudent.evaluation.metrics.diagnostics import label_free_signs
+from noisystudent.evaluation.metrics.diagnostics import label_free_diagnostics
 from noisystudent.evaluation.metrics.scores import score
 from noisystudent.evaluation.verdict import compare, reach_verdict
 
@@ -65,7 +65,7 @@ def test_certainty_falls_into_the_last_bin():
     assert expected_calibration_error(table) == 0
 
 
-def test_per_class_has_none_for_a_class_without_pictures():
+def test_per_class_has_none_for_a_class_without_images():
     assert per_class(np.array([[3, 1, 0], [0, 0, 0], [1, 0, 1]])) == [0.75, None, 0.5]
 
 
@@ -96,10 +96,10 @@ def test_the_bootstrap_interval_is_near_the_normal_one():
 
 
 def test_the_verdict_is_as_sure_as_its_numbers():
-    right, wrong = np.ones(200, bool), np.zeros(200, bool)
-    better = np.concatenate([right[:180], wrong[:20]])
-    worse = np.concatenate([right[:140], wrong[:60]])
-    slightly = np.concatenate([right[:179], wrong[:21]])
+    correct, wrong = np.ones(200, bool), np.zeros(200, bool)
+    better = np.concatenate([correct[:180], wrong[:20]])
+    worse = np.concatenate([correct[:140], wrong[:60]])
+    slightly = np.concatenate([correct[:179], wrong[:21]])
     assert reach_verdict(compare(better, worse), "test").decision == "keep"
     assert reach_verdict(compare(worse, better), "test").decision == "roll back"
     assert reach_verdict(compare(better, slightly), "test").decision == "cannot tell"
@@ -111,14 +111,14 @@ def test_the_verdict_is_as_sure_as_its_numbers():
 def test_signs_of_labels_without_truth():
     labels, before = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
     confidence = np.array([0.5, 0.7, 0.9, 0.9])
-    signs = label_free_signs([(labels, confidence, before)], 2)
-    assert signs == {
+    diagnostics = label_free_diagnostics([(labels, confidence, before)], 2)
+    assert diagnostics == {
         "agreement": 0.75,
         "class_drift": pytest.approx(0.25),
         "mean_confidence": pytest.approx(0.75),
         "class_balance": pytest.approx(1.0),
     }
     parts = [(labels[rows], confidence[rows], before[rows]) for rows in (slice(1), slice(1, 4))]
-    assert label_free_signs(parts, 2) == signs
-    alone = label_free_signs([(labels, confidence, None)], 2)
+    assert label_free_diagnostics(parts, 2) == diagnostics
+    alone = label_free_diagnostics([(labels, confidence, None)], 2)
     assert alone["agreement"] is alone["class_drift"] is None

@@ -170,7 +170,7 @@ def test_the_attacks_bite(task):
     assert accuracies[0] > accuracies[1] > accuracies[2] == 0
 
 
-def test_restarts_keep_the_worst_of_each_picture(task):
+def test_restarts_keep_the_worst_of_each_image(task):
     net, pixels, labels = task
     # Random points alone, of which some fool the model and some do not.
     attack = Attack(epsilon=0.2, steps=1, step_size=0, random_start=True)
@@ -186,7 +186,7 @@ def test_restarts_keep_the_worst_of_each_picture(task):
     assert (losses[0][unchanged] >= losses[1][unchanged] - 1e-6).all()
 
 
-def test_random_starts_go_by_seed_and_picture_not_by_batch(task):
+def test_random_starts_go_by_seed_and_image_not_by_batch(task):
     net, pixels, labels = task
     attack = pgd(0.03, steps=2, random_start=True, restarts=2)
     whole = attacked(net, pixels, labels, attack, seed=3).pixels
@@ -292,7 +292,7 @@ def test_what_are_no_pixels_or_labels_is_refused(task):
             attacked(net, pixels, wrong, fgsm(0.1))
 
 
-def test_pictures_of_a_shape_that_the_model_cannot_take_are_refused(task):
+def test_images_of_a_shape_that_the_model_cannot_take_are_refused(task):
     net, pixels, labels = task
     gray, small = pixels[:, :1], pixels[..., :8, :8]
     with pytest.raises(ModelError, match=r"SmallNet fails on .* shape \(80, 1, 12, 12\): .* layer takes 3 channels"):
@@ -305,7 +305,7 @@ def test_pictures_of_a_shape_that_the_model_cannot_take_are_refused(task):
     # A classifier's network would take both: the one channel spread over three, and any size.
     classifier = create_classifier("tiny_resnet", classes=("a", "b", "c", "d"), channels=3, size=12).eval()
     for wrong in (gray, small):
-        with pytest.raises(ModelError, match=r"takes pictures \[B, 3, 12, 12\] and was given \(80, "):
+        with pytest.raises(ModelError, match=r"takes images \[B, 3, 12, 12\] and was given \(80, "):
             attacked(UnitPixels(classifier), wrong, labels, fgsm(0.1))
 
     def exhausted(_):
@@ -332,7 +332,7 @@ def test_settings_of_no_attack_are_refused(settings, message):
         Attack(**{"epsilon": 0.1, "steps": 10, "step_size": 0.02, **settings})
 
 
-def test_no_pictures_are_no_trouble(task):
+def test_no_images_are_no_trouble(task):
     net, pixels, labels = task
     for norm in ("linf", "l2"):
         assert len(attacked(net, pixels[:0], labels[:0], pgd(0.1, norm=norm, random_start=True)).pixels) == 0

@@ -36,15 +36,15 @@ def linear(classes=5, values=36):
     return net
 
 
-def pictures(count=24, size=6):
+def images(count=24, size=6):
     return 0.3 + 0.4 * torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(4))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("norm", "epsilon", "order"), [("linf", 0.01, 1), ("l2", 0.048, 2)])
-def test_of_a_linear_model_just_the_pictures_fall_whose_margin_is_too_small(package, norm, epsilon, order):
+def test_of_a_linear_model_just_the_images_fall_whose_margin_is_too_small(package, norm, epsilon, order):
     """A class i can be left for j iff the logits are at most epsilon times the dual norm of w_i - w_j apart."""
-    net, pixels = linear(), pictures()
+    net, pixels = linear(), images()
     logits = net(pixels).detach()
     labels = logits.argmax(dim=1)
     weights = net[1].weight.detach()
@@ -52,7 +52,7 @@ def test_of_a_linear_model_just_the_pictures_fall_whose_margin_is_too_small(pack
     slack = logits.gather(1, labels[:, None]) - logits - reach
     slack[torch.arange(len(labels)), labels] = math.inf
     least = slack.amin(dim=1)
-    assert least.abs().min() > 1e-3  # no picture is so near the border that rounding decides
+    assert least.abs().min() > 1e-3  # no image is so near the border that rounding decides
     found = autoattacked(net, pixels, labels, norm=norm, epsilon=epsilon)
     assert torch.equal(found.fooled, least < 0)
     assert 0 < int(found.fooled.sum()) < len(labels)
@@ -60,7 +60,7 @@ def test_of_a_linear_model_just_the_pictures_fall_whose_margin_is_too_small(pack
 
 @pytest.fixture(scope="module")
 def trained():
-    """A net of two layers on four blurred blobs, and 60 pictures of them."""
+    """A net of two layers on four blurred blobs, and 60 images of them."""
     generator = torch.Generator().manual_seed(0)
     centers = torch.rand(4, 1, 8, 8, generator=generator)
     labels = torch.arange(60) % 4
@@ -95,7 +95,7 @@ def test_it_leaves_no_more_than_pgd_and_itself_again(package, trained, norm, eps
 
 
 @pytest.mark.slow
-def test_it_takes_a_classifier_of_this_package_and_one_picture(package):
+def test_it_takes_a_classifier_of_this_package_and_one_image(package):
     torch.manual_seed(0)
     model = UnitPixels(create_classifier("tiny_resnet", classes=("a", "b", "c", "d"), channels=3, size=8).eval())
     pixels = torch.rand(1, 3, 8, 8)
@@ -173,12 +173,12 @@ def test_what_any_package_does_to_the_process_is_undone(stand, trained):
 def test_the_package_is_asked_for_its_standard_version_and_no_more_targets_than_there_are(stand, trained, capsys):
     net, pixels, labels = trained
     labels = torch.cat([1 - labels[:2], labels[2:]])  # of the classes 0 and 1: two that the net has wrong
-    right = net(pixels).argmax(dim=1) == labels
+    correct = net(pixels).argmax(dim=1) == labels
     batches = [(pixels[:40], labels[:40]), (pixels[40:], labels[40:])]
     found = autoattack_accuracy(net, batches, norm="l2", epsilon=0.5, seed=7)
     assert found.count == 60
-    assert found.robust_correct == int(right.sum()) < 60
-    assert [len(made.given[0]) for made in Stand.made] == [int(right[:40].sum()), int(right[40:].sum())]
+    assert found.robust_correct == int(correct.sum()) < 60
+    assert [len(made.given[0]) for made in Stand.made] == [int(correct[:40].sum()), int(correct[40:].sum())]
     for made in Stand.made:
         assert made.settings == {
             "norm": "L2", "eps": 0.5, "seed": 7, "device": torch.device("cpu"), "verbose": False,
@@ -187,11 +187,11 @@ def test_the_package_is_asked_for_its_standard_version_and_no_more_targets_than_
     assert found.notes == ("AutoAttack: something is odd",)
     assert capsys.readouterr().out == ""
     many = linear(classes=12)
-    autoattacked(many, pictures(), many(pictures()).argmax(dim=1), norm="linf", epsilon=0.1)
+    autoattacked(many, images(), many(images()).argmax(dim=1), norm="linf", epsilon=0.1)
     assert Stand.made[-1].fab.n_target_classes == 9
 
 
-def test_pictures_outside_the_ball_or_the_range_do_not_count(stand, trained):
+def test_images_outside_the_ball_or_the_range_do_not_count(stand, trained):
     net, pixels, labels = trained
     inside = pixels.clamp(0.1, 0.9)
     for move in (lambda x: x + 0.02, lambda x: x - 0.02, lambda x: x * math.nan):
@@ -214,13 +214,13 @@ def test_the_model_is_asked_itself_who_was_fooled(stand, trained):
     assert found.fooled.any()
 
 
-def test_an_epsilon_of_zero_and_no_pictures_ask_nobody(stand, trained):
+def test_an_epsilon_of_zero_and_no_images_ask_nobody(stand, trained):
     net, pixels, labels = trained
     found = autoattacked(net, pixels, labels, norm="linf", epsilon=0)
     assert torch.equal(found.fooled, net(pixels).argmax(dim=1) != labels)
     assert len(autoattacked(net, pixels[:0], labels[:0], norm="linf", epsilon=0.1).pixels) == 0
     assert Stand.made == ()
-    with pytest.raises(DataError, match="no pictures to attack"):
+    with pytest.raises(DataError, match="no images to attack"):
         autoattack_accuracy(net, [], norm="linf", epsilon=0.1)
 
 
@@ -249,7 +249,7 @@ def checkpoint(tmp_path_factory):
 
 def words_of(checkpoint, out, *more):
     words = ["evaluate", f"--checkpoint={checkpoint}", "--source=digits:test", "--suite=attacks", f"--out={out}"]
-    return [*words, "--evaluation.pictures=40", "--evaluation.epsilons=0,16", "--evaluation.attack_steps=4", *more]
+    return [*words, "--evaluation.max_images=40", "--evaluation.epsilons=0,16", "--evaluation.attack_steps=4", *more]
 
 
 def test_switching_it_on_leaves_the_pieces_of_the_other_attacks(stand, checkpoint, tmp_path, capsys):
@@ -289,7 +289,7 @@ def test_the_step_size_is_a_fraction_of_epsilon_and_is_kept(checkpoint, tmp_path
         told = noisystudent.robustness(
             checkpoint=checkpoint, source="digits:test", out=tmp_path / out, quiet=True,
             settings={
-                "evaluation.suite": ["attacks"], "evaluation.pictures": 40, "evaluation.epsilons": [16],
+                "evaluation.suite": ["attacks"], "evaluation.max_images": 40, "evaluation.epsilons": [16],
                 "evaluation.attack_steps": 4, "evaluation.step_size": step_size,
             },
         )["attacks"]  # fmt: skip

@@ -13,11 +13,11 @@ from noisystudent.data.sources.folder import FolderSource
 from noisystudent.errors import DataError
 from noisystudent.evaluation.natural.label_sets import label_sets_of, read_label_sets
 from noisystudent.evaluation.natural.metrics import (
-    class_columns,
     confidences_within,
     difference_from_published,
     label_set_hits,
     label_set_scores,
+    map_classes,
     out_of_distribution_scores,
     rows_within,
     subset_hits,
@@ -33,8 +33,8 @@ def timms(name: str) -> list[str]:
     return (Path(timm.data.__file__).parent / "_info" / name).read_text().split()
 
 
-def scored(log_probabilities, labels, found):
-    """The scores of a set from the log-probabilities of all of its pictures."""
+def eval_result(log_probabilities, labels, found):
+    """The scores of a set from the log-probabilities of all of its images."""
     return subset_scores(subset_hits(log_probabilities, labels, found), found)
 
 
@@ -57,7 +57,7 @@ def folder_of(root: Path, names) -> FolderSource:
 def test_folders_of_synsets_are_found_where_timm_has_them(tmp_path, name):
     synsets = timms(f"imagenet_{name}_synsets.txt")
     source = folder_of(tmp_path, reversed(synsets))
-    found = class_columns(source.classes, OUTPUTS)
+    found = map_classes(source.classes, OUTPUTS)
     assert found.columns.tolist() == [int(number) for number in timms(f"imagenet_{name}_indices.txt")]
     assert (np.diff(found.columns) > 0).all()
     assert found.variant == "200way"
@@ -67,7 +67,7 @@ def test_folders_of_synsets_are_found_where_timm_has_them(tmp_path, name):
 
 def test_a_and_r_share_86_classes():
     a, r = (set(timms(f"imagenet_{name}_synsets.txt")) for name in "ar")
-    shared = set(class_columns(sorted(a), OUTPUTS).columns) & set(class_columns(sorted(r), OUTPUTS).columns)
+    shared = set(map_classes(sorted(a), OUTPUTS).columns) & set(map_classes(sorted(r), OUTPUTS).columns)
     assert len(shared) == len(a & r) == 86
 
 
@@ -116,26 +116,26 @@ def test_numbered_folders_are_sorted_as_numbers(tmp_path):
     source = folder_of(tmp_path, OUTPUTS)
     assert source.classes[:4] == ("0", "1", "10", "100")  # the trap: the folder's own order is that of text
     for model_classes in (OUTPUTS, imagenet_synsets()):
-        found = class_columns(source.classes, model_classes)
+        found = map_classes(source.classes, model_classes)
         assert found.columns.tolist() == [int(name) for name in source.classes]
     assert found.rule == "number"
     assert "10 after 9" in found.explanation
-    # A model that names each picture's class outright is right on all of them, and on few in the order of text.
+    # A model that names each image's class outright is right on all of them, and on few in the order of text.
     records = [record for shard in range(len(source.shard_sizes)) for record in source.read(shard)]
     sure = np.eye(1000)[[int(record.key.split("/")[0]) for record in records]]
     labels = np.array([record.label for record in records])
-    assert scored(10 * sure, labels, found)["top1_1000way"] == 1
+    assert eval_result(10 * sure, labels, found)["top1_1000way"] == 1
     assert (sure.argmax(axis=1) == labels).mean() < 0.05
 
 
 def test_a_models_own_names_come_first():
     # Trained on a folder of numbers, its outputs are in the order of text, and numbers are names.
     model_classes = tuple(sorted(OUTPUTS))
-    found = class_columns(("2", "10"), model_classes)
+    found = map_classes(("2", "10"), model_classes)
     assert [model_classes[column] for column in found.columns] == ["2", "10"]
     assert found.rule == "name"
     shuffled = tuple(np.random.default_rng(0).permutation(imagenet_synsets()))
-    found = class_columns(("n01440764", "n15075141"), shuffled)
+    found = map_classes(("n01440764", "n15075141"), shuffled)
     assert [shuffled[column] for column in found.columns] == ["n01440764", "n15075141"]
 
 
@@ -150,14 +150,14 @@ def test_a_models_own_names_come_first():
 )
 def test_classes_that_cannot_be_found_are_refused(classes, model_classes, message):
     with pytest.raises(DataError, match=message):
-        class_columns(classes, model_classes)
+        map_classes(classes, model_classes)
 
 
 @pytest.fixture
 def shifted():
-    """Random outputs for 300 pictures of ImageNet-A's classes, where an outsider wins over the right insider."""
+    """Random outputs for 300 images of ImageNet-A's classes, where an outsider wins over the right insider."""
     random = np.random.default_rng(0)
-    found = class_columns(sorted(timms("imagenet_a_synsets.txt")), OUTPUTS)
+    found = map_classes(sorted(timms("imagenet_a_synsets.txt")), OUTPUTS)
     labels = random.integers(0, 200, 300)
     logits = random.normal(size=(300, 1000))
     logits[np.arange(300), found.columns[labels]] = 8
@@ -167,7 +167,7 @@ def shifted():
 
 
 def test_outputs_outside_the_set_are_out_of_the_choice(shifted):
-    scores = scored(*shifted)
+    scores = eval_result(*shifted)
     assert scores["top1_200way"] == 1
     assert scores["top1_1000way"] == 0
     assert scores["top5_1000way"] == 1
@@ -181,7 +181,7 @@ def test_the_softmax_and_the_first_five_are_inside_the_set_too(shifted):
     outsiders = np.setdiff1d(np.arange(1000), found.columns)
     louder = logits.copy()
     louder[:, outsiders] += 50
-    before, after = scored(logits, labels, found), scored(louder, labels, found)
+    before, after = eval_result(logits, labels, found), eval_result(louder, labels, found)
     assert after == {**before, "top5_1000way": 0.0}
     # Confidence as the softmax of the slice: 8 against 199 others of mean e^(1/2).
     inside = np.exp(logits[:, found.columns])
@@ -191,15 +191,15 @@ def test_the_softmax_and_the_first_five_are_inside_the_set_too(shifted):
 
 
 def test_the_names_carry_the_number_of_classes():
-    scores = scored(np.eye(4)[[0, 1, 2]], np.array([0, 1, 2]), class_columns(("a", "b", "c"), tuple("abcd")))
+    scores = eval_result(np.eye(4)[[0, 1, 2]], np.array([0, 1, 2]), map_classes(("a", "b", "c"), tuple("abcd")))
     assert {name for name in scores if name.startswith("top1")} == {"top1_3way", "top1_4way"}
-    whole = scored(np.eye(2), np.array([0, 1]), class_columns(("b", "a"), ("a", "b")))
+    whole = eval_result(np.eye(2), np.array([0, 1]), map_classes(("b", "a"), ("a", "b")))
     assert {name for name in whole if name.startswith("top1")} == {"top1_2way"}
     assert whole["top1_2way"] == 0
 
 
-def test_clean_pictures_of_the_same_classes():
-    found = class_columns(("d", "b"), tuple("abcd"))
+def test_clean_images_of_the_same_classes():
+    found = map_classes(("d", "b"), tuple("abcd"))
     mask, labels = rows_within(np.array([0, 1, 3, 3, 2, 1]), found)
     assert mask.tolist() == [False, True, True, True, False, True]
     assert labels.tolist() == [1, 0, 0, 1]
@@ -208,13 +208,13 @@ def test_clean_pictures_of_the_same_classes():
 def test_predictions_of_another_model_are_refused(shifted):
     logits, labels, found = shifted
     with pytest.raises(DataError, match="The predictions have 200 classes"):
-        scored(logits[:, :200], labels, found)
+        eval_result(logits[:, :200], labels, found)
 
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_detection_is_scikit_learns(ties):
     random = np.random.default_rng(2)
-    found = class_columns([imagenet_synsets()[number] for number in range(5, 205)], imagenet_synsets())
+    found = map_classes([imagenet_synsets()[number] for number in range(5, 205)], imagenet_synsets())
     within, outside = random.normal(size=(500, 1000)), random.normal(size=(120, 1000))
     within[:, 10] += random.normal(3, 2, 500)
     if ties:
@@ -234,14 +234,14 @@ def test_detection_is_scikit_learns(ties):
 
 
 def test_detection_at_its_ends():
-    found = class_columns(("a", "b"), ("a", "b"))
+    found = map_classes(("a", "b"), ("a", "b"))
     sure, unsure = np.array([[9.0, 0.0]] * 6), np.zeros((4, 2))
     perfect = told_apart(sure, unsure, found)
     assert (perfect["aupr_2way"], perfect["auroc_2way"], perfect["fpr95_2way"]) == (1, 1, 0)
     blind = told_apart(sure, sure[:4], found)
     assert (blind["aupr_2way"], blind["auroc_2way"], blind["fpr95_2way"]) == (0.4, 0.5, 1)
     assert blind["chance_aupr"] == 0.4
-    with pytest.raises(DataError, match="6 pictures of known classes and 0"):
+    with pytest.raises(DataError, match="6 images of known classes and 0"):
         told_apart(sure, unsure[:0], found)
 
 
@@ -252,7 +252,7 @@ def test_a_hit_is_any_label_of_the_set():
     assert scores == {"label_set_top1_7way": 0.5, "label_set_top5_7way": 0.75, "count": 4, "skipped": 1}
     # A model with its outputs the other way round.
     assert label_set_scored(logits[:, ::-1], sets, np.arange(7)[::-1]) == pytest.approx(scores)
-    with pytest.raises(DataError, match="Of 5 pictures none"):
+    with pytest.raises(DataError, match="Of 5 images none"):
         label_set_scored(logits, [()] * 5, np.arange(7))
 
 
@@ -285,8 +285,8 @@ def test_reassessed_labels_are_timms(tmp_path):
         ("[[1], [2", "cannot be read"),
         ('{"a": [1]}', "no list of lists"),
         ("[[1], 2]", "no list of lists"),
-        ("[[1], [1000]]", "1000 as a class of picture 2"),
-        ("[[true]]", "True as a class of picture 1"),
+        ("[[1], [1000]]", "1000 as a class of image 2"),
+        ("[[true]]", "True as a class of image 1"),
     ],
 )
 def test_files_that_hold_no_label_sets_are_refused(tmp_path, content, message):
@@ -297,7 +297,7 @@ def test_files_that_hold_no_label_sets_are_refused(tmp_path, content, message):
         read_label_sets(tmp_path / "none.json")
 
 
-def test_pictures_without_a_number_are_refused(tmp_path):
+def test_images_without_a_number_are_refused(tmp_path):
     (tmp_path / "real.json").write_text(json.dumps([[1], [], [2, 3]]))
     sets = read_label_sets(tmp_path / "real.json")
     assert label_sets_of(["b/ILSVRC2012_val_00000003.JPEG", "ILSVRC2012_val_00000001.png"], sets) == [(2, 3), (1,)]

@@ -12,7 +12,7 @@ from noisystudent.evaluation.corruptions.metrics import (
 )
 from noisystudent.evaluation.corruptions.tables import EXTRA_CORRUPTIONS, TEST_CORRUPTIONS
 
-# Accuracies of a standard ResNet-50 on 5,000 pictures a condition: RobustBench at commit 78fcc9e,
+# Accuracies of a standard ResNet-50 on 5,000 images a condition: RobustBench at commit 78fcc9e,
 # model_info/imagenet/corruptions/unaggregated_results.csv. The order is that of TEST_CORRUPTIONS.
 RESNET50 = """
     .602 .4878 .3124 .1422 .0288; .5828 .4486 .2856 .1026 .0352; .4854 .3862 .2904 .113 .0244;

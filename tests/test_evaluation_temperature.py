@@ -10,7 +10,7 @@ from noisystudent.errors import DataError
 from noisystudent.evaluation.metrics.accuracy import top_k
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.evaluation.metrics.scores import scaled_scores, score
-from noisystudent.evaluation.metrics.temperature import fit_temperature, retempered
+from noisystudent.evaluation.metrics.temperature import apply_temperature, fit_temperature
 
 
 def drawn(rows: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -25,12 +25,12 @@ def overconfident(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return log_softmax(2.5 * logits, axis=1), labels
 
 
-@pytest.mark.parametrize(("confidence", "right"), [(0.99, 80), (0.6, 80), (0.9, 90), (0.9, 55)])
-def test_two_classes_and_one_confidence_have_a_closed_form(confidence, right):
+@pytest.mark.parametrize(("confidence", "correct"), [(0.99, 80), (0.6, 80), (0.9, 90), (0.9, 55)])
+def test_two_classes_and_one_confidence_have_a_closed_form(confidence, correct):
     # At T every row has the confidence sigmoid(logit(c) / T), which is likeliest where it is the accuracy.
     values = np.log(np.tile([confidence, 1 - confidence], (100, 1)))
-    labels = (np.arange(100) >= right).astype(np.int64)
-    assert fit_temperature(values, labels) == pytest.approx(logit(confidence) / logit(right / 100), rel=1e-9)
+    labels = (np.arange(100) >= correct).astype(np.int64)
+    assert fit_temperature(values, labels) == pytest.approx(logit(confidence) / logit(correct / 100), rel=1e-9)
 
 
 @pytest.mark.parametrize("true", [0.4, 1.0, 2.5])
@@ -71,7 +71,7 @@ def test_retempered_is_the_power_of_the_probabilities_made_to_sum_to_one(tempera
     # Not colder than 0.8 here: scikit-learn clips probabilities at 2e-16.
     powers = np.exp(values) ** (1 / temperature)
     expected = powers / powers.sum(axis=1, keepdims=True)
-    found = retempered(values, temperature)
+    found = apply_temperature(values, temperature)
     np.testing.assert_allclose(np.exp(found), expected, rtol=1e-10)
     assert negative_log_likelihood(found, labels) == pytest.approx(log_loss(labels, expected, labels=range(8)))
 
@@ -82,9 +82,9 @@ def test_no_temperature_of_the_range_has_a_better_likelihood(rows, classes, seed
     random = np.random.default_rng(seed)
     values = log_softmax(3 * random.normal(size=(rows, classes)), axis=1).astype(np.float32)
     labels = random.integers(0, classes, rows)
-    found = negative_log_likelihood(retempered(values, fit_temperature(values, labels)), labels)
+    found = negative_log_likelihood(apply_temperature(values, fit_temperature(values, labels)), labels)
     others = [
-        negative_log_likelihood(retempered(values, temperature), labels)
+        negative_log_likelihood(apply_temperature(values, temperature), labels)
         for temperature in [1, *np.geomspace(0.05, 20, 100)]
     ]
     assert found <= min(others) + 1e-12
@@ -94,15 +94,15 @@ def test_no_temperature_of_the_range_has_a_better_likelihood(rows, classes, seed
 def test_the_order_of_classes_stays(temperature):
     values, labels = overconfident()
     values = values.astype(np.float32)
-    found = retempered(values, temperature)
+    found = apply_temperature(values, temperature)
     np.testing.assert_array_equal(found.argsort(axis=1, kind="stable"), values.argsort(axis=1, kind="stable"))
     assert [top_k(found, labels, k) for k in range(1, 9)] == [top_k(values, labels, k) for k in range(1, 9)]
 
 
 def test_an_optimum_beyond_the_range_gives_its_end():
     sure = log_softmax(5 * np.eye(4), axis=1)
-    right, wrong = np.arange(4), np.roll(np.arange(4), 1)
-    assert fit_temperature(sure, right) == 0.05
+    correct, wrong = np.arange(4), np.roll(np.arange(4), 1)
+    assert fit_temperature(sure, correct) == 0.05
     assert fit_temperature(sure, wrong) == 20.0
     # The closed form for two classes, on either side of an end: logit(c) / logit(0.9) against 20.
     labels = (np.arange(10) >= 9).astype(np.int64)
@@ -126,7 +126,7 @@ def test_scores_with_the_temperature_are_those_of_the_scaled_rows():
     values, labels = overconfident()
     temperature = fit_temperature(values, labels)
     found = scaled_scores(values, labels, temperature)
-    direct = score(retempered(values, temperature), labels, [str(k) for k in range(8)])
+    direct = score(apply_temperature(values, temperature), labels, [str(k) for k in range(8)])
     assert found == {"temperature": temperature, **{name: direct[name] for name in ("ece", "nll", "brier")}}
     before = score(values, labels, [str(k) for k in range(8)])
     assert found["nll"] < before["nll"]

@@ -1,4 +1,4 @@
-"""Labeling by one worker or many: every picture accounted for exactly once, and the same bytes whoever labels."""
+"""Labeling by one worker or many: every image accounted for exactly once, and the same bytes whoever labels."""
 
 import errno
 import json
@@ -14,19 +14,19 @@ import pytest
 
 import noisystudent
 from labeling_pile import SETTINGS, content, keys, save_folder, save_pile, save_teacher
-from noisystudent.artifacts import claims as sharing
+from noisystudent.artifacts import claims as shared_folder
 from noisystudent.artifacts.folder import read_json, verify
 from noisystudent.commands.main import main
 from noisystudent.errors import ArtifactError, DataError, MismatchError, SettingsError
 from noisystudent.pseudo_labels.labeling import worker as working
 from noisystudent.pseudo_labels.labeling.job import SUMMARY, Task
-from noisystudent.pseudo_labels.labeling.worker import Hands, in_order
+from noisystudent.pseudo_labels.labeling.worker import PartWriter, in_order
 from noisystudent.pseudo_labels.predictions import (
     FAILED,
     ShardLabels,
-    account_for,
     read_all,
     read_log_probabilities,
+    read_part_stats,
     write_part,
 )
 from noisystudent.runtime.worker import Worker
@@ -64,7 +64,7 @@ def other():
     process.communicate()
 
 
-def test_one_worker_accounts_for_every_picture_in_order(given):
+def test_one_worker_accounts_for_every_image_in_order(given):
     _, _, whole = given
     assert keys(whole) == [f"{row:06d}" for row in range(ROWS)]
     assert pq.read_table(whole / FAILED).num_rows == 0
@@ -75,7 +75,9 @@ def test_one_worker_accounts_for_every_picture_in_order(given):
 
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_workers_at_once_make_what_one_makes_byte_for_byte(given, label, count, monkeypatch):
-    monkeypatch.setattr(sharing, "_runs", lambda process: True)  # threads here: one process, whose claims are alive
+    monkeypatch.setattr(
+        shared_folder, "_runs", lambda process: True
+    )  # threads here: one process, whose claims are alive
     with ThreadPoolExecutor(count) as pool:
         folders = list(pool.map(label, [f"{index + 1}/{count}" for index in range(count)]))
     assert content(folders[0]) == content(given[2])
@@ -108,10 +110,10 @@ def test_workers_begin_with_shares_that_are_apart_and_help_from_the_other_end():
 
 def test_a_worker_that_joins_late_takes_what_no_other_has(given, label, monkeypatch):
     """While one worker is at its first shard, another labels all others; then both end with complete predictions."""
-    monkeypatch.setattr(sharing, "_runs", lambda process: True)
+    monkeypatch.setattr(shared_folder, "_runs", lambda process: True)
     begun, go_on = threading.Event(), threading.Event()
     labeled: dict[str, list[int]] = {"1/1": [], "2/5": []}
-    original = Hands._read
+    original = PartWriter._read
 
     def read(self, shard):
         labeled[self._owner].append(shard)
@@ -120,7 +122,7 @@ def test_a_worker_that_joins_late_takes_what_no_other_has(given, label, monkeypa
             assert go_on.wait(30)
         return original(self, shard)
 
-    monkeypatch.setattr(Hands, "_read", read)
+    monkeypatch.setattr(PartWriter, "_read", read)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(label)
         assert begun.wait(30)
@@ -136,7 +138,7 @@ def test_a_worker_that_joins_late_takes_what_no_other_has(given, label, monkeypa
 
 def test_two_workers_that_claim_the_same_shards_are_harmless(given, label, monkeypatch):
     """Claims that hold nothing back are waste only: every part appears once, whole, and as one worker makes it."""
-    monkeypatch.setattr(sharing, "_claimed", lambda path, text: True)
+    monkeypatch.setattr(shared_folder, "_claimed", lambda path, text: True)
     with ThreadPoolExecutor(3) as pool:
         folder, *_ = pool.map(label, ["1/1"] * 3)
     assert content(folder) == content(given[2])
@@ -149,7 +151,7 @@ def test_the_shards_of_a_killed_worker_are_taken_at_once(given, label, tmp_path,
     claim.write_text(json.dumps({"host": socket.gethostname(), "process": other.pid, "owner": "", "mark": ""}))
     other.communicate()
     (out / ".part-00002.parquet.0123456789ab.tmp").write_bytes(b"half a part")
-    old = claim.stat().st_mtime - 2 * sharing.LEASE
+    old = claim.stat().st_mtime - 2 * shared_folder.LEASE
     os.utime(out / ".part-00002.parquet.0123456789ab.tmp", (old, old))
     assert content(label()) == content(given[2])
 
@@ -165,7 +167,7 @@ def test_a_worker_waits_for_a_shard_that_another_machine_labels(given, label, tm
         waits.append(seconds)
         assert sorted(path.name for path in out.glob("part-*")) == [f"part-0000{i}.parquet" for i in (0, 2, 3)]
         if len(waits) == 3:  # it is not renewed: the other machine is gone
-            old = claim.stat().st_mtime - sharing.LEASE - 5
+            old = claim.stat().st_mtime - shared_folder.LEASE - 5
             os.utime(claim, (old, old))
 
     monkeypatch.setattr(working.time, "sleep", sleep)
@@ -175,11 +177,11 @@ def test_a_worker_waits_for_a_shard_that_another_machine_labels(given, label, tm
 
 def test_labeling_again_finds_it_done_and_a_part_is_never_made_twice(given, label, monkeypatch):
     folder = label()
-    monkeypatch.setattr(Hands, "take", lambda *_: pytest.fail("it was labeled before"))
+    monkeypatch.setattr(PartWriter, "take", lambda *_: pytest.fail("it was labeled before"))
     assert label("2/3") == folder
 
 
-def test_pictures_that_cannot_be_decoded_are_recorded_with_their_part(tmp_path):
+def test_images_that_cannot_be_decoded_are_recorded_with_their_part(tmp_path):
     source = save_folder(tmp_path / "pile", 1100, {3: b"", 1023: b"\xff\xd8 no jpeg", 1050: b"GIF"})
     teacher = save_teacher(tmp_path / "teacher", channels=3)
     folders = [
@@ -192,10 +194,10 @@ def test_pictures_that_cannot_be_decoded_are_recorded_with_their_part(tmp_path):
     failed = pq.read_table(folders[0] / FAILED).to_pylist()
     assert [(row["shard"], row["key"]) for row in failed] == [(0, "00003.png"), (0, "01023.png"), (1, "01050.png")]
     assert failed[0]["reason"] == "the file is empty"
-    account = account_for(folders[0] / "part-00000.parquet")
-    assert account.rows == (1022,)
-    assert account.failed == tuple((0, row["key"], row["reason"]) for row in failed[:2])
-    # All pictures of the source, each in one place; and the readers meet none that has no label.
+    stats = read_part_stats(folders[0] / "part-00000.parquet")
+    assert stats.rows == (1022,)
+    assert stats.failed == tuple((0, row["key"], row["reason"]) for row in failed[:2])
+    # All images of the source, each in one place; and the readers meet none that has no label.
     accounted = [*keys(folders[0]), *(row["key"] for row in failed)]
     assert sorted(accounted) == [f"{number:05d}.png" for number in range(1100)]
     found, values = read_all(folders[0], 3)
@@ -203,7 +205,7 @@ def test_pictures_that_cannot_be_decoded_are_recorded_with_their_part(tmp_path):
     assert noisystudent.select(predictions=folders[0], out=tmp_path / "s")["rows"] == 1097
 
 
-def test_too_many_unreadable_pictures_refuse_the_manifest_and_a_higher_limit_gives_it(tmp_path):
+def test_too_many_unreadable_images_refuse_the_manifest_and_a_higher_limit_gives_it(tmp_path):
     source = save_folder(tmp_path / "pile", 20, dict.fromkeys(range(5), b""))
     words = {
         "teacher": save_teacher(tmp_path / "t", channels=3),
@@ -228,9 +230,7 @@ def test_a_part_that_does_not_account_for_its_shard_is_named(given, label, tmp_p
         label()
     part.unlink()
     write_part(part, shards * 2)
-    with pytest.raises(
-        ArtifactError, match=r"part-00001\.parquet accounts for \[1024, 1024\] pictures, but .* \[1024\]"
-    ):
+    with pytest.raises(ArtifactError, match=r"part-00001\.parquet accounts for \[1024, 1024\] images, but .* \[1024\]"):
         label()
     pq.write_table(pq.read_table(part).replace_schema_metadata(None), part)
     with pytest.raises(ArtifactError, match=r"part-00001\.parquet does not say which rows are of which shard"):
@@ -264,7 +264,7 @@ def test_a_full_disk_in_mid_part_loses_nothing(given, label, tmp_path, monkeypat
 
 def test_an_error_gives_the_shard_back(given, label, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Hands, "_read", lambda *_: (_ for _ in ()).throw(DataError("the source is gone")))
+        patch.setattr(PartWriter, "_read", lambda *_: (_ for _ in ()).throw(DataError("the source is gone")))
         with pytest.raises(DataError, match="gone"):
             label()
     assert not list((tmp_path / "out").glob(".*.claim"))
@@ -275,22 +275,22 @@ def test_an_error_gives_the_shard_back(given, label, tmp_path, monkeypatch):
 def test_workers_that_start_at_once_on_a_folder_of_other_inputs_mix_nothing(
     given, label, tmp_path, monkeypatch, changed
 ):
-    monkeypatch.setattr(sharing, "_runs", lambda process: True)
+    monkeypatch.setattr(shared_folder, "_runs", lambda process: True)
     before = content(label())
     new = save_teacher(tmp_path / "new", seed=1) if changed == "teacher" else save_pile(tmp_path / "new.npz", 4, seed=1)
     alone = label(out=tmp_path / "alone", **{changed: new})
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda worker: label(worker, **{changed: new}), ["1/4", "2/4", "3/4", "4/4"]))
     assert content(tmp_path / "out") == content(alone) != before
-    (aside,) = tmp_path.glob("out.*")
-    assert content(aside) == before
+    (archived,) = tmp_path.glob("out.*")
+    assert content(archived) == before
     assert content(label()) == before  # and comes back
 
 
 def test_a_worker_of_other_inputs_is_refused_while_one_is_at_work(given, label, tmp_path, monkeypatch):
-    monkeypatch.setattr(sharing, "PATIENCE", 0.2)
+    monkeypatch.setattr(shared_folder, "PATIENCE", 0.2)
     new = save_teacher(tmp_path / "new", seed=1)
-    original, refused = Hands._read, []
+    original, refused = PartWriter._read, []
 
     def read(self, shard):
         if not refused:
@@ -299,7 +299,7 @@ def test_a_worker_of_other_inputs_is_refused_while_one_is_at_work(given, label, 
                 label(teacher=new)
         return original(self, shard)
 
-    monkeypatch.setattr(Hands, "_read", read)
+    monkeypatch.setattr(PartWriter, "_read", read)
     assert content(label()) == content(given[2])
     assert refused == [True]
 
@@ -307,7 +307,7 @@ def test_a_worker_of_other_inputs_is_refused_while_one_is_at_work(given, label, 
 def test_a_worker_whose_folder_was_taken_away_writes_nothing_into_the_next(given, label, tmp_path, monkeypatch):
     """Where a file system has no working locks, the folder may be set aside under a worker's hands."""
     out = tmp_path / "out"
-    original = Hands._read
+    original = PartWriter._read
 
     def read(self, shard):
         out.rename(tmp_path / "moved")
@@ -315,7 +315,7 @@ def test_a_worker_whose_folder_was_taken_away_writes_nothing_into_the_next(given
         (out / "inputs.json").write_text('{"teacher": "another"}')
         return original(self, shard)
 
-    monkeypatch.setattr(Hands, "_read", read)
+    monkeypatch.setattr(PartWriter, "_read", read)
     with pytest.raises(MismatchError, match="other inputs"):
         label()
     assert [path.name for path in out.iterdir()] == ["inputs.json"]
@@ -324,7 +324,7 @@ def test_a_worker_whose_folder_was_taken_away_writes_nothing_into_the_next(given
 def test_two_that_commit_at_once_write_the_same_manifest(given, label, monkeypatch):
     folder = label()
     whole = content(folder)
-    monkeypatch.setattr(sharing, "_claimed", lambda path, text: True)
+    monkeypatch.setattr(shared_folder, "_claimed", lambda path, text: True)
     original = Task.commit
     both = threading.Barrier(2, timeout=20)
 

@@ -14,19 +14,19 @@ import pytest
 
 import noisystudent
 from labeling_pile import SETTINGS, content, content_after_kills, keys, save_folder, save_pile, save_teacher
-from noisystudent.artifacts import claims as sharing
+from noisystudent.artifacts import claims as shared_folder
 from noisystudent.artifacts.folder import read_json
 from noisystudent.errors import DataError
 from noisystudent.pseudo_labels import predictions
 from noisystudent.pseudo_labels.labeling import processes as starting
-from noisystudent.pseudo_labels.labeling.worker import Hands
+from noisystudent.pseudo_labels.labeling.worker import PartWriter
 from noisystudent.pseudo_labels.predictions import (
     FAILED,
     ShardLabels,
-    account_for,
     list_parts,
     read_all,
     read_log_probabilities,
+    read_part_stats,
     read_shard,
 )
 from noisystudent.reporting.read import _pseudo_labels
@@ -62,7 +62,7 @@ def label(given, tmp_path, monkeypatch):
 def test_several_shards_make_a_part_of_a_row_group_each_with_the_rows_of_parts_of_one(given):
     _, single, several = given
     assert [path.name for path in list_parts(several)] == ["part-00000.parquet", "part-00001.parquet"]
-    assert [account_for(path).rows for path in list_parts(several)] == [(1024, 1024, 1024), (1024, 24)]
+    assert [read_part_stats(path).rows for path in list_parts(several)] == [(1024, 1024, 1024), (1024, 24)]
     assert keys(several) == keys(single)
     np.testing.assert_array_equal(read_all(several, 3)[1], read_all(single, 3)[1])
     for shard, alone in enumerate(list_parts(single)):
@@ -75,29 +75,31 @@ def test_several_shards_make_a_part_of_a_row_group_each_with_the_rows_of_parts_o
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_workers_at_once_make_what_one_makes_byte_for_byte(given, label, count, monkeypatch):
-    monkeypatch.setattr(sharing, "_runs", lambda process: True)  # threads here: one process, whose claims are alive
+    monkeypatch.setattr(
+        shared_folder, "_runs", lambda process: True
+    )  # threads here: one process, whose claims are alive
     with ThreadPoolExecutor(count) as pool:
         folder, *_ = pool.map(label, [f"{index + 1}/{count}" for index in range(count)])
     assert content(folder) == content(given[2])
 
 
-def test_a_worker_holds_the_pictures_of_one_shard_only(label, monkeypatch):
-    original, alive = Hands._read, []
+def test_a_worker_holds_the_images_of_one_shard_only(label, monkeypatch):
+    original, alive = PartWriter._read, []
 
     def read(self, shard):
         gc.collect()
-        assert not any(pictures() for pictures in alive)
-        pictures = original(self, shard)
-        alive.append(weakref.ref(pictures.pixels))
-        return pictures
+        assert not any(images() for images in alive)
+        images = original(self, shard)
+        alive.append(weakref.ref(images.pixels))
+        return images
 
-    monkeypatch.setattr(Hands, "_read", read)
+    monkeypatch.setattr(PartWriter, "_read", read)
     label()
     assert len(alive) == SHARDS
 
 
 def test_an_error_in_mid_part_leaves_no_half_of_it(given, label, tmp_path, monkeypatch):
-    original = Hands._read
+    original = PartWriter._read
 
     def read(self, shard):
         if shard == 4:
@@ -105,18 +107,18 @@ def test_an_error_in_mid_part_leaves_no_half_of_it(given, label, tmp_path, monke
         return original(self, shard)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Hands, "_read", read)
+        patch.setattr(PartWriter, "_read", read)
         with pytest.raises(DataError, match="gone"):
             label()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {".lock", "inputs.json", "part-00000.parquet"}
     assert content(label()) == content(given[2])
 
 
-def test_progress_counts_pictures_of_all_shards(given, label, capsys):
+def test_progress_counts_images_of_all_shards(given, label, capsys):
     label(quiet=False)
     printed = capsys.readouterr().err
-    assert re.search(r"^label: 4120 pictures in", printed, re.MULTILINE)
-    assert "4,120 pictures labeled in 2 parts\n" in printed
+    assert re.search(r"^label: 4120 images in", printed, re.MULTILINE)
+    assert "4,120 images labeled in 2 parts\n" in printed
 
 
 def test_a_shard_without_rows_moves_no_other_and_failures_keep_the_number_of_their_shard(tmp_path, label):
@@ -126,7 +128,7 @@ def test_a_shard_without_rows_moves_no_other_and_failures_keep_the_number_of_the
         source=save_folder(tmp_path / "pile", 3080, broken),
         settings={**SETTINGS, "data.max_corrupt_fraction": 0.5},
     )
-    assert [account_for(path).rows for path in list_parts(folder)] == [(1023, 0), (1024, 7)]
+    assert [read_part_stats(path).rows for path in list_parts(folder)] == [(1023, 0), (1024, 7)]
     failed = pq.read_table(folder / FAILED)
     assert sorted(failed["key"].to_pylist()) == [f"{number:05d}.png" for number in sorted(broken)]
     assert [int(key[:5]) // 1024 for key in failed["key"].to_pylist()] == failed["shard"].to_pylist()
@@ -148,7 +150,7 @@ def test_a_selection_has_the_row_groups_of_its_predictions_and_the_page_reads_bo
     noisystudent.select(predictions=given[2], out=tmp_path / "selection")
     for mine, theirs in zip(list_parts(tmp_path / "selection"), list_parts(given[2]), strict=True):
         assert mine.name == theirs.name
-        assert row_groups(mine) == row_groups(theirs) == list(account_for(theirs).rows)
+        assert row_groups(mine) == row_groups(theirs) == list(read_part_stats(theirs).rows)
     read = list(_pseudo_labels(given[2], list_parts(tmp_path / "selection")))
     assert [key for batch in read for key in batch["key"].to_pylist()] == keys(given[2])
 
@@ -158,7 +160,7 @@ def test_a_part_of_empty_shards_only_is_read_as_no_rows(tmp_path):
         path = tmp_path / f"{classes}.parquet"
         empty = ShardLabels.of([], np.zeros((0, classes), np.float32), [("a", "broken")])
         predictions.write_part(path, [empty, empty])
-        assert account_for(path).failed == ((0, "a", "broken"), (1, "a", "broken"))
+        assert read_part_stats(path).failed == ((0, "a", "broken"), (1, "a", "broken"))
         for found, values in (read_log_probabilities(path, classes), read_shard(path, 1, classes)):
             assert found == []
             assert values.shape == (0, classes)
@@ -190,4 +192,4 @@ def test_processes_of_one_command_make_what_one_makes(given, label, tmp_path, mo
     monkeypatch.setattr(starting, "_CHILD", f"{imported}; {FEWER_PARTS}from {rest}")
     label(workers=2, quiet=False)
     assert content(tmp_path / "out") == content(given[2])
-    assert "label, 2 workers: 4120 pictures in" in capsys.readouterr().err
+    assert "label, 2 workers: 4120 images in" in capsys.readouterr().err

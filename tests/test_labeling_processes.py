@@ -112,7 +112,7 @@ def test_no_process_is_started_for_finished_predictions(given, tmp_path, monkeyp
 def test_processes_of_one_command_make_what_one_makes_and_show_one_progress(given, tmp_path):
     printed = finish(start(given, tmp_path / "out", "--workers=2"))
     assert content(tmp_path / "out") == given[1]
-    assert "label, 2 workers: 11288 pictures in" in printed
+    assert "label, 2 workers: 11288 images in" in printed
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The verb evaluate with a temperature that is fitted on pictures apart from the scored ones."""
+"""The verb evaluate with a temperature that is fitted on images apart from the scored ones."""
 
 import json
 import re
@@ -33,14 +33,14 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answers(checkpoint):
-    """Log-probabilities and labels by source, each from one pass over all pictures."""
+    """Log-probabilities and labels by source, each from one pass over all images."""
     labeler = Labeler.open(checkpoint, RuntimeSettings())
 
     def of(spec: str) -> tuple[np.ndarray, np.ndarray]:
-        pictures = decode_source(
+        images = decode_source(
             open_source(spec, labeled=True), labeler.format, max_corrupt_fraction=0, memory_limit_gb=1
         )
-        return labeler(pictures).astype(np.float64), pictures.labels
+        return labeler(images).astype(np.float64), images.labels
 
     return {spec: of(spec) for spec in ("digits:test", "digits:unlabeled")}
 
@@ -77,7 +77,7 @@ def test_the_command_line_scores_digits_with_a_temperature_from_other_digits(che
         line = f"{name:<6} {plain[name]:.4f} -> {scaled[name]:.4f} at temperature {scaled['temperature']:.2f}"
         assert line in printed.splitlines()
     assert re.search(rf"^top1 +{plain['top1']:.4f}$", printed, re.MULTILINE)
-    assert f"temperature fitted on {scaled['count']} pictures of digits:unlabeled" in printed
+    assert f"temperature fitted on {scaled['count']} images of digits:unlabeled" in printed
 
 
 def test_the_scored_source_is_refused_before_anything_is_predicted(checkpoint, monkeypatch, capsys):
@@ -85,37 +85,37 @@ def test_the_scored_source_is_refused_before_anything_is_predicted(checkpoint, m
     words = ["evaluate", "--checkpoint", str(checkpoint), "--source", "digits:test", "--calibrate", "digits:test@0"]
     assert main(words) == 2
     error = capsys.readouterr().err
-    assert "--calibrate 'digits:test' has no pictures but those of --source 'digits:test'" in error
+    assert "--calibrate 'digits:test' has no images but those of --source 'digits:test'" in error
 
 
 def digits_file(path, rows):
     digits = load_digits()
-    pictures = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    np.savez(path, x=pictures[rows], y=digits.target[rows], classes=[str(k) for k in range(10)])
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    np.savez(path, x=images[rows], y=digits.target[rows], classes=[str(k) for k in range(10)])
     return path
 
 
-def test_the_scored_pictures_under_other_names_are_refused_too(checkpoint, tmp_path):
-    scored = digits_file(tmp_path / "scored.npz", np.arange(100))
+def test_the_scored_images_under_other_names_are_refused_too(checkpoint, tmp_path):
+    eval_result = digits_file(tmp_path / "scored.npz", np.arange(100))
     backwards = digits_file(tmp_path / "backwards.npz", np.arange(100)[::-1])
-    with pytest.raises(SettingsError, match="has no pictures but those of --source"):
-        noisystudent.evaluate(checkpoint=checkpoint, source=scored, calibrate=backwards)
+    with pytest.raises(SettingsError, match="has no images but those of --source"):
+        noisystudent.evaluate(checkpoint=checkpoint, source=eval_result, calibrate=backwards)
 
 
-def test_pictures_that_are_scored_are_left_out_of_the_fit(checkpoint, tmp_path, capsys):
-    scored = digits_file(tmp_path / "scored.npz", np.arange(100))
+def test_images_that_are_scored_are_left_out_of_the_fit(checkpoint, tmp_path, capsys):
+    eval_result = digits_file(tmp_path / "scored.npz", np.arange(100))
     apart = digits_file(tmp_path / "apart.npz", np.arange(100, 400))
     both = digits_file(tmp_path / "both.npz", np.arange(400))
     pixels = {row: image.tobytes() for row, image in enumerate(load_digits().images)}
     assert not {pixels[row] for row in range(100)} & {pixels[row] for row in range(100, 400)}
     clean, mixed = (
-        noisystudent.evaluate(checkpoint=checkpoint, source=scored, calibrate=given)["temperature_scaling"]
+        noisystudent.evaluate(checkpoint=checkpoint, source=eval_result, calibrate=given)["temperature_scaling"]
         for given in (apart, both)
     )
     assert (clean["count"], clean["left_out"]) == (300, 0)
     assert (mixed["count"], mixed["left_out"]) == (300, 100)
     assert mixed["temperature"] == pytest.approx(clean["temperature"], rel=1e-6)
-    words = ["evaluate", "--checkpoint", str(checkpoint), "--source", str(scored), "--calibrate", str(both)]
+    words = ["evaluate", "--checkpoint", str(checkpoint), "--source", str(eval_result), "--calibrate", str(both)]
     assert main(words) == 0
     assert "note: 100 more were left out" in capsys.readouterr().out
 
@@ -123,10 +123,10 @@ def test_pictures_that_are_scored_are_left_out_of_the_fit(checkpoint, tmp_path, 
 def test_a_temperature_at_the_end_of_its_range_is_said_to_be_so(checkpoint, tmp_path, capsys):
     labeler = Labeler.open(checkpoint, RuntimeSettings())
     source = open_source("digits:unlabeled", labeled=True)
-    pictures = decode_source(source, labeler.format, max_corrupt_fraction=0, memory_limit_gb=1)
-    right = np.flatnonzero(labeler(pictures).argmax(axis=1) == pictures.labels)
+    images = decode_source(source, labeler.format, max_corrupt_fraction=0, memory_limit_gb=1)
+    right = np.flatnonzero(labeler(images).argmax(axis=1) == images.labels)
     assert len(right)
-    rows = [int(pictures.keys[row].removeprefix("digit-")) for row in right]
+    rows = [int(images.keys[row].removeprefix("digit-")) for row in right]
     easy = digits_file(tmp_path / "easy.npz", rows)
     words = ["evaluate", "--checkpoint", str(checkpoint), "--source", "digits:test", "--calibrate", str(easy)]
     assert main([*words, "--out", str(tmp_path / "s.json")]) == 0

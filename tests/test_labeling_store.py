@@ -16,7 +16,7 @@ from noisystudent.data import files as retries
 from noisystudent.data.store import Store, fetched, local_folder
 from noisystudent.errors import ArtifactError, DataError, MismatchError
 from noisystudent.pseudo_labels.labeling import worker as working
-from noisystudent.pseudo_labels.labeling.worker import Hands
+from noisystudent.pseudo_labels.labeling.worker import PartWriter
 from noisystudent.pseudo_labels.predictions import PREDICTIONS
 from object_store import s3_bucket
 from test_data_remote import FlakyFileSystem
@@ -72,7 +72,7 @@ def test_a_store_gets_the_bytes_of_a_folder_and_others_read_them_there(given, tm
 def test_workers_on_machines_of_their_own_do_each_part_once_and_finish_for_each_other(given, tmp_path, monkeypatch):
     words, folder = given
     made = []
-    label = Hands._label
+    label = PartWriter._label
 
     def counting(self, shard, bar):
         made.append(shard)
@@ -83,12 +83,12 @@ def test_workers_on_machines_of_their_own_do_each_part_once_and_finish_for_each_
             raise KeyboardInterrupt
         return counting(self, shard, bar)
 
-    monkeypatch.setattr(Hands, "_label", stopping)
+    monkeypatch.setattr(PartWriter, "_label", stopping)
     with pytest.raises(KeyboardInterrupt):
         noisystudent.label(**words, out=URL, worker="1/2")
     assert MANIFEST not in stored()
     assert len([name for name in stored() if name.startswith("part-")]) == 3
-    monkeypatch.setattr(Hands, "_label", counting)
+    monkeypatch.setattr(PartWriter, "_label", counting)
     machine(tmp_path, monkeypatch, "second")
     noisystudent.label(**words, out=URL, worker="2/2")
     assert sorted(made) == [0, 1, 2, 3]
@@ -102,7 +102,7 @@ def test_a_part_that_was_made_but_not_put_is_put_and_not_made_again(given, monke
     words, _ = given
     put = Store.put
     monkeypatch.setattr(Store, "put", lambda self, path: None if path.name == "part-00002.parquet" else put(self, path))
-    take, taken = Hands.take, []
+    take, taken = PartWriter.take, []
 
     def once(self, part, bar=None):
         taken.append(part)
@@ -110,12 +110,12 @@ def test_a_part_that_was_made_but_not_put_is_put_and_not_made_again(given, monke
             raise KeyboardInterrupt
         return take(self, part, bar)
 
-    monkeypatch.setattr(Hands, "take", once)
+    monkeypatch.setattr(PartWriter, "take", once)
     with pytest.raises(KeyboardInterrupt):
         noisystudent.label(**words, out=URL)
     monkeypatch.setattr(Store, "put", put)
-    monkeypatch.setattr(Hands, "take", take)
-    monkeypatch.setattr(Hands, "_label", None)
+    monkeypatch.setattr(PartWriter, "take", take)
+    monkeypatch.setattr(PartWriter, "_label", None)
     noisystudent.label(**words, out=URL)
     assert {"part-00002.parquet", MANIFEST} <= stored().keys()
 

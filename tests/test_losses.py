@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from noisystudent.losses.losses import cross_entropy, retempered, smoothed_one_hot
+from noisystudent.losses.losses import apply_temperature, cross_entropy, smoothed_one_hot
 from noisystudent.losses.objectives import noisy_student, supervised
 
 
@@ -28,14 +28,14 @@ def test_cross_entropy_by_hand():
 def test_retempered_probabilities_are_a_softmax_at_that_temperature(temperature):
     logits = torch.randn(5, 9) * 3
     torch.testing.assert_close(
-        retempered(torch.log_softmax(logits, dim=1), temperature), torch.softmax(logits / temperature, dim=1)
+        apply_temperature(torch.log_softmax(logits, dim=1), temperature), torch.softmax(logits / temperature, dim=1)
     )
 
 
 def test_retempering_goes_to_one_hot_and_to_even():
     stored = torch.log(torch.tensor([[0.5, 0.3, 0.2]]))
-    torch.testing.assert_close(retempered(stored, 0.01), torch.tensor([[1.0, 0.0, 0.0]]), atol=1e-6, rtol=0)
-    torch.testing.assert_close(retempered(stored, 1e6), torch.full((1, 3), 1 / 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(apply_temperature(stored, 0.01), torch.tensor([[1.0, 0.0, 0.0]]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(apply_temperature(stored, 1e6), torch.full((1, 3), 1 / 3), atol=1e-5, rtol=0)
 
 
 def test_the_three_weightings_against_their_formulas():

@@ -109,14 +109,14 @@ def test_a_teacher_that_is_sure_leaves_the_other_classes_finite():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_relations_are_mean_correlations_of_pictures_and_of_classes(given, temperature):
+def test_relations_are_mean_correlations_of_images_and_of_classes(given, temperature):
     z, v, _ = given
     p, q = softmax(z, temperature), softmax(v, temperature)
     rows = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(p, q, strict=True)])
     columns = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(p.T, q.T, strict=True)])
     found = relational_loss(*tensors(z, v), beta=2.0, gamma=0.5, temperature=temperature)
     assert float(found) == pytest.approx(temperature**2 * (2 * (1 - rows) + 0.5 * (1 - columns)), rel=1e-7)
-    # Neither shift nor stretch of a teacher's probabilities matters to the relations of a picture.
+    # Neither shift nor stretch of a teacher's probabilities matters to the relations of an image.
     assert float(relational_loss(*tensors(v, v), beta=1.0, gamma=1.0, temperature=temperature)) == pytest.approx(
         0, abs=1e-9
     )

@@ -8,7 +8,13 @@ import torch
 from pydantic import ValidationError
 
 from noisystudent.losses.losses import smoothed_one_hot
-from noisystudent.losses.objectives import Terms, distilled, equivalent_smoothing, merged, tempered_virtual_teacher
+from noisystudent.losses.objectives import (
+    LossTerms,
+    distillation_objective,
+    equivalent_smoothing,
+    merged,
+    tempered_virtual_teacher,
+)
 from noisystudent.losses.presets import PRESETS
 from noisystudent.losses.settings import TEACHER_FREE, DistillationSettings
 from test_losses_distillation import kl, softmax
@@ -25,11 +31,11 @@ def given():
     return random.normal(0, 3, (B, K)), random.normal(0, 3, (B, 2, K)), targets
 
 
-def loss_of(given, settings: DistillationSettings, *, teachers: int = 1, progress: float = 1.0) -> Terms:
+def loss_of(given, settings: DistillationSettings, *, teachers: int = 1, progress: float = 1.0) -> LossTerms:
     z, v, q = (torch.from_numpy(each) for each in given)
     rows = settings.rows(LABELED, B)
     taught = v[rows, :teachers] if settings.taught else None
-    return distilled(z, q, LABELED, taught, settings, progress=progress)
+    return distillation_objective(z, q, LABELED, taught, settings, progress=progress)
 
 
 def hard_part(given) -> float:
@@ -39,7 +45,7 @@ def hard_part(given) -> float:
 
 @pytest.mark.parametrize(("on", "rows"), [("both", slice(B)), ("labeled", slice(5)), ("unlabeled", slice(5, B))])
 def test_soft_and_hard_targets_each_on_their_rows(given, on, rows):
-    settings = DistillationSettings(method="kd", hard=0.3, soft=0.6, temperature=4.0, on=on)
+    settings = DistillationSettings(method="kd", hard_weight=0.3, soft_weight=0.6, temperature=4.0, applies_to=on)
     z, v, _ = given
     soft = 16 * kl(softmax(v[rows, 0], 4.0), softmax(z[rows], 4.0)).mean()
     terms = loss_of(given, settings)
@@ -50,14 +56,14 @@ def test_soft_and_hard_targets_each_on_their_rows(given, on, rows):
 
 
 def test_without_t_squared_and_averaged_over_classes(given):
-    whole = DistillationSettings(method="kd", hard=0.0, soft=1.0, temperature=5.0)
+    whole = DistillationSettings(method="kd", hard_weight=0.0, soft_weight=1.0, temperature=5.0)
     plain, averaged = (whole.model_copy(update=each) for each in ({"squared": False}, {"reduction": "elements"}))
     assert float(loss_of(given, plain).loss) == pytest.approx(float(loss_of(given, whole).loss) / 25, rel=1e-6)
     assert float(loss_of(given, averaged).loss) == pytest.approx(float(loss_of(given, whole).loss) / K, rel=1e-6)
 
 
 def test_the_weight_rises_over_the_ramp(given):
-    settings = DistillationSettings(method="kd", hard=0.0, soft=1.0, ramp=0.25)
+    settings = DistillationSettings(method="kd", hard_weight=0.0, soft_weight=1.0, warmup=0.25)
     whole = float(loss_of(given, settings).loss)
     assert float(loss_of(given, settings, progress=0.1).loss) == pytest.approx(0.4 * whole, rel=1e-6)
     assert float(loss_of(given, settings, progress=0.5).loss) == pytest.approx(whole, rel=1e-6)
@@ -91,7 +97,7 @@ def test_hard_distillation_of_halves(given):
 
 def test_decoupled_distillation_takes_the_label_or_else_the_teachers_choice(given):
     z, v, q = given
-    settings = DistillationSettings(preset="paper:zhao2022", hard=0.0)
+    settings = DistillationSettings(preset="paper:zhao2022", hard_weight=0.0)
     classes = np.concatenate([q[:LABELED].argmax(axis=1), v[LABELED:, 0].argmax(axis=1)])
     own = np.arange(B), classes
     p, t = softmax(z, 4.0), softmax(v[:, 0], 4.0)
@@ -139,7 +145,7 @@ def test_the_three_readings_of_a_virtual_teacher(given):
         "released": (softmax(virtual(given), 20.0), 1.0),
     }
     for reading, (target, student_temperature) in targets.items():
-        settings = DistillationSettings(preset="paper:yuan2020-reg", reading=reading)
+        settings = DistillationSettings(preset="paper:yuan2020-reg", tempering=reading)
         expected = 0.9 * hard_part(given) + 0.1 * kl(target, softmax(z, student_temperature)).mean()
         assert float(loss_of(given, settings).loss) == pytest.approx(expected, rel=1e-6)
 
@@ -161,7 +167,7 @@ def test_the_released_virtual_teacher_is_label_smoothing_of_a_scaled_loss(given)
     for method in ("virtual_teacher", "matched_smoothing"):
         settings = DistillationSettings(preset="repo:tf-kd-reg-mobilenetv2", method=method)
         z = torch.from_numpy(given[0]).requires_grad_()
-        terms = distilled(z, torch.from_numpy(given[2]), LABELED, None, settings)
+        terms = distillation_objective(z, torch.from_numpy(given[2]), LABELED, None, settings)
         gradients.append(torch.autograd.grad(terms.loss, z)[0])
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-5, atol=1e-9)
     smoothing = equivalent_smoothing(DistillationSettings(preset="repo:tf-kd-reg-mobilenetv2"), K)
@@ -213,7 +219,7 @@ def test_every_preset_is_a_loss_with_a_right_gradient(given, name):
     assert settings.taught == (settings.method not in TEACHER_FREE)
 
     def loss(logits):
-        return distilled(logits, q, LABELED, taught, settings).loss.double()
+        return distillation_objective(logits, q, LABELED, taught, settings).loss.double()
 
     z = z.requires_grad_()
     step, (gradient,) = 1e-3, torch.autograd.grad(loss(z), z)
@@ -226,10 +232,10 @@ def test_every_preset_is_a_loss_with_a_right_gradient(given, name):
         assert float(gradient[row, column]) == pytest.approx(slope, rel=2e-3, abs=2e-3 * float(gradient.abs().max()))
 
 
-def test_only_unlabeled_pictures_have_a_soft_part_alone(given):
+def test_only_unlabeled_images_have_a_soft_part_alone(given):
     z, v, q = (torch.from_numpy(each) for each in given)
-    settings = DistillationSettings(method="kd", hard=0.5, soft=1.0, temperature=1.0)
-    terms = distilled(z, q, 0, v[:, :1], settings)
+    settings = DistillationSettings(method="kd", hard_weight=0.5, soft_weight=1.0, temperature=1.0)
+    terms = distillation_objective(z, q, 0, v[:, :1], settings)
     assert list(terms.named) == ["soft"]
     assert float(terms.loss) == pytest.approx(kl(softmax(given[1][:, 0]), softmax(given[0])).mean(), rel=1e-6)
 

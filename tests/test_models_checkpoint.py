@@ -30,7 +30,7 @@ def trained(name: str = "tiny_resnet", size: int = 8, channels: int = 3) -> Clas
     return classifier
 
 
-def pictures(classifier: Classifier) -> torch.Tensor:
+def images(classifier: Classifier) -> torch.Tensor:
     return torch.randint(0, 256, (2, classifier.channels, classifier.size, classifier.size), dtype=torch.uint8)
 
 
@@ -63,7 +63,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path, name, size, channels):
     assert (loaded.name, loaded.classes, loaded.size, loaded.channels) == (name, CLASSES, size, channels)
     assert loaded.normalization == classifier.normalization
     assert not loaded.training
-    pixels = pictures(classifier)
+    pixels = images(classifier)
     with torch.no_grad():
         assert torch.equal(loaded(pixels), classifier.eval()(pixels))
     again = tmp_path / "again"
@@ -75,15 +75,15 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path, name, size, channels):
 def test_the_config_is_what_timm_reads(folder):
     save_classifier(trained("mobilenetv3_small_050", 224), folder, extra={"recipe": "paper"})
     config = json.loads((folder / "config.json").read_text())
-    described = config["pretrained_cfg"]
+    summaries = config["pretrained_cfg"]
     assert config["architecture"] == "mobilenetv3_small_050"
     assert config["label_names"] == list(CLASSES)
     assert config["num_classes"] == config["model_args"]["num_classes"] == 3
     assert config["num_features"] == 288
     assert config["noisystudent"] == {"recipe": "paper"}
-    assert described["input_size"] == [3, 224, 224]
-    assert described["crop_pct"] == 224 / 256
-    assert (described["interpolation"], described["mean"], described["std"]) == (
+    assert summaries["input_size"] == [3, 224, 224]
+    assert summaries["crop_pct"] == 224 / 256
+    assert (summaries["interpolation"], summaries["mean"], summaries["std"]) == (
         "bicubic",
         [0.5] * 3,
         [0.5] * 3,
@@ -95,7 +95,7 @@ def test_the_config_is_what_timm_reads(folder):
 def test_timm_alone_loads_it(tmp_path):
     classifier = trained("mobilenetv3_small_050", 96, 1)
     save_classifier(classifier, tmp_path)
-    pixels = pictures(classifier)
+    pixels = images(classifier)
     with torch.no_grad():
         save_file({"pixels": pixels, "logits": classifier.eval()(pixels)}, tmp_path / "expected.st")
     script = f"""
@@ -118,7 +118,7 @@ assert "noisystudent" not in sys.modules
 def test_timm_loads_the_small_families_once_they_are_registered(folder):
     classifier = load_classifier(folder)
     net = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    pixels = pictures(classifier)
+    pixels = images(classifier)
     with torch.no_grad():
         torch.testing.assert_close(net(pixels / 127.5 - 1), classifier(pixels), atol=1e-5, rtol=1e-5)
 
@@ -130,7 +130,7 @@ def test_a_folder_that_timm_wrote_is_loaded(tmp_path, labels):
     classifier = load_classifier(tmp_path)
     assert classifier.classes == tuple(labels or ("0", "1", "2"))
     assert (classifier.size, classifier.normalization.mean) == (224, (0.485, 0.456, 0.406))
-    pixels = pictures(classifier)
+    pixels = images(classifier)
     mean, std = (torch.tensor(classifier.normalization.mean), torch.tensor(classifier.normalization.std))
     normalised = (pixels / 255 - mean[:, None, None]) / std[:, None, None]
     with torch.no_grad():

@@ -64,14 +64,14 @@ def test_a_model_without_stochastic_depth_names_the_setting():
         create_model("dla46_c", classes=2, channels=3, size=32, stochastic_depth=0.2)
 
 
-def test_a_model_with_a_fixed_input_takes_the_pictures_size():
+def test_a_model_with_a_fixed_input_takes_the_images_size():
     net = create_model("vit_tiny_patch16_224", classes=2, channels=1, size=32).eval()
     assert net(torch.randn(2, 1, 32, 32)).shape == (2, 2)
 
 
 @pytest.mark.parametrize("name", ["gmlp_s16_224", "vit_tiny_patch16_224", "vgg11", "inception_v3"])
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
-def test_a_model_that_cannot_take_such_small_pictures_says_so(name):
+def test_a_model_that_cannot_take_such_small_images_says_so(name):
     with pytest.raises(ModelError, match=rf"(?s){name}.*Choose a"):
         create_model(name, classes=2, channels=3, size=8)
 

@@ -41,22 +41,22 @@ def cached(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Three of ImageNet's classes in a folder, two pictures each."""
+def images(tmp_path):
+    """Three of ImageNet's classes in a folder, two images each."""
     random = np.random.default_rng(0)
     for synset in ("n15075141", "n01440764", "n02123045"):
-        folder = tmp_path / "pictures" / synset
+        folder = tmp_path / "images" / synset
         folder.mkdir(parents=True)
         for number in range(2):
             Image.fromarray(random.integers(0, 256, (192, 192, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
-def timms_answers(name, pictures):
-    """Logits of timm's own network for the central 160 px of pictures that are stored at 192, in the folder's order."""
+def timms_answers(name, images):
+    """Logits of timm's own network for the central 160 px of images that are stored at 192, in the folder's order."""
     torch.manual_seed((VIT, RESNET).index(name))
     net = timm.create_model(name).eval()
-    files = sorted(pictures.rglob("*.png"))
+    files = sorted(images.rglob("*.png"))
     pixels = np.stack([np.asarray(Image.open(file).crop((16, 16, 176, 176))) for file in files])
     with torch.no_grad():
         return net((torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5)
@@ -142,11 +142,11 @@ def test_a_folder_of_that_name_is_a_path_or_begins_with_a_dot(tmp_path, monkeypa
         assert len(fingerprint_at(place, {})) == 64  # of the file
     with pytest.raises(ModelError, match="'mine' is not known"):
         open_classifier("timm:mine")
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    Image.new("L", (8, 8)).save(pictures / "a.png")
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.new("L", (8, 8)).save(images / "a.png")
     for out, place in (("one", "./timm:mine"), ("two", folder.relative_to(tmp_path))):
-        noisystudent.label(teacher=place, source=pictures, out=tmp_path / out, quiet=True)
+        noisystudent.label(teacher=place, source=images, out=tmp_path / out, quiet=True)
 
 
 def test_a_fingerprint_is_of_names_types_shapes_and_values():
@@ -173,29 +173,29 @@ def test_a_fingerprint_knows_weights_that_changed(cached):
     assert fingerprint_at(f"timm:{VIT}", teacher.weights) == fingerprint_at(f"timm:{VIT}", first)
 
 
-def test_predict_gives_timms_own_answers_by_synset(cached, pictures, tmp_path):
-    noisystudent.predict(checkpoint=f"timm:{VIT}", source=pictures, out=tmp_path / "a.csv", quiet=True)
+def test_predict_gives_timms_own_answers_by_synset(cached, images, tmp_path):
+    noisystudent.predict(checkpoint=f"timm:{VIT}", source=images, out=tmp_path / "a.csv", quiet=True)
     rows = [line.split(",") for line in (tmp_path / "a.csv").read_text().splitlines()[1:]]
-    probabilities = timms_answers(VIT, pictures).softmax(dim=1)
+    probabilities = timms_answers(VIT, images).softmax(dim=1)
     assert [row[1] for row in rows] == [imagenet_synsets()[i] for i in probabilities.argmax(dim=1)]
     assert [float(row[2]) for row in rows] == pytest.approx(probabilities.amax(dim=1).tolist(), abs=2e-4)
 
 
-def test_every_verb_that_takes_a_checkpoint_takes_published_weights(cached, pictures, tmp_path, capsys):
-    answer = timms_answers(VIT, pictures).argmax(dim=1)[-1]
-    (pictures / "n15075141").rename(pictures / imagenet_synsets()[answer])  # so that some answers are right
-    checkpoint, source = f"timm:{VIT}", f"--source={pictures}"
+def test_every_verb_that_takes_a_checkpoint_takes_published_weights(cached, images, tmp_path, capsys):
+    answer = timms_answers(VIT, images).argmax(dim=1)[-1]
+    (images / "n15075141").rename(images / imagenet_synsets()[answer])  # so that some answers are right
+    checkpoint, source = f"timm:{VIT}", f"--source={images}"
     suite = ["--suite=corruptions", "--evaluation.corruptions=contrast", "--evaluation.severities=5"]
     assert main(["evaluate", f"--checkpoint={checkpoint}", source, f"--out={tmp_path / 'robust'}", *suite]) == 0
     assert "3 of the model's 1000 classes, found by their names" in capsys.readouterr().out
     told = json.loads((tmp_path / "robust/robustness.json").read_text())
     scores = json.loads((tmp_path / "robust/scores.json").read_text())
     assert told["subject"] == checkpoint
-    columns = [imagenet_synsets().index(file.parent.name) for file in sorted(pictures.rglob("*.png"))]
-    right = timms_answers(VIT, pictures).argmax(dim=1).numpy() == columns
+    columns = [imagenet_synsets().index(file.parent.name) for file in sorted(images.rglob("*.png"))]
+    right = timms_answers(VIT, images).argmax(dim=1).numpy() == columns
     assert 0 < right.mean() < 1
     assert told["clean"]["top1"] == scores["top1"] == right.mean()
-    logs = timms_answers(VIT, pictures).log_softmax(dim=1)
+    logs = timms_answers(VIT, images).log_softmax(dim=1)
     assert scores["nll"] == pytest.approx(-float(logs[range(6), columns].mean()), rel=1e-4)
 
     assert main(["label", f"--teacher={checkpoint}", source, f"--out={tmp_path / 'labels'}"]) == 0

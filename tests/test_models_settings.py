@@ -7,7 +7,7 @@ import pytest
 import timm
 from pydantic import ValidationError
 
-from noisystudent.models import create  # noqa: F401  (registers the families for small pictures)
+from noisystudent.models import create  # noqa: F401  (registers the families for small images)
 from noisystudent.models.settings import FAMILIES, ModelPlan, ModelSettings, choose_model, plan_models
 
 # Official efficientnet_params: resolution and dropout; L2's training resolution is the paper's.
@@ -65,7 +65,7 @@ def test_a_family_grows_with_the_papers_resolution_dropout_and_depth():
     ]
 
 
-def test_a_family_keeps_the_size_of_small_pictures():
+def test_a_family_keeps_the_size_of_small_images():
     plans = plan_models(ModelSettings(family="efficientnet:b0,b1"), 1, 32)
     assert plans == [
         ModelPlan("efficientnet_small_b0", None, 0.2, 0.2),

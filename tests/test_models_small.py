@@ -1,4 +1,4 @@
-"""The families for small pictures: published sizes, reference networks, timm's interface."""
+"""The families for small images: published sizes, reference networks, timm's interface."""
 
 import pytest
 import timm
@@ -83,10 +83,10 @@ def test_small_efficientnet_is_the_published_one_with_the_strides_of_stages_2_an
     small = create_model("efficientnet_small_b0", classes=10, channels=3, size=32).eval()
     randomize(small)
     large.load_state_dict(small.state_dict())
-    pictures = torch.randn(2, 3, 32, 32)
+    images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        assert small.forward_features(pictures).shape == (2, 1280, 4, 4)
-        torch.testing.assert_close(small(pictures), large(pictures))
+        assert small.forward_features(images).shape == (2, 1280, 4, 4)
+        torch.testing.assert_close(small(images), large(images))
 
 
 def test_resnet_small_18_is_torchvisions_resnet_with_another_stem():
@@ -105,9 +105,9 @@ def test_resnet_small_18_is_torchvisions_resnet_with_another_stem():
             name = f"layer{int(stage) + 1}.{rest.replace('shortcut', 'downsample')}"
         state[name] = tensor
     theirs.load_state_dict(state)
-    pictures = torch.randn(2, 3, 16, 16)
+    images = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
-        torch.testing.assert_close(ours(pictures), theirs(pictures))
+        torch.testing.assert_close(ours(images), theirs(images))
 
 
 def test_wide_resnet_computes_what_the_literature_writes():
@@ -119,8 +119,8 @@ def test_wide_resnet_computes_what_the_literature_writes():
         mean, var = weights[f"{name}.running_mean"], weights[f"{name}.running_var"]
         return F.batch_norm(x, mean, var, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
-    pictures = torch.randn(2, 3, 32, 32)
-    x = F.conv2d(pictures, weights["conv_stem.weight"], padding=1)
+    images = torch.randn(2, 3, 32, 32)
+    x = F.conv2d(images, weights["conv_stem.weight"], padding=1)
     for stage in range(3):
         for block in range(2):
             name, stride = f"blocks.{stage}.{block}", 2 if stage > 0 and block == 0 else 1
@@ -131,7 +131,7 @@ def test_wide_resnet_computes_what_the_literature_writes():
     pooled = F.leaky_relu(norm(x, "norm_head.0"), 0.1).mean(dim=(2, 3))
     expected = F.linear(pooled, weights["classifier.weight"], weights["classifier.bias"])
     with torch.no_grad():
-        torch.testing.assert_close(net(pictures), expected)
+        torch.testing.assert_close(net(images), expected)
 
 
 def test_padded_shortcut_keeps_every_second_pixel_and_adds_zeros():
@@ -145,7 +145,7 @@ def test_padded_shortcut_keeps_every_second_pixel_and_adds_zeros():
 
 @pytest.mark.parametrize("name", ["tiny_resnet", "resnet_small_20", "wrn_16_2", "efficientnet_small_b0"])
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 28)])
-def test_small_pictures_of_any_size_and_channels_train(name, channels, size):
+def test_small_images_of_any_size_and_channels_train(name, channels, size):
     net = create_model(name, classes=7, channels=channels, size=size, dropout=0.5, stochastic_depth=0.5)
     logits = net.train()(torch.randn(4, channels, size, size))
     logits.square().sum().backward()
@@ -157,8 +157,8 @@ def test_small_pictures_of_any_size_and_channels_train(name, channels, size):
 def test_timms_interface(name):
     with torch.device("meta"):
         net = timm.create_model(name, num_classes=5, in_chans=1)
-        pictures = torch.randn(2, 1, 32, 32)
-    features = net.forward_features(pictures)
+        images = torch.randn(2, 1, 32, 32)
+    features = net.forward_features(images)
     pooled = net.forward_head(features, pre_logits=True)
     assert features.shape[:2] == pooled.shape == (2, net.num_features)
     assert net.forward_head(features).shape == (2, 5)

@@ -10,7 +10,7 @@ from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.normalization import Normalization
 from noisystudent.models.teacher import NoisedTeacher, Teacher
 
-FAMILIES = {  # name: picture size; all have dropout and stochastic depth
+FAMILIES = {  # name: image size; all have dropout and stochastic depth
     "tiny_resnet": 8,
     "resnet_small_20": 16,
     "resnet_small_18": 8,
@@ -34,7 +34,7 @@ def noisy_student(name: str, size: int, channels: int = 3) -> Classifier:
 
 
 def stored(size: int, channels: int = 3, edge: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Three pictures as ``data`` stores them for ``size``, of different shapes, on canvases full of noise."""
+    """Three images as ``data`` stores them for ``size``, of different shapes, on canvases full of noise."""
     edge = edge or (size if size <= 64 else size + 32)
     pixels = torch.randint(0, 256, (3, channels, edge + 6, edge + 6), dtype=torch.uint8)
     return pixels, torch.tensor([[edge, edge], [edge, edge + 6], [edge + 3, edge]])
@@ -69,12 +69,12 @@ def test_a_teacher_answers_the_same_whatever_happens_around_it(name, size):
 @pytest.mark.parametrize(("name", "size"), FAMILIES.items())
 def test_the_student_beside_it_is_noisy(name, size):
     student = noisy_student(name, size)
-    pictures = torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8)
+    images = torch.randint(0, 256, (4, 3, size, size), dtype=torch.uint8)
     for module in student.modules():  # statistics of the batch are no noise
         module.train(not isinstance(module, nn.BatchNorm2d))
     with torch.no_grad():
-        assert not torch.equal(student(pictures), student(pictures))
-        assert torch.equal(student.eval()(pictures), student(pictures))
+        assert not torch.equal(student(images), student(images))
+        assert torch.equal(student.eval()(images), student(images))
 
 
 @pytest.mark.parametrize(("name", "size"), FAMILIES.items())
@@ -102,17 +102,17 @@ def test_a_teacher_sees_the_center_of_the_valid_part_only():
     torch.testing.assert_close(Teacher(classifier)(pixels, sizes), torch.cat(expected))
 
 
-def test_a_teacher_takes_the_same_part_of_pictures_stored_for_another_size():
+def test_a_teacher_takes_the_same_part_of_images_stored_for_another_size():
     pixels_as_logits = Classifier(
         nn.Flatten(), name="none", classes=("a",), channels=1, size=96, normalization=Normalization.halves(1)
     )
     teacher = Teacher(pixels_as_logits)
     wave = 127.5 + 100 * torch.sin(torch.arange(128) / 9)
-    picture = ((wave[:, None] + wave[None, :]) / 2).expand(1, 1, 128, 128)  # stored for 96: 96 + 32
-    own = teacher(picture.round().to(torch.uint8), torch.tensor([[128, 128]]))
-    torch.testing.assert_close(own.view(96, 96), picture[0, 0, 16:-16, 16:-16] / 127.5 - 1, atol=0.01, rtol=0)
+    image = ((wave[:, None] + wave[None, :]) / 2).expand(1, 1, 128, 128)  # stored for 96: 96 + 32
+    own = teacher(image.round().to(torch.uint8), torch.tensor([[128, 128]]))
+    torch.testing.assert_close(own.view(96, 96), image[0, 0, 16:-16, 16:-16] / 127.5 - 1, atol=0.01, rtol=0)
     for edge in (192, 320, 160):
-        other = F.interpolate(picture, (edge, edge), mode="bicubic", antialias=True).round().to(torch.uint8)
+        other = F.interpolate(image, (edge, edge), mode="bicubic", antialias=True).round().to(torch.uint8)
         found = teacher(other, torch.tensor([[edge, edge]]))
         torch.testing.assert_close(found, own, atol=0.05, rtol=0)
 

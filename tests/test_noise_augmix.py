@@ -1,4 +1,4 @@
-"""AugMix against a picture-by-picture one on Pillow, from the same draws, and what it promises for a batch."""
+"""AugMix against an image-by-image one on Pillow, from the same draws, and what it promises for a batch."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,12 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 from noisystudent.noise.augmix import AugMix, apply_augmix, dirichlet
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import AUGMIX_OPERATIONS, NoiseSettings
 
 
-def pictures(count: int, size: int = 24, channels: int = 3) -> torch.Tensor:
+def images(count: int, size: int = 24, channels: int = 3) -> torch.Tensor:
     random = np.random.default_rng(0)
     smooth = [
         np.asarray(Image.fromarray(each).resize((size, size), Image.Resampling.BICUBIC))
@@ -21,26 +21,26 @@ def pictures(count: int, size: int = 24, channels: int = 3) -> torch.Tensor:
     return torch.from_numpy(np.stack(smooth)).permute(0, 3, 1, 2)[:, :channels].contiguous()
 
 
-def on_pillow(name: str, picture: Image.Image, level: float, negative: bool) -> Image.Image:
+def on_pillow(name: str, image: Image.Image, level: float, negative: bool) -> Image.Image:
     """The released code's operations, with the nearest neighbor and gray fill."""
     sign = -1 if negative else 1
-    width, height = picture.size
-    gray = 128 if picture.mode == "L" else (128, 128, 128)
+    width, height = image.size
+    gray = 128 if image.mode == "L" else (128, 128, 128)
 
     def moved(*data: float) -> Image.Image:
-        return picture.transform(picture.size, Image.Transform.AFFINE, data, Image.Resampling.NEAREST, fillcolor=gray)
+        return image.transform(image.size, Image.Transform.AFFINE, data, Image.Resampling.NEAREST, fillcolor=gray)
 
     match name:
         case "AutoContrast":
-            return ImageOps.autocontrast(picture)
+            return ImageOps.autocontrast(image)
         case "Equalize":
-            return ImageOps.equalize(picture)
+            return ImageOps.equalize(image)
         case "Posterize":
-            return ImageOps.posterize(picture, max(1, 4 - int(level * 4 / 10)))
+            return ImageOps.posterize(image, max(1, 4 - int(level * 4 / 10)))
         case "Rotate":
-            return picture.rotate(sign * int(level * 30 / 10), Image.Resampling.NEAREST, fillcolor=gray)
+            return image.rotate(sign * int(level * 30 / 10), Image.Resampling.NEAREST, fillcolor=gray)
         case "Solarize":
-            return ImageOps.solarize(picture, 256 - int(level * 256 / 10))
+            return ImageOps.solarize(image, 256 - int(level * 256 / 10))
         case "ShearX":
             return moved(1, sign * level * 0.3 / 10, 0, 0, 1, 0)
         case "ShearY":
@@ -56,8 +56,8 @@ def to_pillow(pixels: torch.Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).squeeze(2).numpy())
 
 
-def to_array(picture: Image.Image) -> np.ndarray:
-    array = np.asarray(picture)
+def to_array(image: Image.Image) -> np.ndarray:
+    array = np.asarray(image)
     return (array[:, :, None] if array.ndim == 2 else array).transpose(2, 0, 1)
 
 
@@ -66,44 +66,44 @@ def to_array(picture: Image.Image) -> np.ndarray:
 @pytest.mark.parametrize("level", [0.3, 2.1, 3.0, 7.5])
 @pytest.mark.parametrize("name", AUGMIX_OPERATIONS)
 def test_each_operation_is_pillows(name, level, negative, channels):
-    pixels = pictures(3, channels=channels)
+    pixels = images(3, channels=channels)
     found = apply_augmix(name, pixels, level, torch.full((3,), negative))
-    for picture, ours in zip(pixels, found, strict=True):
-        np.testing.assert_array_equal(ours.numpy(), to_array(on_pillow(name, to_pillow(picture), level, negative)))
+    for image, ours in zip(pixels, found, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), to_array(on_pillow(name, to_pillow(image), level, negative)))
 
 
 def mixed_on_pillow(pixels: torch.Tensor, uniforms: torch.Tensor, depth: int, magnitude: float) -> np.ndarray:
-    """One picture's AugMix in float64, from its uniform numbers in the order in which they are documented."""
+    """One image's AugMix in float64, from its uniform numbers in the order in which they are documented."""
     numbers = iter(uniforms.double().tolist())
     share = next(numbers)
     exponential = np.array([-np.log(1 - next(numbers)) for _ in range(3)])
     mix = np.zeros(pixels.shape)
     for weight in exponential / exponential.sum():
-        picture, length = to_pillow(pixels), int(next(numbers) * depth) + 1
+        image, length = to_pillow(pixels), int(next(numbers) * depth) + 1
         for number in range(depth):
             name = AUGMIX_OPERATIONS[int(next(numbers) * len(AUGMIX_OPERATIONS))]
             level, negative = magnitude * (int(next(numbers) * 10) + 1) / 10, next(numbers) < 0.5
             if number < length:
-                picture = on_pillow(name, picture, level, negative)
-        mix += weight * to_array(picture)
+                image = on_pillow(name, image, level, negative)
+        mix += weight * to_array(image)
     return (1 - share) * pixels.numpy() + share * mix
 
 
 @pytest.mark.parametrize(("depth", "magnitude", "channels"), [(3, 3.0, 3), (1, 10.0, 3), (4, 1.0, 1)])
-def test_a_batch_is_what_pillow_makes_of_each_picture(depth, magnitude, channels):
-    pixels = pictures(24, channels=channels)
+def test_a_batch_is_what_pillow_makes_of_each_image(depth, magnitude, channels):
+    pixels = images(24, channels=channels)
     augment = AugMix(depth=depth, magnitude=magnitude)
     index = torch.arange(24)
-    uniforms = Draws(0, "augmix").uniform(torch.zeros_like(index), index, augment.draws)
+    uniforms = CounterRng(0, "augmix").uniform(torch.zeros_like(index), index, augment.rng)
     found = augment(pixels, uniforms)
-    for picture, ours, numbers in zip(pixels, found, uniforms, strict=True):
-        expected = mixed_on_pillow(picture, numbers, depth, magnitude)
+    for image, ours, numbers in zip(pixels, found, uniforms, strict=True):
+        expected = mixed_on_pillow(image, numbers, depth, magnitude)
         assert np.abs(ours.numpy() - expected).max() <= 0.5 + 1e-3
 
 
-def test_a_picture_does_not_depend_on_its_batch():
-    pixels, augment = pictures(40), AugMix(depth=3, magnitude=3.0)
-    uniforms = torch.rand(40, augment.draws, generator=torch.Generator().manual_seed(0))
+def test_a_image_does_not_depend_on_its_batch():
+    pixels, augment = images(40), AugMix(depth=3, magnitude=3.0)
+    uniforms = torch.rand(40, augment.rng, generator=torch.Generator().manual_seed(0))
     whole = augment(pixels, uniforms)
     assert torch.equal(augment(pixels[17:18], uniforms[17:18]), whole[17:18])
     assert torch.equal(augment(pixels.flip(0), uniforms.flip(0)), whole.flip(0))
@@ -119,14 +119,14 @@ def test_the_weights_are_dirichlets():
 
 
 def test_the_setting_takes_it_and_nothing_else_moves():
-    pixels, sizes, index = pictures(8), torch.full((8, 2), 24), torch.arange(8)
+    pixels, sizes, index = images(8), torch.full((8, 2), 24), torch.arange(8)
     settings = {"preset": "augmix", "crop": "pad"}
-    mixed = InputNoise(NoiseSettings(**settings), size=24, strength=1.0, draws=Draws(0, "x"))
-    none = InputNoise(NoiseSettings(**settings, randaugment=False), size=24, strength=1.0, draws=Draws(0, "x"))
+    mixed = InputNoise(NoiseSettings(**settings), size=24, strength=1.0, rng=CounterRng(0, "x"))
+    none = InputNoise(NoiseSettings(**settings, randaugment=False), size=24, strength=1.0, rng=CounterRng(0, "x"))
     seen = mixed(pixels, sizes, torch.zeros_like(index), index)
     cropped = none(pixels, sizes, torch.zeros_like(index), index)
     augment = AugMix(depth=3, magnitude=3.0)
-    uniforms = Draws(0, "x").uniform(torch.zeros_like(index), index, augment.draws, first=200)
+    uniforms = CounterRng(0, "x").uniform(torch.zeros_like(index), index, augment.rng, first=200)
     assert torch.equal(seen, augment(cropped, uniforms))
 
 

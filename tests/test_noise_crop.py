@@ -5,13 +5,13 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.crop import PlainView, pad_crop, resized_crop
 
 
 def test_draws_are_uniform_and_uncorrelated():
     index = torch.arange(20_000)
-    drawn = Draws(7, "test").uniform(torch.zeros_like(index), index, 3).numpy()
+    drawn = CounterRng(7, "test").uniform(torch.zeros_like(index), index, 3).numpy()
     assert drawn.min() >= 0
     assert drawn.max() < 1
     for column in drawn.T:
@@ -22,13 +22,13 @@ def test_draws_are_uniform_and_uncorrelated():
 
 def test_draws_depend_on_seed_stream_epoch_and_index_only():
     zero, one = torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
-    base = Draws(1, "a").uniform(zero, zero, 4)
-    assert torch.equal(base, Draws(1, "a").uniform(zero, zero, 4))
+    base = CounterRng(1, "a").uniform(zero, zero, 4)
+    assert torch.equal(base, CounterRng(1, "a").uniform(zero, zero, 4))
     others = [
-        Draws(2, "a").uniform(zero, zero, 4),
-        Draws(1, "b").uniform(zero, zero, 4),
-        Draws(1, "a").uniform(one, zero, 4),
-        Draws(1, "a").uniform(zero, one, 4),
+        CounterRng(2, "a").uniform(zero, zero, 4),
+        CounterRng(1, "b").uniform(zero, zero, 4),
+        CounterRng(1, "a").uniform(one, zero, 4),
+        CounterRng(1, "a").uniform(zero, one, 4),
     ]
     assert all(not torch.equal(base, other) for other in others)
 
@@ -43,7 +43,7 @@ def test_a_pad_crop_is_reflect_padding_and_a_shift():
         np.testing.assert_array_equal(cut, padded[:, down : down + 12, 0:12])
 
 
-def test_a_resized_crop_of_everything_is_the_picture():
+def test_a_resized_crop_of_everything_is_the_image():
     pixels = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
     sizes = torch.full((3, 2), 16)
     whole = resized_crop(pixels, sizes, torch.full((3, 4), 0.5), size=16, area=1.0)
@@ -59,15 +59,15 @@ def test_a_resized_crop_stays_inside_the_valid_part():
 
 
 @pytest.mark.parametrize(("height", "width"), [(128, 128), (128, 160), (192, 128)])
-def test_the_plain_view_is_the_center_of_the_stored_picture(height, width):
+def test_the_plain_view_is_the_center_of_the_stored_image(height, width):
     pixels = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
     sizes = torch.tensor([[height, width]]).expand(2, 2)
     top, left = (height - 96) // 2, (width - 96) // 2
     assert torch.equal(PlainView(96)(pixels, sizes), pixels[:, :, top : top + 96, left : left + 96])
 
 
-def test_the_plain_view_of_a_model_smaller_than_the_stored_pictures_shrinks_them():
-    # A wave across the picture: the view must hold size / (size + 32) of its period, not a corner of it.
+def test_the_plain_view_of_a_model_smaller_than_the_stored_images_shrinks_them():
+    # A wave across the image: the view must hold size / (size + 32) of its period, not a corner of it.
     position = torch.arange(292) / 292
     pixels = (position * 255).round().to(torch.uint8).expand(1, 1, 292, 292)
     view = PlainView(224)(pixels, torch.tensor([[292, 292]]))
@@ -77,7 +77,7 @@ def test_the_plain_view_of_a_model_smaller_than_the_stored_pictures_shrinks_them
     assert view[0, 0, 0, -1].item() == pytest.approx(255 * (1 - edge), abs=2)
 
 
-def test_a_small_model_sees_the_whole_of_pictures_stored_for_a_larger_one():
+def test_a_small_model_sees_the_whole_of_images_stored_for_a_larger_one():
     pixels = torch.zeros(1, 1, 64, 64, dtype=torch.uint8)
     pixels[:, :, 32:] = 255
     view = PlainView(32)(pixels, torch.tensor([[64, 64]]))

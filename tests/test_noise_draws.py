@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.random_streams import stream_key
 
 MASK = 2**64 - 1
@@ -32,7 +32,7 @@ def test_splitmix64_reference_is_the_published_one():
 def test_draws_are_splitmix64_of_their_address(seed, stream):
     epoch = torch.tensor([0, 0, 1, 7, 1000, 2**40])
     index = torch.tensor([0, 1, 0, 5, 10**9, 2**62])
-    drawn = Draws(seed, stream).uniform(epoch, index, 9)
+    drawn = CounterRng(seed, stream).uniform(epoch, index, 9)
     assert drawn.dtype == torch.float32
     expected = [
         [reference(seed, stream, e, i, position) for position in range(9)]
@@ -42,17 +42,17 @@ def test_draws_are_splitmix64_of_their_address(seed, stream):
 
 
 def test_a_row_does_not_depend_on_the_batch_or_on_the_count():
-    draws, index = Draws(3, "test"), torch.arange(101)
+    rng, index = CounterRng(3, "test"), torch.arange(101)
     epoch = index % 4
-    whole = draws.uniform(epoch, index, 13)
+    whole = rng.uniform(epoch, index, 13)
     order = torch.randperm(101, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(draws.uniform(epoch[order], index[order], 13), whole[order])
-    assert torch.equal(draws.uniform(epoch[5:6], index[5:6], 4), whole[5:6, :4])
+    assert torch.equal(rng.uniform(epoch[order], index[order], 13), whole[order])
+    assert torch.equal(rng.uniform(epoch[5:6], index[5:6], 4), whole[5:6, :4])
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_draws_have_the_same_bits_on_cuda():
     index = torch.arange(4097)
-    here = Draws(3, "test").uniform(index % 5, index, 13)
-    assert torch.equal(Draws(3, "test").uniform((index % 5).cuda(), index.cuda(), 13).cpu(), here)
+    here = CounterRng(3, "test").uniform(index % 5, index, 13)
+    assert torch.equal(CounterRng(3, "test").uniform((index % 5).cuda(), index.cuda(), 13).cpu(), here)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw
 from pydantic import ValidationError
 
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.crop import PlainView, flip, random_boxes, resized_crop, smallest_area
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.pixels import choose, to_bytes
@@ -20,7 +20,7 @@ def random_pixels(*shape: int) -> torch.Tensor:
 
 
 def uniforms(rows: int, count: int) -> torch.Tensor:
-    return Draws(5, "test").uniform(torch.zeros(rows, dtype=torch.int64), torch.arange(rows), count)
+    return CounterRng(5, "test").uniform(torch.zeros(rows, dtype=torch.int64), torch.arange(rows), count)
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 96), (96, 128), (144, 96), (100, 300)])
@@ -43,9 +43,9 @@ def test_boxes_fit_and_have_the_area_and_aspect_that_were_asked_for(height, widt
 def test_a_resized_crop_is_bilinear_sampling_of_its_box():
     pixels, sizes, chance = random_pixels(8, 3, 40, 56), torch.tensor([[40, 50]]).expand(8, 2), uniforms(8, 4)
     ours = resized_crop(pixels, sizes, chance, size=48, area=0.3)
-    for picture, box, cut in zip(pixels, random_boxes(sizes, chance, 0.3).tolist(), ours, strict=True):
+    for image, box, cut in zip(pixels, random_boxes(sizes, chance, 0.3).tolist(), ours, strict=True):
         top, left, height, width = box
-        region = picture[None, :, top : top + height, left : left + width].double()
+        region = image[None, :, top : top + height, left : left + width].double()
         resized = torch.nn.functional.interpolate(region, (48, 48), mode="bilinear", align_corners=False)[0]
         assert (cut - resized).abs().max() <= 0.51  # rounded to a level
 
@@ -57,13 +57,13 @@ def test_the_crop_reaches_further_at_greater_strength():
 def test_strength_zero_is_the_plain_view():
     settings = NoiseSettings()
     pixels, sizes, index = random_pixels(4, 3, 32, 32), torch.full((4, 2), 32), torch.arange(4)
-    noise = InputNoise(settings, size=32, strength=0.0, draws=Draws(0, "test"))
+    noise = InputNoise(settings, size=32, strength=0.0, rng=CounterRng(0, "test"))
     assert torch.equal(noise(pixels, sizes, index, index), pixels)
 
 
 @pytest.mark.parametrize("crop", ["pad", "resized", "none"])
-def test_noise_depends_on_the_picture_alone_for_every_crop_and_mixed_sizes(crop):
-    noise = InputNoise(NoiseSettings(crop=crop, flip=True), size=24, strength=1.0, draws=Draws(3, "test"))
+def test_noise_depends_on_the_image_alone_for_every_crop_and_mixed_sizes(crop):
+    noise = InputNoise(NoiseSettings(crop=crop, flip=True), size=24, strength=1.0, rng=CounterRng(3, "test"))
     pixels = random_pixels(37, 3, 36, 36)
     sizes = torch.tensor([[24, 24 + i % 13] if i % 2 else [24 + i % 13, 24] for i in range(37)])
     epoch, index = torch.full((37,), 2), torch.arange(37) * 1000
@@ -76,7 +76,7 @@ def test_noise_depends_on_the_picture_alone_for_every_crop_and_mixed_sizes(crop)
 
 @pytest.mark.parametrize("crop", ["pad", "resized", "none"])
 def test_noise_is_the_same_bits_whatever_the_number_of_threads(crop):
-    noise = InputNoise(NoiseSettings(crop=crop, flip=True), size=224, strength=1.0, draws=Draws(3, "test"))
+    noise = InputNoise(NoiseSettings(crop=crop, flip=True), size=224, strength=1.0, rng=CounterRng(3, "test"))
     pixels, sizes = random_pixels(24, 3, 256, 270), torch.tensor([[256, 270], [256, 256]]).repeat(12, 1)
     before, index = torch.get_num_threads(), torch.arange(24)
     views = []
@@ -90,13 +90,13 @@ def test_noise_is_the_same_bits_whatever_the_number_of_threads(crop):
 def test_nothing_outside_the_valid_part_is_seen():
     pixels = random_pixels(16, 1, 36, 36).clamp(min=100)
     valid = torch.tensor([[24, 24 + 2 * (i % 6)] for i in range(16)])
-    for picture, (height, width) in zip(pixels, valid.tolist(), strict=True):
-        picture[:, height:] = 0
-        picture[:, :, width:] = 0
+    for image, (height, width) in zip(pixels, valid.tolist(), strict=True):
+        image[:, height:] = 0
+        image[:, :, width:] = 0
     index = torch.arange(16)
     for crop in ("pad", "resized", "none"):
         settings = NoiseSettings(crop=crop, randaugment=False)
-        noise = InputNoise(settings, size=24, strength=1.5, draws=Draws(1, "test"))
+        noise = InputNoise(settings, size=24, strength=1.5, rng=CounterRng(1, "test"))
         assert noise(pixels, valid, index, index).min() >= 100
 
 
@@ -107,17 +107,17 @@ def test_cutout_is_pillows_rectangle_wherever_its_center_lies(magnitude):
         "Cutout", pixels, magnitude, chance, PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
     )
     pad = int(magnitude / 10 * 40 * 33 / 224)
-    for picture, (_, down, right), cut in zip(pixels, chance.tolist(), ours, strict=True):
+    for image, (_, down, right), cut in zip(pixels, chance.tolist(), ours, strict=True):
         row, column = int(down * 33), int(right * 47)
-        image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+        canvas = Image.fromarray(image.permute(1, 2, 0).numpy())
         corners = (column - pad, row - pad, column + pad - 1, row + pad - 1)
-        ImageDraw.Draw(image).rectangle(corners, fill=(128, 128, 128))
-        np.testing.assert_array_equal(cut.permute(1, 2, 0).numpy(), np.asarray(image))
+        ImageDraw.Draw(canvas).rectangle(corners, fill=(128, 128, 128))
+        np.testing.assert_array_equal(cut.permute(1, 2, 0).numpy(), np.asarray(canvas))
 
 
 def test_every_layer_draws_each_operation_equally_often():
     rows, layers = 6400, 2
-    chance = uniforms(rows, RandAugment(layers=layers, magnitude=10.0).draws).view(rows, layers, -1)
+    chance = uniforms(rows, RandAugment(layers=layers, magnitude=10.0).rng).view(rows, layers, -1)
     drawn = (chance[:, :, 0] * len(OPERATIONS)).long()
     for layer in drawn.unbind(1):
         counts = torch.bincount(layer, minlength=16)
@@ -128,19 +128,19 @@ def test_every_layer_draws_each_operation_equally_often():
 
 def test_randaugment_is_its_operations_one_after_the_other():
     augment = RandAugment(layers=2, magnitude=9.0, policy="paper")
-    pixels, chance = random_pixels(60, 3, 20, 20), uniforms(60, augment.draws)
+    pixels, chance = random_pixels(60, 3, 20, 20), uniforms(60, augment.rng)
     ours = augment(pixels, chance)
     for i in range(60):
-        picture = pixels[i : i + 1]
+        image = pixels[i : i + 1]
         for layer in chance[i].view(2, 1, 4).unbind(0):
             name = OPERATIONS[int(layer[0, 0] * 16)]
-            picture = apply_operation(
-                name, picture, 9.0, layer[:, 1:], PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
+            image = apply_operation(
+                name, image, 9.0, layer[:, 1:], PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
             )
-        assert torch.equal(ours[i], picture[0])
+        assert torch.equal(ours[i], image[0])
 
 
-def test_pixel_distances_follow_the_picture_unless_told_otherwise():
+def test_pixel_distances_follow_the_image_unless_told_otherwise():
     pixels, chance = random_pixels(1, 1, 56, 56), torch.tensor([[0.9, 0.5, 0.5]])
     scaled = apply_operation(
         "TranslateX", pixels, 4.0, chance, PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
@@ -150,7 +150,7 @@ def test_pixel_distances_follow_the_picture_unless_told_otherwise():
     assert torch.equal(plain[..., :16], pixels[..., 40:])
 
 
-def test_flip_mirrors_the_chosen_pictures_only():
+def test_flip_mirrors_the_chosen_images_only():
     pixels, chosen = random_pixels(5, 3, 8, 9), torch.tensor([True, False, True, True, False])
     expected = torch.where(chosen[:, None, None, None], pixels.flip(3), pixels)
     assert torch.equal(flip(pixels, chosen), expected)
@@ -185,28 +185,28 @@ def test_settings_out_of_range_are_refused(wrong):
         NoiseSettings(**wrong)
 
 
-def test_the_automatic_crop_pads_small_pictures_and_resizes_large_ones():
+def test_the_automatic_crop_pads_small_images_and_resizes_large_ones():
     assert [NoiseSettings().crop_at(size) for size in (8, 64, 65, 224)] == ["pad", "pad", "resized", "resized"]
     assert NoiseSettings(crop="none").crop_at(224) == "none"
     assert all(field.description for field in NoiseSettings.model_fields.values())
 
 
 @pytest.mark.parametrize("crop", ["pad", "resized", "none"])
-def test_a_small_model_sees_what_the_teacher_sees_of_pictures_stored_for_a_larger_one(crop):
+def test_a_small_model_sees_what_the_teacher_sees_of_images_stored_for_a_larger_one(crop):
     pixels = torch.zeros(4, 1, 160, 160, dtype=torch.uint8)
     pixels[:, :, 80:] = 255
     sizes = torch.full((4, 2), 160)
     settings = NoiseSettings(crop=crop, randaugment=False)
-    noise = InputNoise(settings, size=32, strength=0.0, draws=Draws(0, "test"), stored_edge=160)
+    noise = InputNoise(settings, size=32, strength=0.0, rng=CounterRng(0, "test"), storage_size=160)
     zeros = torch.zeros(4, dtype=torch.int64)
     seen = noise(pixels, sizes, zeros, torch.arange(4)).float()
     assert (seen - PlainView(32)(pixels, sizes).float()).abs().mean() < 2
 
 
-def test_a_resized_crop_of_pictures_stored_larger_does_not_alias():
+def test_a_resized_crop_of_images_stored_larger_does_not_alias():
     # Stripes one pixel wide have no place at a fifth of the size: only their mean may be left.
     pixels = (torch.arange(160) % 2 * 255).to(torch.uint8).expand(8, 1, 160, 160)
     settings = NoiseSettings(crop="resized", randaugment=False)
-    noise = InputNoise(settings, size=32, strength=0.2, draws=Draws(0, "test"), stored_edge=160)
+    noise = InputNoise(settings, size=32, strength=0.2, rng=CounterRng(0, "test"), storage_size=160)
     seen = noise(pixels, torch.full((8, 2), 160), torch.zeros(8, dtype=torch.int64), torch.arange(8)).float()
     assert (seen - 127.5).abs().mean() < 40

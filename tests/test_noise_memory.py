@@ -7,12 +7,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.policies import PUBLISHED_DISTANCES, apply_operation
 from noisystudent.noise.randaugment import RandAugment
 from noisystudent.noise.settings import OPERATIONS
 
-PICTURES, SIZE = 16, 224
+IMAGES, SIZE = 16, 224
 
 
 def storages(tree) -> list[torch.UntypedStorage]:
@@ -52,21 +52,21 @@ def copies(pixels: torch.Tensor, work) -> float:
     return memory.most / (pixels.numel() * 4)
 
 
-# Pictures on "meta" hold no numbers: they go the way of an accelerator, in large groups, without one.
+# Images on "meta" hold no numbers: they go the way of an accelerator, in large groups, without one.
 @pytest.fixture(params=["cpu", "meta"])
 def pixels(request) -> torch.Tensor:
     return torch.randint(
-        0, 256, (PICTURES, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+        0, 256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     ).to(request.param)
 
 
 def uniforms(augment: RandAugment) -> torch.Tensor:
-    return Draws(0, "test").uniform(torch.zeros(PICTURES, dtype=torch.int64), torch.arange(PICTURES), augment.draws)
+    return CounterRng(0, "test").uniform(torch.zeros(IMAGES, dtype=torch.int64), torch.arange(IMAGES), augment.rng)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_makes_three_float_copies_at_the_most(name, pixels):
-    chances = torch.rand(PICTURES, 3, generator=torch.Generator().manual_seed(0))
+    chances = torch.rand(IMAGES, 3, generator=torch.Generator().manual_seed(0))
     assert copies(pixels, lambda: apply_operation(name, pixels, 9.0, chances, PUBLISHED_DISTANCES)) <= 3.0
     augment = RandAugment(layers=2, magnitude=9.0, operations=(name,))
     assert copies(pixels, lambda: augment(pixels, uniforms(augment))) <= 3.0

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import beta, kstest
 
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.crop import shrunk
 from noisystudent.noise.erasing import erase
 from noisystudent.noise.input import InputNoise
@@ -16,12 +16,12 @@ COUNT, EDGE, CLASSES = 400, 20, 5
 
 
 def mixed(mixup: float, cutmix: float, count: int = COUNT):
-    """Pictures of one gray level each, mixed with the next: everything can be read off the levels and targets."""
+    """Images of one gray level each, mixed with the next: everything can be read off the levels and targets."""
     levels = torch.where(torch.arange(count) % 2 == 0, 0, 200).to(torch.uint8)
     pixels = levels[:, None, None, None].expand(count, 3, EDGE, EDGE).contiguous()
     targets = torch.eye(CLASSES)[torch.arange(count) % CLASSES]
     index = torch.arange(count)
-    mixing = Mixing(mixup=mixup, cutmix=cutmix, draws=Draws(0, "test"))
+    mixing = Mixing(mixup=mixup, cutmix=cutmix, rng=CounterRng(0, "test"))
     partner = partners([count])
     found, soft = mixing(pixels, targets, partner, torch.zeros_like(index), index)
     own = soft[index, index % CLASSES]
@@ -29,7 +29,7 @@ def mixed(mixup: float, cutmix: float, count: int = COUNT):
     return levels.float(), found, own
 
 
-def test_mixup_blends_pictures_and_targets_by_one_share():
+def test_mixup_blends_images_and_targets_by_one_share():
     levels, found, own = mixed(0.4, 0.0)
     expected = own * levels + (1 - own) * levels.roll(-1)
     assert (found.float() - expected[:, None, None, None]).abs().max() <= 0.51
@@ -40,20 +40,20 @@ def test_cutmix_pastes_one_box_whose_share_is_the_targets():
     levels, found, own = mixed(0.0, 1.0)
     foreign = found[:, 0].float() != levels[:, None, None]
     torch.testing.assert_close(1 - own, foreign.flatten(1).float().mean(dim=1))
-    for picture in foreign[:50]:
-        rows, columns = picture.any(dim=1), picture.any(dim=0)
-        assert int(picture.sum()) == int(rows.sum()) * int(columns.sum()), "not a rectangle"
+    for image in foreign[:50]:
+        rows, columns = image.any(dim=1), image.any(dim=0)
+        assert int(image.sum()) == int(rows.sum()) * int(columns.sum()), "not a rectangle"
     assert torch.equal(found[:, 0], found[:, 2])
 
 
-def test_with_both_each_picture_gets_one_of_the_two():
+def test_with_both_each_image_gets_one_of_the_two():
     _, found, _ = mixed(1.0, 1.0, 1000)
     blended = ((found != 0) & (found != 200)).flatten(1).any(dim=1).float().mean().item()
     assert blended == pytest.approx(0.5, abs=4 * 0.5 / 1000**0.5)
 
 
-def test_a_share_depends_on_the_picture_alone_and_partners_stay_in_their_part():
-    mixing = Mixing(mixup=1.0, cutmix=0.0, draws=Draws(0, "test"))
+def test_a_share_depends_on_the_image_alone_and_partners_stay_in_their_part():
+    mixing = Mixing(mixup=1.0, cutmix=0.0, rng=CounterRng(0, "test"))
     pixels, targets = torch.zeros(6, 1, 4, 4, dtype=torch.uint8), torch.eye(6)
     epoch, index = torch.zeros(6, dtype=torch.int64), torch.arange(6)
     _, whole = mixing(pixels, targets, partners([6]), epoch, index)
@@ -63,11 +63,11 @@ def test_a_share_depends_on_the_picture_alone_and_partners_stay_in_their_part():
 
 
 def test_mixing_is_off_by_default():
-    assert build_mixing(NoiseSettings(), Draws(0, "test")) is None
-    assert build_mixing(NoiseSettings(cutmix=1.0), Draws(0, "test")) is not None
+    assert build_mixing(NoiseSettings(), CounterRng(0, "test")) is None
+    assert build_mixing(NoiseSettings(cutmix=1.0), CounterRng(0, "test")) is not None
 
 
-def test_erasing_grays_a_rectangle_of_the_published_area_on_its_share_of_pictures():
+def test_erasing_grays_a_rectangle_of_the_published_area_on_its_share_of_images():
     pixels = torch.zeros(2000, 3, 50, 50, dtype=torch.uint8)
     uniforms = torch.rand(2000, 5, generator=torch.Generator().manual_seed(0))
     gray = erase(pixels, uniforms, 0.25)[:, 1] == 128
@@ -77,15 +77,15 @@ def test_erasing_grays_a_rectangle_of_the_published_area_on_its_share_of_picture
     assert torch.equal(erased, uniforms[:, 0] < 0.25)
     assert areas[erased].min() > 0.01
     assert areas.max() < 0.42
-    for picture in gray[erased][:50]:
-        assert int(picture.sum()) == int(picture.any(dim=1).sum()) * int(picture.any(dim=0).sum())
+    for image in gray[erased][:50]:
+        assert int(image.sum()) == int(image.any(dim=1).sum()) * int(image.any(dim=0).sum())
 
 
 def test_erasing_acts_in_input_noise_and_leaves_the_other_draws():
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (64, 1, 16, 16)).astype(np.uint8))
     sizes, index = torch.full((64, 2), 16), torch.arange(64)
     views = [
-        InputNoise(NoiseSettings(erasing=p), size=16, strength=0.5, draws=Draws(0, "test"))(
+        InputNoise(NoiseSettings(erasing=p), size=16, strength=0.5, rng=CounterRng(0, "test"))(
             pixels, sizes, torch.zeros_like(index), index
         )
         for p in (0.0, 1.0)
@@ -104,7 +104,7 @@ def test_the_same_draws_at_another_resolution_are_the_same_view(crop):
     settings = NoiseSettings(crop=crop, flip=True, randaugment=False)
     sizes, index = torch.full((16, 2), 64), torch.arange(16)
     student, teacher = (
-        InputNoise(settings, size=size, strength=1.0, draws=Draws(0, "test"), stored_edge=64)(
+        InputNoise(settings, size=size, strength=1.0, rng=CounterRng(0, "test"), storage_size=64)(
             pixels, sizes, torch.zeros_like(index), index
         )
         for size in (64, 32)
@@ -118,7 +118,7 @@ def test_bicubic_crops_are_sharper_than_bilinear_ones():
     linear, cubic = (
         InputNoise(
             NoiseSettings(crop="resized", randaugment=False, interpolation=mode), size=32, strength=1.0,
-            draws=Draws(0, "test"),
+            rng=CounterRng(0, "test"),
         )(pixels, sizes, torch.zeros_like(index), index).float()
         for mode in ("bilinear", "bicubic")
     )  # fmt: skip

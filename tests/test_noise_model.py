@@ -70,19 +70,19 @@ def test_each_noise_acts_alone_and_only_in_training(name, dropout, stochastic_de
             for parameter in module.parameters(recurse=False):
                 nn.init.ones_(parameter)
     set_model_noise(model, dropout=dropout, stochastic_depth=stochastic_depth)
-    pictures = torch.randn(4, 3, 32, 32)
+    images = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
         model.train()
         torch.manual_seed(1)
-        passes = [model(pictures) for _ in range(3)]
+        samples_seen = [model(images) for _ in range(3)]
         model.eval()
-        plain = [model(pictures) for _ in range(2)]
-    noisy = not (torch.equal(passes[0], passes[1]) and torch.equal(passes[0], passes[2]))
+        plain = [model(images) for _ in range(2)]
+    noisy = not (torch.equal(samples_seen[0], samples_seen[1]) and torch.equal(samples_seen[0], samples_seen[2]))
     assert noisy == (dropout + stochastic_depth > 0)
     assert torch.equal(*plain)
 
 
-def test_stochastic_depth_is_per_picture_and_keeps_the_expectation():
+def test_stochastic_depth_is_per_image_and_keeps_the_expectation():
     path = create("resnet18", drop_path_rate=0.1).layer4[1].drop_path
     path.drop_prob = 0.25
     torch.manual_seed(0)

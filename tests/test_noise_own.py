@@ -6,7 +6,7 @@ from torchvision.transforms import v2
 
 import noisystudent
 from noisystudent.errors import SettingsError
-from noisystudent.noise.custom import OwnNoise, describe
+from noisystudent.noise.custom import CustomAugmentation, describe
 
 QUICK = {"train.steps": 3, "train.batch_size": 8, "noise.strength": 0.5, "model.teacher": "tiny_resnet"}
 
@@ -21,12 +21,12 @@ def speckle(pixels):
 
 def test_it_acts_on_the_batch_and_is_seeded_by_step():
     pixels = torch.full((4, 3, 8, 8), 200, dtype=torch.uint8)
-    assert torch.equal(OwnNoise(darken, seed=0)(pixels, 0), pixels // 2)
-    noise = OwnNoise(speckle, seed=0)
+    assert torch.equal(CustomAugmentation(darken, seed=0)(pixels, 0), pixels // 2)
+    noise = CustomAugmentation(speckle, seed=0)
     state = torch.get_rng_state()
-    assert torch.equal(noise(pixels, 5), OwnNoise(speckle, seed=0)(pixels, 5))
+    assert torch.equal(noise(pixels, 5), CustomAugmentation(speckle, seed=0)(pixels, 5))
     assert not torch.equal(noise(pixels, 5), noise(pixels, 6))
-    assert not torch.equal(noise(pixels, 5), OwnNoise(speckle, seed=1)(pixels, 5))
+    assert not torch.equal(noise(pixels, 5), CustomAugmentation(speckle, seed=1)(pixels, 5))
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -38,9 +38,9 @@ def test_it_acts_on_the_batch_and_is_seeded_by_step():
         (lambda pixels: None, "NoneType"),
     ],
 )
-def test_other_things_than_such_pictures_are_refused(function, named):
+def test_other_things_than_such_images_are_refused(function, named):
     with pytest.raises(SettingsError, match=named):
-        OwnNoise(function, seed=0)(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), 0)
+        CustomAugmentation(function, seed=0)(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), 0)
 
 
 def test_a_callable_is_known_by_its_name_and_content():

@@ -11,7 +11,7 @@ from torchvision.transforms.autoaugment import RandAugment as TorchvisionRandAug
 from torchvision.transforms.autoaugment import _apply_op
 
 from noisystudent.config import resolve
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.policies import POLICIES, PUBLISHED_DISTANCES
 from noisystudent.noise.randaugment import RandAugment
@@ -20,7 +20,7 @@ from noisystudent.noise.settings import OPERATIONS, PRESETS, NoiseSettings
 GRAY = (128, 128, 128)
 
 
-def pictures(count=4, size=40) -> torch.Tensor:
+def images(count=4, size=40) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 3, size, size)).astype(np.uint8))
 
 
@@ -29,7 +29,7 @@ def to_pillow(pixels: torch.Tensor) -> Image.Image:
 
 
 def changed(policy: str, name: str, pixels: torch.Tensor, magnitude: float, *, positive: bool) -> np.ndarray:
-    """The operation by our policy, all pictures in one direction, HWC."""
+    """The operation by our policy, all images in one direction, HWC."""
     chances = torch.full((len(pixels), 3), 0.75 if positive else 0.25)
     found = POLICIES[policy].apply(name, pixels, magnitude, chances, PUBLISHED_DISTANCES)
     return found.permute(0, 2, 3, 1).numpy()
@@ -45,9 +45,9 @@ def test_the_timm_policy_is_timms(name, magnitude, monkeypatch):
         level = timm_augment.LEVEL_TO_ARG[theirs]
         arguments = level(magnitude, {}) if level else ()
         options = {"fillcolor": GRAY, "resample": Image.Resampling.NEAREST}
-        pixels = pictures()
+        pixels = images()
         expected = [
-            np.asarray(timm_augment.NAME_TO_OP[theirs](to_pillow(picture), *arguments, **options)) for picture in pixels
+            np.asarray(timm_augment.NAME_TO_OP[theirs](to_pillow(image), *arguments, **options)) for image in pixels
         ]
         np.testing.assert_array_equal(changed("timm", name, pixels, magnitude, positive=positive), np.stack(expected))
 
@@ -55,9 +55,9 @@ def test_the_timm_policy_is_timms(name, magnitude, monkeypatch):
 def test_the_timm_policy_draws_timms_operations_with_its_probability():
     assert {name.removesuffix("Rel") for name in timm_augment._RAND_TRANSFORMS} == set(POLICIES["timm"].operations)
     augment = RandAugment(layers=1, magnitude=9.0, policy="timm", operations=("Invert",))
-    pixels = pictures(2000, 4)
+    pixels = images(2000, 4)
     index = torch.arange(len(pixels))
-    inverted = augment(pixels, Draws(0, "test").uniform(torch.zeros_like(index), index, augment.draws))
+    inverted = augment(pixels, CounterRng(0, "test").uniform(torch.zeros_like(index), index, augment.rng))
     share = (inverted == 255 - pixels).all(dim=(1, 2, 3)).float().mean().item()
     assert share == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
     assert ((inverted == 255 - pixels) | (inverted == pixels)).all()
@@ -70,19 +70,19 @@ def test_the_torchvision_policy_is_torchvisions(name, magnitude):
     assert set(space) == set(POLICIES["torchvision"].operations)
     magnitudes, signed = space[name]
     value = float(magnitudes[magnitude].item()) if magnitudes.ndim else 0.0
-    pixels = pictures()
+    pixels = images()
     for positive in (True, False) if signed else (True,):
-        # torchvision translates the picture, the paper the grid: the other direction.
+        # torchvision translates the image, the paper the grid: the other direction.
         ours_positive = positive != name.startswith("Translate")
         ours = changed("torchvision", name, pixels, float(magnitude), positive=ours_positive)
         theirs = np.stack(
             [
                 np.asarray(
                     _apply_op(
-                        to_pillow(picture), name, value if positive else -value, InterpolationMode.NEAREST, list(GRAY)
+                        to_pillow(image), name, value if positive else -value, InterpolationMode.NEAREST, list(GRAY)
                     )
                 )
-                for picture in pixels
+                for image in pixels
             ]
         )
         if name.startswith("Shear"):
@@ -97,9 +97,9 @@ def test_the_torchvision_policy_is_torchvisions(name, magnitude):
 def test_a_list_of_operations_replaces_the_policys():
     noise = InputNoise(
         NoiseSettings(operations=("Posterize", "Posterize"), policy="paper", magnitude=5.0, crop="none", layers=1),
-        size=40, strength=1.0, draws=Draws(0, "test"),
+        size=40, strength=1.0, rng=CounterRng(0, "test"),
     )  # fmt: skip
-    pixels = pictures()
+    pixels = images()
     zeros = torch.zeros(4, dtype=torch.int64)
     assert torch.equal(noise(pixels, torch.full((4, 2), 40), zeros, torch.arange(4)), pixels & 0b11000000)
     with pytest.raises(ValidationError, match="Did you mean 'Posterize'"):
@@ -139,7 +139,7 @@ def test_what_is_set_beside_a_preset_wins_and_all_presets_are_valid():
 
 def test_the_svhn_preset_grays_a_square_of_sixteen():
     settings = NoiseSettings(preset="svhn", randaugment=False, crop="none")
-    noise = InputNoise(settings, size=32, strength=1.0, draws=Draws(0, "test"))
+    noise = InputNoise(settings, size=32, strength=1.0, rng=CounterRng(0, "test"))
     pixels = torch.full((200, 1, 32, 32), 7, dtype=torch.uint8)
     zeros = torch.zeros(200, dtype=torch.int64)
     gray = (noise(pixels, torch.full((200, 2), 32), zeros, torch.arange(200)) == 128).sum(dim=(1, 2, 3))
@@ -147,9 +147,9 @@ def test_the_svhn_preset_grays_a_square_of_sixteen():
     assert gray.min() >= 8 * 8  # a hole with its center in a corner
 
 
-def test_no_noise_leaves_the_picture():
-    noise = InputNoise(NoiseSettings(preset="none"), size=40, strength=0.0, draws=Draws(0, "test"))
-    pixels = pictures()
+def test_no_noise_leaves_the_image():
+    noise = InputNoise(NoiseSettings(preset="none"), size=40, strength=0.0, rng=CounterRng(0, "test"))
+    pixels = images()
     zeros = torch.zeros(4, dtype=torch.int64)
     assert torch.equal(noise(pixels, torch.full((4, 2), 40), zeros, torch.arange(4)), pixels)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.policies import PUBLISHED_DISTANCES, Distances, apply_graded, apply_operation
 from noisystudent.noise.settings import OPERATIONS, NoiseSettings
@@ -13,8 +13,8 @@ from noisystudent.noise.settings import OPERATIONS, NoiseSettings
 SHAPES = [(1, 8, 8), (3, 8, 8), (3, 32, 32), (1, 47, 33), (3, 33, 47)]
 
 
-def pictures(shape, count=6, seed=0) -> torch.Tensor:
-    """Random pictures with smooth and rough ones among them, and one of a single level."""
+def images(shape, count=6, seed=0) -> torch.Tensor:
+    """Random images with smooth and rough ones among them, and one of a single level."""
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (count, *shape)).astype(np.uint8)
     pixels[1] = (np.linspace(20, 200, shape[2])[None, None, :] + np.zeros(shape)).astype(np.uint8)
@@ -23,7 +23,7 @@ def pictures(shape, count=6, seed=0) -> torch.Tensor:
 
 
 def distances_for(pixels: torch.Tensor) -> Distances:
-    """The published distances, which are meant for pictures of 224 pixels."""
+    """The published distances, which are meant for images of 224 pixels."""
     return PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
 
 
@@ -89,26 +89,26 @@ def reference(name: str, image: Image.Image, level: float, sign: int) -> Image.I
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "Cutout"])
 @pytest.mark.parametrize("magnitude", [2.0, 5.0, 9.0, 17.0, 27.0])
 def test_every_operation_is_pillows(name, shape, magnitude):
-    pixels = pictures(shape)
+    pixels = images(shape)
     for chance, sign in ((0.75, 1), (0.25, -1)):
         chances = torch.full((len(pixels), 3), chance)
         ours = apply_operation(name, pixels, magnitude, chances, distances_for(pixels)).numpy()
-        pillows = [from_pillow(reference(name, to_pillow(picture), magnitude / 10, sign)) for picture in pixels]
+        pillows = [from_pillow(reference(name, to_pillow(image), magnitude / 10, sign)) for image in pixels]
         np.testing.assert_array_equal(ours, np.stack(pillows))
 
 
 @pytest.mark.parametrize("name", ["AutoContrast", "Equalize"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_levels_of_large_planes_are_pillows_too(name, channels):
-    pixels = pictures((channels, 90, 70), count=6)  # counted plane by plane
+    pixels = images((channels, 90, 70), count=6)  # counted plane by plane
     changed = apply_operation(name, pixels, 9.0, torch.zeros(len(pixels), 3), distances_for(pixels)).numpy()
-    pillows = [from_pillow(reference(name, to_pillow(picture), 0.9, 1)) for picture in pixels]
+    pillows = [from_pillow(reference(name, to_pillow(image), 0.9, 1)) for image in pixels]
     np.testing.assert_array_equal(changed, np.stack(pillows))
 
 
 @pytest.mark.parametrize("name", ["Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"])
 def test_geometric_operations_go_both_ways(name):
-    pixels = pictures((1, 32, 32))[:1]
+    pixels = images((1, 32, 32))[:1]
     ways = [
         apply_operation(name, pixels, 10.0, torch.tensor([[c, 0.5, 0.5]]), distances_for(pixels)) for c in (0.1, 0.9)
     ]
@@ -126,14 +126,14 @@ def test_cutout_is_a_gray_square_around_its_center():
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_graded_operations_do_nothing_at_zero(name):
-    pixels = pictures((3, 16, 16))
+    pixels = images((3, 16, 16))
     chances = torch.rand(len(pixels), 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(apply_graded(name, pixels, 0.0, chances, distances_for(pixels)), pixels)
 
 
 @pytest.mark.parametrize("name", ["Contrast", "Brightness", "Color", "Posterize", "Solarize", "SolarizeAdd", "Rotate"])
 def test_graded_operations_grow_with_the_magnitude(name):
-    pixels = pictures((3, 32, 32), count=40)
+    pixels = images((3, 32, 32), count=40)
     chances = torch.rand(40, 3, generator=torch.Generator().manual_seed(0))
     changes = [
         (apply_graded(name, pixels, m, chances, distances_for(pixels)).float() - pixels).abs().mean()
@@ -143,9 +143,9 @@ def test_graded_operations_grow_with_the_magnitude(name):
 
 
 @pytest.mark.parametrize("policy", ["graded", "paper"])
-def test_a_pictures_noise_depends_on_nothing_but_its_place(policy):
-    noise = InputNoise(NoiseSettings(policy=policy, flip=True), size=16, strength=0.7, draws=Draws(3, "test"))
-    pixels, sizes = pictures((3, 16, 16), count=32), torch.full((32, 2), 16)
+def test_a_images_noise_depends_on_nothing_but_its_place(policy):
+    noise = InputNoise(NoiseSettings(policy=policy, flip=True), size=16, strength=0.7, rng=CounterRng(3, "test"))
+    pixels, sizes = images((3, 16, 16), count=32), torch.full((32, 2), 16)
     epoch, index = torch.full((32,), 5), torch.arange(32)
     whole = noise(pixels, sizes, epoch, index)
     order = torch.randperm(32, generator=torch.Generator().manual_seed(1))
@@ -156,10 +156,10 @@ def test_a_pictures_noise_depends_on_nothing_but_its_place(policy):
 
 
 def test_every_noise_can_be_switched_off_alone():
-    pixels, sizes, index = pictures((3, 16, 16)), torch.full((6, 2), 16), torch.arange(6)
+    pixels, sizes, index = images((3, 16, 16)), torch.full((6, 2), 16), torch.arange(6)
     off = {"randaugment": False, "crop": "none", "flip": False}
-    plain = InputNoise(NoiseSettings(**off), size=16, strength=1.0, draws=Draws(0, "test"))
+    plain = InputNoise(NoiseSettings(**off), size=16, strength=1.0, rng=CounterRng(0, "test"))
     assert torch.equal(plain(pixels, sizes, index * 0, index), pixels)
     for switch in ({"randaugment": True}, {"crop": "pad"}, {"crop": "resized"}, {"flip": True}):
-        noise = InputNoise(NoiseSettings(**{**off, **switch}), size=16, strength=1.0, draws=Draws(0, "test"))
+        noise = InputNoise(NoiseSettings(**{**off, **switch}), size=16, strength=1.0, rng=CounterRng(0, "test"))
         assert not torch.equal(noise(pixels, sizes, index * 0, index), pixels)

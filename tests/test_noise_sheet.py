@@ -7,11 +7,11 @@ from PIL import Image
 
 import noisystudent
 from noisystudent.commands.main import main
-from noisystudent.data.images import PictureFormat, decode_shard
+from noisystudent.data.images import ImageFormat, decode_shard
 from noisystudent.data.sample import SampleSource
 from noisystudent.data.sources.builtin import open_digits
 from noisystudent.errors import SettingsError
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.policies import POLICIES
 from noisystudent.noise.settings import NoiseSettings
@@ -23,7 +23,7 @@ SIZE = 8
 
 @pytest.fixture(scope="module")
 def digits():
-    return decode_shard(SampleSource(open_digits(labeled=True), 5), 0, PictureFormat(SIZE, 1))
+    return decode_shard(SampleSource(open_digits(labeled=True), 5), 0, ImageFormat(SIZE, 1))
 
 
 def test_a_sample_is_spread_evenly_over_the_source():
@@ -35,7 +35,7 @@ def test_a_sample_is_spread_evenly_over_the_source():
 
 def test_columns_are_the_plain_view_and_each_strength(digits):
     settings = NoiseSettings(strengths=(0.0, 1.0), crop="none")
-    sheet = strengths_sheet(digits, settings, size=SIZE, stored_edge=SIZE, draws=Draws(0, "test"))
+    sheet = strengths_sheet(digits, settings, size=SIZE, storage_size=SIZE, rng=CounterRng(0, "test"))
     assert sheet.columns == ("plain", "strength 0", "strength 1")
     assert sheet.cells.shape == (5, 3, SIZE, SIZE, 1)
     np.testing.assert_array_equal(sheet.cells[:, 0, :, :, 0], digits.pixels[:, 0])
@@ -44,14 +44,14 @@ def test_columns_are_the_plain_view_and_each_strength(digits):
 
 
 def test_every_operation_has_a_column_of_its_own(digits):
-    sheet = operations_sheet(digits, NoiseSettings(policy="paper"), size=SIZE, strength=1.0, draws=Draws(0, "test"))
+    sheet = operations_sheet(digits, NoiseSettings(policy="paper"), size=SIZE, strength=1.0, rng=CounterRng(0, "test"))
     assert sheet.columns == ("plain", *POLICIES["paper"].operations)
     inverted = sheet.columns.index("Invert")
     np.testing.assert_array_equal(sheet.cells[:, inverted], 255 - sheet.cells[:, 0])
 
 
 def test_the_runs_sheet_shows_what_training_shows(digits):
-    noise = InputNoise(NoiseSettings(), size=SIZE, strength=1.0, draws=Draws(0, "test"))
+    noise = InputNoise(NoiseSettings(), size=SIZE, strength=1.0, rng=CounterRng(0, "test"))
     rows = np.array([4, 9, 1, 0, 7])
     sheet = draws_sheet(digits, noise, rows, 3)
     pixels, sizes = torch.from_numpy(digits.pixels), torch.full((5, 2), SIZE)
@@ -75,13 +75,13 @@ def test_cells_stand_enlarged_in_their_places(channels):
 @pytest.mark.parametrize("by", ["strengths", "operations"])
 def test_the_verb_writes_a_png(tmp_path, capsys, by):
     out = tmp_path / "sheets" / "noise.png"
-    assert main(["show-noise", "digits", "--by", by, "--out", str(out), "--pictures", "3", "--noise.policy=timm"]) == 0
+    assert main(["show-noise", "digits", "--by", by, "--out", str(out), "--images", "3", "--noise.policy=timm"]) == 0
     assert capsys.readouterr().out.strip() == str(out)
-    with Image.open(out) as picture:
-        assert picture.format == "PNG"
-        assert picture.height == HEADER + 3 * (SMALLEST_CELL + GAP)
+    with Image.open(out) as image:
+        assert image.format == "PNG"
+        assert image.height == HEADER + 3 * (SMALLEST_CELL + GAP)
 
 
-def test_no_pictures_is_an_error(tmp_path):
-    with pytest.raises(SettingsError, match="--pictures is 0"):
-        noisystudent.show_noise(source="digits", out=tmp_path / "x.png", pictures=0)
+def test_no_images_is_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="--images is 0"):
+        noisystudent.show_noise(source="digits", out=tmp_path / "x.png", images=0)

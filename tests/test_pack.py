@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from data_images import ListSource, array_source, class_folders, noise_image, write_image
 
 import noisystudent
-from data_pictures import ListSource, array_source, class_folders, noise_picture, write_picture
 from noisystudent.commands.main import main
-from noisystudent.data.decode import decode_picture
+from noisystudent.data.decode import decode_image
 from noisystudent.data.dedup.leakage import LeftOut
 from noisystudent.data.files import file_at
 from noisystudent.data.settings import DataSettings
@@ -27,9 +27,9 @@ from noisystudent.data.shards.pack import member_key, pack_source
 from noisystudent.data.source import Record, Source
 from noisystudent.data.sources.folder import FolderSource
 from noisystudent.data.sources.open import open_source
-from noisystudent.data.splits import open_roles
+from noisystudent.data.splits import open_splits
 from noisystudent.errors import DataError, SettingsError
-from tar_shards import picture, write_shards, write_tar
+from tar_shards import image, write_shards, write_tar
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +48,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_folder_comes_back_from_its_shards_with_the_same_bytes(tmp_path):
     source = FolderSource(class_folders(tmp_path / "in", per_class=5), labeled=True)
     packed = pack_source(source, tmp_path / "out", rows_per_shard=4)
-    assert (packed.shards, packed.pictures, packed.failures) == (3, 10, [])
+    assert (packed.shards, packed.images, packed.failures) == (3, 10, [])
     back = open_source(tmp_path / "out", labeled=True)
     assert back.classes == source.classes
     assert back.shard_sizes == (4, 4, 2)
-    expected = [(r.key.removesuffix(".png"), r.picture, r.label) for r in records(source)]
-    assert [(r.key, r.picture, r.label) for r in records(back)] == expected
+    expected = [(r.key.removesuffix(".png"), r.image, r.label) for r in records(source)]
+    assert [(r.key, r.image, r.label) for r in records(back)] == expected
     with tarfile.open(tmp_path / "out" / "shard-000000.tar") as archive:
         names = archive.getnames()
         assert {(m.mtime, m.uid, m.gid, m.mode, m.uname) for m in archive} == {(0, 0, 0, 0o644, "")}
@@ -119,8 +119,8 @@ def test_killed_packing_goes_on_after_the_finished_shards(tmp_path, monkeypatch)
 def test_other_inputs_set_the_packed_folder_aside(tmp_path):
     class_folders(tmp_path / "in")
     pack_source(FolderSource(tmp_path / "in", labeled=True), tmp_path / "out")
-    write_picture(tmp_path / "in" / "dog" / "new.png")
-    assert pack_source(FolderSource(tmp_path / "in", labeled=True), tmp_path / "out").pictures == 7
+    write_image(tmp_path / "in" / "dog" / "new.png")
+    assert pack_source(FolderSource(tmp_path / "in", labeled=True), tmp_path / "out").images == 7
     assert len([path for path in tmp_path.iterdir() if path.name.startswith("out.")]) == 1
 
 
@@ -135,24 +135,24 @@ def test_arrays_become_png_without_loss(tmp_path):
         pack_source(array_source(pixels, [0, 1, 1]), tmp_path / name)
         back = records(open_source(tmp_path / name, labeled=True))
         channels = 3 if name == "color" else 1
-        assert all(np.array_equal(decode_picture(r.picture, channels), p) for r, p in zip(back, pixels, strict=True))
+        assert all(np.array_equal(decode_image(r.image, channels), p) for r, p in zip(back, pixels, strict=True))
         assert [record.label for record in back] == [0, 1, 1]
 
 
 def test_bytes_are_kept_undecoded_and_unreadable_ones_left_out_and_named(tmp_path):
     class_folders(tmp_path / "in")
-    (tmp_path / "in" / "cat" / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "in" / "cat" / "broken.jpg").write_bytes(b"no image")
     source = FolderSource(tmp_path / "in", labeled=True)
     (tmp_path / "in" / "cat" / "1.png").unlink()
     packed = pack_source(source, tmp_path / "out")
     assert [(failure.key, failure.reason) for failure in packed.failures] == [
         ("cat/1.png", "the file cannot be read (No such file or directory)")
     ]
-    back = {record.key: record.picture for record in records(open_source(tmp_path / "out", labeled=True))}
-    assert back["cat/broken"] == b"no picture"
+    back = {record.key: record.image for record in records(open_source(tmp_path / "out", labeled=True))}
+    assert back["cat/broken"] == b"no image"
     assert "cat/1" not in back
     shutil.rmtree(tmp_path / "in")
-    with pytest.raises(DataError, match=r"None of the pictures .* nothing to pack"):
+    with pytest.raises(DataError, match=r"None of the images .* nothing to pack"):
         pack_source(source, tmp_path / "none")
 
 
@@ -196,7 +196,7 @@ def test_unsafe_keys_are_refused(key):
 
 def test_two_keys_that_would_become_one_are_refused_and_named(tmp_path):
     for name in ("a.png", "a.jpg"):
-        write_picture(tmp_path / "in" / name)
+        write_image(tmp_path / "in" / name)
     with pytest.raises(DataError, match=r"the key 'a' in the shards, 'a.png' and one before it"):
         pack_source(FolderSource(tmp_path / "in", labeled=False), tmp_path / "out")
 
@@ -210,7 +210,7 @@ def test_a_source_packed_without_labels_is_not_taken_for_labeled(tmp_path):
 
 
 def test_a_shard_replaced_after_packing_is_found_out(tmp_path):
-    pack_source(ListSource([picture(1), picture(2)], [picture(3)]), tmp_path / "out", rows_per_shard=2)
+    pack_source(ListSource([image(1), image(2)], [image(3)]), tmp_path / "out", rows_per_shard=2)
     before = open_source(tmp_path / "out", labeled=False)
     shutil.copy(tmp_path / "out" / "shard-000001.tar", tmp_path / "out" / "shard-000000.tar")
     with pytest.raises(DataError, match=r"key '1/0' is in both '.*shard-000000.tar' and '.*shard-000001.tar'"):
@@ -223,7 +223,7 @@ def test_the_command_packs_and_the_python_function_too(tmp_path, capsys):
     class_folders(tmp_path / "in")
     (tmp_path / "in" / "cat" / "0.png").chmod(0o644)
     assert main(["pack", str(tmp_path / "in"), str(tmp_path / "out"), "--labeled", "--rows", "4"]) == 0
-    assert f"6 pictures in 2 tar files -> {tmp_path / 'out'}" in capsys.readouterr().out
+    assert f"6 images in 2 tar files -> {tmp_path / 'out'}" in capsys.readouterr().out
     noisystudent.pack(source=tmp_path / "in", out=tmp_path / "same", labeled=True, rows_per_shard=4, quiet=True)
     assert contents(tmp_path / "out") == contents(tmp_path / "same")
     assert main(["pack", str(tmp_path / "in"), str(tmp_path / "out"), "--rows", "0"]) == 2
@@ -231,13 +231,13 @@ def test_the_command_packs_and_the_python_function_too(tmp_path, capsys):
         noisystudent.pack(source=tmp_path / "in", out=tmp_path / "o", bytes_per_shard=0)
 
 
-def test_a_large_picture_in_the_middle_keeps_its_place(tmp_path):
-    large = noise_picture(1800, 1800, seed=1)
+def test_a_large_image_in_the_middle_keeps_its_place(tmp_path):
+    large = noise_image(1800, 1800, seed=1)
     source = array_source(np.stack([large, large[::-1], large[:, ::-1]]))
     pack_source(source, tmp_path / "out")
     back = open_source(tmp_path / "out", labeled=False)
     assert [record.key for record in back.read(0)] == ["row-0", "row-1", "row-2"]
-    assert np.array_equal(decode_picture(next(back.read_rows(0, [1])).picture, 3), large[::-1])
+    assert np.array_equal(decode_image(next(back.read_rows(0, [1])).image, 3), large[::-1])
 
 
 def run_python(code: str) -> str:
@@ -272,7 +272,7 @@ def test_labeling_shards_goes_part_by_part_and_names_a_shard_that_changed(tmp_pa
         ["2-0", "2-1"],
     ]
     capsys.readouterr()
-    write_tar(tmp_path / "s" / "train-001.tar", {"1-0.png": picture(7), "1-1.png": picture(8)})
+    write_tar(tmp_path / "s" / "train-001.tar", {"1-0.png": image(7), "1-1.png": image(8)})
     assert main(words) == 0
     said = capsys.readouterr().err
     assert "is set aside: files.train-001.tar: " in said
@@ -283,17 +283,17 @@ def test_a_run_opens_shards_parquet_and_tables_as_roles(tmp_path):
     class_folders(tmp_path / "in", per_class=4)
     noisystudent.pack(source=tmp_path / "in", out=tmp_path / "shards", labeled=True, rows_per_shard=3, quiet=True)
     source = records(FolderSource(tmp_path / "in", labeled=True))
-    columns = {"image": [source[0].picture, source[-1].picture], "label": ["cat", "dog"]}
+    columns = {"image": [source[0].image, source[-1].image], "label": ["cat", "dog"]}
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     (tmp_path / "in" / "list.csv").write_text("path\ncat/0.png\ndog/1.png\n")
     specs = {"labeled": f"{tmp_path}/shards", "unlabeled": f"{tmp_path}/in/list.csv", "test": f"{tmp_path}/x.parquet"}
-    roles = open_roles(specs, DataSettings(), seed=0)
-    assert roles.classes == ("cat", "dog")
-    assert roles.labeled.keys[:2] == ("cat/0", "cat/1")
-    assert roles.unlabeled.pictures.keys == ("dog/1.png",)
-    assert roles.unlabeled.left_out == [LeftOut("cat/0.png", "x.parquet:0", "identical")]
-    assert np.array_equal(roles.unlabeled.pictures.pixels[0], roles.labeled.pixels[5])
-    assert roles.described["labeled"].per_class == {"cat": 4, "dog": 4}
+    splits = open_splits(specs, DataSettings(), seed=0)
+    assert splits.classes == ("cat", "dog")
+    assert splits.labeled.keys[:2] == ("cat/0", "cat/1")
+    assert splits.unlabeled.images.keys == ("dog/1.png",)
+    assert splits.unlabeled.left_out == [LeftOut("cat/0.png", "x.parquet:0", "identical")]
+    assert np.array_equal(splits.unlabeled.images.pixels[0], splits.labeled.pixels[5])
+    assert splits.summaries["labeled"].per_class == {"cat": 4, "dog": 4}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -304,7 +304,7 @@ def test_webdataset_reads_what_is_packed_and_what_it_writes_is_read(tmp_path):
     theirs = webdataset.WebDataset(f"{tmp_path}/out/shard-{{000000..000002}}.tar", shardshuffle=False)
     ours = records(open_source(tmp_path / "out", labeled=True))
     assert [(each["__key__"], each["png"], int(each["cls"])) for each in theirs] == [
-        (record.key, record.picture, record.label) for record in ours
+        (record.key, record.image, record.label) for record in ours
     ]
     names = ["a/b.c.jpg", "a.b/c.jpg", "x.JPG", "._x.jpg", "noending", "../x.png", "/abs/x.png", "a b.cls"]
     with webdataset.TarWriter(str(tmp_path / "theirs.tar")) as writer:

@@ -13,13 +13,13 @@ from noisystudent.pseudo_labels.predictions import (
     DIGITS,
     KEPT_MASS,
     ShardLabels,
-    account_for,
     cut_parts,
     list_parts,
     part_path,
     read_all,
     read_copies,
     read_log_probabilities,
+    read_part_stats,
     write_part,
 )
 from noisystudent.pseudo_labels.selection import SelectionSettings, select
@@ -83,9 +83,9 @@ def test_as_many_classes_are_kept_as_hold_the_mass_of_the_parts_mean_row(tmp_pat
     write_part(path, [ShardLabels.of([str(row) for row in range(len(each))], each) for each in shards])
     mean = np.sort(np.exp(np.concatenate(shards).astype(np.float64)), axis=1)[:, ::-1].mean(axis=0)
     kept = next(count for count in range(1, 400) if mean[:count].sum() >= KEPT_MASS)
-    account = account_for(path)
-    assert account.kept_classes == kept
-    assert account.kept_mass == pytest.approx(mean[:kept].sum(), abs=1e-6)
+    stats = read_part_stats(path)
+    assert stats.kept_classes == kept
+    assert stats.kept_mass == pytest.approx(mean[:kept].sum(), abs=1e-6)
     table = pq.read_table(path)
     assert {len(row) for row in table["top_classes"].to_pylist()} == {kept}
     said = np.array(table["top_log_probabilities"].to_pylist())
@@ -116,12 +116,12 @@ def test_label_says_how_much_of_the_probability_it_kept(tmp_path, capsys):
     teacher, source = save_teacher(tmp_path / "teacher", classes=300), save_pile(tmp_path / "pile.npz", 2)
     folder = noisystudent.label(teacher=teacher, source=source, out=tmp_path / "out", settings=SETTINGS)
     said = json.loads((folder / "summary.json").read_text())
-    assert {name: said[name] for name in ("pictures", "failed", "parts", "classes")} == {
-        "pictures": 1048, "failed": 0, "parts": 2, "classes": 300,
+    assert {name: said[name] for name in ("images", "failed", "parts", "classes")} == {
+        "images": 1048, "failed": 0, "parts": 2, "classes": 300,
     }  # fmt: skip
     # An untrained teacher knows nothing: 128 classes, the most that are kept, are far from the whole.
     assert said["kept"]["fewest"] == said["kept"]["most"] == 128
     rows = [row for path in list_parts(folder) for row in pq.read_table(path)["top_log_probabilities"].to_pylist()]
     assert said["kept"]["mass"] == pytest.approx(np.exp(rows).sum(axis=1).mean(), abs=1e-4)
-    line = f"1,048 pictures labeled in 2 parts; stored of 300 classes: the 128 likeliest, {said['kept']['mass']:.2%} of"
+    line = f"1,048 images labeled in 2 parts; stored of 300 classes: the 128 likeliest, {said['kept']['mass']:.2%} of"
     assert line in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Every command of the README and every shipped settings file runs, a few steps long, on generated pictures."""
+"""Every command of the README and every shipped settings file runs, a few steps long, on generated images."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def test_the_python_of_the_readme_runs(photos, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     run = noisystudent.run
     quick = {"train.batch_size": 8, "rounds.count": 1, "noise.strength": 0.5, "train.steps": 2}
-    short = lambda settings, **roles: run(**roles, settings={**settings, **quick}, quiet=True)  # noqa: E731
+    short = lambda settings, **splits: run(**splits, settings={**settings, **quick}, quiet=True)  # noqa: E731
     monkeypatch.setattr(noisystudent, "run", short, raising=False)
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.strip() in ("keep", "roll back", "cannot tell")
@@ -101,9 +101,9 @@ def test_the_scripts_of_the_readme_exist():
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_settings_file_runs_two_steps(path, photos, capsys):
     assert read_yaml(path)
-    roles = ["--labeled=photos/labeled", "--unlabeled=photos/unlabeled", "--test=photos/test", "--out=runs/x"]
+    splits = ["--labeled=photos/labeled", "--unlabeled=photos/unlabeled", "--test=photos/test", "--out=runs/x"]
     small = ["--data.size=32", "--selection.threshold=0.01"]
-    assert main(["run", f"--config={path}", *roles, *QUICK, *small]) == 0, capsys.readouterr().err
+    assert main(["run", f"--config={path}", *splits, *QUICK, *small]) == 0, capsys.readouterr().err
     assert "file " + path.name in resolve({"labeled": "a", "out": "b"}, path).origins.values()
 
 
@@ -128,7 +128,7 @@ def test_the_demo_runs_and_is_honest(tmp_path, monkeypatch, capsys, seeds):
 
 
 @pytest.mark.slow
-def test_labeling_takes_the_same_memory_for_four_times_the_pictures(tmp_path):
+def test_labeling_takes_the_same_memory_for_four_times_the_images(tmp_path):
     rows, chart = tmp_path / "rows.json", tmp_path / "memory.svg"
     words = [sys.executable, str(ROOT / "benchmarks" / "memory.py"), "--quick", "--json", str(rows)]
     subprocess.run([*words, "--plot", str(chart)], check=True)

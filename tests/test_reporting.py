@@ -17,8 +17,8 @@ from PIL import Image
 
 from noisystudent.errors import ArtifactError, DataError
 from noisystudent.reporting import read
+from noisystudent.reporting.images import data_uri
 from noisystudent.reporting.page import write_report
-from noisystudent.reporting.pictures import data_uri
 from noisystudent.reporting.read import read_run
 from noisystudent.reporting.records import Summary
 from noisystudent.reporting.views import confused_pairs, setting_views
@@ -67,9 +67,9 @@ def made_up_scores(random: np.random.Generator, classes: list[str], top1: float,
     }
 
 
-def contender(name: str, **scores: dict | None) -> dict:
+def evaluated(name: str, **scores: dict | None) -> dict:
     both = {"validation": None, "test": None} | scores
-    return {"name": name, "model": "small", "parameters": 1_234_567, "passes": 96_000, "seconds": 83.0} | both
+    return {"name": name, "model": "small", "parameters": 1_234_567, "samples_seen": 96_000, "seconds": 83.0} | both
 
 
 def write_rows(file: Path, **columns: object) -> None:
@@ -118,13 +118,13 @@ def write_selection(folder: Path, random: np.random.Generator, classes: list[str
         "per_class": per_class,
         "reasons": dict(zip(names.tolist(), amounts.tolist(), strict=True)),
         "confidence_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
-        "warnings": [f"class {classes[0]!r} has few pictures"],
+        "warnings": [f"class {classes[0]!r} has few images"],
     }
     write_json(folder / "summary.json", summary)
 
 
 def run_facts(classes: list[str], **more: object) -> dict:
-    source = {"name": "pictures/labeled", "fingerprint": "0a1b", "pictures": 400, "classes": classes}
+    source = {"name": "images/labeled", "fingerprint": "0a1b", "images": 400, "classes": classes}
     return {
         "version": "0.1.0",
         "command": ["noisystudent", "run", "--out", "runs/my first"],
@@ -140,7 +140,7 @@ def run_facts(classes: list[str], **more: object) -> dict:
 def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) -> Path:
     random = np.random.default_rng(0)
     classes = classes or [f"class {letter}" for letter in "abcdef"]
-    scored = [
+    eval_result = [
         {
             "validation": made_up_scores(random, classes, top1, 120),
             "test": made_up_scores(random, classes, top1),
@@ -148,28 +148,28 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
         for top1 in (0.80, 0.82, 0.86, 0.89, 0.88)
     ]
     results = [
-        contender(f"round {number}", **scored[number + 1])
+        evaluated(f"round {number}", **eval_result[number + 1])
         | {"round": number, "selected": 200, "copies": 240, "rolled_back": number == 2}
         | {"pseudo_labels": {"pseudo_label_top1": 0.8 + 0.02 * number, "selected_top1": 0.9 + 0.01 * number}}
-        | {"signs": {"agreement": None if number == 1 else 0.96, "class_drift": 0.02, "mean_confidence": 0.8}}
+        | {"diagnostics": {"agreement": None if number == 1 else 0.96, "class_drift": 0.02, "mean_confidence": 0.8}}
         for number in range(1, rounds + 1)
     ]
-    verdict = {"decision": "keep", "reason": "the unlabeled pictures helped", "difference": 0.0724}
+    verdict = {"decision": "keep", "reason": "the unlabeled images helped", "difference": 0.0724}
     verdict |= {"interval": [0.031, 0.114], "p_value": 0.0004, "labels": 400, "source": "test"}
     summary = {
         "recipe": "curriculum",
         "seed": 7,
         "classes": classes,
-        "teacher": contender("teacher", **scored[0]),
+        "teacher": evaluated("teacher", **eval_result[0]),
     }
     summary |= {
-        "control": contender("control", **scored[1]),
+        "control": evaluated("control", **eval_result[1]),
         "rounds": results,
         "delivered": f"round-{rounds}",
     }
-    summary |= {"student": contender("student", **scored[rounds + 1]), "verdict": verdict}
+    summary |= {"student": evaluated("student", **eval_result[rounds + 1]), "verdict": verdict}
     summary |= {"baselines": [{"name": "logistic regression", "top1": 0.71}]}
-    summary |= {"cost": {"seconds": 7990.0, "passes": 1_790_000}}
+    summary |= {"cost": {"seconds": 7990.0, "samples_seen": 1_790_000}}
     write_json(folder / "summary.json", summary)
     facts = run_facts(classes)
     labeled = facts["sources"]["labeled"]
@@ -178,8 +178,8 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
         {"key": "pile/0001.png", "same_as": "test/0002.png", "found": "identical"},
         {"key": "pile/0003.png", "same_as": "test/0004.png", "found": "near-duplicate"},
     ]
-    facts["sources"]["unlabeled"] = {"name": "pictures/pile", "pictures": 300, "left_out": twins}
-    facts["sources"]["test"] = labeled | {"name": "pictures/test"}
+    facts["sources"]["unlabeled"] = {"name": "images/pile", "images": 300, "left_out": twins}
+    facts["sources"]["test"] = labeled | {"name": "images/test"}
     write_json(folder / "run.json", facts)
     candidates = [
         {"strength": s, "top1": 0.8 + s / 10, "nll": 0.6, "behind": 0.12, "standard_error": 0.034, "labels": 40}
@@ -209,9 +209,9 @@ def minimal_run(folder: Path) -> Path:
         "interval": None,
     }
     nothing |= {"p_value": None, "labels": 0, "source": "none"}
-    summary = {"recipe": "curriculum", "seed": 0, "classes": ["cat", "dog"], "teacher": contender("teacher")}
-    summary |= {"control": None, "rounds": [], "student": contender("teacher"), "delivered": "teacher"}
-    summary |= {"baselines": [], "verdict": nothing, "cost": {"seconds": None, "passes": None}}
+    summary = {"recipe": "curriculum", "seed": 0, "classes": ["cat", "dog"], "teacher": evaluated("teacher")}
+    summary |= {"control": None, "rounds": [], "student": evaluated("teacher"), "delivered": "teacher"}
+    summary |= {"baselines": [], "verdict": nothing, "cost": {"seconds": None, "samples_seen": None}}
     write_json(folder / "summary.json", summary)
     write_json(folder / "run.json", run_facts(["cat", "dog"], origins={}))
     return folder
@@ -223,7 +223,7 @@ def with_robustness(folder: Path, robustness: dict | None) -> Path:
     return folder
 
 
-def made_up_pictures(role: str, keys: list[str]) -> dict[str, np.ndarray]:
+def made_up_images(role: str, keys: list[str]) -> dict[str, np.ndarray]:
     """A checkered square whose shade follows from the key; every seventh is missing."""
     shades = {key: sum(key.encode()) % 200 for key in keys}
     board = np.indices((8, 8)).sum(axis=0) % 2
@@ -237,7 +237,7 @@ def full(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def full_page(full) -> Page:
-    return Page(write_report(full, load_pictures=made_up_pictures).read_text())
+    return Page(write_report(full, load_images=made_up_images).read_text())
 
 
 def test_every_section_is_there_in_order(full_page):
@@ -275,26 +275,26 @@ def test_sections_tell_what_the_files_say(full_page, full):
     assert "What the teacher saw" not in said["strength"]
     assert "Round 2 (rolled back)" in said["rounds"]
     assert f"below-threshold {selection['reasons']['below-threshold']}" in said["rounds"]
-    assert "class 'class a' has few pictures" in said["rounds"]
+    assert "class 'class a' has few images" in said["rounds"]
     assert "Accuracy of the selected ones 93.0%" in said["rounds"]
     assert "Expected calibration error 3.4% on 400 labels of the test source" in said["calibration"]
-    assert "is wrong on 40 of 400 test pictures" in said["mistakes"]
+    assert "is wrong on 40 of 400 test images" in said["mistakes"]
     assert "Rejected: below-threshold" in said["examples"]
     assert "Rejected: over-target" in said["examples"]
     assert "a/broken.png : truncated" in said["left-out"]
-    assert "pile/0001.png is the same picture as test/0002.png" in said["left-out"]
+    assert "pile/0001.png is the same image as test/0002.png" in said["left-out"]
     assert "pile/0003.png looks the same as test/0004.png" in said["left-out"]
     assert "train.steps 3000 command line" in said["settings"]
     assert "2 settings at the default value" in said["settings"]
-    assert "2 h 13 min and 1.79 M image passes on a made-up machine" in said["cost"]
+    assert "2 h 13 min and 1.79 M samples seen on a made-up machine" in said["cost"]
     assert "noisystudent run --out 'runs/my first'" in said["repeat"]
 
 
-def test_pictures_are_shown_or_their_absence_is(full_page, full):
+def test_images_are_shown_or_their_absence_is(full_page, full):
     record = read_run(full)
-    shown = record.mistakes.pictures + record.examples.surest + record.examples.least_sure
+    shown = record.mistakes.images + record.examples.surest + record.examples.least_sure
     shown += tuple(one for group in record.examples.rejected.values() for one in group)
-    loaded = made_up_pictures("", [one.key for one in shown])
+    loaded = made_up_images("", [one.key for one in shown])
     assert 0 < len(loaded) < len({one.key for one in shown})
     images = [attributes for tag, attributes in full_page.tags if tag == "img"]
     assert len(images) == sum(one.key in loaded for one in shown)
@@ -303,9 +303,9 @@ def test_pictures_are_shown_or_their_absence_is(full_page, full):
 
 
 def test_minimal_run_explains_what_is_missing(tmp_path):
-    page = Page(write_report(minimal_run(tmp_path / "bare"), load_pictures=None).read_text())
+    page = Page(write_report(minimal_run(tmp_path / "bare"), load_images=None).read_text())
     said = {name: section_text(page, name) for name in SECTIONS}
-    assert "Cannot tell whether the unlabeled pictures helped: no held-out labels." in said["verdict"]
+    assert "Cannot tell whether the unlabeled images helped: no held-out labels." in said["verdict"]
     assert "no held-out labels, so nothing could be scored" in said["scores"]
     assert "No control was trained" in said["scores"]
     assert "No round was run" in said["progress"]
@@ -315,8 +315,8 @@ def test_minimal_run_explains_what_is_missing(tmp_path):
     assert "no held-out labels" in said["classes"]
     assert "no test source" in said["mistakes"]
     assert "no pseudo labels" in said["examples"]
-    assert "Every picture could be decoded" in said["left-out"]
-    assert "No picture was the same as a held-out one" in said["left-out"]
+    assert "Every image could be decoded" in said["left-out"]
+    assert "No image was the same as a held-out one" in said["left-out"]
     assert "not recorded" in said["cost"]
     assert not [tag for tag, _ in page.tags if tag in ("svg", "img")]
 
@@ -330,7 +330,7 @@ def test_no_test_source_is_reported_on_validation(tmp_path):
     write_json(folder / "summary.json", summary)
     for file in (folder / "scores").glob("*/*.parquet"):
         file.unlink()
-    page = Page(write_report(folder, load_pictures=made_up_pictures).read_text())
+    page = Page(write_report(folder, load_images=made_up_images).read_text())
     assert "somewhat optimistic" in section_text(page, "verdict")
     assert "Scores on 120 labels of the validation source" in section_text(page, "scores")
     assert "There was no test source" in section_text(page, "mistakes")
@@ -357,7 +357,7 @@ def test_everything_from_the_run_is_escaped(tmp_path):
         prediction=[2],
         confidence=[0.9],
     )
-    text = write_report(folder, load_pictures=made_up_pictures).read_text()
+    text = write_report(folder, load_images=made_up_images).read_text()
     page = Page(text)
     assert "<script" not in text
     assert text.count("</style>") == 1
@@ -371,32 +371,32 @@ def test_names_that_are_no_text_do_not_stop_the_page(tmp_path):
     facts = json.loads((folder / "run.json").read_text())
     facts["command"].append("bad\udcffname")
     write_json(folder / "run.json", facts)
-    assert "bad?name" in section_text(Page(write_report(folder, load_pictures=None).read_text()), "repeat")
+    assert "bad?name" in section_text(Page(write_report(folder, load_images=None).read_text()), "repeat")
 
 
 def test_robustness_follows_the_scores(tmp_path):
     told = named_as_in_a_run(told_of("one", "two", "three"))
-    page = Page(write_report(with_robustness(full_run(tmp_path / "run"), told), load_pictures=None).read_text())
+    page = Page(write_report(with_robustness(full_run(tmp_path / "run"), told), load_images=None).read_text())
     ids = [attributes["id"] for tag, attributes in page.tags if tag in ("section", "header")]
     assert ids == [*SECTIONS[:2], "robustness", *SECTIONS[2:]]
     assert "#robustness" in page.attributes("href")
     said = section_text(page, "robustness")
-    assert "Measured on 200 pictures of the test source (digits:test): accuracy, errors under 2 generated" in said
-    assert "were generated from the pictures at hand" in said
+    assert "Measured on 200 images of the test source (digits:test): accuracy, errors under 2 generated" in said
+    assert "were generated from the images at hand" in said
     assert "Round 1 91.0% +1.0 (-1.0 to +3.0)" in said
     assert "Error by corruption, mean over severities" in said
     assert "optimistic" not in said
 
 
-def test_robustness_on_validation_pictures_says_so(tmp_path):
+def test_robustness_on_validation_images_says_so(tmp_path):
     told = named_as_in_a_run(told_of("one", "two")) | {"role": "validation"}
-    page = Page(write_report(with_robustness(full_run(tmp_path / "run"), told), load_pictures=None).read_text())
-    assert "pictures of the validation source (digits:test)" in section_text(page, "robustness")
+    page = Page(write_report(with_robustness(full_run(tmp_path / "run"), told), load_images=None).read_text())
+    assert "images of the validation source (digits:test)" in section_text(page, "robustness")
     assert "somewhat optimistic" in section_text(page, "robustness")
 
 
 def test_a_run_without_robustness_has_no_section_for_it(tmp_path):
-    page = Page(write_report(with_robustness(minimal_run(tmp_path / "run"), None), load_pictures=None).read_text())
+    page = Page(write_report(with_robustness(minimal_run(tmp_path / "run"), None), load_images=None).read_text())
     assert "robustness" not in page.words
     assert "#robustness" not in page.attributes("href")
 
@@ -411,8 +411,8 @@ def test_wrong_robustness_is_named_by_its_place(tmp_path):
 
 def test_many_classes_are_cut_to_those_that_matter(tmp_path):
     folder = full_run(tmp_path / "run", [f"kind {index}" for index in range(70)], rounds=1)
-    page = Page(write_report(folder, load_pictures=None).read_text())
-    assert "The 50 classes with the fewest selected pictures, of 70" in section_text(page, "rounds")
+    page = Page(write_report(folder, load_images=None).read_text())
+    assert "The 50 classes with the fewest selected images, of 70" in section_text(page, "rounds")
     assert "The 50 least accurate of 70 classes" in section_text(page, "classes")
     assert "most frequent confusions among 70 classes" in section_text(page, "classes")
     assert not [1 for _, attributes in page.tags if attributes.get("class") == "matrix"]
@@ -464,7 +464,7 @@ def test_examples_stop_after_enough_rows(full, monkeypatch):
     monkeypatch.setattr(read, "EXAMPLE_ROWS", 100)
     examples = read_run(full).examples
     assert (examples.rows, examples.complete) == (150, False)
-    page = Page(write_report(full, load_pictures=None, out=full / "short.html").read_text())
+    page = Page(write_report(full, load_images=None, out=full / "short.html").read_text())
     assert "looking through its first 150 rows" in section_text(page, "examples")
 
 
@@ -485,7 +485,7 @@ def test_mistakes_are_the_most_confident_ones(full):
     rows = pq.read_table(full / "scores" / "round-3" / "test.parquet").to_pylist()
     wrong = sorted((row for row in rows if row["label"] != row["prediction"]), key=lambda row: -row["confidence"])
     mistakes = read_run(full).mistakes
-    assert [one.key for one in mistakes.pictures] == [row["key"] for row in wrong[:24]]
+    assert [one.key for one in mistakes.images] == [row["key"] for row in wrong[:24]]
     assert (mistakes.wrong, mistakes.count) == (40, 400)
 
 
@@ -505,7 +505,7 @@ def test_missing_file_is_named_with_what_to_do(tmp_path, name):
     folder = minimal_run(tmp_path / "run")
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match=rf"{name} is missing\. It is written when"):
-        write_report(folder, load_pictures=None)
+        write_report(folder, load_images=None)
     assert not (folder / "report.html").exists()
 
 
@@ -514,7 +514,7 @@ def test_damaged_summary_is_named_with_what_to_do(tmp_path, content):
     folder = minimal_run(tmp_path / "run")
     (folder / "summary.json").write_text(content)
     with pytest.raises(ArtifactError, match=r"summary\.json is .*Delete summary\.json and run the command"):
-        write_report(folder, load_pictures=None)
+        write_report(folder, load_images=None)
 
 
 def test_wrong_value_is_named_by_its_place(tmp_path):
@@ -556,7 +556,7 @@ def test_numbers_that_are_not_finite_are_left_blank(tmp_path):
     summary = json.loads((folder / "summary.json").read_text())
     summary["student"]["test"] |= {"ece": float("nan"), "nll": float("inf")}
     write_json(folder / "summary.json", summary)
-    page = Page(write_report(folder, load_pictures=None).read_text())
+    page = Page(write_report(folder, load_images=None).read_text())
     assert re.search(r"Delivered: round-3 [\d.]+% 99\.0% - - 1\.23 M", section_text(page, "scores"))
 
 
@@ -564,16 +564,16 @@ def test_sources_that_cannot_be_read_are_a_sentence(full, tmp_path):
     def gone(role: str, keys: list[str]) -> dict[str, np.ndarray]:
         raise DataError("the folder is gone")
 
-    page = Page(write_report(full, load_pictures=gone, out=tmp_path / "page.html").read_text())
-    assert "The test pictures could not be loaded: the folder is gone" in section_text(page, "mistakes")
+    page = Page(write_report(full, load_images=gone, out=tmp_path / "page.html").read_text())
+    assert "The test images could not be loaded: the folder is gone" in section_text(page, "mistakes")
     assert not [tag for tag, _ in page.tags if tag == "img"]
 
 
 def test_writing_is_atomic_repeatable_and_says_where_it_failed(full, tmp_path, monkeypatch):
     out = tmp_path / "deep" / "page.html"
-    assert write_report(full, load_pictures=made_up_pictures, out=out) == out
+    assert write_report(full, load_images=made_up_images, out=out) == out
     first = out.read_bytes()
-    write_report(full, load_pictures=made_up_pictures, out=out)
+    write_report(full, load_images=made_up_images, out=out)
     assert out.read_bytes() == first
 
     def refuse(*_: object) -> None:
@@ -581,7 +581,7 @@ def test_writing_is_atomic_repeatable_and_says_where_it_failed(full, tmp_path, m
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(ArtifactError, match=r"page\.html: Permission denied"):
-        write_report(full, load_pictures=None, out=out)
+        write_report(full, load_images=None, out=out)
     assert out.read_bytes() == first
     assert list(out.parent.iterdir()) == [out]
 
@@ -594,33 +594,33 @@ def test_report_is_light():
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
 
 
-# ---- pictures ----
+# ---- images ----
 
 
 def decoded(uri: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))))
 
 
-def test_tiny_pictures_are_enlarged_without_blur():
-    picture = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
-    np.testing.assert_array_equal(decoded(data_uri(picture)), picture.repeat(8, axis=0).repeat(8, axis=1))
+def test_tiny_images_are_enlarged_without_blur():
+    image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
+    np.testing.assert_array_equal(decoded(data_uri(image)), image.repeat(8, axis=0).repeat(8, axis=1))
 
 
-def test_large_pictures_are_reduced_in_proportion():
+def test_large_images_are_reduced_in_proportion():
     assert decoded(data_uri(np.zeros((448, 224, 3), np.uint8))).shape == (112, 56, 3)
     assert decoded(data_uri(np.zeros((1, 5000), np.uint8))).shape == (1, 112)
 
 
-def test_middling_pictures_stay_as_they_are():
-    picture = np.random.default_rng(0).integers(0, 256, (70, 64), np.uint8)
-    np.testing.assert_array_equal(decoded(data_uri(picture)), picture)
-    np.testing.assert_array_equal(decoded(data_uri(picture[..., None])), picture)
+def test_middling_images_stay_as_they_are():
+    image = np.random.default_rng(0).integers(0, 256, (70, 64), np.uint8)
+    np.testing.assert_array_equal(decoded(data_uri(image)), image)
+    np.testing.assert_array_equal(decoded(data_uri(image[..., None])), image)
 
 
-@pytest.mark.parametrize("picture", [np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)])
-def test_other_arrays_are_refused(picture):
+@pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)])
+def test_other_arrays_are_refused(image):
     with pytest.raises(DataError, match="cannot be shown"):
-        data_uri(picture)
+        data_uri(image)
 
 
 def test_class_names_beyond_the_list_are_numbered(full):

@@ -112,14 +112,14 @@ def test_what_one_classifier_lacks_is_a_dash_and_what_all_lack_is_no_column(meas
     assert gone == [name for name in expected if name != "Difference"]
 
 
-def test_only_clean_pictures():
+def test_only_clean_images():
     told = told_of("one", "two")
     for name in ("one", "two"):
         told = without(told, name, *MEASURES)
     told["differences"]["two"] |= {"corruptions": None, "by_severity": {}}
     assert robustness_table(parse_robustness(told)).columns == ("", "Clean", "Difference")
     assert charts_of(told) == {}
-    assert measured_sentence(parse_robustness(told)) == "Measured on 200 pictures of digits: accuracy."
+    assert measured_sentence(parse_robustness(told)) == "Measured on 200 images of digits: accuracy."
     assert natural_table(parse_robustness(told)) is None
 
 
@@ -151,17 +151,17 @@ def test_scores_of_natural_sets_by_classifier():
 def test_it_is_said_what_was_made_and_what_is_missing():
     told = parse_robustness(told_of("one", "two"))
     assert measured_sentence(told) == (
-        "Measured on 200 pictures of digits: accuracy, errors under 2 generated corruptions, changes of the answer "
+        "Measured on 200 images of digits: accuracy, errors under 2 generated corruptions, changes of the answer "
         "along 2 generated perturbations, accuracy under attack and calibration."
     )
     assert notes(told)[0].startswith(
-        "Corruptions and perturbations were generated from the pictures at hand, with the strengths published for 32 px"
+        "Corruptions and perturbations were generated from the images at hand, with the strengths published for 32 px"
     )
     text = " ".join(explanations(told))
     assert "There is no frost; no snow at severity 3." in text
     assert "over the 6 conditions" in text
     assert "PGD takes 10 steps from 1 start" in text
-    assert "(linf), in steps of 255, on 200 pictures of 1 x 8 x 8 values" in text
+    assert "(linf), in steps of 255, on 200 images of 1 x 8 x 8 values" in text
     assert "in percent of those of resnet50" in text
 
 
@@ -298,7 +298,7 @@ def test_the_page_holds_table_notes_and_charts(tmp_path):
     page = Page(text)
     said = section_text(page, "robustness")
     assert "Two 91.0% +1.0 (-1.0 to +3.0) 66.0%" in said
-    assert "generated from the pictures at hand" in said
+    assert "generated from the images at hand" in said
     assert "ImageNet-A top1_200way 10.0% 11.0%" in said
     assert "ImageNet-A: 200 of the model's 1000 classes, found by their names." in said
     assert text.count("<svg") == 12
@@ -350,7 +350,7 @@ def test_what_is_no_comparison_is_refused(tmp_path, place, value, message):
 
 def test_a_run_ends_with_its_scores_its_robustness_and_the_verdict():
     lines = plain_summary(summary() | {"robustness": named_as_in_a_run(told_of("one", "two", "three"))}).splitlines()
-    (start,) = [place for place, line in enumerate(lines) if line.startswith("Measured on 200 pictures of the test")]
+    (start,) = [place for place, line in enumerate(lines) if line.startswith("Measured on 200 images of the test")]
     table = lines[start + 1 : -1]
     assert lines[start - 1].startswith("Delivered: round-1")
     assert [line.split()[0] for line in table] == ["Clean", "Control", "Round", "Teacher"]

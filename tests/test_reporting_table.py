@@ -11,13 +11,13 @@ from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, v
 from noisystudent.reporting.terminal import plain_summary, print_summary
 
 
-def contender(name: str, top1: float | None, role: str = "test") -> dict:
+def evaluated(name: str, top1: float | None, role: str = "test") -> dict:
     scores = None if top1 is None else {"top1": top1, "top5": 1.0, "ece": 0.05, "nll": 0.25, "count": 300}
     return {
         "name": name,
         "model": "small",
         "parameters": 50_000,
-        "passes": 9_000,
+        "samples_seen": 9_000,
         "seconds": 59.0,
         role: scores,
     }
@@ -25,18 +25,18 @@ def contender(name: str, top1: float | None, role: str = "test") -> dict:
 
 def summary(role: str = "test", baseline: str = "nearest neighbor") -> dict:
     rounds = [
-        contender("round 1", 0.85, role) | {"round": 1, "rolled_back": False, "selected": 5, "copies": 9},
-        contender("round 2", 0.81, role) | {"round": 2, "rolled_back": True, "selected": 5, "copies": 9},
+        evaluated("round 1", 0.85, role) | {"round": 1, "rolled_back": False, "selected": 5, "copies": 9},
+        evaluated("round 2", 0.81, role) | {"round": 2, "rolled_back": True, "selected": 5, "copies": 9},
     ]
     verdict = {"decision": "roll back", "reason": "", "difference": -0.02, "interval": [-0.03, -0.01]}
     return {
         "recipe": "curriculum",
         "seed": 1,
         "classes": ["a", "b"],
-        "teacher": contender("teacher", 0.8, role),
-        "control": contender("control", 0.87, role),
+        "teacher": evaluated("teacher", 0.8, role),
+        "control": evaluated("control", 0.87, role),
         "rounds": rounds,
-        "student": contender("student", 0.85, role),
+        "student": evaluated("student", 0.85, role),
         "delivered": "round-1",
         "baselines": [{"name": baseline, "top1": 0.6}],
         "verdict": verdict | {"p_value": 0.01, "labels": 300, "source": role},
@@ -65,7 +65,7 @@ def test_rows_fall_back_to_validation_and_say_so():
 
 
 def test_rows_never_mix_sources():
-    mixed = summary() | {"control": contender("control", 0.99, "validation")}
+    mixed = summary() | {"control": evaluated("control", 0.99, "validation")}
     assert summary_rows(mixed)[2].top1 is None
 
 
@@ -99,7 +99,7 @@ def test_what_is_no_summary_is_refused():
         (
             {"decision": "cannot tell", "difference": 0.0002, "interval": [-0.01, 0.01], "p_value": 1.0}
             | {"labels": 120, "source": "test"},
-            "Cannot tell whether the unlabeled pictures helped: the student is as accurate as "
+            "Cannot tell whether the unlabeled images helped: the student is as accurate as "
             "the labels-only control (95% interval -1.0 to +1.0, p = 1.000) "
             "on 120 held-out labels of the test source.",
         ),
@@ -109,11 +109,11 @@ def test_what_is_no_summary_is_refused():
         ),
         (
             {"decision": "cannot tell", "reason": "no held-out labels: give --test."},
-            "Cannot tell whether the unlabeled pictures helped: no held-out labels: give --test.",
+            "Cannot tell whether the unlabeled images helped: no held-out labels: give --test.",
         ),
         (
             {"decision": "cannot tell"},
-            "Cannot tell whether the unlabeled pictures helped: nothing was measured on held-out labels.",
+            "Cannot tell whether the unlabeled images helped: nothing was measured on held-out labels.",
         ),
     ],
 )

@@ -11,7 +11,7 @@ import noisystudent
 from noisystudent.artifacts.folder import State, verify
 from noisystudent.config import resolve
 from noisystudent.data.sources.arrays import ArraySource
-from noisystudent.data.splits import Judged
+from noisystudent.data.splits import HeldOutPredictions
 from noisystudent.errors import ModelError, SettingsError, TrainingError
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.pipeline import context as opening
@@ -82,9 +82,9 @@ def test_the_summary_holds_scores_verdict_and_cost(finished):
     _, summary = finished
     for row in (summary["teacher"], summary["control"], summary["student"], *summary["rounds"]):
         assert {"top1", "top5", "ece", "nll", "brier"} <= row["test"].keys()
-        assert row["passes"] == 8 * 32
+        assert row["samples_seen"] == 8 * 32
         assert row["seconds"] > 0
-    assert summary["control"]["passes"] == summary["rounds"][-1]["passes"]
+    assert summary["control"]["samples_seen"] == summary["rounds"][-1]["samples_seen"]
     verdict = summary["verdict"]
     assert verdict["source"] == "test"
     assert verdict["labels"] == 500
@@ -203,7 +203,7 @@ def test_without_held_out_labels_the_verdict_cannot_tell(tmp_path):
     assert summary["verdict"]["decision"] == "cannot tell"
     assert summary["verdict"]["labels"] == 0
     assert summary["student"]["test"] is None
-    assert summary["rounds"][0]["signs"]["mean_confidence"] > 0
+    assert summary["rounds"][0]["diagnostics"]["mean_confidence"] > 0
 
 
 def test_enough_labels_give_a_validation_part(tmp_path):
@@ -233,10 +233,12 @@ def test_the_noise_is_chosen_by_cross_fitting_when_labels_are_few(tmp_path):
     )
 
 
-def judged(right: int, labels: int = 100) -> Judged:
-    """Labels of class 0, the first ``right`` of them predicted."""
-    p = np.where(np.arange(labels) < right, 0.9, 0.2)
-    return Judged(tuple(map(str, range(labels))), np.zeros(labels, np.int64), np.log(np.stack([p, 1 - p], axis=1)))
+def judged(correct: int, labels: int = 100) -> HeldOutPredictions:
+    """Labels of class 0, the first ``correct`` of them predicted."""
+    p = np.where(np.arange(labels) < correct, 0.9, 0.2)
+    return HeldOutPredictions(
+        tuple(map(str, range(labels))), np.zeros(labels, np.int64), np.log(np.stack([p, 1 - p], axis=1))
+    )
 
 
 def test_the_weakest_noise_is_taken_that_is_within_two_standard_errors_of_the_best():
@@ -290,8 +292,8 @@ def test_the_plan_follows_the_run(tmp_path):
     before = noisystudent.plan(**arguments, out=str(tmp_path / "run"), settings=settings, quiet=True)
     assert [stage.state for stage in before] == [State.ABSENT] * len(before)
     assert not (tmp_path / "run").exists()
-    assert sum(stage.passes for stage in before) == 3 * 8 * 32
-    assert all(stage.seconds > 0 for stage in before if stage.passes)
+    assert sum(stage.samples_seen for stage in before) == 3 * 8 * 32
+    assert all(stage.seconds > 0 for stage in before if stage.samples_seen)
     noisystudent.run(**arguments, out=str(tmp_path / "run"), settings=settings, quiet=True)
     after = noisystudent.plan(**arguments, out=str(tmp_path / "run"), settings=settings, quiet=True)
     assert {stage.state for stage in after} == {State.COMPLETE}

@@ -91,7 +91,7 @@ def test_other_draws_are_measured_anew_and_the_old_ones_come_back(finished, monk
 def test_another_baseline_of_the_same_name_divides_anew(finished, tmp_path):
     out, _ = finished
     settings = {**SMALL, "evaluation.suite": ["corruptions"], "evaluation.corruptions": ["contrast"]}
-    settings |= {"evaluation.severities": [1, 2, 3, 4, 5], "evaluation.pictures": 20}
+    settings |= {"evaluation.severities": [1, 2, 3, 4, 5], "evaluation.max_images": 20}
     baseline = tmp_path / "baseline.json"
 
     def corruptions(**more):
@@ -114,7 +114,7 @@ def test_naturally_shifted_sets_are_measured_of_everyone_and_a_changed_one_again
     path = tmp_path / "three.npz"
 
     def measured(few):
-        pixels = np.stack([np.asarray(record.picture) for record in few])
+        pixels = np.stack([np.asarray(record.image) for record in few])
         np.savez(path, x=pixels, y=np.array([record.label for record in few]), classes=np.arange(10).astype(str))
         settings = {**SMALL, "evaluation.suite": ["natural"], "evaluation.natural": [f"three={path}"]}
         told = noisystudent.run(**SOURCES, out=out, settings=settings, quiet=True)["robustness"]["measured"]
@@ -137,7 +137,10 @@ def test_naturally_shifted_sets_are_measured_of_everyone_and_a_changed_one_again
         ),
         ({"evaluation.corruptions": ["fogg"]}, "names 'fogg'.*Did you mean 'fog'"),
         ({"evaluation.suite": ["perturbations"], "evaluation.perturbations": ["tild"]}, "names 'tild'.*tilt"),
-        ({"evaluation.corrupted": "no/such"}, "There is no folder 'no/such', which evaluation.corrupted names"),
+        (
+            {"evaluation.corruptions_dir": "no/such"},
+            "There is no folder 'no/such', which evaluation.corruptions_dir names",
+        ),
         ({"evaluation.baseline": "no/such"}, "evaluation.baseline 'no/such' is not there"),
         ({"evaluation.frost_textures": "no/such"}, "frost textures 'no/such' is not there"),
     ],
@@ -148,7 +151,7 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path, changes, message
     assert not (tmp_path / "run/teacher").exists()
 
 
-def test_without_held_out_pictures_there_is_nothing_to_measure_on(tmp_path):
+def test_without_held_out_images_there_is_nothing_to_measure_on(tmp_path):
     sources = {name: SOURCES[name] for name in ("labeled", "unlabeled")}
     settings = {**SMALL, "data.few_labels": 5}
     with pytest.raises(SettingsError, match="there are neither; give --test"):

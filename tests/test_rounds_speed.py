@@ -8,13 +8,13 @@ import noisystudent
 from noisystudent.artifacts.folder import State
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline import autotune as speed
-from noisystudent.training.timing import Way
+from noisystudent.training.timing import ComputeMode
 
-QUICK = Way("bfloat16", False)
+QUICK = ComputeMode("bfloat16", False)
 SMALL = {
     "train.steps": 3,
     "train.batch_size": 32,
-    "train.accumulate": 2,
+    "train.grad_accum_steps": 2,
     "rounds.count": 1,
     "noise.strength": 0.25,
     "model.teacher": "tiny_resnet",
@@ -29,11 +29,11 @@ def timed(monkeypatch):
     """The batch sizes that were timed; one way is found to be much quicker than all others."""
     sizes = []
 
-    def time_ways(classifier, ways, batch_size):
+    def time_modes(classifier, modes, batch_size):
         sizes.append(batch_size)
-        return {way: 0.5 if way == QUICK else 1.0 for way in ways}
+        return {mode: 0.5 if mode == QUICK else 1.0 for mode in modes}
 
-    monkeypatch.setattr(speed, "time_ways", time_ways)
+    monkeypatch.setattr(speed, "time_modes", time_modes)
     return sizes
 
 
@@ -60,7 +60,7 @@ def test_a_run_computes_in_the_quickest_way_and_times_once(tmp_path, timed):
 
 
 def test_a_model_trained_alone_is_timed_itself_and_again_for_another_batch(tmp_path, timed):
-    alone = {**SMALL, "train.accumulate": 1, "runtime.channels_last": "false"}
+    alone = {**SMALL, "train.grad_accum_steps": 1, "runtime.channels_last": "false"}
     noisystudent.train(labeled=SOURCES["labeled"], out=tmp_path / "teacher", settings=alone, quiet=True)
     assert json.loads((tmp_path / "teacher.speed/summary.json").read_text())["chosen"]["precision"] == "bfloat16"
     noisystudent.train(

@@ -59,11 +59,11 @@ def test_two_processes_come_to_what_one_comes_to(alone, together):
     for name in ("teacher", "control", "student"):
         tops = [summary[name]["test"]["top1"] for summary in summaries]
         assert tops[0] == pytest.approx(tops[1], abs=0.01)
-        assert summaries[0][name]["passes"] == summaries[1][name]["passes"]
+        assert summaries[0][name]["samples_seen"] == summaries[1][name]["samples_seen"]
     assert (together / "report.html").exists()
 
 
-def test_every_picture_is_labeled_and_scored_once(alone, together):
+def test_every_image_is_labeled_and_scored_once(alone, together):
     keys, values = zip(*(predictions.read_all(f / "round-1/predictions", 10) for f in (alone, together)), strict=True)
     assert keys[0] == keys[1]
     assert len(set(keys[1])) == 1257

@@ -10,22 +10,22 @@ from pathlib import Path
 import pytest
 from torch.distributed import HashStore
 
-from noisystudent.runtime import process_group as ranks
-from noisystudent.runtime.process_group import Ranks
+from noisystudent.runtime import process_group as group
+from noisystudent.runtime.process_group import ProcessGroup
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1")
 SCRIPT = Path(__file__).parent / "joining_again.py"
 
 
 def test_every_start_gets_a_part_of_the_store_for_itself_whoever_comes_first(monkeypatch):
-    monkeypatch.setattr(ranks, "_LOOK", 0.001)
+    monkeypatch.setattr(group, "_LOOK", 0.001)
     store, chance = HashStore(), random.Random(0)
     marks: set[str] = set()
     for start in range(20):
 
         def join(rank: int) -> str:
             time.sleep(chance.choice((0, 0.01)))
-            part = ranks._fresh(store, Ranks(rank, 3))
+            part = group._fresh(store, ProcessGroup(rank, 3))
             assert not part.check([f"address of {rank}"])
             part.set(f"address of {rank}", f"{rank} in start {start}")  # noqa: B023
             return ",".join(part.get(f"address of {other}").decode() for other in range(3))

@@ -47,7 +47,7 @@ def labels(ask, folder: str):
     return keys, values.argmax(axis=1), np.exp(values.max(axis=1))
 
 
-def test_pictures_and_mean_confidence_of_each_class(ask):
+def test_images_and_mean_confidence_of_each_class(ask):
     _, predicted, confidence = labels(ask, "predictions")
     found = ask("mean_confidence")
     assert {name: count for name, count, _ in found} == {str(k): n for k, n in Counter(predicted.tolist()).items()}
@@ -56,7 +56,7 @@ def test_pictures_and_mean_confidence_of_each_class(ask):
         assert mean == pytest.approx(confidence[predicted == int(name)].mean(), rel=1e-5)
 
 
-def test_pictures_on_which_two_rounds_disagree_each_being_sure(ask):
+def test_images_on_which_two_rounds_disagree_each_being_sure(ask):
     keys, before, sure = labels(ask, "photos/round-1/predictions")
     _, after, surer = labels(ask, "photos/round-2/predictions")
     differ = np.flatnonzero(before != after)

@@ -181,16 +181,16 @@ def test_the_draw_of_copies_is_a_permutation(count):
 
 @pytest.mark.parametrize(("count", "winners"), [(3, 1), (7, 3), (12, 5), (50, 20)])
 def test_every_row_and_every_pair_of_rows_wins_equally_often(count, winners):
-    draws = 6000
-    keys = np.random.default_rng(1).integers(0, 2**64, (6, draws), dtype=np.uint64)
-    numbers = np.tile(np.arange(count), draws)
-    found = permuted(numbers, np.full(len(numbers), count), np.repeat(keys, count, axis=1)).reshape(draws, count)
+    rng = 6000
+    keys = np.random.default_rng(1).integers(0, 2**64, (6, rng), dtype=np.uint64)
+    numbers = np.tile(np.arange(count), rng)
+    found = permuted(numbers, np.full(len(numbers), count), np.repeat(keys, count, axis=1)).reshape(rng, count)
     won = (found < winners).astype(np.float64)
     single, both = winners / count, winners * (winners - 1) / count / (count - 1)
     # Five standard errors of a fraction over all draws.
-    assert np.abs(won.mean(axis=0) - single).max() < 5 * np.sqrt(single * (1 - single) / draws)
-    pairs = (won.T @ won / draws)[np.triu_indices(count, 1)]
-    assert np.abs(pairs - both).max() < 5 * np.sqrt(both * (1 - both) / draws) + 1e-12
+    assert np.abs(won.mean(axis=0) - single).max() < 5 * np.sqrt(single * (1 - single) / rng)
+    pairs = (won.T @ won / rng)[np.triu_indices(count, 1)]
+    assert np.abs(pairs - both).max() < 5 * np.sqrt(both * (1 - both) / rng) + 1e-12
 
 
 def test_a_part_that_cannot_be_right_is_named(tmp_path):
@@ -211,7 +211,7 @@ def test_a_part_that_cannot_be_right_is_named(tmp_path):
         select(tmp_path / "s", parts, **chosen)
 
 
-def test_an_earlier_selection_of_other_pictures_is_refused(tmp_path):
+def test_an_earlier_selection_of_other_images_is_refused(tmp_path):
     run(tmp_path, [0, 0, 1, 1], [0.9, 0.4, 0.9, 0.8])
     for name, rows in (("fewer", 3), ("more", 60)):
         later = write_predictions(tmp_path / name, [0] * rows, [0.9] * rows, 3)
@@ -308,7 +308,7 @@ def test_how_parts_are_cut_changes_nothing(tmp_path):
     assert results[0] == results[1]
 
 
-def test_reuse_keeps_the_pictures_and_takes_the_new_labels(tmp_path):
+def test_reuse_keeps_the_images_and_takes_the_new_labels(tmp_path):
     _, first = run(tmp_path, [0, 0, 1, 1], [0.9, 0.4, 0.9, 0.8], rule="threshold", threshold=0.5, per_class="none")
     later = write_predictions(tmp_path / "later", [1, 1, 1, 0], [0.6, 0.99, 0.9, 0.5], 3)
     summary = reuse(tmp_path / "reused", later, tmp_path / "selection", ["a", "b", "c"])

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from noisystudent.artifacts import claims as sharing
+from noisystudent.artifacts import claims as shared_folder
 from noisystudent.artifacts.claims import LEASE, claim, require_begun, sweep
-from noisystudent.artifacts.folder import State, commit, exclusive, prepare, read_json, replacing
+from noisystudent.artifacts.folder import State, atomic_write, commit, folder_lock, prepare, read_json
 from noisystudent.errors import ArtifactError, MismatchError
 
 OLD, NEW = {"teacher": "old"}, {"teacher": "new"}
@@ -24,7 +24,7 @@ OLD, NEW = {"teacher": "old"}, {"teacher": "new"}
 
 @pytest.fixture
 def patience(monkeypatch):
-    monkeypatch.setattr(sharing, "PATIENCE", 0.3)
+    monkeypatch.setattr(shared_folder, "PATIENCE", 0.3)
 
 
 def at_once(count: int, function) -> list:
@@ -47,42 +47,42 @@ def finish(folder: Path, inputs: dict, text: str) -> None:
 
 def test_processes_with_the_same_inputs_share_a_folder(tmp_path):
     folder = tmp_path / "stage"
-    with sharing.sharing(folder, NEW) as first, sharing.sharing(folder, NEW) as second:
+    with shared_folder.shared_folder(folder, NEW) as first, shared_folder.shared_folder(folder, NEW) as second:
         assert first == second == (State.PARTIAL, [])
         (folder / "data.txt").write_text("done")
         commit(folder, "thing", NEW)
-        with sharing.sharing(folder, NEW) as third:
+        with shared_folder.shared_folder(folder, NEW) as third:
             assert third == (State.COMPLETE, [])
 
 
 def test_other_work_is_not_set_aside_while_others_work_on_it(tmp_path, patience):
     folder = tmp_path / "stage"
-    with sharing.sharing(folder, OLD):
+    with shared_folder.shared_folder(folder, OLD):
         (folder / "data.txt").write_text("old")
         with (
             pytest.raises(MismatchError, match=r'other processes are working in .* \(teacher: "old" -> "new"\)'),
-            sharing.sharing(folder, NEW),
+            shared_folder.shared_folder(folder, NEW),
         ):
             pass
     assert (folder / "data.txt").read_text() == "old"
-    with sharing.sharing(folder, NEW) as (state, changes):
+    with shared_folder.shared_folder(folder, NEW) as (state, changes):
         assert (state, changes) == (State.PARTIAL, ['teacher: "old" -> "new"'])
         assert not (folder / "data.txt").exists()
-    with sharing.sharing(folder, OLD):
+    with shared_folder.shared_folder(folder, OLD):
         assert (folder / "data.txt").read_text() == "old"
 
 
 def test_a_folder_that_one_process_holds_alone_cannot_be_shared_and_the_other_way_round(tmp_path, patience):
     with (
-        exclusive(tmp_path / "a"),
+        folder_lock(tmp_path / "a"),
         pytest.raises(ArtifactError, match="another process"),
-        sharing.sharing(tmp_path / "a", NEW),
+        shared_folder.shared_folder(tmp_path / "a", NEW),
     ):
         pass
     with (
-        sharing.sharing(tmp_path / "b", NEW),
+        shared_folder.shared_folder(tmp_path / "b", NEW),
         pytest.raises(ArtifactError, match="another process"),
-        exclusive(tmp_path / "b"),
+        folder_lock(tmp_path / "b"),
     ):
         pass
 
@@ -94,7 +94,7 @@ def test_sixteen_that_start_at_once_on_a_stale_folder_set_it_aside_once(tmp_path
         everyone = threading.Barrier(16, timeout=20)
 
         def enter(index: int, folder=folder, everyone=everyone) -> list[str]:
-            with sharing.sharing(folder, NEW) as (state, changes):
+            with shared_folder.shared_folder(folder, NEW) as (state, changes):
                 assert state is State.PARTIAL
                 (folder / f"{index}.txt").write_text("new")
                 everyone.wait()
@@ -103,8 +103,8 @@ def test_sixteen_that_start_at_once_on_a_stale_folder_set_it_aside_once(tmp_path
         assert sum(map(bool, at_once(16, enter))) == 1
         assert {path.name for path in folder.glob("*.txt")} == {f"{index}.txt" for index in range(16)}
         assert read_json(folder / "inputs.json") == NEW
-        (aside,) = [path for path in folder.parent.iterdir() if path != folder]
-        assert (aside / "data.txt").read_text() == "precious"
+        (archived,) = [path for path in folder.parent.iterdir() if path != folder]
+        assert (archived / "data.txt").read_text() == "precious"
 
 
 def test_sixteen_that_start_at_once_bring_set_aside_work_back_once(tmp_path):
@@ -114,7 +114,7 @@ def test_sixteen_that_start_at_once_bring_set_aside_work_back_once(tmp_path):
         finish(folder, OLD, "older")
 
         def enter(index: int, folder=folder) -> State:
-            with sharing.sharing(folder, NEW) as (state, _):
+            with shared_folder.shared_folder(folder, NEW) as (state, _):
                 assert (folder / "data.txt").read_text() == "precious"
                 return state
 
@@ -129,7 +129,7 @@ def test_of_two_kinds_of_inputs_at_once_only_one_gets_the_new_folder(tmp_path, p
         def enter(index: int, folder=folder, everyone=everyone) -> str:
             inputs = {"teacher": index % 2}
             try:
-                with sharing.sharing(folder, inputs):
+                with shared_folder.shared_folder(folder, inputs):
                     everyone.wait()
                     assert read_json(folder / "inputs.json") == inputs
                     return str(index % 2)
@@ -150,9 +150,9 @@ def test_without_locks_a_folder_is_shared_but_nothing_is_set_aside(tmp_path, mon
 
     finish(tmp_path / "stale", OLD, "old")
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with sharing.sharing(tmp_path / "new", NEW) as (state, _):
+    with shared_folder.shared_folder(tmp_path / "new", NEW) as (state, _):
         assert state is State.PARTIAL
-    with pytest.raises(ArtifactError, match="no locks"), sharing.sharing(tmp_path / "stale", NEW):
+    with pytest.raises(ArtifactError, match="no locks"), shared_folder.shared_folder(tmp_path / "stale", NEW):
         pass
     assert (tmp_path / "stale" / "data.txt").read_text() == "old"
 
@@ -170,7 +170,7 @@ def test_a_folder_that_was_moved_or_begun_from_other_inputs_is_noticed(tmp_path)
 
 def test_two_at_once_that_write_a_file_once_leave_the_first_whole(tmp_path):
     def write(index: int) -> None:
-        with replacing(tmp_path / "part", once=True) as temporary:
+        with atomic_write(tmp_path / "part", once=True) as temporary:
             temporary.write_text(str(index) * 1000)
 
     at_once(16, write)
@@ -187,7 +187,7 @@ def test_writing_once_works_without_hard_links(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "link", refuse)
     for text in ("first", "second"):
-        with replacing(tmp_path / "part", once=True) as temporary:
+        with atomic_write(tmp_path / "part", once=True) as temporary:
             temporary.write_text(text)
     assert (tmp_path / "part").read_text() == "first"
 
@@ -249,8 +249,8 @@ def test_claims_of_other_machines_lapse_by_the_clock_of_the_file_system(tmp_path
 
 @pytest.mark.parametrize("offset", [-7200.0, 7200.0])
 def test_a_file_system_whose_clock_is_hours_off_makes_no_difference(tmp_path, monkeypatch, offset):
-    honest = sharing._now
-    monkeypatch.setattr(sharing, "_now", lambda folder: honest(folder) + offset)  # new files are stamped so
+    honest = shared_folder._now
+    monkeypatch.setattr(shared_folder, "_now", lambda folder: honest(folder) + offset)  # new files are stamped so
     path = claim_of(tmp_path, 1, host="elsewhere")
     for age, lapsed in ((LEASE / 2, False), (LEASE + 5, True)):
         stamp = honest(tmp_path) + offset - age
@@ -259,7 +259,7 @@ def test_a_file_system_whose_clock_is_hours_off_makes_no_difference(tmp_path, mo
 
 
 def test_a_claim_is_renewed_while_its_owner_works(tmp_path, monkeypatch):
-    monkeypatch.setattr(sharing, "RENEWAL", 0.02)
+    monkeypatch.setattr(shared_folder, "RENEWAL", 0.02)
     with claim(tmp_path, "x"):
         before = (tmp_path / ".x.claim").stat().st_mtime_ns
         time.sleep(0.3)
@@ -291,12 +291,12 @@ def test_of_sixteen_at_once_one_gets_the_claim(tmp_path):
             return mine
 
     # Threads are one process, whose own claim would count as that of an earlier life.
-    original = sharing._runs
-    sharing._runs = lambda process: True
+    original = shared_folder._runs
+    shared_folder._runs = lambda process: True
     try:
         assert sum(at_once(16, take)) == 1
     finally:
-        sharing._runs = original
+        shared_folder._runs = original
 
 
 def test_sweeping_removes_what_killed_processes_left_and_nothing_else(tmp_path):

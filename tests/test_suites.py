@@ -1,4 +1,4 @@
-"""Robustness on pictures at hand: the measures against their parts, and that finished pieces are taken as they are."""
+"""Robustness on images at hand: the measures against their parts, and that finished pieces are taken as they are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from suite_images import learned_a_little
 from torch import nn
 
 import noisystudent
@@ -20,13 +21,12 @@ from noisystudent.errors import DataError, MismatchError, ModelError, SettingsEr
 from noisystudent.evaluation.adversarial.attacks import attacked, fgsm
 from noisystudent.evaluation.compare import comparison
 from noisystudent.evaluation.corruptions.generate import corrupt
-from noisystudent.evaluation.eval_dataset import Audience, address_of
+from noisystudent.evaluation.eval_dataset import EvalDataset, address_of
 from noisystudent.evaluation.perturbations.generate import sequence
 from noisystudent.evaluation.subject import Subject
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.classifier import UnitPixels
 from noisystudent.runtime.settings import RuntimeSettings
-from suite_pictures import learned_a_little
 
 NAMES = ("gaussian_noise", "contrast")
 SUITE = {
@@ -41,7 +41,7 @@ SUITE = {
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """A checkpoint for digits of 16 px that has learned a little, and 24 pictures of them."""
+    """A checkpoint for digits of 16 px that has learned a little, and 24 images of them."""
     return learned_a_little(tmp_path_factory.mktemp("given"), count=24, every=20)
 
 
@@ -55,23 +55,23 @@ def told(given, tmp_path_factory):
 def sitting_of(given):
     checkpoint, source = given
     subject = Subject.open(checkpoint, RuntimeSettings())
-    (sitting,) = Audience.of_source(open_source(source, labeled=True), subject.format).sittings(16, torch.device("cpu"))
-    return subject, sitting
+    (batch,) = EvalDataset.of_source(open_source(source, labeled=True), subject.format).batches(16, torch.device("cpu"))
+    return subject, batch
 
 
 def test_errors_are_those_of_the_corrupted_views(given, told):
-    subject, sitting = sitting_of(given)
+    subject, batch = sitting_of(given)
     classifier = load_classifier(given[0])
     for name in NAMES:
         for severity in (1, 5):
-            views = corrupt(sitting.views, name, severity, index=sitting.index, seed=0)
+            views = corrupt(batch.views, name, severity, index=batch.index, seed=0)
             with torch.no_grad():
-                wrong = classifier(views).argmax(dim=1).numpy() != sitting.labels
+                wrong = classifier(views).argmax(dim=1).numpy() != batch.labels
             assert told[1]["corruptions"]["errors"][name][str(severity)] == pytest.approx(wrong.mean())
     with torch.no_grad():
-        right = classifier(sitting.views).argmax(dim=1).numpy() == sitting.labels
-    assert told[1]["clean"]["top1"] == pytest.approx(right.mean())
-    assert subject.size == told[1]["attacks"]["picture"][1] == 16
+        correct = classifier(batch.views).argmax(dim=1).numpy() == batch.labels
+    assert told[1]["clean"]["top1"] == pytest.approx(correct.mean())
+    assert subject.size == told[1]["attacks"]["image"][1] == 16
 
 
 def test_a_mean_over_a_part_of_the_set_is_not_given_its_name(told):
@@ -85,15 +85,12 @@ def test_a_mean_over_a_part_of_the_set_is_not_given_its_name(told):
 
 
 def test_flips_are_counted_over_the_frames(given, told):
-    _, sitting = sitting_of(given)
+    _, batch = sitting_of(given)
     classifier = load_classifier(given[0])
     for name in ("gaussian_noise", "rotate"):
         with torch.no_grad():
             answers = torch.stack(
-                [
-                    classifier(frame).argmax(dim=1)
-                    for frame in sequence(sitting.views, name, index=sitting.index, seed=0)
-                ]
+                [classifier(frame).argmax(dim=1) for frame in sequence(batch.views, name, index=batch.index, seed=0)]
             )
         flips = answers[1:] != (answers[:1] if name == "gaussian_noise" else answers[:-1])
         found = told[1]["perturbations"]["perturbations"][name]
@@ -101,11 +98,11 @@ def test_flips_are_counted_over_the_frames(given, told):
         assert found["sequences"] == 24
 
 
-def test_accuracy_under_attack_is_that_of_the_attacked_pictures(given, told):
-    _, sitting = sitting_of(given)
+def test_accuracy_under_attack_is_that_of_the_attacked_images(given, told):
+    _, batch = sitting_of(given)
     model = UnitPixels(load_classifier(given[0])).eval()
-    labels = torch.from_numpy(sitting.labels)
-    fooled = attacked(model, sitting.views.float() / 255, labels, fgsm(8 / 255)).fooled
+    labels = torch.from_numpy(batch.labels)
+    fooled = attacked(model, batch.views.float() / 255, labels, fgsm(8 / 255)).fooled
     clean, strong = told[1]["attacks"]["curve"]
     assert clean["fgsm"] == clean["pgd"] == told[1]["attacks"]["clean"] == told[1]["clean"]["top1"]
     assert strong["fgsm"] == pytest.approx(1 - float(fooled.float().mean()))
@@ -142,10 +139,10 @@ def test_pieces_of_another_seed_are_refused(given, told):
         )
 
 
-def test_a_picture_has_its_own_corruption_whatever_it_is_shown_with(given):
+def test_a_image_has_its_own_corruption_whatever_it_is_shown_with(given):
     subject, all_of_them = sitting_of(given)
-    few = Audience.of_source(open_source(given[1], labeled=True), subject.format, pictures=5)
-    (some,) = few.sittings(16, torch.device("cpu"))
+    few = EvalDataset.of_source(open_source(given[1], labeled=True), subject.format, images=5)
+    (some,) = few.batches(16, torch.device("cpu"))
     assert few.count == len(some.labels) == 5
     rows = [all_of_them.index.tolist().index(address) for address in some.index.tolist()]
     assert torch.equal(all_of_them.views[rows], some.views)
@@ -153,19 +150,19 @@ def test_a_picture_has_its_own_corruption_whatever_it_is_shown_with(given):
     assert 0 <= address_of("a") < 2**62
 
 
-def test_pictures_that_cannot_be_read_are_no_more_than_allowed(given, tmp_path):
+def test_images_that_cannot_be_read_are_no_more_than_allowed(given, tmp_path):
     for number in range(10):
-        folder = tmp_path / "pictures" / str(number)
+        folder = tmp_path / "images" / str(number)
         folder.mkdir(parents=True)
         Image.fromarray(np.full((16, 16), 20 * number, np.uint8)).save(folder / "good.png")
-    (folder / "bad.png").write_bytes(b"no picture")
+    (folder / "bad.png").write_bytes(b"no image")
     settings = {"evaluation.suite": ["attacks"], "evaluation.epsilons": [1], "evaluation.attack_steps": 1}
     with pytest.raises(DataError, match=r"9/bad\.png"):
         noisystudent.robustness(
-            checkpoint=given[0], source=tmp_path / "pictures", out=tmp_path / "a", settings=settings, quiet=True
+            checkpoint=given[0], source=tmp_path / "images", out=tmp_path / "a", settings=settings, quiet=True
         )
     told = noisystudent.robustness(
-        checkpoint=given[0], source=tmp_path / "pictures", out=tmp_path / "b",
+        checkpoint=given[0], source=tmp_path / "images", out=tmp_path / "b",
         settings={**settings, "data.max_corrupt_fraction": 0.2}, quiet=True,
     )  # fmt: skip
     assert told["count"] == told["attacks"]["count"] == 10
@@ -222,18 +219,18 @@ def test_a_comparison_is_paired_and_a_model_equals_itself(given, tmp_path, capsy
     assert "at least 2 checkpoints" in capsys.readouterr().err
 
 
-def test_differences_are_means_over_pictures_of_their_conditions(tmp_path):
+def test_differences_are_means_over_images_of_their_conditions(tmp_path):
     random = np.random.default_rng(0)
     folders = {}
     table = {}
     for name in ("one", "two"):
         folders[name] = tmp_path / name
-        for piece in ("clean", "corruptions/fog-1", "corruptions/fog-2", "corruptions/fog-3"):  # the last is older
-            right = random.random(200) < 0.7
-            table[name, piece] = right
-            path = tmp_path / name / f"{piece}.parquet"
+        for entry in ("clean", "corruptions/fog-1", "corruptions/fog-2", "corruptions/fog-3"):  # the last is older
+            correct = random.random(200) < 0.7
+            table[name, entry] = correct
+            path = tmp_path / name / f"{entry}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.table({"right": right, "confidence": np.ones(200, np.float32)}), path)
+            pq.write_table(pa.table({"correct": correct, "confidence": np.ones(200, np.float32)}), path)
         told = {"corruptions": {"errors": {"fog": {"1": 0.3, "2": 0.3}}}}
         (tmp_path / name / "robustness.json").write_text(json.dumps(told))
     found = comparison(folders)["differences"]["two"]
@@ -241,7 +238,7 @@ def test_differences_are_means_over_pictures_of_their_conditions(tmp_path):
         [table["two", p].mean() - table["one", p].mean() for p in ("corruptions/fog-1", "corruptions/fog-2")]
     )
     assert found["corruptions"]["difference"] == pytest.approx(expected)
-    # The percentile interval is about 1.96 standard errors of the pictures' means to either side.
+    # The percentile interval is about 1.96 standard errors of the images' means to either side.
     each = np.mean(
         [table["two", p].astype(int) - table["one", p].astype(int) for p in ("corruptions/fog-1", "corruptions/fog-2")],
         axis=0,
@@ -275,7 +272,7 @@ def test_what_cannot_be_measured_is_said(given, tmp_path, changes, error, messag
 def test_memory_holds_a_shard_and_not_the_source(given):
     """Views come a few at a time, from a source that is decoded shard by shard."""
     subject = Subject.open(given[0], RuntimeSettings())
-    audience = Audience.of_source(open_source("digits", labeled=True), subject.format)
-    sizes = [len(sitting.labels) for sitting in audience.sittings(16, torch.device("cpu"))]
+    dataset = EvalDataset.of_source(open_source("digits", labeled=True), subject.format)
+    sizes = [len(batch.labels) for batch in dataset.batches(16, torch.device("cpu"))]
     assert sum(sizes) == 1797
     assert max(sizes) <= 512

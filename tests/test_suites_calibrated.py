@@ -8,9 +8,9 @@ from scipy.special import log_softmax
 
 import noisystudent
 from noisystudent.data.sources.open import open_source
-from noisystudent.evaluation import per_image as outcomes
+from noisystudent.evaluation import per_image as results
 from noisystudent.evaluation.corruptions.generate import corrupt
-from noisystudent.evaluation.eval_dataset import Audience
+from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
@@ -32,41 +32,41 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def audience(checkpoint):
-    return Audience.of_source(
+def dataset(checkpoint):
+    return EvalDataset.of_source(
         open_source("digits:test", labeled=True), Subject.open(checkpoint, RuntimeSettings()).format
     )
 
 
 @pytest.fixture(scope="module")
-def told(checkpoint, audience, tmp_path_factory):
+def told(checkpoint, dataset, tmp_path_factory):
     subject = Subject.open(checkpoint, RuntimeSettings())
-    return measure(subject, audience, SETTINGS, tmp_path_factory.mktemp("suite"), Reporter(quiet=True))
+    return measure(subject, dataset, SETTINGS, tmp_path_factory.mktemp("suite"), Reporter(quiet=True))
 
 
-def answers(checkpoint, audience, change=lambda sitting: sitting.views):
-    """Logits, true classes and addresses of all pictures."""
+def answers(checkpoint, dataset, change=lambda batch: batch.views):
+    """Logits, true classes and addresses of all images."""
     classifier = load_classifier(checkpoint)
-    (sitting,) = audience.sittings(classifier.size, torch.device("cpu"))
+    (batch,) = dataset.batches(classifier.size, torch.device("cpu"))
     with torch.no_grad():
-        logits = classifier(change(sitting)).numpy().astype(np.float64)
-    return logits, sitting.labels, sitting.index.numpy()
+        logits = classifier(change(batch)).numpy().astype(np.float64)
+    return logits, batch.labels, batch.index.numpy()
 
 
 def likelihood(logits, labels, temperature):
     return -log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels]
 
 
-def ece_by_hand(confidence, right, bins=15):
+def ece_by_hand(confidence, correct, bins=15):
     total = 0.0
     for low in range(bins):
         inside = (confidence > low / bins) & (confidence <= (low + 1) / bins)
-        total += abs(right[inside].sum() - confidence[inside].sum())
-    return total / len(right)
+        total += abs(correct[inside].sum() - confidence[inside].sum())
+    return total / len(correct)
 
 
-def test_each_half_has_the_temperature_of_the_other(checkpoint, audience, told):
-    logits, labels, index = answers(checkpoint, audience)
+def test_each_half_has_the_temperature_of_the_other(checkpoint, dataset, told):
+    logits, labels, index = answers(checkpoint, dataset)
     even = index % 2 == 0
     for temperature, others in zip(told["calibration"]["temperatures"], (~even, even), strict=True):
         best = minimize_scalar(
@@ -77,26 +77,26 @@ def test_each_half_has_the_temperature_of_the_other(checkpoint, audience, told):
 
 
 @pytest.mark.parametrize("severity", [None, 1, 4])
-def test_scores_before_and_after_are_those_of_the_answers(checkpoint, audience, told, severity):
-    changes = [lambda sitting: sitting.views]
+def test_scores_before_and_after_are_those_of_the_answers(checkpoint, dataset, told, severity):
+    changes = [lambda batch: batch.views]
     if severity:
         changes = [
-            lambda sitting, name=name: corrupt(sitting.views, name, severity, index=sitting.index, seed=0)
+            lambda batch, name=name: corrupt(batch.views, name, severity, index=batch.index, seed=0)
             for name in SETTINGS.corruptions
         ]
-    parts = [answers(checkpoint, audience, change) for change in changes]
+    parts = [answers(checkpoint, dataset, change) for change in changes]
     logits, labels, index = (np.concatenate(each) for each in zip(*parts, strict=True))
     of_even, of_odd = told["calibration"]["temperatures"]
     own = np.where(index % 2 == 0, of_even, of_odd)[:, None]
     found = told["calibration"]["corrupted"][str(severity)] if severity else told["calibration"]
-    right = logits.argmax(axis=1) == labels
+    correct = logits.argmax(axis=1) == labels
     for kind, temperature in (("plain", np.ones_like(own)), ("scaled", own)):
         rows = log_softmax(logits / temperature, axis=1)
         scores = found[kind]
         assert scores["nll"] == pytest.approx(likelihood(logits, labels, temperature).mean(), rel=1e-5)
         assert scores["brier"] == pytest.approx(((np.exp(rows) - np.eye(10)[labels]) ** 2).sum(axis=1).mean(), rel=1e-5)
-        assert scores["ece"] == pytest.approx(ece_by_hand(np.exp(rows.max(axis=1)), right), abs=1e-5)
-    assert sum(each["count"] for each in found["reliability"]) == len(right)
+        assert scores["ece"] == pytest.approx(ece_by_hand(np.exp(rows.max(axis=1)), correct), abs=1e-5)
+    assert sum(each["count"] for each in found["reliability"]) == len(correct)
 
 
 def test_temperatures_bring_clean_confidence_to_accuracy(told):
@@ -106,8 +106,8 @@ def test_temperatures_bring_clean_confidence_to_accuracy(told):
     assert set(calibration["corrupted"]) == {"1", "4"}
 
 
-def test_clean_accuracy_has_top_five_and_an_error(checkpoint, audience, told):
-    logits, labels, _ = answers(checkpoint, audience)
+def test_clean_accuracy_has_top_five_and_an_error(checkpoint, dataset, told):
+    logits, labels, _ = answers(checkpoint, dataset)
     among = (np.argsort(-logits, axis=1, kind="stable")[:, :5] == labels[:, None]).any(axis=1)
     top1 = (logits.argmax(axis=1) == labels).mean()
     assert told["clean"]["top1"] == pytest.approx(top1)
@@ -115,13 +115,13 @@ def test_clean_accuracy_has_top_five_and_an_error(checkpoint, audience, told):
     assert told["clean"]["top1_standard_error"] == pytest.approx(np.sqrt(top1 * (1 - top1) / 500))
 
 
-def test_temperatures_are_fitted_on_a_part_of_many_pictures(checkpoint, audience, monkeypatch):
-    """A sample by addresses, so that it does not follow the order of the pictures, and memory stays flat."""
+def test_temperatures_are_fitted_on_a_part_of_many_images(checkpoint, dataset, monkeypatch):
+    """A sample by addresses, so that it does not follow the order of the images, and memory stays flat."""
     subject = Subject.open(checkpoint, RuntimeSettings())
     sizes = []
-    monkeypatch.setattr(outcomes, "FITTED", 50)
-    fit = outcomes.fit_temperature
-    monkeypatch.setattr(outcomes, "fit_temperature", lambda rows, labels: sizes.append(len(rows)) or fit(rows, labels))
-    outcomes.Temperatures.fitted(subject, audience)
+    monkeypatch.setattr(results, "FITTED", 50)
+    fit = results.fit_temperature
+    monkeypatch.setattr(results, "fit_temperature", lambda rows, labels: sizes.append(len(rows)) or fit(rows, labels))
+    results.Temperatures.fitted(subject, dataset)
     assert all(30 <= size <= 70 for size in sizes)
     assert len(sizes) == 2

@@ -45,15 +45,15 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Four pictures of each digit, as folders."""
+def images(tmp_path):
+    """Four images of each digit, as folders."""
     random = np.random.default_rng(0)
     for name in CLASSES:
-        folder = tmp_path / "pictures" / name
+        folder = tmp_path / "images" / name
         folder.mkdir(parents=True)
         for number in range(4):
             Image.fromarray(random.integers(0, 256, (16, 16), np.uint8)).save(folder / f"{number}.png")
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
 def linear():
@@ -74,14 +74,14 @@ def subject(module, classes=CLASSES):
         (["--suite=corruptions", "--evaluation.baseline=no/such"], "'no/such' is not there, or is no JSON"),
         (["--suite=corruptions", "--evaluation.corruptions=fogg"], "names 'fogg'"),
         (["--suite=corruptions", "--evaluation.frost_textures=no/such"], "frost textures 'no/such' is not there"),
-        (["--suite=corruptions", "--evaluation.corrupted=no/such"], "There is no folder 'no/such'"),
-        (["--suite=perturbations", "--evaluation.perturbed=no/such"], "There is no folder 'no/such'"),
+        (["--suite=corruptions", "--evaluation.corruptions_dir=no/such"], "There is no folder 'no/such'"),
+        (["--suite=perturbations", "--evaluation.perturbations_dir=no/such"], "There is no folder 'no/such'"),
         (["--suite=attacks", "--evaluation.epsilons=1,1"], r"setting evaluation: epsilons holds a value twice"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_scored(checkpoint, pictures, tmp_path, capsys, words, message):
+def test_mistakes_are_told_before_anything_is_scored(checkpoint, images, tmp_path, capsys, words, message):
     out = tmp_path / "out"
-    assert main(["evaluate", f"--checkpoint={checkpoint}", f"--source={pictures}", f"--out={out}", *words]) != 0
+    assert main(["evaluate", f"--checkpoint={checkpoint}", f"--source={images}", f"--out={out}", *words]) != 0
     told = capsys.readouterr()
     assert re.search(message, told.err)
     assert not told.out
@@ -99,21 +99,21 @@ def test_a_published_perturbation_that_is_made_nowhere_is_no_mistake(tmp_path):
         check_suite(settings.model_copy(update=named), CLASSES)
 
 
-def test_a_suite_needs_a_folder_and_not_a_file(checkpoint, pictures, tmp_path, capsys):
+def test_a_suite_needs_a_folder_and_not_a_file(checkpoint, images, tmp_path, capsys):
     (tmp_path / "scores.json").write_text("{}")
-    words = ["evaluate", f"--checkpoint={checkpoint}", f"--source={pictures}", "--suite=clean"]
+    words = ["evaluate", f"--checkpoint={checkpoint}", f"--source={images}", "--suite=clean"]
     for out in ("scores.json", "scores.json/deeper"):
         assert main([*words, f"--out={tmp_path / out}"]) == 2
         assert "is a file, or lies in one" in capsys.readouterr().err
     assert (tmp_path / "scores.json").read_text() == "{}"
 
 
-def test_nobody_is_measured_where_one_of_several_cannot_be(checkpoint, pictures, tmp_path):
+def test_nobody_is_measured_where_one_of_several_cannot_be(checkpoint, images, tmp_path):
     wrong = subject(linear(), [f"class {number}" for number in range(10)])
     for other, error in ((tmp_path / "no-checkpoint", ModelError), (wrong, DataError)):
         with pytest.raises(error):
             noisystudent.compare(
-                checkpoints=[checkpoint, other], source=pictures, out=tmp_path / "out", settings={}, quiet=True
+                checkpoints=[checkpoint, other], source=images, out=tmp_path / "out", settings={}, quiet=True
             )
         assert not (tmp_path / "out").exists()
 
@@ -135,20 +135,20 @@ def test_logarithms_of_probabilities_are_logits():
     assert subject(Wrapped(linear(), lambda logits: logits.log_softmax(1)).eval()).classes == CLASSES
 
 
-def test_a_source_with_other_classes_is_told_both_sides(checkpoint, pictures, tmp_path):
-    (pictures / "3").rename(pictures / "three")
+def test_a_source_with_other_classes_is_told_both_sides(checkpoint, images, tmp_path):
+    (images / "3").rename(images / "three")
     with pytest.raises(
         DataError, match=r"has 1 of its 10 classes that the model has not: 'three'\. The model's are '0',"
     ):
-        noisystudent.evaluate(checkpoint=checkpoint, source=pictures)
+        noisystudent.evaluate(checkpoint=checkpoint, source=images)
 
 
-def test_severities_around_corruptions_are_told_where_to_lie(checkpoint, pictures, tmp_path):
-    settings = {"evaluation.suite": ["corruptions"], "evaluation.corrupted": str(tmp_path / "set")}
+def test_severities_around_corruptions_are_told_where_to_lie(checkpoint, images, tmp_path):
+    settings = {"evaluation.suite": ["corruptions"], "evaluation.corruptions_dir": str(tmp_path / "set")}
 
     def measure():
         return noisystudent.robustness(
-            checkpoint=checkpoint, source=pictures, out=tmp_path / "out", settings=settings, quiet=True
+            checkpoint=checkpoint, source=images, out=tmp_path / "out", settings=settings, quiet=True
         )
 
     (tmp_path / "set/1/fog").mkdir(parents=True)
@@ -161,7 +161,7 @@ def test_severities_around_corruptions_are_told_where_to_lie(checkpoint, picture
     (tmp_path / "set/2/fog").parent.rmdir()
     (tmp_path / "set/1/fog").rename(tmp_path / "set/fog")
     (tmp_path / "set/1").rmdir()
-    pictures.rename(tmp_path / "set/fog/1")
+    images.rename(tmp_path / "set/fog/1")
     (tmp_path / "set/fog/1/3").rename(tmp_path / "set/fog/1/three")
     with pytest.raises(DataError, match=r"evaluation\.corrupted, fog at severity 1: .*'three'"):
         noisystudent.robustness(
@@ -169,32 +169,32 @@ def test_severities_around_corruptions_are_told_where_to_lie(checkpoint, picture
         )
 
 
-def test_a_damaged_array_gets_no_advice_to_unpickle_it(checkpoint, pictures, tmp_path):
+def test_a_damaged_array_gets_no_advice_to_unpickle_it(checkpoint, images, tmp_path):
     (tmp_path / "fog.npy").write_bytes(b"no array")
     np.save(tmp_path / "labels.npy", np.zeros(5, np.int64))
-    settings = {"evaluation.suite": ["corruptions"], "evaluation.corrupted": str(tmp_path)}
+    settings = {"evaluation.suite": ["corruptions"], "evaluation.corruptions_dir": str(tmp_path)}
     with pytest.raises(DataError, match=r"fog\.npy' is no \.npy file of plain numbers: it is damaged") as told:
         noisystudent.robustness(
-            checkpoint=checkpoint, source=pictures, out=tmp_path / "out", settings=settings, quiet=True
+            checkpoint=checkpoint, source=images, out=tmp_path / "out", settings=settings, quiet=True
         )
     assert "pickle" not in str(told.value)
 
 
-def test_sequences_that_are_too_short_are_named(checkpoint, pictures, tmp_path):
+def test_sequences_that_are_too_short_are_named(checkpoint, images, tmp_path):
     np.save(tmp_path / "rotate.npy", np.zeros((2, 1, 16, 16, 3), np.uint8))
-    settings = {"evaluation.suite": ["perturbations"], "evaluation.perturbed": str(tmp_path)}
+    settings = {"evaluation.suite": ["perturbations"], "evaluation.perturbations_dir": str(tmp_path)}
     with pytest.raises(DataError, match=r"evaluation\.perturbed, rotate: A sequence has 1 frames"):
         noisystudent.robustness(
-            checkpoint=checkpoint, source=pictures, out=tmp_path / "out", settings=settings, quiet=True
+            checkpoint=checkpoint, source=images, out=tmp_path / "out", settings=settings, quiet=True
         )
 
 
-def test_a_baseline_with_half_of_a_perturbation_lacks_it(checkpoint, pictures, tmp_path):
+def test_a_baseline_with_half_of_a_perturbation_lacks_it(checkpoint, images, tmp_path):
     settings = {"evaluation.suite": ["perturbations"], "evaluation.perturbations": ["rotate"]}
 
     def measure(**more):
         return noisystudent.robustness(
-            checkpoint=checkpoint, source=pictures, out=tmp_path / "out", settings={**settings, **more}, quiet=True
+            checkpoint=checkpoint, source=images, out=tmp_path / "out", settings={**settings, **more}, quiet=True
         )
 
     told = measure()
@@ -204,23 +204,23 @@ def test_a_baseline_with_half_of_a_perturbation_lacks_it(checkpoint, pictures, t
         measure(**{"evaluation.baseline": str(tmp_path / "baseline.json")})
 
 
-def test_unreadable_pictures_are_named_and_counted(checkpoint, pictures, tmp_path, capsys):
+def test_unreadable_images_are_named_and_counted(checkpoint, images, tmp_path, capsys):
     corrupted = tmp_path / "set/fog/1"
     corrupted.parent.mkdir(parents=True)
     for name in CLASSES:
         (corrupted / name).mkdir(parents=True)
-        for path in (pictures / name).iterdir():
+        for path in (images / name).iterdir():
             (corrupted / name / path.name).write_bytes(path.read_bytes())
-    (pictures / "3/1.png").write_bytes(b"no picture")
+    (images / "3/1.png").write_bytes(b"no image")
     for name in ("5/0.png", "7/2.png"):
-        (corrupted / name).write_bytes(b"no picture")
-    words = ["evaluate", f"--checkpoint={checkpoint}", f"--source={pictures}", f"--out={tmp_path / 'out'}"]
-    words += ["--suite=corruptions,perturbations", f"--evaluation.corrupted={tmp_path / 'set'}"]
+        (corrupted / name).write_bytes(b"no image")
+    words = ["evaluate", f"--checkpoint={checkpoint}", f"--source={images}", f"--out={tmp_path / 'out'}"]
+    words += ["--suite=corruptions,perturbations", f"--evaluation.corruptions_dir={tmp_path / 'set'}"]
     words += ["--evaluation.perturbations=rotate", "--data.max_corrupt_fraction=0.1"]
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "left out, since it could not be read: 3/1.png (not a JPEG" in printed
-    assert "1 picture could not be read" in printed
+    assert "1 image could not be read" in printed
     assert "left out: 2 in 1 condition, such as fog-1" in printed
     told = json.loads((tmp_path / "out/robustness.json").read_text())
     assert told["unreadable"] == 1

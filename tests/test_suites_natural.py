@@ -14,11 +14,11 @@ from torch import nn
 
 import noisystudent
 from noisystudent.commands.main import main
-from noisystudent.config import one_room
+from noisystudent.config import section_settings
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, MismatchError, SettingsError
-from noisystudent.evaluation import eval_dataset as audiences
-from noisystudent.evaluation.eval_dataset import Audience
+from noisystudent.evaluation import eval_dataset as datasets
+from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
@@ -33,7 +33,7 @@ OUTSIDER = 0  # wins wherever there is blue; a class of none of the smaller sets
 
 
 class Nearest(nn.Module):
-    """The class whose code is nearest to a picture's red and green, and in blue pictures the outsider, by far."""
+    """The class whose code is nearest to an image's red and green, and in blue images the outsider, by far."""
 
     def forward(self, pixels):
         red_green, blue = pixels.mean(dim=(2, 3)).split((2, 1), dim=1)
@@ -43,13 +43,13 @@ class Nearest(nn.Module):
 
 
 def nearest(color, columns) -> int:
-    """Which of the columns a picture of that red and green is nearest to, the lower of two."""
+    """Which of the columns an image of that red and green is nearest to, the lower of two."""
     return int(columns[((CODES[columns] - np.array(color[:2])) ** 2).sum(axis=1).argmin()])
 
 
-def paint(root: Path, pictures) -> Path:
-    """A folder of 8 px pictures, each of one color, from (key, color)."""
-    for key, color in pictures:
+def paint(root: Path, images) -> Path:
+    """A folder of 8 px images, each of one color, from (key, color)."""
+    for key, color in images:
         (root / key).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), tuple(map(int, color))).save(root / key)
     return root
@@ -71,7 +71,7 @@ def clean_color(number: int):
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
-    """A picture of each of ImageNet's classes, numbered against the order of the classes."""
+    """An image of each of ImageNet's classes, numbered against the order of the classes."""
     keys = [f"{synset}/ILSVRC2012_val_{1000 - number:08d}.png" for number, synset in enumerate(SYNSETS)]
     colors = [clean_color(number) for number in range(1000)]
     return paint(tmp_path_factory.mktemp("clean") / "val", zip(keys, colors, strict=True))
@@ -83,24 +83,24 @@ def columns_of_a():
     return np.array([int(number) for number in text.split()])
 
 
-def pictures_of_a(columns):
-    """Two pictures a class, of which the outsider wins one."""
+def images_of_a(columns):
+    """Two images a class, of which the outsider wins one."""
     return [(f"{SYNSETS[number]}/{blue}.png", code(number, blue)) for number in columns.tolist() for blue in (0, 255)]
 
 
 @pytest.fixture(scope="module")
 def set_a(tmp_path_factory, columns_of_a):
-    return paint(tmp_path_factory.mktemp("a") / "imagenet-a", pictures_of_a(columns_of_a))
+    return paint(tmp_path_factory.mktemp("a") / "imagenet-a", images_of_a(columns_of_a))
 
 
-def measured(subject, source, out, *, corrupt=0.0, pictures=0, **sets):
+def measured(subject, source, out, *, corrupt=0.0, images=0, **sets):
     """What the suite tells of the sets, whose names have ``_`` for ``-``."""
-    audience = Audience.of_source(
-        open_source(source, labeled=True), subject.format, pictures=pictures, max_corrupt_fraction=corrupt
+    dataset = EvalDataset.of_source(
+        open_source(source, labeled=True), subject.format, images=images, max_corrupt_fraction=corrupt
     )
     named = tuple(f"{name.replace('_', '-')}={place}" for name, place in sets.items())
-    settings = EvaluationSettings(suite=("natural",), natural=named, pictures=pictures)
-    told = measure(subject, audience, settings, out, Reporter(quiet=True))
+    settings = EvaluationSettings(suite=("natural",), natural=named, max_images=images)
+    told = measure(subject, dataset, settings, out, Reporter(quiet=True))
     assert json.loads((out / "robustness.json").read_text()) == told
     return told["natural"]
 
@@ -110,18 +110,18 @@ def test_a_winner_outside_the_set_is_an_error_among_all_alone(clean, set_a, colu
     subject = Subject.of_module(Nearest().eval(), classes=tuple(map(str, range(1000))), size=8)
     told = measured(subject, clean, tmp_path, imagenet_a=set_a)["imagenet-a"]
     assert (told["top1_200way"], told["top1_1000way"], told["top5_1000way"]) == (1, 0.5, 1)
-    right = np.array([nearest(clean_color(number), columns_of_a) == number for number in columns_of_a])
-    assert 0.8 < right.mean() < 1
-    assert told["clean_top1_200way"] == pytest.approx(right.mean())
-    assert told["gap"] == pytest.approx(1 - right.mean())
-    assert told["gap_standard_error"] == pytest.approx(np.sqrt(right.mean() * (1 - right.mean()) / 200))
+    correct = np.array([nearest(clean_color(number), columns_of_a) == number for number in columns_of_a])
+    assert 0.8 < correct.mean() < 1
+    assert told["clean_top1_200way"] == pytest.approx(correct.mean())
+    assert told["gap"] == pytest.approx(1 - correct.mean())
+    assert told["gap_standard_error"] == pytest.approx(np.sqrt(correct.mean() * (1 - correct.mean()) / 200))
     assert (told["count"], told["clean_count"], told["notes"]) == (400, 200, [])
     assert told["place"] == str(set_a)
     assert told["classes"].startswith("200 of the model's 1000 classes, found by their WordNet synsets")
 
 
 def test_numbered_folders_are_numbers(subject, clean, tmp_path):
-    """As in ImageNetV2, where the order of text would give nearly every picture a wrong class."""
+    """As in ImageNetV2, where the order of text would give nearly every image a wrong class."""
     root = paint(tmp_path / "v2", ((f"{number}/0.png", code(number)) for number in range(1000)))
     told = measured(subject, clean, tmp_path / "out", imagenetv2=root)["imagenetv2"]
     assert told["top1_1000way"] == 1
@@ -150,12 +150,12 @@ def test_unknown_things_are_told_apart_as_scikit_learn_has_it(subject, clean, tm
     assert 0.5 < told["auroc_200way"] < 1
     assert told["chance_aupr"] == 0.75
     assert (told["count"], told["clean_count"], told["notes"]) == (600, 200, [])
-    assert not any(name.startswith("top1") for name in told)  # its folders are not what its pictures show
+    assert not any(name.startswith("top1") for name in told)  # its folders are not what its images show
 
 
-def test_reassessed_labels_are_those_of_the_pictures_numbers(subject, clean, tmp_path):
+def test_reassessed_labels_are_those_of_the_images_numbers(subject, clean, tmp_path):
     sets = []
-    for number in range(999, -1, -1):  # the first set is for the picture numbered 1, which is of the last class
+    for number in range(999, -1, -1):  # the first set is for the image numbered 1, which is of the last class
         sets.append([] if number % 4 == 0 else [number] if number % 3 else [(number + 345) % 1000, (number + 7) % 1000])
     file = tmp_path / "real.json"
     file.write_text(json.dumps(sets))
@@ -169,7 +169,7 @@ def test_reassessed_labels_are_those_of_the_pictures_numbers(subject, clean, tmp
     assert (told["count"], told["skipped"]) == (750, 250)
 
 
-def test_label_sets_are_for_pictures_with_imagenets_names(subject, set_a, clean, tmp_path):
+def test_label_sets_are_for_images_with_imagenets_names(subject, set_a, clean, tmp_path):
     (tmp_path / "real.json").write_text("[[1]]")
     with pytest.raises(DataError, match="no number from 1 to 1"):
         measured(subject, clean, tmp_path / "out", real=tmp_path / "real.json")
@@ -184,52 +184,52 @@ def test_a_set_with_a_class_that_the_model_has_not_is_refused(subject, clean, tm
 
 
 def test_classes_that_lack_are_said(subject, clean, columns_of_a, tmp_path):
-    root = paint(tmp_path / "a", pictures_of_a(columns_of_a[3:]))
+    root = paint(tmp_path / "a", images_of_a(columns_of_a[3:]))
     told = measured(subject, clean, tmp_path / "out", imagenet_a=root)["imagenet-a"]
     assert told["top1_197way"] == 1
     assert told["clean_count"] == 197
     (note,) = told["notes"]
     assert "has 200 classes, and this set 197; it lacks " + ", ".join(SYNSETS[n] for n in columns_of_a[:3]) in note
-    # Classes that are named, and have no picture: in the set itself, and among the clean pictures.
+    # Classes that are named, and have no image: in the set itself, and among the clean images.
     names = [SYNSETS[number] for number in range(10, 20)]
     pixels = (
         np.zeros((30, 8, 8, 3), np.uint8)
         + np.array([code(10 + place // 10) for place in range(30)], np.uint8)[:, None, None]
     )
     np.savez(tmp_path / "few.npz", x=pixels, y=np.arange(30) // 10, classes=np.array(names))
-    told = measured(subject, clean, tmp_path / "few", pictures=20, few=tmp_path / "few.npz")["few"]
+    told = measured(subject, clean, tmp_path / "few", images=20, few=tmp_path / "few.npz")["few"]
     assert told["top1_10way"] == 1
     assert told["count"] == 20
-    assert "7 of its 10 classes have no picture" in told["notes"][0]
-    assert f"{10 - told['clean_count']} of its 10 classes have no clean picture" in told["notes"][1]
+    assert "7 of its 10 classes have no image" in told["notes"][0]
+    assert f"{10 - told['clean_count']} of its 10 classes have no clean image" in told["notes"][1]
 
 
-def test_without_clean_pictures_there_is_no_gap(subject, clean, tmp_path):
-    pictures = [(f"{SYNSETS[number]}/0.png", code(number)) for number in (1, 2)]
-    root, unknown = paint(tmp_path / "two", pictures), paint(tmp_path / "o", pictures)
-    told = measured(subject, clean, tmp_path / "out", pictures=5, two=root)["two"]
+def test_without_clean_images_there_is_no_gap(subject, clean, tmp_path):
+    images = [(f"{SYNSETS[number]}/0.png", code(number)) for number in (1, 2)]
+    root, unknown = paint(tmp_path / "two", images), paint(tmp_path / "o", images)
+    told = measured(subject, clean, tmp_path / "out", images=5, two=root)["two"]
     assert (told["clean_count"], told["clean_top1_2way"], told["gap"]) == (0, None, None)
     assert told["top1_2way"] == 1
-    with pytest.raises(DataError, match="0 pictures of known classes and 2 of unknown"):
-        measured(subject, clean, tmp_path / "out", pictures=5, imagenet_o=unknown)
+    with pytest.raises(DataError, match="0 images of known classes and 2 of unknown"):
+        measured(subject, clean, tmp_path / "out", images=5, imagenet_o=unknown)
 
 
-def test_unreadable_pictures_are_bounded_and_said(subject, clean, columns_of_a, tmp_path):
-    root = paint(tmp_path / "a", pictures_of_a(columns_of_a[:5]))
-    (root / SYNSETS[columns_of_a[0]] / "bad.png").write_bytes(b"no picture")
+def test_unreadable_images_are_bounded_and_said(subject, clean, columns_of_a, tmp_path):
+    root = paint(tmp_path / "a", images_of_a(columns_of_a[:5]))
+    (root / SYNSETS[columns_of_a[0]] / "bad.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"bad\.png"):
         measured(subject, clean, tmp_path / "out", mine=root)
     told = measured(subject, clean, tmp_path / "out", mine=root, corrupt=0.1)["mine"]
     assert told["count"] == 10
-    assert "1 of 11 pictures could not be read" in told["notes"][0]
+    assert "1 of 11 images could not be read" in told["notes"][0]
 
 
 def test_finished_sets_are_taken_as_they_are(subject, clean, set_a, columns_of_a, tmp_path, monkeypatch):
-    other = paint(tmp_path / "other", pictures_of_a(columns_of_a[:4]))
+    other = paint(tmp_path / "other", images_of_a(columns_of_a[:4]))
     out, shards = tmp_path / "out", []
-    decode = audiences.decode_shard
+    decode = datasets.decode_shard
     monkeypatch.setattr(
-        audiences, "decode_shard", lambda source, *rest: shards.append(source.name) or decode(source, *rest)
+        datasets, "decode_shard", lambda source, *rest: shards.append(source.name) or decode(source, *rest)
     )
     first = measured(subject, clean, out, imagenet_a=set_a)
     assert shards.count(str(set_a)) == 1
@@ -246,7 +246,7 @@ def test_finished_sets_are_taken_as_they_are(subject, clean, set_a, columns_of_a
         measured(subject, clean, out, imagenet_a=set_a, other=other)
 
 
-def test_clean_pictures_are_gone_through_once_for_all_sets(subject, clean, set_a, tmp_path, monkeypatch):
+def test_clean_images_are_gone_through_once_for_all_sets(subject, clean, set_a, tmp_path, monkeypatch):
     (tmp_path / "real.json").write_text(json.dumps([[number] for number in range(1000)]))
     out, shown = tmp_path / "out", []
     measured(subject, clean, out, mine=set_a)
@@ -271,12 +271,14 @@ def test_clean_pictures_are_gone_through_once_for_all_sets(subject, clean, set_a
 )
 def test_sets_and_suite_must_agree(settings, message):
     with pytest.raises(SettingsError, match=message):
-        one_room(EvaluationSettings, "evaluation", {f"evaluation.{name}": value for name, value in settings.items()})
+        section_settings(
+            EvaluationSettings, "evaluation", {f"evaluation.{name}": value for name, value in settings.items()}
+        )
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """A checkpoint for digits that has learned a little, and test pictures of three classes in another order."""
+    """A checkpoint for digits that has learned a little, and test images of three classes in another order."""
     root = tmp_path_factory.mktemp("digits")
     settings = {"train.steps": 40, "train.batch_size": 32, "noise.strength": 0, "runtime.threads": 1}
     noisystudent.train(labeled="digits:labeled@0", out=root / "checkpoint", settings=settings, quiet=True)
@@ -284,7 +286,7 @@ def digits(tmp_path_factory):
     records = [record for record in open_source("digits:test@0", labeled=True).read(0) if str(record.label) in classes]
     np.savez(
         root / "three.npz",
-        x=255 - np.stack([np.asarray(record.picture) for record in records]),
+        x=255 - np.stack([np.asarray(record.image) for record in records]),
         y=np.array([classes.index(str(record.label)) for record in records]),
         classes=np.array(classes),
     )
@@ -308,19 +310,19 @@ def test_the_command_measures_three_classes_among_three_and_among_ten(digits, tm
     for name, spec in (("shifted", str(three)), ("clean", "digits:test@0")):
         source = open_source(spec, labeled=True)
         format = Subject.of_classifier("", "", classifier, RuntimeSettings()).format
-        (sitting,) = Audience.of_source(source, format).sittings(classifier.size, torch.device("cpu"))
+        (batch,) = EvalDataset.of_source(source, format).batches(classifier.size, torch.device("cpu"))
         with torch.no_grad():
-            logits = classifier(sitting.views).numpy()
-        labels = np.array([int(source.classes[label]) for label in sitting.labels])
-        kept = np.isin(labels, columns)
-        within = np.array(columns)[logits[kept][:, columns].argmax(axis=1)]
-        found[name] = (within == labels[kept]).mean(), (logits[kept].argmax(axis=1) == labels[kept]).mean()
+            logits = classifier(batch.views).numpy()
+        labels = np.array([int(source.classes[label]) for label in batch.labels])
+        inside = np.isin(labels, columns)
+        within = np.array(columns)[logits[inside][:, columns].argmax(axis=1)]
+        found[name] = (within == labels[inside]).mean(), (logits[inside].argmax(axis=1) == labels[inside]).mean()
     assert told["top1_3way"] == pytest.approx(found["shifted"][0])
     assert told["top1_10way"] == pytest.approx(found["shifted"][1])
     assert told["top1_10way"] < told["top1_3way"]
     assert told["clean_top1_3way"] == pytest.approx(found["clean"][0])
     assert told["gap"] == pytest.approx(found["shifted"][0] - found["clean"][0])
-    assert f"negative: {told['count']} pictures, 3 of the model's 10 classes, found by their names" in printed
+    assert f"negative: {told['count']} images, 3 of the model's 10 classes, found by their names" in printed
     assert f"{'gap':<30} {told['gap']:7.4f} +- {told['gap_standard_error']:.4f}" in printed
     assert main([*words, f"--out={tmp_path}"]) == 2
     assert "the suite has no natural" in capsys.readouterr().err
@@ -330,10 +332,10 @@ def test_the_command_measures_three_classes_among_three_and_among_ten(digits, tm
     assert not (tmp_path / "none").exists()
 
 
-def test_the_fraction_of_unreadable_pictures_is_that_of_the_data(digits, tmp_path):
-    root = tmp_path / "pictures"
+def test_the_fraction_of_unreadable_images_is_that_of_the_data(digits, tmp_path):
+    root = tmp_path / "images"
     paint(root, [(f"{number}/{copy}.png", (40 * number,) * 3) for number in range(3) for copy in range(3)])
-    (root / "1" / "bad.png").write_bytes(b"no picture")
+    (root / "1" / "bad.png").write_bytes(b"no image")
     settings = {"evaluation.suite": ["natural"], "evaluation.natural": [f"mine={root}"]}
     with pytest.raises(DataError, match=r"1/bad\.png"):
         noisystudent.robustness(

@@ -1,4 +1,4 @@
-"""Robustness on published sets: the same as on generated ones that hold the same pictures, and what gaps do."""
+"""Robustness on published sets: the same as on generated ones that hold the same images, and what gaps do."""
 
 import json
 
@@ -18,7 +18,7 @@ from noisystudent.evaluation.corruptions import published as published_corruptio
 from noisystudent.evaluation.corruptions.generate import corrupt
 from noisystudent.evaluation.corruptions.metrics import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
 from noisystudent.evaluation.corruptions.tables import TEST_CORRUPTIONS
-from noisystudent.evaluation.eval_dataset import Audience
+from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.perturbations.generate import sequence
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.subject import Subject
@@ -34,7 +34,7 @@ PERTURBATIONS = {"evaluation.suite": ["perturbations"], "evaluation.perturbation
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """A checkpoint for digits of 16 px that has learned a little, 3 pictures of each, and both kinds of sets."""
+    """A checkpoint for digits of 16 px that has learned a little, 3 images of each, and both kinds of sets."""
     root = tmp_path_factory.mktemp("given")
     noisystudent.train(
         labeled="digits:labeled", out=root / "checkpoint", quiet=True,
@@ -45,27 +45,27 @@ def given(tmp_path_factory):
     records = [record for digit in range(10) for record in [each for each in all_of_them if each.label == digit][:3]]
     np.savez(
         root / "few.npz",
-        x=np.stack([np.asarray(record.picture) for record in records]),
+        x=np.stack([np.asarray(record.image) for record in records]),
         y=np.array([record.label for record in records]),
         classes=np.array(source.classes),
     )
     subject = Subject.open(root / "checkpoint", RuntimeSettings())
     clean = open_source(str(root / "few.npz"), labeled=True)
-    (sitting,) = Audience.of_source(clean, subject.format).sittings(16, torch.device("cpu"))
+    (batch,) = EvalDataset.of_source(clean, subject.format).batches(16, torch.device("cpu"))
     arrays, folders, frames = root / "arrays", root / "folders", root / "frames"
     arrays.mkdir()
     frames.mkdir()
     for name in NAMES:
-        views = [corrupt(sitting.views, name, each, index=sitting.index, seed=0)[:, 0].numpy() for each in range(1, 6)]
+        views = [corrupt(batch.views, name, each, index=batch.index, seed=0)[:, 0].numpy() for each in range(1, 6)]
         np.save(arrays / f"{name}.npy", np.concatenate(views))
         for severity, some in enumerate(views, 1):
-            for row, (pixels, label) in enumerate(zip(some, sitting.labels, strict=True)):
+            for row, (pixels, label) in enumerate(zip(some, batch.labels, strict=True)):
                 folder = folders / "some" / name / str(severity) / str(label)
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(folder / f"{row}.png")
-    np.save(arrays / "labels.npy", np.tile(sitting.labels, 5))
+    np.save(arrays / "labels.npy", np.tile(batch.labels, 5))
     for name in STEADY:
-        made = list(sequence(sitting.views, name, index=sitting.index, seed=0))
+        made = list(sequence(batch.views, name, index=batch.index, seed=0))
         np.save(frames / f"{name}.npy", torch.stack(made, dim=1).permute(0, 1, 3, 4, 2).numpy())
     return root
 
@@ -84,21 +84,21 @@ def generated(given, tmp_path_factory):
     )
 
 
-def test_arrays_of_the_generated_pictures_have_their_outcomes(given, generated, tmp_path):
-    told = robustness(given, tmp_path, {**CORRUPTIONS, "evaluation.corrupted": str(given / "arrays")})
+def test_arrays_of_the_generated_images_have_their_outcomes(given, generated, tmp_path):
+    told = robustness(given, tmp_path, {**CORRUPTIONS, "evaluation.corruptions_dir": str(given / "arrays")})
     found, expected = told["corruptions"], generated[1]["corruptions"]
     assert found["errors"] == expected["errors"]
     for name in ("per_corruption", "mean", "mean_of_present", "present", "missing", "count"):
         assert found[name] == expected[name], name
     assert (found["source"], expected["source"]) == ("published", "generated")
     assert (found["edge"], found["classes_by"], found["missing_classes"], found["alexnet"]) == (16, "place", [], None)
-    for piece in (f"{name}-{severity}" for name in NAMES for severity in (1, 3, 5)):
-        one, other = (pq.read_table(folder / f"corruptions/{piece}.parquet") for folder in (tmp_path, generated[0]))
-        assert one.equals(other), piece
+    for entry in (f"{name}-{severity}" for name in NAMES for severity in (1, 3, 5)):
+        one, other = (pq.read_table(folder / f"corruptions/{entry}.parquet") for folder in (tmp_path, generated[0]))
+        assert one.equals(other), entry
 
 
-def test_folders_of_the_generated_pictures_have_their_errors(given, generated, tmp_path):
-    settings = {"evaluation.suite": "corruptions,calibration", "evaluation.corrupted": str(given / "folders")}
+def test_folders_of_the_generated_images_have_their_errors(given, generated, tmp_path):
+    settings = {"evaluation.suite": "corruptions,calibration", "evaluation.corruptions_dir": str(given / "folders")}
     told = robustness(given, tmp_path, settings)
     assert told["corruptions"]["errors"] == {
         name: generated[1]["corruptions"]["errors"][name] for name in sorted(NAMES, key=TEST_CORRUPTIONS.index)
@@ -108,21 +108,21 @@ def test_folders_of_the_generated_pictures_have_their_errors(given, generated, t
 
 
 def test_sequences_of_the_generated_frames_are_as_steady(given, generated, tmp_path):
-    told = robustness(given, tmp_path, {**PERTURBATIONS, "evaluation.perturbed": str(given / "frames")})
+    told = robustness(given, tmp_path, {**PERTURBATIONS, "evaluation.perturbations_dir": str(given / "frames")})
     found, expected = told["perturbations"], generated[1]["perturbations"]
     assert found["source"] == "published"
     assert found["count"] == 30
     for name in STEADY:
         assert found["perturbations"][name] == pytest.approx(expected["perturbations"][name])
     assert found["missing"] == expected["missing"]
-    few = {**PERTURBATIONS, "evaluation.perturbed": str(given / "frames"), "evaluation.pictures": 5}
+    few = {**PERTURBATIONS, "evaluation.perturbations_dir": str(given / "frames"), "evaluation.max_images": 5}
     assert robustness(given, tmp_path / "few", few)["perturbations"]["count"] == 5
 
 
 def test_noise_of_a_difficulty_is_another_file(given, tmp_path):
     settings = {
         "evaluation.suite": ["perturbations"],
-        "evaluation.perturbed": str(tmp_path),
+        "evaluation.perturbations_dir": str(tmp_path),
         "evaluation.difficulty": 2,
     }
     frames = np.load(given / "frames/rotate.npy")
@@ -139,7 +139,7 @@ def test_noise_of_a_difficulty_is_another_file(given, tmp_path):
 
 
 class Bordered(nn.Module):
-    """Whether a picture's outermost row is bright."""
+    """Whether an image's outermost row is bright."""
 
     def forward(self, pixels):
         border = pixels[:, 0, 0, :].mean(dim=1)
@@ -147,8 +147,8 @@ class Bordered(nn.Module):
 
 
 @pytest.mark.parametrize("size", [224, 112])
-def test_pictures_are_seen_to_their_edges(tmp_path, size):
-    """A border of 8 px of 224 is left off by the view of other pictures, and not of published ones."""
+def test_images_are_seen_to_their_edges(tmp_path, size):
+    """A border of 8 px of 224 is left off by the view of other images, and not of published ones."""
     framed = np.zeros((224, 224, 3), np.uint8)
     framed[:8], framed[-8:], framed[:, :8], framed[:, -8:] = (255,) * 4
     for folder in ("clean", "set/fog/1"):
@@ -156,9 +156,9 @@ def test_pictures_are_seen_to_their_edges(tmp_path, size):
             (tmp_path / folder / name).mkdir(parents=True)
             Image.fromarray(pixels).save(tmp_path / folder / name / "0.png")
     subject = Subject.of_module(Bordered().eval(), classes=("framed", "plain"), size=size)
-    audience = Audience.of_source(FolderSource(tmp_path / "clean", labeled=True), subject.format)
-    settings = EvaluationSettings(suite=("corruptions",), corrupted=str(tmp_path / "set"))
-    told = measure(subject, audience, settings, tmp_path / "out", Reporter(quiet=True))
+    dataset = EvalDataset.of_source(FolderSource(tmp_path / "clean", labeled=True), subject.format)
+    settings = EvaluationSettings(suite=("corruptions",), corruptions_dir=str(tmp_path / "set"))
+    told = measure(subject, dataset, settings, tmp_path / "out", Reporter(quiet=True))
     assert told["clean"]["top1"] == 0.5
     assert told["corruptions"]["errors"] == {"fog": {"1": 0.0}}
     assert told["corruptions"]["edge"] == 224
@@ -166,14 +166,14 @@ def test_pictures_are_seen_to_their_edges(tmp_path, size):
 
 
 class Told(nn.Module):
-    """The class that a picture's first pixel names."""
+    """The class that an image's first pixel names."""
 
     def forward(self, pixels):
         return nn.functional.one_hot((pixels[:, 0, 0, 0] * 255).round().long() % 2, 2).float()
 
 
-def told_pictures(errors, rows=20):
-    """``rows`` pictures of classes 0 and 1 in turn, of which so many name the other class: [rows, 8, 8]."""
+def told_images(errors, rows=20):
+    """``rows`` images of classes 0 and 1 in turn, of which so many name the other class: [rows, 8, 8]."""
     named = np.arange(rows) % 2 ^ (np.arange(rows) < errors)
     return np.broadcast_to(named[:, None, None], (rows, 8, 8)).astype(np.uint8)
 
@@ -185,15 +185,15 @@ def imagenet(tmp_path, monkeypatch):
     monkeypatch.setattr(published_corruptions, "_IMAGENET_EDGE", 8)
     errors = {name: [(3 * place + s) % 11 for s in range(5)] for place, name in enumerate(TEST_CORRUPTIONS)}
     for name, each in errors.items():
-        np.save(tmp_path / f"{name}.npy", np.concatenate([told_pictures(count) for count in each]))
+        np.save(tmp_path / f"{name}.npy", np.concatenate([told_images(count) for count in each]))
     np.save(tmp_path / "labels.npy", np.arange(100) % 2)
-    np.savez(tmp_path / "clean.npz", x=told_pictures(2), y=np.arange(20) % 2, classes=np.array(["n01", "n02"]))
+    np.savez(tmp_path / "clean.npz", x=told_images(2), y=np.arange(20) % 2, classes=np.array(["n01", "n02"]))
     subject = Subject.of_module(Told().eval(), classes=("n01", "n02"), size=8, channels=1)
-    audience = Audience.of_source(open_source(str(tmp_path / "clean.npz"), labeled=True), subject.format)
+    dataset = EvalDataset.of_source(open_source(str(tmp_path / "clean.npz"), labeled=True), subject.format)
 
     def take(out, **changes):
-        settings = EvaluationSettings(suite=("corruptions",), corrupted=str(tmp_path), **changes)
-        return measure(subject, audience, settings, tmp_path / out, Reporter(quiet=True))["corruptions"]
+        settings = EvaluationSettings(suite=("corruptions",), corruptions_dir=str(tmp_path), **changes)
+        return measure(subject, dataset, settings, tmp_path / out, Reporter(quiet=True))["corruptions"]
 
     return errors, take
 
@@ -237,13 +237,13 @@ def test_nor_are_parts_of_it(imagenet, tmp_path):
     assert told["missing_classes"] == ["n02"]  # of every condition
 
 
-def test_classes_without_pictures_are_named(given, tmp_path):
+def test_classes_without_images_are_named(given, tmp_path):
     for severity, digits in ((1, "0123456789"), (2, "012345678"), (3, "012")):
         for digit in digits:
             folder = tmp_path / "set/fog" / str(severity) / digit
             folder.mkdir(parents=True)
             Image.fromarray(np.full((16, 16), 20 * int(digit), np.uint8)).save(folder / "0.png")
-    settings = {"evaluation.suite": ["corruptions"], "evaluation.corrupted": str(tmp_path / "set")}
+    settings = {"evaluation.suite": ["corruptions"], "evaluation.corruptions_dir": str(tmp_path / "set")}
     told = robustness(given, tmp_path / "out", settings)["corruptions"]
     assert told["missing_classes"] == {"fog-2": ["9"], "fog-3": list("3456789")}
     assert told["counts"] == {"fog": {"1": 10, "2": 9, "3": 3}}
@@ -256,10 +256,10 @@ def test_classes_without_pictures_are_named(given, tmp_path):
 
 
 def test_what_is_named_and_not_there_is_said(given, tmp_path):
-    settings = {"evaluation.suite": ["corruptions"], "evaluation.corrupted": str(given / "folders")}
+    settings = {"evaluation.suite": ["corruptions"], "evaluation.corruptions_dir": str(given / "folders")}
     with pytest.raises(DataError, match=r"names 'contrst', which is not in .*Did you mean 'contrast'"):
         robustness(given, tmp_path, {**settings, "evaluation.corruptions": ["contrst"]})
-    frames = {"evaluation.suite": ["perturbations"], "evaluation.perturbed": str(given / "folders")}
+    frames = {"evaluation.suite": ["perturbations"], "evaluation.perturbations_dir": str(given / "folders")}
     with pytest.raises(DataError, match="gaussian_noise' holds no videos"):
         robustness(given, tmp_path, frames)
 
@@ -268,20 +268,20 @@ def test_a_condition_that_changed_is_refused_and_others_are_taken(given, tmp_pat
     for name in NAMES:
         np.save(tmp_path / f"{name}.npy", np.load(given / f"arrays/{name}.npy"))
     np.save(tmp_path / "labels.npy", np.load(given / "arrays/labels.npy"))
-    settings = {**CORRUPTIONS, "evaluation.corrupted": str(tmp_path)}
+    settings = {**CORRUPTIONS, "evaluation.corruptions_dir": str(tmp_path)}
     first = robustness(given, tmp_path / "out", settings)
     changed = np.load(tmp_path / "contrast.npy")
-    changed[-1] ^= 255  # the last picture of severity 5
+    changed[-1] ^= 255  # the last image of severity 5
     np.save(tmp_path / "contrast.npy", changed)
-    with pytest.raises(MismatchError, match=r"contrast-5\.parquet was measured on other pictures"):
+    with pytest.raises(MismatchError, match=r"contrast-5\.parquet was measured on other images"):
         robustness(given, tmp_path / "out", settings)
-    piece = tmp_path / "out/corruptions/contrast-5.parquet"
-    piece.unlink()
+    entry = tmp_path / "out/corruptions/contrast-5.parquet"
+    entry.unlink()
     looked = []
     answer = Subject.log_probabilities
     monkeypatch.setattr(Subject, "log_probabilities", lambda *all: (looked.append(len(all[1])), answer(*all))[1])
     again = robustness(given, tmp_path / "out", settings)
-    assert looked == [30]  # the pictures of one condition
+    assert looked == [30]  # the images of one condition
     assert again["corruptions"]["errors"]["gaussian_noise"] == first["corruptions"]["errors"]["gaussian_noise"]
     with pytest.raises(MismatchError, match="what differs: source"):
         robustness(given, tmp_path / "out", CORRUPTIONS)
@@ -336,7 +336,7 @@ def test_the_ten_have_a_mean_flip_rate(given, tmp_path):
 
     for name in TEST_PERTURBATIONS:
         (tmp_path / f"{name}.npy").symlink_to(given / "frames/rotate.npy")
-    settings = {"evaluation.suite": ["perturbations"], "evaluation.perturbed": str(tmp_path)}
+    settings = {"evaluation.suite": ["perturbations"], "evaluation.perturbations_dir": str(tmp_path)}
     told = robustness(given, tmp_path / "out", settings)
     for place, each in enumerate(told["perturbations"]["perturbations"].values(), 1):
         each["flip_probability"] *= place
@@ -350,22 +350,22 @@ def test_the_ten_have_a_mean_flip_rate(given, tmp_path):
 
 def test_the_command_prints_what_is_published(given, tmp_path, capsys):
     words = ["evaluate", f"--checkpoint={given / 'checkpoint'}", f"--source={given / 'few.npz'}", f"--out={tmp_path}"]
-    words += ["--suite=corruptions,perturbations", f"--evaluation.perturbed={given / 'frames'}"]
-    assert main([*words, f"--evaluation.corrupted={given / 'folders'}"]) == 0
+    words += ["--suite=corruptions,perturbations", f"--evaluation.perturbations_dir={given / 'frames'}"]
+    assert main([*words, f"--evaluation.corruptions_dir={given / 'folders'}"]) == 0
     printed = capsys.readouterr().out
     assert f"(published, {given / 'folders'})" in printed
     assert f"(published, {given / 'frames'})" in printed
     assert "none of all 15: there is no shot_noise" in printed
     baseline = f"--evaluation.baseline={tmp_path / 'robustness.json'}"
-    assert main([*words, f"--evaluation.corrupted={given / 'folders'}", baseline]) == 0
+    assert main([*words, f"--evaluation.corruptions_dir={given / 'folders'}", baseline]) == 0
     assert "checkpoint has 100" in capsys.readouterr().out
-    assert main([*words, f"--evaluation.corrupted={tmp_path / 'corruptions'}"]) == 1
+    assert main([*words, f"--evaluation.corruptions_dir={tmp_path / 'corruptions'}"]) == 1
     assert "holds no part of a published set" in capsys.readouterr().err
 
 
 def test_classifiers_are_compared_on_a_published_set(given, tmp_path, capsys):
     words = ["compare", str(given / "checkpoint"), str(given / "checkpoint"), f"--source={given / 'few.npz'}"]
-    words += [f"--evaluation.corrupted={given / 'folders'}", f"--out={tmp_path}"]
+    words += [f"--evaluation.corruptions_dir={given / 'folders'}", f"--out={tmp_path}"]
     assert main(words) == 0
     told = json.loads((tmp_path / "comparison.json").read_text())
     (difference,) = told["differences"].values()

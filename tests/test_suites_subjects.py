@@ -9,39 +9,39 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from suite_images import learned_a_little
 from torch import nn
 from torchvision.transforms.v2 import Normalize
 
 import noisystudent
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, MismatchError, ModelError
-from noisystudent.evaluation.eval_dataset import Audience
+from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.subject import Subject
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.classifier import UnitPixels
 from noisystudent.models.imagenet import imagenet_synsets
 from noisystudent.runtime.settings import RuntimeSettings
-from suite_pictures import learned_a_little
 
 SUITE = {"evaluation.suite": ["corruptions"], "evaluation.corruptions": ["contrast"], "evaluation.severities": [1, 5]}
 
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """A checkpoint for digits of 16 px that has learned a little, and 48 pictures of them."""
+    """A checkpoint for digits of 16 px that has learned a little, and 48 images of them."""
     return learned_a_little(tmp_path_factory.mktemp("given"), count=48, every=10)
 
 
 def looked_at(given):
-    """The checkpoint as a subject, and all the pictures as it sees them."""
+    """The checkpoint as a subject, and all the images as it sees them."""
     subject = Subject.open(given[0], RuntimeSettings())
-    audience = Audience.of_source(open_source(given[1], labeled=True), subject.format)
-    (sitting,) = audience.sittings(16, torch.device("cpu"))
-    return subject, sitting
+    dataset = EvalDataset.of_source(open_source(given[1], labeled=True), subject.format)
+    (batch,) = dataset.batches(16, torch.device("cpu"))
+    return subject, batch
 
 
 def linear(*, seed=0, slope=0.01, mean=0.5):
-    """A module for gray pictures of 8 px, with its normalization inside."""
+    """A module for gray images of 8 px, with its normalization inside."""
     torch.manual_seed(seed)
     net = nn.Sequential(Normalize([mean], [0.5]), nn.Flatten(), nn.LeakyReLU(slope), nn.Linear(64, 10))
     return net.eval()
@@ -53,9 +53,9 @@ DIGITS = {"classes": tuple("0123456789"), "size": 8, "channels": 1}
 @pytest.mark.parametrize(
     ("module", "changes", "message"),
     [
-        (linear(), {"size": 16}, r"Sequential was tried with pictures of shape \(2, 1, 16, 16\)"),
-        (linear(), {"channels": 3, "name": "mine"}, r"mine was tried with pictures of shape \(2, 3, 8, 8\)"),
-        (linear(), {"channels": 4}, "4 channels, and pictures have 1 or 3"),
+        (linear(), {"size": 16}, r"Sequential was tried with images of shape \(2, 1, 16, 16\)"),
+        (linear(), {"channels": 3, "name": "mine"}, r"mine was tried with images of shape \(2, 3, 8, 8\)"),
+        (linear(), {"channels": 4}, "4 channels, and images have 1 or 3"),
         (nn.Identity().eval(), {}, r"shape \(2, 1, 8, 8\) with \(2, 1, 8, 8\), and 10 classes are named"),
         (nn.MaxPool2d(8, return_indices=True).eval(), {}, "with a tuple, and 10 classes"),
     ],
@@ -127,28 +127,28 @@ def test_some_of_the_classes_in_any_order_are_measured_among_all(given, tmp_path
     checkpoint, source = given
     whole = np.load(source, allow_pickle=False)
     wanted = ["7", "3", "0"]  # rows are of the source's own order
-    kept = np.isin(whole["y"], [7, 3, 0])
-    labels = np.array([wanted.index(str(label)) for label in whole["y"][kept]])
-    np.savez(tmp_path / "some.npz", x=whole["x"][kept], y=labels, classes=np.array(wanted))
-    subject, sitting = looked_at(given)
-    right = subject.log_probabilities(sitting.views[torch.from_numpy(kept)]).argmax(axis=1) == whole["y"][kept]
+    chosen = np.isin(whole["y"], [7, 3, 0])
+    labels = np.array([wanted.index(str(label)) for label in whole["y"][chosen]])
+    np.savez(tmp_path / "some.npz", x=whole["x"][chosen], y=labels, classes=np.array(wanted))
+    subject, batch = looked_at(given)
+    correct = subject.log_probabilities(batch.views[torch.from_numpy(chosen)]).argmax(axis=1) == whole["y"][chosen]
     settings = {"evaluation.suite": ["attacks"], "evaluation.epsilons": [0], "evaluation.attack_steps": 1}
     told = noisystudent.robustness(
         checkpoint=checkpoint, source=tmp_path / "some.npz", out=tmp_path / "out", settings=settings, quiet=True
     )
-    assert told["count"] == kept.sum() < len(kept)
-    assert told["clean"]["top1"] == told["attacks"]["clean"] == right.mean()
+    assert told["count"] == chosen.sum() < len(chosen)
+    assert told["clean"]["top1"] == told["attacks"]["clean"] == correct.mean()
     assert told["classes"] == "3 of the model's 10 classes, found by their names, which the model has too"
     scores = noisystudent.evaluate(checkpoint=checkpoint, source=tmp_path / "some.npz")
-    assert scores["top1"] == right.mean()
+    assert scores["top1"] == correct.mean()
     assert scores["classes"] == told["classes"]
     assert {name for name, recall in scores["per_class"].items() if recall is None} == set("12456") | set("89")
-    # The same pictures under the same names in the model's order are other inputs, and nothing is said of them.
+    # The same images under the same names in the model's order are other inputs, and nothing is said of them.
     assert "classes" not in noisystudent.evaluate(checkpoint=checkpoint, source=source)
 
 
 def test_numbered_folders_are_a_models_of_imagenet_by_number(tmp_path):
-    """A module that reads its answer off the picture is right on all 1,000 folders of ImageNetV2's kind."""
+    """A module that reads its answer off the image is right on all 1,000 folders of ImageNetV2's kind."""
 
     class Reader(nn.Module):
         def forward(self, pixels):
@@ -171,11 +171,11 @@ def test_numbered_folders_are_a_models_of_imagenet_by_number(tmp_path):
 
 def test_classes_that_the_model_does_not_know_are_refused(given, tmp_path):
     for name in ("3", "cat"):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
-        Image.new("L", (16, 16)).save(tmp_path / "pictures" / name / "a.png")
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("L", (16, 16)).save(tmp_path / "images" / name / "a.png")
     with pytest.raises(DataError, match=r"The evaluated source has 1 of its 2 classes that the model has not: 'cat'"):
         noisystudent.robustness(
-            checkpoint=given[0], source=tmp_path / "pictures", out=tmp_path / "a", settings=SUITE, quiet=True
+            checkpoint=given[0], source=tmp_path / "images", out=tmp_path / "a", settings=SUITE, quiet=True
         )
     with pytest.raises(DataError, match="the model has not: 'cat'"):
-        noisystudent.evaluate(checkpoint=given[0], source=tmp_path / "pictures")
+        noisystudent.evaluate(checkpoint=given[0], source=tmp_path / "images")

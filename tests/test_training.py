@@ -5,18 +5,18 @@ import time
 import numpy as np
 import pytest
 import torch
+from data_images import array_source, noise_image
 
-from data_pictures import array_source, noise_picture
-from noisystudent.data.images import PictureFormat, decode_shard
+from noisystudent.data.images import ImageFormat, decode_shard
 from noisystudent.errors import ArtifactError, TrainingError
-from noisystudent.losses.objectives import Terms, supervised
+from noisystudent.losses.objectives import LossTerms, supervised
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.ema import Ema
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.runtime.device import seeded
-from noisystudent.training.loader import Batches, Pool, PoolFeed, make_pool
+from noisystudent.training.loader import BatchLoader, ImageBuffer, InMemoryStream, make_buffer
 from noisystudent.training.loop import METRICS, fit, learning_rate, make_optimizer
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import STATE, TrainState
@@ -24,32 +24,32 @@ from noisystudent.training.state import STATE, TrainState
 CPU = torch.device("cpu")
 
 
-def make_batches(seed: int = 0) -> Batches:
-    """Pictures whose class is which half is bright, and a second part of the same pool."""
+def make_batches(seed: int = 0) -> BatchLoader:
+    """Images whose class is which half is bright, and a second part of the same pool."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, 60)
     pixels = random.integers(0, 80, (60, 1, 8, 8))
     pixels[labels == 0, :, :4] += 120
     pixels[labels == 1, :, 4:] += 120
-    pool = Pool(torch.from_numpy(pixels.astype(np.uint8)), torch.full((60, 2), 8))
+    buffer = ImageBuffer(torch.from_numpy(pixels.astype(np.uint8)), torch.full((60, 2), 8))
     targets = torch.eye(2)[torch.from_numpy(labels)]
-    noise = InputNoise(NoiseSettings(randaugment=False), size=8, strength=1.0, draws=Draws(seed, "test"))
-    feeds = (
-        PoolFeed("labeled", pool, targets, np.arange(20), 8, seed=seed),
-        PoolFeed("pseudo", pool, targets, np.repeat(np.arange(20, 60), 2), 8, seed=seed),
+    noise = InputNoise(NoiseSettings(randaugment=False), size=8, strength=1.0, rng=CounterRng(seed, "test"))
+    streams = (
+        InMemoryStream("labeled", buffer, targets, np.arange(20), 8, seed=seed),
+        InMemoryStream("pseudo", buffer, targets, np.repeat(np.arange(20, 60), 2), 8, seed=seed),
     )
-    return Batches(feeds, noise)
+    return BatchLoader(streams, noise)
 
 
 def test_a_pool_holds_all_sources_on_one_canvas():
     shapes = ((8, 12), (10, 8))
-    wide, tall = (decode_shard(array_source(noise_picture(*shape)[None]), 0, PictureFormat(8, 3)) for shape in shapes)
-    pool = make_pool([wide, tall, wide.take(np.arange(0))], CPU)
-    assert pool.pixels.shape == (2, 3, 10, 12)
-    assert pool.sizes.tolist() == [[8, 12], [10, 8]]
-    assert np.array_equal(pool.pixels[0, :, :8], wide.pixels[0])
-    assert np.array_equal(pool.pixels[1, :, :, :8], tall.pixels[0])
-    assert int(pool.pixels.sum()) == int(wide.pixels.sum()) + int(tall.pixels.sum())
+    wide, tall = (decode_shard(array_source(noise_image(*shape)[None]), 0, ImageFormat(8, 3)) for shape in shapes)
+    buffer = make_buffer([wide, tall, wide.take(np.arange(0))], CPU)
+    assert buffer.pixels.shape == (2, 3, 10, 12)
+    assert buffer.sizes.tolist() == [[8, 12], [10, 8]]
+    assert np.array_equal(buffer.pixels[0, :, :8], wide.pixels[0])
+    assert np.array_equal(buffer.pixels[1, :, :, :8], tall.pixels[0])
+    assert int(buffer.pixels.sum()) == int(wide.pixels.sum()) + int(tall.pixels.sum())
 
 
 def make_classifier(*, dropout: float = 0.2, stochastic_depth: float = 0.2):
@@ -127,7 +127,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path)
     def poisoned(logits, batch):
         terms = objective(logits, batch)
         poisoned.calls += 1
-        return Terms(terms.loss * (math.nan if poisoned.calls == 31 else 1), terms.named)
+        return LossTerms(terms.loss * (math.nan if poisoned.calls == 31 else 1), terms.named)
 
     poisoned.calls = 0
     settings = TrainSettings(steps=60, save_every=1e-6)
@@ -164,24 +164,26 @@ def test_batches_are_a_pure_function_of_the_step():
     assert not torch.equal(make_batches(0)(3).pixels, make_batches(1)(3).pixels)
 
 
-def test_a_batch_has_the_labeled_rows_first_and_the_targets_of_its_pictures():
+def test_a_batch_has_the_labeled_rows_first_and_the_targets_of_its_images():
     batches = make_batches()
-    plain = InputNoise(NoiseSettings(randaugment=False, crop="none"), size=8, strength=1.0, draws=Draws(0, "test"))
+    plain = InputNoise(NoiseSettings(randaugment=False, crop="none"), size=8, strength=1.0, rng=CounterRng(0, "test"))
     batches.noise = plain
     batch = batches(11)
     assert (batch.labeled, len(batch.pixels)) == (8, 16)
-    feed = batches.feeds[0]
-    assert isinstance(feed, PoolFeed)
-    rows = [(batch.pixels[i] == feed.pool.pixels).flatten(1).all(1).nonzero().item() for i in range(16)]
+    stream = batches.streams[0]
+    assert isinstance(stream, InMemoryStream)
+    rows = [(batch.pixels[i] == stream.buffer.pixels).flatten(1).all(1).nonzero().item() for i in range(16)]
     assert max(rows[:8]) < 20 <= min(rows[8:])
-    assert torch.equal(batch.targets, feed.targets[rows])
+    assert torch.equal(batch.targets, stream.targets[rows])
 
 
-def test_copies_of_a_picture_get_noise_of_their_own():
-    pool = Pool(torch.randint(0, 255, (1, 1, 8, 8), dtype=torch.uint8), torch.full((1, 2), 8))
-    noise = InputNoise(NoiseSettings(), size=8, strength=1.0, draws=Draws(0, "test"))
-    batches = Batches([PoolFeed("labeled", pool, torch.ones(1, 1), np.zeros(16, np.int64), 16, seed=0)], noise)
-    assert len({picture.numpy().tobytes() for picture in batches(0).pixels}) > 8
+def test_copies_of_a_image_get_noise_of_their_own():
+    buffer = ImageBuffer(torch.randint(0, 255, (1, 1, 8, 8), dtype=torch.uint8), torch.full((1, 2), 8))
+    noise = InputNoise(NoiseSettings(), size=8, strength=1.0, rng=CounterRng(0, "test"))
+    batches = BatchLoader(
+        [InMemoryStream("labeled", buffer, torch.ones(1, 1), np.zeros(16, np.int64), 16, seed=0)], noise
+    )
+    assert len({image.numpy().tobytes() for image in batches(0).pixels}) > 8
 
 
 def test_the_schedule_warms_up_and_comes_down():

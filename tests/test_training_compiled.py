@@ -67,9 +67,9 @@ def test_a_failed_compilation_is_an_error_with_a_way_out(tmp_path, monkeypatch):
 
 def test_other_errors_while_training_stay_what_they_are(tmp_path):
     def broken(step):
-        raise RuntimeError("no pictures")
+        raise RuntimeError("no images")
 
-    with pytest.raises(RuntimeError, match="no pictures"):
+    with pytest.raises(RuntimeError, match="no images"):
         train(tmp_path, ON_CPU, broken)
 
 

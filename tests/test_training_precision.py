@@ -7,25 +7,25 @@ import pytest
 import torch
 
 from noisystudent.errors import TrainingError
-from noisystudent.losses.objectives import Terms
-from noisystudent.pipeline.autotune import plainest_as_quick, possible_ways
+from noisystudent.losses.objectives import LossTerms
+from noisystudent.pipeline.autotune import fastest_within_tolerance, possible_modes
 from noisystudent.runtime.device import Engine, autocast
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.training import timing
 from noisystudent.training.loop import METRICS, fit
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import STATE
-from noisystudent.training.timing import Way, time_ways
+from noisystudent.training.timing import ComputeMode, time_modes
 from test_training import CPU, Killed, make_batches, make_classifier, objective, same_weights
 
-PLAIN, HALF = Way("float32", True), Way("float16", True)
+PLAIN, HALF = ComputeMode("float32", True), ComputeMode("float16", True)
 FLOAT16 = Engine(CPU, "float16")
 
 
 def large(logits, batch, factor=2000.0):
     """The usual loss times a factor that makes gradients overflow float16 until the scale has come down."""
     terms = objective(logits, batch)
-    return Terms(terms.loss * factor, terms.named)
+    return LossTerms(terms.loss * factor, terms.named)
 
 
 def train(folder, batches, objective=large, steps=45):
@@ -89,19 +89,19 @@ def test_both_layouts_give_the_same_logits():
 
 
 def test_settings_leave_open_what_is_auto_and_the_plainest_comes_first():
-    assert possible_ways(RuntimeSettings()) == [PLAIN]
-    ways = possible_ways(RuntimeSettings(precision="auto", channels_last="auto"))
+    assert possible_modes(RuntimeSettings()) == [PLAIN]
+    ways = possible_modes(RuntimeSettings(precision="auto", channels_last="auto"))
     assert len(ways) == len(set(ways)) == 6
-    assert [ways[0], ways[1], ways[4]] == [PLAIN, Way("float32", False), HALF]
+    assert [ways[0], ways[1], ways[4]] == [PLAIN, ComputeMode("float32", False), HALF]
 
 
 @pytest.mark.parametrize(("half", "chosen"), [(0.92, PLAIN), (0.90, HALF), (1.5, PLAIN)])
 def test_another_way_is_taken_for_a_clear_gain_only(half, chosen):
-    assert plainest_as_quick({PLAIN: 1.0, HALF: half}) == chosen
+    assert fastest_within_tolerance({PLAIN: 1.0, HALF: half}) == chosen
 
 
 def test_ways_are_timed_in_turn_and_hopeless_or_impossible_ones_are_given_up(monkeypatch):
-    quick, slow, impossible = Way("bfloat16", True), Way("float16", True), Way("float16", False)
+    quick, slow, impossible = ComputeMode("bfloat16", True), ComputeMode("float16", True), ComputeMode("float16", False)
     timed = []
 
     def step(classifier, way, pixels, labels):
@@ -111,17 +111,17 @@ def test_ways_are_timed_in_turn_and_hopeless_or_impossible_ones_are_given_up(mon
         return {PLAIN: 1.0, quick: 0.5, slow: 3.0}[way] + 1 / len(timed)
 
     monkeypatch.setattr(timing, "_time_step", step)
-    seconds = time_ways(make_classifier(), [PLAIN, quick, slow, impossible], 8)
+    seconds = time_modes(make_classifier(), [PLAIN, quick, slow, impossible], 8)
     assert list(seconds) == [PLAIN, quick, slow]
     assert timed[:4] == [PLAIN, quick, slow, impossible]
     assert [timed.count(way) for way in (PLAIN, quick, slow, impossible)] == [7, 7, 2, 1]
-    assert plainest_as_quick(seconds) == quick
+    assert fastest_within_tolerance(seconds) == quick
     with pytest.raises(TrainingError, match=r"tiny_resnet .* none of these ways on cpu: float16, channels first.*Half"):
-        time_ways(make_classifier(), [impossible], 8)
+        time_modes(make_classifier(), [impossible], 8)
 
 
 def test_this_machine_computes_in_every_way():
-    ways = possible_ways(RuntimeSettings(precision="auto", channels_last="auto"))
-    seconds = time_ways(make_classifier(), ways, 8)
+    ways = possible_modes(RuntimeSettings(precision="auto", channels_last="auto"))
+    seconds = time_modes(make_classifier(), ways, 8)
     assert list(seconds) == ways
     assert all(0 < each < 60 for each in seconds.values())

@@ -10,20 +10,20 @@ from noisystudent.errors import MismatchError
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.teacher import Teacher
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.mixing import Mixing
 from noisystudent.pseudo_labels.predictions import list_parts
 from noisystudent.runtime.device import seeded
-from noisystudent.runtime.process_group import Ranks
-from noisystudent.training.loader import Batches, Division
+from noisystudent.runtime.process_group import ProcessGroup
+from noisystudent.training.loader import BatchLoader, BatchSharding
 from noisystudent.training.teacher_logits import (
+    CachedTeachers,
+    CachedViewTeachers,
     OnlineTeachers,
-    ReplayedTeachers,
-    StoredTeachers,
-    Taught,
-    ViewStore,
-    addresses,
-    answers,
+    TeacherLogitsBatches,
+    ViewCache,
+    teacher_logits_of,
+    view_keys,
 )
 from test_training import make_batches
 
@@ -36,26 +36,30 @@ def make_teacher(seed: int = 1, size: int = 8, classes: tuple[str, ...] = ("top"
         return Teacher(create_classifier("tiny_resnet", classes=classes, channels=1, size=size))
 
 
-def divided(batches: Batches, rank: int, ranks: int, pieces: int, mixing: Mixing | None = None) -> Batches:
-    return Batches(batches.feeds, batches.noise, mixing=mixing, division=Division(Ranks(rank, ranks), pieces))
+def divided(
+    batches: BatchLoader, rank: int, group: int, micro_batches: int, mixing: Mixing | None = None
+) -> BatchLoader:
+    return BatchLoader(
+        batches.streams, batches.noise, mixing=mixing, sharding=BatchSharding(ProcessGroup(rank, group), micro_batches)
+    )
 
 
 def mixing() -> Mixing:
-    return Mixing(mixup=1.0, cutmix=0.0, draws=Draws(0, "mix"))
+    return Mixing(mixup=1.0, cutmix=0.0, rng=CounterRng(0, "mix"))
 
 
 @pytest.mark.parametrize("blend", [None, mixing()], ids=["plain", "mixed"])
 def test_an_online_teacher_answers_what_the_student_is_shown(blend):
     batches = divided(make_batches(), 0, 1, 1, blend)
     one, two = make_teacher(1), make_teacher(2)
-    batch = Taught(batches, OnlineTeachers([one, two], {}, EVERYONE))(3)
+    batch = TeacherLogitsBatches(batches, OnlineTeachers([one, two], {}, EVERYONE))(3)
     plain = batches(3)
     assert torch.equal(batch.pixels, plain.pixels)
     assert torch.equal(batch.targets, plain.targets)
-    assert batch.teachers is not None
+    assert batch.teacher_logits is not None
     for number, teacher in enumerate((one, two)):
-        assert torch.equal(batch.teachers[:, number], teacher(plain.pixels, torch.full((16, 2), 8)))
-    assert not batch.teachers.requires_grad
+        assert torch.equal(batch.teacher_logits[:, number], teacher(plain.pixels, torch.full((16, 2), 8)))
+    assert not batch.teacher_logits.requires_grad
 
 
 @pytest.mark.parametrize(("on", "rows"), [("labeled", slice(8)), ("unlabeled", slice(8, 16))])
@@ -69,21 +73,23 @@ def test_only_the_rows_that_are_taught_are_shown_to_the_teacher(on, rows):
 
     batches = make_batches()
     teacher = Watching(create_classifier("tiny_resnet", classes=("a", "b"), channels=1, size=8))
-    settings = DistillationSettings(method="kd", on=on)
-    batch = Taught(batches, OnlineTeachers([teacher], {}, settings.rows))(0)
+    settings = DistillationSettings(method="kd", applies_to=on)
+    batch = TeacherLogitsBatches(batches, OnlineTeachers([teacher], {}, settings.rows))(0)
     assert torch.equal(seen[0], batches(0).pixels[rows])
-    assert batch.teachers is not None
-    assert batch.teachers.shape == (8, 1, 2)
+    assert batch.teacher_logits is not None
+    assert batch.teacher_logits.shape == (8, 1, 2)
 
 
 def test_a_teacher_of_another_size_sees_the_same_views_at_its_own():
     batches = make_batches()
     noise = batches.noise
-    small = Batches(batches.feeds, type(noise)(noise.settings, size=4, strength=1.0, draws=noise.draws, stored_edge=8))
+    small = BatchLoader(
+        batches.streams, type(noise)(noise.settings, size=4, strength=1.0, rng=noise.rng, storage_size=8)
+    )
     teacher = make_teacher(size=4)
-    batch = Taught(batches, OnlineTeachers([teacher], {4: small}, EVERYONE))(2)
-    assert batch.teachers is not None
-    assert torch.equal(batch.teachers[:, 0], answers(teacher, small(2).pixels))
+    batch = TeacherLogitsBatches(batches, OnlineTeachers([teacher], {4: small}, EVERYONE))(2)
+    assert batch.teacher_logits is not None
+    assert torch.equal(batch.teacher_logits[:, 0], teacher_logits_of(teacher, small(2).pixels))
     # The same crops: shrunk by half, the student's views are the teacher's, but for the order of crop and shrinking.
     halved = torch.nn.functional.avg_pool2d(batch.pixels.float(), 2)
     correlations = [
@@ -97,7 +103,7 @@ def test_a_teacher_of_another_size_sees_the_same_views_at_its_own():
 def test_replayed_answers_are_those_of_the_online_teacher(tmp_path, blend):
     whole = divided(make_batches(), 0, 1, 1, blend)
     teacher = make_teacher()
-    store = ViewStore(tmp_path, whole, 2)
+    store = ViewCache(tmp_path, whole, 2)
     assert store.missing(130) == [0, 1]
     for part in store.missing(130):
         store.write(part, teacher)
@@ -106,41 +112,41 @@ def test_replayed_answers_are_those_of_the_online_teacher(tmp_path, blend):
     assert store.missing(257) == [2]
     online = OnlineTeachers([teacher], {}, EVERYONE)
     for rank in range(2):
-        for piece in range(2):
+        for micro_batch in range(2):
             share = divided(make_batches(), rank, 2, 2, blend)
-            again = ReplayedTeachers(lambda step: store.read(step)[:, None], share, EVERYONE)
+            again = CachedViewTeachers(lambda step: store.read(step)[:, None], share, EVERYONE)
             for step in (0, 129, 5):
-                turn = 2 * step + piece
-                batch = share(turn)
-                expected = torch.log_softmax(online(turn, batch), dim=-1)
-                torch.testing.assert_close(again(turn, batch), expected, rtol=1e-5, atol=1e-6)
+                micro_step = 2 * step + micro_batch
+                batch = share(micro_step)
+                expected = torch.log_softmax(online(micro_step, batch), dim=-1)
+                torch.testing.assert_close(again(micro_step, batch), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_view_store_refuses_to_speak_of_other_views(tmp_path):
     batches = make_batches()
-    ViewStore(tmp_path, batches, 2).write(0, make_teacher())
+    ViewCache(tmp_path, batches, 2).write(0, make_teacher())
     with pytest.raises(MismatchError, match=r"part-00000\.parquet holds other views"):
-        ViewStore(tmp_path, make_batches(seed=1), 2).read(0)
+        ViewCache(tmp_path, make_batches(seed=1), 2).read(0)
 
 
 def test_parts_of_a_view_store_name_every_view_once(tmp_path):
     batches = make_batches()
-    store = ViewStore(tmp_path, batches, 2)
+    store = ViewCache(tmp_path, batches, 2)
     store.write(0, make_teacher())
     (part,) = list_parts(tmp_path)
     assert part.name == "part-00000.parquet"
-    keys = [address for step in range(128) for address in addresses(batches, step)]
-    assert len(set(keys)) == len(keys) == store.rows_a_part
+    keys = [address for step in range(128) for address in view_keys(batches, step)]
+    assert len(set(keys)) == len(keys) == store.rows_per_part
     assert keys[0].split("/")[0] == "labeled"
 
 
 def test_many_classes_are_kept_by_their_most_probable_ones(tmp_path):
     classes = tuple(f"{number}" for number in range(150))
     teacher = make_teacher(classes=classes)
-    store = ViewStore(tmp_path, make_batches(), 150)
+    store = ViewCache(tmp_path, make_batches(), 150)
     store.write(0, teacher)
     found = store.read(1)
-    expected = torch.log_softmax(answers(teacher, make_batches()(1).pixels), dim=-1)
+    expected = torch.log_softmax(teacher_logits_of(teacher, make_batches()(1).pixels), dim=-1)
     assert torch.equal(found.argmax(dim=1), expected.argmax(dim=1))
     kept = expected.argsort(dim=1, descending=True)[:, :128]  # the most that are kept, and an untrained teacher needs
     difference = (found.gather(1, kept).exp() - expected.gather(1, kept).exp()).abs()
@@ -150,14 +156,16 @@ def test_many_classes_are_kept_by_their_most_probable_ones(tmp_path):
 
 def test_stored_answers_are_looked_up_by_position_whoever_asks():
     whole = make_batches()
-    tables = [torch.arange(len(feed) * 2.0).view(-1, 1, 2) + 1000 * number for number, feed in enumerate(whole.feeds)]
-    expected = torch.cat([table[views.positions] for table, views in zip(tables, whole.views(7), strict=True)])
+    tables = [
+        torch.arange(len(stream) * 2.0).view(-1, 1, 2) + 1000 * number for number, stream in enumerate(whole.streams)
+    ]
+    expected = torch.cat([table[views.positions] for table, views in zip(tables, whole.indices(7), strict=True)])
     found = torch.zeros(16, 1, 2)
     for rank in range(2):
-        for piece in range(2):
+        for micro_batch in range(2):
             share = divided(whole, rank, 2, 2)
-            turn = 14 + piece
-            found[share.places(turn)] = StoredTeachers(tables, share, EVERYONE)(turn, share(turn))
+            micro_step = 14 + micro_batch
+            found[share.local_rows(micro_step)] = CachedTeachers(tables, share, EVERYONE)(micro_step, share(micro_step))
     assert torch.equal(found, expected)
 
 
@@ -166,5 +174,5 @@ def test_a_batch_says_its_step_and_how_many_have_labels():
     assert (whole(5).step, whole(5).labeled) == (5, 8)
     share = divided(whole, 1, 2, 2)
     assert (share(11).step, share(11).labeled) == (5, 2)
-    unlabeled = Batches(whole.feeds[1:], whole.noise)
+    unlabeled = BatchLoader(whole.streams[1:], whole.noise)
     assert (unlabeled(5).step, unlabeled(5).labeled) == (5, 0)

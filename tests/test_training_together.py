@@ -12,12 +12,12 @@ from torch import nn
 
 from noisystudent.errors import SettingsError
 from noisystudent.models.create import count_parameters, create_model
-from noisystudent.models.parallel import SynchronizedBatchNorm, pieces_of
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.models.parallel import SyncBatchNorm, fsdp_units
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.mixing import Mixing
 from noisystudent.runtime.device import ON_CPU
-from noisystudent.runtime.process_group import Ranks, open_ranks
-from noisystudent.training.loader import Batches, Division, PoolFeed
+from noisystudent.runtime.process_group import ProcessGroup, open_process_group
+from noisystudent.training.loader import BatchLoader, BatchSharding, InMemoryStream
 from test_training import Killed, make_batches
 from training_together import train
 
@@ -25,8 +25,8 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 SCRIPT = Path(__file__).parent / "training_together.py"
 
 
-def torchrun(folder: Path, pieces: int, *words: str) -> dict[str, torch.Tensor]:
-    subprocess.run([*TORCHRUN, str(SCRIPT), str(folder), str(pieces), *words], check=True, capture_output=True)
+def torchrun(folder: Path, micro_batches: int, *words: str) -> dict[str, torch.Tensor]:
+    subprocess.run([*TORCHRUN, str(SCRIPT), str(folder), str(micro_batches), *words], check=True, capture_output=True)
     return torch.load(folder / "weights.pt", weights_only=True)
 
 
@@ -70,29 +70,29 @@ def test_pieces_are_disjoint_and_hold_most_of_a_network():
     for name, count, largest in (("resnet50", 16, "layer4.0"), ("efficientnet_b0", 16, "blocks.6.0")):
         net = create_model(name, classes=3, channels=3, size=64)
         names = {module: name for name, module in net.named_modules()}
-        pieces = pieces_of(net)
-        inside = [parameter for piece in pieces for parameter in piece.parameters()]
+        micro_batches = fsdp_units(net)
+        inside = [parameter for micro_batch in micro_batches for parameter in micro_batch.parameters()]
         assert len(inside) == len(set(inside))
         assert count_parameters(net) * 0.85 < sum(map(torch.numel, inside)) <= count_parameters(net)
-        assert len(pieces) == count
-        assert names[max(pieces, key=count_parameters)] == largest
+        assert len(micro_batches) == count
+        assert names[max(micro_batches, key=count_parameters)] == largest
 
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("mixed", [False, True])
 def test_shares_and_pieces_together_are_the_whole_batch(count, mixed):
-    mixing = Mixing(mixup=1.0, cutmix=1.0, draws=Draws(0, "mixing")) if mixed else None
+    mixing = Mixing(mixup=1.0, cutmix=1.0, rng=CounterRng(0, "mixing")) if mixed else None
     like = make_batches()
 
-    def batch(division: Division, turn: int):
-        return Batches(like.feeds, like.noise, mixing=mixing, division=division)(turn)
+    def batch(sharding: BatchSharding, micro_step: int):
+        return BatchLoader(like.streams, like.noise, mixing=mixing, sharding=sharding)(micro_step)
 
-    whole = batch(Division(), 5)
-    for division in ("ranks", "pieces"):
+    whole = batch(BatchSharding(), 5)
+    for sharding in ("ranks", "pieces"):
         shares = [
-            batch(Division(Ranks(number, count)), 5)
-            if division == "ranks"
-            else batch(Division(pieces=count), 5 * count + number)
+            batch(BatchSharding(ProcessGroup(number, count)), 5)
+            if sharding == "ranks"
+            else batch(BatchSharding(micro_batches=count), 5 * count + number)
             for number in range(count)
         ]
         assert all(share.labeled == 8 // count for share in shares)
@@ -106,20 +106,20 @@ def test_shares_and_pieces_together_are_the_whole_batch(count, mixed):
 
 def test_a_batch_that_cannot_be_divided_is_refused_with_the_numbers():
     like = make_batches()
-    with pytest.raises(SettingsError, match="8 labeled pictures, which 3 processes"):
-        Batches(like.feeds, like.noise, division=Division(Ranks(0, 3)))
-    labeled = like.feeds[0]
-    assert isinstance(labeled, PoolFeed)
-    uneven = (labeled, PoolFeed("pseudo", labeled.pool, labeled.targets, np.arange(20, 60), 7, seed=0))
-    with pytest.raises(SettingsError, match="7 pseudo pictures"):
-        Batches(uneven, like.noise, division=Division(pieces=2))
+    with pytest.raises(SettingsError, match="8 labeled images, which 3 processes"):
+        BatchLoader(like.streams, like.noise, sharding=BatchSharding(ProcessGroup(0, 3)))
+    labeled = like.streams[0]
+    assert isinstance(labeled, InMemoryStream)
+    uneven = (labeled, InMemoryStream("pseudo", labeled.buffer, labeled.targets, np.arange(20, 60), 7, seed=0))
+    with pytest.raises(SettingsError, match="7 pseudo images"):
+        BatchLoader(uneven, like.noise, sharding=BatchSharding(micro_batches=2))
 
 
 def test_synchronized_statistics_are_torchs_own_where_one_process_has_all(monkeypatch):
     monkeypatch.setattr("noisystudent.models.parallel.total", lambda values: values)
     torch.manual_seed(0)
     own, ours = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
-    synchronized = SynchronizedBatchNorm(ours, Ranks())
+    synchronized = SyncBatchNorm(ours, ProcessGroup())
     for norm in (own, ours):
         nn.init.constant_(norm.weight, 1.3)
         nn.init.constant_(norm.bias, -0.4)
@@ -145,11 +145,11 @@ def test_a_senseless_place_among_processes_is_refused(monkeypatch, rank, count):
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", count)
     with pytest.raises(SettingsError, match=f"RANK={rank!r}"):
-        open_ranks()
+        open_process_group()
 
 
 def test_every_row_is_one_processs_share():
     for rows in (0, 1, 7, 10, 512):
         for count in (1, 2, 3, 8):
-            taken = [np.arange(rows)[Ranks(rank, count).share_of(rows)] for rank in range(count)]
+            taken = [np.arange(rows)[ProcessGroup(rank, count).share_of(rows)] for rank in range(count)]
             assert np.array_equal(np.concatenate(taken), np.arange(rows))

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from noisystudent.models.ema import Ema
-from noisystudent.models.parallel import train_sharded
+from noisystudent.models.parallel import wrap_fsdp
 from noisystudent.runtime.device import Engine
-from noisystudent.runtime.env import leave
-from noisystudent.runtime.process_group import open_ranks
+from noisystudent.runtime.env import exit_process
+from noisystudent.runtime.process_group import open_process_group
 from noisystudent.runtime.sharded_state import share
-from noisystudent.training.loader import Batches, Division
+from noisystudent.training.loader import BatchLoader, BatchSharding
 from noisystudent.training.loop import fit
 from noisystudent.training.settings import TrainSettings
 from test_training import Killed, make_batches, make_classifier, objective, same_weights
@@ -20,22 +20,27 @@ from test_training import Killed, make_batches, make_classifier, objective, same
 STEPS = 25
 
 
-def train(folder: Path, engine: Engine, pieces: int, mixing=None, kill_at: int | None = None):
+def train(folder: Path, engine: Engine, micro_batches: int, mixing=None, kill_at: int | None = None):
     """The averaged weights after a few steps without model noise, which each process draws for itself."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = make_batches()
-    division = Division(engine.ranks, pieces)
-    batches = Batches(whole.feeds, whole.noise, mixing=mixing, division=division)
+    sharding = BatchSharding(engine.group, micro_batches)
+    batches = BatchLoader(whole.streams, whole.noise, mixing=mixing, sharding=sharding)
     classifier = make_classifier(dropout=0.0, stochastic_depth=0.0)
     # AdamW would blow rounding errors of gradients near 0 up to whole steps.
     settings = TrainSettings(
-        steps=STEPS, accumulate=pieces, save_every=1e-6, evaluate_every=20, optimizer="sgd", learning_rate=0.1
+        steps=STEPS,
+        grad_accum_steps=micro_batches,
+        save_every=1e-6,
+        evaluate_every=20,
+        optimizer="sgd",
+        learning_rate=0.1,
     )
 
-    def dying(turn):
-        if turn == kill_at:
+    def dying(micro_step):
+        if micro_step == kill_at:
             raise Killed
-        return batches(turn)
+        return batches(micro_step)
 
     return fit(classifier, dying, objective, settings, folder, seed=3, engine=engine, evaluate=evaluate)[0]
 
@@ -49,10 +54,10 @@ def check_shares(engine: Engine) -> None:
     classifier = make_classifier()
     count = sum(parameter.numel() for parameter in classifier.parameters())
     ema = Ema(classifier, 0.9)
-    train_sharded(classifier, ema, engine)
+    wrap_fsdp(classifier, ema, engine)
     for each in (classifier, ema.classifier):
         held = sum(share(parameter).numel() for parameter in each.parameters())
-        assert abs(held / count - 1 / engine.ranks.count) < 0.01, held
+        assert abs(held / count - 1 / engine.group.world_size) < 0.01, held
 
 
 def check_resuming(folder: Path, engine: Engine, whole) -> None:
@@ -63,12 +68,12 @@ def check_resuming(folder: Path, engine: Engine, whole) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    folder, pieces, words = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    together = Engine(torch.device("cpu"), ranks=open_ranks(), sharded="sharded" in words)
-    trained = train(folder, together, pieces)
+    folder, micro_batches, words = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    together = Engine(torch.device("cpu"), group=open_process_group(), sharded="sharded" in words)
+    trained = train(folder, together, micro_batches)
     if "checked" in words:
         check_shares(together)
         check_resuming(folder / "killed", together, trained)
-    if together.ranks.first:
+    if together.group.is_main:
         torch.save(trained.state_dict(), folder / "weights.pt")
-    leave(0)
+    exit_process(0)

@@ -1,4 +1,4 @@
-"""Noisy Student training: a few labels and many unlabeled pictures in, a better classifier and an honest verdict out.
+"""Noisy Student training: a few labels and many unlabeled images in, a better classifier and an honest verdict out.
 
 The verbs of the command line are functions here under the same names; they are imported on first use, so that
 ``import noisystudent`` does not import torch.

@@ -1,7 +1,7 @@
 """``python -m noisystudent`` is the command ``noisystudent``, and what torchrun starts."""
 
 from noisystudent.commands.main import main
-from noisystudent.runtime.env import leave
+from noisystudent.runtime.env import exit_process
 
 if __name__ == "__main__":
-    leave(main())
+    exit_process(main())

@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from noisystudent.artifacts.folder import replacing, write_json
-from noisystudent.config import Recipe, Resolved, one_room, resolve, runtime_to_predict
-from noisystudent.data.images import Failure, Pictures, choose_format
+from noisystudent.artifacts.folder import atomic_write, write_json
+from noisystudent.config import Recipe, Resolved, resolve, runtime_to_predict, section_settings
+from noisystudent.data.images import Failure, Images, infer_format
 from noisystudent.data.sample import SampleSource
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.sources.open import open_source
@@ -26,23 +26,23 @@ from noisystudent.data.splits import decode
 from noisystudent.data.store import fetched, local_folder, store_url
 from noisystudent.errors import SettingsError
 from noisystudent.evaluation.labeler import Labeler
-from noisystudent.evaluation.map_shards import by_turns
+from noisystudent.evaluation.map_shards import map_shards
 from noisystudent.evaluation.scoring import score_source
 from noisystudent.models.settings import plan_models
-from noisystudent.noise.counter_rng import Draws
-from noisystudent.noise.custom import BatchNoise
+from noisystudent.noise.counter_rng import CounterRng
+from noisystudent.noise.custom import BatchTransform
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.noise.sheet import operations_sheet, strengths_sheet
 from noisystudent.pipeline import noisy_student as rounds
 from noisystudent.pipeline import plan as planning
-from noisystudent.pipeline.autotune import settle_speed
-from noisystudent.pipeline.checkpoints import Trained
-from noisystudent.pipeline.context import exclusive_for_all, open_workshop
+from noisystudent.pipeline.autotune import autotune
+from noisystudent.pipeline.checkpoints import Checkpoint
+from noisystudent.pipeline.context import build_context, run_lock
 from noisystudent.pipeline.distillation import distill as run_distillation
-from noisystudent.pipeline.leakage import screened
+from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noise_search import choose_strength
 from noisystudent.pipeline.page_images import Thumbnails
-from noisystudent.pipeline.train_data import labeled_lesson, student_lesson
+from noisystudent.pipeline.train_data import student_spec, supervised_spec
 from noisystudent.pipeline.train_stage import train as train_stage
 from noisystudent.pseudo_labels.labeling.job import Job, describe
 from noisystudent.pseudo_labels.labeling.processes import label_in_processes
@@ -50,7 +50,7 @@ from noisystudent.pseudo_labels.labeling.worker import work
 from noisystudent.pseudo_labels.predictions import PREDICTIONS
 from noisystudent.reporting.page import write_report
 from noisystudent.reporting.sheet import write_sheet
-from noisystudent.runtime.process_group import open_ranks
+from noisystudent.runtime.process_group import open_process_group
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.worker import find_worker
 
@@ -67,22 +67,22 @@ def run(
     test: Place | None = None,
     config: Place | None = None,
     settings: Settings | None = None,
-    noise: BatchNoise | None = None,
+    noise: BatchTransform | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Noisy Student training from a few labels and a pile of pictures to a verdict; returns what summary.json holds.
+    """Noisy Student training from a few labels and a pile of images to a verdict; returns what summary.json holds.
 
     Sources are what ``docs/sources.md`` lists. Killed at any moment and called again, it goes on where it was.
     Everything is written to the folder ``out``: the delivered model in ``best/``, the page in ``report.html``.
-    ``noise`` is a callable of your own on batches of pictures, uint8 [B, C, S, S], that acts after the noise of the
+    ``noise`` is a callable of your own on batches of images, uint8 [B, C, S, S], that acts after the noise of the
     settings (``noise.preset: none`` leaves it alone): a function, or a torchvision v2 transform. torch's random
     generator is seeded for it at every step.
     """
     resolved = _resolve(labeled, unlabeled, out, validation, test, config, settings)
     if resolved.settings.unlabeled is None:
         raise SettingsError("run needs --unlabeled; to train on labels alone use 'noisystudent train'.")
-    summary = rounds.run(resolved, reporter=Reporter(quiet=quiet), own_noise=noise)
-    open_ranks().first_says(lambda: report(resolved.settings.out))
+    summary = rounds.run(resolved, reporter=Reporter(quiet=quiet), custom_noise=noise)
+    open_process_group().on_main(lambda: report(resolved.settings.out))
     return summary
 
 
@@ -95,14 +95,14 @@ def plan(
     test: Place | None = None,
     config: Place | None = None,
     settings: Settings | None = None,
-    noise: BatchNoise | None = None,
+    noise: BatchTransform | None = None,
     quiet: bool = False,
 ) -> list[planning.PlannedStage]:
     """What ``run`` with the same arguments would do, what of it is done, and an estimate of the rest."""
     resolved = _resolve(labeled, unlabeled, out, validation, test, config, settings)
     if resolved.settings.unlabeled is None:
         raise SettingsError("plan needs --unlabeled, as run does.")
-    return planning.plan(resolved.settings, reporter=Reporter(quiet=quiet), own_noise=noise)
+    return planning.plan(resolved.settings, reporter=Reporter(quiet=quiet), custom_noise=noise)
 
 
 def distill(
@@ -120,9 +120,9 @@ def distill(
     """Distills one or several teachers into a student, or a chain of students; returns what summary.json holds.
 
     A ``teacher`` is a checkpoint's folder, or the name of a model that is trained on the labels first; several are an
-    ensemble. A ``student`` is the name of a model; of several, each learns from the one before. Pictures are labeled,
+    ensemble. A ``student`` is the name of a model; of several, each learns from the one before. Images are labeled,
     unlabeled or both. The loss is the settings' ``distillation``; what there is stands in ``docs/distillation.md``.
-    The delivered model is in ``out/best``; a labels-only control of the same model and image passes gives the verdict.
+    The delivered model is in ``out/best``; a labels-only control of the same model and samples seen gives the verdict.
     """
     named = {
         "distillation.teachers": [teacher] if isinstance(teacher, str | Path) else teacher,
@@ -133,7 +133,7 @@ def distill(
         labeled, unlabeled, out, None, test, config, {**(settings or {}), **told}, recipe="distillation"
     )
     summary = run_distillation(resolved, reporter=Reporter(quiet=quiet))
-    open_ranks().first_says(lambda: report(resolved.settings.out))
+    open_process_group().on_main(lambda: report(resolved.settings.out))
     return summary
 
 
@@ -146,9 +146,9 @@ def train(
     selection: Place | None = None,
     config: Place | None = None,
     settings: Settings | None = None,
-    noise: BatchNoise | None = None,
+    noise: BatchTransform | None = None,
     quiet: bool = False,
-) -> Trained:
+) -> Checkpoint:
     """One model into the checkpoint folder ``out``: on labels alone, or on labels and selected pseudo labels.
 
     For a student give ``unlabeled``, ``predictions`` (a folder, or its URL, that ``label`` wrote for it) and
@@ -172,23 +172,23 @@ def train(
             "out of train."
         )
     folder = Path(resolved.settings.out)
-    with exclusive_for_all(folder):
-        opened = open_workshop(resolved.settings, Reporter(quiet=quiet), own_noise=noise)
-        workshop = screened(replace(opened, folder=folder.parent), f"{folder.name}.screen")
-        teacher_plan, student_plan = plan_models(resolved.settings.model, 1, workshop.roles.format.size)
-        workshop = settle_speed(workshop, student_plan if selection else teacher_plan, f"{folder.name}.speed")
-        strength = choose_strength(workshop, teacher_plan, f"{folder.name}.strength")
+    with run_lock(folder):
+        opened = build_context(resolved.settings, Reporter(quiet=quiet), custom_noise=noise)
+        context = remove_leakage(replace(opened, folder=folder.parent), f"{folder.name}.screen")
+        teacher_plan, student_plan = plan_models(resolved.settings.model, 1, context.splits.format.size)
+        context = autotune(context, student_plan if selection else teacher_plan, f"{folder.name}.speed")
+        strength = choose_strength(context, teacher_plan, f"{folder.name}.strength")
         if predictions and selection:
             source = predictions
-            predicted = open_ranks().first_says(lambda: fetched(source, PREDICTIONS))
+            predicted = open_process_group().on_main(lambda: fetched(source, PREDICTIONS))
             return train_stage(
-                workshop,
+                context,
                 folder.name,
                 student_plan,
-                student_lesson(workshop, predicted, Path(selection)),
+                student_spec(context, predicted, Path(selection)),
                 strength,
             )
-        return train_stage(workshop, folder.name, teacher_plan, labeled_lesson(workshop), strength)
+        return train_stage(context, folder.name, teacher_plan, supervised_spec(context), strength)
 
 
 def label(
@@ -203,13 +203,13 @@ def label(
     settings: Settings | None = None,
     quiet: bool = False,
 ) -> Path:
-    """The checkpoint ``teacher``'s predictions for every picture of a source, as Parquet parts in ``out``.
+    """The checkpoint ``teacher``'s predictions for every image of a source, as Parquet parts in ``out``.
 
     The checkpoint is a folder, or text such as ``timm:resnet50.tv_in1k`` for the weights that timm publishes.
 
-    Pictures are decoded shard by shard, so memory does not grow with their number. Unreadable ones are listed in
+    Images are decoded shard by shard, so memory does not grow with their number. Unreadable ones are listed in
     ``failed.parquet``; they have no row. ``noise.teacher: true`` is for the paper's ablation: the teacher sees its
-    pictures under the noise that the settings name, by ``seed``, and keeps its own.
+    images under the noise that the settings name, by ``seed``, and keeps its own.
 
     Any number of processes may be called with the same arguments, on any machines that share the folder ``out`` or,
     where it is a URL, that can write to its store; the result is the same, byte for byte. Which part each begins with
@@ -225,8 +225,8 @@ def label(
         source=str(source), seed=seed,
         out=local_folder(out), store=store_url(out),
         runtime=runtime_to_predict(settings),
-        noise=one_room(NoiseSettings, "noise", settings),
-        data=one_room(DataSettings, "data", settings),
+        noise=section_settings(NoiseSettings, "noise", settings),
+        data=section_settings(DataSettings, "data", settings),
     )  # fmt: skip
     reporter = Reporter(quiet=quiet)
     if engine == "ray":
@@ -254,55 +254,55 @@ def evaluate(
     ``checkpoint`` is a folder, or text such as ``timm:resnet50.tv_in1k`` for the weights that timm publishes.
 
     ``calibrate`` is another labeled source, on which a temperature is fitted (Guo et al. 2017, section 4.2); the scores
-    then have a ``temperature_scaling``: the temperature, and ece, nll and brier with it. Pictures that are scored are
+    then have a ``temperature_scaling``: the temperature, and ece, nll and brier with it. Images that are scored are
     left out of the fit; ``SettingsError`` where those are all.
 
     Processes that torchrun started share the shards, and all return the same scores, to the bit, as one process does.
-    Pictures are decoded shard by shard, so memory does not grow with their number.
+    Images are decoded shard by shard, so memory does not grow with their number.
     """
     labeler = Labeler.open(checkpoint, runtime_to_predict(settings))
-    ranks = open_ranks()
+    group = open_process_group()
     scores = score_source(
         labeler,
         str(source),
         calibration=None if calibrate is None else str(calibrate),
-        max_corrupt_fraction=one_room(DataSettings, "data", settings).max_corrupt_fraction,
-        ranks=ranks,
+        max_corrupt_fraction=section_settings(DataSettings, "data", settings).max_corrupt_fraction,
+        group=group,
     )
     if out:
         place = Path(out)
-        ranks.first_says(lambda: write_json(place, scores))
+        group.on_main(lambda: write_json(place, scores))
     return scores
 
 
 def predict(
     *, checkpoint: Place, source: Place, out: Place, settings: Settings | None = None, quiet: bool = False
 ) -> list[Failure]:
-    """Writes a CSV of file, class and confidence for every picture of a source; returns the unreadable ones.
+    """Writes a CSV of file, class and confidence for every image of a source; returns the unreadable ones.
 
     ``checkpoint`` is a folder, or text such as ``timm:resnet50.tv_in1k`` for the weights that timm publishes.
 
-    An unreadable picture has a row too, with empty class and confidence, so that the rows match the files. Processes
+    An unreadable image has a row too, with empty class and confidence, so that the rows match the files. Processes
     that torchrun started share the shards; the first one writes the table, the same bytes as one process does.
     """
     labeler = Labeler.open(checkpoint, runtime_to_predict(settings))
     opened = open_source(str(source), labeled=False)
-    allowed = one_room(DataSettings, "data", settings).max_corrupt_fraction
-    ranks = open_ranks()
+    allowed = section_settings(DataSettings, "data", settings).max_corrupt_fraction
+    group = open_process_group()
     failures: list[Failure] = []
 
-    def answer(pictures: Pictures) -> list[list[str]]:
-        pairs = zip(pictures.keys, labeler(pictures), strict=True)
+    def answer(images: Images) -> list[list[str]]:
+        pairs = zip(images.keys, labeler(images), strict=True)
         return [[key, labeler.teacher.classes[int(row.argmax())], f"{np.exp(row.max()):.4f}"] for key, row in pairs]
 
     with (
-        replacing(Path(out)) if ranks.first else nullcontext(Path(os.devnull)) as place,
+        atomic_write(Path(out)) if group.is_main else nullcontext(Path(os.devnull)) as place,
         place.open("w", newline="", encoding="utf-8") as file,
-        Reporter(quiet=quiet or not ranks.first).bar("predict", sum(opened.shard_sizes), "pictures") as bar,
+        Reporter(quiet=quiet or not group.is_main).bar("predict", sum(opened.shard_sizes), "images") as bar,
     ):
         writer = csv.writer(file)
         writer.writerow(["file", "class", "confidence"])
-        shards = by_turns(opened, labeler.format, answer, max_corrupt_fraction=allowed, ranks=ranks)
+        shards = map_shards(opened, labeler.format, answer, max_corrupt_fraction=allowed, group=group)
         for rows, failed in shards:
             writer.writerows(rows)
             writer.writerows([failure.key, "", ""] for failure in failed)
@@ -316,7 +316,7 @@ def report(folder: Place) -> Path:
 
     Thumbnails are taken from the run's sources; where those are gone the page says so.
     """
-    return write_report(Path(folder), load_pictures=Thumbnails.of_run(Path(folder)))
+    return write_report(Path(folder), load_images=Thumbnails.of_run(Path(folder)))
 
 
 def show_noise(
@@ -324,26 +324,26 @@ def show_noise(
     source: Place,
     out: Place,
     by: Literal["strengths", "operations"] = "strengths",
-    pictures: int = 8,
+    images: int = 8,
     settings: Settings | None = None,
 ) -> Path:
-    """Writes a contact sheet (PNG) of a source's pictures under noise, to see whether the label survives.
+    """Writes a contact sheet (PNG) of a source's images under noise, to see whether the label survives.
 
-    A row is a picture. Columns are ``noise.strengths``, or RandAugment's operations one by one at
-    ``noise.strength`` (1 when that is auto). Pictures are spread evenly over the source.
+    A row is an image. Columns are ``noise.strengths``, or RandAugment's operations one by one at
+    ``noise.strength`` (1 when that is auto). Images are spread evenly over the source.
     """
-    if pictures < 1:
-        raise SettingsError(f"--pictures is {pictures}; give a whole number of at least 1.")
-    noise, data = one_room(NoiseSettings, "noise", settings), one_room(DataSettings, "data", settings)
-    sample = SampleSource(open_source(str(source), labeled=False), pictures)
-    format = choose_format(sample, data)
+    if images < 1:
+        raise SettingsError(f"--images is {images}; give a whole number of at least 1.")
+    noise, data = section_settings(NoiseSettings, "noise", settings), section_settings(DataSettings, "data", settings)
+    sample = SampleSource(open_source(str(source), labeled=False), images)
+    format = infer_format(sample, data)
     shown = decode(sample, format, data)
-    draws = Draws(0, "show-noise")
+    rng = CounterRng(0, "show-noise")
     if by == "operations":
         strength = 1.0 if noise.strength == "auto" else noise.strength
-        sheet = operations_sheet(shown, noise, size=format.size, strength=strength, draws=draws)
+        sheet = operations_sheet(shown, noise, size=format.size, strength=strength, rng=rng)
     else:
-        sheet = strengths_sheet(shown, noise, size=format.size, stored_edge=format.stored_edge, draws=draws)
+        sheet = strengths_sheet(shown, noise, size=format.size, storage_size=format.storage_size, rng=rng)
     write_sheet(Path(out), sheet.columns, sheet.cells)
     return Path(out)
 

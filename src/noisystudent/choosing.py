@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts.folder import State, commit, exclusive, prepare, read_json, read_manifest
+from noisystudent.artifacts.folder import State, commit, folder_lock, prepare, read_json, read_manifest
 from noisystudent.config import resolve
 from noisystudent.data.store import fetched
 from noisystudent.errors import ArtifactError, SettingsError
@@ -43,7 +43,7 @@ def select(
         "round": round,
         "seed": seed,
     }
-    with exclusive(out):
+    with folder_lock(out):
         state, _ = prepare(out, inputs)
         if state is not State.COMPLETE:
             select_rows(out, list_parts(predictions), chosen, classes=classes, round_number=round, seed=seed)

@@ -42,7 +42,7 @@ Recipe = Literal[
 ]
 
 
-Room = TypeVar("Room")
+Section = TypeVar("Section")
 
 
 class RoundSettings(Settings):
@@ -61,13 +61,13 @@ class RunSettings(Settings):
 
     labeled: str = Field(
         "",
-        description="labeled pictures: a folder of class folders, an .npz file, or digits; only distill can do without",
+        description="labeled images: a folder of class folders, an .npz file, or digits; only distill can do without",
     )
-    unlabeled: str | None = Field(None, description="unlabeled pictures: a folder, an .npz file, or digits:unlabeled")
+    unlabeled: str | None = Field(None, description="unlabeled images: a folder, an .npz file, or digits:unlabeled")
     validation: str | None = Field(
-        None, description="labeled pictures that choose; carved out of --labeled when not given"
+        None, description="labeled images that choose; carved out of --labeled when not given"
     )
-    test: str | None = Field(None, description="labeled pictures that only report")
+    test: str | None = Field(None, description="labeled images that only report")
     out: str = Field(description="the run's folder; run the same command again to resume")
     recipe: Recipe = Field(
         "curriculum",
@@ -135,17 +135,17 @@ def resolve(command_line: Mapping[str, Any], file: Path | None = None, *, recipe
         raise SettingsError(explain(error, origins)) from None
 
 
-def one_room(kind: type[Room], name: str, settings: Mapping[str, Any] | None) -> Room:
+def section_settings(kind: type[Section], name: str, settings: Mapping[str, Any] | None) -> Section:
     """One room's settings, checked as a whole run's are, from dotted names."""
     resolved = resolve({"out": "unused", **(settings or {})})
-    room: Room = getattr(resolved.settings, name)
+    room: Section = getattr(resolved.settings, name)
     assert isinstance(room, kind)
     return room
 
 
 def runtime_to_predict(settings: Mapping[str, Any] | None) -> RuntimeSettings:
     """The runtime's settings for a verb that only predicts: what it says must not hang on how quick its machine is."""
-    runtime = one_room(RuntimeSettings, "runtime", settings)
+    runtime = section_settings(RuntimeSettings, "runtime", settings)
     if runtime.precision == "auto":
         raise SettingsError(
             "runtime.precision auto is for run and train, which time their own model; a checkpoint's predictions "

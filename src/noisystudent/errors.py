@@ -27,7 +27,7 @@ class SettingsError(NoisyStudentError, ValueError):
 
 
 class DataError(NoisyStudentError, ValueError):
-    """A source of pictures is missing, empty, unreadable or inconsistent with another."""
+    """A source of images is missing, empty, unreadable or inconsistent with another."""
 
 
 class ModelError(NoisyStudentError, ValueError):

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from noisystudent.artifacts.folder import write_json
-from noisystudent.config import one_room, runtime_to_predict
+from noisystudent.config import runtime_to_predict, section_settings
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import SettingsError
 from noisystudent.evaluation.compare import comparison
-from noisystudent.evaluation.eval_dataset import Audience
-from noisystudent.evaluation.natural.metrics import columns_of
+from noisystudent.evaluation.eval_dataset import EvalDataset
+from noisystudent.evaluation.natural.metrics import map_source_classes
 from noisystudent.evaluation.preflight import check_suite
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
 from noisystudent.reporting.comparison import write_comparison
-from noisystudent.runtime.process_group import open_ranks
+from noisystudent.runtime.process_group import open_process_group
 from noisystudent.runtime.progress import Reporter
 
 Settings = Mapping[str, Any]
@@ -29,23 +29,23 @@ Place = str | Path
 def robustness(
     *, checkpoint: Place | Subject, source: Place, out: Place, settings: Settings | None = None, quiet: bool = False
 ) -> dict[str, Any]:
-    """What ``evaluation.suite`` names, measured of a checkpoint on labeled pictures, into the folder ``out``.
+    """What ``evaluation.suite`` names, measured of a checkpoint on labeled images, into the folder ``out``.
 
     ``checkpoint`` is a folder; or text such as ``timm:resnet50.tv_in1k`` for the weights that timm publishes; or a
     ``Subject``, such as ``Subject.of_module`` makes of any module, whose device, precision and batches are its own and
     not those of the settings.
 
-    Pictures may be of some of its classes, in any order (see ``natural.class_columns``): answers are still among all of
+    Images may be of some of its classes, in any order (see ``natural.map_classes``): answers are still among all of
     them, and ``classes`` in what is returned says so. Finished pieces are taken as they are, so a killed call goes on
-    where it was. Pictures are decoded shard by shard, again for every condition, so memory does not grow with their
+    where it was. Images are decoded shard by shard, again for every condition, so memory does not grow with their
     number.
     """
-    subject, audience, evaluation = _opened(checkpoint, source, out, settings)
-    return measure(subject, audience, evaluation, Path(out), Reporter(quiet=quiet))
+    subject, dataset, evaluation = _opened(checkpoint, source, out, settings)
+    return measure(subject, dataset, evaluation, Path(out), Reporter(quiet=quiet))
 
 
 def check_measurable(*, checkpoint: Place | Subject, source: Place, out: Place, settings: Settings | None) -> None:
-    """Raises what ``robustness`` would raise for its arguments, for all that is known without looking at a picture."""
+    """Raises what ``robustness`` would raise for its arguments, for all that is known without looking at an image."""
     subject, _, evaluation = _opened(checkpoint, source, out, settings)
     check_suite(evaluation, subject.classes)
 
@@ -58,7 +58,7 @@ def compare(
     settings: Settings | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Several checkpoints' robustness on the same pictures, paired, with the first; into ``out`` with a page.
+    """Several checkpoints' robustness on the same images, paired, with the first; into ``out`` with a page.
 
     Each is measured as ``robustness`` does, by default under corruptions, in a folder of its own; one that cannot be is
     told before any is. Returns what ``comparison.json`` holds; the page is ``comparison.html``.
@@ -81,23 +81,23 @@ def compare(
 
 def _opened(
     checkpoint: Place | Subject, source: Place, out: Place, settings: Settings | None
-) -> tuple[Subject, Audience, EvaluationSettings]:
+) -> tuple[Subject, EvalDataset, EvaluationSettings]:
     """Who is measured, on what, and how."""
-    if open_ranks().count > 1:
+    if open_process_group().world_size > 1:
         raise SettingsError("evaluation.suite is measured by one process; start evaluate without torchrun.")
     if any(place.exists() and not place.is_dir() for place in (Path(out), *Path(out).parents)):
         raise SettingsError(
             f"--out {str(out)!r} is a file, or lies in one, and a suite keeps its pieces in a folder. Give another "
             "--out."
         )
-    evaluation = one_room(EvaluationSettings, "evaluation", settings)
+    evaluation = section_settings(EvaluationSettings, "evaluation", settings)
     subject = checkpoint if isinstance(checkpoint, Subject) else Subject.open(checkpoint, runtime_to_predict(settings))
     opened = open_source(str(source), labeled=True)
-    audience = Audience.of_source(
+    dataset = EvalDataset.of_source(
         opened,
         subject.format,
-        columns_of(opened.classes, subject.classes, "evaluated"),
-        pictures=evaluation.pictures,
-        max_corrupt_fraction=one_room(DataSettings, "data", settings).max_corrupt_fraction,
+        map_source_classes(opened.classes, subject.classes, "evaluated"),
+        images=evaluation.max_images,
+        max_corrupt_fraction=section_settings(DataSettings, "data", settings).max_corrupt_fraction,
     )
-    return subject, audience, evaluation
+    return subject, dataset, evaluation

@@ -28,12 +28,12 @@ from noisystudent.artifacts.folder import (
     LOCK,
     Inputs,
     State,
+    atomic_write,
     begin,
     differences,
-    naming_a_full_disk,
+    disk_full_as_error,
     prepare,
     read_json,
-    replacing,
     state_of,
     to_be_moved,
 )
@@ -48,7 +48,7 @@ _IN_USE = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)  # a folder was renamed 
 
 
 @contextmanager
-def sharing(folder: Path, inputs: Inputs) -> Iterator[tuple[State, list[str]]]:
+def shared_folder(folder: Path, inputs: Inputs) -> Iterator[tuple[State, list[str]]]:
     """``prepare`` for one of several processes that work in ``folder`` at once, all from the same inputs.
 
     Work from other inputs is set aside only while no other process works in the folder: whoever comes first does it,
@@ -170,7 +170,7 @@ def _in_the_way(folder: Path, inputs: Inputs) -> ArtifactError:
 
 def _claimed(path: Path, text: str) -> bool:
     """Writes the claim unless another's is in force."""
-    with naming_a_full_disk(path):
+    with disk_full_as_error(path):
         try:
             with path.open("x") as file:
                 file.write(text)
@@ -179,7 +179,7 @@ def _claimed(path: Path, text: str) -> bool:
             if not _lapsed(path):
                 return False
         # Two that find it lapsed at once may both take it. That is waste, not harm.
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(text)
     return True
 

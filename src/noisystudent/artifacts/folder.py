@@ -76,7 +76,7 @@ def hash_file(path: Path) -> str:
 
 
 @contextmanager
-def replacing(path: Path, *, once: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, *, once: bool = False) -> Iterator[Path]:
     """Gives a temporary path beside ``path`` to write to, and renames it to ``path`` when the block ends well.
 
     A reader never sees half a file. With ``once``, a file that is there by then stays, and what was written is
@@ -86,7 +86,7 @@ def replacing(path: Path, *, once: bool = False) -> Iterator[Path]:
     # Not the process's number: on two machines, or in two containers, it may be the same.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        with naming_a_full_disk(path):
+        with disk_full_as_error(path):
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
@@ -108,7 +108,7 @@ def _linked(temporary: Path, path: Path) -> bool:
 
 
 @contextmanager
-def naming_a_full_disk(path: Path) -> Iterator[None]:
+def disk_full_as_error(path: Path) -> Iterator[None]:
     """Turns a failed write to ``path`` into an ``ArtifactError`` when the disk is full; other errors pass.
 
     Not every library says so by an ``OSError``: torch and safetensors raise errors of their own, so the disk is asked.
@@ -128,7 +128,7 @@ def naming_a_full_disk(path: Path) -> Iterator[None]:
 
 def write_json(path: Path, value: Json) -> None:
     """Writes a JSON file atomically, keys in the order given, readable by people."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(_text_of(value))
 
 
@@ -155,7 +155,7 @@ def begin(folder: Path, inputs: Inputs) -> None:
     """Opens ``folder`` for a stage that works from ``inputs``; does nothing if it was opened before, with whatever."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / INPUTS).exists():
-        with replacing(folder / INPUTS, once=True) as temporary:
+        with atomic_write(folder / INPUTS, once=True) as temporary:
             temporary.write_text(_text_of(dict(inputs)))
 
 
@@ -242,11 +242,11 @@ def prepare(folder: Path, inputs: Inputs) -> tuple[State, list[str]]:
     if state_of(folder, inputs) is State.STALE:
         before = read_json(folder / INPUTS)
         changes = differences(before, dict(inputs))
-        os.replace(folder, _aside(folder, before))
-    aside = _aside(folder, dict(inputs))
-    if aside.is_dir() and state_of(folder, inputs) is State.ABSENT:
+        os.replace(folder, _archived(folder, before))
+    archived = _archived(folder, dict(inputs))
+    if archived.is_dir() and state_of(folder, inputs) is State.ABSENT:
         _make_way(folder)
-        os.replace(aside, folder)
+        os.replace(archived, folder)
     begin(folder, inputs)
     return state_of(folder, inputs), changes
 
@@ -254,7 +254,7 @@ def prepare(folder: Path, inputs: Inputs) -> tuple[State, list[str]]:
 def to_be_moved(folder: Path, inputs: Inputs) -> bool:
     """Whether ``prepare`` would set other work aside, or bring back what was set aside earlier."""
     state = state_of(folder, inputs)
-    return state is State.STALE or (state is State.ABSENT and _aside(folder, dict(inputs)).is_dir())
+    return state is State.STALE or (state is State.ABSENT and _archived(folder, dict(inputs)).is_dir())
 
 
 def _make_way(folder: Path) -> None:
@@ -269,7 +269,7 @@ def _make_way(folder: Path) -> None:
     folder.rmdir()
 
 
-def _aside(folder: Path, inputs: Json) -> Path:
+def _archived(folder: Path, inputs: Json) -> Path:
     return folder.with_name(f"{folder.name}.{fingerprint_of(inputs)[:12]}")
 
 
@@ -284,7 +284,7 @@ def require_inputs(folder: Path, manifest: Manifest, name: str, expected: str) -
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Holds a run's folder for this process alone; a second process gets an ``ArtifactError`` at once."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:

@@ -1,4 +1,4 @@
-"""The demo: the main job on scikit-learn's digits, beside what scikit-learn itself makes of the same pictures."""
+"""The demo: the main job on scikit-learn's digits, beside what scikit-learn itself makes of the same images."""
 
 from __future__ import annotations
 
@@ -78,17 +78,17 @@ def baselines(seed: int) -> dict[str, float]:
     the linear model. Label spreading uses 7 neighbors, its default kernel being made for other scales.
     """
     labeled, targets = _arrays("labeled", seed)
-    pile, _ = _arrays("unlabeled", seed)
+    unlabeled, _ = _arrays("unlabeled", seed)
     test, truth = _arrays("test", seed)
-    everything = np.concatenate([labeled, pile])
-    known = np.concatenate([targets, np.full(len(pile), -1)])
+    everything = np.concatenate([labeled, unlabeled])
+    known = np.concatenate([targets, np.full(len(unlabeled), -1)])
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     classifiers: dict[str, tuple[ClassifierMixin, npt.NDArray[np.floating], npt.NDArray[np.int64]]] = {
         "logistic regression": (linear, labeled, targets),
         "self-training": (SelfTrainingClassifier(linear), everything, known),
         "label spreading": (LabelSpreading(kernel="knn"), everything, known),
     }
-    # Label spreading divides by zero for pictures that no label reaches; scikit-learn then takes the first class.
+    # Label spreading divides by zero for images that no label reaches; scikit-learn then takes the first class.
     with np.errstate(invalid="ignore"):
         return {name: float(each.fit(x, y).score(test, truth)) for name, (each, x, y) in classifiers.items()}
 
@@ -96,11 +96,11 @@ def baselines(seed: int) -> dict[str, float]:
 def _arrays(part: DigitsPart, seed: int) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
     source = open_digits(part, seed=seed, labeled=True)
     records = [record for shard in range(len(source.shard_sizes)) for record in source.read(shard)]
-    pixels = np.stack([np.asarray(record.picture).ravel() for record in records]) / 255
+    pixels = np.stack([np.asarray(record.image).ravel() for record in records]) / 255
     return pixels, np.array([record.label for record in records], np.int64)
 
 
-def contenders(summary: dict[str, Any]) -> dict[str, float]:
+def evaluated_models(summary: dict[str, Any]) -> dict[str, float]:
     """Test accuracy of everyone in a demo's summary, by name, in the table's order."""
     found = {each["name"]: each["top1"] for each in summary["baselines"]}
     found |= {"teacher": summary["teacher"]["test"]["top1"], "control": summary["control"]["test"]["top1"]}
@@ -114,7 +114,7 @@ def print_demo(result: Demo) -> None:
         print_summary(result.summaries[0])
         print(f"page: {result.folders[0] / 'report.html'}")
         return
-    rows = [contenders(summary) for summary in result.summaries]
+    rows = [evaluated_models(summary) for summary in result.summaries]
     print(f"{'test accuracy, %':<22}{'mean':>8}{'lowest':>8}{'highest':>9}")
     for name in rows[0]:
         values = [100 * row[name] for row in rows]

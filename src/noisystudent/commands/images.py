@@ -1,4 +1,4 @@
-"""The verbs that are about pictures alone: show-noise, pack."""
+"""The verbs that are about images alone: show-noise, pack."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from noisystudent.commands.options import SOURCE_HELP, with_settings
 
 
 def show_noise(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """A contact sheet of pictures under noise."""
-    parser.add_argument("source", metavar="SOURCE", help=f"the pictures: {SOURCE_HELP}")
+    """A contact sheet of images under noise."""
+    parser.add_argument("source", metavar="SOURCE", help=f"the images: {SOURCE_HELP}")
     parser.add_argument(
         "--out", type=Path, default=Path("noise.png"), metavar="FILE.png", help="the sheet (default noise.png)"
     )
@@ -21,7 +21,7 @@ def show_noise(parser: argparse.ArgumentParser, words: list[str]) -> None:
         default="strengths",
         help="columns: noise.strengths, or RandAugment's operations one by one (default strengths)",
     )
-    parser.add_argument("--pictures", type=int, default=8, metavar="N", help="how many pictures (default 8)")
+    parser.add_argument("--images", type=int, default=8, metavar="N", help="how many images (default 8)")
     given = with_settings(parser, words, rooms=("noise.", "data."))
     from noisystudent import api
 
@@ -30,7 +30,7 @@ def show_noise(parser: argparse.ArgumentParser, words: list[str]) -> None:
             source=given.pop("source"),
             out=given.pop("out"),
             by=given.pop("by"),
-            pictures=given.pop("pictures"),
+            images=given.pop("images"),
             settings=given,
         )
     )
@@ -38,10 +38,10 @@ def show_noise(parser: argparse.ArgumentParser, words: list[str]) -> None:
 
 def pack(parser: argparse.ArgumentParser, words: list[str]) -> None:
     """A source as tar shards."""
-    parser.add_argument("source", metavar="SOURCE", help=f"the pictures: {SOURCE_HELP}")
+    parser.add_argument("source", metavar="SOURCE", help=f"the images: {SOURCE_HELP}")
     parser.add_argument("out", type=Path, metavar="FOLDER", help="where the tar files go")
     parser.add_argument("--labeled", action="store_true", help="the source has labels: pack them too")
-    parser.add_argument("--rows", type=int, default=10_000, metavar="N", help="most pictures a file (default 10000)")
+    parser.add_argument("--rows", type=int, default=10_000, metavar="N", help="most images a file (default 10000)")
     parser.add_argument(
         "--bytes", type=int, default=10**9, metavar="N", help="a file is full at so many bytes (default 1000000000)"
     )
@@ -57,4 +57,4 @@ def pack(parser: argparse.ArgumentParser, words: list[str]) -> None:
     )
     for failure in packed.failures:
         print(f"left out: {failure.key}: {failure.reason}", file=sys.stderr)
-    print(f"{packed.pictures:,} pictures in {packed.shards:,} tar files -> {packed.folder}")
+    print(f"{packed.images:,} images in {packed.shards:,} tar files -> {packed.folder}")

@@ -12,12 +12,12 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from noisystudent import __version__
-from noisystudent.commands import images as pictures
+from noisystudent.commands import images as images
 from noisystudent.commands import pipelines as running
 from noisystudent.commands import stages
 from noisystudent.commands.options import Parser
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
-from noisystudent.runtime.env import let_threads_sleep, require_alone
+from noisystudent.runtime.env import disable_spin_wait, require_single_process
 
 # The verbs whose work processes under torchrun share.
 SHARED = ("run", "train", "distill", "label", "evaluate", "predict")
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    let_threads_sleep()
+    disable_spin_wait()
     try:
         return _dispatch(words)
     except NoisyStudentError as error:
@@ -58,30 +58,34 @@ def _dispatch(words: list[str]) -> int:
     if words[0] in ("-V", "--version"):
         print(f"noisystudent {__version__}")
         return 0
-    verb, *rest = words
-    if verb not in VERBS:
-        raise SettingsError(f"unknown verb {verb!r}; there are {', '.join(VERBS)}.{nearest_name(verb, VERBS)}")
-    if verb not in SHARED:
-        require_alone(verb)
+    command, *rest = words
+    if command not in COMMANDS:
+        raise SettingsError(
+            f"unknown verb {command!r}; there are {', '.join(COMMANDS)}.{nearest_name(command, COMMANDS)}"
+        )
+    if command not in SHARED:
+        require_single_process(command)
     try:
-        VERBS[verb][1](Parser(prog=f"noisystudent {verb}", description=VERBS[verb][0], allow_abbrev=False), rest)
+        COMMANDS[command][1](
+            Parser(prog=f"noisystudent {command}", description=COMMANDS[command][0], allow_abbrev=False), rest
+        )
     except SystemExit as stop:  # argparse's --help
         return int(stop.code or 0)
     return 0
 
 
 def _overview() -> str:
-    verbs = "\n".join(f"  {verb:<10} {text}" for verb, (text, _) in VERBS.items())
+    commands = "\n".join(f"  {command:<10} {text}" for command, (text, _) in COMMANDS.items())
     return (
-        "usage: noisystudent VERB [options]\n\n"
-        "A few labels and many unlabeled pictures in, a better classifier and an honest verdict out.\n\n"
-        f"{verbs}\n\n"
-        "'noisystudent VERB --help' lists a verb's options, --debug shows where an error came from.\n"
+        "usage: noisystudent COMMAND [options]\n\n"
+        "A few labels and many unlabeled images in, a better classifier and an honest verdict out.\n\n"
+        f"{commands}\n\n"
+        "'noisystudent COMMAND --help' lists a verb's options, --debug shows where an error came from.\n"
         "Start with: noisystudent demo"
     )
 
 
-VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], None]]] = {
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], None]]] = {
     "demo": ("the main job on scikit-learn's digits, offline, in about two minutes", running.demo),
     "run": ("two folders in; a better classifier, a verdict and a page out", running.run),
     "plan": ("what run would do, what of it is done, and how long the rest takes", running.plan),
@@ -92,10 +96,10 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], None]
     ),
     "label": ("let a checkpoint label a source", stages.label),
     "select": ("choose which pseudo labels to train on", stages.select),
-    "evaluate": ("score a checkpoint on labeled pictures", stages.evaluate),
-    "compare": ("robustness of several checkpoints on the same pictures, paired, and a page", stages.compare),
+    "evaluate": ("score a checkpoint on labeled images", stages.evaluate),
+    "compare": ("robustness of several checkpoints on the same images, paired, and a page", stages.compare),
     "predict": ("write a CSV of file, class, confidence for a folder", stages.predict),
-    "show-noise": ("a contact sheet of pictures under noise, to see whether the label survives", pictures.show_noise),
-    "pack": ("write any source as tar shards with an index, for large data and object stores", pictures.pack),
+    "show-noise": ("a contact sheet of images under noise, to see whether the label survives", images.show_noise),
+    "pack": ("write any source as tar shards with an index, for large data and object stores", images.pack),
     "report": ("make the page of a finished run again", running.report),
 }

@@ -41,6 +41,6 @@ def with_settings(parser: argparse.ArgumentParser, words: list[str], rooms: tupl
         name = word.split("=", 1)[0].removeprefix("--")
         known = [option.removeprefix("--") for action in parser._actions for option in action.option_strings]
         raise SettingsError(
-            f"unknown option {word!r}.{nearest_name(name, known)} 'noisystudent VERB --help' lists them all."
+            f"unknown option {word!r}.{nearest_name(name, known)} 'noisystudent COMMAND --help' lists them all."
         )
     return vars(given)

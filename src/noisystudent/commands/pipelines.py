@@ -26,10 +26,10 @@ def run(parser: argparse.ArgumentParser, words: list[str]) -> None:
     from noisystudent import api
     from noisystudent.config import resolve
     from noisystudent.reporting.terminal import print_summary
-    from noisystudent.runtime.process_group import open_ranks
+    from noisystudent.runtime.process_group import open_process_group
 
     summary = api.run(config=config, settings=given)
-    if open_ranks().first:
+    if open_process_group().is_main:
         print_summary(summary)
         out = Path(resolve(given, config).settings.out)
         print(f"model: {out / 'best'}\npage: {out / 'report.html'}")
@@ -56,11 +56,13 @@ def plan(parser: argparse.ArgumentParser, words: list[str]) -> None:
     stages = api.plan(config=given.pop("config"), settings=given)
     shown = {State.COMPLETE: "done", State.PARTIAL: "begun", State.ABSENT: "to do", State.STALE: "to do again"}
     for stage in stages:
-        cost = f"{stage.passes:>12,} passes" if stage.passes else ""
+        cost = f"{stage.samples_seen:>12,} samples" if stage.samples_seen else ""
         left = f"  about {duration(stage.seconds)}" if stage.seconds else ""
         print(f"{shown[stage.state]:<12}{stage.name:<28}{cost}{left}")
-    passes = sum(stage.passes for stage in stages if stage.state is not State.COMPLETE)
-    print(f"left: {passes:,} image passes, about {duration(sum(stage.seconds for stage in stages))} on this machine")
+    samples_seen = sum(stage.samples_seen for stage in stages if stage.state is not State.COMPLETE)
+    print(
+        f"left: {samples_seen:,} samples seen, about {duration(sum(stage.seconds for stage in stages))} on this machine"
+    )
 
 
 def _plan_assumed(file: Path, others: list[str]) -> None:
@@ -87,14 +89,14 @@ def distill(parser: argparse.ArgumentParser, words: list[str]) -> None:
     from noisystudent import api
     from noisystudent.config import resolve
     from noisystudent.reporting.terminal import print_summary
-    from noisystudent.runtime.process_group import open_ranks
+    from noisystudent.runtime.process_group import open_process_group
 
     for option, name in (("teacher", "distillation.teachers"), ("student", "distillation.students")):
         if (told := given.pop(option)) is not None:
             given[name] = told
     config = given.pop("config")
     summary = api.distill(config=config, settings=given)
-    if open_ranks().first:
+    if open_process_group().is_main:
         print_summary(summary)
         out = Path(resolve(given, config, recipe="distillation").settings.out)
         print(f"model: {out / 'best'}\npage: {out / 'report.html'}")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from noisystudent.commands.options import CHECKPOINT_HELP, SOURCE_HELP, with_settings
-from noisystudent.commands.output import tell_robustness, tell_scores
+from noisystudent.commands.output import print_robustness, print_scores
 from noisystudent.errors import SettingsError
 
 
@@ -19,26 +19,26 @@ def train(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--selection", type=Path, metavar="FOLDER", help="for a student: what 'select' wrote from it")
     given = with_settings(parser, words)
     from noisystudent import api
-    from noisystudent.runtime.process_group import open_ranks
+    from noisystudent.runtime.process_group import open_process_group
 
-    trained = api.train(
+    checkpoint = api.train(
         config=given.pop("config"),
         unlabeled=given.pop("unlabeled", None),
         predictions=given.pop("predictions"),
         selection=given.pop("selection"),
         settings=given,
     )
-    if open_ranks().first:
+    if open_process_group().is_main:
         print(
-            f"{trained.model}: {trained.parameters:,} parameters, {trained.passes:,} passes, "
-            f"{trained.seconds:.1f} s -> {trained.folder}"
+            f"{checkpoint.model}: {checkpoint.parameters:,} parameters, {checkpoint.samples_seen:,} samples seen, "
+            f"{checkpoint.seconds:.1f} s -> {checkpoint.folder}"
         )
 
 
 def label(parser: argparse.ArgumentParser, words: list[str]) -> None:
     """A checkpoint labels a source."""
     parser.add_argument("--teacher", required=True, metavar="CHECKPOINT", help=f"who labels: {CHECKPOINT_HELP}")
-    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the pictures to label: {SOURCE_HELP}")
+    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the images to label: {SOURCE_HELP}")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the predictions go, perhaps a URL")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the noise, with --noise.teacher (default 0)"
@@ -99,13 +99,13 @@ def select(parser: argparse.ArgumentParser, words: list[str]) -> None:
 
 
 def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """A checkpoint is scored on labeled pictures."""
+    """A checkpoint is scored on labeled images."""
     parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"what is scored: {CHECKPOINT_HELP}")
-    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled pictures: {SOURCE_HELP}")
+    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled images: {SOURCE_HELP}")
     parser.add_argument(
         "--calibrate",
         metavar="SOURCE",
-        help="fit a temperature on these labeled pictures, none of which is scored, and also score with it",
+        help="fit a temperature on these labeled images, none of which is scored, and also score with it",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="also write all scores there as JSON; with a suite: a folder"
@@ -113,16 +113,16 @@ def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite")
     given = with_settings(parser, words, rooms=("runtime.", "data.", "evaluation."))
     from noisystudent import api
-    from noisystudent.config import one_room
+    from noisystudent.config import section_settings
     from noisystudent.evaluation.settings import EvaluationSettings
-    from noisystudent.runtime.process_group import open_ranks
+    from noisystudent.runtime.process_group import open_process_group
 
     checkpoint, source, out, suite = (given.pop(name) for name in ("checkpoint", "source", "out", "suite"))
     if suite is not None:
         given["evaluation.suite"] = suite
     calibrate = given.pop("calibrate")
     told = {name: value for name, value in given.items() if name.startswith("evaluation.")}
-    measured = one_room(EvaluationSettings, "evaluation", told).suite
+    measured = section_settings(EvaluationSettings, "evaluation", told).suite
     if told and not measured:
         raise SettingsError(
             f"{', '.join(told)}: without a suite only the scores are taken. Name what to measure, such as --suite "
@@ -141,11 +141,11 @@ def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
         out=out / "scores.json" if measured else out,
         settings={name: value for name, value in given.items() if name not in told},
     )
-    if not open_ranks().first:
+    if not open_process_group().is_main:
         return
-    tell_scores(scores)
+    print_scores(scores)
     if measured:
-        tell_robustness(measuring.robustness(checkpoint=checkpoint, source=source, out=out, settings=given))
+        print_robustness(measuring.robustness(checkpoint=checkpoint, source=source, out=out, settings=given))
 
 
 def compare(parser: argparse.ArgumentParser, words: list[str]) -> None:
@@ -153,7 +153,7 @@ def compare(parser: argparse.ArgumentParser, words: list[str]) -> None:
     parser.add_argument(
         "checkpoints", nargs="+", metavar="CHECKPOINT", help=f"the first is compared with; each {CHECKPOINT_HELP}"
     )
-    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled pictures: {SOURCE_HELP}")
+    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled images: {SOURCE_HELP}")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where all of it goes")
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite (default corruptions)")
     given = with_settings(parser, words, rooms=("runtime.", "data.", "evaluation."))
@@ -171,17 +171,17 @@ def compare(parser: argparse.ArgumentParser, words: list[str]) -> None:
 def predict(parser: argparse.ArgumentParser, words: list[str]) -> None:
     """A table of file, class and confidence."""
     parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"what predicts: {CHECKPOINT_HELP}")
-    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the pictures: {SOURCE_HELP}")
+    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the images: {SOURCE_HELP}")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE.csv", help="the table of file, class, confidence"
     )
     given = with_settings(parser, words, rooms=("runtime.", "data."))
     from noisystudent import api
-    from noisystudent.runtime.process_group import open_ranks
+    from noisystudent.runtime.process_group import open_process_group
 
     out = given.pop("out")
     failures = api.predict(checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=out, settings=given)
-    if not open_ranks().first:
+    if not open_process_group().is_main:
         return
     for failure in failures:
         print(f"unreadable: {failure.key}: {failure.reason}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The arithmetic: passes, device hours, bytes and money of a run that is only assumed."""
+"""The arithmetic: samples seen, device hours, bytes and money of a run that is only assumed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ GIGABYTE = 1e9
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """One stage: ``passes`` pictures go through its model, ``rate`` of them a second on each device.
+    """One stage: ``samples_seen`` images go through its model, ``rate`` of them a second on each device.
 
     ``hours`` are wall time on all devices; ``cores`` is how many CPU cores a device needs so that it never waits for
-    pictures.
+    images.
     """
 
     name: str
-    passes: int
+    samples_seen: int
     rate: float
     device_hours: float
     hours: float
@@ -62,13 +62,13 @@ class Estimate:
     @property
     def bytes_read(self) -> float:
         """Bytes read from the store in all stages when nothing is cached."""
-        return sum(stage.passes for stage in self.stages) * self.assumptions.pictures.bytes_per_picture
+        return sum(stage.samples_seen for stage in self.stages) * self.assumptions.images.bytes_per_image
 
     @property
     def bytes_per_second(self) -> float:
         """Bytes that the fastest stage reads in a second, on all devices."""
         fastest = max(stage.rate for stage in self.stages)
-        return fastest * self.assumptions.devices.count * self.assumptions.pictures.bytes_per_picture
+        return fastest * self.assumptions.devices.count * self.assumptions.images.bytes_per_image
 
     @property
     def reading_price(self) -> float:
@@ -95,38 +95,38 @@ class Estimate:
 def estimate(assumptions: Assumptions) -> Estimate:
     """What the run takes that ``assumptions`` (from ``read_assumptions``) describe.
 
-    A teacher's passes are epochs x labeled pictures, a student's 1 + ratio times as many, the control's those of the
-    last student; every teacher labels the whole pile.
+    A teacher's samples seen are epochs x labeled images, a student's 1 + ratio times as many, the control's those of
+    the last student; every teacher labels the whole pile.
     """
-    labeled, unlabeled = assumptions.pictures.labeled, assumptions.pictures.unlabeled
+    labeled, unlabeled = assumptions.images.labeled, assumptions.images.unlabeled
     students = [
         assumptions.students[min(number, len(assumptions.students) - 1)] for number in range(assumptions.rounds)
     ]
     models = [assumptions.teacher, *students]
     stages = [_trained(assumptions, "teacher", assumptions.teacher, assumptions.teacher.epochs * labeled)]
     for number, (teacher, student) in enumerate(zip(models, students, strict=False), start=1):
-        passes = student.epochs * labeled * (1 + student.ratio)
+        samples_seen = student.epochs * labeled * (1 + student.ratio)
         stages.append(_labeled(assumptions, f"round-{number}/predictions", teacher, unlabeled))
-        stages.append(_trained(assumptions, f"round-{number}/student", student, passes))
+        stages.append(_trained(assumptions, f"round-{number}/student", student, samples_seen))
     if assumptions.control:
-        stages.append(_trained(assumptions, "control", students[-1], stages[-1].passes))
+        stages.append(_trained(assumptions, "control", students[-1], stages[-1].samples_seen))
         models.append(students[-1])
     return Estimate(assumptions, tuple(stages), tuple(_stored(assumptions, models)))
 
 
-def _trained(assumptions: Assumptions, name: str, model: ModelAssumptions, passes: float) -> StageCost:
+def _trained(assumptions: Assumptions, name: str, model: ModelAssumptions, samples_seen: float) -> StageCost:
     core = assumptions.core
     rate, _ = _rates(model, assumptions.devices)
-    return _stage(assumptions, name, passes, rate, 1 / core.decoded_per_second + 1 / core.noised_per_second)
+    return _stage(assumptions, name, samples_seen, rate, 1 / core.decoded_per_second + 1 / core.noised_per_second)
 
 
-def _labeled(assumptions: Assumptions, name: str, model: ModelAssumptions, passes: float) -> StageCost:
+def _labeled(assumptions: Assumptions, name: str, model: ModelAssumptions, samples_seen: float) -> StageCost:
     _, rate = _rates(model, assumptions.devices)
-    return _stage(assumptions, name, passes, rate, 1 / assumptions.core.decoded_per_second)
+    return _stage(assumptions, name, samples_seen, rate, 1 / assumptions.core.decoded_per_second)
 
 
 def _rates(model: ModelAssumptions, devices: DeviceAssumptions) -> tuple[float, float]:
-    """Pictures that one device trains on, and labels, in a second."""
+    """Images that one device trains on, and labels, in a second."""
     if model.gigaflops is None:
         assert model.trained_per_second is not None
         assert model.labeled_per_second is not None
@@ -138,12 +138,12 @@ def _rates(model: ModelAssumptions, devices: DeviceAssumptions) -> tuple[float, 
     return at_the_most * devices.training_utilization / TRAINING_PASSES, at_the_most * devices.labeling_utilization
 
 
-def _stage(assumptions: Assumptions, name: str, passes: float, rate: float, core_seconds: float) -> StageCost:
-    """A stage at ``rate`` pictures a second and device, each of which takes a core ``core_seconds``."""
-    device_hours = passes / rate / 3600
+def _stage(assumptions: Assumptions, name: str, samples_seen: float, rate: float, core_seconds: float) -> StageCost:
+    """A stage at ``rate`` images a second and device, each of which takes a core ``core_seconds``."""
+    device_hours = samples_seen / rate / 3600
     return StageCost(
         name=name,
-        passes=round(passes),
+        samples_seen=round(samples_seen),
         rate=rate,
         device_hours=device_hours,
         hours=device_hours / assumptions.devices.count,
@@ -154,9 +154,9 @@ def _stage(assumptions: Assumptions, name: str, passes: float, rate: float, core
 
 def _stored(assumptions: Assumptions, models: Sequence[ModelAssumptions]) -> Iterator[Stored]:
     """What lies in the store at the end, with one saved state, the largest."""
-    pictures, rounds = assumptions.pictures, assumptions.rounds
-    yield Stored("pictures", (pictures.labeled + pictures.unlabeled) * pictures.bytes_per_picture)
-    rows = rounds * pictures.unlabeled
+    images, rounds = assumptions.images, assumptions.rounds
+    yield Stored("images", (images.labeled + images.unlabeled) * images.bytes_per_image)
+    rows = rounds * images.unlabeled
     yield Stored(f"predictions of {plural(rounds, 'round')}", rows * assumptions.predictions.bytes_per_row)
     checkpoints = PARAMETER_BYTES * sum(model.parameters for model in models)
     yield Stored(plural(len(models), "checkpoint"), checkpoints)

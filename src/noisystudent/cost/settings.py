@@ -19,12 +19,12 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Price = Annotated[float, Field(ge=0)]
 
 
-class PictureAssumptions(Settings):
-    """How many pictures there are, and how large."""
+class ImageAssumptions(Settings):
+    """How many images there are, and how large."""
 
-    labeled: Count = Field(description="labeled pictures")
-    unlabeled: Count = Field(description="pictures of the pile, all of which every teacher labels")
-    bytes_per_picture: Positive = Field(description="of a picture as stored, on average")
+    labeled: Count = Field(description="labeled images")
+    unlabeled: Count = Field(description="images of the pile, all of which every teacher labels")
+    bytes_per_image: Positive = Field(description="of an image as stored, on average")
     source: Text = Field(description="where these numbers are from")
 
 
@@ -33,17 +33,17 @@ class ModelAssumptions(Settings):
 
     model: Text = Field(description="its name")
     parameters: Count = Field(description="its parameters, which its checkpoint holds as float32")
-    epochs: Positive = Field(description="how often training sees every labeled picture")
+    epochs: Positive = Field(description="how often training sees every labeled image")
     gigaflops: Positive | None = Field(
         None,
-        description="10^9 operations of a forward pass of one picture, a multiplication and an addition counted as "
+        description="10^9 operations of a forward pass of one image, a multiplication and an addition counted as "
         "two; training takes three times as many",
     )
     trained_per_second: Positive | None = Field(
-        None, description="instead of gigaflops: pictures that one device trains on in a second"
+        None, description="instead of gigaflops: images that one device trains on in a second"
     )
     labeled_per_second: Positive | None = Field(
-        None, description="instead of gigaflops: pictures that one device labels in a second"
+        None, description="instead of gigaflops: images that one device labels in a second"
     )
     source: Text = Field(description="where these numbers are from")
 
@@ -51,7 +51,7 @@ class ModelAssumptions(Settings):
 class StudentAssumptions(ModelAssumptions):
     """A student, which also learns from the pile."""
 
-    ratio: Positive = Field(description="pseudo-labeled pictures per labeled one in training")
+    ratio: Positive = Field(description="pseudo-labeled images per labeled one in training")
 
 
 class DeviceAssumptions(Settings):
@@ -70,15 +70,15 @@ class DeviceAssumptions(Settings):
 class CoreAssumptions(Settings):
     """What a CPU core does for the devices."""
 
-    decoded_per_second: Positive = Field(description="pictures that one core reads, decodes and resizes in a second")
-    noised_per_second: Positive = Field(description="pictures that one core crops and noises in a second, to train on")
+    decoded_per_second: Positive = Field(description="images that one core reads, decodes and resizes in a second")
+    noised_per_second: Positive = Field(description="images that one core crops and noises in a second, to train on")
     source: Text = Field(description="where these numbers are from")
 
 
 class PredictionAssumptions(Settings):
     """The stored soft labels."""
 
-    bytes_per_row: Positive = Field(description="of one picture's row in a part")
+    bytes_per_row: Positive = Field(description="of one image's row in a part")
     source: Text = Field(description="where this number is from")
 
 
@@ -98,7 +98,7 @@ class Assumptions(Settings):
 
     rounds: Count = Field(description="rounds of label, select, train")
     control: bool = Field(description="whether the labels-only control is trained")
-    pictures: PictureAssumptions
+    images: ImageAssumptions
     teacher: ModelAssumptions
     students: Annotated[tuple[StudentAssumptions, ...], Field(min_length=1)] = Field(
         description="one per round, the last repeats"

@@ -34,7 +34,7 @@ def describe(found: Estimate) -> str:
 def _stage_lines(found: Estimate) -> Iterator[tuple[str, ...]]:
     yield (
         "",
-        "passes",
+        "samples_seen",
         "a second and device",
         "cores a device",
         "device hours",
@@ -44,7 +44,7 @@ def _stage_lines(found: Estimate) -> Iterator[tuple[str, ...]]:
     for stage in found.stages:
         yield (
             stage.name,
-            f"{stage.passes:,}",
+            f"{stage.samples_seen:,}",
             f"{stage.rate:,.1f}",
             f"{stage.cores:,.1f}",
             f"{stage.device_hours:,.1f}",
@@ -53,7 +53,7 @@ def _stage_lines(found: Estimate) -> Iterator[tuple[str, ...]]:
         )
     yield (
         "all stages",
-        f"{sum(stage.passes for stage in found.stages):,}",
+        f"{sum(stage.samples_seen for stage in found.stages):,}",
         "",
         "",
         f"{sum(stage.device_hours for stage in found.stages):,.1f}",
@@ -84,7 +84,7 @@ def _sources(found: Estimate) -> Iterator[str]:
     """Where the assumptions are from, a paragraph each."""
     assumed = found.assumptions
     rooms = [
-        ("pictures", assumed.pictures.source),
+        ("images", assumed.images.source),
         ("teacher", f"{assumed.teacher.model}: {assumed.teacher.source}"),
         *(("student", f"{student.model}: {student.source}") for student in assumed.students),
         ("devices", assumed.devices.source),

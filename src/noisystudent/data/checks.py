@@ -36,7 +36,7 @@ def check_labels(labels: npt.NDArray[np.int64], classes: Sequence[str], role: st
     counts = np.bincount(labels, minlength=len(classes))
     empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     if empty:
-        raise DataError(f"The {role} source has no readable picture of {listed(empty)}. Add some, or remove the class.")
+        raise DataError(f"The {role} source has no readable image of {listed(empty)}. Add some, or remove the class.")
 
 
 def listed(names: Sequence[str]) -> str:

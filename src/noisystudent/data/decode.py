@@ -1,4 +1,4 @@
-"""From the bytes of a picture file to pixels: any mode, nothing unsafe, no half pictures."""
+"""From the bytes of an image file to pixels: any mode, nothing unsafe, no half images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from noisystudent.errors import DataError
 
-MAX_PIXELS = 178_000_000  # a picture of more is refused unread; about what Pillow itself calls a bomb
+MAX_PIXELS = 178_000_000  # an image of more is refused unread; about what Pillow itself calls a bomb
 
 _FORMATS = (
     "JPEG",
@@ -29,48 +29,48 @@ _GRAY_MODES = ("1", "L", "LA", *_WIDE_GRAY_MODES)
 
 
 class Header(NamedTuple):
-    """What a picture says of itself before it is decoded; a rotation by EXIF is not applied."""
+    """What an image says of itself before it is decoded; a rotation by EXIF is not applied."""
 
     height: int
     width: int
     gray: bool
 
 
-def decode_picture(picture: bytes | npt.NDArray[np.uint8], channels: Literal[1, 3]) -> Image.Image:
-    """One picture with its pixels loaded: of mode L for 1 channel, RGB for 3.
+def decode_image(encoded: bytes | npt.NDArray[np.uint8], channels: Literal[1, 3]) -> Image.Image:
+    """One image with its pixels loaded: of mode L for 1 channel, RGB for 3.
 
-    ``picture`` is the bytes of a JPEG, PNG, WebP, BMP or GIF file (its first frame), or uint8 [H, W], [H, W,
+    ``encoded`` is the bytes of a JPEG, PNG, WebP, BMP or GIF file (its first frame), or uint8 [H, W], [H, W,
     3]. It is turned upright by its EXIF orientation, transparency is laid on white, 16-bit gray is scaled to
     8 bit and color becomes gray by ITU-R 601 luma. Raises ``DataError`` with a short reason when the bytes
-    are damaged, cut short, no picture at all, or one of more than 178 million pixels.
+    are damaged, cut short, no image at all, or one of more than 178 million pixels.
     """
-    if isinstance(picture, np.ndarray):
-        return _converted(_image_of(picture), channels)
-    with _quiet_pillow(), _reasons(), _opened(picture) as image:
+    if isinstance(encoded, np.ndarray):
+        return _converted(_image_of(encoded), channels)
+    with _quiet_pillow(), _reasons(), _opened(encoded) as image:
         image.load()
         return _converted(_flattened(_upright(image)), channels)
 
 
-def read_header(picture: bytes | npt.NDArray[np.uint8]) -> Header:
-    """Height, width and whether the picture is gray, from the head of the file alone.
+def read_header(encoded: bytes | npt.NDArray[np.uint8]) -> Header:
+    """Height, width and whether the image is gray, from the head of the file alone.
 
-    A picture of three equal color channels counts as color. Raises ``DataError`` as ``decode_picture`` does.
+    An image of three equal color channels counts as color. Raises ``DataError`` as ``decode_image`` does.
     """
-    if isinstance(picture, np.ndarray):
-        return Header(picture.shape[0], picture.shape[1], picture.ndim == 2)
-    with _quiet_pillow(), _reasons(), _opened(picture) as image:
+    if isinstance(encoded, np.ndarray):
+        return Header(encoded.shape[0], encoded.shape[1], encoded.ndim == 2)
+    with _quiet_pillow(), _reasons(), _opened(encoded) as image:
         return Header(image.height, image.width, image.mode in _GRAY_MODES or _has_gray_palette(image))
 
 
-def _image_of(picture: npt.NDArray[np.uint8]) -> Image.Image:
-    color = picture.ndim == 3 and picture.shape[2] == 3
-    if picture.dtype != np.uint8 or not (picture.ndim == 2 or color) or not picture.size:
-        raise DataError(f"an array of {picture.dtype} {picture.shape}, not uint8 [H, W] or [H, W, 3]")
-    return Image.fromarray(picture)
+def _image_of(encoded: npt.NDArray[np.uint8]) -> Image.Image:
+    color = encoded.ndim == 3 and encoded.shape[2] == 3
+    if encoded.dtype != np.uint8 or not (encoded.ndim == 2 or color) or not encoded.size:
+        raise DataError(f"an array of {encoded.dtype} {encoded.shape}, not uint8 [H, W] or [H, W, 3]")
+    return Image.fromarray(encoded)
 
 
 def _opened(content: bytes) -> Image.Image:
-    """The picture with only its head read, of a size that is safe to decode."""
+    """The image with only its head read, of a size that is safe to decode."""
     if not content:
         raise DataError("the file is empty")
     image = Image.open(io.BytesIO(content), formats=_FORMATS)
@@ -81,7 +81,7 @@ def _opened(content: bytes) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF orientation asks, or as it is where that cannot be read."""
+    """The image turned as its EXIF orientation asks, or as it is where that cannot be read."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF raises nearly anything, and the pixels, loaded before, are whole
@@ -89,14 +89,14 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _flattened(image: Image.Image) -> Image.Image:
-    """The picture without transparency (laid on white) and with 8 bits a channel."""
+    """The image without transparency (laid on white) and with 8 bits a channel."""
     if image.mode in _WIDE_GRAY_MODES:
         # Pillow would clip; (v + 128) // 257 is v * 255 / 65535 rounded.
         values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return image
 
 
@@ -108,7 +108,7 @@ def _converted(image: Image.Image, channels: Literal[1, 3]) -> Image.Image:
 
 
 def _has_gray_palette(image: Image.Image) -> bool:
-    """Whether the picture has a palette of nothing but grays."""
+    """Whether the image has a palette of nothing but grays."""
     if image.mode != "P" or image.palette is None:
         return False
     mode, entries = image.palette.getdata()
@@ -124,7 +124,7 @@ def _reasons() -> Iterator[None]:
     except DataError:
         raise
     except UnidentifiedImageError as error:  # its own message holds a memory address
-        raise DataError("not a JPEG, PNG, WebP, BMP or GIF picture, or its head is damaged") from error
+        raise DataError("not a JPEG, PNG, WebP, BMP or GIF image, or its head is damaged") from error
     except Exception as error:  # Pillow's readers raise nearly anything on damaged bytes
         raise DataError(f"damaged or unsafe: {error or type(error).__name__}") from error
 
@@ -136,7 +136,7 @@ _quiet_users = 0
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Silences warnings (odd EXIF, large pictures) while any thread decodes.
+    """Silences warnings (odd EXIF, large images) while any thread decodes.
 
     ``warnings.catch_warnings`` changes the filters of the whole process, so threads that overlap must share
     one.

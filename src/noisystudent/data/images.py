@@ -1,4 +1,4 @@
-"""Decoded pictures in one array, at one size, with what could not be decoded beside them."""
+"""Decoded images in one array, at one size, with what could not be decoded beside them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from noisystudent.artifacts.folder import fingerprint_of
-from noisystudent.data.decode import Header, decode_picture, read_header
+from noisystudent.data.decode import Header, decode_image, read_header
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import NO_LABEL, Record, Source
 from noisystudent.errors import DataError
 
-_UNCROPPED_EDGE = 64  # up to this size pictures are stored at it, above with room to crop the official 32 px
+_UNCROPPED_EDGE = 64  # up to this size images are stored at it, above with room to crop the official 32 px
 _CROP_MARGIN = 32
 _LARGEST_AUTO_SIZE = 224
 _MAX_ASPECT = 1.5
@@ -31,17 +31,17 @@ _CHUNK = 16  # records decoded by one task: few enough to keep little in memory,
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A picture that could not be read, and why."""
+    """An image that could not be read, and why."""
 
     key: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFormat:
-    """The size and channels that all pictures of a run are brought to: ``size`` is the model's input edge.
+class ImageFormat:
+    """The size and channels that all images of a run are brought to: ``size`` is the model's input edge.
 
-    ``whole``: pictures that were cropped when they were published, and are seen to their edges.
+    ``whole``: images that were cropped when they were published, and are seen to their edges.
     """
 
     size: int
@@ -49,17 +49,17 @@ class PictureFormat:
     whole: bool = False
 
     @property
-    def stored_edge(self) -> int:
-        """The short edge as stored: ``size`` up to 64 px or of ``whole`` pictures, else ``size`` + 32 to crop from."""
+    def storage_size(self) -> int:
+        """The short edge as stored: ``size`` up to 64 px or of ``whole`` images, else ``size`` + 32 to crop from."""
         return self.size if self.whole or self.size <= _UNCROPPED_EDGE else self.size + _CROP_MARGIN
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """Decoded pictures of one source, in its order, without those that could not be decoded.
+class Images:
+    """Decoded images of one source, in its order, without those that could not be decoded.
 
-    ``pixels`` is uint8 [N, C, H, W]: each picture lies top left on the canvas, zeros to the right and below.
-    ``sizes`` is int32 [N, 2]: the height and width of each picture on the canvas. ``labels`` is int64 [N],
+    ``pixels`` is uint8 [N, C, H, W]: each image lies top left on the canvas, zeros to the right and below.
+    ``sizes`` is int32 [N, 2]: the height and width of each image on the canvas. ``labels`` is int64 [N],
     rows of ``classes``, -1 for none. ``digests`` are equal exactly when the stored pixels are, whatever the
     file format.
     """
@@ -75,10 +75,10 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, indices: npt.NDArray[np.int64]) -> Pictures:
-        """The pictures at ``indices`` (int [M], in that order), copied; the failures stay with the whole."""
+    def take(self, indices: npt.NDArray[np.int64]) -> Images:
+        """The images at ``indices`` (int [M], in that order), copied; the failures stay with the whole."""
         chosen = [int(index) for index in indices]
-        return Pictures(
+        return Images(
             keys=tuple(self.keys[index] for index in chosen),
             pixels=self.pixels[chosen],
             sizes=self.sizes[chosen],
@@ -88,41 +88,41 @@ class Pictures:
             classes=self.classes,
         )
 
-    def without_labels(self) -> Pictures:
-        """The same pictures with every label -1 and no classes; the pixels are shared."""
+    def without_labels(self) -> Images:
+        """The same images with every label -1 and no classes; the pixels are shared."""
         return replace(self, labels=np.full(len(self), NO_LABEL, dtype=np.int64), classes=None)
 
 
-def choose_format(labeled: Source, settings: DataSettings) -> PictureFormat:
-    """The format that ``settings`` ask for, ``auto`` being read from the heads of the labeled pictures.
+def infer_format(labeled: Source, settings: DataSettings) -> ImageFormat:
+    """The format that ``settings`` ask for, ``auto`` being read from the heads of the labeled images.
 
-    Auto size: the median short edge, rounded to a multiple of 8, from 8 to 224; but pictures that all have
-    one size of at most 64 px keep its short edge. Auto channels: 1 when every picture is gray. Raises
-    ``DataError`` when no picture can be read.
+    Auto size: the median short edge, rounded to a multiple of 8, from 8 to 224; but images that all have
+    one size of at most 64 px keep its short edge. Auto channels: 1 when every image is gray. Raises
+    ``DataError`` when no image can be read.
     """
     if settings.size != "auto" and settings.channels != "auto":
-        return PictureFormat(settings.size, 1 if settings.channels == "gray" else 3)
+        return ImageFormat(settings.size, 1 if settings.channels == "gray" else 3)
     headers = list(_headers(labeled))
     if not headers:
-        raise DataError(f"None of the pictures of {labeled.name!r} can be read. Check that they open in a viewer.")
+        raise DataError(f"None of the images of {labeled.name!r} can be read. Check that they open in a viewer.")
     size = _auto_size(headers) if settings.size == "auto" else settings.size
     gray = all(header.gray for header in headers) if settings.channels == "auto" else settings.channels == "gray"
-    return PictureFormat(size, 1 if gray else 3)
+    return ImageFormat(size, 1 if gray else 3)
 
 
-def content_fingerprint(pictures: Pictures) -> str:
-    """Identifies decoded pictures by their keys, pixels and labels, in order."""
-    return fingerprint_of([pictures.keys, pictures.digests, pictures.labels.tolist()])
+def content_fingerprint(images: Images) -> str:
+    """Identifies decoded images by their keys, pixels and labels, in order."""
+    return fingerprint_of([images.keys, images.digests, images.labels.tolist()])
 
 
-def decode_shard(source: Source, shard: int, format: PictureFormat, *, only: Collection[str] | None = None) -> Pictures:
-    """The pictures of one shard, decoded by several threads, in order; failures are recorded, never replaced.
+def decode_shard(source: Source, shard: int, format: ImageFormat, *, only: Collection[str] | None = None) -> Images:
+    """The images of one shard, decoded by several threads, in order; failures are recorded, never replaced.
 
     ``only`` these keys are decoded, where it is given.
 
-    The short edge becomes ``format.stored_edge`` (Pillow, bicubic with antialiasing; a picture that has it
+    The short edge becomes ``format.storage_size`` (Pillow, bicubic with antialiasing; an image that has it
     already keeps its pixels bit for bit) and the middle of the long edge is kept, at most 1.5 times the short
-    one. The canvas is as large as the largest picture of the shard.
+    one. The canvas is as large as the largest image of the shard.
     """
     stored, failures = _read_shard(source, shard, format, only)
     pixels = np.zeros((len(stored), format.channels, *_canvas(stored, format)), dtype=np.uint8)
@@ -132,23 +132,23 @@ def decode_shard(source: Source, shard: int, format: PictureFormat, *, only: Col
 
 def decode_source(
     source: Source,
-    format: PictureFormat,
+    format: ImageFormat,
     *,
     max_corrupt_fraction: float,
     memory_limit_gb: float,
     progress: Callable[[int], None] | None = None,
-) -> Pictures:
-    """All pictures of a source as ``decode_shard`` gives them, on one canvas.
+) -> Images:
+    """All images of a source as ``decode_shard`` gives them, on one canvas.
 
-    ``progress`` is called after each shard with the number of pictures it had, unreadable ones included.
-    Raises ``DataError`` as soon as it is sure that more than ``max_corrupt_fraction`` of the pictures cannot
+    ``progress`` is called after each shard with the number of images it had, unreadable ones included.
+    Raises ``DataError`` as soon as it is sure that more than ``max_corrupt_fraction`` of the images cannot
     be read, that none can, or that the pixels take more than ``memory_limit_gb`` (10^9 bytes).
     """
     rows = sum(source.shard_sizes)
-    smallest = (rows, format.channels, format.stored_edge, format.stored_edge)
+    smallest = (rows, format.channels, format.storage_size, format.storage_size)
     _check_memory(source, format, smallest, memory_limit_gb)
     pixels = np.zeros(smallest, dtype=np.uint8)
-    parts: list[Pictures] = []
+    parts: list[Images] = []
     failures: list[Failure] = []
     filled = 0
     for shard, shard_rows in enumerate(source.shard_sizes):
@@ -163,7 +163,7 @@ def decode_source(
         check_failures(source, failures, rows, max_corrupt_fraction)
         if progress is not None:
             progress(shard_rows)
-    return Pictures(
+    return Images(
         keys=tuple(key for part in parts for key in part.keys),
         pixels=pixels[:filled],
         sizes=np.concatenate([part.sizes for part in parts]),
@@ -176,7 +176,7 @@ def decode_source(
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """One decoded picture at its stored size, pixels [C, H, W]."""
+    """One decoded image at its stored size, pixels [C, H, W]."""
 
     key: str
     label: int
@@ -185,9 +185,9 @@ class _Stored:
 
 
 def _read_shard(
-    source: Source, shard: int, format: PictureFormat, only: Collection[str] | None = None
+    source: Source, shard: int, format: ImageFormat, only: Collection[str] | None = None
 ) -> tuple[list[_Stored], list[Failure]]:
-    """The decoded pictures of one shard, and those that could not be."""
+    """The decoded images of one shard, and those that could not be."""
     stored: list[_Stored] = []
     failures: list[Failure] = []
     records = (record for record in source.read(shard) if only is None or record.key in only)
@@ -199,34 +199,34 @@ def _read_shard(
     return stored, failures
 
 
-def _canvas(stored: list[_Stored], format: PictureFormat) -> tuple[int, int]:
-    """Height and width that hold every picture, and one of square shape where there is none."""
-    edge = format.stored_edge
-    heights, widths = ([picture.pixels.shape[axis] for picture in stored] for axis in (1, 2))
+def _canvas(stored: list[_Stored], format: ImageFormat) -> tuple[int, int]:
+    """Height and width that hold every image, and one of square shape where there is none."""
+    edge = format.storage_size
+    heights, widths = ([image.pixels.shape[axis] for image in stored] for axis in (1, 2))
     return max(heights, default=edge), max(widths, default=edge)
 
 
 def _lay(stored: list[_Stored], pixels: npt.NDArray[np.uint8]) -> None:
-    """Puts each picture top left on its canvas, a row of ``pixels``, which may have more rows."""
-    for canvas, picture in zip(pixels, stored, strict=False):
-        canvas[:, : picture.pixels.shape[1], : picture.pixels.shape[2]] = picture.pixels
+    """Puts each image top left on its canvas, a row of ``pixels``, which may have more rows."""
+    for canvas, image in zip(pixels, stored, strict=False):
+        canvas[:, : image.pixels.shape[1], : image.pixels.shape[2]] = image.pixels
 
 
 def _gathered(
     stored: list[_Stored], failures: list[Failure], pixels: npt.NDArray[np.uint8], classes: tuple[str, ...] | None
-) -> Pictures:
-    return Pictures(
-        keys=tuple(picture.key for picture in stored),
+) -> Images:
+    return Images(
+        keys=tuple(image.key for image in stored),
         pixels=pixels,
-        sizes=np.array([picture.pixels.shape[1:] for picture in stored], dtype=np.int32).reshape(-1, 2),
-        labels=np.array([picture.label for picture in stored], dtype=np.int64),
-        digests=tuple(picture.digest for picture in stored),
+        sizes=np.array([image.pixels.shape[1:] for image in stored], dtype=np.int32).reshape(-1, 2),
+        labels=np.array([image.label for image in stored], dtype=np.int64),
+        digests=tuple(image.digest for image in stored),
         failures=tuple(failures),
         classes=classes,
     )
 
 
-def _decoded(records: Iterator[Record], format: PictureFormat) -> Iterator[_Stored | Failure]:
+def _decoded(records: Iterator[Record], format: ImageFormat) -> Iterator[_Stored | Failure]:
     """Each record decoded, in order, with no more than a few chunks of files in memory at a time."""
     with ThreadPoolExecutor(_WORKERS) as pool:
         waiting: deque[Future[list[_Stored | Failure]]] = deque()
@@ -238,15 +238,15 @@ def _decoded(records: Iterator[Record], format: PictureFormat) -> Iterator[_Stor
             yield from waiting.popleft().result()
 
 
-def _decode_chunk(records: Iterable[Record], format: PictureFormat) -> list[_Stored | Failure]:
+def _decode_chunk(records: Iterable[Record], format: ImageFormat) -> list[_Stored | Failure]:
     return [_decode_record(record, format) for record in records]
 
 
-def _decode_record(record: Record, format: PictureFormat) -> _Stored | Failure:
+def _decode_record(record: Record, format: ImageFormat) -> _Stored | Failure:
     if record.problem:
         return Failure(record.key, record.problem)
     try:
-        decoded = decode_picture(record.picture, format.channels)
+        decoded = decode_image(record.image, format.channels)
     except DataError as error:
         return Failure(record.key, str(error))
     pixels = _as_stored(decoded, format)
@@ -255,20 +255,20 @@ def _decode_record(record: Record, format: PictureFormat) -> _Stored | Failure:
     return _Stored(record.key, record.label, pixels, digest.hexdigest())
 
 
-def stored_pixels(picture: bytes | npt.NDArray[np.uint8], format: PictureFormat) -> npt.NDArray[np.uint8]:
-    """One picture as ``decode_shard`` stores it, uint8 [C, H, W]; raises ``DataError`` where it cannot be read."""
-    return _as_stored(decode_picture(picture, format.channels), format)
+def stored_pixels(image: bytes | npt.NDArray[np.uint8], format: ImageFormat) -> npt.NDArray[np.uint8]:
+    """One image as ``decode_shard`` stores it, uint8 [C, H, W]; raises ``DataError`` where it cannot be read."""
+    return _as_stored(decode_image(image, format.channels), format)
 
 
-def _as_stored(decoded: Image.Image, format: PictureFormat) -> npt.NDArray[np.uint8]:
-    fitted = np.asarray(_fitted(decoded, format.stored_edge), dtype=np.uint8)
+def _as_stored(decoded: Image.Image, format: ImageFormat) -> npt.NDArray[np.uint8]:
+    fitted = np.asarray(_fitted(decoded, format.storage_size), dtype=np.uint8)
     return np.ascontiguousarray(fitted[None] if fitted.ndim == 2 else fitted.transpose(2, 0, 1))
 
 
 def _fitted(image: Image.Image, edge: int) -> Image.Image:
     """The middle of ``image`` with its short edge resized to ``edge``.
 
-    It is cropped before it is resized: a picture of 1 x 100,000 pixels would otherwise grow beyond all
+    It is cropped before it is resized: an image of 1 x 100,000 pixels would otherwise grow beyond all
     memory.
     """
     short = min(image.size)
@@ -289,12 +289,12 @@ def _middle(width: int, height: int, longest: int) -> tuple[int, int, int, int]:
 
 
 def _headers(source: Source) -> Iterator[Header]:
-    """The heads of all pictures that have a readable one."""
+    """The heads of all images that have a readable one."""
     for shard in range(len(source.shard_sizes)):
         for record in source.read(shard):
             if not record.problem:
                 try:
-                    yield read_header(record.picture)
+                    yield read_header(record.image)
                 except DataError:
                     continue  # decode_source reports it by name
 
@@ -317,13 +317,13 @@ def _enlarged(pixels: npt.NDArray[np.uint8], filled: int, height: int, width: in
     return larger
 
 
-def _check_memory(source: Source, format: PictureFormat, shape: tuple[int, ...], limit_gb: float) -> None:
+def _check_memory(source: Source, format: ImageFormat, shape: tuple[int, ...], limit_gb: float) -> None:
     needed_gb = float(np.prod(shape, dtype=np.float64)) / 1e9
     if needed_gb > limit_gb:
-        edge = int(format.stored_edge * (limit_gb / needed_gb) ** 0.5)
+        edge = int(format.storage_size * (limit_gb / needed_gb) ** 0.5)
         fitting = edge if edge <= _UNCROPPED_EDGE else max(_UNCROPPED_EDGE, edge - _CROP_MARGIN)
         raise DataError(
-            f"The {shape[0]:,} pictures of {source.name!r} need {needed_gb:.3g} GB of memory at data.size "
+            f"The {shape[0]:,} images of {source.name!r} need {needed_gb:.3g} GB of memory at data.size "
             f"{format.size}, and data.memory_limit_gb allows {limit_gb:g}. Set a smaller data.size, about "
             f"{max(8, fitting // 8 * 8)}, or a higher data.memory_limit_gb if the machine has the memory. Unlabeled "
             "ones need not be kept: data.streaming always."
@@ -331,15 +331,15 @@ def _check_memory(source: Source, format: PictureFormat, shape: tuple[int, ...],
 
 
 def check_failures(source: Source, failures: list[Failure], rows: int, max_corrupt_fraction: float) -> None:
-    """Raises ``DataError`` when more than ``max_corrupt_fraction`` of a source's ``rows`` pictures, or all, failed."""
+    """Raises ``DataError`` when more than ``max_corrupt_fraction`` of a source's ``rows`` images, or all, failed."""
     if not failures or (len(failures) <= max_corrupt_fraction * rows and len(failures) < rows):
         return
     named = "; ".join(f"{failure.key!r}: {failure.reason}" for failure in failures[:5])
     more = f"; and {len(failures) - 5:,} more" if len(failures) > 5 else ""
     if len(failures) == rows:
-        raise DataError(f"None of the {rows:,} pictures of {source.name!r} can be read ({named}{more}). Check them.")
+        raise DataError(f"None of the {rows:,} images of {source.name!r} can be read ({named}{more}). Check them.")
     raise DataError(
-        f"At least {len(failures):,} of the {rows:,} pictures of {source.name!r} cannot be read "
+        f"At least {len(failures):,} of the {rows:,} images of {source.name!r} cannot be read "
         f"({named}{more}), more than data.max_corrupt_fraction {max_corrupt_fraction:g} allows. Repair or "
         "remove them, or set a higher data.max_corrupt_fraction."
     )

@@ -1,7 +1,7 @@
 """Synthetic feature vectors that lie where the real ones do, to be labeled by a teacher where unlabeled data are few.
 
 Bucila, Caruana and Niculescu-Mizil, "Model Compression" (KDD 2006), section 2.3 and algorithm 1, "MUNGE". It is for
-tables and for small, centered pictures taken as vectors; drawing each attribute by itself would leave the region where
+tables and for small, centered images taken as vectors; drawing each attribute by itself would leave the region where
 the data lie, since attributes depend on each other.
 """
 

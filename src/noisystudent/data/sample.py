@@ -1,4 +1,4 @@
-"""Some pictures of a source, spread evenly over it, as a source of their own."""
+"""Some images of a source, spread evenly over it, as a source of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How pictures are read and how the labels are split."""
+"""How images are read and how the labels are split."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from noisystudent.settings import Settings
 
 
 class DataSettings(Settings):
-    """How pictures are read, at which size, and how many labels are set aside to choose by."""
+    """How images are read, at which size, and how many labels are set aside to choose by."""
 
     size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field(
         "auto",
-        description="edge of the square picture that the model sees, in pixels, at least 8; auto: the median "
-        "short edge of the labeled pictures, rounded to a multiple of 8, at most 224",
+        description="edge of the square image that the model sees, in pixels, at least 8; auto: the median "
+        "short edge of the labeled images, rounded to a multiple of 8, at most 224",
     )
     channels: Literal["auto", "gray", "rgb"] = Field(
-        "auto", description="colors kept: gray or rgb; auto: gray when every labeled picture is gray"
+        "auto", description="colors kept: gray or rgb; auto: gray when every labeled image is gray"
     )
     validation_fraction: float = Field(
         0.2,
@@ -43,26 +43,26 @@ class DataSettings(Settings):
         0.05,
         ge=0,
         le=1,
-        description="largest share of unreadable pictures in a source before the run refuses it",
+        description="largest share of unreadable images in a source before the run refuses it",
     )
     near_duplicates: Literal["none"] | Annotated[int, Field(ge=0, le=16, strict=True)] = Field(
         10,
-        description="unlabeled pictures that look like a validation or test picture are left out; this is the largest "
+        description="unlabeled images that look like a validation or test image are left out; this is the largest "
         "number of bits, of 64, in which their perceptual hashes may differ before a closer look decides; none: only "
-        "identical pictures are left out",
+        "identical images are left out",
     )
     streaming: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="whether unlabeled pictures are decoded anew whenever they are needed, not once and kept; auto: "
+        description="whether unlabeled images are decoded anew whenever they are needed, not once and kept; auto: "
         "when they take more than memory_limit_gb",
     )
     window: Annotated[int, Field(ge=1)] = Field(
         8192,
-        description="streamed pictures are shuffled among about this many neighbors; some three times as many are in "
+        description="streamed images are shuffled among about this many neighbors; some three times as many are in "
         "memory",
     )
     memory_limit_gb: float = Field(
         8.0,
         gt=0,
-        description="most memory that the decoded pictures of one source may take, in gigabytes (10^9 bytes)",
+        description="most memory that the decoded images of one source may take, in gigabytes (10^9 bytes)",
     )

@@ -1,4 +1,4 @@
-"""What every source of pictures gives: an ordered list of shards, each an ordered list of records."""
+"""What every source of images gives: an ordered list of shards, each an ordered list of records."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy.typing as npt
 
 SHARD_ROWS = 1024  # most rows in a shard: the unit of decoding and labeling
 NO_LABEL = -1
-LARGEST_PICTURE_BYTES = 2**30  # no picture within the pixel limit of decode.py is larger, not even as BMP
+LARGEST_IMAGE_BYTES = 2**30  # no image within the pixel limit of decode.py is larger, not even as BMP
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One picture as its source holds it, not yet decoded.
+    """One image as its source holds it, not yet decoded.
 
-    ``picture`` is the bytes of a picture file, or uint8 [H, W] (gray) or [H, W, 3] (RGB). ``label`` is the
+    ``image`` is the bytes of an image file, or uint8 [H, W] (gray) or [H, W, 3] (RGB). ``label`` is the
     row of the source's ``classes``, or -1 for none. ``problem`` says why the bytes could not be read; it is
     empty when all is well.
     """
 
     key: str
-    picture: bytes | npt.NDArray[np.uint8]
+    image: bytes | npt.NDArray[np.uint8]
     label: int
     problem: str = ""
 
 
 class Source(Protocol):
-    """Where pictures come from: keys are unique and stable, shards and rows keep their order."""
+    """Where images come from: keys are unique and stable, shards and rows keep their order."""
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class Source(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hexadecimal text that changes when the pictures, their names or their labels change."""
+        """Hexadecimal text that changes when the images, their names or their labels change."""
 
     @property
     def shard_sizes(self) -> tuple[int, ...]:
@@ -50,7 +50,7 @@ class Source(Protocol):
 
     @property
     def files(self) -> Mapping[str, str]:
-        """What identifies each file that holds many pictures, by name, so that one that changed is named."""
+        """What identifies each file that holds many images, by name, so that one that changed is named."""
 
     def read(self, shard: int) -> Iterator[Record]:
         """The records of one shard, in order, each as soon as it is read."""
@@ -59,7 +59,7 @@ class Source(Protocol):
         """The class name that each key is known to have, for reports only, or None.
 
         An unlabeled source never shows what it knows in its records. It tells it here, if it knows the class
-        of every picture and each is one of ``classes``, so that a report can say how right the pseudo labels
+        of every image and each is one of ``classes``, so that a report can say how right the pseudo labels
         were.
         """
 
@@ -75,7 +75,7 @@ def shard_slice(shard: int) -> slice:
 
 
 def says_too_large(size: int) -> str:
-    """Why a file of ``size`` bytes is not read, or nothing when it may be a picture."""
-    if size <= LARGEST_PICTURE_BYTES:
+    """Why a file of ``size`` bytes is not read, or nothing when it may be an image."""
+    if size <= LARGEST_IMAGE_BYTES:
         return ""
-    return f"it has {size / 2**30:.1f} GiB, more than any picture allowed here"
+    return f"it has {size / 2**30:.1f} GiB, more than any image allowed here"

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts.folder import INPUTS, MANIFEST, Inputs, differences, exclusive, replacing, verify
+from noisystudent.artifacts.folder import INPUTS, MANIFEST, Inputs, atomic_write, differences, folder_lock, verify
 from noisystudent.data.files import is_url, open_filesystem, persistently
 from noisystudent.errors import ArtifactError, MismatchError
 from noisystudent.runtime.env import cache_folder
@@ -70,7 +70,7 @@ class Store:
         content = self.read(name)
         if content is None:
             raise ArtifactError(f"{self.url} has no file {name!r}; make it again with the command that wrote it.")
-        with replacing(folder / name) as temporary:
+        with atomic_write(folder / name) as temporary:
             temporary.write_bytes(content)
 
     def begin(self, folder: Path, inputs: Inputs) -> None:
@@ -110,7 +110,7 @@ def fetched(place: str | Path, kind: str) -> Path:
         raise ArtifactError(
             f"{store.url} has no {MANIFEST}: it is not finished {kind}. Finish the command that makes it."
         )
-    with exclusive(folder):
+    with folder_lock(folder):
         present = folder / MANIFEST
         if not present.is_file() or present.read_bytes() != manifest:
             present.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ def carve_validation(labels: Indices, fraction: float, few_labels: int, seed: in
     """The rows that train and the rows that validate (``fraction`` of each class, at least one), in order.
 
     When a class has fewer than ``few_labels`` labels, or ``fraction`` is 0, every row trains and none
-    validates: a validation set of a few pictures a class says little, and those labels are worth more in
+    validates: a validation set of a few images a class says little, and those labels are worth more in
     training.
     """
     counts = np.unique(labels, return_counts=True)[1]
@@ -39,8 +39,8 @@ def draw_labeled(labels: Indices, per_class: int, seed: int) -> tuple[Indices, I
     for rows in _shuffled_by_class(labels, seed, "labeled"):
         if len(rows) < per_class:
             raise DataError(
-                f"Class number {labels[rows[0]]} has {len(rows)} pictures, and {per_class} a class are to be "
-                "drawn. Draw fewer, or add pictures to that class."
+                f"Class number {labels[rows[0]]} has {len(rows)} images, and {per_class} a class are to be "
+                "drawn. Draw fewer, or add images to that class."
             )
         drawn.append(rows[:per_class])
     rest, chosen = _rest_and_chosen(len(labels), drawn)
@@ -60,7 +60,7 @@ def cross_fit_folds(labels: Indices, folds: int, seed: int) -> list[Indices]:
         if len(rows) < 2:
             raise DataError(
                 f"Class number {labels[rows[0]]} has 1 label, and cross-fitting needs at least 2 of each "
-                "class. Label another picture of that class."
+                "class. Label another image of that class."
             )
         for row in rows:
             dealt[turn % folds].append(int(row))

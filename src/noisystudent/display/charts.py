@@ -304,10 +304,10 @@ def _line(frame: Frame, series: Series, number: int, where: Callable[[float], st
     return Markup('<g class="series series-{}">{}</g>').format(number, Markup("").join(parts))
 
 
-def _dots(frame: Frame, series: Series, number: int, names: Sequence[str], aside: float) -> Markup:
+def _dots(frame: Frame, series: Series, number: int, names: Sequence[str], archived: float) -> Markup:
     dots = [
         Markup('<circle cx="{}" cy="{:g}" r="3.5"><title>{}</title></circle>').format(
-            frame.x(value), frame.y(place) + aside, f"{series.name}, {names[int(place)]}: {value:.1f}"
+            frame.x(value), frame.y(place) + archived, f"{series.name}, {names[int(place)]}: {value:.1f}"
         )
         for place, value in series.points
     ]

@@ -22,7 +22,7 @@ class CalibrationBin:
 
 
 def reliability_chart(bins: Sequence[CalibrationBin], title: str) -> Markup | None:
-    """The reliability diagram of the bins that hold pictures; None where none does."""
+    """The reliability diagram of the bins that hold images; None where none does."""
     filled = [
         (one.low, one.high, one.confidence, one.accuracy, one.count)
         for one in bins

@@ -62,7 +62,7 @@ def points(share: float, digits: int = 1) -> str:
 
 
 def plural(amount: int, one: str, many: str | None = None) -> str:
-    """An amount with its noun: ``1 picture``, ``1,204 pictures``."""
+    """An amount with its noun: ``1 image``, ``1,204 images``."""
     return f"{amount:,} {one if amount == 1 else many or one + 's'}"
 
 

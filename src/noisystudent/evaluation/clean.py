@@ -1,4 +1,4 @@
-"""Pictures as they are: how each fares, and the temperatures that its confidence needs."""
+"""Images as they are: how each fares, and the temperatures that its confidence needs."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from noisystudent.evaluation.eval_dataset import Audience
-from noisystudent.evaluation.per_image import Outcomes, Temperatures, look
-from noisystudent.evaluation.results_cache import Kept
+from noisystudent.evaluation.eval_dataset import EvalDataset
+from noisystudent.evaluation.per_image import PerImageResults, Temperatures, evaluate_images
+from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.subject import Subject
 
 CLEAN = "clean"  # the name of the piece that holds the outcomes without any change
 
 
-def temperatures_of(subject: Subject, audience: Audience, kept: Kept) -> Temperatures:
+def temperatures_of(subject: Subject, dataset: EvalDataset, cache: ResultCache) -> Temperatures:
     """The temperatures of the audience's halves, fitted now unless they are there."""
-    return Temperatures(**kept.numbers("temperatures", lambda: asdict(Temperatures.fitted(subject, audience))))
+    return Temperatures(**cache.numbers("temperatures", lambda: asdict(Temperatures.fitted(subject, dataset))))
 
 
-def clean_outcomes(subject: Subject, audience: Audience, kept: Kept) -> Outcomes:
-    """How each picture fares as it is."""
-    temperatures = temperatures_of(subject, audience, kept)
-    return kept.outcomes(CLEAN, lambda: look(subject, audience, temperatures, lambda sitting: sitting.views))
+def clean_results(subject: Subject, dataset: EvalDataset, cache: ResultCache) -> PerImageResults:
+    """How each image fares as it is."""
+    temperatures = temperatures_of(subject, dataset, cache)
+    return cache.results(CLEAN, lambda: evaluate_images(subject, dataset, temperatures, lambda batch: batch.views))
 
 
-def describe_clean(found: Outcomes) -> dict[str, Any]:
-    """Top-1 and top-5 accuracy, and the standard error of the first over pictures."""
-    top1 = float(found.right.mean())
+def describe_clean(found: PerImageResults) -> dict[str, Any]:
+    """Top-1 and top-5 accuracy, and the standard error of the first over images."""
+    top1 = float(found.correct.mean())
     return {
         "top1": top1,
-        "top1_standard_error": math.sqrt(top1 * (1 - top1) / len(found.right)),
-        "top5": float(found.among_five.mean()),
+        "top1_standard_error": math.sqrt(top1 * (1 - top1) / len(found.correct)),
+        "top5": float(found.top5_correct.mean()),
     }

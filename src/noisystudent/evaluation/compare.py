@@ -1,4 +1,4 @@
-"""Several classifiers on the same pictures under the same conditions, each beside the first, picture by picture."""
+"""Several classifiers on the same images under the same conditions, each beside the first, image by image."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ Bools = npt.NDArray[np.bool_]
 def comparison(folders: Mapping[str, Path]) -> dict[str, Any]:
     """What ``comparison.json`` holds of measured classifiers, by name: the first is what the others are compared with.
 
-    ``differences`` are accuracies minus those of the first, with 95% intervals: of clean pictures by the paired
-    bootstrap and McNemar's test, and of corrupted ones by resampling pictures, each with all its corrupted selves, by
-    severity and over all conditions that every classifier was measured under. Raises ``DataError`` where the pictures
+    ``differences`` are accuracies minus those of the first, with 95% intervals: of clean images by the paired
+    bootstrap and McNemar's test, and of corrupted ones by resampling images, each with all its corrupted selves, by
+    severity and over all conditions that every classifier was measured under. Raises ``DataError`` where the images
     are not the same.
     """
     names = list(folders)
     measured = {name: read_json(folder / ROBUSTNESS) for name, folder in folders.items()}
-    right = {name: _right(folder, measured[name]) for name, folder in folders.items()}
-    first = right[names[0]]
-    counts = {len(each[CLEAN]) for each in right.values()}
+    correct = {name: _right(folder, measured[name]) for name, folder in folders.items()}
+    first = correct[names[0]]
+    counts = {len(each[CLEAN]) for each in correct.values()}
     if len(counts) > 1:
         raise DataError(
-            f"The classifiers were measured on {', '.join(map(str, sorted(counts)))} pictures; they can only be "
+            f"The classifiers were measured on {', '.join(map(str, sorted(counts)))} images; they can only be "
             "compared on the same ones. Give them one source that all can read."
         )
-    common = [each for each in first if each != CLEAN and all(each in other for other in right.values())]
-    _check_lengths(right, common)
+    common = [each for each in first if each != CLEAN and all(each in other for other in correct.values())]
+    _check_lengths(correct, common)
     differences = {
         name: {
-            "clean": asdict(compare(right[name][CLEAN], first[CLEAN])),
-            "corruptions": _difference(right[name], first, common),
+            "clean": asdict(compare(correct[name][CLEAN], first[CLEAN])),
+            "corruptions": _difference(correct[name], first, common),
             "by_severity": {
-                severity: _difference(right[name], first, [each for each in common if each.endswith(f"-{severity}")])
+                severity: _difference(correct[name], first, [each for each in common if each.endswith(f"-{severity}")])
                 for severity in sorted({each.rpartition("-")[2] for each in common})
             },
         }
@@ -62,21 +62,21 @@ def comparison(folders: Mapping[str, Path]) -> dict[str, Any]:
 
 
 def _right(folder: Path, told: Mapping[str, Any]) -> dict[str, Bools]:
-    """Which pictures are right, clean and by corruption and severity, as far as the measures tell of them."""
+    """Which images are right, clean and by corruption and severity, as far as the measures tell of them."""
     errors = told.get("corruptions", {}).get("errors", {})
     conditions = [f"{name}-{severity}" for name, by_severity in errors.items() for severity in by_severity]
     files = {CLEAN: folder / f"{CLEAN}.parquet"}
     files |= {each: folder / "corruptions" / f"{each}.parquet" for each in conditions}
-    return {name: pq.read_table(path, columns=["right"])["right"].to_numpy() for name, path in files.items()}
+    return {name: pq.read_table(path, columns=["correct"])["correct"].to_numpy() for name, path in files.items()}
 
 
-def _check_lengths(right: Mapping[str, Mapping[str, Bools]], conditions: Sequence[str]) -> None:
-    """Of a published set with gaps: pictures are resampled with all their corrupted selves, so all must be there."""
-    lengths = {len(each[condition]) for each in right.values() for condition in conditions}
+def _check_lengths(correct: Mapping[str, Mapping[str, Bools]], conditions: Sequence[str]) -> None:
+    """Of a published set with gaps: images are resampled with all their corrupted selves, so all must be there."""
+    lengths = {len(each[condition]) for each in correct.values() for condition in conditions}
     if len(lengths) > 1:
         raise DataError(
-            f"The conditions have {', '.join(map(str, sorted(lengths)))} pictures, and are compared one by one. "
-            "Complete the set of corrupted pictures, or name complete ones in evaluation.corruptions."
+            f"The conditions have {', '.join(map(str, sorted(lengths)))} images, and are compared one by one. "
+            "Complete the set of corrupted images, or name complete ones in evaluation.corruptions."
         )
 
 

@@ -18,18 +18,18 @@ _BASED = ("corruptions", "perturbations")  # the measures that a baseline divide
 
 
 def check_suite(settings: EvaluationSettings, classes: Sequence[str]) -> None:
-    """Raises what measuring the suite would, of a model with these classes, for all that is known without a picture.
+    """Raises what measuring the suite would, of a model with these classes, for all that is known without an image.
 
     Names of corruptions and perturbations, photographs of frost, published sets, naturally shifted ones, AutoAttack's
     package and the file of the baseline: ``SettingsError``, ``DataError`` or ``ArtifactError``.
     """
     if "corruptions" in settings.suite:
-        if settings.corrupted:
+        if settings.corruptions_dir:
             conditions_to_measure(settings, classes)
         else:
             corruptions_to_make(settings)
     if "perturbations" in settings.suite:
-        if settings.perturbed:
+        if settings.perturbations_dir:
             perturbations_to_measure(settings)
         else:
             perturbations_to_make(settings)

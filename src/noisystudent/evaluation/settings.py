@@ -1,4 +1,4 @@
-"""Settings of what is measured beyond the scores on clean pictures."""
+"""Settings of what is measured beyond the scores on clean images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from noisystudent.settings import Settings
 Suite = Literal["clean", "calibration", "corruptions", "perturbations", "natural", "attacks"]
 Epsilon = Annotated[float, Field(ge=0, le=255)]
 
-OUT_OF_DISTRIBUTION = "imagenet-o"  # the set whose pictures are of none of its classes
-LABEL_SETS = "real"  # no pictures, but other labels for ImageNet's validation pictures
+OUT_OF_DISTRIBUTION = "imagenet-o"  # the set whose images are of none of its classes
+LABEL_SETS = "real"  # no images, but other labels for ImageNet's validation images
 PUBLISHED_CLASSES = {  # how many classes the published sets have
     "imagenet-a": 200,
     "imagenet-r": 200,
@@ -25,7 +25,7 @@ _SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*=.+", re.DOTALL)
 
 
 class EvaluationSettings(Settings):
-    """Which robustness is measured, on pictures made from the held-out ones or on published ones, and how."""
+    """Which robustness is measured, on images made from the held-out ones or on published ones, and how."""
 
     suite: tuple[Suite, ...] = Field(
         (),
@@ -33,8 +33,8 @@ class EvaluationSettings(Settings):
         "corruptions (ImageNet-C's), perturbations (ImageNet-P's sequences), natural (shifted sets), attacks (FGSM, "
         "PGD and, with autoattack, AutoAttack)",
     )
-    pictures: Annotated[int, Field(ge=0)] = Field(
-        0, description="pictures that are taken for the suite, evenly spread; 0 = all"
+    max_images: Annotated[int, Field(ge=0)] = Field(
+        0, description="images that are taken for the suite, evenly spread; 0 = all"
     )
     corruptions: tuple[str, ...] = Field(
         (), description="corruptions by name; empty: those of ImageNet-C's 15 that can be had"
@@ -42,9 +42,9 @@ class EvaluationSettings(Settings):
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(
         (1, 2, 3, 4, 5), min_length=1, description="severities of the corruptions, 1 to 5"
     )
-    table: Literal["auto", 32, 64, 224, 299] = Field(
+    strengths_for: Literal["auto", 32, 64, 224, 299] = Field(
         "auto",
-        description="which published strengths corruptions and perturbations are made with: for pictures of so many "
+        description="which published strengths corruptions and perturbations are made with: for images of so many "
         "pixels; auto: the nearest",
     )
     frost_textures: str = Field(
@@ -52,12 +52,12 @@ class EvaluationSettings(Settings):
         description="a folder of photographs of frost; empty: those of the package imagecorruptions-imaug, if "
         "installed",
     )
-    corrupted: str = Field(
+    corruptions_dir: str = Field(
         "",
-        description="a folder of pictures that were corrupted already, as ImageNet-C, Tiny-ImageNet-C, CIFAR-10-C and "
+        description="a folder of images that were corrupted already, as ImageNet-C, Tiny-ImageNet-C, CIFAR-10-C and "
         "CIFAR-100-C are published; empty: they are made from the source",
     )
-    perturbed: str = Field(
+    perturbations_dir: str = Field(
         "",
         description="a folder of sequences that were made already, as ImageNet-P, Tiny-ImageNet-P and CIFAR-10-P are "
         "published; empty: they are made from the source",
@@ -88,11 +88,11 @@ class EvaluationSettings(Settings):
     step_size: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
         "auto", description="a step of PGD, as a fraction of epsilon; auto: 2.5 / steps"
     )
-    restarts: Annotated[int, Field(ge=1)] = Field(1, description="random starts of PGD; 1 begins at the picture itself")
+    restarts: Annotated[int, Field(ge=1)] = Field(1, description="random starts of PGD; 1 begins at the image itself")
     autoattack: bool = Field(
         False,
         description="also AutoAttack's standard version, by its authors' package: minutes to hours, so take "
-        "evaluation.pictures",
+        "evaluation.max_images",
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of corruptions, perturbations and random starts")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from noisystudent.artifacts.folder import fingerprint_of
-from noisystudent.data.images import PictureFormat
+from noisystudent.data.images import ImageFormat
 from noisystudent.errors import ModelError
 from noisystudent.evaluation.adversarial.attacks import Model, check_attackable
 from noisystudent.models.classifier import Classifier, UnitPixels
@@ -69,7 +69,7 @@ class Subject:
     ) -> Subject:
         """Any module that takes floats [B, C, size, size] of 0..1 and gives logits [B, K], where it is.
 
-        ``classes`` are in the order of the logits; ``channels`` is 3, or 1 for gray pictures. Normalization belongs
+        ``classes`` are in the order of the logits; ``channels`` is 3, or 1 for gray images. Normalization belongs
         inside, which cannot be seen from here: wrap a network that takes normalized pixels, as in
         ``nn.Sequential(torchvision.transforms.v2.Normalize(mean, std), net)``.
 
@@ -77,7 +77,7 @@ class Subject:
         measures are known, is of the name, the module as it is printed, its parameters and its buffers: what it has in
         other attributes is not seen, so give modules that differ in those alone different names.
 
-        Raises ``ModelError`` for a module in training mode, one that cannot take such pictures, answers that are no
+        Raises ``ModelError`` for a module in training mode, one that cannot take such images, answers that are no
         logits (probabilities, numbers that are not finite) or of another number of classes, and a class named twice.
         """
         check_attackable(module)
@@ -95,9 +95,9 @@ class Subject:
         )  # fmt: skip
 
     @property
-    def format(self) -> PictureFormat:
-        """How pictures are to be decoded for it."""
-        return PictureFormat(self.size, 1 if self.channels == 1 else 3)
+    def format(self) -> ImageFormat:
+        """How images are to be decoded for it."""
+        return ImageFormat(self.size, 1 if self.channels == 1 else 3)
 
     def log_probabilities(self, views: Tensor) -> npt.NDArray[np.float32]:
         """Log of the softmax for uint8 views [N, C, size, size], a batch at a time: float32 [N, K]."""
@@ -113,25 +113,25 @@ class Subject:
 def _check_answers(
     module: nn.Module, name: str, shape: tuple[int, int, int, int], classes: int, device: torch.device
 ) -> None:
-    """Tries a module with two gray pictures; raises ``ModelError`` unless it gives logits for each class."""
+    """Tries a module with two gray images; raises ``ModelError`` unless it gives logits for each class."""
     if shape[1] not in (1, 3):
-        raise ModelError(f"{name} is said to take {shape[1]} channels, and pictures have 1 or 3. Give channels=1 or 3.")
+        raise ModelError(f"{name} is said to take {shape[1]} channels, and images have 1 or 3. Give channels=1 or 3.")
     try:
         with torch.no_grad():
             logits = module(torch.full(shape, 0.5, device=device))
     except Exception as error:  # a module of anyone's may fail in any way
         raise ModelError(
-            f"{name} was tried with pictures of shape {shape} (batch, channels, height, width) and failed "
+            f"{name} was tried with images of shape {shape} (batch, channels, height, width) and failed "
             f"({type(error).__name__}: {error}). Give the size and channels that it takes."
         ) from error
     if not isinstance(logits, Tensor) or tuple(logits.shape) != (shape[0], classes):
         what = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise ModelError(
-            f"{name} answers pictures of shape {shape} with {what}, and {classes} classes are named; it must give "
+            f"{name} answers images of shape {shape} with {what}, and {classes} classes are named; it must give "
             "logits [B, K] in the order of the classes."
         )
     if not logits.isfinite().all():
-        raise ModelError(f"{name} answers gray pictures with numbers that are not finite. Check its weights.")
+        raise ModelError(f"{name} answers gray images with numbers that are not finite. Check its weights.")
     if (logits > 0).all() and torch.allclose(logits.sum(dim=1).float(), torch.ones(shape[0], device=logits.device)):
         raise ModelError(
             f"{name} gives probabilities (its answers are above 0 and sum to 1), and calibration and attacks are "

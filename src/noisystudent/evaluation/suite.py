@@ -8,13 +8,13 @@ from typing import Any
 from noisystudent.artifacts.folder import write_json
 from noisystudent.evaluation.adversarial.measure import measure_attacks
 from noisystudent.evaluation.calibration.measure import measure_calibration
-from noisystudent.evaluation.clean import clean_outcomes, describe_clean
+from noisystudent.evaluation.clean import clean_results, describe_clean
 from noisystudent.evaluation.corruptions.measure import measure_corruptions
-from noisystudent.evaluation.eval_dataset import Audience
+from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.natural.measure import measure_natural
 from noisystudent.evaluation.perturbations.measure import measure_perturbations
 from noisystudent.evaluation.preflight import check_suite
-from noisystudent.evaluation.results_cache import Kept
+from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.subject import Subject
 from noisystudent.runtime.progress import Reporter
@@ -31,7 +31,7 @@ _MEASURES = {
 
 def measure(
     subject: Subject,
-    audience: Audience,
+    dataset: EvalDataset,
     settings: EvaluationSettings,
     folder: Path,
     reporter: Reporter,
@@ -40,28 +40,28 @@ def measure(
 ) -> dict[str, Any]:
     """All measures that ``settings.suite`` names, in the folder, where finished pieces are taken as they are.
 
-    Pieces from another subject, other pictures or settings are set aside when ``renewing``, and else refused. What the
+    Pieces from another subject, other images or settings are set aside when ``renewing``, and else refused. What the
     settings name and is not there is said first (see ``check_suite``).
 
-    Returns what ``robustness.json`` there holds: ``clean`` accuracy on the same pictures, which is measured in any
-    case, and each measure by its name; ``unreadable`` is how many pictures were left out, if any.
+    Returns what ``robustness.json`` there holds: ``clean`` accuracy on the same images, which is measured in any
+    case, and each measure by its name; ``unreadable`` is how many images were left out, if any.
     """
     check_suite(settings, subject.classes)  # before hours of measures that are taken earlier
-    inputs = {"subject": subject.fingerprint, "audience": audience.fingerprint, "precision": subject.precision}
-    kept = Kept.open(folder, inputs, renewing=renewing)
-    clean = clean_outcomes(subject, audience, kept)
+    inputs = {"subject": subject.fingerprint, "audience": dataset.fingerprint, "precision": subject.precision}
+    cache = ResultCache.open(folder, inputs, renewing=renewing)
+    clean = clean_results(subject, dataset, cache)
     told: dict[str, Any] = {
         "subject": subject.name,
-        "source": audience.name,
-        "count": len(clean.right),
+        "source": dataset.name,
+        "count": len(clean.correct),
         "clean": describe_clean(clean),
     }
-    if audience.found and not audience.found.plain:
-        told["classes"] = audience.found.explanation
-    if unreadable := audience.count - len(clean.right):
+    if dataset.found and not dataset.found.plain:
+        told["classes"] = dataset.found.explanation
+    if unreadable := dataset.count - len(clean.correct):
         told["unreadable"] = unreadable
     for name, take in _MEASURES.items():
         if name in settings.suite:
-            told[name] = take(subject, audience, settings, kept, reporter)
+            told[name] = take(subject, dataset, settings, cache, reporter)
     write_json(folder / ROBUSTNESS, told)
     return told

@@ -1,4 +1,4 @@
-"""Did the unlabeled pictures help? A paired comparison of two classifiers on the same labeled pictures."""
+"""Did the unlabeled images help? A paired comparison of two classifiers on the same labeled images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Bools = npt.NDArray[np.bool_]
 Decision = Literal["keep", "roll back", "cannot tell"]
 
 RESAMPLES = 10_000
-UNLABELED = "the unlabeled pictures"
+UNLABELED = "the unlabeled images"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Comparison:
 class Verdict:
     """The honest answer; numbers are None when there were no held-out labels to take them from.
 
-    ``helper`` is what the student had and the control had not.
+    ``treatment`` is what the student had and the control had not.
     """
 
     decision: Decision
@@ -42,7 +42,7 @@ class Verdict:
     p_value: float | None
     labels: int
     source: Literal["test", "validation", "none"]
-    helper: str = UNLABELED
+    treatment: str = UNLABELED
 
     def as_json(self) -> dict[str, object]:
         """The verdict as summary.json holds it."""
@@ -50,11 +50,11 @@ class Verdict:
 
 
 def compare(first: Bools, second: Bools, *, seed: int = 0) -> Comparison:
-    """Compares which pictures two classifiers get right, picture by picture: both bool [N].
+    """Compares which images two classifiers get right, image by image: both bool [N].
 
-    The p-value is McNemar's exact two-sided test: of the pictures on which just one is right, is the split like coin
-    tosses (McNemar 1947)? The interval is the percentile interval of a paired bootstrap over pictures, 10,000
-    resamples; a picture contributes -1, 0 or 1, so resampling their counts is resampling pictures.
+    The p-value is McNemar's exact two-sided test: of the images on which just one is right, is the split like coin
+    tosses (McNemar 1947)? The interval is the percentile interval of a paired bootstrap over images, 10,000
+    resamples; an image contributes -1, 0 or 1, so resampling their counts is resampling images.
     """
     wins, losses = int((first & ~second).sum()), int((second & ~first).sum())
     count = len(first)
@@ -66,20 +66,20 @@ def compare(first: Bools, second: Bools, *, seed: int = 0) -> Comparison:
 
 
 def reach_verdict(
-    comparison: Comparison | None, source: Literal["test", "validation", "none"], helper: str = UNLABELED
+    comparison: Comparison | None, source: Literal["test", "validation", "none"], treatment: str = UNLABELED
 ) -> Verdict:
-    """The verdict on the student (first) against its labels-only control (second), which had no ``helper``.
+    """The verdict on the student (first) against its labels-only control (second), which had no ``treatment``.
 
     ``keep`` when the whole interval lies above zero and the test agrees at 5%, ``roll back`` when it lies below,
     ``cannot tell`` otherwise or without held-out labels.
     """
     if comparison is None or source == "none":
         reason = "no held-out labels: give --test or --validation, or more labels a class, to get an answer"
-        return Verdict("cannot tell", reason, None, None, None, 0, "none", helper)
+        return Verdict("cannot tell", reason, None, None, None, 0, "none", treatment)
     low, high = comparison.interval
     decision: Decision
     if comparison.p_value < 0.05 and low > 0:
-        decision, reason = "keep", f"{helper} helped"
+        decision, reason = "keep", f"{treatment} helped"
     elif comparison.p_value < 0.05 and high < 0:
         decision, reason = "roll back", "the labels-only control is better"
     else:
@@ -93,5 +93,5 @@ def reach_verdict(
         comparison.p_value,
         comparison.labels,
         source,
-        helper,
+        treatment,
     )

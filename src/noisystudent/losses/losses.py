@@ -27,7 +27,7 @@ def smoothed_one_hot(classes: Tensor, count: int, smoothing: float) -> Tensor:
     return F.one_hot(classes, count).float() * (1 - smoothing) + smoothing / count
 
 
-def retempered(log_probabilities: Tensor, temperature: float) -> Tensor:
+def apply_temperature(log_probabilities: Tensor, temperature: float) -> Tensor:
     """Probabilities raised to 1/T and renormalized: what a softmax at temperature T would have given, [B, K].
 
     With log p = z - c, softmax(log p / T) = softmax(z / T), so stored T = 1 labels serve every temperature
@@ -96,7 +96,7 @@ def decoupled_parts(logits: Tensor, teacher: Tensor, classes: Tensor, temperatur
 def relational_loss(logits: Tensor, teacher: Tensor, *, beta: float, gamma: float, temperature: float) -> Tensor:
     """T^2 (beta (1 - rows) + gamma (1 - columns)), DIST (Huang et al. 2022, equations 6 to 10, T^2 as in its code).
 
-    ``rows`` is the mean Pearson correlation between the two nets' probabilities of a picture, ``columns`` that between
+    ``rows`` is the mean Pearson correlation between the two nets' probabilities of an image, ``columns`` that between
     their probabilities of a class over the batch: a scalar. Raises ``SettingsError`` for two classes, where all rows
     correlate by 1 or -1.
     """

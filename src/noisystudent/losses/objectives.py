@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from noisystudent.losses.losses import (
+    apply_temperature,
     arithmetic_mean,
     confidence_penalty,
     cross_entropy,
@@ -16,7 +17,6 @@ from noisystudent.losses.losses import (
     geometric_mean,
     hard_target_loss,
     relational_loss,
-    retempered,
     soft_target_loss,
     standardized,
     virtual_teacher,
@@ -25,20 +25,20 @@ from noisystudent.losses.settings import DistillationSettings, Weighting
 
 
 @dataclass(frozen=True)
-class Terms:
+class LossTerms:
     """The loss to minimize and the named numbers it is made of; all are scalars on the device."""
 
     loss: Tensor
     named: dict[str, Tensor]
 
 
-def supervised(logits: Tensor, targets: Tensor) -> Terms:
-    """Mean cross entropy over a batch of labeled pictures; logits and targets [B, K]."""
+def supervised(logits: Tensor, targets: Tensor) -> LossTerms:
+    """Mean cross entropy over a batch of labeled images; logits and targets [B, K]."""
     loss = cross_entropy(logits, targets).mean()
-    return Terms(loss, {"labeled": loss.detach()})
+    return LossTerms(loss, {"labeled": loss.detach()})
 
 
-def noisy_student(logits: Tensor, targets: Tensor, labeled: int, weighting: Weighting) -> Terms:
+def noisy_student(logits: Tensor, targets: Tensor, labeled: int, weighting: Weighting) -> LossTerms:
     """Cross entropy on a batch whose first ``labeled`` rows have true labels and whose others have pseudo labels.
 
     With Ll and Lu the means over the two parts and r the ratio of their sizes:
@@ -54,7 +54,7 @@ def noisy_student(logits: Tensor, targets: Tensor, labeled: int, weighting: Weig
         loss = on_labeled + ratio * on_pseudo
         if weighting == "concatenated":
             loss = loss / (1 + ratio)
-    return Terms(loss, {"labeled": on_labeled.detach(), "pseudo": on_pseudo.detach()})
+    return LossTerms(loss, {"labeled": on_labeled.detach(), "pseudo": on_pseudo.detach()})
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Smoothing:
     scale: float
 
 
-def distilled(
+def distillation_objective(
     logits: Tensor,
     targets: Tensor,
     labeled: int,
@@ -73,24 +73,26 @@ def distilled(
     settings: DistillationSettings,
     *,
     progress: float = 1.0,
-) -> Terms:
+) -> LossTerms:
     """Hard * H(label, p) + soft * the method's term, each the mean over the rows on which it acts.
 
     Logits and targets are [B, K], of which the first ``labeled`` rows have labels. ``teachers`` are the logits of M
     teachers for the rows that ``settings.rows`` names, [R, M, K], or None for methods without one. ``progress`` is the
-    share of the training that is done, for ``settings.ramp``.
+    share of the training that is done, for ``settings.warmup``.
     """
     named: dict[str, Tensor] = {}
     loss = logits.new_zeros((), dtype=torch.float32)
-    if settings.hard and labeled:
+    if settings.hard_weight and labeled:
         hard = cross_entropy(logits[:labeled], targets[:labeled]).mean()
-        loss, named["hard"] = loss + settings.hard * hard, hard.detach()
+        loss, named["hard"] = loss + settings.hard_weight * hard, hard.detach()
     rows = settings.rows(labeled, len(logits))
-    if settings.method != "none" and settings.soft and len(logits[rows]):
+    if settings.method != "none" and settings.soft_weight and len(logits[rows]):
         soft = _term(logits[rows], targets[rows], labeled, teachers, settings)
-        weight = settings.soft * min(progress / settings.ramp, 1.0) if settings.ramp else settings.soft
+        weight = (
+            settings.soft_weight * min(progress / settings.warmup, 1.0) if settings.warmup else settings.soft_weight
+        )
         loss, named["soft"] = loss + weight * soft, soft.detach()
-    return Terms(loss, named)
+    return LossTerms(loss, named)
 
 
 def merged(teachers: Tensor, settings: DistillationSettings) -> Tensor:
@@ -114,9 +116,9 @@ def tempered_virtual_teacher(classes: Tensor, count: int, settings: Distillation
 
     Whether "tempered" means p^(1/T) or softmax(p/T) the paper leaves open; its code takes the second.
     """
-    virtual = virtual_teacher(classes, count, settings.correct)
-    if settings.reading == "power":
-        return retempered(virtual.log(), settings.temperature)
+    virtual = virtual_teacher(classes, count, settings.true_class_probability)
+    if settings.tempering == "power":
+        return apply_temperature(virtual.log(), settings.temperature)
     return torch.softmax(virtual / settings.temperature, dim=-1)
 
 
@@ -126,10 +128,10 @@ def equivalent_smoothing(settings: DistillationSettings, count: int) -> Smoothin
     hard H(q, p) + soft H(t, p) is (hard + soft) H(q', p) with q' = (hard q + soft t) / (hard + soft), and q' is q
     smoothed, since the virtual teacher t is the same for all wrong classes.
     """
-    soft = settings.soft / (count if settings.reduction == "elements" else 1)
+    soft = settings.soft_weight / (count if settings.reduction == "elements" else 1)
     true = float(tempered_virtual_teacher(torch.tensor([0]), count, settings)[0, 0])
-    kept = (settings.hard + soft * true) / (settings.hard + soft)
-    return Smoothing((1 - kept) * count / (count - 1), settings.hard + soft)
+    kept = (settings.hard_weight + soft * true) / (settings.hard_weight + soft)
+    return Smoothing((1 - kept) * count / (count - 1), settings.hard_weight + soft)
 
 
 def _term(
@@ -139,13 +141,13 @@ def _term(
     count = logits.shape[-1]
     if settings.method == "confidence_penalty":
         return confidence_penalty(logits).mean()
-    squared = settings.temperature**2 if settings.squared else 1.0
+    squared = settings.temperature**2 if settings.scale_by_t_squared else 1.0
     each = 1 / count if settings.reduction == "elements" else 1.0
     if teachers is None:
         virtual = tempered_virtual_teacher(targets.argmax(dim=-1), count, settings)
         if settings.method == "matched_smoothing":
             return each * cross_entropy(logits, virtual).mean()
-        student_temperature = 1.0 if settings.reading == "released" else settings.temperature
+        student_temperature = 1.0 if settings.tempering == "released" else settings.temperature
         return each * squared * divergence(logits.float(), virtual, student_temperature).mean()
     teacher = merged(teachers, settings)
     if settings.method == "hard":
@@ -169,7 +171,7 @@ def _from_teacher(
                 logits, teacher, beta=settings.dist_beta, gamma=settings.dist_gamma, temperature=temperature
             )
         case _:
-            classes = _classes(targets, teacher, 0 if settings.on == "unlabeled" else labeled)
+            classes = _classes(targets, teacher, 0 if settings.applies_to == "unlabeled" else labeled)
             return decoupled_loss(
                 logits,
                 teacher,

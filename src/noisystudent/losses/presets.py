@@ -13,8 +13,8 @@ def _tf_kd(alpha: float, temperature: float, multiplier: float = 1.0) -> dict[st
     """The released Tf-KD code's distillation: alpha weights the soft part, KL is averaged over rows and classes."""
     return {
         "method": "kd",
-        "hard": round(1 - alpha, 6),
-        "soft": round(alpha * multiplier, 6),
+        "hard_weight": round(1 - alpha, 6),
+        "soft_weight": round(alpha * multiplier, 6),
         "temperature": temperature,
         "reduction": "elements",
     }
@@ -25,51 +25,63 @@ def _tf_kd_reg(alpha: float, temperature: float, multiplier: float = 1.0) -> dic
     return {
         **_tf_kd(alpha, temperature, multiplier),
         "method": "virtual_teacher",
-        "squared": False,
-        "correct": 0.99,
-        "reading": "released",
+        "scale_by_t_squared": False,
+        "true_class_probability": 0.99,
+        "tempering": "released",
     }
 
 
 _YUAN_REG: dict[str, Any] = {
     "method": "virtual_teacher",
-    "hard": 0.9,
-    "soft": 0.1,
+    "hard_weight": 0.9,
+    "soft_weight": 0.1,
     "temperature": 20.0,
-    "squared": False,
-    "correct": 0.99,
+    "scale_by_t_squared": False,
+    "true_class_probability": 0.99,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Hinton et al. 2015, section 3 (speech): relative weight 0.5 on the hard targets.
-    "paper:hinton2015": {"method": "kd", "hard": 0.5, "soft": 1.0, "temperature": 2.0},
+    "paper:hinton2015": {"method": "kd", "hard_weight": 0.5, "soft_weight": 1.0, "temperature": 2.0},
     # Furlanello et al. 2018, born-again networks: the former generation's outputs, without and with labels.
-    "paper:furlanello2018": {"method": "kd", "hard": 0.0, "soft": 1.0, "temperature": 1.0},
-    "paper:furlanello2018-labels": {"method": "kd", "hard": 1.0, "soft": 1.0, "temperature": 1.0},
+    "paper:furlanello2018": {"method": "kd", "hard_weight": 0.0, "soft_weight": 1.0, "temperature": 1.0},
+    "paper:furlanello2018-labels": {"method": "kd", "hard_weight": 1.0, "soft_weight": 1.0, "temperature": 1.0},
     # Beyer et al. 2022, "a good teacher is patient and consistent": no labels; its mixup is noise.mixup 1.
-    "paper:beyer2022": {"method": "kd", "hard": 0.0, "soft": 1.0, "temperature": 1.0, "teaching": "online"},
+    "paper:beyer2022": {
+        "method": "kd",
+        "hard_weight": 0.0,
+        "soft_weight": 1.0,
+        "temperature": 1.0,
+        "teacher_logits": "online",
+    },
     # Touvron et al. 2021, DeiT: equal halves. The distillation token is not part of a loss.
-    "paper:touvron2021": {"method": "hard", "hard": 0.5, "soft": 0.5},
-    "repo:deit-soft": {"method": "kd", "hard": 0.5, "soft": 0.5, "temperature": 1.0, "reduction": "elements"},
+    "paper:touvron2021": {"method": "hard", "hard_weight": 0.5, "soft_weight": 0.5},
+    "repo:deit-soft": {
+        "method": "kd",
+        "hard_weight": 0.5,
+        "soft_weight": 0.5,
+        "temperature": 1.0,
+        "reduction": "elements",
+    },
     # Zhao et al. 2022, decoupled distillation for CIFAR-100: the weight rises over 20 of 240 epochs.
     "paper:zhao2022": {
         "method": "dkd",
-        "hard": 1.0,
-        "soft": 1.0,
+        "hard_weight": 1.0,
+        "soft_weight": 1.0,
         "temperature": 4.0,
         "dkd_alpha": 1.0,
         "dkd_beta": 8.0,
-        "ramp": 20 / 240,
+        "warmup": 20 / 240,
     },
-    "repo:mdistiller-kd": {"method": "kd", "hard": 0.1, "soft": 0.9, "temperature": 4.0},
+    "repo:mdistiller-kd": {"method": "kd", "hard_weight": 0.1, "soft_weight": 0.9, "temperature": 4.0},
     # Huang et al. 2022, DIST: temperature 1 on ImageNet, 4 on CIFAR.
-    "paper:huang2022": {"method": "dist", "hard": 1.0, "soft": 2.0, "temperature": 1.0},
-    "repo:dist-cifar": {"method": "dist", "hard": 1.0, "soft": 2.0, "temperature": 4.0},
+    "paper:huang2022": {"method": "dist", "hard_weight": 1.0, "soft_weight": 2.0, "temperature": 1.0},
+    "repo:dist-cifar": {"method": "dist", "hard_weight": 1.0, "soft_weight": 2.0, "temperature": 4.0},
     # Sun et al. 2024, logit standardization.
-    "paper:sun2024": {"method": "standardized_kd", "hard": 0.1, "soft": 9.0, "temperature": 2.0},
+    "paper:sun2024": {"method": "standardized_kd", "hard_weight": 0.1, "soft_weight": 9.0, "temperature": 2.0},
     # Yuan et al. 2020, teacher-free: the text, in both ways to read it (ImageNet), then the released code (CIFAR-100).
-    "paper:yuan2020-reg": {**_YUAN_REG, "reading": "power"},
-    "paper:yuan2020-reg-softmax": {**_YUAN_REG, "reading": "softmax"},
+    "paper:yuan2020-reg": {**_YUAN_REG, "tempering": "power"},
+    "paper:yuan2020-reg-softmax": {**_YUAN_REG, "tempering": "softmax"},
     "repo:tf-kd": _tf_kd(0.95, 20.0),
     "repo:tf-kd-reversed": _tf_kd(0.6, 20.0),
     "repo:tf-kd-self-mobilenetv2": _tf_kd(0.95, 20.0),

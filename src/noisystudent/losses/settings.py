@@ -28,7 +28,7 @@ WHO_TEACHES = ("teachers", "students", "teacher_steps")  # the settings of the v
 
 
 class ObjectiveSettings(Settings):
-    """What the student is asked to match, and how labeled and pseudo-labeled pictures weigh against each other."""
+    """What the student is asked to match, and how labeled and pseudo-labeled images weigh against each other."""
 
     labels: Literal["auto", "soft", "hard"] = Field(
         "auto",
@@ -43,7 +43,7 @@ class ObjectiveSettings(Settings):
         description="concatenated: (Ll + r Lu)/(1 + r), the mean over the batch; sum: Ll + Lu; ratio: Ll + r Lu",
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.1, description="on labeled pictures and hard pseudo labels only, never on soft ones"
+        0.1, description="on labeled images and hard pseudo labels only, never on soft ones"
     )
 
     def settled(self, labels_a_class: int) -> ObjectiveSettings:
@@ -56,8 +56,8 @@ class ObjectiveSettings(Settings):
 class DistillationSettings(Settings):
     """What a student is taught beyond the labels, by which teachers, and how the parts of its loss weigh.
 
-    loss = hard * mean of H(label, p) over labeled rows + soft * mean of the method's term over the rows of ``on``. Both
-    weights are free: no alpha that means the one in one paper and the other in the next.
+    loss = hard_weight * mean of H(label, p) over labeled rows + soft_weight * mean of the method's term over the rows
+    of ``applies_to``. Both weights are free: no alpha that means the one in one paper and the other in the next.
     """
 
     preset: str = Field(
@@ -71,31 +71,33 @@ class DistillationSettings(Settings):
         "hard: the teacher's first choice (DeiT). Without a teacher: virtual_teacher (Tf-KD reg, Yuan 2020); "
         "matched_smoothing: label smoothing with the targets and the scale of that; confidence_penalty (Pereyra 2017)",
     )
-    hard: Annotated[float, Field(ge=0)] = Field(
-        0.1, description="weight of the cross entropy with the labels, on labeled pictures"
+    hard_weight: Annotated[float, Field(ge=0)] = Field(
+        0.1, description="weight of the cross entropy with the labels, on labeled images"
     )
-    soft: Annotated[float, Field(ge=0)] = Field(0.9, description="weight of the method's own term")
+    soft_weight: Annotated[float, Field(ge=0)] = Field(0.9, description="weight of the method's own term")
     temperature: Annotated[float, Field(gt=0, le=1000)] = Field(
         4.0, description="T, by which the logits of teacher and student are divided in the method's term"
     )
-    squared: bool = Field(True, description="multiply the method's term by T^2, as where gradients are to keep size")
+    scale_by_t_squared: bool = Field(
+        True, description="multiply the method's term by T^2, as where gradients are to keep size"
+    )
     reduction: Literal["rows", "elements"] = Field(
         "rows", description="rows: KL summed over classes; elements: averaged over them, as in some released code"
     )
-    on: Literal["both", "labeled", "unlabeled"] = Field(
-        "both", description="the pictures on which the method's term acts"
+    applies_to: Literal["both", "labeled", "unlabeled"] = Field(
+        "both", description="the images on which the method's term acts"
     )
-    ramp: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.0, description="share of the steps over which the weight soft rises from 0 (dkd: 20 of 240 epochs)"
+    warmup: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of the steps over which soft_weight rises from 0 (dkd: 20 of 240 epochs)"
     )
     dkd_alpha: Annotated[float, Field(ge=0)] = Field(1.0, description="dkd: weight of the true class's part")
     dkd_beta: Annotated[float, Field(ge=0)] = Field(8.0, description="dkd: weight of the other classes' part")
-    dist_beta: Annotated[float, Field(ge=0)] = Field(1.0, description="dist: weight of the relations within a picture")
+    dist_beta: Annotated[float, Field(ge=0)] = Field(1.0, description="dist: weight of the relations within an image")
     dist_gamma: Annotated[float, Field(ge=0)] = Field(1.0, description="dist: weight of those within a class")
-    correct: Annotated[float, Field(gt=0, lt=1)] = Field(
+    true_class_probability: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.99, description="virtual_teacher: its probability of the true class"
     )
-    reading: Literal["power", "softmax", "released"] = Field(
+    tempering: Literal["power", "softmax", "released"] = Field(
         "power",
         description="virtual_teacher: how its probabilities p are tempered. power: p^(1/T); softmax: softmax(p/T); "
         "released: softmax(p/T) too, but the student is not tempered (the paper's code)",
@@ -120,12 +122,14 @@ class DistillationSettings(Settings):
     mean: Literal["arithmetic", "geometric"] = Field(
         "arithmetic", description="of several teachers: the mean of their probabilities at T, or of their logits"
     )
-    teaching: Literal["online", "stored", "views"] = Field(
+    teacher_logits: Literal["online", "cached", "cached_views"] = Field(
         "online",
-        description="online: the teacher sees the student's own view at every step; stored: its predictions for the "
-        "whole pictures, made once; views: its predictions for every view, made once and kept to be replayed",
+        description="online: the teacher sees the student's own view at every step; cached: its predictions for the "
+        "whole images, made once; cached_views: its predictions for every view, made once and kept to be replayed",
     )
-    views: str = Field("", description="folder in which teaching views keeps its predictions; empty: in the run's own")
+    cache: str = Field(
+        "", description="folder in which teaching cached_views keeps its predictions; empty: in the run's own"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -139,8 +143,10 @@ class DistillationSettings(Settings):
                 f"there is no preset {self.preset!r}.{nearest_name(self.preset, PRESETS)} There are "
                 f"{', '.join(PRESETS)}"
             )
-        if self.hard + self.soft == 0:
-            raise ValueError("hard and soft are both 0, so there is nothing to learn; give one of them a weight")
+        if self.hard_weight + self.soft_weight == 0:
+            raise ValueError(
+                "hard_weight and soft_weight are both 0, so there is nothing to learn; give one of them a weight"
+            )
         if self.weights and self.teachers and len(self.weights) != len(self.teachers):
             raise ValueError(f"there are {len(self.teachers)} teachers and {len(self.weights)} weights; give one each")
         if self.weights and not sum(self.weights):
@@ -149,14 +155,14 @@ class DistillationSettings(Settings):
             raise ValueError("dkd_alpha and dkd_beta are both 0, so there is nothing to learn; give one a weight")
         if self.method == "dist" and not self.dist_beta + self.dist_gamma:
             raise ValueError("dist_beta and dist_gamma are both 0, so there is nothing to learn; give one a weight")
-        if self.method in NEEDS_LABELS and self.on == "unlabeled":
-            raise ValueError(f"method {self.method} is made from labels; it cannot act on unlabeled pictures alone")
+        if self.method in NEEDS_LABELS and self.applies_to == "unlabeled":
+            raise ValueError(f"method {self.method} is made from labels; it cannot act on unlabeled images alone")
         return self
 
     @property
     def taught(self) -> bool:
         """Whether the method's term needs a teacher."""
-        return self.soft > 0 and self.method not in TEACHER_FREE
+        return self.soft_weight > 0 and self.method not in TEACHER_FREE
 
     def require_classes(self, count: int) -> None:
         """Raises ``SettingsError`` where the method cannot work with so many classes."""
@@ -169,4 +175,4 @@ class DistillationSettings(Settings):
         """The rows of a batch on which the method's term acts, of ``total`` with the ``labeled`` first."""
         if self.method in NEEDS_LABELS:
             return slice(labeled)
-        return {"both": slice(total), "labeled": slice(labeled), "unlabeled": slice(labeled, total)}[self.on]
+        return {"both": slice(total), "labeled": slice(labeled), "unlabeled": slice(labeled, total)}[self.applies_to]

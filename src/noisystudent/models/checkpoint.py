@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, contiguous_format, nn
 
 from noisystudent.artifacts.folder import MANIFEST, hash_file, read_manifest
-from noisystudent.data.images import PictureFormat
+from noisystudent.data.images import ImageFormat
 from noisystudent.errors import ModelError
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import build, require_known, size_argument
@@ -74,7 +74,7 @@ def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str,
     """Writes ``classifier`` into ``folder``, made if need be; ``extra`` (JSON values) is kept in config.json.
 
     ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the network; for the families for small
-    pictures after ``import noisystudent.models.create``. Raises ``OSError`` as the disk does.
+    images after ``import noisystudent.models.create``. Raises ``OSError`` as the disk does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -139,7 +139,7 @@ def _config(classifier: Classifier) -> dict[str, Json]:
             "input_size": [channels, size, size],
             "fixed_input_size": published.get("fixed_input_size", False),
             "interpolation": "bicubic",
-            "crop_pct": size / PictureFormat(size, 1).stored_edge,
+            "crop_pct": size / ImageFormat(size, 1).storage_size,
             "crop_mode": "center",
             "mean": list(classifier.normalization.mean),
             "std": list(classifier.normalization.std),
@@ -192,12 +192,12 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _build_classifier(config: _Config, folder: Path) -> Classifier:
-    name, described = config.architecture, config.pretrained_cfg
+    name, summaries = config.architecture, config.pretrained_cfg
     require_known(name)
-    channels, height, size = described.input_size
+    channels, height, size = summaries.input_size
     if height != size:
         raise ModelError(
-            f"{folder} takes pictures of {height} x {size} pixels; only square ones are read here. Save it "
+            f"{folder} takes images of {height} x {size} pixels; only square ones are read here. Save it "
             "again with a square input_size."
         )
     own = {"num_classes": config.num_classes, "in_chans": config.model_args.get("in_chans", channels)}
@@ -208,7 +208,7 @@ def _build_classifier(config: _Config, folder: Path) -> Classifier:
         classes=_class_names(config, folder),
         channels=own["in_chans"],
         size=size,
-        normalization=Normalization.published(described.mean, described.std, own["in_chans"]),
+        normalization=Normalization.published(summaries.mean, summaries.std, own["in_chans"]),
         arguments=arguments,
     )
 

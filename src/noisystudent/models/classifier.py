@@ -1,4 +1,4 @@
-"""The classifier: a network with all that turns pictures into its input and its output into names."""
+"""The classifier: a network with all that turns images into its input and its output into names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Arguments = Mapping[str, Any]  # JSON values that timm's constructor takes, besi
 
 
 class Classifier(nn.Module):
-    """A network, its normalization, class names, picture size and channels: what a checkpoint holds.
+    """A network, its normalization, class names, image size and channels: what a checkpoint holds.
 
     ``name`` is the architecture in timm's registry; ``arguments`` are further constructor arguments without
     which timm would build another network. The noise of the network (dropout, stochastic depth) is on only
@@ -82,8 +82,8 @@ class UnitPixels(nn.Module):
         if tuple(pixels.shape[1:]) != (channels, size, size):
             # One channel would be spread over three, and most networks take any size, with other answers.
             raise ModelError(
-                f"The classifier takes pictures [B, {channels}, {size}, {size}] and was given {tuple(pixels.shape)}. "
-                "Give pictures of its channels and size."
+                f"The classifier takes images [B, {channels}, {size}, {size}] and was given {tuple(pixels.shape)}. "
+                "Give images of its channels and size."
             )
         logits: Tensor = self.classifier(pixels * 255)
         return logits

@@ -80,7 +80,7 @@ def create_model(
     reach by the linear rule (the first drops nothing); both in 0..1 and both set even when 0, so that no
     model's own default sneaks in. ``size`` matters only to models whose input size is fixed, such as ViTs.
 
-    Raises ``ModelError`` when the name is unknown, when the model cannot take such pictures, when it has no
+    Raises ``ModelError`` when the name is unknown, when the model cannot take such images, when it has no
     place for the noise that is asked for, and when its pretrained weights cannot be had.
     """
     require_known(name)
@@ -113,7 +113,7 @@ def require_known(name: str) -> None:
     if not timm.is_model(architecture):
         raise ModelError(
             f"Model {name!r} is not known.{nearest_name(architecture, timm.list_models())} "
-            "Any name that timm.list_models() has will do, and for small pictures tiny_resnet, "
+            "Any name that timm.list_models() has will do, and for small images tiny_resnet, "
             "resnet_small_20, resnet_small_18, wrn_28_2 or efficientnet_small_b0."
         )
     tagged = timm.list_models(f"{architecture}.*", pretrained=True)
@@ -146,13 +146,13 @@ def build(name: str, arguments: Mapping[str, Any], noise: Mapping[str, float]) -
             if lacking is None or not isinstance(error, TypeError):
                 raise ModelError(
                     f"Model {name!r} cannot be built with {dict(arguments)}: "
-                    f"{error or type(error).__name__}. Choose another model, or another picture size."
+                    f"{error or type(error).__name__}. Choose another model, or another image size."
                 ) from error
             del wanted[lacking]
 
 
 def _require_room(net: nn.Module, name: str, shape: torch.Size) -> None:
-    """Sends a picture without data through the network without its numbers: many models cannot take small ones."""
+    """Sends an image without data through the network without its numbers: many models cannot take small ones."""
     shadow = {key: tensor.to("meta") for key, tensor in (*net.named_parameters(), *net.named_buffers())}
     try:
         functional_call(net.eval(), shadow, torch.empty(shape, device="meta"))
@@ -160,8 +160,8 @@ def _require_room(net: nn.Module, name: str, shape: torch.Size) -> None:
         if isinstance(error, NotImplementedError) or "meta" in str(error):
             return  # it asks for numbers, which says nothing about the shape
         raise ModelError(
-            f"Model {name!r} cannot take pictures of shape {tuple(shape[1:])} (channels, height, width): "
-            f"{error or type(error).__name__}. Choose a model for such pictures (--model.teacher auto does), or "
+            f"Model {name!r} cannot take images of shape {tuple(shape[1:])} (channels, height, width): "
+            f"{error or type(error).__name__}. Choose a model for such images (--model.teacher auto does), or "
             "another size."
         ) from error
     finally:

@@ -45,7 +45,7 @@ Place = str | Path
 def open_classifier(checkpoint: Place) -> Classifier:
     """The classifier of a checkpoint's folder, or of ``timm:NAME``, on the CPU, in evaluation mode, without noise.
 
-    Errors of a folder are those of ``load_classifier``. Published weights keep their own picture size (timm's
+    Errors of a folder are those of ``load_classifier``. Published weights keep their own image size (timm's
     ``input_size``), channels, normalization and classes (see ``published_classes``); they are downloaded once. Raises
     ``ModelError`` for a name that timm has not (the nearest is named), for weights that are not published or cannot be
     had, and for a network that gives features and tells no classes apart.
@@ -87,7 +87,7 @@ def _published_classifier(name: str) -> Classifier:
         raise ModelError(f"The published weights of model {name!r} give features and tell no classes apart. {advice}")
     if height != size:
         raise ModelError(
-            f"The published weights of model {name!r} take pictures of {height} x {size} pixels; only square ones are "
+            f"The published weights of model {name!r} take images of {height} x {size} pixels; only square ones are "
             f"read here. {advice}"
         )
     arguments = size_argument(name, size)

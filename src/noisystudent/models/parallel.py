@@ -17,39 +17,39 @@ from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.ema import Ema
 from noisystudent.runtime.device import Engine
-from noisystudent.runtime.process_group import Ranks
+from noisystudent.runtime.process_group import ProcessGroup
 
 
-def train_together(model: nn.Module, ranks: Ranks) -> nn.Module:
+def wrap_ddp(model: nn.Module, group: ProcessGroup) -> nn.Module:
     """The model as a module whose backward pass averages gradients over the processes; alone, the model itself.
 
     Its batch normalizations are replaced in place by synchronized ones with the same tensors under the same names.
     """
-    if ranks.count == 1:
+    if group.world_size == 1:
         return model
-    _synchronize(model, ranks)
+    _synchronize(model, group)
     return DistributedDataParallel(model)
 
 
-def train_sharded(classifier: Classifier, ema: Ema, engine: Engine) -> nn.Module:
+def wrap_fsdp(classifier: Classifier, ema: Ema, engine: Engine) -> nn.Module:
     """The classifier, changed in place, as a module of which every process keeps a share only.
 
     Parameters, their gradients, what an optimizer that is made afterwards keeps of them, and their averages in ``ema``
     are split by rows; a piece of the network at a time is made whole where it computes (torch's ``fully_shard``).
-    Gradients and batch normalization are those of ``train_together``. Pictures keep their layout, weights do not:
+    Gradients and batch normalization are those of ``wrap_ddp``. Images keep their layout, weights do not:
     they are split with the channels first.
     """
-    mesh = init_device_mesh(engine.device.type, (engine.ranks.count,))
-    _synchronize(classifier, engine.ranks)
+    mesh = init_device_mesh(engine.device.type, (engine.group.world_size,))
+    _synchronize(classifier, engine.group)
     classifier.net.to(memory_format=torch.contiguous_format)
-    for piece in pieces_of(classifier.net):
+    for piece in fsdp_units(classifier.net):
         fully_shard(piece, mesh=mesh)
     fully_shard(classifier, mesh=mesh)
     ema.split(mesh, classifier)
     return classifier
 
 
-def pieces_of(net: nn.Module) -> list[nn.Module]:
+def fsdp_units(net: nn.Module) -> list[nn.Module]:
     """Disjoint parts of a network, such as its residual blocks, with no more than an eighth of the parameters each.
 
     Larger ones are those whose own parts hold less than half of them. Single layers belong to no piece.
@@ -70,8 +70,8 @@ def _pieces_of(module: nn.Module, most: int) -> list[nn.Module]:
     return found
 
 
-class SynchronizedBatchNorm(nn.Module):
-    """Batch normalization over the pictures of all processes, each of which must have as many as the others.
+class SyncBatchNorm(nn.Module):
+    """Batch normalization over the images of all processes, each of which must have as many as the others.
 
     torch's own works on accelerators only. Takes the parameters, buffers and settings of a ``BatchNorm``, and what
     timm puts behind it in one module (an activation). Inputs are [B, C, ...].
@@ -81,10 +81,10 @@ class SynchronizedBatchNorm(nn.Module):
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
 
-    def __init__(self, norm: _BatchNorm, ranks: Ranks) -> None:
+    def __init__(self, norm: _BatchNorm, group: ProcessGroup) -> None:
         super().__init__()
         self.eps, self.momentum = norm.eps, norm.momentum
-        self.ranks = ranks
+        self.group = group
         self.weight, self.bias = norm.weight, norm.bias
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             self.register_buffer(name, getattr(norm, name))
@@ -92,7 +92,7 @@ class SynchronizedBatchNorm(nn.Module):
         self.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The normalized input; in training mode by the statistics of all processes' pictures."""
+        """The normalized input; in training mode by the statistics of all processes' images."""
         if self.training:
             normalized = self._normalized(x, *self._statistics(x.float()))
         else:
@@ -105,11 +105,11 @@ class SynchronizedBatchNorm(nn.Module):
         axes = [axis for axis in range(x.ndim) if axis != 1]
         mean = self._over_all(x.mean(axes))
         variance = self._over_all((x - _along_channels(mean, x)).square().mean(axes))
-        self._remember(mean.detach(), variance.detach(), self.ranks.count * x.numel() // x.shape[1])
+        self._remember(mean.detach(), variance.detach(), self.group.world_size * x.numel() // x.shape[1])
         return mean, variance
 
     def _over_all(self, values: Tensor) -> Tensor:
-        return total(values) / self.ranks.count
+        return total(values) / self.group.world_size
 
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
         if self.running_mean is None or self.running_var is None:
@@ -156,9 +156,9 @@ def _along_channels(values: Tensor, x: Tensor) -> Tensor:
     return values.view(1, -1, *[1] * (x.ndim - 2))
 
 
-def _synchronize(module: nn.Module, ranks: Ranks) -> None:
+def _synchronize(module: nn.Module, group: ProcessGroup) -> None:
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm):
-            setattr(module, name, SynchronizedBatchNorm(child, ranks))
+            setattr(module, name, SyncBatchNorm(child, group))
         else:
-            _synchronize(child, ranks)
+            _synchronize(child, group)

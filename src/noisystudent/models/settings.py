@@ -9,12 +9,12 @@ from pydantic import Field, model_validator
 from noisystudent.errors import nearest_name
 from noisystudent.settings import Settings
 
-SMALL_SIZE = 64  # pixels: up to here the ImageNet stems, which shrink a picture by 4 at once, throw too much away
+SMALL_SIZE = 64  # pixels: up to here the ImageNet stems, which shrink an image by 4 at once, throw too much away
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyMember:
-    """One rung of a family: its models for large and for small pictures, and what goes with them."""
+    """One rung of a family: its models for large and for small images, and what goes with them."""
 
     large: str
     small: str
@@ -49,7 +49,7 @@ class ModelSettings(Settings):
 
     teacher: str = Field(
         "auto",
-        description="name of the first teacher's model, any of timm's or of those for small pictures; "
+        description="name of the first teacher's model, any of timm's or of those for small images; "
         "auto: up to 16 pixels tiny_resnet, up to 64 resnet_small_20, larger efficientnet_b0",
     )
     students: tuple[str, ...] = Field(
@@ -66,7 +66,7 @@ class ModelSettings(Settings):
     pretrained: bool = Field(
         False,
         description="start every model from timm's published weights, not from scratch (downloads them once; "
-        "they must have been trained without the test pictures)",
+        "they must have been trained without the test images)",
     )
 
     @model_validator(mode="after")
@@ -129,9 +129,9 @@ def choose_model(size: int) -> str:
 
 
 def plan_models(settings: ModelSettings, rounds: int, size: int) -> list[ModelPlan]:
-    """The teacher's model and then one per round; ``size`` is the edge of the data's pictures in pixels.
+    """The teacher's model and then one per round; ``size`` is the edge of the data's images in pixels.
 
-    A family uses its small-picture models, at the data's own size, up to ``SMALL_SIZE`` pixels. Students may
+    A family uses its small-image models, at the data's own size, up to ``SMALL_SIZE`` pixels. Students may
     be smaller than their teacher: who creates them compares ``count_parameters`` and says so.
     """
     if settings.family:

@@ -15,9 +15,9 @@ from noisystudent.noise.crop import PlainView
 
 
 class Teacher:
-    """A frozen copy of a classifier that sees whole pictures plainly and cannot be trained.
+    """A frozen copy of a classifier that sees whole images plainly and cannot be trained.
 
-    Evaluation mode, no gradients, no noise, its own picture size and normalization. It is deliberately no
+    Evaluation mode, no gradients, no noise, its own image size and normalization. It is deliberately no
     ``nn.Module``: a student that holds one neither trains, saves nor counts its weights, and
     ``student.train()`` does not reach it (Xie et al. 2020: the teacher is not noised).
     """
@@ -29,12 +29,12 @@ class Teacher:
     def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensor:
         """Logits float32 [B, K] of canvases uint8 [B, C, H, W] with valid (height, width) ``sizes`` [B, 2].
 
-        Pictures may be stored for another size than the teacher's: its view takes its share of them. Raises
+        Images may be stored for another size than the teacher's: its view takes its share of them. Raises
         ``ModelError`` when they have another number of channels than the teacher's.
         """
         if pixels.shape[1] != self.channels:
             raise ModelError(
-                f"The teacher {self._classifier.name} takes pictures with {self.channels} channels and was "
+                f"The teacher {self._classifier.name} takes images with {self.channels} channels and was "
                 f"given {pixels.shape[1]}; decode them with the teacher's number of channels."
             )
         with torch.inference_mode():
@@ -67,12 +67,12 @@ class Teacher:
 
     @property
     def size(self) -> int:
-        """Edge in pixels of the view that the teacher takes of a picture."""
+        """Edge in pixels of the view that the teacher takes of an image."""
         return self._classifier.size
 
     @property
     def channels(self) -> int:
-        """Channels of the pictures: 1 or 3."""
+        """Channels of the images: 1 or 3."""
         return self._classifier.channels
 
     @property
@@ -84,7 +84,7 @@ class Teacher:
 class NoisedTeacher(Teacher):
     """A teacher that keeps its dropout and stochastic depth, for the paper's ablation (Xie et al., 2020, section 4.1).
 
-    Batch norm still uses its running statistics. Its noise comes from torch's generator; its pictures are noised by
+    Batch norm still uses its running statistics. Its noise comes from torch's generator; its images are noised by
     whoever hands them over.
     """
 

@@ -1,3 +1,3 @@
-"""The noise of Noisy Student: what is done to the student's pictures and inside its network, and the plain
+"""The noise of Noisy Student: what is done to the student's images and inside its network, and the plain
 view.
 """

@@ -1,4 +1,4 @@
-"""RandAugment's color operations on batches of uint8 pictures, equal to Pillow's pixel for pixel.
+"""RandAugment's color operations on batches of uint8 images, equal to Pillow's pixel for pixel.
 
 Every function takes ``uint8 [B, C, H, W]`` with one or three channels and returns a new tensor of the same
 shape. The arithmetic follows Pillow's to the rounding: its blend works in float32 and cuts the fraction
@@ -18,7 +18,7 @@ _LARGE_PLANE = 64 * 64  # pixels from which counting plane by plane is faster on
 
 
 def invert(pixels: Tensor) -> Tensor:
-    """The negative of each picture."""
+    """The negative of each image."""
     return 255 - pixels
 
 
@@ -49,14 +49,14 @@ def posterize(pixels: Tensor, bits: int) -> Tensor:
 
 
 def brightness(pixels: Tensor, factor: Tensor | float) -> Tensor:
-    """Blend with black: 0 is black, 1 the picture (Pillow's ``ImageEnhance.Brightness``)."""
+    """Blend with black: 0 is black, 1 the image (Pillow's ``ImageEnhance.Brightness``)."""
     return to_bytes(pixels.to(torch.float32).mul_(factor))
 
 
 def contrast(pixels: Tensor, factor: Tensor | float) -> Tensor:
-    """Blend with the picture's mean gray, rounded to a whole level (Pillow's ``ImageEnhance.Contrast``)."""
+    """Blend with the image's mean gray, rounded to a whole level (Pillow's ``ImageEnhance.Contrast``)."""
     luma = _luma(pixels.to(torch.float32))
-    # A row's sum is a whole number below 2^24, so float32 is exact; that of a large picture is not.
+    # A row's sum is a whole number below 2^24, so float32 is exact; that of a large image is not.
     total = luma.sum(dim=3, keepdim=True).sum(dim=(1, 2, 3), keepdim=True, dtype=torch.float64)
     mean = (total / luma[0].numel() + 0.5).floor().to(torch.float32)
     del luma
@@ -64,7 +64,7 @@ def contrast(pixels: Tensor, factor: Tensor | float) -> Tensor:
 
 
 def saturation(pixels: Tensor, factor: Tensor | float) -> Tensor:
-    """Blend with the gray picture (Pillow's ``ImageEnhance.Color``); a gray picture stays as it is."""
+    """Blend with the gray image (Pillow's ``ImageEnhance.Color``); a gray image stays as it is."""
     if pixels.shape[1] == 1:
         return pixels.clone()
     whole = pixels.to(torch.float32)
@@ -72,7 +72,7 @@ def saturation(pixels: Tensor, factor: Tensor | float) -> Tensor:
 
 
 def sharpness(pixels: Tensor, factor: Tensor | float) -> Tensor:
-    """Blend with the smoothed picture (Pillow's ``ImageEnhance.Sharpness``): 0 is smooth, 1 the picture.
+    """Blend with the smoothed image (Pillow's ``ImageEnhance.Sharpness``): 0 is smooth, 1 the image.
 
     The smoothing kernel is (1 1 1; 1 5 1; 1 1 1) / 13; the outermost pixels are not smoothed.
     """

@@ -1,9 +1,9 @@
 """Random numbers as a pure function of (seed, stream, epoch, index): no state, the same bits on every device.
 
-A picture's noise must not depend on the pictures beside it, on the number of workers or on where a killed
+An image's noise must not depend on the images beside it, on the number of workers or on where a killed
 run went on. So nothing is drawn from a generator: each number is the hash of its own address. The hash is
 SplitMix64 (Steele, Lea and Flood, 2014) in wrapping int64 arithmetic, applied once for the epoch, once for
-the index and once for the position, which keeps the sequences of neighboring pictures and epochs apart.
+the index and once for the position, which keeps the sequences of neighboring images and epochs apart.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def _mixed(words: Tensor) -> Tensor:
     return words ^ _shifted_right(words, 31)
 
 
-class Draws:
-    """Uniform numbers of one named stream, addressed by epoch and picture index.
+class CounterRng:
+    """Uniform numbers of one named stream, addressed by epoch and image index.
 
     ``seed`` is the run's seed, ``stream`` the purpose of the numbers, such as ``"input-noise"``: streams of
     other names are unrelated.

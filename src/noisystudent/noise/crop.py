@@ -1,6 +1,6 @@
-"""Crops, the flip and the plain view: from a canvas of stored pictures to the square that the model sees.
+"""Crops, the flip and the plain view: from a canvas of stored images to the square that the model sees.
 
-Stored pictures lie at the top left of a canvas ``uint8 [B, C, H, W]``, each with its own valid height and
+Stored images lie at the top left of a canvas ``uint8 [B, C, H, W]``, each with its own valid height and
 width (``sizes``, ``[B, 2]``); nothing outside the valid part ever reaches an output.
 """
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from noisystudent.noise.pixels import choose, pictures_at_once, to_bytes
-from noisystudent.noise.settings import SMALL_PICTURE_SIZE, Interpolation
+from noisystudent.noise.pixels import choose, images_at_once, to_bytes
+from noisystudent.noise.settings import SMALL_IMAGE_SIZE, Interpolation
 
 OFFICIAL_MARGIN = 32  # pixels that the official view leaves off, from both sides together
 _SMALLEST_AREA = 0.05
@@ -19,9 +19,9 @@ _WIDEST_ASPECT = 4.0 / 3.0
 
 
 class PlainView:
-    """The un-noised view of teachers and evaluation: the central ``size`` x ``size`` square of each picture.
+    """The un-noised view of teachers and evaluation: the central ``size`` x ``size`` square of each image.
 
-    A picture stored with a short edge of ``size`` gives its center crop; one stored with ``size + 32``
+    An image stored with a short edge of ``size`` gives its center crop; one stored with ``size + 32``
     gives the official view, a square of size / (size + 32) of the short edge (Xie et al., 2020, official
     code).
     """
@@ -40,9 +40,9 @@ class PlainView:
 def edge_of_view(size: int, stored: int) -> int:
     """How much of a stored short edge a model of input edge ``size`` sees: all, or the official share above 64 pixels.
 
-    Pictures may be stored for a larger model of the same run; then the view is larger than ``size``.
+    Images may be stored for a larger model of the same run; then the view is larger than ``size``.
     """
-    if size <= SMALL_PICTURE_SIZE:
+    if size <= SMALL_IMAGE_SIZE:
         return stored
     if stored in (size, size + OFFICIAL_MARGIN):
         return size
@@ -58,7 +58,7 @@ def shrunk(view: Tensor, size: int) -> Tensor:
 
 
 def shifted_crop(pixels: Tensor, sizes: Tensor, shift: Tensor, size: int) -> Tensor:
-    """The central ``size`` x ``size`` square of each picture, moved by ``shift`` whole pixels.
+    """The central ``size`` x ``size`` square of each image, moved by ``shift`` whole pixels.
 
     ``shift`` is ``[B, 2]`` (down, right). What lies beyond the valid part is its mirror image, the border
     pixel not repeated (as ``torch.nn.functional.pad`` in mode ``reflect``, and again when the mirror image
@@ -112,21 +112,21 @@ def resized_crop(
     samples: int = 1,
     mode: Interpolation = "bilinear",
 ) -> Tensor:
-    """Random box of each picture, resized to ``size`` x ``size`` (Inception crop, Szegedy et al., 2015).
+    """Random box of each image, resized to ``size`` x ``size`` (Inception crop, Szegedy et al., 2015).
 
     ``uniforms`` is ``[B, 4]`` in [0, 1): area, aspect, top, left. Without a low-pass filter, which is fine for a
-    stored short edge of at most ``size + 32``: a box is enlarged, or shrunk by too little to alias. For pictures stored
+    stored short edge of at most ``size + 32``: a box is enlarged, or shrunk by too little to alias. For images stored
     larger each output pixel is the mean of ``samples`` x ``samples`` such values.
     """
     boxes = random_boxes(sizes, uniforms, area).to(pixels.device)
     rows, columns = _sampling_points(boxes, size * samples)
-    most = pictures_at_once(pixels)
+    most = images_at_once(pixels)
     groups = zip(*(torch.split(each, most) for each in (pixels, rows, columns)), strict=True)
     return torch.cat([_sampled(*group, samples=samples, mode=mode) for group in groups])
 
 
 def _sampling_points(boxes: Tensor, edge: int) -> tuple[Tensor, Tensor]:
-    """Where the ``edge`` rows and columns of a box's view lie in its picture, in pixels: float32 ``[B, edge]`` each."""
+    """Where the ``edge`` rows and columns of a box's view lie in its image, in pixels: float32 ``[B, edge]`` each."""
     top, left, height, width = boxes.to(torch.float32)[:, :, None].unbind(1)
     centers = torch.arange(edge, device=boxes.device) + 0.5
     # They stay between the centers of the box's outermost pixels, so that nothing from beyond blends in.
@@ -137,7 +137,7 @@ def _sampling_points(boxes: Tensor, edge: int) -> tuple[Tensor, Tensor]:
 
 
 def _sampled(pixels: Tensor, rows: Tensor, columns: Tensor, *, samples: int, mode: Interpolation) -> Tensor:
-    """The pictures at all crossings of ``rows`` and ``columns``, the mean of each ``samples`` x ``samples`` of them."""
+    """The images at all crossings of ``rows`` and ``columns``, the mean of each ``samples`` x ``samples`` of them."""
     height, width = pixels.shape[-2:]
     rows, columns = rows * (2.0 / height) - 1.0, columns * (2.0 / width) - 1.0
     shape = (len(pixels), rows.shape[1], columns.shape[1])
@@ -149,11 +149,11 @@ def _sampled(pixels: Tensor, rows: Tensor, columns: Tensor, *, samples: int, mod
 
 
 def random_boxes(sizes: Tensor, uniforms: Tensor, area: float) -> Tensor:
-    """Random boxes (top, left, height, width), int64 ``[B, 4]``, each within its picture's valid ``sizes``.
+    """Random boxes (top, left, height, width), int64 ``[B, 4]``, each within its image's valid ``sizes``.
 
-    The area is uniform between the fraction ``area`` and the whole picture, the aspect log-uniform between
+    The area is uniform between the fraction ``area`` and the whole image, the aspect log-uniform between
     3/4 and 4/3. Both are drawn only where a box fits (Szegedy et al. draw again until one does): very long
-    pictures therefore give less than their whole area, never another aspect.
+    images therefore give less than their whole area, never another aspect.
     """
     # Float64 and whole pixels: the last bit of a logarithm, which vectorized code may round either way,
     # cannot show.
@@ -175,5 +175,5 @@ def random_boxes(sizes: Tensor, uniforms: Tensor, area: float) -> Tensor:
 
 
 def flip(pixels: Tensor, chosen: Tensor) -> Tensor:
-    """Mirror left to right the pictures where the boolean ``chosen`` ``[B]`` is true."""
+    """Mirror left to right the images where the boolean ``chosen`` ``[B]`` is true."""
     return choose(chosen, pixels.flip(3), pixels)

@@ -1,4 +1,4 @@
-"""A user's own noise: any callable on batches of pictures, such as a torchvision v2 transform."""
+"""A user's own noise: any callable on batches of images, such as a torchvision v2 transform."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from noisystudent.errors import SettingsError
 from noisystudent.random_streams import stream_key
 from noisystudent.runtime.device import seeded
 
-BatchNoise = Callable[[Tensor], Tensor]
-"""From noised pictures uint8 [B, C, S, S] to others of the same type and shape; torch's generator is seeded for it."""
+BatchTransform = Callable[[Tensor], Tensor]
+"""From noised images uint8 [B, C, S, S] to others of the same type and shape; torch's generator is seeded for it."""
 
 
-class OwnNoise:
-    """A user's callable with a seed of its own for every step, so that a resumed stage sees the same pictures.
+class CustomAugmentation:
+    """A user's callable with a seed of its own for every step, so that a resumed stage sees the same images.
 
     Unlike the noise of this package its draws depend on the batch. Raises ``SettingsError`` when the callable gives
-    back anything but uint8 pictures of the same shape.
+    back anything but uint8 images of the same shape.
     """
 
-    def __init__(self, function: BatchNoise, *, seed: int) -> None:
+    def __init__(self, function: BatchTransform, *, seed: int) -> None:
         self._function = function
         self._seed = seed
 
@@ -36,13 +36,13 @@ class OwnNoise:
         if not isinstance(changed, Tensor) or changed.dtype != torch.uint8 or changed.shape != pixels.shape:
             given = f"{changed.dtype} {list(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
             raise SettingsError(
-                f"the noise that was given, {describe(self._function)}, returned {given} for pictures uint8 "
+                f"the noise that was given, {describe(self._function)}, returned {given} for images uint8 "
                 f"{list(pixels.shape)}; it must return uint8 of the same shape."
             )
         return changed
 
 
-def describe(function: BatchNoise) -> str:
+def describe(function: BatchTransform) -> str:
     """A line that identifies a callable among the inputs of a stage: its name, and a digest of what it is made of.
 
     That is the source of a function, or an object's class and its ``repr`` where that shows its parameters (as those

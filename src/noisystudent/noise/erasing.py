@@ -1,4 +1,4 @@
-"""Random erasing: a gray box of random size and shape on some of the pictures."""
+"""Random erasing: a gray box of random size and shape on some of the images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _WIDEST_ASPECT = 1 / 0.3
 def erase(pixels: Tensor, uniforms: Tensor, probability: float) -> Tensor:
     """Copies of ``pixels`` (``uint8 [B, C, H, W]``), each with ``probability`` grayed out in a random box.
 
-    Zhong et al., 2020, section 3.2: area uniform from 2 to 40% of the picture, aspect from 0.3 to 1 / 0.3. It is
-    log-uniform here, and a box that is longer than the picture is cut, where they draw again. ``uniforms`` is
+    Zhong et al., 2020, section 3.2: area uniform from 2 to 40% of the image, aspect from 0.3 to 1 / 0.3. It is
+    log-uniform here, and a box that is longer than the image is cut, where they draw again. ``uniforms`` is
     ``[B, 5]``: whether, area, aspect, top, left.
     """
     height, width = pixels.shape[-2:]

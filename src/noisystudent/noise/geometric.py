@@ -1,7 +1,7 @@
-"""RandAugment's geometric operations on batches of uint8 pictures, equal to Pillow's pixel for pixel.
+"""RandAugment's geometric operations on batches of uint8 images, equal to Pillow's pixel for pixel.
 
 Every function takes ``uint8 [B, C, H, W]`` and, where the direction is random, a boolean ``mirrored``
-``[B]`` that turns it around; it returns a new tensor. What comes from outside the picture is gray 128, as
+``[B]`` that turns it around; it returns a new tensor. What comes from outside the image is gray 128, as
 published.
 """
 
@@ -26,7 +26,7 @@ Affine = tuple[float, float, float, float, float, float]
 
 
 def rotate(pixels: Tensor, degrees: float, mirrored: Tensor) -> Tensor:
-    """Turn each picture about its center by ``degrees`` counterclockwise, clockwise where ``mirrored``."""
+    """Turn each image about its center by ``degrees`` counterclockwise, clockwise where ``mirrored``."""
     height, width = pixels.shape[-2:]
     return affine(
         pixels,
@@ -49,17 +49,17 @@ def shear_y(pixels: Tensor, level: float, mirrored: Tensor) -> Tensor:
 
 
 def translate_x(pixels: Tensor, distance: int, mirrored: Tensor) -> Tensor:
-    """Shift each picture by ``distance`` pixels to the left (right where ``mirrored``)."""
+    """Shift each image by ``distance`` pixels to the left (right where ``mirrored``)."""
     return _shifted(pixels, distance, mirrored, axis=3)
 
 
 def translate_y(pixels: Tensor, distance: int, mirrored: Tensor) -> Tensor:
-    """Shift each picture by ``distance`` pixels up (down where ``mirrored``)."""
+    """Shift each image by ``distance`` pixels up (down where ``mirrored``)."""
     return _shifted(pixels, distance, mirrored, axis=2)
 
 
 def _shifted(pixels: Tensor, distance: int, mirrored: Tensor, *, axis: int) -> Tensor:
-    """Each picture shifted by ``distance`` (0 or more) toward the start of ``axis``, to its end where ``mirrored``."""
+    """Each image shifted by ``distance`` (0 or more) toward the start of ``axis``, to its end where ``mirrored``."""
     gap = min(distance, pixels.shape[axis])
     kept = pixels.shape[axis] - gap
     straight, turned = torch.full_like(pixels, FILL), torch.full_like(pixels, FILL)
@@ -69,10 +69,10 @@ def _shifted(pixels: Tensor, distance: int, mirrored: Tensor, *, axis: int) -> T
 
 
 def cutout(pixels: Tensor, pad: int, centers: Tensor) -> Tensor:
-    """Gray out a square of edge ``2 * pad`` around each picture's center of the hole (DeVries and Taylor,
+    """Gray out a square of edge ``2 * pad`` around each image's center of the hole (DeVries and Taylor,
     2017).
 
-    ``centers`` is ``[B, 2]`` (row, column) in [0, 1), fractions of the picture; a hole at the border is cut
+    ``centers`` is ``[B, 2]`` (row, column) in [0, 1), fractions of the image; a hole at the border is cut
     by it.
     """
     height, width = pixels.shape[-2:]
@@ -82,13 +82,13 @@ def cutout(pixels: Tensor, pad: int, centers: Tensor) -> Tensor:
 
 
 def fill_box(pixels: Tensor, boxes: Tensor) -> Tensor:
-    """Gray out a box (top, left, height, width) of each picture, ``[B, 4]``; what lies outside is cut off."""
+    """Gray out a box (top, left, height, width) of each image, ``[B, 4]``; what lies outside is cut off."""
     hole = box_mask(boxes, *pixels.shape[-2:]).to(pixels.device)
     return (pixels & ~hole) | (hole & FILL)
 
 
 def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
-    """255 within each picture's box (top, left, height, width), 0 elsewhere: ``uint8 [B, 1, height, width]``."""
+    """255 within each image's box (top, left, height, width), 0 elsewhere: ``uint8 [B, 1, height, width]``."""
     top, left, box_height, box_width = boxes.unbind(1)
     rows = _between(height, top, top + box_height)
     columns = _between(width, left, left + box_width)
@@ -102,7 +102,7 @@ def _between(length: int, first: Tensor, end: Tensor) -> Tensor:
 
 
 def affine(pixels: Tensor, straight: Affine, mirrored: Affine, chosen: Tensor) -> Tensor:
-    """Map each picture by ``straight``, or by ``mirrored`` where the boolean ``chosen`` ``[B]`` is true.
+    """Map each image by ``straight``, or by ``mirrored`` where the boolean ``chosen`` ``[B]`` is true.
 
     Nearest neighbor in 16.16 fixed point, as Pillow's ``Image.transform(size, AFFINE, ..., NEAREST)``.
     """
@@ -132,7 +132,7 @@ def _fixed(value: float) -> int:
 
 
 def _turned(degrees: float, *, height: int, width: int) -> Affine:
-    """The rotation about the picture's center, built in Pillow's order of operations."""
+    """The rotation about the image's center, built in Pillow's order of operations."""
     angle = -math.radians(degrees % 360.0)
     cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
     x, y = width / 2.0, height / 2.0

@@ -1,4 +1,4 @@
-"""A batch whose pictures get different operations: each group changed at once, every picture back in its place.
+"""A batch whose images get different operations: each group changed at once, every image back in its place.
 
 On a CPU all of it happens in portions that stay in the processor's caches.
 """
@@ -10,30 +10,30 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from noisystudent.noise.pixels import pictures_at_once, pictures_within
+from noisystudent.noise.pixels import images_at_once, images_within
 
-_GROUPED_BYTES = 1 << 21  # sorting copies the pictures, and fresh memory for 128 of 224 px costs more than the noise
+_GROUPED_BYTES = 1 << 21  # sorting copies the images, and fresh memory for 128 of 224 px costs more than the noise
 
 Change = Callable[[int, Tensor, Tensor], Tensor]
-"""From the number of a group, some of its pictures and their rows of chances to the changed pictures."""
+"""From the number of a group, some of its images and their rows of chances to the changed images."""
 
 
 def portion(pixels: Tensor) -> int:
-    """How many pictures ``[B, C, H, W]`` to group at once: all on an accelerator, on a CPU what its cache holds."""
-    return pictures_within(_GROUPED_BYTES, pixels) if pixels.device.type == "cpu" else max(1, len(pixels))
+    """How many images ``[B, C, H, W]`` to group at once: all on an accelerator, on a CPU what its cache holds."""
+    return images_within(_GROUPED_BYTES, pixels) if pixels.device.type == "cpu" else max(1, len(pixels))
 
 
 def change_groups(pixels: Tensor, group: Tensor, groups: int, chances: Tensor, change: Change) -> Tensor:
-    """The pictures ``[B, C, H, W]``, each changed as a member of its ``group`` (int64 ``[B]``, 0 to ``groups`` - 1).
+    """The images ``[B, C, H, W]``, each changed as a member of its ``group`` (int64 ``[B]``, 0 to ``groups`` - 1).
 
-    ``chances`` ``[B, N]`` are handed to ``change`` with their pictures. Groups on the CPU spare an accelerator all
+    ``chances`` ``[B, N]`` are handed to ``change`` with their images. Groups on the CPU spare an accelerator all
     waiting for the host.
     """
     order = group.argsort(stable=True)
     counts = torch.bincount(group, minlength=groups).tolist()
     sorted_pixels = pixels.index_select(0, order.to(pixels.device))
     sorted_chances = chances.index_select(0, order)
-    most = pictures_at_once(pixels)
+    most = images_at_once(pixels)
     changed = [
         change(number, some, some_chances)
         for number, (members, their_chances) in enumerate(

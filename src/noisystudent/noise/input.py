@@ -1,11 +1,11 @@
-"""Input noise: what is done to the student's pictures, each by its own draws, whatever batch it comes in."""
+"""Input noise: what is done to the student's images, each by its own draws, whatever batch it comes in."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from noisystudent.noise.augmix import LARGEST_LEVEL, AugMix
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.crop import (
     PlainView,
     edge_of_view,
@@ -22,7 +22,7 @@ from noisystudent.noise.randaugment import RandAugment
 from noisystudent.noise.settings import LARGEST_MAGNITUDE, NoiseSettings
 from noisystudent.runtime.thread_shares import in_shares
 
-# A picture's draws have fixed places, so that switching one noise off leaves the others as they were.
+# An image's draws have fixed places, so that switching one noise off leaves the others as they were.
 _CROP = slice(0, 4)
 _FLIP = 4
 _RANDAUGMENT_START = 5
@@ -32,23 +32,23 @@ _AUGMIX_START = 200
 
 
 class InputNoise:
-    """The student's view of a picture: random crop, flip, RandAugment (Xie et al., 2020, section 3.1) or AugMix.
+    """The student's view of an image: random crop, flip, RandAugment (Xie et al., 2020, section 3.1) or AugMix.
 
     ``size`` is the model's input edge in pixels; ``strength`` (0 to 2) multiplies RandAugment's magnitude,
     up to 30, and the crop's reach. At strength 0 the crop takes the whole area without a shift and
     RandAugment is left out, because its magnitude 0 is not the absence of noise (Solarize inverts there,
-    Brightness is 0.1). ``stored_edge`` is the short edge of the stored pictures, ``size`` unless said: a model
-    that is smaller than another of the same run gets pictures that were stored for that one, and shrinks them.
+    Brightness is 0.1). ``storage_size`` is the short edge of the stored images, ``size`` unless said: a model
+    that is smaller than another of the same run gets images that were stored for that one, and shrinks them.
     """
 
     def __init__(
-        self, settings: NoiseSettings, *, size: int, strength: float, draws: Draws, stored_edge: int | None = None
+        self, settings: NoiseSettings, *, size: int, strength: float, rng: CounterRng, storage_size: int | None = None
     ) -> None:
         self.settings = settings
         self.size = size
-        self.stored_edge = stored_edge or size
+        self.storage_size = storage_size or size
         self.strength = strength
-        self.draws = draws
+        self.rng = rng
         self._crop = settings.crop_at(size)
         self._distortion = self._build_distortion()
         self._distortion_start = _AUGMIX_START if isinstance(self._distortion, AugMix) else _RANDAUGMENT_START
@@ -72,37 +72,37 @@ class InputNoise:
         )
 
     def __call__(self, pixels: Tensor, sizes: Tensor, epoch: Tensor, index: Tensor) -> Tensor:
-        """From stored pictures ``uint8 [B, C, H, W]`` to noised ones, ``uint8 [B, C, size, size]``.
+        """From stored images ``uint8 [B, C, H, W]`` to noised ones, ``uint8 [B, C, size, size]``.
 
-        ``sizes`` is each picture's valid (height, width) ``[B, 2]``; ``epoch`` and ``index``, int64
-        ``[B]``, say which draws are a picture's own. Kept on the CPU they spare an accelerator all waiting
+        ``sizes`` is each image's valid (height, width) ``[B, 2]``; ``epoch`` and ``index``, int64
+        ``[B]``, say which draws are an image's own. Kept on the CPU they spare an accelerator all waiting
         for the host.
         """
         return in_shares(self._noised, pixels, sizes, epoch, index)
 
     def _noised(self, pixels: Tensor, sizes: Tensor, epoch: Tensor, index: Tensor) -> Tensor:
-        uniforms = self.draws.uniform(epoch, index, _RANDAUGMENT_START)
+        uniforms = self.rng.uniform(epoch, index, _RANDAUGMENT_START)
         pixels = self._cropped(pixels, sizes, uniforms[:, _CROP])
         if self.settings.flip:
             pixels = flip(pixels, uniforms[:, _FLIP] < 0.5)
         if self._distortion:
-            chances = self.draws.uniform(epoch, index, self._distortion.draws, first=self._distortion_start)
+            chances = self.rng.uniform(epoch, index, self._distortion.rng, first=self._distortion_start)
             pixels = self._distortion(pixels, chances)
         if self.settings.hole:
-            pixels = cutout(pixels, self.settings.hole // 2, self.draws.uniform(epoch, index, 2, first=_HOLE_START))
+            pixels = cutout(pixels, self.settings.hole // 2, self.rng.uniform(epoch, index, 2, first=_HOLE_START))
         if self.settings.erasing:
-            pixels = erase(pixels, self.draws.uniform(epoch, index, 5, first=_ERASING_START), self.settings.erasing)
+            pixels = erase(pixels, self.rng.uniform(epoch, index, 5, first=_ERASING_START), self.settings.erasing)
         return pixels
 
     def _cropped(self, pixels: Tensor, sizes: Tensor, uniforms: Tensor) -> Tensor:
         match self._crop:
             case "pad":
-                edge = edge_of_view(self.size, self.stored_edge)
+                edge = edge_of_view(self.size, self.storage_size)
                 reach = round(self.strength * self.settings.pad * edge)
                 return shrunk(pad_crop(pixels, sizes, uniforms[:, :2], size=edge, reach=reach), self.size)
             case "resized":
                 area = smallest_area(self.settings.resized_area, self.strength)
-                samples = round(self.stored_edge / self.size)
+                samples = round(self.storage_size / self.size)
                 return resized_crop(
                     pixels,
                     sizes,

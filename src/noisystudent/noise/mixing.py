@@ -1,4 +1,4 @@
-"""Mixup and CutMix: two pictures become one, and so do their target probabilities."""
+"""Mixup and CutMix: two images become one, and so do their target probabilities."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.geometric import box_mask
 from noisystudent.noise.pixels import choose, to_bytes
 from noisystudent.noise.settings import NoiseSettings
@@ -15,23 +15,23 @@ _DRAWS = 4  # share, which of the two, row and column of CutMix's box
 
 
 class Mixing:
-    """Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019) of each picture with a partner.
+    """Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019) of each image with a partner.
 
-    ``mixup`` and ``cutmix`` are the parameters alpha of the Beta(alpha, alpha) from which the picture's own share is
-    drawn; 0 switches that one off. With both, either has an even chance for each picture. The share depends on the
-    picture's own draws alone, the partner on the batch.
+    ``mixup`` and ``cutmix`` are the parameters alpha of the Beta(alpha, alpha) from which the image's own share is
+    drawn; 0 switches that one off. With both, either has an even chance for each image. The share depends on the
+    image's own draws alone, the partner on the batch.
     """
 
-    def __init__(self, *, mixup: float, cutmix: float, draws: Draws) -> None:
+    def __init__(self, *, mixup: float, cutmix: float, rng: CounterRng) -> None:
         assert mixup > 0 or cutmix > 0
         self.mixup, self.cutmix = mixup, cutmix
-        self.draws = draws
+        self.rng = rng
 
     def __call__(
         self, pixels: Tensor, targets: Tensor, partner: Tensor, epoch: Tensor, index: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Mixed pixels uint8 [B, C, H, W] and targets float32 [B, K]; row b is mixed with row ``partner[b]``."""
-        uniforms = self.draws.uniform(epoch, index, _DRAWS).cpu()
+        uniforms = self.rng.uniform(epoch, index, _DRAWS).cpu()
         cuts = uniforms[:, 1] < 0.5 if self.mixup and self.cutmix else torch.full((len(pixels),), self.cutmix > 0)
         others = pixels[partner.to(pixels.device)]
         share = _beta(uniforms[:, 0], self.mixup)
@@ -46,17 +46,17 @@ class Mixing:
         return choose(cuts, pasted, blended), own * targets + (1.0 - own) * targets[partner.to(targets.device)]
 
 
-def build_mixing(settings: NoiseSettings, draws: Draws) -> Mixing | None:
+def build_mixing(settings: NoiseSettings, rng: CounterRng) -> Mixing | None:
     """The mixing that the settings ask for, or None."""
     if not settings.mixup and not settings.cutmix:
         return None
-    return Mixing(mixup=settings.mixup, cutmix=settings.cutmix, draws=draws)
+    return Mixing(mixup=settings.mixup, cutmix=settings.cutmix, rng=rng)
 
 
 def partners(counts: list[int]) -> Tensor:
     """A partner for every row of a batch made of parts with these counts: the next row of its own part, int64 [B].
 
-    Labeled pictures are mixed with labeled ones only, so that each part keeps its weight in the objective.
+    Labeled images are mixed with labeled ones only, so that each part keeps its weight in the objective.
     """
     starts = torch.tensor([0, *counts]).cumsum(0)
     return torch.cat(

@@ -34,7 +34,7 @@ def set_model_noise(model: nn.Module, *, dropout: float, stochastic_depth: float
     """Set the rate of dropout before the classifier and of stochastic depth, and return what the model now
     has.
 
-    Block i of n drops its residual branch with rate ``stochastic_depth * i / n``, for each picture on its
+    Block i of n drops its residual branch with rate ``stochastic_depth * i / n``, for each image on its
     own, and scales it by 1 / (1 - rate) otherwise (Huang et al., 2016, as in the official code); the first
     never drops. A block which timm built without the means keeps none: the first, and in families such as
     ConvNeXt, the whole first stage. Nothing acts in eval mode. Raises ModelError when a rate above 0 finds
@@ -89,7 +89,7 @@ def _blocks(model: nn.Module) -> list[list[DropPath]]:
     A block is a module that owns a ``DropPath`` or an empty place for one, ``drop_path1 = nn.Identity()`` or
     ``drop_path = None``. Its modules share one rate. Empty places are counted, so that the rule sees every
     block, but not filled: some families leave them empty where there is no shortcut, and a branch dropped
-    there would take the whole picture with it.
+    there would take the whole image with it.
     """
     blocks = []
     for module in model.modules():

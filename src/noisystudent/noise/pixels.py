@@ -1,4 +1,4 @@
-"""Things done to uint8 pictures for which torch's own way is several times slower on a CPU."""
+"""Things done to uint8 images for which torch's own way is several times slower on a CPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-_CACHED_FLOATS = 1 << 18  # 1 MiB: operations make a few float copies, and those of 128 pictures of 224 px fit no cache
+_CACHED_FLOATS = 1 << 18  # 1 MiB: operations make a few float copies, and those of 128 images of 224 px fit no cache
 
 
 def to_bytes(values: Tensor) -> Tensor:
@@ -17,23 +17,23 @@ def to_bytes(values: Tensor) -> Tensor:
 
 
 def choose(chosen: Tensor, changed: Tensor, unchanged: Tensor) -> Tensor:
-    """The pictures ``[B, C, H, W]`` of ``changed`` where the boolean ``chosen`` ``[B]`` is true, else the others."""
+    """The images ``[B, C, H, W]`` of ``changed`` where the boolean ``chosen`` ``[B]`` is true, else the others."""
     # A byte mask is vectorized, torch.where on bytes is not: 5 to 20 times slower.
     mask = (chosen.to(unchanged.device, torch.uint8) * 255)[:, None, None, None]
     return unchanged ^ ((unchanged ^ changed) & mask)
 
 
-def pictures_at_once(pixels: Tensor) -> int:
-    """How many pictures an operation takes at once: on a CPU as many as stay in its cache as float32.
+def images_at_once(pixels: Tensor) -> int:
+    """How many images an operation takes at once: on a CPU as many as stay in its cache as float32.
 
     An accelerator is kept busy by more: a quarter of the batch, which few operations exceed. It bounds the memory: a
-    few float copies of all pictures would be more than the batch and its result.
+    few float copies of all images would be more than the batch and its result.
     """
     if pixels.device.type == "cpu":
-        return pictures_within(_CACHED_FLOATS, pixels)
+        return images_within(_CACHED_FLOATS, pixels)
     return math.ceil(len(pixels) / 4)
 
 
-def pictures_within(numbers: int, pixels: Tensor) -> int:
-    """How many of the ``pixels``' pictures have at most so many ``numbers``, at least one."""
+def images_within(numbers: int, pixels: Tensor) -> int:
+    """How many of the ``pixels``' images have at most so many ``numbers``, at least one."""
     return max(1, numbers // pixels.shape[1:].numel())

@@ -9,14 +9,14 @@ and a threshold of 256 or more (M >= 10) change nothing, and Posterize keeps at 
 
 ``graded`` is ours: the same operations, but magnitude 0 changes nothing and a larger one never less. The enhancements
 go either way from 1, by up to 0.9; Posterize takes up to 4 bits away; Solarize turns more and more of the bright
-pixels; the three operations without a magnitude act on a share of the pictures. All of these are full at M = 10; the
+pixels; the three operations without a magnitude act on a share of the images. All of these are full at M = 10; the
 others are as published and go on growing.
 
 ``timm`` and ``torchvision`` are those libraries' RandAugment: the same operations at their scales, without Cutout, with
-translations that are a share of the picture's edge. timm applies each operation with probability 0.5, its magnitudes
+translations that are a share of the image's edge. timm applies each operation with probability 0.5, its magnitudes
 end at 10, and its Posterize is kept from 0 bits, which Pillow refuses. torchvision's magnitudes end at 30, its
 enhancements go either way, and one of its operations does nothing. All geometry here takes the nearest neighbor; timm
-draws bilinear or bicubic for each picture.
+draws bilinear or bicubic for each image.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from noisystudent.noise.settings import OPERATIONS, RandAugmentPolicy
 
 @dataclass(frozen=True)
 class Distances:
-    """Pixels that translation and a cutout's half-edge have at magnitude 10, for pictures of one size."""
+    """Pixels that translation and a cutout's half-edge have at magnitude 10, for images of one size."""
 
     translation: float = 100.0
     cutout: float = 40.0
 
     def scaled(self, factor: float) -> Distances:
-        """The same for pictures ``factor`` times as large."""
+        """The same for images ``factor`` times as large."""
         return Distances(self.translation * factor, self.cutout * factor)
 
 
@@ -53,7 +53,7 @@ Apply = Callable[[str, Tensor, float, Tensor, Distances], Tensor]
 
 @dataclass(frozen=True)
 class Policy:
-    """A set of operations and how they scale; each acts on a picture with ``probability``."""
+    """A set of operations and how they scale; each acts on an image with ``probability``."""
 
     operations: tuple[str, ...]
     apply: Apply

@@ -1,7 +1,7 @@
-"""RandAugment as Noisy Student used it: batched, on the device of the pictures, one draw a picture.
+"""RandAugment as Noisy Student used it: batched, on the device of the images, one draw an image.
 
-Cubuk et al., 2020, with the operations and scales of ``policies``: the magnitude is the same for every picture, each
-layer draws one operation for each picture with replacement. The published code applies it always.
+Cubuk et al., 2020, with the operations and scales of ``policies``: the magnitude is the same for every image, each
+layer draws one operation for each image with replacement. The published code applies it always.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _DRAWS_A_LAYER = 1 + _CHANCES
 
 
 class RandAugment:
-    """Random distortion of pictures by ``layers`` operations of ``magnitude`` (0 to 30), one draw a picture.
+    """Random distortion of images by ``layers`` operations of ``magnitude`` (0 to 30), one draw an image.
 
     ``policy`` says how operations grow with the magnitude, ``operations`` which of them are drawn (all of the policy's
-    when empty; a name given twice is drawn twice as often). ``distances`` are meant for pictures of the edge
+    when empty; a name given twice is drawn twice as often). ``distances`` are meant for images of the edge
     ``pixel_reference``; 0 takes them as they are.
     """
 
@@ -49,19 +49,19 @@ class RandAugment:
         self.operations = tuple(operations) or self._policy.operations
 
     @property
-    def draws(self) -> int:
-        """How many uniform numbers a picture needs."""
+    def rng(self) -> int:
+        """How many uniform numbers an image needs."""
         return self.layers * _DRAWS_A_LAYER
 
     def __call__(self, pixels: Tensor, uniforms: Tensor) -> Tensor:
-        """Distorted copies of ``pixels`` (``uint8 [B, C, H, W]``) by ``uniforms`` (``[B, draws]`` in [0, 1)).
+        """Distorted copies of ``pixels`` (``uint8 [B, C, H, W]``) by ``uniforms`` (``[B, rng]`` in [0, 1)).
 
-        Uniforms on the CPU let the pictures be grouped by operation without waiting for an accelerator.
+        Uniforms on the CPU let the images be grouped by operation without waiting for an accelerator.
         """
         distorted = torch.empty_like(pixels)
         most = portion(pixels)
-        draws = uniforms.view(len(uniforms), self.layers, _DRAWS_A_LAYER)
-        portions = (torch.split(each, most) for each in (distorted, pixels, draws))
+        rng = uniforms.view(len(uniforms), self.layers, _DRAWS_A_LAYER)
+        portions = (torch.split(each, most) for each in (distorted, pixels, rng))
         for into, some, layers in zip(*portions, strict=True):
             for layer in layers.unbind(1):
                 some = self._distorted(some, layer)
@@ -69,7 +69,7 @@ class RandAugment:
         return distorted
 
     def _distorted(self, pixels: Tensor, layer: Tensor) -> Tensor:
-        """One layer: each picture changed by the operation that it drew."""
+        """One layer: each image changed by the operation that it drew."""
         scale = min(pixels.shape[-2:]) / self.pixel_reference if self.pixel_reference else 1.0
         distances = self.distances.scaled(scale)
 

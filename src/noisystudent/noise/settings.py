@@ -1,4 +1,4 @@
-"""The noise settings: one strength for the pictures, and a switch of its own for each single noise."""
+"""The noise settings: one strength for the images, and a switch of its own for each single noise."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ AUGMIX_OPERATIONS = (
 )
 """AugMix's operations, in the order of its code."""
 
-SMALL_PICTURE_SIZE = 64
-"""Up to this edge in pixels pictures are cropped by padding; above it, by a random resized box."""
+SMALL_IMAGE_SIZE = 64
+"""Up to this edge in pixels images are cropped by padding; above it, by a random resized box."""
 
 
 PresetName = Literal[
@@ -119,7 +119,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class NoiseSettings(Settings):
-    """The student's noise (Xie et al., 2020, section 2): input noise on pictures, model noise inside the
+    """The student's noise (Xie et al., 2020, section 2): input noise on images, model noise inside the
     network.
 
     Each noise can be switched off alone: ``crop=none``, ``flip=false``, ``randaugment=false``, ``dropout=0``,
@@ -129,7 +129,7 @@ class NoiseSettings(Settings):
     preset: Literal["", PresetName] = Field(
         default="",
         description="A published noise by name, under all that is set beside it: paper-b0 to paper-b7 and paper-l2 "
-        "(Xie et al. 2020, for ImageNet), svhn (its small-picture recipe), timm and torchvision (their RandAugment), "
+        "(Xie et al. 2020, for ImageNet), svhn (its small-image recipe), timm and torchvision (their RandAugment), "
         "augmix, none.",
     )
     strength: Literal["auto"] | Strength = Field(
@@ -145,31 +145,31 @@ class NoiseSettings(Settings):
     )
     crop: Literal["auto"] | CropKind = Field(
         default="auto",
-        description="Random crop: 'pad' shifts the picture and mirrors its border in, 'resized' cuts a "
+        description="Random crop: 'pad' shifts the image and mirrors its border in, 'resized' cuts a "
         "random box and resizes it, 'none' cuts the center; 'auto' is 'pad' up to "
-        f"{SMALL_PICTURE_SIZE} pixels and 'resized' above.",
+        f"{SMALL_IMAGE_SIZE} pixels and 'resized' above.",
     )
     pad: float = Field(
         default=0.125,
         ge=0.0,
         le=0.5,
-        description="Reach of the 'pad' crop at strength 1, as a fraction of the picture's edge (0 to 0.5).",
+        description="Reach of the 'pad' crop at strength 1, as a fraction of the image's edge (0 to 0.5).",
     )
     resized_area: float = Field(
         default=0.08,
         gt=0.0,
         le=1.0,
-        description="Smallest area of a 'resized' crop at strength 1, as a fraction of the picture (above 0, to 1).",
+        description="Smallest area of a 'resized' crop at strength 1, as a fraction of the image (above 0, to 1).",
     )
     interpolation: Interpolation = Field(
         default="bilinear", description="How a 'resized' crop is resized; the official code has bicubic."
     )
     flip: bool = Field(
         default=False,
-        description="Mirror every second picture left to right. Off by default because it changes the "
-        "meaning of digits, letters and traffic signs; switch it on for natural pictures.",
+        description="Mirror every second image left to right. Off by default because it changes the "
+        "meaning of digits, letters and traffic signs; switch it on for natural images.",
     )
-    randaugment: bool = Field(default=True, description="Distort the pictures with RandAugment.")
+    randaugment: bool = Field(default=True, description="Distort the images with RandAugment.")
     policy: PolicyName = Field(
         default="graded",
         description="How a RandAugment operation grows with the magnitude. 'paper' is the published code, in which "
@@ -182,7 +182,7 @@ class NoiseSettings(Settings):
         default=2,
         ge=1,
         le=16,
-        description="RandAugment operations on each picture, one after the other (1 to 16).",
+        description="RandAugment operations on each image, one after the other (1 to 16).",
     )
     magnitude: float = Field(
         default=10.0,
@@ -197,7 +197,7 @@ class NoiseSettings(Settings):
         "twice is drawn twice as often.",
     )
     translation: float = Field(
-        default=100.0, ge=0.0, description="RandAugment: pixels that a picture is translated by at magnitude 10."
+        default=100.0, ge=0.0, description="RandAugment: pixels that an image is translated by at magnitude 10."
     )
     cutout: float = Field(
         default=40.0, ge=0.0, description="RandAugment: pixels of half the edge of Cutout's hole at magnitude 10."
@@ -206,32 +206,32 @@ class NoiseSettings(Settings):
         default=224,
         ge=0,
         description="Edge in pixels for which 'translation' and 'cutout' are meant; they shrink and grow with the "
-        "picture. 0 takes them as plain pixels, as the official code does.",
+        "image. 0 takes them as plain pixels, as the official code does.",
     )
     hole: int = Field(
         default=0,
         ge=0,
         multiple_of=2,
-        description="Edge in pixels, even, of a gray square on every picture, after RandAugment (Cutout as the "
+        description="Edge in pixels, even, of a gray square on every image, after RandAugment (Cutout as the "
         "official SVHN recipe has it: 16 of 32); 0 = none.",
     )
     erasing: float = Field(
         default=0.0,
         ge=0.0,
         le=1.0,
-        description="Random erasing: the share of pictures on which a box of 2 to 40% of the picture is grayed out.",
+        description="Random erasing: the share of images on which a box of 2 to 40% of the image is grayed out.",
     )
     mixup: float = Field(
         default=0.0,
         ge=0.0,
-        description="Mixup: each picture is blended with another of the batch, targets too, with a share from "
+        description="Mixup: each image is blended with another of the batch, targets too, with a share from "
         "Beta(mixup, mixup); 0 = off.",
     )
     cutmix: float = Field(
         default=0.0,
         ge=0.0,
-        description="CutMix: a box of another picture of the batch is pasted in, with a share from Beta(cutmix, "
-        "cutmix); 0 = off. With mixup too, each picture gets one of the two at random.",
+        description="CutMix: a box of another image of the batch is pasted in, with a share from Beta(cutmix, "
+        "cutmix); 0 = off. With mixup too, each image gets one of the two at random.",
     )
     dropout: float = Field(
         default=0.2,
@@ -276,9 +276,9 @@ class NoiseSettings(Settings):
         return strengths
 
     def crop_at(self, size: int) -> CropKind:
-        """The kind of crop for pictures of edge ``size`` in pixels: the setting itself, or what 'auto'
+        """The kind of crop for images of edge ``size`` in pixels: the setting itself, or what 'auto'
         means there.
         """
         if self.crop != "auto":
             return self.crop
-        return "pad" if size <= SMALL_PICTURE_SIZE else "resized"
+        return "pad" if size <= SMALL_IMAGE_SIZE else "resized"

@@ -1,4 +1,4 @@
-"""Views of a few pictures under noise, side by side, for a person to see whether the label survives."""
+"""Views of a few images under noise, side by side, for a person to see whether the label survives."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from noisystudent.data.images import Pictures
+from noisystudent.data.images import Images
 from noisystudent.noise.augmix import LARGEST_LEVEL, apply_augmix
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.crop import PlainView
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.policies import POLICIES, Distances
@@ -24,33 +24,33 @@ PLAIN = "plain"
 
 @dataclass(frozen=True, eq=False)
 class NoiseSheet:
-    """Rows of pictures and named columns of their views: cells uint8 [rows, columns, S, S, C]."""
+    """Rows of images and named columns of their views: cells uint8 [rows, columns, S, S, C]."""
 
     columns: tuple[str, ...]
     cells: npt.NDArray[np.uint8]
 
 
 def strengths_sheet(
-    pictures: Pictures, settings: NoiseSettings, *, size: int, stored_edge: int, draws: Draws
+    images: Images, settings: NoiseSettings, *, size: int, storage_size: int, rng: CounterRng
 ) -> NoiseSheet:
-    """The pictures without noise and at each of ``settings.strengths``; a row's columns share their draws."""
-    columns = {PLAIN: _plain(pictures, size)}
-    rows = torch.arange(len(pictures))
+    """The images without noise and at each of ``settings.strengths``; a row's columns share their draws."""
+    columns = {PLAIN: _plain(images, size)}
+    rows = torch.arange(len(images))
     for strength in settings.strengths:
-        noise = InputNoise(settings, size=size, strength=strength, draws=draws, stored_edge=stored_edge)
-        columns[f"strength {strength:g}"] = _noised(pictures, noise, 0, rows)
+        noise = InputNoise(settings, size=size, strength=strength, rng=rng, storage_size=storage_size)
+        columns[f"strength {strength:g}"] = _noised(images, noise, 0, rows)
     return _sheet(columns)
 
 
 def operations_sheet(
-    pictures: Pictures, settings: NoiseSettings, *, size: int, strength: float, draws: Draws
+    images: Images, settings: NoiseSettings, *, size: int, strength: float, rng: CounterRng
 ) -> NoiseSheet:
-    """The pictures without noise and after each of the policy's operations, one at a time, at ``strength``."""
-    plain = _plain(pictures, size)
+    """The images without noise and after each of the policy's operations, one at a time, at ``strength``."""
+    plain = _plain(images, size)
     names, change = _operations(settings, size, strength * settings.magnitude)
     columns = {PLAIN: plain}
     for number, name in enumerate(dict.fromkeys(settings.operations or names)):
-        chances = draws.uniform(torch.full((len(plain),), number), torch.arange(len(plain)), 3)
+        chances = rng.uniform(torch.full((len(plain),), number), torch.arange(len(plain)), 3)
         columns[name] = change(name, plain, chances)
     return _sheet(columns)
 
@@ -58,7 +58,7 @@ def operations_sheet(
 def _operations(
     settings: NoiseSettings, size: int, magnitude: float
 ) -> tuple[tuple[str, ...], Callable[[str, Tensor, Tensor], Tensor]]:
-    """The names of a policy's operations, and how one changes pictures by their chances."""
+    """The names of a policy's operations, and how one changes images by their chances."""
     if settings.policy == "augmix":
         level = min(magnitude, LARGEST_LEVEL)
         return AUGMIX_OPERATIONS, lambda name, pixels, chances: apply_augmix(name, pixels, level, chances[:, 0] < 0.5)
@@ -69,21 +69,21 @@ def _operations(
     return policy.operations, lambda name, pixels, chances: policy.apply(name, pixels, magnitude, chances, distances)
 
 
-def draws_sheet(pictures: Pictures, noise: InputNoise, rows: npt.NDArray[np.int64], epochs: int) -> NoiseSheet:
-    """The pictures without noise and as ``noise`` shows them in its first epochs, at their places ``rows`` [N]."""
-    columns = {PLAIN: _plain(pictures, noise.size)}
+def draws_sheet(images: Images, noise: InputNoise, rows: npt.NDArray[np.int64], epochs: int) -> NoiseSheet:
+    """The images without noise and as ``noise`` shows them in its first epochs, at their places ``rows`` [N]."""
+    columns = {PLAIN: _plain(images, noise.size)}
     for epoch in range(epochs):
-        columns[f"epoch {epoch + 1}"] = _noised(pictures, noise, epoch, torch.from_numpy(rows))
+        columns[f"epoch {epoch + 1}"] = _noised(images, noise, epoch, torch.from_numpy(rows))
     return _sheet(columns)
 
 
-def _plain(pictures: Pictures, size: int) -> Tensor:
-    sizes = torch.from_numpy(pictures.sizes.astype(np.int64))
-    return PlainView(size)(torch.from_numpy(pictures.pixels), sizes)
+def _plain(images: Images, size: int) -> Tensor:
+    sizes = torch.from_numpy(images.sizes.astype(np.int64))
+    return PlainView(size)(torch.from_numpy(images.pixels), sizes)
 
 
-def _noised(pictures: Pictures, noise: InputNoise, epoch: int, rows: Tensor) -> Tensor:
-    return torch.from_numpy(noised(pictures, noise, epoch=epoch, index=rows).pixels)
+def _noised(images: Images, noise: InputNoise, epoch: int, rows: Tensor) -> Tensor:
+    return torch.from_numpy(noised(images, noise, epoch=epoch, index=rows).pixels)
 
 
 def _sheet(columns: dict[str, Tensor]) -> NoiseSheet:

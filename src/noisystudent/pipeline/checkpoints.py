@@ -17,7 +17,7 @@ TRAINING = "training.json"
 
 
 @dataclass(frozen=True)
-class Trained:
+class Checkpoint:
     """A finished checkpoint of the run."""
 
     name: str
@@ -25,7 +25,7 @@ class Trained:
     fingerprint: str
     model: str
     parameters: int
-    passes: int
+    samples_seen: int
     seconds: float
 
     def teacher(self, device: torch.device, *, noised: bool = False) -> Teacher:
@@ -34,25 +34,25 @@ class Trained:
         return kind(load_classifier(self.folder).to(device))
 
 
-def read_trained(name: str, folder: Path) -> Trained:
+def read_checkpoint(name: str, folder: Path) -> Checkpoint:
     """A finished checkpoint of a run, from its folder."""
     manifest = read_manifest(folder, CHECKPOINT)
     facts = read_json(folder / TRAINING)
-    return Trained(
-        name, folder, manifest.fingerprint, facts["model"], facts["parameters"], facts["passes"], facts["seconds"]
+    return Checkpoint(
+        name, folder, manifest.fingerprint, facts["model"], facts["parameters"], facts["samples_seen"], facts["seconds"]
     )
 
 
-def open_checkpoint(folder: Path) -> tuple[Trained, Classifier]:
+def open_checkpoint(folder: Path) -> tuple[Checkpoint, Classifier]:
     """A checkpoint from elsewhere, which cost nothing here, and the classifier that it holds."""
     classifier = load_classifier(folder)
-    trained = Trained(
+    checkpoint = Checkpoint(
         name=folder.name,
         folder=folder,
         fingerprint=checkpoint_fingerprint(folder),
         model=classifier.name,
         parameters=count_parameters(classifier.net),
-        passes=0,
+        samples_seen=0,
         seconds=0.0,
     )
-    return trained, classifier
+    return checkpoint, classifier

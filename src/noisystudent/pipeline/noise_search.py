@@ -21,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from noisystudent.artifacts.folder import commit, write_json
-from noisystudent.data.splits import HeldOut, Judged
+from noisystudent.data.splits import HeldOut, HeldOutPredictions
 from noisystudent.data.stratified import cross_fit_folds
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.models.settings import ModelPlan
-from noisystudent.pipeline.context import Workshop
+from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.score_stage import predict
-from noisystudent.pipeline.train_data import labeled_lesson
+from noisystudent.pipeline.train_data import supervised_spec
 from noisystudent.pipeline.train_stage import train
 
 STRENGTH = "strength"
@@ -50,40 +50,40 @@ class Candidate:
     labels: int
 
 
-def choose_strength(workshop: Workshop, plan: ModelPlan, name: str = STRENGTH) -> float:
+def choose_strength(context: RunContext, plan: ModelPlan, name: str = STRENGTH) -> float:
     """The noise strength of the run: the setting, or the weakest candidate that is about as good as the best.
 
     Writes ``summary.json`` into the folder ``name``; the report shows it.
     """
-    noise = workshop.settings.noise
+    noise = context.settings.noise
     if noise.strength != "auto":
         return noise.strength
-    by = "validation" if workshop.roles.validation else "cross-fitting"
-    candidates = compare_strengths({each: _judge(workshop, plan, name, each) for each in noise.strengths})
+    by = "validation" if context.splits.validation else "cross-fitting"
+    candidates = compare_strengths({each: _judge(context, plan, name, each) for each in noise.strengths})
     chosen = weakest_as_good(candidates)
     inputs: dict[str, Any] = {"candidates": [asdict(candidate) for candidate in candidates], "by": by}
-    if not workshop.is_done(f"{name}/choice", inputs):
-        folder = workshop.folder / name
+    if not context.is_done(f"{name}/choice", inputs):
+        folder = context.folder / name
 
         def write() -> None:
             write_json(folder / "summary.json", {"chosen": chosen, **inputs})
             commit(folder / "choice", STRENGTH, inputs)
 
-        workshop.engine.ranks.first_says(write)
+        context.engine.group.on_main(write)
     return chosen
 
 
-def compare_strengths(judged: Mapping[float, Judged]) -> list[Candidate]:
+def compare_strengths(judged: Mapping[float, HeldOutPredictions]) -> list[Candidate]:
     """The candidates with their scores; all must be judged on the same labels in the same order."""
-    right = {strength: _right(each) for strength, each in judged.items()}
-    best = max(right.values(), key=lambda each: float(each.mean()))
+    correct = {strength: _right(each) for strength, each in judged.items()}
+    best = max(correct.values(), key=lambda each: float(each.mean()))
     return [
         Candidate(
             strength=strength,
-            top1=float(right[strength].mean()),
+            top1=float(correct[strength].mean()),
             nll=negative_log_likelihood(each.log_probabilities, each.labels),
-            behind=float((best - right[strength]).mean()),
-            standard_error=float((best - right[strength]).std(ddof=1) / np.sqrt(len(best))),
+            behind=float((best - correct[strength]).mean()),
+            standard_error=float((best - correct[strength]).std(ddof=1) / np.sqrt(len(best))),
             labels=len(each.labels),
         )
         for strength, each in judged.items()
@@ -95,10 +95,10 @@ def weakest_as_good(candidates: Sequence[Candidate]) -> float:
     return min(each.strength for each in candidates if each.behind <= 2 * each.standard_error)
 
 
-def _right(judged: Judged) -> npt.NDArray[np.float64]:
+def _right(judged: HeldOutPredictions) -> npt.NDArray[np.float64]:
     """1 for every label that is predicted, 0 for the others: [N]."""
-    right: npt.NDArray[np.float64] = (judged.log_probabilities.argmax(axis=1) == judged.labels).astype(np.float64)
-    return right
+    correct: npt.NDArray[np.float64] = (judged.log_probabilities.argmax(axis=1) == judged.labels).astype(np.float64)
+    return correct
 
 
 def fold_steps(steps: int) -> int:
@@ -106,19 +106,19 @@ def fold_steps(steps: int) -> int:
     return max(1, round(steps * (FOLDS - 1) / FOLDS))
 
 
-def _judge(workshop: Workshop, plan: ModelPlan, name: str, strength: float) -> Judged:
+def _judge(context: RunContext, plan: ModelPlan, name: str, strength: float) -> HeldOutPredictions:
     """Teachers trained with ``strength``, judged on labels that they did not train on."""
-    labeled, validation = workshop.roles.labeled, workshop.roles.validation
+    labeled, validation = context.splits.labeled, context.splits.validation
     if validation:
-        return _train_and_judge(workshop, plan, f"{name}/{strength:g}", strength, None, validation)
-    folds = cross_fit_folds(labeled.labels, FOLDS, workshop.settings.seed)
-    shorter = workshop.with_steps(fold_steps(workshop.settings.train.steps))
+        return _train_and_judge(context, plan, f"{name}/{strength:g}", strength, None, validation)
+    folds = cross_fit_folds(labeled.labels, FOLDS, context.settings.seed)
+    shorter = context.with_steps(fold_steps(context.settings.train.steps))
     parts = []
     for number, fold in enumerate(folds):
         rest = np.concatenate([other for i, other in enumerate(folds) if i != number])
         stage = f"{name}/{strength:g}-fold-{number + 1}"
         parts.append(_train_and_judge(shorter, plan, stage, strength, np.sort(rest), HeldOut(labeled.take(fold))))
-    return Judged(
+    return HeldOutPredictions(
         tuple(key for part in parts for key in part.keys),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.log_probabilities for part in parts]),
@@ -126,8 +126,8 @@ def _judge(workshop: Workshop, plan: ModelPlan, name: str, strength: float) -> J
 
 
 def _train_and_judge(
-    workshop: Workshop, plan: ModelPlan, name: str, strength: float, rows: np.ndarray | None, held_out: HeldOut
-) -> Judged:
-    trained = train(workshop, name, plan, labeled_lesson(workshop, rows), strength)
-    teacher = trained.teacher(workshop.device)
-    return held_out.judge(lambda pictures: predict(workshop, teacher, pictures))
+    context: RunContext, plan: ModelPlan, name: str, strength: float, rows: np.ndarray | None, held_out: HeldOut
+) -> HeldOutPredictions:
+    checkpoint = train(context, name, plan, supervised_spec(context, rows), strength)
+    teacher = checkpoint.teacher(context.device)
+    return held_out.judge(lambda images: predict(context, teacher, images))

@@ -9,45 +9,45 @@ import numpy as np
 import numpy.typing as npt
 
 from noisystudent.artifacts.folder import read_json
-from noisystudent.data.images import PictureFormat, Pictures, decode_shard
+from noisystudent.data.images import ImageFormat, Images, decode_shard
 from noisystudent.data.sample import evenly_spread
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
 from noisystudent.models.settings import ModelPlan
 from noisystudent.noise.sheet import draws_sheet
-from noisystudent.pipeline.context import Workshop
+from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.train_stage import input_noise
 from noisystudent.reporting.sheet import write_sheet
 
 NOISE_SHEET = "noise.png"
-PICTURES, EPOCHS = 6, 7
+IMAGES, EPOCHS = 6, 7
 
 
-def write_noise_sheet(workshop: Workshop, plan: ModelPlan, strength: float) -> None:
-    """Writes ``noise.png``: some labeled pictures as the teacher saw them in its first epochs."""
-    labeled = workshop.roles.labeled
-    rows = evenly_spread(len(labeled), PICTURES)
-    noise = input_noise(workshop, "teacher", plan, strength)
+def write_noise_sheet(context: RunContext, plan: ModelPlan, strength: float) -> None:
+    """Writes ``noise.png``: some labeled images as the teacher saw them in its first epochs."""
+    labeled = context.splits.labeled
+    rows = evenly_spread(len(labeled), IMAGES)
+    noise = input_noise(context, "teacher", plan, strength)
     sheet = draws_sheet(labeled.take(rows), noise, rows, EPOCHS)
-    write_sheet(workshop.folder / NOISE_SHEET, sheet.columns, sheet.cells)
+    write_sheet(context.folder / NOISE_SHEET, sheet.columns, sheet.cells)
 
 
 class Thumbnails:
-    """Loads pictures by role and key; a role whose source has changed or gone gives none."""
+    """Loads images by role and key; a role whose source has changed or gone gives none."""
 
-    def __init__(self, described: dict[str, Any]) -> None:
-        self._settings = described["settings"]
-        self._sources = described["sources"]
-        self._format = PictureFormat(described["format"]["size"], described["format"]["channels"])
+    def __init__(self, summaries: dict[str, Any]) -> None:
+        self._settings = summaries["settings"]
+        self._sources = summaries["sources"]
+        self._format = ImageFormat(summaries["format"]["size"], summaries["format"]["channels"])
 
     @classmethod
     def of_run(cls, folder: Path) -> Thumbnails:
-        """The pictures of the run in ``folder``."""
+        """The images of the run in ``folder``."""
         return cls(read_json(folder / "run.json"))
 
     def __call__(self, role: str, keys: list[str]) -> dict[str, npt.NDArray[np.uint8]]:
-        """Pictures uint8 [H, W, C] of a role by key; keys that cannot be found are left out."""
+        """Images uint8 [H, W, C] of a role by key; keys that cannot be found are left out."""
         source = self._open(role)
         if source is None or not keys:
             return {}
@@ -71,10 +71,10 @@ class Thumbnails:
         return source if source.fingerprint == self._sources[role]["fingerprint"] else None
 
 
-def _pick(pictures: Pictures, wanted: set[str]) -> dict[str, npt.NDArray[np.uint8]]:
+def _pick(images: Images, wanted: set[str]) -> dict[str, npt.NDArray[np.uint8]]:
     picked = {}
-    for row, key in enumerate(pictures.keys):
+    for row, key in enumerate(images.keys):
         if key in wanted:
-            height, width = pictures.sizes[row]
-            picked[key] = pictures.pixels[row, :, :height, :width].transpose(1, 2, 0)
+            height, width = images.sizes[row]
+            picked[key] = images.pixels[row, :, :height, :width].transpose(1, 2, 0)
     return picked

@@ -1,4 +1,4 @@
-"""Teachers that answered before: for whole pictures, or for every view of a training, which is then replayed."""
+"""Teachers that answered before: for whole images, or for every view of a training, which is then replayed."""
 
 from __future__ import annotations
 
@@ -11,111 +11,118 @@ import torch
 from torch import Tensor
 
 from noisystudent.artifacts.folder import INPUTS, State, commit, differences, read_json, state_of
-from noisystudent.data.unlabeled import KeptPile
+from noisystudent.data.unlabeled import InMemoryUnlabeled
 from noisystudent.errors import MismatchError, SettingsError
 from noisystudent.models.teacher import Teacher
-from noisystudent.pipeline.context import Workshop
-from noisystudent.pipeline.pseudo_labels import label_pile
-from noisystudent.pipeline.train_data import Lesson, Tutor
+from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.pseudo_labels import label_unlabeled
+from noisystudent.pipeline.train_data import TeacherRef, TrainSpec
 from noisystudent.pseudo_labels import predictions
-from noisystudent.training.loader import Batches, PoolFeed
-from noisystudent.training.teacher_logits import ReplayedTeachers, StoredTeachers, ViewStore
+from noisystudent.training.loader import BatchLoader, InMemoryStream
+from noisystudent.training.teacher_logits import CachedTeachers, CachedViewTeachers, ViewCache
 
 VIEWS = "views"  # the kind in a manifest
 _MODEL_NOISE = {"preset", "strength", "strengths", "teacher", "dropout", "stochastic_depth"}
 
 
-def stored(workshop: Workshop, lesson: Lesson, batches: Batches) -> StoredTeachers:
-    """The tutors' predictions for the lesson's pictures, made in stages of their own, as tables beside the feeds.
+def cached_teachers(context: RunContext, spec: TrainSpec, batches: BatchLoader) -> CachedTeachers:
+    """The tutors' predictions for the lesson's images, made in stages of their own, as tables beside the feeds.
 
-    Raises ``SettingsError`` where pictures are streamed, or blended: a prediction is of one picture.
+    Raises ``SettingsError`` where images are streamed, or blended: a prediction is of one image.
     """
-    assert lesson.distillation
-    _require_kept(workshop, "stored")
-    if workshop.shows_whole_batches:
+    assert spec.distillation
+    _require_kept(context, "cached")
+    if context.shows_whole_batches:
         raise SettingsError(
-            "distillation.teaching stored has predictions of single pictures, and noise.mixup, noise.cutmix or a noise "
-            "of your own makes others of them; use distillation.teaching online or views."
+            "distillation.teacher_logits cached has predictions of single images, and noise.mixup, noise.cutmix or a "
+            "noise of your own makes others of them; use distillation.teacher_logits online or cached_views."
         )
-    on, pool = lesson.distillation.on, len(workshop.pool)
-    labeled = len(workshop.roles.labeled)
-    answers = torch.zeros(pool, len(lesson.tutors), len(workshop.roles.classes), device=workshop.device)
-    for number, tutor in enumerate(lesson.tutors):
+    on, buffer = spec.distillation.applies_to, len(context.buffer)
+    labeled = len(context.splits.labeled)
+    teacher_logits_of = torch.zeros(buffer, len(spec.teacher_refs), len(context.splits.classes), device=context.device)
+    for number, teacher_ref in enumerate(spec.teacher_refs):
         if labeled and on != "unlabeled":
-            pile = KeptPile(workshop.roles.labeled.without_labels(), [])
-            answers[:labeled, number] = _labels_by(workshop, tutor, tutor.on_labeled, pile)
-        if pool > labeled and on != "labeled":
-            assert isinstance(workshop.roles.unlabeled, KeptPile)
-            answers[labeled:, number] = _labels_by(workshop, tutor, tutor.on_unlabeled, workshop.roles.unlabeled)
+            unlabeled = InMemoryUnlabeled(context.splits.labeled.without_labels(), [])
+            teacher_logits_of[:labeled, number] = _labels_by(context, teacher_ref, teacher_ref.on_labeled, unlabeled)
+        if buffer > labeled and on != "labeled":
+            assert isinstance(context.splits.unlabeled, InMemoryUnlabeled)
+            teacher_logits_of[labeled:, number] = _labels_by(
+                context, teacher_ref, teacher_ref.on_unlabeled, context.splits.unlabeled
+            )
     tables = []
-    for feed in batches.feeds:
-        assert isinstance(feed, PoolFeed)
-        tables.append(answers[torch.from_numpy(feed.rows).to(workshop.device)])
-    return StoredTeachers(tables, batches, lesson.distillation.rows)
+    for stream in batches.streams:
+        assert isinstance(stream, InMemoryStream)
+        tables.append(teacher_logits_of[torch.from_numpy(stream.rows).to(context.device)])
+    return CachedTeachers(tables, batches, spec.distillation.rows)
 
 
-def _labels_by(workshop: Workshop, tutor: Tutor, name: str, pile: KeptPile) -> Tensor:
+def _labels_by(context: RunContext, teacher_ref: TeacherRef, name: str, unlabeled: InMemoryUnlabeled) -> Tensor:
     """A tutor's log-probabilities for a pile, stored in the stage ``name``: float32 [N, K]."""
-    folder = label_pile(workshop, name, tutor.trained, pile)
-    _, values = predictions.read_all(folder, len(workshop.roles.classes))
-    return torch.from_numpy(values).to(workshop.device)
+    folder = label_unlabeled(context, name, teacher_ref.checkpoint, unlabeled)
+    _, values = predictions.read_all(folder, len(context.splits.classes))
+    return torch.from_numpy(values).to(context.device)
 
 
-def replayed(
-    workshop: Workshop, name: str, lesson: Lesson, batches: Batches, teachers: Sequence[tuple[Teacher, Batches]]
-) -> ReplayedTeachers:
+def cached_view_teachers(
+    context: RunContext,
+    name: str,
+    spec: TrainSpec,
+    batches: BatchLoader,
+    teachers: Sequence[tuple[Teacher, BatchLoader]],
+) -> CachedViewTeachers:
     """The tutors' predictions for every view that the stage ``name`` will show, each made once.
 
     ``teachers`` are the tutors as such, each with the stage's whole batches at its own size. Raises ``MismatchError``
     where the folder that the settings name holds the views of another training.
     """
-    assert lesson.distillation
-    _require_kept(workshop, "views")
+    assert spec.distillation
+    _require_kept(context, "cached_views")
     stores = [
-        _store_views(workshop, name, lesson, tutor, *each) for tutor, each in zip(lesson.tutors, teachers, strict=True)
+        _store_views(context, name, spec, teacher_ref, *each)
+        for teacher_ref, each in zip(spec.teacher_refs, teachers, strict=True)
     ]
 
     def read(step: int) -> Tensor:
         return torch.stack([store.read(step) for store in stores], dim=1)
 
-    return ReplayedTeachers(read, batches, lesson.distillation.rows)
+    return CachedViewTeachers(read, batches, spec.distillation.rows)
 
 
 def _store_views(
-    workshop: Workshop, name: str, lesson: Lesson, tutor: Tutor, teacher: Teacher, whole: Batches
-) -> ViewStore:
+    context: RunContext, name: str, spec: TrainSpec, teacher_ref: TeacherRef, teacher: Teacher, whole: BatchLoader
+) -> ViewCache:
     """One tutor's answers for all steps of a stage: those that are not there yet are made, by all processes."""
-    assert lesson.distillation
-    settings, engine = workshop.settings, workshop.engine
+    assert spec.distillation
+    settings, engine = context.settings, context.engine
     inputs: dict[str, Any] = {
-        "teacher": tutor.trained.fingerprint,
+        "teacher": teacher_ref.checkpoint.fingerprint,
         "stage": name,
         "seed": settings.seed,
-        **lesson.inputs,
-        "batch": lesson.batch,
+        **spec.inputs,
+        "batch": spec.batch,
         "noise": settings.noise.model_dump(exclude=_MODEL_NOISE),
         "strength": whole.noise.strength,
         "size": teacher.size,
         "precision": engine.precision,
     }
-    kept_by_user = lesson.distillation.views
-    if kept_by_user:
-        workshop = replace(workshop, folder=Path(kept_by_user))
-        folder_name = tutor.trained.fingerprint[:12]
-        engine.ranks.first_says(lambda: _refuse_others(workshop.folder / folder_name, inputs))
+    given_cache = spec.distillation.cache
+    if given_cache:
+        context = replace(context, folder=Path(given_cache))
+        folder_name = teacher_ref.checkpoint.fingerprint[:12]
+        engine.group.on_main(lambda: _refuse_others(context.folder / folder_name, inputs))
     else:
-        folder_name = f"{VIEWS}/{name}/{tutor.trained.name}"
-    done = workshop.is_done(folder_name, inputs)
-    store = ViewStore(workshop.folder / folder_name, whole, len(workshop.roles.classes))
-    missing = engine.ranks.as_first(store.missing(settings.train.last))
+        folder_name = f"{VIEWS}/{name}/{teacher_ref.checkpoint.name}"
+    done = context.is_done(folder_name, inputs)
+    store = ViewCache(context.folder / folder_name, whole, len(context.splits.classes))
+    missing = engine.group.broadcast(store.missing(settings.train.last))
     if missing or not done:
-        own = missing[engine.ranks.rank :: engine.ranks.count]
-        with workshop.reporter.bar(folder_name, len(own) * store.rows_a_part, "views") as bar:
+        own = missing[engine.group.rank :: engine.group.world_size]
+        with context.reporter.bar(folder_name, len(own) * store.rows_per_part, "views") as bar:
             for part in own:
                 store.write(part, teacher, engine.precision)
-                bar.advance(store.rows_a_part)
-        engine.ranks.wait()
-        engine.ranks.first_says(lambda: commit(store.folder, VIEWS, inputs))
+                bar.advance(store.rows_per_part)
+        engine.group.wait()
+        engine.group.on_main(lambda: commit(store.folder, VIEWS, inputs))
     return store
 
 
@@ -124,13 +131,13 @@ def _refuse_others(folder: Path, inputs: dict[str, Any]) -> None:
         changes = "; ".join(differences(read_json(folder / INPUTS), inputs))
         raise MismatchError(
             f"{folder} holds a teacher's answers for other views than those of this training; what differs: {changes}. "
-            "Take its settings and sources, or another folder for distillation.views."
+            "Take its settings and sources, or another folder for distillation.cache."
         )
 
 
-def _require_kept(workshop: Workshop, teaching: str) -> None:
-    if not isinstance(workshop.roles.unlabeled, KeptPile):
+def _require_kept(context: RunContext, teacher_logits: str) -> None:
+    if not isinstance(context.splits.unlabeled, InMemoryUnlabeled):
         raise SettingsError(
-            f"distillation.teaching {teaching} keeps the pictures in memory, and the unlabeled ones are streamed; use "
-            "distillation.teaching online."
+            f"distillation.teacher_logits {teacher_logits} keeps the images in memory, and the unlabeled ones are "
+            "streamed; use distillation.teacher_logits online."
         )

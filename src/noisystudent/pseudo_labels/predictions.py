@@ -10,7 +10,7 @@ soft label. Up to 100 classes it is ``log_probabilities`` in full; beyond, ``top
 of the mass is spread evenly over the others. What is stored of them is rounded to ``DIGITS`` binary digits, which
 moves a probability by less than 0.0004; prediction and confidence are exact.
 
-Every row of a shard is accounted for. A picture that cannot be decoded has nothing to store, so it has no row that
+Every row of a shard is accounted for. An image that cannot be decoded has nothing to store, so it has no row that
 every reader would have to step over; the part's metadata names it and the reason, in the same file, so that a kill or
 two processes with the same part can never lose or double it. ``failed.parquet`` beside the finished parts gathers
 these as a table, for people and SQL: ``shard`` (uint32), ``key``, ``reason``. The metadata (JSON under the name
@@ -29,7 +29,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from noisystudent.artifacts.folder import replacing
+from noisystudent.artifacts.folder import atomic_write
 from noisystudent.errors import ArtifactError
 
 PREDICTIONS = "predictions"  # the kind in a manifest
@@ -91,7 +91,7 @@ class ShardLabels:
     """What a part stores of one shard: keys [N], predictions [N], confidences [N] and soft labels [N, M].
 
     ``classes`` [N, M] are the classes that the log-probabilities are of, most probable first; None says that they are
-    all there, in their order. ``failed`` names the pictures that could not be decoded, and says why.
+    all there, in their order. ``failed`` names the images that could not be decoded, and says why.
     """
 
     keys: Sequence[str]
@@ -118,10 +118,10 @@ class ShardLabels:
 
 
 @dataclass(frozen=True)
-class Account:
+class PartStats:
     """What a part says of itself.
 
-    ``rows`` is how many of each of its shards; ``failed`` are the pictures without one: place of the shard in the part
+    ``rows`` is how many of each of its shards; ``failed`` are the images without one: place of the shard in the part
     (from 0), key, reason. ``kept_classes`` have ``kept_mass`` of all probability in the part.
     """
 
@@ -135,10 +135,10 @@ def write_part(path: Path, shards: Sequence[ShardLabels]) -> None:
     """Writes the part of these shards (at least one) atomically; one that is there stays."""
     kept, mass = _kept(shards)
     failed = [(place, *each) for place, shard in enumerate(shards) for each in shard.failed]
-    about = Account(tuple(len(shard.keys) for shard in shards), tuple(failed), kept, mass)
+    about = PartStats(tuple(len(shard.keys) for shard in shards), tuple(failed), kept, mass)
     tables = [_table(shard, kept) for shard in shards]
     schema = tables[0].schema.with_metadata({_ABOUT: json.dumps(vars(about)).encode()})
-    with replacing(path, once=True) as temporary, _writer(temporary, schema) as writer:
+    with atomic_write(path, once=True) as temporary, _writer(temporary, schema) as writer:
         for table in tables:
             if table.num_rows:
                 writer.write_table(table)
@@ -152,8 +152,8 @@ def _kept(shards: Sequence[ShardLabels]) -> tuple[int, float]:
         return width, 1.0
     if not rows:
         return 1, 1.0
-    ranks = [np.exp(shard.log_probabilities).sum(axis=0, dtype=np.float64) for shard in shards]
-    mass = np.sum(ranks, axis=0).cumsum() / rows
+    group = [np.exp(shard.log_probabilities).sum(axis=0, dtype=np.float64) for shard in shards]
+    mass = np.sum(group, axis=0).cumsum() / rows
     kept = min(int(np.searchsorted(mass, KEPT_MASS)) + 1, width)
     return kept, round(float(mass[kept - 1]), 6)
 
@@ -186,14 +186,14 @@ def _rounded(values: Floats) -> Floats:
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    # Statistics of keys let SQL find one picture without reading all; those of the rest would say nothing.
+    # Statistics of keys let SQL find one image without reading all; those of the rest would say nothing.
     return pq.ParquetWriter(
         path, schema, compression="zstd", compression_level=3, use_dictionary=False, write_statistics=["key"],
         column_encoding={name: each for name, each in _ENCODINGS.items() if name.split(".")[0] in schema.names},
     )  # fmt: skip
 
 
-def account_for(path: Path) -> Account:
+def read_part_stats(path: Path) -> PartStats:
     """What a part says of itself; raises ``ArtifactError`` when its rows are others, or it cannot be read."""
     try:
         return _account(path, pq.read_metadata(path))
@@ -201,31 +201,31 @@ def account_for(path: Path) -> Account:
         raise ArtifactError(f"{path} is damaged ({error}); delete it and run the command again.") from None
 
 
-def _account(path: Path, found: pq.FileMetaData) -> Account:
+def _account(path: Path, found: pq.FileMetaData) -> PartStats:
     about = (found.metadata or {}).get(_ABOUT)
     if about is None:
         raise ArtifactError(f"{path} does not say which rows are of which shard; delete it and run the command again.")
     said = json.loads(about)
     failed = tuple((int(place), str(key), str(reason)) for place, key, reason in said["failed"])
-    account = Account(tuple(said["rows"]), failed, said["kept_classes"], said["kept_mass"])
+    stats = PartStats(tuple(said["rows"]), failed, said["kept_classes"], said["kept_mass"])
     groups = tuple(found.row_group(group).num_rows for group in range(found.num_row_groups))
-    if groups != tuple(filter(None, account.rows)):
+    if groups != tuple(filter(None, stats.rows)):
         raise ArtifactError(
-            f"{path} says that its shards have {account.rows} rows, but has {groups}; delete it and run the command "
+            f"{path} says that its shards have {stats.rows} rows, but has {groups}; delete it and run the command "
             "again."
         )
-    return account
+    return stats
 
 
 def write_failed(folder: Path, failed: Sequence[tuple[int, str, str]]) -> None:
-    """Writes ``failed.parquet`` atomically from shard, key and reason of all pictures that could not be decoded."""
+    """Writes ``failed.parquet`` atomically from shard, key and reason of all images that could not be decoded."""
     shards, keys, reasons = zip(*failed, strict=True) if failed else ((), (), ())
     columns = {
         "shard": pa.array(shards, pa.uint32()),
         "key": pa.array(keys, pa.string()),
         "reason": pa.array(reasons, pa.string()),
     }
-    with replacing(folder / FAILED) as temporary:
+    with atomic_write(folder / FAILED) as temporary:
         pq.write_table(pa.table(columns), temporary, compression="zstd")
 
 

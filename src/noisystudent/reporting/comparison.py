@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts.folder import replacing
+from noisystudent.artifacts.folder import atomic_write
 from noisystudent.reporting.read import parse_robustness
 from noisystudent.reporting.robustness.view import robustness_view
 from noisystudent.reporting.templates import template
@@ -18,6 +18,6 @@ def write_comparison(told: Mapping[str, Any], out: Path) -> Path:
     Raises ``ArtifactError`` when that is not what this program writes.
     """
     page = template("comparison.html").render(robustness=robustness_view(parse_robustness(told)))
-    with replacing(out) as temporary:
+    with atomic_write(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out

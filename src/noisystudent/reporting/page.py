@@ -10,19 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from noisystudent.artifacts.folder import replacing
+from noisystudent.artifacts.folder import atomic_write
 from noisystudent.errors import ArtifactError, DataError
 from noisystudent.reporting import views
-from noisystudent.reporting.pictures import data_uri, png_uri
+from noisystudent.reporting.images import data_uri, png_uri
 from noisystudent.reporting.read import read_run
 from noisystudent.reporting.records import RunRecord, Verdict
 from noisystudent.reporting.robustness.view import robustness_view
 from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
 from noisystudent.reporting.templates import template
 
-LoadPictures = Callable[[str, list[str]], dict[str, np.ndarray]]
+LoadImages = Callable[[str, list[str]], dict[str, np.ndarray]]
 
-KEYS_LISTED = 100  # of the pictures left out; the rest is counted
+KEYS_LISTED = 100  # of the images left out; the rest is counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +33,19 @@ class Thumbnails:
     problem: str = ""
 
 
-def write_report(run_folder: Path, *, load_pictures: LoadPictures | None, out: Path | None = None) -> Path:
+def write_report(run_folder: Path, *, load_images: LoadImages | None, out: Path | None = None) -> Path:
     """Writes the page of a finished run and returns where: ``out``, or ``report.html`` in the run folder.
 
-    ``load_pictures(role, keys)`` gives uint8 pictures [H, W] or [H, W, C] of the role ``"test"`` or
+    ``load_images(role, keys)`` gives uint8 images [H, W] or [H, W, C] of the role ``"test"`` or
     ``"unlabeled"`` by key; keys that it leaves out, or ``None`` in its place, leave gaps on the page.
     Raises ``ArtifactError`` when the folder has no ``summary.json`` or ``run.json``, when a file of it is
-    damaged, or when the page cannot be written. The same folder and pictures give the same bytes.
+    damaged, or when the page cannot be written. The same folder and images give the same bytes.
     """
     record = read_run(Path(run_folder))
-    page = render_page(record, load_thumbnails(record, load_pictures))
+    page = render_page(record, load_thumbnails(record, load_images))
     out = Path(out) if out is not None else record.folder / "report.html"
     try:
-        with replacing(out) as temporary:
+        with atomic_write(out) as temporary:
             temporary.write_bytes(page.encode("utf-8", errors="replace"))
     except OSError as error:
         raise ArtifactError(
@@ -83,18 +83,18 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
     )
 
 
-def load_thumbnails(record: RunRecord, load_pictures: LoadPictures | None) -> Thumbnails:
-    """The pictures that the page shows; a source that cannot be read becomes a sentence on the page."""
-    if load_pictures is None:
-        return Thumbnails(problem="The pictures are not shown: the page was written without access to them.")
+def load_thumbnails(record: RunRecord, load_images: LoadImages | None) -> Thumbnails:
+    """The images that the page shows; a source that cannot be read becomes a sentence on the page."""
+    if load_images is None:
+        return Thumbnails(problem="The images are not shown: the page was written without access to them.")
     uris: dict[str, dict[str, str]] = {}
     problems: list[str] = []
     for role, keys in _keys_shown(record).items():
         try:
-            pixels = load_pictures(role, keys) if keys else {}
+            pixels = load_images(role, keys) if keys else {}
             uris[role] = {key: data_uri(pixels[key]) for key in keys if key in pixels}
         except (DataError, OSError) as error:
-            problems.append(f"The {role} pictures could not be loaded: {error}")
+            problems.append(f"The {role} images could not be loaded: {error}")
     return Thumbnails(uris, " ".join(problems))
 
 
@@ -102,7 +102,7 @@ def _keys_shown(record: RunRecord) -> dict[str, list[str]]:
     examples, mistakes = record.examples, record.mistakes
     groups = (examples.surest, examples.least_sure, *examples.rejected.values()) if examples else ()
     return {
-        "test": _unique(one.key for one in mistakes.pictures) if mistakes else [],
+        "test": _unique(one.key for one in mistakes.images) if mistakes else [],
         "unlabeled": _unique(one.key for group in groups for one in group),
     }
 

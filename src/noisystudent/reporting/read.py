@@ -25,7 +25,7 @@ from noisystudent.reporting.records import (
     StrengthChoice,
     Summary,
     Verdict,
-    WrongPicture,
+    WrongImage,
 )
 from noisystudent.reporting.robustness.records import Robustness
 
@@ -209,7 +209,7 @@ def _read_mistakes(folder: Path, delivered: str) -> Mistakes | None:
     file = next((file for file in folder.glob("*/test.parquet") if file.parent.name == delivered), None)
     if file is None:
         return None
-    found: list[WrongPicture] = []
+    found: list[WrongImage] = []
     wrong = count = 0
     for batch in _batches([file], ["key", "label", "prediction", "confidence"]):
         label = np.asarray(batch["label"], dtype=np.int64)
@@ -218,6 +218,6 @@ def _read_mistakes(folder: Path, delivered: str) -> Mistakes | None:
         count += int((label >= 0).sum())
         confidence = np.asarray(batch["confidence"], dtype=np.float64)[mistaken]
         first = mistaken[np.argsort(-confidence, kind="stable")[:MISTAKES_SHOWN]]
-        found += [WrongPicture(**row) for row in batch.take(pa.array(first)).to_pylist()]
+        found += [WrongImage(**row) for row in batch.take(pa.array(first)).to_pylist()]
         found = sorted(found, key=lambda one: -one.confidence)[:MISTAKES_SHOWN]
-    return Mistakes(pictures=tuple(found), wrong=wrong, count=count)
+    return Mistakes(images=tuple(found), wrong=wrong, count=count)

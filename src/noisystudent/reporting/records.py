@@ -34,13 +34,13 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
+class EvaluatedModel:
     """A checkpoint that takes part in the comparison: what it is, what it cost and how it scores."""
 
     name: str
     model: str
     parameters: int | None = None
-    passes: int | None = None
+    samples_seen: int | None = None
     seconds: float | None = None
     validation: Scores | None = None
     test: Scores | None = None
@@ -51,7 +51,7 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RoundResult(Contender):
+class RoundResult(EvaluatedModel):
     """The student of one round, with what was selected for it and the signs that need no labels."""
 
     round: int
@@ -59,7 +59,7 @@ class RoundResult(Contender):
     selected: int | None = None
     copies: int | None = None
     pseudo_labels: dict[str, float | None] | None = None
-    signs: dict[str, float | None] | None = None
+    diagnostics: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class Verdict:
     p_value: float | None = None
     labels: int | None = None
     source: Literal["test", "validation", "none"] = "none"
-    helper: str = "the unlabeled pictures"
+    helper: str = "the unlabeled images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class Cost:
     """What the whole run took."""
 
     seconds: float | None = None
-    passes: int | None = None
+    samples_seen: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,16 +104,16 @@ class Summary:
     """
 
     classes: tuple[str, ...]
-    teacher: Contender | None
-    student: Contender
+    teacher: EvaluatedModel | None
+    student: EvaluatedModel
     delivered: str
     verdict: Verdict
     recipe: str | None = None
     seed: int | None = None
-    control: Contender | None = None
-    teachers: tuple[Contender, ...] = ()
+    control: EvaluatedModel | None = None
+    teachers: tuple[EvaluatedModel, ...] = ()
     rounds: tuple[RoundResult, ...] = ()
-    generations: Contender | None = None
+    generations: EvaluatedModel | None = None
     baselines: tuple[Baseline, ...] = ()
     cost: Cost = field(default_factory=Cost)
     robustness: Robustness | None = None
@@ -131,7 +131,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOutFailure:
-    """A picture that could not be decoded."""
+    """An image that could not be decoded."""
 
     key: str
     reason: str
@@ -139,7 +139,7 @@ class LeftOutFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOutTwin:
-    """An unlabeled picture that was left out because a held-out picture is identical or looks the same."""
+    """An unlabeled image that was left out because a held-out image is identical or looks the same."""
 
     key: str
     same_as: str
@@ -151,7 +151,7 @@ class SourceFacts:
     """What ``run.json`` says of one source."""
 
     name: str
-    pictures: int
+    images: int
     fingerprint: str = ""
     classes: tuple[str, ...] | None = None
     per_class: dict[str, int] | None = None
@@ -257,8 +257,8 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
-class WrongPicture:
-    """A test picture that the delivered student gets wrong."""
+class WrongImage:
+    """A test image that the delivered student gets wrong."""
 
     key: str
     label: int
@@ -268,9 +268,9 @@ class WrongPicture:
 
 @dataclass(frozen=True, slots=True)
 class Mistakes:
-    """The most confident wrong test pictures of the delivered student, most confident first."""
+    """The most confident wrong test images of the delivered student, most confident first."""
 
-    pictures: tuple[WrongPicture, ...]
+    images: tuple[WrongImage, ...]
     wrong: int
     count: int
 

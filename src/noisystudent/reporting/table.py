@@ -8,11 +8,11 @@ from typing import Literal
 
 from noisystudent.display import wording
 from noisystudent.reporting.read import parse_summary, parse_verdict
-from noisystudent.reporting.records import Contender, Role, Summary, Verdict
+from noisystudent.reporting.records import EvaluatedModel, Role, Summary, Verdict
 
 Kind = Literal["baseline", "teacher", "control", "round", "rolled back", "delivered"]
 
-COLUMNS = ("", "Top-1", "Top-5", "ECE", "NLL", "Parameters", "Image passes", "Time")
+COLUMNS = ("", "Top-1", "Top-5", "ECE", "NLL", "Parameters", "Samples seen", "Time")
 
 _OPENINGS = {
     "keep": "Keep the student",
@@ -32,7 +32,7 @@ class Row:
     ece: float | None = None
     nll: float | None = None
     parameters: int | None = None
-    passes: int | None = None
+    samples_seen: int | None = None
     seconds: float | None = None
 
     def cells(self) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class Row:
             wording.percent(self.ece),
             wording.number(self.nll),
             wording.compact(self.parameters),
-            wording.compact(self.passes),
+            wording.compact(self.samples_seen),
             wording.duration(self.seconds),
         )
 
@@ -117,8 +117,8 @@ def _comparison(difference: float, digits: int) -> str:
     return f"{amount} {noun} {'better' if difference > 0 else 'worse'} than"
 
 
-def _row(name: str, kind: Kind, contender: Contender, role: Role | None) -> Row:
-    scores = contender.scores(role)
+def _row(name: str, kind: Kind, evaluated: EvaluatedModel, role: Role | None) -> Row:
+    scores = evaluated.scores(role)
     return Row(
         name=name,
         kind=kind,
@@ -126,7 +126,7 @@ def _row(name: str, kind: Kind, contender: Contender, role: Role | None) -> Row:
         top5=scores.top5 if scores else None,
         ece=scores.ece if scores else None,
         nll=scores.nll if scores else None,
-        parameters=contender.parameters,
-        passes=contender.passes,
-        seconds=contender.seconds,
+        parameters=evaluated.parameters,
+        samples_seen=evaluated.samples_seen,
+        seconds=evaluated.seconds,
     )

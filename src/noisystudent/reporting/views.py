@@ -12,7 +12,7 @@ from noisystudent.display import charts, wording
 from noisystudent.display.reliability import reliability_chart
 from noisystudent.reporting.records import (
     ClassSelection,
-    Contender,
+    EvaluatedModel,
     Role,
     RoundResult,
     RunRecord,
@@ -42,11 +42,11 @@ class RoundView:
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """The accuracy on one class; ``pictures`` is None where the confusion matrix is not known."""
+    """The accuracy on one class; ``images`` is None where the confusion matrix is not known."""
 
     name: str
     accuracy: float | None
-    pictures: int | None
+    images: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class ConfusedPair:
-    """A true class taken for another; ``share`` is of the pictures of the true class."""
+    """A true class taken for another; ``share`` is of the images of the true class."""
 
     truth: str
     prediction: str
@@ -153,7 +153,7 @@ def student_view(summary: Summary) -> StudentView | None:
             [one.count for one in scores.calibration],
             title=f"How confident the student is ({role})",
             x_label="confidence (share, 0 to 1)",
-            y_label="pictures",
+            y_label="images",
         )
     small = len(summary.classes) <= CLASSES_IN_MATRIX
     return StudentView(
@@ -198,7 +198,7 @@ def _flattened(settings: Mapping[str, object], prefix: str = "") -> Iterator[tup
             yield prefix + name, value
 
 
-def _accuracies(line_up: Sequence[Contender | None], role: Role) -> tuple[tuple[float, float], ...]:
+def _accuracies(line_up: Sequence[EvaluatedModel | None], role: Role) -> tuple[tuple[float, float], ...]:
     return tuple(
         (float(place), 100 * scores.top1)
         for place, one in enumerate(line_up)
@@ -225,7 +225,7 @@ def _round_view(result: RoundResult, selection: SelectionSummary | None, role: R
             selection.confidence_histogram.counts,
             title=f"Confidence of the pseudo labels, round {result.round}",
             x_label="teacher's confidence (share, 0 to 1)",
-            y_label="pictures",
+            y_label="images",
         )
     return RoundView(
         result=result,
@@ -240,21 +240,21 @@ def _round_view(result: RoundResult, selection: SelectionSummary | None, role: R
 
 def _round_facts(result: RoundResult) -> Iterator[tuple[str, str]]:
     truths = result.pseudo_labels or {}
-    signs = result.signs or {}
+    diagnostics = result.diagnostics or {}
     named = (
         ("Accuracy of all pseudo labels", wording.percent(truths.get("pseudo_label_top1"))),
         ("Accuracy of the selected ones", wording.percent(truths.get("selected_top1"))),
-        ("Labeled as by the teacher before", wording.percent(signs.get("agreement"))),
-        ("Drift of class frequencies (0 same, 1 disjoint)", wording.number(signs.get("class_drift"))),
-        ("Mean confidence", wording.number(signs.get("mean_confidence"))),
-        ("Evenness of classes (1 even)", wording.number(signs.get("class_balance"))),
+        ("Labeled as by the teacher before", wording.percent(diagnostics.get("agreement"))),
+        ("Drift of class frequencies (0 same, 1 disjoint)", wording.number(diagnostics.get("class_drift"))),
+        ("Mean confidence", wording.number(diagnostics.get("mean_confidence"))),
+        ("Evenness of classes (1 even)", wording.number(diagnostics.get("class_balance"))),
     )
     yield from ((name, text) for name, text in named if text != wording.MISSING)
 
 
 def _class_scores(scores: Scores, classes: Sequence[str]) -> tuple[ClassScore, ...]:
-    pictures = dict(zip(classes, map(sum, scores.confusion or ()), strict=False))
-    rows = [ClassScore(name, share, pictures.get(name)) for name, share in scores.per_class.items()]
+    images = dict(zip(classes, map(sum, scores.confusion or ()), strict=False))
+    rows = [ClassScore(name, share, images.get(name)) for name, share in scores.per_class.items()]
     if len(rows) > CLASSES_IN_TABLES:
         rows.sort(key=lambda one: 2.0 if one.accuracy is None else one.accuracy)
     return tuple(rows[:CLASSES_IN_TABLES])

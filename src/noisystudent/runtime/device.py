@@ -11,7 +11,7 @@ import torch
 
 from noisystudent.errors import SettingsError
 from noisystudent.runtime.compiling import require_compiler
-from noisystudent.runtime.process_group import ALONE, Ranks, local_rank, open_ranks
+from noisystudent.runtime.process_group import SINGLE, ProcessGroup, local_rank, open_process_group
 from noisystudent.runtime.settings import RuntimeSettings
 
 
@@ -24,7 +24,7 @@ class Engine:
 
     device: torch.device
     precision: str = "float32"
-    ranks: Ranks = ALONE
+    group: ProcessGroup = SINGLE
     channels_last: bool | Literal["auto"] = True
     compile: bool = False
     sharded: bool = False
@@ -38,14 +38,14 @@ def open_engine(settings: RuntimeSettings) -> Engine:
 
     Raises ``SettingsError`` when the named device, or the compiler that is asked for, is not there.
     """
-    ranks = open_ranks()
+    group = open_process_group()
     device = open_device(settings)
-    if ranks.count > 1 and device.type == "cuda":
+    if group.world_size > 1 and device.type == "cuda":
         torch.cuda.set_device(device)
     if settings.compile:
         require_compiler(device)
-    sharded = settings.sharded and ranks.count > 1
-    return Engine(device, settings.precision, ranks, settings.channels_last, settings.compile, sharded)
+    sharded = settings.sharded and group.world_size > 1
+    return Engine(device, settings.precision, group, settings.channels_last, settings.compile, sharded)
 
 
 def open_device(settings: RuntimeSettings) -> torch.device:

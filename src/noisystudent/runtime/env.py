@@ -23,7 +23,7 @@ def cache_folder() -> Path:
     return base / "noisystudent"
 
 
-def let_threads_sleep() -> None:
+def disable_spin_wait() -> None:
     """Asks OpenMP for threads that sleep while they wait, unless the user's environment says how they wait.
 
     By default they spin, and where another program holds a core the spinning thread keeps the one it waits for from
@@ -32,7 +32,7 @@ def let_threads_sleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def told_place() -> tuple[int, int]:
+def launcher_rank() -> tuple[int, int]:
     """The number of this process, from 0, and how many there are, from RANK and WORLD_SIZE; 0 and 1 without both.
 
     Raises ``SettingsError`` when the two make no sense.
@@ -48,17 +48,17 @@ def told_place() -> tuple[int, int]:
     return int(rank), int(count)
 
 
-def require_alone(verb: str) -> None:
+def require_single_process(command: str) -> None:
     """Raises ``SettingsError`` when torchrun started several processes for a verb whose work they cannot share."""
-    _, count = told_place()
+    _, count = launcher_rank()
     if count > 1:
         raise SettingsError(
-            f"'{verb}' is the work of one process, and the environment says WORLD_SIZE={count}; start it without "
+            f"'{command}' is the work of one process, and the environment says WORLD_SIZE={count}; start it without "
             "torchrun, or unset RANK and WORLD_SIZE."
         )
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """Ends the process with an exit code; one of several ends at once, without the interpreter's own end.
 
     In that end torch now and then aborts a process that was one of a group ("terminate called without an active

@@ -34,7 +34,7 @@ class RuntimeSettings(Settings):
     )
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads for torch; 0 = as torch decides")
     label_batch_size: Annotated[int, Field(ge=1)] = Field(
-        512, description="pictures per forward pass when labeling and scoring"
+        512, description="images per forward pass when labeling and scoring"
     )
 
     @model_validator(mode="after")

@@ -10,15 +10,15 @@ from threading import Barrier
 import torch
 from torch import Tensor
 
-_LEAST_SHARE = 1 << 20  # values: below, handing out costs as much as it saves; 7 color pictures of 224 px
+_LEAST_SHARE = 1 << 20  # values: below, handing out costs as much as it saves; 7 color images of 224 px
 _MOST_SHARES = 8  # beyond, threads mostly wait for Python
 
 
 def in_shares(function: Callable[..., Tensor], first: Tensor, *others: Tensor) -> Tensor:
-    """``function`` of tensors that have a row for each picture, a few threads taking some of the rows each.
+    """``function`` of tensors that have a row for each image, a few threads taking some of the rows each.
 
     For a function whose result for a row depends on that row alone. Torch's own threads split every single operation
-    and wait for each other after it, which for a picture at a time costs more than it saves. There are as many shares
+    and wait for each other after it, which for an image at a time costs more than it saves. There are as many shares
     as torch has threads, fewer for a small batch, and on an accelerator one.
     """
     most = min(torch.get_num_threads(), _MOST_SHARES)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from noisystudent.errors import SettingsError
-from noisystudent.runtime.env import told_place
+from noisystudent.runtime.env import launcher_rank
 
 _FORM = "give it as 3/16, the third of sixteen, or as auto/16 to take the number from the environment"
 
@@ -94,7 +94,7 @@ def _in_unnumbered_job() -> Worker:
 
 def _in_launcher(worker: Worker) -> Worker:
     """The worker, or the part of it that torchrun has made this process."""
-    rank, count = told_place()
+    rank, count = launcher_rank()
     return worker.divided(rank, count, "RANK") if count > 1 else worker
 
 

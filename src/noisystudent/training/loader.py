@@ -1,8 +1,6 @@
-"""Where a batch's pictures come from: a feed for the labeled and one for the pseudo-labeled, in memory or streamed.
+"""Batches as a pure function of the step: streams of labeled and pseudo-labeled images, collated and augmented.
 
-What the loop is fed with: batches as a pure function of the step, put together from feeds and noised.
-
-Nothing here has state that matters, so a resumed stage sees the same pictures with the same noise in the same order.
+Nothing here has state that matters, so a resumed stage sees the same images with the same noise in the same order.
 """
 
 from __future__ import annotations
@@ -17,25 +15,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from noisystudent.data.images import Pictures
+from noisystudent.data.images import Images
 from noisystudent.errors import SettingsError
-from noisystudent.noise.custom import OwnNoise
+from noisystudent.noise.custom import CustomAugmentation
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import Mixing, partners
-from noisystudent.runtime.process_group import ALONE, Ranks
-from noisystudent.training.sampler import Order
+from noisystudent.runtime.process_group import SINGLE, ProcessGroup
+from noisystudent.training.sampler import ShuffleSampler
 
 Ints = npt.NDArray[np.int64]
 
-LABELED, PSEUDO = "labeled", "pseudo"  # the names of the feeds, by which their order is drawn
+LABELED, PSEUDO = "labeled", "pseudo"  # names of the streams; they seed the order of the samples
 
 
 @dataclass(frozen=True)
-class Views:
-    """Some pictures of a feed, and by which draws they are noised: int64 [B] each, enough to see them again.
+class SampleIndices:
+    """Which samples of a stream a batch holds: int64 [B] each, enough to reproduce the samples and their noise.
 
-    ``positions`` are places in the feed, where copies of one picture are several, and ``epochs`` say how often the
-    feed had been shown before.
+    ``positions`` index the samples of one epoch, in which each copy of an image counts on its own. ``epochs`` say how
+    many whole epochs of the stream came before.
     """
 
     epochs: Ints
@@ -44,52 +42,52 @@ class Views:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def take(self, places: Ints) -> Views:
-        """Those at ``places`` (int64 [M]), in that order."""
-        return Views(self.epochs[places], self.positions[places])
+    def take(self, rows: Ints) -> SampleIndices:
+        """The indices in ``rows`` (int64 [M]), in that order."""
+        return SampleIndices(self.epochs[rows], self.positions[rows])
 
 
 @dataclass(frozen=True)
-class Food:
-    """Pictures before noise: pixels uint8 [B, C, H, W] on a canvas, sizes int64 [B, 2], targets float32 [B, K]."""
+class RawBatch:
+    """Images before noise: pixels uint8 [B, C, H, W] on a canvas, sizes int64 [B, 2], targets float32 [B, K]."""
 
     pixels: Tensor
     sizes: Tensor
     targets: Tensor
 
-    def take(self, rows: Ints) -> Food:
-        """Those in ``rows`` (int64 [M]), in that order."""
+    def take(self, rows: Ints) -> RawBatch:
+        """The samples in ``rows`` (int64 [M]), in that order."""
         chosen = torch.from_numpy(rows)
-        return Food(self.pixels[chosen], self.sizes[chosen], self.targets[chosen])
+        return RawBatch(self.pixels[chosen], self.sizes[chosen], self.targets[chosen])
 
-    def to(self, device: torch.device) -> Food:
-        """The same on another device."""
-        return Food(self.pixels.to(device), self.sizes.to(device), self.targets.to(device))
+    def to(self, device: torch.device) -> RawBatch:
+        """The same samples on another device."""
+        return RawBatch(self.pixels.to(device), self.sizes.to(device), self.targets.to(device))
 
 
-class Feed(Protocol):
-    """One group of pictures, of which every batch has ``count``; its length is how many positions an epoch has."""
+class BatchStream(Protocol):
+    """Samples of one kind, of which every batch holds ``count``; its length is the number of samples per epoch."""
 
     @property
     def name(self) -> str:
-        """What its pictures are called."""
+        """The name of the stream, such as ``labeled``."""
 
     @property
     def count(self) -> int:
-        """Pictures a step."""
+        """Samples per step."""
 
     def __len__(self) -> int: ...
 
-    def views(self, step: int) -> Views:
-        """Which pictures the batch of 0-based ``step`` shows; every epoch has every position once."""
+    def indices(self, step: int) -> SampleIndices:
+        """The samples in the batch of 0-based ``step``; every epoch holds every position once."""
 
-    def fetch(self, views: Views) -> Food:
-        """The pictures and their targets, on the device; the same for the same views."""
+    def fetch(self, indices: SampleIndices) -> RawBatch:
+        """The images and their targets, on the device; equal indices give equal results."""
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Decoded pictures on the device: pixels uint8 [N, C, H, W] on a common canvas, valid sizes int64 [N, 2]."""
+class ImageBuffer:
+    """Decoded images on the device: pixels uint8 [N, C, H, W] on a common canvas, valid sizes int64 [N, 2]."""
 
     pixels: Tensor
     sizes: Tensor
@@ -98,189 +96,194 @@ class Pool:
         return len(self.pixels)
 
 
-def make_pool(sources: Sequence[Pictures], device: torch.device) -> Pool:
-    """Puts several sources' pictures one after another on one canvas, large enough for all, on the device."""
-    height = max(pictures.pixels.shape[2] for pictures in sources)
-    width = max(pictures.pixels.shape[3] for pictures in sources)
+def make_buffer(sources: Sequence[Images], device: torch.device) -> ImageBuffer:
+    """Several sources' images, one after another on the device, on one canvas that is large enough for all."""
+    height = max(images.pixels.shape[2] for images in sources)
+    width = max(images.pixels.shape[3] for images in sources)
     shape = (sum(map(len, sources)), sources[0].pixels.shape[1], height, width)
     pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
     first = 0
-    for pictures in sources:
-        place = pixels[first : first + len(pictures), :, : pictures.pixels.shape[2], : pictures.pixels.shape[3]]
-        place.copy_(torch.from_numpy(pictures.pixels))
-        first += len(pictures)
-    sizes = torch.cat([torch.from_numpy(pictures.sizes.astype(np.int64)) for pictures in sources])
-    return Pool(pixels, sizes.to(device))
+    for images in sources:
+        place = pixels[first : first + len(images), :, : images.pixels.shape[2], : images.pixels.shape[3]]
+        place.copy_(torch.from_numpy(images.pixels))
+        first += len(images)
+    sizes = torch.cat([torch.from_numpy(images.sizes.astype(np.int64)) for images in sources])
+    return ImageBuffer(pixels, sizes.to(device))
 
 
-class PoolFeed:
-    """Pictures that lie decoded on the device, each as often as ``rows`` names it."""
+class InMemoryStream:
+    """A stream of images that are decoded on the device; ``rows`` names each as often as it is shown per epoch."""
 
-    def __init__(self, name: str, pool: Pool, targets: Tensor, rows: Ints, count: int, *, seed: int) -> None:
-        """``targets`` float32 [N, K] has a row for every picture of the pool; ``rows`` int64 [M], M at least 1."""
+    def __init__(self, name: str, buffer: ImageBuffer, targets: Tensor, rows: Ints, count: int, *, seed: int) -> None:
+        """``targets`` float32 [N, K] has a row for every image in ``buffer``; ``rows`` int64 [M], M at least 1."""
         self.name, self.count = name, count
-        self.pool, self.targets, self.rows = pool, targets, rows
-        self._order = Order(len(rows), seed=seed, stream=name)
+        self.buffer, self.targets, self.rows = buffer, targets, rows
+        self._sampler = ShuffleSampler(len(rows), seed=seed, stream=name)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def views(self, step: int) -> Views:
-        """Which pictures the batch of 0-based ``step`` shows."""
-        return Views(*self._order.batch(step, self.count))
+    def indices(self, step: int) -> SampleIndices:
+        """The samples in the batch of 0-based ``step``."""
+        return SampleIndices(*self._sampler.batch(step, self.count))
 
-    def fetch(self, views: Views) -> Food:
-        """The pictures and their targets, gathered on the device."""
-        rows = torch.from_numpy(self.rows[views.positions]).to(self.pool.pixels.device)
-        return Food(self.pool.pixels.index_select(0, rows), self.pool.sizes[rows], self.targets[rows])
+    def fetch(self, indices: SampleIndices) -> RawBatch:
+        """The images and targets at ``indices``, gathered on the device."""
+        rows = torch.from_numpy(self.rows[indices.positions]).to(self.buffer.pixels.device)
+        return RawBatch(self.buffer.pixels.index_select(0, rows), self.buffer.sizes[rows], self.targets[rows])
 
 
-def together(food: Sequence[Food]) -> Food:
-    """Several feeds' pictures one after another, on a canvas that is large enough for all."""
-    if len(food) == 1:
-        return food[0]
-    height, width = (max(each.pixels.shape[axis] for each in food) for axis in (2, 3))
-    return Food(
-        torch.cat([_on_canvas(each.pixels, height, width) for each in food]),
-        torch.cat([each.sizes for each in food]),
-        torch.cat([each.targets for each in food]),
+def collate(parts: Sequence[RawBatch]) -> RawBatch:
+    """The samples of several streams, one after another, on a canvas that is large enough for all."""
+    if len(parts) == 1:
+        return parts[0]
+    height, width = (max(part.pixels.shape[axis] for part in parts) for axis in (2, 3))
+    return RawBatch(
+        torch.cat([_padded(part.pixels, height, width) for part in parts]),
+        torch.cat([part.sizes for part in parts]),
+        torch.cat([part.targets for part in parts]),
     )
 
 
-def _on_canvas(pixels: Tensor, height: int, width: int) -> Tensor:
+def _padded(pixels: Tensor, height: int, width: int) -> Tensor:
     missing = (0, width - pixels.shape[3], 0, height - pixels.shape[2])
     return F.pad(pixels, missing) if any(missing) else pixels
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's food: pixels uint8 [B, C, S, S] after input noise, targets float32 [B, K], labeled rows first.
+    """What the model and the objective see in one micro-step; labeled rows come first.
 
-    ``step`` is its 0-based step. ``teachers`` are the logits of M teachers, float32 [R, M, K], for the rows on which
-    the objective needs them.
+    ``pixels``: uint8 [B, C, S, S] after input noise; ``targets``: target probabilities, float32 [B, K]; ``labeled``:
+    the number of labeled rows; ``step``: the 0-based optimizer step; ``teacher_logits``: the logits of M teachers for
+    the R rows on which the objective needs them, float32 [R, M, K], or None.
     """
 
     pixels: Tensor
     targets: Tensor
     labeled: int
     step: int
-    teachers: Tensor | None = None
+    teacher_logits: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Division:
-    """How a batch is divided: each process of ``ranks`` takes its share of it, in ``pieces`` one after another."""
+class BatchSharding:
+    """How a step's batch is split: every process of ``group`` takes its share, as ``micro_batches`` in turn."""
 
-    ranks: Ranks = ALONE
-    pieces: int = 1
+    group: ProcessGroup = SINGLE
+    micro_batches: int = 1
 
     @property
     def count(self) -> int:
-        """Into how many a batch is divided."""
-        return self.ranks.count * self.pieces
+        """The number of shares of a batch: processes times micro-batches."""
+        return self.group.world_size * self.micro_batches
 
-    def check(self, feeds: Sequence[Feed]) -> None:
-        """Raises ``SettingsError`` unless every feed's pictures can be divided evenly."""
-        for feed in feeds:
-            if feed.count % self.count:
+    def check(self, streams: Sequence[BatchStream]) -> None:
+        """Raises ``SettingsError`` unless every stream's samples split evenly."""
+        for stream in streams:
+            if stream.count % self.count:
                 raise SettingsError(
-                    f"a step has {feed.count} {feed.name} pictures, which {self.ranks.count} processes in "
-                    f"{self.pieces} pieces each cannot share evenly; change train.batch_size, train.ratio or "
-                    f"train.accumulate so that {self.count} divides the pictures of each part."
+                    f"a step has {stream.count} {stream.name} images, which {self.group.world_size} processes with "
+                    f"{self.micro_batches} micro-batches each cannot share evenly; change train.batch_size, "
+                    f"train.ratio or train.grad_accum_steps so that {self.count} divides the images of each part."
                 )
 
-    def places(self, count: int, piece: int) -> Ints:
-        """The places among a feed's ``count`` pictures of a step that this process takes in ``piece``: int64 [M]."""
-        return np.arange(self.ranks.rank * self.pieces + piece, count, self.count)
+    def local_rows(self, count: int, micro_batch: int) -> Ints:
+        """The rows among a stream's ``count`` per step that are this process's in ``micro_batch``: int64 [M]."""
+        return np.arange(self.group.rank * self.micro_batches + micro_batch, count, self.count)
 
 
-WHOLE = Division()
+UNSHARDED = BatchSharding()
 
 
-class Batches:
-    """Batches as a pure function of the step: the feeds' pictures one after another, noised, with their targets."""
+class BatchLoader:
+    """Batches as a pure function of the micro-step: every stream's samples one after another, augmented."""
 
     def __init__(
         self,
-        feeds: Sequence[Feed],
+        streams: Sequence[BatchStream],
         noise: InputNoise,
         *,
-        own_noise: OwnNoise | None = None,
+        custom_noise: CustomAugmentation | None = None,
         mixing: Mixing | None = None,
-        division: Division = WHOLE,
+        sharding: BatchSharding = UNSHARDED,
     ) -> None:
-        """The feed named ``labeled``, if any, comes first; ``own_noise`` acts after ``noise``, ``mixing`` last.
+        """The stream named ``labeled``, if any, comes first; ``custom_noise`` acts after ``noise``, ``mixing`` last.
 
-        Raises ``SettingsError`` when the feeds' pictures cannot be divided evenly by ``division``.
+        Raises ``SettingsError`` when ``sharding`` cannot split the streams' samples evenly.
         """
-        division.check(feeds)
-        self.feeds, self.division = tuple(feeds), division
-        self.noise, self.own_noise, self.mixing = noise, own_noise, mixing
-        # Copies of one picture are different positions, so each gets noise of its own; feeds must not overlap either.
-        self._starts = [int(start) for start in np.cumsum([0, *(len(feed) for feed in feeds)])[:-1]]
+        sharding.check(streams)
+        self.streams, self.sharding = tuple(streams), sharding
+        self.noise, self.custom_noise, self.mixing = noise, custom_noise, mixing
+        # Copies of one image are different positions, so each gets its own noise; streams must not overlap either.
+        self._starts = [int(start) for start in np.cumsum([0, *(len(stream) for stream in streams)])[:-1]]
 
     @property
     def size(self) -> int:
-        """Pictures a step, of all processes and pieces."""
-        return sum(feed.count for feed in self.feeds)
+        """Samples per step, over all processes and micro-batches."""
+        return sum(stream.count for stream in self.streams)
 
-    def __call__(self, turn: int) -> Batch:
-        """What this process trains on in its ``turn`` (0-based): a piece of a step's batch, or all of it."""
-        step = turn // self.division.pieces
-        if not self.own_noise and not self.mixing:
-            pixels, targets = self.look(self.shown(turn))
-        else:  # what acts on whole batches is shown the whole
-            pixels, targets = self._whole(self.views(step), step)
-            if self.division.count > 1:
-                places = torch.from_numpy(self.places(turn)).to(pixels.device)
-                pixels, targets = pixels[places], targets[places]
+    def __call__(self, micro_step: int) -> Batch:
+        """The share of a step's batch that this process trains on in 0-based ``micro_step``."""
+        step = micro_step // self.sharding.micro_batches
+        if not self.custom_noise and not self.mixing:
+            pixels, targets = self.augment(self.local_indices(micro_step))
+        else:  # mixing and custom noise act on the whole batch, before it is split
+            pixels, targets = self._whole_batch(step)
+            if self.sharding.count > 1:
+                rows = torch.from_numpy(self.local_rows(micro_step)).to(pixels.device)
+                pixels, targets = pixels[rows], targets[rows]
         return Batch(pixels, targets, self.labeled, step)
 
     @property
     def labeled(self) -> int:
-        """How many pictures of a turn have labels; they come first."""
-        return sum(feed.count for feed in self.feeds if feed.name == LABELED) // self.division.count
+        """The number of labeled samples in a micro-step; they come first."""
+        return sum(stream.count for stream in self.streams if stream.name == LABELED) // self.sharding.count
 
-    def places(self, turn: int) -> Ints:
-        """The places in the whole batch of a step that this process takes in its ``turn``: int64 [B]."""
-        starts = np.cumsum([0, *(feed.count for feed in self.feeds)])
-        own = [self._places(feed, turn) for feed in self.feeds]
-        return np.concatenate([start + places for start, places in zip(starts, own, strict=False)])
+    def local_rows(self, micro_step: int) -> Ints:
+        """The rows of a step's whole batch that are this process's in ``micro_step``: int64 [B]."""
+        starts = np.cumsum([0, *(stream.count for stream in self.streams)])
+        by_stream = [self._local_rows(stream, micro_step) for stream in self.streams]
+        return np.concatenate([start + rows for start, rows in zip(starts, by_stream, strict=False)])
 
-    def shown(self, turn: int) -> tuple[Views, ...]:
-        """Which pictures this process is shown in its ``turn``, and by which draws, feed by feed."""
-        views = self.views(turn // self.division.pieces)
-        if self.division.count == 1:
-            return views
-        return tuple(each.take(self._places(feed, turn)) for feed, each in zip(self.feeds, views, strict=True))
+    def local_indices(self, micro_step: int) -> tuple[SampleIndices, ...]:
+        """The samples of this process in ``micro_step``, stream by stream."""
+        whole = self.indices(micro_step // self.sharding.micro_batches)
+        if self.sharding.count == 1:
+            return whole
+        return tuple(
+            indices.take(self._local_rows(stream, micro_step))
+            for stream, indices in zip(self.streams, whole, strict=True)
+        )
 
-    def _places(self, feed: Feed, turn: int) -> Ints:
-        return self.division.places(feed.count, turn % self.division.pieces)
+    def _local_rows(self, stream: BatchStream, micro_step: int) -> Ints:
+        return self.sharding.local_rows(stream.count, micro_step % self.sharding.micro_batches)
 
-    def views(self, step: int) -> tuple[Views, ...]:
-        """Which pictures the batch of 0-based ``step`` shows, and by which draws, feed by feed."""
-        return tuple(feed.views(step) for feed in self.feeds)
+    def indices(self, step: int) -> tuple[SampleIndices, ...]:
+        """The samples of the whole batch of 0-based ``step``, stream by stream."""
+        return tuple(stream.indices(step) for stream in self.streams)
 
-    def look(self, views: Sequence[Views]) -> tuple[Tensor, Tensor]:
-        """The pictures under input noise, as often as asked the same: uint8 [B, C, S, S], and targets [B, K]."""
-        food = together([feed.fetch(each) for feed, each in zip(self.feeds, views, strict=True)])
-        return self.noise(food.pixels, food.sizes, *self._draws(views)), food.targets
+    def augment(self, by_stream: Sequence[SampleIndices]) -> tuple[Tensor, Tensor]:
+        """Images under input noise, uint8 [B, C, S, S], and targets [B, K]; equal indices give equal results."""
+        raw = collate([stream.fetch(indices) for stream, indices in zip(self.streams, by_stream, strict=True)])
+        return self.noise(raw.pixels, raw.sizes, *self._noise_keys(by_stream)), raw.targets
 
-    def _draws(self, views: Sequence[Views]) -> tuple[Tensor, Tensor]:
-        """The address of each picture's draws, epochs and indices, int64 [B].
+    def _noise_keys(self, by_stream: Sequence[SampleIndices]) -> tuple[Tensor, Tensor]:
+        """The epoch and the index that each image's noise is drawn from, int64 [B] each.
 
-        They stay on the CPU, where the noise groups pictures by operation without waiting for an accelerator.
+        They stay on the CPU, where the noise groups images by operation without waiting for an accelerator.
         """
-        positions = [start + each.positions for start, each in zip(self._starts, views, strict=True)]
-        epochs = np.concatenate([each.epochs for each in views])
+        positions = [start + indices.positions for start, indices in zip(self._starts, by_stream, strict=True)]
+        epochs = np.concatenate([indices.epochs for indices in by_stream])
         return torch.from_numpy(epochs), torch.from_numpy(np.concatenate(positions))
 
-    def _whole(self, views: Sequence[Views], step: int) -> tuple[Tensor, Tensor]:
-        """The batch of all processes and pieces: pixels and targets."""
-        pixels, targets = self.look(views)
-        if self.own_noise:
-            pixels = self.own_noise(pixels, step)
+    def _whole_batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Pixels and targets of the batch of all processes and micro-batches."""
+        by_stream = self.indices(step)
+        pixels, targets = self.augment(by_stream)
+        if self.custom_noise:
+            pixels = self.custom_noise(pixels, step)
         if self.mixing:
-            partner = partners([feed.count for feed in self.feeds])
-            pixels, targets = self.mixing(pixels, targets, partner, *self._draws(views))
+            partner = partners([stream.count for stream in self.streams])
+            pixels, targets = self.mixing(pixels, targets, partner, *self._noise_keys(by_stream))
         return pixels, targets

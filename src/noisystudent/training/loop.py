@@ -14,14 +14,14 @@ from timm.optim._optim_factory import create_optimizer_v2
 from torch import Tensor, nn
 
 from noisystudent.errors import TrainingError
-from noisystudent.losses.objectives import Terms
+from noisystudent.losses.objectives import LossTerms
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.ema import Ema
-from noisystudent.models.parallel import train_sharded, train_together
+from noisystudent.models.parallel import wrap_ddp, wrap_fsdp
 from noisystudent.random_streams import stream_key
 from noisystudent.runtime.compiling import compiled, naming_failed_compilation
 from noisystudent.runtime.device import ON_CPU, Engine, autocast
-from noisystudent.runtime.process_group import ALONE, Ranks
+from noisystudent.runtime.process_group import SINGLE, ProcessGroup
 from noisystudent.runtime.progress import Bar
 from noisystudent.training.loader import Batch
 from noisystudent.training.settings import TrainSettings
@@ -44,7 +44,7 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
 METRICS = "metrics.jsonl"
 LOG_EVERY = 20  # steps; also how far training may run on after a loss that is not finite
 
-Objective = Callable[[Tensor, Batch], Terms]
+Objective = Callable[[Tensor, Batch], LossTerms]
 Evaluate = Callable[[Classifier], dict[str, float]]
 
 
@@ -68,21 +68,21 @@ def fit(
     With float16 losses are scaled, and a step whose gradients overflow is left out and the scale halved.
 
     Several processes train together: each is given its share of every batch, the first one writes. ``batches`` is
-    asked ``settings.accumulate`` times a step.
+    asked ``settings.grad_accum_steps`` times a step.
     """
-    device, ranks, pieces = engine.device, engine.ranks, settings.accumulate
+    device, group, micro_batches = engine.device, engine.group, settings.grad_accum_steps
     assert engine.channels_last != "auto"
     classifier.lay_out(channels_last=engine.channels_last)
     if not engine.sharded:  # of a model that is split, only shares are to reach the device
         classifier.to(device)
     ema = Ema(classifier, settings.ema_decay)
-    together = train_sharded(classifier, ema, engine) if engine.sharded else train_together(classifier, ranks)
-    model: Callable[[Tensor], Tensor] = compiled(together) if engine.compile else together
+    wrapped = wrap_fsdp(classifier, ema, engine) if engine.sharded else wrap_ddp(classifier, group)
+    model: Callable[[Tensor], Tensor] = compiled(wrapped) if engine.compile else wrapped
     optimizer = make_optimizer(classifier, settings)
     scaler = torch.amp.GradScaler(device.type, enabled=engine.precision == "float16")
     state = TrainState(classifier, ema, optimizer, scaler)
     state.restore(folder)
-    metrics = Metrics(folder / METRICS, state.step, ranks)
+    metrics = Metrics(folder / METRICS, state.step, group)
     if bar:
         bar.start_at(state.step)
     saved = started = time.monotonic() - state.seconds
@@ -90,18 +90,18 @@ def fit(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), naming_failed_compilation():
         classifier.train()
         for step in range(state.step, settings.last):
-            torch.manual_seed(stream_key(seed, "model-noise", step, *ranks.apart))
+            torch.manual_seed(stream_key(seed, "model-noise", step, *group.rank_key))
             rate = learning_rate(step, settings)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            for param_group in optimizer.param_groups:
+                param_group["lr"] = rate
 
             optimizer.zero_grad(set_to_none=True)
-            for piece in range(step * pieces, (step + 1) * pieces):
-                batch = batches(piece)
+            for micro_step in range(step * micro_batches, (step + 1) * micro_batches):
+                batch = batches(micro_step)
                 with autocast(device, engine.precision):
                     logits = model(batch.pixels)
                 terms = objective(logits, batch)
-                torch.autograd.backward(scaler.scale(terms.loss / pieces))
+                torch.autograd.backward(scaler.scale(terms.loss / micro_batches))
                 metrics.add(step, {"loss": terms.loss.detach(), **terms.named})
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
@@ -122,8 +122,8 @@ def fit(
                 if bar:
                     bar.advance(state.step - bar.done, row)
                 due = last or time.monotonic() - saved > state.pause(settings.save_every)
-                if ranks.as_first(due):
-                    state.save(folder, ranks)  # after the flush, which has made sure that every loss was finite
+                if group.broadcast(due):
+                    state.save(folder, group)  # after the flush, which has made sure that every loss was finite
                     saved = time.monotonic()
 
     return ema.whole(), state.seconds
@@ -156,14 +156,14 @@ def check_scale(scaler: torch.amp.GradScaler, step: int) -> None:
 class Metrics:
     """Rows of numbers in a JSONL file; keeps them on the device between rows, so that steps need not wait."""
 
-    def __init__(self, path: Path, step: int, ranks: Ranks = ALONE) -> None:
+    def __init__(self, path: Path, step: int, group: ProcessGroup = SINGLE) -> None:
         """Opens the file for a stage of which ``step`` steps are done; later rows of a killed try are dropped.
 
-        Numbers are means over the processes of ``ranks``, the first of which writes.
+        Numbers are means over the processes of ``group``, the first of which writes.
         """
-        self._path, self._ranks = path, ranks
+        self._path, self._group = path, group
         self._waiting: list[tuple[int, dict[str, Tensor]]] = []
-        if not ranks.first:
+        if not group.is_main:
             return
         rows = path.read_text().splitlines() if path.exists() else []
         kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= step]
@@ -179,7 +179,7 @@ class Metrics:
             return {}
         names = list(self._waiting[0][1])
         table = torch.stack([torch.stack([values[name].float() for name in names]) for _, values in self._waiting])
-        table = self._ranks.mean(table).cpu()
+        table = self._group.mean(table).cpu()
         for (step, _), row in zip(self._waiting, table.tolist(), strict=True):
             if not all(math.isfinite(value) for value in row):
                 raise TrainingError(
@@ -194,7 +194,7 @@ class Metrics:
         means = self.check()
         row = {"step": self._waiting[-1][0] + 1, **means, **more}
         self._waiting.clear()
-        if self._ranks.first:
+        if self._group.is_main:
             with self._path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
         return means

@@ -1,6 +1,6 @@
-"""The order in which training sees its pictures: a pure function of seed, stream and step.
+"""The order in which training sees its images: a pure function of seed, stream and step.
 
-A *position* is a place in an epoch's list of pictures, in which copies of one picture are several. Orders say for every
+A *position* is a place in an epoch's list of images, in which copies of one image are several. Orders say for every
 step which positions it shows and in which epoch; what lies there is not their business.
 """
 
@@ -16,7 +16,7 @@ from noisystudent.random_streams import generator
 Ints = npt.NDArray[np.int64]
 
 
-class Order:
+class ShuffleSampler:
     """An endless pass over ``count`` positions, reshuffled in every epoch.
 
     Nothing is remembered between calls but two permutations, kept because they are slow to draw again.
@@ -32,10 +32,10 @@ class Order:
         return self._count
 
     def batch(self, step: int, size: int) -> tuple[Ints, Ints]:
-        """The epochs of a step's pictures and their positions, each int64 [size].
+        """The epochs of a step's images and their positions, each int64 [size].
 
         With one ``size`` for all steps, every epoch has every position exactly once, and batches run on
-        across its end. Position and epoch are what a picture's noise is drawn by.
+        across its end. Position and epoch are what an image's noise is drawn by.
         """
         epochs, places = epochs_and_places(step, size, len(self))
         positions = np.empty(size, dtype=np.int64)
@@ -67,7 +67,7 @@ class Window:
     shards: Ints
 
 
-class WindowOrder:
+class WindowedSampler:
     """An endless pass over the positions of many shards, of which only a window is ever needed at a time.
 
     Each epoch takes the shards in a new order, a window of neighbors after the other, and shuffles the positions of
@@ -89,7 +89,7 @@ class WindowOrder:
         return int(self.starts[-1])
 
     def batch(self, step: int, size: int) -> tuple[Ints, Ints]:
-        """The epochs of a step's pictures and their positions, each int64 [size], as ``Order`` has them."""
+        """The epochs of a step's images and their positions, each int64 [size], as ``ShuffleSampler`` has them."""
         epochs, places = epochs_and_places(step, size, len(self))
         positions = np.empty(size, dtype=np.int64)
         for epoch in np.unique(epochs):

@@ -19,12 +19,12 @@ class TrainSettings(Settings):
         0, description="steps after which a stage is broken off, its schedule being that of all steps; 0 = never"
     )
     batch_size: Annotated[int, Field(ge=2)] = Field(
-        128, description="pictures per step; a student's are shared between labeled and pseudo-labeled by train.ratio"
+        128, description="images per step; a student's are shared between labeled and pseudo-labeled by train.ratio"
     )
     ratio: Annotated[float, Field(gt=0)] = Field(
-        3.0, description="pseudo-labeled pictures per labeled one in a student's batch"
+        3.0, description="pseudo-labeled images per labeled one in a student's batch"
     )
-    accumulate: Annotated[int, Field(ge=1)] = Field(
+    grad_accum_steps: Annotated[int, Field(ge=1)] = Field(
         1,
         description="pieces that a batch goes through the model in, for one that does not fit on the device; "
         "batch normalization sees a piece at a time",

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from noisystudent.artifacts.folder import replacing
+from noisystudent.artifacts.folder import atomic_write
 from noisystudent.errors import ArtifactError
 from noisystudent.models.ema import Ema
-from noisystudent.runtime.process_group import ALONE, Ranks
+from noisystudent.runtime.process_group import SINGLE, ProcessGroup
 from noisystudent.runtime.sharded_state import put_together, split_like
 
 STATE = "training-state.pt"
@@ -24,7 +24,7 @@ MOST_FOR_SAVING = 0.02  # of the time
 class TrainState:
     """The loop's state: step (number of finished steps), weights, averaged weights, optimizer, scale of the losses.
 
-    Order of pictures, noise, dropout and learning rate are functions of the step, so there is nothing else to save.
+    Order of images, noise, dropout and learning rate are functions of the step, so there is nothing else to save.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class TrainState:
         self.seconds = 0.0
         self.saving = 0.0  # seconds that the last save took
 
-    def save(self, folder: Path, ranks: Ranks = ALONE) -> None:
+    def save(self, folder: Path, group: ProcessGroup = SINGLE) -> None:
         """Writes the state atomically; a kill while writing leaves the state before.
 
-        All processes of ``ranks`` must call it at once. The first one writes, the same file whatever their number,
+        All processes of ``group`` must call it at once. The first one writes, the same file whatever their number,
         and whether they hold a share of the state or all of it.
         """
         started = time.monotonic()
@@ -50,9 +50,9 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        state = put_together(state, keep=ranks.first)
-        if ranks.first:
-            with replacing(folder / STATE) as temporary:
+        state = put_together(state, keep=group.is_main)
+        if group.is_main:
+            with atomic_write(folder / STATE) as temporary:
                 torch.save(state, temporary)
         self.saving = time.monotonic() - started
 

@@ -1,8 +1,8 @@
-"""A feed of pictures that do not fit into memory: decoded a window of shards at a time, the next one ahead.
+"""A stream of images that do not fit into memory: one window of shards is decoded at a time, and the next one ahead.
 
-A step needs the pictures of one window, or of two where it runs across their border, and the window behind them is
-being decoded meanwhile: three are in memory at most. What is shown is a function of the step alone, so windows can be
-forgotten and decoded again at any time, by however many threads.
+A step needs the images of one window, or of two at a border, while the window after them is being decoded: at most
+three are in memory. The samples are a function of the step alone, so a window can be dropped and decoded again at any
+time, by any number of threads.
 """
 
 from __future__ import annotations
@@ -15,103 +15,110 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from noisystudent.training.loader import WHOLE, Division, Food, Ints, Views, together
-from noisystudent.training.sampler import Window, WindowOrder
+from noisystudent.training.loader import UNSHARDED, BatchSharding, Ints, RawBatch, SampleIndices, collate
+from noisystudent.training.sampler import Window, WindowedSampler
 
 _WINDOWS = 3  # in memory at most: two that a step may need, and the next
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Pictures of a shard: food of M different ones, and which of them each asked-for place shows, int64 [N]."""
+    """A shard's samples: M different images in ``raw``, and the row in it of each requested place, int64 [N]."""
 
-    food: Food
+    raw: RawBatch
     rows: Ints
 
 
-Load = Callable[[int, Ints], Loaded]  # of a shard, what lies at these of its places (int64 [N], sorted, each once)
+Load = Callable[[int, Ints], Loaded]  # from a shard and places in it (int64 [N], sorted, unique): its samples
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """What a window keeps of a shard: the positions that this process shows of it, sorted, and what lies there."""
+    """A shard within a window: the sorted positions that this process shows, and the samples there."""
 
     positions: Ints
     loaded: Future[Loaded]
 
 
-class StreamFeed:
-    """Pictures that are decoded when they are needed, shown a window of neighboring shards after the other."""
+class ShardStream:
+    """A stream of images that are decoded when needed, one window of neighboring shards after the other."""
 
     def __init__(
-        self, name: str, order: WindowOrder, load: Load, count: int, device: torch.device, *, division: Division = WHOLE
+        self,
+        name: str,
+        sampler: WindowedSampler,
+        load: Load,
+        count: int,
+        device: torch.device,
+        *,
+        sharding: BatchSharding = UNSHARDED,
     ) -> None:
-        """``load`` is called by another thread; ``division`` says which of a step's pictures are shown here."""
+        """``load`` is called by another thread; ``sharding`` says which of a step's samples this process shows."""
         self.name, self.count = name, count
-        self._order, self._load = order, load
-        self._device, self._division = device, division
+        self._sampler, self._load = sampler, load
+        self._device, self._sharding = device, sharding
         self._windows: dict[tuple[int, int], dict[int, _Shard]] = {}
         self._loader = ThreadPoolExecutor(1)  # a source is read by one thread; decoding a shard takes several
         weakref.finalize(self, self._loader.shutdown, wait=False, cancel_futures=True)
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._sampler)
 
-    def views(self, step: int) -> Views:
-        """Which pictures the batch of 0-based ``step`` shows."""
-        return Views(*self._order.batch(step, self.count))
+    def indices(self, step: int) -> SampleIndices:
+        """The samples in the batch of 0-based ``step``."""
+        return SampleIndices(*self._sampler.batch(step, self.count))
 
-    def fetch(self, views: Views) -> Food:
-        """The pictures and their targets, on the device; waits until they are decoded."""
-        places, food = [], []
-        for epoch in np.unique(views.epochs).tolist():
-            numbers = self._order.window_numbers(epoch, views.positions)
-            for number in np.unique(numbers[views.epochs == epoch]).tolist():
-                within = np.flatnonzero((views.epochs == epoch) & (numbers == number))
-                for place, some in self._of_window(self._order.window(epoch, number), views.positions, within):
-                    places.append(place)
-                    food.append(some)
-        return together(food).take(np.argsort(np.concatenate(places))).to(self._device)
+    def fetch(self, indices: SampleIndices) -> RawBatch:
+        """The images and targets at ``indices``, on the device; waits until they are decoded."""
+        rows, parts = [], []
+        for epoch in np.unique(indices.epochs).tolist():
+            numbers = self._sampler.window_numbers(epoch, indices.positions)
+            for number in np.unique(numbers[indices.epochs == epoch]).tolist():
+                within = np.flatnonzero((indices.epochs == epoch) & (numbers == number))
+                for part_rows, part in self._of_window(self._sampler.window(epoch, number), indices.positions, within):
+                    rows.append(part_rows)
+                    parts.append(part)
+        return collate(parts).take(np.argsort(np.concatenate(rows))).to(self._device)
 
-    def _of_window(self, window: Window, positions: Ints, within: Ints) -> list[tuple[Ints, Food]]:
-        """The food at the ``positions`` of a window, at places ``within``: a shard at a time, with its places."""
+    def _of_window(self, window: Window, positions: Ints, within: Ints) -> list[tuple[Ints, RawBatch]]:
+        """The samples at ``positions[within]``, all of one window: for each shard, rows of the batch and samples."""
         shards = self._opened(window)
-        self._opened(self._order.window(window.epoch, window.number + 1))
-        numbers = self._order.shards_of(positions[within])
-        found = []
-        for shard in np.unique(numbers).tolist():
-            places = within[numbers == shard]
-            kept = shards[shard]
-            at = np.searchsorted(kept.positions, positions[places])
-            assert np.array_equal(kept.positions[at], positions[places])
-            loaded = kept.loaded.result()
-            found.append((places, loaded.food.take(loaded.rows[at])))
-        return found
+        self._opened(self._sampler.window(window.epoch, window.number + 1))
+        numbers = self._sampler.shards_of(positions[within])
+        by_shard = []
+        for number in np.unique(numbers).tolist():
+            rows = within[numbers == number]
+            shard = shards[number]
+            places = np.searchsorted(shard.positions, positions[rows])
+            assert np.array_equal(shard.positions[places], positions[rows])
+            loaded = shard.loaded.result()
+            by_shard.append((rows, loaded.raw.take(loaded.rows[places])))
+        return by_shard
 
     def _opened(self, window: Window) -> dict[int, _Shard]:
-        """A window's shards, which are being decoded at the latest from now on."""
+        """A window's shards; decoding has begun by the time this returns."""
         key = (window.epoch, window.number)
         if key not in self._windows:
-            self._windows[key] = self._begun(window)
+            self._windows[key] = self._start_decoding(window)
             for oldest in list(self._windows)[:-_WINDOWS]:
                 for shard in self._windows.pop(oldest).values():
                     shard.loaded.cancel()
         return self._windows[key]
 
-    def _begun(self, window: Window) -> dict[int, _Shard]:
+    def _start_decoding(self, window: Window) -> dict[int, _Shard]:
         positions = np.sort(self._shown_here(window))
-        shards = self._order.shards_of(positions)
-        begun = {}
+        shards = self._sampler.shards_of(positions)
+        shards_of_window = {}
         for shard in np.unique(shards).tolist():
             own = positions[shards == shard]
-            places = own - self._order.starts[shard]
-            begun[shard] = _Shard(own, self._loader.submit(self._load, shard, places))
-        return begun
+            places = own - self._sampler.starts[shard]
+            shards_of_window[shard] = _Shard(own, self._loader.submit(self._load, shard, places))
+        return shards_of_window
 
     def _shown_here(self, window: Window) -> Ints:
         """The positions of a window that this process shows."""
-        positions, ranks = self._order.positions(window), self._division.ranks
-        first = window.epoch * len(self) + self._order.place(window)
+        positions, group = self._sampler.positions(window), self._sharding.group
+        first = window.epoch * len(self) + self._sampler.place(window)
         places = np.arange(first, first + len(positions)) % self.count
-        shown: Ints = positions[places % self._division.count // self._division.pieces == ranks.rank]
+        shown: Ints = positions[places % self._sharding.count // self._sharding.micro_batches == group.rank]
         return shown

@@ -1,4 +1,4 @@
-"""Which pictures of a pile are also held out, or look it: found a shard at a time, settled for the pile as a whole.
+"""Which images of a pile are also held out, or look it: found a shard at a time, settled for the pile as a whole.
 
 A shard's look is small and says nothing of other shards, so that looks can be made in any order, by anyone, and kept.
 """
@@ -11,13 +11,13 @@ from typing import Literal
 
 import numpy as np
 
-from noisystudent.data.dedup.perceptual import Found, Pairs, look, looks_of, settle
-from noisystudent.data.images import Pictures
+from noisystudent.data.dedup.perceptual import Found, Pairs, hash_images, look, settle
+from noisystudent.data.images import Images
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """An unlabeled picture that is left out because it is a held-out picture, or looks like one."""
+class Excluded:
+    """An unlabeled image that is left out because it is a held-out image, or looks like one."""
 
     key: str
     same_as: str
@@ -25,11 +25,11 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Alike:
+class NearDuplicates:
     """What a shard has in common with one held-out source, as JSON can hold it.
 
-    ``pairs`` are key, row of the held-out picture and correlation; ``crowds`` row of the held-out picture and how many
-    pictures of the shard are alike.
+    ``pairs`` are key, row of the held-out image and correlation; ``crowds`` row of the held-out image and how many
+    images of the shard are alike.
     """
 
     pairs: list[tuple[str, int, float]]
@@ -37,44 +37,44 @@ class Alike:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a shard has in common with all held-out sources: identical pictures (both keys), and those that look it."""
+class ShardMatches:
+    """What a shard has in common with all held-out sources: identical images (both keys), and those that look it."""
 
     identical: list[tuple[str, str]]
-    alike: list[Alike]
+    alike: list[NearDuplicates]
 
 
-class Search:
-    """What is sought in a pile: the pictures of one held-out source, which it does not show."""
+class DuplicateIndex:
+    """What is sought in a pile: the images of one held-out source, which it does not show."""
 
-    def __init__(self, held_out: Pictures, distance: int | Literal["none"]) -> None:
-        """``distance`` is the largest one between perceptual hashes; none: only identical pictures are sought."""
+    def __init__(self, held_out: Images, distance: int | Literal["none"]) -> None:
+        """``distance`` is the largest one between perceptual hashes; none: only identical images are sought."""
         self._keys = held_out.keys
         self._digests: dict[str, str] = {}
         for digest, key in zip(held_out.digests, held_out.keys, strict=True):
             self._digests.setdefault(digest, key)
         self._distance = distance
-        self._looks = None if distance == "none" else looks_of(held_out)
+        self._looks = None if distance == "none" else hash_images(held_out)
 
-    def identical(self, pictures: Pictures) -> dict[str, str]:
-        """The held-out key of each picture that is also held out, by its own key."""
-        pairs = zip(pictures.keys, pictures.digests, strict=True)
+    def identical(self, images: Images) -> dict[str, str]:
+        """The held-out key of each image that is also held out, by its own key."""
+        pairs = zip(images.keys, images.digests, strict=True)
         return {key: self._digests[digest] for key, digest in pairs if digest in self._digests}
 
-    def alike(self, pictures: Pictures) -> Alike:
-        """What the pictures have in common with the held-out ones by their looks."""
+    def alike(self, images: Images) -> NearDuplicates:
+        """What the images have in common with the held-out ones by their looks."""
         if self._looks is None or self._distance == "none":
-            return Alike([], [])
-        found = look(pictures, self._looks, self._distance)
+            return NearDuplicates([], [])
+        found = look(images, self._looks, self._distance)
         rows = zip(found.pairs.here.tolist(), found.pairs.there.tolist(), found.pairs.correlation.tolist(), strict=True)
         crowded = np.flatnonzero(found.crowds)
-        return Alike(
-            [(pictures.keys[here], there, correlation) for here, there, correlation in rows],
+        return NearDuplicates(
+            [(images.keys[here], there, correlation) for here, there, correlation in rows],
             list(zip(crowded.tolist(), found.crowds[crowded].tolist(), strict=True)),
         )
 
-    def settled(self, parts: Iterable[Alike]) -> dict[str, str]:
-        """The held-out key of each picture of the pile that looks held out, by its own key, from all its shards."""
+    def settled(self, parts: Iterable[NearDuplicates]) -> dict[str, str]:
+        """The held-out key of each image of the pile that looks held out, by its own key, from all its shards."""
         seen: list[str] = []
 
         def found() -> Iterable[Found]:
@@ -99,28 +99,28 @@ class Search:
         return {seen[here]: self._keys[there] for here, there in pairs}
 
 
-def look_at(pictures: Pictures, searches: Sequence[Search]) -> Look:
-    """What pictures of a pile have in common with what is sought; identical ones do not count in any crowd."""
+def match_shard(images: Images, duplicate_indexes: Sequence[DuplicateIndex]) -> ShardMatches:
+    """What images of a pile have in common with what is sought; identical ones do not count in any crowd."""
     identical: dict[str, str] = {}
-    for search in searches:
-        identical |= search.identical(pictures)
-    rest = without(pictures, identical)
-    return Look(list(identical.items()), [search.alike(rest) for search in searches])
+    for index in duplicate_indexes:
+        identical |= index.identical(images)
+    rest = without(images, identical)
+    return ShardMatches(list(identical.items()), [index.alike(rest) for index in duplicate_indexes])
 
 
-def settle_looks(looks: Sequence[Look], searches: Sequence[Search]) -> list[LeftOut]:
-    """The pictures of the pile to leave out, from the looks at all its shards in order: identical ones first."""
+def merge_matches(looks: Sequence[ShardMatches], duplicate_indexes: Sequence[DuplicateIndex]) -> list[Excluded]:
+    """The images of the pile to leave out, from the looks at all its shards in order: identical ones first."""
     alike: dict[str, str] = {}
-    for number, search in enumerate(searches):
-        alike |= search.settled(each.alike[number] for each in looks)
-    left_out = [LeftOut(key, other, "identical") for each in looks for key, other in each.identical]
-    return left_out + [LeftOut(key, other, "near-duplicate") for key, other in alike.items()]
+    for number, index in enumerate(duplicate_indexes):
+        alike |= index.settled(each.alike[number] for each in looks)
+    left_out = [Excluded(key, other, "identical") for each in looks for key, other in each.identical]
+    return left_out + [Excluded(key, other, "near-duplicate") for key, other in alike.items()]
 
 
-def without(pictures: Pictures, keys: Iterable[str]) -> Pictures:
-    """The pictures but those of these keys, with the failures of all."""
+def without(images: Images, keys: Iterable[str]) -> Images:
+    """The images but those of these keys, with the failures of all."""
     left_out = frozenset(keys)
     if not left_out:
-        return pictures
-    kept = [row for row, key in enumerate(pictures.keys) if key not in left_out]
-    return replace(pictures.take(np.array(kept, np.int64)), failures=pictures.failures)
+        return images
+    kept = [row for row, key in enumerate(images.keys) if key not in left_out]
+    return replace(images.take(np.array(kept, np.int64)), failures=images.failures)

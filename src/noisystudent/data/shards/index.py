@@ -1,4 +1,4 @@
-"""The index of a tar shard: a row for each picture with its key, place, size, sample and label.
+"""The index of a tar shard: a row for each image with its key, place, size, sample and label.
 
 An index is a function of the tar file alone, whether it was written by ``pack``, kept in the cache or made just now.
 It is a Parquet file, so that the numbers of rows and the digests are read without the rows.
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from noisystudent.artifacts.folder import replacing
+from noisystudent.artifacts.folder import atomic_write
 from noisystudent.data.files import DIGEST_BYTES, SAMPLE_BYTES, File, neighbor, sample_digest
 from noisystudent.data.shards.members import BLOCK, Member, Window, scan_members
 from noisystudent.data.sources.folder import SUFFIXES
@@ -25,7 +25,7 @@ from noisystudent.data.sources.labels import label_text
 from noisystudent.errors import DataError
 from noisystudent.runtime.env import cache_folder
 
-NO_PICTURE = -1  # the start of a row that has a label and no picture
+NO_IMAGE = -1  # the start of a row that has a label and no image
 
 _FORMAT = 1
 _FACTS = b"noisystudent"
@@ -47,8 +47,8 @@ _JSON_FIELDS = ("cls", "label", "class")
 class Facts:
     """What is known of a shard without its rows.
 
-    ``bytes`` is the size of the tar file; ``content`` identifies keys and pictures, ``labels`` the labels, both in
-    order; ``ignored`` counts members that are no part of a picture: links, devices, hidden and other files.
+    ``bytes`` is the size of the tar file; ``content`` identifies keys and images, ``labels`` the labels, both in
+    order; ``ignored`` counts members that are no part of an image: links, devices, hidden and other files.
     """
 
     bytes: int
@@ -72,11 +72,11 @@ def index_name(shard: str) -> str:
 
 
 def make_index(file: File) -> Index:
-    """The index of a tar file, from its headers and a few KiB of each picture.
+    """The index of a tar file, from its headers and a few KiB of each image.
 
-    Members belong together by the name before the first dot after the last slash. A key has at most one picture
+    Members belong together by the name before the first dot after the last slash. A key has at most one image
     (jpg, jpeg, png, webp, bmp, gif); its label is the text of ``.cls`` or a field of ``.json``: ``cls``, ``label`` or
-    ``class``. Raises ``DataError``, naming shard and member, for a member that is there twice, two pictures of one
+    ``class``. Raises ``DataError``, naming shard and member, for a member that is there twice, two images of one
     key, and damage.
     """
     window = Window(file)
@@ -89,11 +89,11 @@ def make_index(file: File) -> Index:
             ignored += 1
             continue
         if (key, kind) in seen:
-            what = "a second picture of the same key" if kind == "picture" else "there twice"
-            raise DataError(f"The member {member.name!r} of {file.name!r} is {what}. Give every picture its own key.")
+            what = "a second image of the same key" if kind == "image" else "there twice"
+            raise DataError(f"The member {member.name!r} of {file.name!r} is {what}. Give every image its own key.")
         seen.add((key, kind))
         row = rows.setdefault(key, {})
-        if kind == "picture":
+        if kind == "image":
             row |= {"start": member.start, "size": member.size, "sample": _sampled(window, member)}
         elif member.size <= _LONGEST_LABEL:
             row[kind] = _label_in(kind, window.read(member.start, member.size))
@@ -124,7 +124,7 @@ def is_older(index: File, file: File) -> bool:
 def save_index(path: Path, index: Index, more: Mapping[str, object]) -> None:
     """Writes an index, atomically, with ``more`` facts (JSON) beside its own."""
     facts = json.dumps({"format": _FORMAT, **asdict(index.facts), **more}, sort_keys=True)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         pq.write_table(index.table.replace_schema_metadata({_FACTS: facts}), temporary, compression="zstd")
 
 
@@ -135,13 +135,13 @@ def read_facts(path: Path) -> dict[str, object]:
 
 
 def _split(member: Member) -> tuple[str, str]:
-    """Key and kind of a member: ``picture``, ``cls``, ``json``, or empty for what is passed over."""
+    """Key and kind of a member: ``image``, ``cls``, ``json``, or empty for what is passed over."""
     found = _NAME.fullmatch(member.name.removeprefix("./")) if member.regular else None
     if found is None:
         return "", ""
     extension = found[2].lower()
     if f".{extension}" in SUFFIXES:
-        return found[1], "picture"
+        return found[1], "image"
     return found[1], extension if extension in ("cls", "json") else ""
 
 
@@ -169,7 +169,7 @@ def _index(size: int, rows: Mapping[str, Mapping[str, object]], ignored: int) ->
     table = pa.table(
         {
             "key": list(rows),
-            "start": [row.get("start", NO_PICTURE) for row in rows.values()],
+            "start": [row.get("start", NO_IMAGE) for row in rows.values()],
             "size": [row.get("size", 0) for row in rows.values()],
             "sample": [row.get("sample", bytes(DIGEST_BYTES)) for row in rows.values()],
             "label": [row.get("cls") or row.get("json") for row in rows.values()],
@@ -180,7 +180,7 @@ def _index(size: int, rows: Mapping[str, Mapping[str, object]], ignored: int) ->
 
 
 def _facts(table: pa.Table, size: int, ignored: int) -> Facts:
-    """The facts of an index; where the pictures lie in the file is no part of what identifies them."""
+    """The facts of an index; where the images lie in the file is no part of what identifies them."""
     content = hashlib.sha256(json.dumps(table["key"].to_pylist()).encode())
     content.update(table["size"].to_numpy().tobytes())
     content.update(b"".join(table["sample"].to_pylist()))
@@ -202,7 +202,7 @@ def _parsed(content: bytes, size: int) -> Index | None:
     table = table.replace_schema_metadata(None)
     end = pc.add(table["start"], table["size"])
     inside = pc.and_(pc.greater_equal(table["start"], BLOCK), pc.less_equal(end, size))
-    absent = pc.and_(pc.equal(table["start"], NO_PICTURE), pc.equal(table["size"], 0))
+    absent = pc.and_(pc.equal(table["start"], NO_IMAGE), pc.equal(table["size"], 0))
     placed = pc.and_(pc.or_(inside, absent), pc.greater_equal(table["size"], 0))
     return Index(table, _facts(table, size, ignored)) if pc.all(placed, min_count=0).as_py() else None
 

@@ -11,7 +11,7 @@ from noisystudent.errors import DataError
 
 BLOCK = 512  # bytes of a header; contents are padded to a multiple of it
 
-_STEP_HERE = 2**14  # read at once on this machine: the end of a picture, the next headers, a beginning
+_STEP_HERE = 2**14  # read at once on this machine: the end of an image, the next headers, a beginning
 _STEP_THERE = 2**23  # from a store, where a request costs as much as a few megabytes
 _LONGEST_HEADER = 2**20  # of an extended header or a long name: a real one has a few hundred bytes
 _LONGEST_END = 2**16  # after the end marker: padding of zeros, usually less than 10,240 bytes
@@ -76,7 +76,7 @@ def scan_members(file: File, window: Window) -> Iterator[Member]:
                 f"{max(0, file.size - start):,} are there. It was cut short: copy or make it again."
             )
         if info.type in _EXTENDED:
-            if info.type != tarfile.XGLTYPE:  # what a global header says (a commit, a comment) matters to no picture
+            if info.type != tarfile.XGLTYPE:  # what a global header says (a commit, a comment) matters to no image
                 told |= _extended(file, window, info.type, start, size, where)
             continue
         before = _printable(told.get("path", info.name))

@@ -1,4 +1,4 @@
-"""Any source written as tar shards with index, class names and catalog; the bytes of pictures stay as they are."""
+"""Any source written as tar shards with index, class names and catalog; the bytes of images stay as they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from noisystudent.artifacts.folder import State, commit, exclusive, prepare, read_json, replacing, write_json
+from noisystudent.artifacts.folder import State, atomic_write, commit, folder_lock, prepare, read_json, write_json
 from noisystudent.data.files import File, file_at, is_url
 from noisystudent.data.images import Failure
 from noisystudent.data.shards.catalog import CATALOG, write_catalog
@@ -28,17 +28,17 @@ ROWS_PER_SHARD, BYTES_PER_SHARD = 10_000, 10**9
 
 _FAILURES = "failures.json"
 _LONGEST_KEY = 1000  # characters
-# How files of pictures begin, for those whose key does not tell.
+# How files of images begin, for those whose key does not tell.
 _BEGINNINGS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"RIFF", "webp"))
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What ``pack`` wrote: the number of tar files and of pictures in them, and what was left out and why."""
+    """What ``pack`` wrote: the number of tar files and of images in them, and what was left out and why."""
 
     folder: Path
     shards: int
-    pictures: int
+    images: int
     failures: list[Failure]
 
 
@@ -53,15 +53,15 @@ def pack(
 ) -> Packed:
     """Any source as tar shards in WebDataset's layout, with index, class names and catalog, in the folder ``out``.
 
-    The bytes of pictures are kept as they are, undecoded; arrays become PNG. A shard is full at so many rows or bytes,
-    whichever comes first. Killed and called again, it keeps the shards that are finished. A picture that cannot be read
+    The bytes of images are kept as they are, undecoded; arrays become PNG. A shard is full at so many rows or bytes,
+    whichever comes first. Killed and called again, it keeps the shards that are finished. An image that cannot be read
     is left out and listed, also in ``failures.json``.
     """
     for name, value in (("rows", rows_per_shard), ("bytes", bytes_per_shard)):
         if value < 1:
             raise SettingsError(f"the {name} per shard are {value}; give a whole number of at least 1.")
     opened = open_source(source, labeled=labeled)
-    with Reporter(quiet=quiet).bar("pack", sum(opened.shard_sizes), "pictures") as bar:
+    with Reporter(quiet=quiet).bar("pack", sum(opened.shard_sizes), "images") as bar:
         return pack_source(
             opened, Path(out), rows_per_shard=rows_per_shard, bytes_per_shard=bytes_per_shard, progress=bar.advance
         )
@@ -78,8 +78,8 @@ def pack_source(
     """Writes ``shard-000000.tar`` and so on, each full at so many rows or bytes, whichever comes first.
 
     Members are ``<key>.<ending>`` and, for a labeled source, ``<key>.cls`` with the number of the class; the key loses
-    the ending of a picture, and its other dots become ``%2E``. Arrays become PNG. Equal sources give equal bytes.
-    Killed and called again, it keeps the shards that are finished. A picture that cannot be read is left out and
+    the ending of an image, and its other dots become ``%2E``. Arrays become PNG. Equal sources give equal bytes.
+    Killed and called again, it keeps the shards that are finished. An image that cannot be read is left out and
     listed. Raises ``DataError`` for a key that is unsafe as a name and for two keys that would become one.
     """
     inputs = {
@@ -88,12 +88,12 @@ def pack_source(
         "rows_per_shard": rows_per_shard,
         "bytes_per_shard": bytes_per_shard,
     }
-    with exclusive(folder):
+    with folder_lock(folder):
         state, _ = prepare(folder, inputs)
         if state is not State.COMPLETE:
             facts, failures = _write_all(source, folder, rows_per_shard, bytes_per_shard, progress)
             if not any(each.rows for each in facts.values()):
-                raise DataError(f"None of the pictures of {source.name!r} can be read, so there is nothing to pack.")
+                raise DataError(f"None of the images of {source.name!r} can be read, so there is nothing to pack.")
             if source.classes is not None:
                 write_json(folder / "classes.json", list(source.classes))
             write_json(folder / _FAILURES, failures)
@@ -107,7 +107,7 @@ def pack_source(
 def _write_all(
     source: Source, folder: Path, rows: int, size: int, progress: Callable[[int], None] | None
 ) -> tuple[dict[str, Facts], list[list[str]]]:
-    """Every shard that is not finished yet; the facts of all by name, and the pictures left out."""
+    """Every shard that is not finished yet; the facts of all by name, and the images left out."""
     facts: dict[str, Facts] = {}
     failures: list[list[str]] = []
     seen: set[str] = set()
@@ -147,7 +147,7 @@ def _write_shard(path: Path, records: Iterator[Record], seen: set[str], most_row
     """One shard and then its index, each whole or not at all; adds its keys to ``seen``."""
     taken = rows = size = 0
     failures: list[list[str]] = []
-    with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
+    with atomic_write(path) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
         while rows < most_rows and size < most_bytes:
             record = next(records, None)
             if record is None:
@@ -159,7 +159,7 @@ def _write_shard(path: Path, records: Iterator[Record], seen: set[str], most_row
             key = member_key(record.key)
             if key in seen:
                 raise DataError(
-                    f"Two pictures would have the key {key!r} in the shards, {record.key!r} and one before it. Rename "
+                    f"Two images would have the key {key!r} in the shards, {record.key!r} and one before it. Rename "
                     "one of them: endings do not tell keys apart."
                 )
             seen.add(key)
@@ -174,7 +174,7 @@ def _write_shard(path: Path, records: Iterator[Record], seen: set[str], most_row
 
 
 def member_key(key: str) -> str:
-    """The key of a record as it stands in a tar file, without the ending of a picture and without further dots.
+    """The key of a record as it stands in a tar file, without the ending of an image and without further dots.
 
     Raises ``DataError`` for one that is no safe relative name: empty, absolute, with ``..``, hidden, with control
     characters or backslashes, or longer than 1000 characters.
@@ -188,21 +188,21 @@ def member_key(key: str) -> str:
     if unsafe or len(name) > _LONGEST_KEY or not name.isprintable():
         raise DataError(
             f"The key {key!r} is not safe as a name in a tar file: it must be relative, without '..', hidden names, "
-            f"backslashes and control characters, and of at most {_LONGEST_KEY} characters. Rename the picture."
+            f"backslashes and control characters, and of at most {_LONGEST_KEY} characters. Rename the image."
         )
     return "/".join([*parts[:-1], parts[-1].replace("%", "%25").replace(".", "%2E")])
 
 
 def _encoded(record: Record) -> tuple[bytes, str]:
-    """The bytes of a picture file, and the ending of its name."""
-    if not isinstance(record.picture, bytes):
+    """The bytes of an image file, and the ending of its name."""
+    if not isinstance(record.image, bytes):
         buffer = io.BytesIO()
-        Image.fromarray(record.picture).save(buffer, "PNG")
+        Image.fromarray(record.image).save(buffer, "PNG")
         return buffer.getvalue(), "png"
     ending = record.key.rpartition(".")[2].lower()
     if f".{ending}" in SUFFIXES:
-        return record.picture, ending
-    return record.picture, next((name for begin, name in _BEGINNINGS if record.picture.startswith(begin)), "jpg")
+        return record.image, ending
+    return record.image, next((name for begin, name in _BEGINNINGS if record.image.startswith(begin)), "jpg")
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

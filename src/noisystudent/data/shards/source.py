@@ -1,4 +1,4 @@
-"""Pictures in tar shards of the WebDataset layout, here or behind a URL, read a few megabytes at a time."""
+"""Images in tar shards of the WebDataset layout, here or behind a URL, read a few megabytes at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from noisystudent.data.files import File, content_digest, list_files, short_names
 from noisystudent.data.shards.catalog import Catalog, read_catalog
-from noisystudent.data.shards.index import NO_PICTURE, Facts, Index, load_index
+from noisystudent.data.shards.index import NO_IMAGE, Facts, Index, load_index
 from noisystudent.data.source import NO_LABEL, SHARD_ROWS, Record, cut_shards, says_too_large
 from noisystudent.data.sources.labels import classes_beside, classes_of, numbering
 from noisystudent.errors import DataError
@@ -24,17 +24,17 @@ from noisystudent.errors import DataError
 _OPENERS = 8  # shards whose indexes are read at the same time
 _KEPT_INDEXES = 4
 _BLOCK_BYTES = 2**23  # read at once: worth a request to a store, and little memory
-_LARGEST_GAP = 2**18  # bytes between two pictures that are read for nothing rather than asked for anew
+_LARGEST_GAP = 2**18  # bytes between two images that are read for nothing rather than asked for anew
 
 
 class ShardSource:
-    """The pictures in tar files; a shard is a run of at most 1024 rows of one of them.
+    """The images in tar files; a shard is a run of at most 1024 rows of one of them.
 
     ``spec`` is a ``.tar`` file, a folder of them, or a pattern with braces or wildcards, as a path or a URL. Keys are
     those of the tar files (names up to the first dot after the last slash) and must be unique over all of them. Class
     names come from ``classes.json`` or ``classes.txt`` beside the first, or are the labels themselves. A key with a
-    label but no picture is a record with a ``problem``. ``ignored_members`` counts what is no part of a picture.
-    Raises ``DataError`` for shards that are missing, damaged or empty, and, when labeled, for a picture without label.
+    label but no image is a record with a ``problem``. ``ignored_members`` counts what is no part of an image.
+    Raises ``DataError`` for shards that are missing, damaged or empty, and, when labeled, for an image without label.
     """
 
     def __init__(self, spec: str, *, labeled: bool) -> None:
@@ -46,8 +46,8 @@ class ShardSource:
         self.ignored_members: int = sum(facts.ignored for facts in self._facts)
         if not sum(facts.rows for facts in self._facts):
             raise DataError(
-                f"The {len(self._files)} tar files of {spec!r} hold no pictures (passed over: {self.ignored_members} "
-                "members that are no pictures). Their names must end in .jpg, .jpeg, .png, .webp, .bmp or .gif."
+                f"The {len(self._files)} tar files of {spec!r} hold no images (passed over: {self.ignored_members} "
+                "members that are no images). Their names must end in .jpg, .jpeg, .png, .webp, .bmp or .gif."
             )
         self.classes: tuple[str, ...] | None = self._known_classes if labeled else None
         # Of each shard: the number of its tar file, its first row there, and its rows.
@@ -61,9 +61,9 @@ class ShardSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when a key, a picture (its size, first or last 4 KiB), their order, a label or a class changes.
+        """Changes when a key, an image (its size, first or last 4 KiB), their order, a label or a class changes.
 
-        So it does when the same pictures are dealt out to other tar files, since predictions go by shard.
+        So it does when the same images are dealt out to other tar files, since predictions go by shard.
         """
         told = [[facts.rows, facts.content, facts.labels if self.classes else None] for facts in self._facts]
         return hashlib.sha256(json.dumps(["shards", self.classes, told]).encode()).hexdigest()
@@ -83,7 +83,7 @@ class ShardSource:
     def read_rows(self, shard: int, rows: Iterable[int]) -> Iterator[Record]:
         """Some records of one shard, by their numbers in it, in that order; only they and what lies close are read.
 
-        Raises ``DataError``, naming tar file and key, for a picture that is not the one that was indexed.
+        Raises ``DataError``, naming tar file and key, for an image that is not the one that was indexed.
         """
         number, first, _ = self._runs[shard]
         file, table = self._files[number], self._index(number).table
@@ -144,7 +144,7 @@ class ShardSource:
                 if labeled and column.null_count:
                     row = pc.index(pc.is_null(column), value=True).as_py()
                     raise DataError(
-                        f"{self.name!r} is given as labeled, but {column.null_count} of the {len(column)} pictures of "
+                        f"{self.name!r} is given as labeled, but {column.null_count} of the {len(column)} images of "
                         f"{file.name!r} have no label, for example {index.table['key'][row].as_py()!r}. Put a .cls "
                         "member (a number) or a .json member with the field label beside each, or give the source as "
                         "unlabeled."
@@ -191,8 +191,8 @@ class ShardSource:
 
 def _problem(start: int, size: int) -> str:
     """Why a row has no bytes to decode, or nothing."""
-    if start == NO_PICTURE:
-        return "its tar file has a label for it, but no picture"
+    if start == NO_IMAGE:
+        return "its tar file has a label for it, but no image"
     return says_too_large(size)
 
 
@@ -225,7 +225,7 @@ def _check_unique(files: list[File], facts: list[Facts], keys: pa.ChunkedArray) 
         first = owner.setdefault(key, number)
         if first != number:
             raise DataError(
-                f"The key {key!r} is in both {files[first].name!r} and {files[number].name!r}. Give every picture its "
+                f"The key {key!r} is in both {files[first].name!r} and {files[number].name!r}. Give every image its "
                 "own key, or name each tar file once."
             )
     raise AssertionError("an index holds a key twice")
@@ -233,6 +233,6 @@ def _check_unique(files: list[File], facts: list[Facts], keys: pa.ChunkedArray) 
 
 def _says_changed(file: File, key: str) -> str:
     return (
-        f"The picture {key!r} in {file.name!r} is not the one that was indexed: the tar file was replaced. Run the "
+        f"The image {key!r} in {file.name!r} is not the one that was indexed: the tar file was replaced. Run the "
         "same command again; if this comes again, delete the index beside the tar file."
     )

@@ -1,4 +1,4 @@
-"""Pictures in arrays: ``.npz`` files, and the source that any array of pictures becomes."""
+"""Images in arrays: ``.npz`` files, and the source that any array of images becomes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from noisystudent.data.source import NO_LABEL, Record, cut_shards, shard_slice
 from noisystudent.errors import DataError, nearest_name
 
-# Names of the arrays of pictures and of labels, by the part of the file that the user asks for.
+# Names of the arrays of images and of labels, by the part of the file that the user asks for.
 _PARTS = {
     "train": (("x_train", "y_train"),),
     "test": (("x_test", "y_test"),),
@@ -26,7 +26,7 @@ _UNREADABLE = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile
 
 
 class ArraySource:
-    """Pictures that lie in memory: uint8 [N, H, W] (gray) or [N, H, W, 3] (RGB).
+    """Images that lie in memory: uint8 [N, H, W] (gray) or [N, H, W, 3] (RGB).
 
     ``labels`` (rows of ``classes``) and ``classes`` may be given to an unlabeled source too: they are then
     told by ``truth`` alone and never by a record.
@@ -35,37 +35,37 @@ class ArraySource:
     def __init__(
         self,
         name: str,
-        pictures: npt.NDArray[np.uint8],
+        images: npt.NDArray[np.uint8],
         *,
         keys: Sequence[str],
         labels: npt.NDArray[np.int64] | None,
         classes: tuple[str, ...] | None,
         labeled: bool,
     ) -> None:
-        assert len(keys) == len(pictures) > 0
+        assert len(keys) == len(images) > 0
         self.name = name
         self.classes: tuple[str, ...] | None = classes if labeled else None
-        self.shard_sizes: tuple[int, ...] = cut_shards(len(pictures))
+        self.shard_sizes: tuple[int, ...] = cut_shards(len(images))
         self.files: Mapping[str, str] = {}
-        self._pictures, self._keys = pictures, tuple(keys)
+        self._images, self._keys = images, tuple(keys)
         self._told_labels = labels if labeled else None
         self._labels, self._known_classes = labels, classes
 
     @cached_property
     def fingerprint(self) -> str:
         """Changes when a pixel, a key or, in a labeled source, a label or a class name changes."""
-        total = hashlib.sha256(f"arrays\0{self._pictures.shape}\0{self._keys}\0{self.classes}\0".encode())
-        total.update(np.ascontiguousarray(self._pictures).ravel().data)
+        total = hashlib.sha256(f"arrays\0{self._images.shape}\0{self._keys}\0{self.classes}\0".encode())
+        total.update(np.ascontiguousarray(self._images).ravel().data)
         if self._told_labels is not None:
             total.update(self._told_labels.tobytes())
         return total.hexdigest()
 
     def read(self, shard: int) -> Iterator[Record]:
-        """The records of one shard; their pictures are views into the array."""
+        """The records of one shard; their images are views into the array."""
         rows = shard_slice(shard)
         for row, key in enumerate(self._keys[rows], start=rows.start):
             label = NO_LABEL if self._told_labels is None else int(self._told_labels[row])
-            yield Record(key, self._pictures[row], label)
+            yield Record(key, self._images[row], label)
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         """The class name of each key, for reports only, or None unless each is one of ``classes``."""
@@ -80,7 +80,7 @@ def open_npz(path: str | Path, part: str = "", *, labeled: bool) -> ArraySource:
 
     ``part`` is ``train``, ``test`` or empty. Arrays are read as ``x_train`` and ``y_train``, ``x_test`` and
     ``y_test``, or, when no part is named, also as ``x`` and ``y`` or ``images`` and ``labels``; ``classes``
-    holds the class names (the numbers themselves where it is absent). Pictures are uint8 [N, H, W], [N, H, W,
+    holds the class names (the numbers themselves where it is absent). Images are uint8 [N, H, W], [N, H, W,
     1] or [N, H, W, 3], labels are integers [N]. Arrays of Python objects are never loaded. Raises
     ``DataError``.
     """
@@ -90,19 +90,19 @@ def open_npz(path: str | Path, part: str = "", *, labeled: bool) -> ArraySource:
             f"There is no part {part!r} of {str(path)!r}; parts are 'train' and 'test'.{nearest_name(part, _PARTS)}"
         )
     arrays = _load_arrays(name, Path(path).expanduser())
-    pictures_name, labels_name = _array_names(name, part, arrays)
-    pictures = checked_pictures(name, pictures_name, arrays[pictures_name])
+    images_name, labels_name = _array_names(name, part, arrays)
+    images = checked_images(name, images_name, arrays[images_name])
     classes = _class_names(name, arrays)
     labels = arrays.get(labels_name)
     if labels is not None:
-        labels = checked_labels(name, labels_name, labels, rows=len(pictures), classes=classes)
+        labels = checked_labels(name, labels_name, labels, rows=len(images), classes=classes)
     elif labeled:
         raise DataError(
-            f"{name!r} is given as labeled but holds no array {labels_name!r}. Add it: one integer for each picture."
+            f"{name!r} is given as labeled but holds no array {labels_name!r}. Add it: one integer for each image."
         )
-    width = max(6, len(str(len(pictures) - 1)))
-    keys = [f"{row:0{width}d}" for row in range(len(pictures))]
-    return ArraySource(name, pictures, keys=keys, labels=labels, classes=classes or None, labeled=labeled)
+    width = max(6, len(str(len(images) - 1)))
+    keys = [f"{row:0{width}d}" for row in range(len(images))]
+    return ArraySource(name, images, keys=keys, labels=labels, classes=classes or None, labeled=labeled)
 
 
 def _load_arrays(name: str, path: Path) -> dict[str, npt.NDArray[np.generic]]:
@@ -114,39 +114,39 @@ def _load_arrays(name: str, path: Path) -> dict[str, npt.NDArray[np.generic]]:
             return {key: file[key] for key in file.files}
     except _UNREADABLE as error:
         raise DataError(
-            f"{name!r} cannot be read as a .npz file of plain arrays ({error}). Save uint8 pictures and "
+            f"{name!r} cannot be read as a .npz file of plain arrays ({error}). Save uint8 images and "
             "integer labels with numpy.savez_compressed."
         ) from error
 
 
 def _array_names(name: str, part: str, present: Iterable[str]) -> tuple[str, str]:
-    """The names of the arrays of pictures and labels to read."""
-    for pictures_name, labels_name in _PARTS[part]:
-        if pictures_name in present:
-            return pictures_name, labels_name
-    wanted = " or ".join(repr(pictures_name) for pictures_name, _ in _PARTS[part])
+    """The names of the arrays of images and labels to read."""
+    for images_name, labels_name in _PARTS[part]:
+        if images_name in present:
+            return images_name, labels_name
+    wanted = " or ".join(repr(images_name) for images_name, _ in _PARTS[part])
     raise DataError(
         f"{name!r} has no array {wanted}; it has {', '.join(map(repr, present)) or 'none'}. "
-        "Name the pictures x_train (and x_test), or x, and the labels y_train (and y_test), or y."
+        "Name the images x_train (and x_test), or x, and the labels y_train (and y_test), or y."
     )
 
 
-def checked_pictures(name: str, array_name: str, pictures: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """The pictures as uint8 [N, H, W] or [N, H, W, 3]."""
-    if pictures.dtype != np.uint8:
+def checked_images(name: str, array_name: str, images: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """The images as uint8 [N, H, W] or [N, H, W, 3]."""
+    if images.dtype != np.uint8:
         raise DataError(
-            f"{array_name!r} in {name!r} is of type {pictures.dtype}, and pictures are uint8 with values 0 "
+            f"{array_name!r} in {name!r} is of type {images.dtype}, and images are uint8 with values 0 "
             "to 255. Scale and convert them before saving."
         )
-    gray_shape = pictures.ndim == 3 or (pictures.ndim == 4 and pictures.shape[-1] == 1)
-    if not gray_shape and not (pictures.ndim == 4 and pictures.shape[-1] == 3):
+    gray_shape = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 1)
+    if not gray_shape and not (images.ndim == 4 and images.shape[-1] == 3):
         raise DataError(
-            f"{array_name!r} in {name!r} has the shape {pictures.shape}, and pictures are [N, H, W], [N, H, "
+            f"{array_name!r} in {name!r} has the shape {images.shape}, and images are [N, H, W], [N, H, "
             "W, 1] or [N, H, W, 3]. Move the channels to the end before saving."
         )
-    if not pictures.size:
-        raise DataError(f"{array_name!r} in {name!r} is empty: its shape is {pictures.shape}. Save some pictures.")
-    checked = pictures.astype(np.uint8, copy=False)
+    if not images.size:
+        raise DataError(f"{array_name!r} in {name!r} is empty: its shape is {images.shape}. Save some images.")
+    checked = images.astype(np.uint8, copy=False)
     return checked[..., 0] if checked.ndim == 4 and gray_shape else checked
 
 
@@ -169,14 +169,14 @@ def checked_labels(
     if labels.dtype.kind not in "iu" or labels.shape not in ((rows,), (rows, 1)):
         raise DataError(
             f"{array_name!r} in {name!r} is {labels.dtype} of shape {labels.shape}, and labels are integers "
-            f"of shape ({rows},), one for each picture. Save them so."
+            f"of shape ({rows},), one for each image. Save them so."
         )
     checked = labels.astype(np.int64).reshape(rows)
     low, high = int(checked.min()), int(checked.max())
     if low < 0 or high >= len(classes):
         raise DataError(
             f"{array_name!r} in {name!r} has labels from {low} to {high}, and {len(classes)} classes allow 0 "
-            f"to {len(classes) - 1}. Number the classes from 0, and keep unlabeled pictures in a file of "
+            f"to {len(classes) - 1}. Number the classes from 0, and keep unlabeled images in a file of "
             "their own."
         )
     return checked

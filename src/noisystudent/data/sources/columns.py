@@ -1,4 +1,4 @@
-"""Which columns of a table hold pictures, labels and keys: Hugging Face's layout, and plain tables like it."""
+"""Which columns of a table hold images, labels and keys: Hugging Face's layout, and plain tables like it."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import pyarrow as pa
 
 from noisystudent.errors import DataError
 
-_PICTURES = ("image", "img", "picture")
+_IMAGES = ("image", "img", "picture")
 _LABELS = ("label", "labels", "class")
 _KEYS = ("key", "id")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns by name: ``picture`` is binary, or where ``nested`` a struct whose field ``bytes`` is.
+    """The columns by name: ``image`` is binary, or where ``nested`` a struct whose field ``bytes`` is.
 
     ``labels`` are the columns that may hold the label (usable when there is one), ``classes`` the names of its numbers,
     ``key`` what names each row; None where there is none.
     """
 
-    picture: str
+    image: str
     nested: bool
     labels: tuple[str, ...]
     classes: tuple[str, ...] | None
     key: str | None
 
     @property
-    def picture_path(self) -> str:
+    def image_path(self) -> str:
         """The column as Parquet names it."""
-        return f"{self.picture}.bytes" if self.nested else self.picture
+        return f"{self.image}.bytes" if self.nested else self.image
 
     def label(self, name: str) -> str | None:
         """The label column, or None; a ``DataError`` about the source ``name`` when several could be meant."""
@@ -45,13 +45,13 @@ class Columns:
 
 
 def find_columns(name: str, schema: pa.Schema) -> Columns:
-    """The columns of the table ``name``; a ``DataError`` that lists what there is when not one holds pictures."""
-    pictures = [field.name for field in schema if holds_bytes(field.type)]
-    picture = next((each for each in _PICTURES if each in pictures), pictures[0] if len(pictures) == 1 else None)
-    if picture is None:
+    """The columns of the table ``name``; a ``DataError`` that lists what there is when not one holds images."""
+    images = [field.name for field in schema if holds_bytes(field.type)]
+    image = next((each for each in _IMAGES if each in images), images[0] if len(images) == 1 else None)
+    if image is None:
         raise DataError(
-            f"{name!r} has {len(pictures)} columns of bytes among {', '.join(map(repr, schema.names)) or 'none'}, and "
-            "one is needed that holds the bytes of picture files. Name it 'image'."
+            f"{name!r} has {len(images)} columns of bytes among {', '.join(map(repr, schema.names)) or 'none'}, and "
+            "one is needed that holds the bytes of image files. Name it 'image'."
         )
     features = _features(schema)
     numbered = {
@@ -63,7 +63,7 @@ def find_columns(name: str, schema: pa.Schema) -> Columns:
     labels = tuple(named[:1] or numbered)
     key = next((each for each in _KEYS if each in schema.names and _is_simple(_type(schema, each))), None)
     classes = numbered.get(labels[0]) if labels else None
-    return Columns(picture, pa.types.is_struct(_type(schema, picture)), labels, classes, key)
+    return Columns(image, pa.types.is_struct(_type(schema, image)), labels, classes, key)
 
 
 def holds_bytes(type: pa.DataType) -> bool:

@@ -1,4 +1,4 @@
-"""Pictures in a folder: with a folder for each class when labeled, nested in any way when not."""
+"""Images in a folder: with a folder for each class when labeled, nested in any way when not."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SAMPLE_BYTES = 4096  # read from either end of a file for the fingerprint
 
 
 class FolderSource:
-    """The pictures below a folder; keys are paths relative to it, with ``/``, in the order of their text.
+    """The images below a folder; keys are paths relative to it, with ``/``, in the order of their text.
 
-    Labeled, every picture lies in a folder that names its class (``folder/<class>/**/picture.jpg``) and the
-    classes are in the order of their text. Unlabeled, pictures lie anywhere below the folder. Names that
+    Labeled, every image lies in a folder that names its class (``folder/<class>/**/image.jpg``) and the
+    classes are in the order of their text. Unlabeled, images lie anywhere below the folder. Names that
     begin with a dot are passed over, as is every symbolic link that leads out of the folder or to a folder
     (``ignored_links`` counts them). Raises ``DataError`` for a folder that is missing, empty or, when
     labeled, not made of class folders.
@@ -32,7 +32,7 @@ class FolderSource:
         self._root = Path(folder).expanduser()
         if not self._root.is_dir():
             raise DataError(f"There is no folder {self.name!r}. Give the path of a folder that exists.")
-        found = _find_pictures(self._root)
+        found = _find_images(self._root)
         self.ignored_links: int = found.ignored_links
         self._paths = dict(sorted(found.paths.items()))
         self._keys = tuple(self._paths)
@@ -41,18 +41,18 @@ class FolderSource:
             self.classes = self._class_folders(found)
         if not self._keys:
             raise DataError(
-                f"The folder {self.name!r} holds no pictures{found.passed_over()}. "
-                f"Put pictures there that end in {', '.join(SUFFIXES)}."
+                f"The folder {self.name!r} holds no images{found.passed_over()}. "
+                f"Put images there that end in {', '.join(SUFFIXES)}."
             )
         self.shard_sizes: tuple[int, ...] = cut_shards(len(self._keys))
         self.files: Mapping[str, str] = {}
 
     def _class_folders(self, found: _Found) -> tuple[str, ...]:
-        """The classes: the folders directly below the root, each of which must hold a picture."""
+        """The classes: the folders directly below the root, each of which must hold an image."""
         loose = [key for key in self._keys if "/" not in key]
         if loose:
             raise DataError(
-                f"{len(loose)} pictures lie directly in the labeled folder {self.name!r}, for example "
+                f"{len(loose)} images lie directly in the labeled folder {self.name!r}, for example "
                 f"{loose[0]!r}, and so have no class. Move each into a folder named after its class, or give "
                 "the folder as unlabeled."
             )
@@ -60,8 +60,8 @@ class FolderSource:
         empty = sorted(set(found.folders) - filled)
         if empty:
             raise DataError(
-                f"The class folder {empty[0]!r} in {self.name!r} holds no pictures{found.passed_over()}. Put "
-                f"pictures there that end in {', '.join(SUFFIXES)}, or remove the folder."
+                f"The class folder {empty[0]!r} in {self.name!r} holds no images{found.passed_over()}. Put "
+                f"images there that end in {', '.join(SUFFIXES)}, or remove the folder."
             )
         classes = tuple(sorted(filled))
         if classes and all(name.lower() in _SPLIT_NAMES for name in classes):
@@ -74,13 +74,13 @@ class FolderSource:
             raise DataError(
                 f"The labeled folder {self.name!r} has {len(classes)} class folders"
                 f"{f' ({classes[0]!r})' if classes else ''}, and at least 2 are needed. Make one folder for "
-                "each class and put its pictures there."
+                "each class and put its images there."
             )
         return classes
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when a picture is added, removed, renamed or rewritten (its size, first or last 4 KiB)."""
+        """Changes when an image is added, removed, renamed or rewritten (its size, first or last 4 KiB)."""
         total = hashlib.sha256(f"folder\0{self.classes}".encode())
         for key, path in self._paths.items():
             total.update(f"\0{key}\0".encode())
@@ -112,7 +112,7 @@ class _Found:
     ignored_links: int = 0
 
     def passed_over(self) -> str:
-        """What else was there, in words for a message about missing pictures."""
+        """What else was there, in words for a message about missing images."""
         parts = []
         if self.other_files:
             parts.append(f"{self.other_files} files with other endings")
@@ -121,8 +121,8 @@ class _Found:
         return f" (passed over: {' and '.join(parts)})" if parts else ""
 
 
-def _find_pictures(root: Path) -> _Found:
-    """Every picture below ``root`` by key, walking without recursion so that depth is no limit."""
+def _find_images(root: Path) -> _Found:
+    """Every image below ``root`` by key, walking without recursion so that depth is no limit."""
     found = _Found()
     real_root = root.resolve()
     waiting = [root]
@@ -144,13 +144,13 @@ def _find_pictures(root: Path) -> _Found:
                 if folder == root:
                     found.folders.append(_printable(entry.name))
             elif entry.is_file() and path.suffix.lower() in SUFFIXES:
-                _add_picture(found, root, path)
+                _add_image(found, root, path)
             else:
                 found.other_files += 1
     return found
 
 
-def _add_picture(found: _Found, root: Path, path: Path) -> None:
+def _add_image(found: _Found, root: Path, path: Path) -> None:
     key = _printable(path.relative_to(root).as_posix())
     if key in found.paths:
         raise DataError(

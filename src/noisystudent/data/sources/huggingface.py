@@ -1,4 +1,4 @@
-"""Pictures in data sets of Hugging Face's ``datasets`` package, by name or from a folder of ``save_to_disk``."""
+"""Images in data sets of Hugging Face's ``datasets`` package, by name or from a folder of ``save_to_disk``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from noisystudent.errors import DataError
 PREFIX = "hf:"
 
 _BATCH_ROWS = 32
-_NO_BYTES = "the row holds no bytes of a picture (one that is only named by a path is not opened)"
+_NO_BYTES = "the row holds no bytes of an image (one that is only named by a path is not opened)"
 
 Dataset = Any  # datasets.Dataset; the package is an extra
 
@@ -51,7 +51,7 @@ class HuggingFaceSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with keys, labels, classes, and each picture's size, first or last 4 KiB."""
+        """Changes with keys, labels, classes, and each image's size, first or last 4 KiB."""
         keys = list(self._keys) if self._columns.key else len(self._keys)
         total = hashlib.sha256(json.dumps(["hf", self.classes, keys, self._labels]).encode())
         for content in self._contents(range(len(self._keys))):
@@ -83,7 +83,7 @@ class HuggingFaceSource:
     def _contents(self, rows: Sequence[int]) -> Iterator[bytes]:
         for start in range(0, len(rows), _BATCH_ROWS):
             some = list(rows[start : start + _BATCH_ROWS])
-            for value in self._data[some][self._columns.picture]:
+            for value in self._data[some][self._columns.image]:
                 yield ((value or {}).get("bytes") if self._columns.nested else value) or b""
 
 
@@ -114,12 +114,12 @@ def _one_split(spec: str, splits: dict[str, Dataset], wanted: str) -> Dataset:
 
 
 def _undecoded(data: Dataset, columns: Columns) -> Dataset:
-    """The data set with pictures as the bytes that they are stored as, and nothing else."""
+    """The data set with images as the bytes that they are stored as, and nothing else."""
     import datasets
 
-    kept = [name for name in (columns.picture, *columns.labels) if name]
+    kept = [name for name in (columns.image, *columns.labels) if name]
     data = data.select_columns(kept).with_format(None)
-    feature = data.features[columns.picture]
+    feature = data.features[columns.image]
     if isinstance(feature, datasets.Image):
-        return data.cast_column(columns.picture, datasets.Image(decode=False))
+        return data.cast_column(columns.image, datasets.Image(decode=False))
     return data

@@ -39,7 +39,7 @@ def classes_of(name: str, texts: Iterable[str]) -> tuple[str, ...]:
     if numbers and not 0 <= min(numbers) <= max(numbers) < MOST_CLASSES:
         raise DataError(
             f"The labels of {name!r} go from {min(numbers)} to {max(numbers)}, and 0 to {MOST_CLASSES - 1} are "
-            "allowed. Number the classes from 0, and keep unlabeled pictures apart."
+            "allowed. Number the classes from 0, and keep unlabeled images apart."
         )
     classes = tuple(map(str, range(max(numbers) + 1))) if numbers else tuple(distinct)
     if len(classes) > MOST_CLASSES:

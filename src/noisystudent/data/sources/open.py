@@ -1,4 +1,4 @@
-"""From what the user typed to a source of pictures."""
+"""From what the user typed to a source of images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from noisystudent.data.sources.folder import SUFFIXES, FolderSource
 from noisystudent.errors import DataError, nearest_name
 
 _UNDERSTOOD = (
-    "Understood are a folder of pictures (labeled: with a folder for each class); FILE.npz, FILE.npz:train and "
-    "FILE.npz:test; tar files in WebDataset's layout and Parquet files with picture bytes, each as one file, a folder "
+    "Understood are a folder of images (labeled: with a folder for each class); FILE.npz, FILE.npz:train and "
+    "FILE.npz:test; tar files in WebDataset's layout and Parquet files with image bytes, each as one file, a folder "
     "of them or a pattern (train-{000..123}.tar, train-*.parquet), also behind a URL (s3://...); a table of paths as "
     ".csv or .parquet; hf:NAME:SPLIT; digits, digits:labeled, digits:unlabeled and digits:test, the last three also "
     "with a seed, as digits:test@3."
@@ -55,7 +55,7 @@ def open_source(spec: str | Path, *, labeled: bool) -> Source:
 
 
 def _folder(spec: str, path: Path, *, labeled: bool) -> Source:
-    """A folder by what lies in it: shards count only where there are no pictures and no folders beside them."""
+    """A folder by what lies in it: shards count only where there are no images and no folders beside them."""
     if (path / "dataset_dict.json").is_file() or all((path / name).is_file() for name in _SAVED_BY_DATASETS):
         return _hugging_face(spec, labeled=labeled)
     endings = set()
@@ -78,7 +78,7 @@ def _behind_url(url: str, *, labeled: bool) -> Source:
     if kind is None:
         raise DataError(
             f"There is no source {url!r}: a URL names a .tar, .parquet or .csv file, or a folder of .tar or .parquet "
-            "files. For single pictures give a table of their paths, or pack them with 'noisystudent pack'."
+            "files. For single images give a table of their paths, or pack them with 'noisystudent pack'."
         )
     return _FILES[kind](url, labeled)
 

@@ -1,4 +1,4 @@
-"""Pictures as bytes in Parquet files, in the layout of Hugging Face's hub, one row group or less at a time."""
+"""Images as bytes in Parquet files, in the layout of Hugging Face's hub, one row group or less at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from noisystudent.errors import DataError
 _OPENERS = 8  # files whose ends are read at the same time
 _BUFFER_BYTES = 2**22  # read at once
 _BATCH_ROWS = 32  # made into Python objects at once
-_NO_BYTES = "the row holds no bytes of a picture (one that is only named by a path is not opened)"
+_NO_BYTES = "the row holds no bytes of an image (one that is only named by a path is not opened)"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ParquetSource:
     """The rows of Parquet files; a shard is a run of at most 1024 rows of one row group.
 
     ``spec`` is a ``.parquet`` file, a folder of them, or a pattern with braces or wildcards, as a path or a URL.
-    Pictures are in the column ``image`` (``img``, ``picture``, or the only one of bytes), binary or a struct with a
+    Images are in the column ``image`` (``img``, ``picture``, or the only one of bytes), binary or a struct with a
     field ``bytes``. Labels are in ``label`` (``labels``, ``class``), as numbers, named by the schema's Hugging Face
     metadata where it does, or as names. Keys are in ``key`` or ``id``; else they are ``<file>:<row>``. Raises
     ``DataError``.
@@ -58,7 +58,7 @@ class ParquetSource:
             _check_same(file, find_columns(file.name, footer.schema.to_arrow_schema()), self._files[0], self._columns)
         self._rows = [footer.num_rows for footer in footers]
         if not sum(self._rows):
-            raise DataError(f"The {len(self._files)} files of {spec!r} have no rows. Give files with pictures.")
+            raise DataError(f"The {len(self._files)} files of {spec!r} have no rows. Give files with images.")
         self._runs = [run for number, footer in enumerate(footers) for run in _runs(number, _group_rows(footer))]
         self.shard_sizes: tuple[int, ...] = tuple(run.rows for run in self._runs)
         self.classes: tuple[str, ...] | None = None
@@ -77,7 +77,7 @@ class ParquetSource:
     def fingerprint(self) -> str:
         """Changes with keys, labels, classes, the ends of the files, and 4 KiB at either end of every row group.
 
-        The end of a Parquet file holds the sizes of all columns of all row groups, so that pictures that differ show
+        The end of a Parquet file holds the sizes of all columns of all row groups, so that images that differ show
         unless they are of exactly the same size and lie inside a row group.
         """
         keys = self._keys if isinstance(self._keys, tuple) else [self._names, self._rows]
@@ -89,7 +89,7 @@ class ParquetSource:
     def files(self) -> dict[str, str]:
         """What identifies each file, by its name: its end, and 4 KiB at either end of every row group."""
         with ThreadPoolExecutor(_OPENERS) as pool:
-            digests = pool.map(lambda file: _sampled(file, self._columns.picture_path), self._files)
+            digests = pool.map(lambda file: _sampled(file, self._columns.image_path), self._files)
             return dict(zip(self._names, digests, strict=True))
 
     def read(self, shard: int) -> Iterator[Record]:
@@ -97,16 +97,16 @@ class ParquetSource:
         run = self._runs[shard]
         file = self._files[run.file]
         first = sum(self._rows[: run.file]) + run.first_in_file
-        pictures = self._waiting.pop((run.file, run.group, run.first), None)
+        images = self._waiting.pop((run.file, run.group, run.first), None)
         with _naming(file):
-            if pictures is None:
-                pictures = itertools.islice(_pictures(file, run.group, self._columns), run.first, None)
+            if images is None:
+                images = itertools.islice(_images(file, run.group, self._columns), run.first, None)
             for row in range(first, first + run.rows):
-                content = next(pictures)
+                content = next(images)
                 label = NO_LABEL if self._labels is None else self._labels[row]
                 yield Record(self._keys[row], content or b"", label, "" if content else _NO_BYTES)
         self._waiting.clear()
-        self._waiting[run.file, run.group, run.first + run.rows] = pictures
+        self._waiting[run.file, run.group, run.first + run.rows] = images
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         """The class name of each key, for reports only, or None unless every one is labeled with one of ``classes``."""
@@ -176,7 +176,7 @@ def _naming(file: File) -> Iterator[None]:
 
 
 def names_paths(spec: str) -> bool:
-    """Whether a spec is a single Parquet file with a column ``path`` and none of bytes: a table of pictures."""
+    """Whether a spec is a single Parquet file with a column ``path`` and none of bytes: a table of images."""
     files = list_files(spec, ".parquet")
     schema = _footer(files[0]).schema.to_arrow_schema()
     return len(files) == 1 and "path" in schema.names and not any(holds_bytes(field.type) for field in schema)
@@ -196,10 +196,10 @@ def _column_of(file: File, name: str) -> pa.ChunkedArray:
         return _opened(file).read(columns=[name]).column(name)
 
 
-def _pictures(file: File, group: int, columns: Columns) -> Iterator[bytes | None]:
+def _images(file: File, group: int, columns: Columns) -> Iterator[bytes | None]:
     """The bytes of each row of a row group, as they are streamed from the file."""
     batches = _opened(file).iter_batches(
-        batch_size=_BATCH_ROWS, row_groups=[group], columns=[columns.picture_path], use_threads=False
+        batch_size=_BATCH_ROWS, row_groups=[group], columns=[columns.image_path], use_threads=False
     )
     for batch in batches:
         values = batch.column(0)
@@ -228,15 +228,15 @@ def _check_same(file: File, found: Columns, other: File, expected: Columns) -> N
         )
 
 
-def _sampled(file: File, picture_path: str) -> str:
-    """A digest of a file's end and of both ends of the pictures of each row group."""
+def _sampled(file: File, image_path: str) -> str:
+    """A digest of a file's end and of both ends of the images of each row group."""
     length = int.from_bytes(file.read(file.size - 8, 4), "little")
     total = hashlib.sha256(file.read(file.size - 8 - length, length))
     footer = _footer(file)
     for group in range(footer.num_row_groups):
         columns = [footer.row_group(group).column(number) for number in range(footer.num_columns)]
         for column in columns:
-            if column.path_in_schema == picture_path:
+            if column.path_in_schema == image_path:
                 start = column.dictionary_page_offset or column.data_page_offset
                 size = column.total_compressed_size
                 step = min(SAMPLE_BYTES, size)

@@ -1,4 +1,4 @@
-"""Pictures named by a table: a CSV or Parquet file with a column of paths and, for a labeled source, one of labels."""
+"""Images named by a table: a CSV or Parquet file with a column of paths and, for a labeled source, one of labels."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from noisystudent.errors import DataError
 # Where a table from elsewhere may point to: stores, and never this machine's own files by another way in.
 ALLOWED_SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "hf")
 
-_READERS = 16  # pictures fetched at the same time
-_WAITING = 4 * _READERS  # pictures in memory at most
+_READERS = 16  # images fetched at the same time
+_WAITING = 4 * _READERS  # images in memory at most
 
 
 class ManifestSource:
-    """The pictures that a table names, in its order; keys are their paths as they stand there.
+    """The images that a table names, in its order; keys are their paths as they stand there.
 
     ``spec`` is the path or URL of a ``.csv`` or ``.parquet`` file with a column ``path`` and, when labeled, ``label``
     (names, or numbers from 0). Paths are relative to the table's folder and stay inside: absolute ones and ``..`` are
@@ -51,7 +51,7 @@ class ManifestSource:
             )
         self._keys = check_keys(spec, columns["path"])
         if not self._keys:
-            raise DataError(f"{spec!r} names no pictures. Write one path a row.")
+            raise DataError(f"{spec!r} names no images. Write one path a row.")
         for key in self._keys:
             _check_path(spec, key)
         self._texts = [label_text(value) for value in columns.get("label", [])]
@@ -68,7 +68,7 @@ class ManifestSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with keys, labels, classes, and each picture's size, first or last 4 KiB."""
+        """Changes with keys, labels, classes, and each image's size, first or last 4 KiB."""
         total = hashlib.sha256(json.dumps(["manifest", self.classes, self._keys, self._labels]).encode())
         with ThreadPoolExecutor(_READERS) as pool:
             for digest in pool.map(self._sample, self._keys):
@@ -76,7 +76,7 @@ class ManifestSource:
         return total.hexdigest()
 
     def read(self, shard: int) -> Iterator[Record]:
-        """The records of one shard; a picture that cannot be read says so in ``problem``."""
+        """The records of one shard; an image that cannot be read says so in ``problem``."""
         return self.read_rows(shard, range(self.shard_sizes[shard]))
 
     def read_rows(self, shard: int, rows: Sequence[int]) -> Iterator[Record]:
@@ -95,7 +95,7 @@ class ManifestSource:
         return known_truth(self._keys, self._texts, None, classes) if self._texts else None
 
     def _content(self, key: str) -> tuple[bytes, str]:
-        """The bytes of a picture and an empty text, or no bytes and the reason."""
+        """The bytes of an image and an empty text, or no bytes and the reason."""
         try:
             return self._file(key).read(), ""
         except DataError as error:
@@ -134,7 +134,7 @@ def _check_path(spec: str, key: str) -> None:
     elif not key or posixpath.isabs(key) or ".." in key.split("/") or "\0" in key:
         raise DataError(
             f"{spec!r} names {key!r}, and paths in a table are relative to its folder and stay inside, without '..'. "
-            "Put the table into a folder above the pictures and write paths from there."
+            "Put the table into a folder above the images and write paths from there."
         )
 
 

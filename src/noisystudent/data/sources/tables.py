@@ -1,4 +1,4 @@
-"""Labels and keys of tables of pictures, checked, and their classes."""
+"""Labels and keys of tables of images, checked, and their classes."""
 
 from __future__ import annotations
 

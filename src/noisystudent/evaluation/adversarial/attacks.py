@@ -1,4 +1,4 @@
-"""Pictures changed by as little as an epsilon so that a classifier errs: FGSM and PGD, in pixels from 0 to 1.
+"""Images changed by as little as an epsilon so that a classifier errs: FGSM and PGD, in pixels from 0 to 1.
 
 Goodfellow et al. 2015, "Explaining and Harnessing Adversarial Examples"; Madry et al. 2018, "Towards Deep Learning
 Models Resistant to Adversarial Attacks". Both climb the cross-entropy of the true class; the first is one step of the
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisystudent.errors import DataError, ModelError, NoisyStudentError, SettingsError
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 
 Model = Callable[[Tensor], Tensor]
-"""What is attacked: float pixels [B, C, H, W] in 0..1 to logits [B, K], each row by its picture alone, differentiable.
+"""What is attacked: float pixels [B, C, H, W] in 0..1 to logits [B, K], each row by its image alone, differentiable.
 
 Normalization belongs inside. A classifier of this package becomes one by ``models.classifier.UnitPixels``. A module
 must be in evaluation mode; of a plain function this cannot be seen, and a model that drops units or normalizes by its
@@ -32,12 +32,12 @@ Norm = Literal["linf", "l2"]
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """Steps up the loss inside a ball of radius ``epsilon`` around each picture, and inside 0..1.
+    """Steps up the loss inside a ball of radius ``epsilon`` around each image, and inside 0..1.
 
     ``norm`` is that of the ball: ``linf``, no pixel changes by more than ``epsilon``, and a step moves every pixel by
-    ``step_size``; or ``l2``, Euclidean over all pixels of a picture, and a step goes ``step_size`` along the gradient.
+    ``step_size``; or ``l2``, Euclidean over all pixels of an image, and a step goes ``step_size`` along the gradient.
     ``random_start``: begins at a point drawn evenly from the ball. ``restarts``: how many such points are tried in all;
-    the worst outcome of each picture counts.
+    the worst outcome of each image counts.
     """
 
     norm: Norm = "linf"
@@ -71,7 +71,7 @@ class Attack:
 
 
 def fgsm(epsilon: float, norm: Norm = "linf") -> Attack:
-    """The fast gradient sign method: one step of ``epsilon`` from the picture (Goodfellow et al. 2015, section 4).
+    """The fast gradient sign method: one step of ``epsilon`` from the image (Goodfellow et al. 2015, section 4).
 
     In the norm ``l2`` the step is along the gradient itself.
     """
@@ -98,7 +98,7 @@ def pgd(
 
 @dataclass(frozen=True)
 class Attacked:
-    """What an attack made of a batch: the ``pixels`` [B, C, H, W], in 0..1 and in the ball of each picture.
+    """What an attack made of a batch: the ``pixels`` [B, C, H, W], in 0..1 and in the ball of each image.
 
     ``fooled`` bool [B]: the model's answer is not the true class. ``flat`` bool [B]: the gradient at the first step was
     zero everywhere, so that there was no direction to go.
@@ -112,13 +112,13 @@ class Attacked:
 def attacked(
     model: Model, pixels: Tensor, labels: Tensor, attack: Attack, *, seed: int = 0, indices: Tensor | None = None
 ) -> Attacked:
-    """Attacks pictures, float [B, C, H, W] in 0..1, away from their true classes, int64 [B], on the model's device.
+    """Attacks images, float [B, C, H, W] in 0..1, away from their true classes, int64 [B], on the model's device.
 
-    Random starts are a function of ``seed``, the restart and the pictures' ``indices`` int64 [B] (0 to B - 1 unless
-    given), not of the batch. With restarts, each picture keeps the outcome that fools the model, or else the one of
+    Random starts are a function of ``seed``, the restart and the images' ``indices`` int64 [B] (0 to B - 1 unless
+    given), not of the batch. With restarts, each image keeps the outcome that fools the model, or else the one of
     highest loss. Parameters get no gradients.
 
-    Raises ``ModelError`` for a module in training mode, for a model that fails on pictures of this shape and for one
+    Raises ``ModelError`` for a module in training mode, for a model that fails on images of this shape and for one
     without, or with infinite, gradients, and ``DataError`` for pixels outside 0..1 and for labels that are no class.
     """
     check_attackable(model)
@@ -153,10 +153,10 @@ def check_attackable(model: Model) -> None:
 
 
 def check_pixels(pixels: Tensor) -> None:
-    """Raises ``DataError`` for what are no float pictures [B, C, H, W] of pixels in 0..1."""
+    """Raises ``DataError`` for what are no float images [B, C, H, W] of pixels in 0..1."""
     if pixels.ndim != 4 or not pixels.is_floating_point():
         raise DataError(
-            f"Pictures to attack are {pixels.dtype} of shape {tuple(pixels.shape)}; they must be floats "
+            f"Images to attack are {pixels.dtype} of shape {tuple(pixels.shape)}; they must be floats "
             "[B, C, H, W] from 0 to 1. Divide uint8 pixels by 255."
         )
     if len(pixels) and not (pixels.min() >= 0 and pixels.max() <= 1):
@@ -166,7 +166,7 @@ def check_pixels(pixels: Tensor) -> None:
             else "Divide 8-bit pixels by 255."
         )
         raise DataError(
-            f"Pictures to attack have pixels from {pixels.min():.4g} to {pixels.max():.4g}, and they must be from 0 "
+            f"Images to attack have pixels from {pixels.min():.4g} to {pixels.max():.4g}, and they must be from 0 "
             f"to 1. {advice}"
         )
 
@@ -176,12 +176,12 @@ def check_labels(labels: Tensor, logits: Tensor) -> None:
     if len(labels) and not (labels.min() >= 0 and labels.max() < logits.shape[1]):
         raise DataError(
             f"True classes go from {int(labels.min())} to {int(labels.max())}, and the model has the classes 0 to "
-            f"{logits.shape[1] - 1}. Give labeled pictures of the model's classes."
+            f"{logits.shape[1] - 1}. Give labeled images of the model's classes."
         )
 
 
 def answers(model: Model, pixels: Tensor) -> Tensor:
-    """The model's logits [B, K]; raises ``ModelError`` where it fails on pictures of this shape."""
+    """The model's logits [B, K]; raises ``ModelError`` where it fails on images of this shape."""
     try:
         return model(pixels)
     except (NoisyStudentError, torch.OutOfMemoryError):
@@ -197,8 +197,8 @@ def answers(model: Model, pixels: Tensor) -> Tensor:
             takes = f" Its first layer takes {first.in_features} values."
         complaint = str(error).strip().split("\n")[0]
         raise ModelError(
-            f"The model {type(owner).__name__} fails on pictures [B, C, H, W] of shape {tuple(pixels.shape)}: "
-            f"{complaint}.{takes} Give pictures of the channels and the size that it takes."
+            f"The model {type(owner).__name__} fails on images [B, C, H, W] of shape {tuple(pixels.shape)}: "
+            f"{complaint}.{takes} Give images of the channels and the size that it takes."
         ) from error
 
 
@@ -218,7 +218,7 @@ def _climb(model: Model, pixels: Tensor, labels: Tensor, attack: Attack, start: 
 
 
 def _gradient(model: Model, point: Tensor, labels: Tensor) -> Tensor:
-    """The gradient of each picture's loss by its pixels. The sum over pictures, not the mean: rows do not mix."""
+    """The gradient of each image's loss by its pixels. The sum over images, not the mean: rows do not mix."""
     with torch.enable_grad():
         variable = point.detach().clone().requires_grad_()
         logits = answers(model, variable)
@@ -248,7 +248,7 @@ def _within(point: Tensor, pixels: Tensor, attack: Attack) -> Tensor:
 
 
 def _unit(gradient: Tensor) -> Tensor:
-    """The gradient of each picture at length 1, or 0 where it is 0.
+    """The gradient of each image at length 1, or 0 where it is 0.
 
     Divided by its largest value first: the squares of a sure model's gradients would vanish.
     """
@@ -258,21 +258,21 @@ def _unit(gradient: Tensor) -> Tensor:
 
 
 def _lengths(vectors: Tensor) -> Tensor:
-    """Euclidean length of each picture's values [B, 1, 1, 1]; never quite 0, so that it can divide."""
+    """Euclidean length of each image's values [B, 1, 1, 1]; never quite 0, so that it can divide."""
     lengths: Tensor = vectors.flatten(1).norm(dim=1).clamp(min=1e-12)
     return lengths[:, None, None, None]
 
 
 def _random_start(pixels: Tensor, attack: Attack, seed: int, restart: int, indices: Tensor) -> Tensor:
-    """A point drawn evenly from the ball of each picture, brought into 0..1."""
+    """A point drawn evenly from the ball of each image, brought into 0..1."""
     count = pixels[0].numel() if len(pixels) else 0
-    draws = Draws(seed, "attack-start")
+    rng = CounterRng(seed, "attack-start")
     epoch = torch.full_like(indices, restart)
     if attack.norm == "linf":
-        change = 2 * draws.uniform(epoch, indices, count) - 1
+        change = 2 * rng.uniform(epoch, indices, count) - 1
     else:
         # A normal vector (Box and Muller 1958) has an even direction; radius^d is even for a radius of the ball in d.
-        uniform = draws.uniform(epoch, indices, 2 * count + 1)
+        uniform = rng.uniform(epoch, indices, 2 * count + 1)
         normal = (-2 * (1 - uniform[:, :count]).log()).sqrt() * (2 * math.pi * uniform[:, count:-1]).cos()
         change = normal / normal.norm(dim=1, keepdim=True) * uniform[:, -1:] ** (1 / max(1, count))
     return (pixels + attack.epsilon * change.view_as(pixels).to(pixels.dtype)).clamp(0, 1)

@@ -1,7 +1,7 @@
 """AutoAttack's standard version, by its authors' package, held to what an attack may do and counted anew.
 
 Croce and Hein 2020, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks":
-APGD on the cross-entropy, APGD on the targeted DLR loss, targeted FAB, Square; each goes on with the pictures that the
+APGD on the cross-entropy, APGD on the targeted DLR loss, targeted FAB, Square; each goes on with the images that the
 ones before it left right.
 """
 
@@ -35,7 +35,7 @@ _WARNING = "Warning: "
 
 @dataclass(frozen=True)
 class AutoAttacked:
-    """What AutoAttack made of a batch: the ``pixels`` [B, C, H, W] and whether each picture fools the model, bool [B].
+    """What AutoAttack made of a batch: the ``pixels`` [B, C, H, W] and whether each image fools the model, bool [B].
 
     ``notes`` are the package's own warnings.
     """
@@ -47,7 +47,7 @@ class AutoAttacked:
 
 @dataclass(frozen=True)
 class AutoAttackAccuracy:
-    """How a model stood up to AutoAttack, over ``count`` pictures of which ``robust_correct`` stayed right."""
+    """How a model stood up to AutoAttack, over ``count`` images of which ``robust_correct`` stayed right."""
 
     count: int
     robust_correct: int
@@ -55,7 +55,7 @@ class AutoAttackAccuracy:
 
     @property
     def robust_accuracy(self) -> float:
-        """The fraction of ALL pictures that is right under attack; those that were wrong before count as wrong."""
+        """The fraction of ALL images that is right under attack; those that were wrong before count as wrong."""
         return self.robust_correct / self.count
 
     def as_json(self) -> dict[str, Any]:
@@ -81,36 +81,36 @@ def check_autoattack(classes: int) -> None:
 def autoattack_accuracy(
     model: Model, batches: Iterable[tuple[Tensor, Tensor]], *, norm: Norm, epsilon: float, seed: int = 0
 ) -> AutoAttackAccuracy:
-    """Attacks pictures batch by batch and counts what stays right; those that are wrong already are not attacked.
+    """Attacks images batch by batch and counts what stays right; those that are wrong already are not attacked.
 
-    A batch is as in ``robust_accuracies``. Raises ``DataError`` without pictures, and what ``autoattacked`` raises.
+    A batch is as in ``robust_accuracies``. Raises ``DataError`` without images, and what ``autoattacked`` raises.
     """
     count = correct = 0
     notes: list[str] = []
     for pixels, labels in batches:
         check_pixels(pixels)
         with torch.no_grad():
-            right = answers(model, pixels).argmax(dim=1) == labels
+            unfooled = answers(model, pixels).argmax(dim=1) == labels
         count += len(labels)
-        if right.any():
-            found = autoattacked(model, pixels[right], labels[right], norm=norm, epsilon=epsilon, seed=seed)
+        if unfooled.any():
+            found = autoattacked(model, pixels[unfooled], labels[unfooled], norm=norm, epsilon=epsilon, seed=seed)
             correct += int((~found.fooled).sum())
             notes += [note for note in found.notes if note not in notes]
     if not count:
-        raise DataError("There are no pictures to attack. Give labeled pictures that can be read.")
+        raise DataError("There are no images to attack. Give labeled images that can be read.")
     return AutoAttackAccuracy(count, correct, tuple(notes))
 
 
 def autoattacked(
     model: Model, pixels: Tensor, labels: Tensor, *, norm: Norm, epsilon: float, seed: int = 0
 ) -> AutoAttacked:
-    """The worst that AutoAttack finds for pictures, float [B, C, H, W] in 0..1, of true classes int64 [B].
+    """The worst that AutoAttack finds for images, float [B, C, H, W] in 0..1, of true classes int64 [B].
 
     Its draws are a function of ``seed`` and of the batch as a whole. With fewer than 10 classes all wrong ones are
     targets, not the 9 likeliest. What the package changes behind its caller's back (torch's random state, gradients of
     parameters, the tracer) is as before at the end.
 
-    Raises what ``attacked`` and ``check_autoattack`` raise, and ``SettingsError`` where the package gives back pictures
+    Raises what ``attacked`` and ``check_autoattack`` raise, and ``SettingsError`` where the package gives back images
     outside the ball of radius ``epsilon`` or outside 0..1.
     """
     check_attackable(model)
@@ -175,7 +175,7 @@ def _check_outcome(moved: Tensor, pixels: Tensor, norm: Norm, epsilon: float) ->
     low, high = float(moved.min()), float(moved.max())
     if not (size <= epsilon * (1 + 1e-5) + 1e-6 and low >= 0 and high <= 1):
         raise SettingsError(
-            f"The package autoattack gave back pictures that are {size:.6g} ({norm}) away, where epsilon is "
+            f"The package autoattack gave back images that are {size:.6g} ({norm}) away, where epsilon is "
             f"{epsilon:.6g}, with pixels from {low:.6g} to {high:.6g}: its outcome cannot count. Install its published "
             "version: pip install git+https://github.com/fra31/auto-attack"
         )

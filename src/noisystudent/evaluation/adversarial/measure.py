@@ -13,19 +13,19 @@ from torch import Tensor
 from noisystudent.evaluation.adversarial.attacks import fgsm, pgd
 from noisystudent.evaluation.adversarial.autoattack import autoattack_accuracy
 from noisystudent.evaluation.adversarial.robust_accuracy import robust_accuracies
-from noisystudent.evaluation.eval_dataset import Audience
-from noisystudent.evaluation.results_cache import Kept
+from noisystudent.evaluation.eval_dataset import EvalDataset
+from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.subject import Subject
 from noisystudent.runtime.progress import Reporter
 
 
 def measure_attacks(
-    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> dict[str, Any]:
     """Accuracy under the attacks at each epsilon, and the warnings of masked gradients.
 
-    Pixels are those of the subject's own view; pictures that are wrong already count as wrong. ``epsilon`` is in steps
+    Pixels are those of the subject's own view; images that are wrong already count as wrong. ``epsilon`` is in steps
     of 255; in the norm ``l2`` a ball has the radius of pixels that all move by that. ``step_size``, PGD's, is in
     epsilons. AutoAttack's pieces lie apart, so that asking for it leaves those of FGSM and PGD as they are.
     """
@@ -34,21 +34,21 @@ def measure_attacks(
     step_size = 2.5 / settings.attack_steps if settings.step_size == "auto" else settings.step_size
     how = {"norm": settings.norm, "steps": settings.attack_steps, "step_size": step_size}
     how |= {"restarts": settings.restarts}
-    room = kept.room("attacks", {**how, "seed": settings.seed})
+    sub = cache.sub("attacks", {**how, "seed": settings.seed})
     beside = {"norm": settings.norm, "seed": settings.seed}
-    strong = kept.room("autoattack", beside) if settings.autoattack else None
+    strong = cache.sub("autoattack", beside) if settings.autoattack else None
     curve, warnings = [], []
-    total = audience.count * len(settings.epsilons) * (2 if strong else 1)
-    with reporter.bar("attacks", total, "pictures") as bar:
+    total = dataset.count * len(settings.epsilons) * (2 if strong else 1)
+    with reporter.bar("attacks", total, "images") as bar:
         for epsilon in settings.epsilons:
-            piece = f"epsilon-{epsilon:g}"
-            told = room.numbers(piece, partial(_at, subject, audience, settings, epsilon * scale))
+            entry = f"epsilon-{epsilon:g}"
+            told = sub.numbers(entry, partial(_at, subject, dataset, settings, epsilon * scale))
             bar.advance(told["count"])
             single, many = told["attacks"]
             row = {"epsilon": epsilon, **_named("fgsm", single), **_named("pgd", many)}
             found = list(told["warnings"])
             if strong:
-                worst = strong.numbers(piece, partial(_at_worst, subject, audience, settings, epsilon * scale))
+                worst = strong.numbers(entry, partial(_at_worst, subject, dataset, settings, epsilon * scale))
                 bar.advance(worst["count"])
                 row |= _named("autoattack", worst)
                 found += worst["warnings"] + _warning_of_weakness(row)
@@ -57,7 +57,7 @@ def measure_attacks(
     return {
         **how,
         "count": told["count"],
-        "picture": told["picture"],
+        "image": told["image"],
         "clean": told["clean_accuracy"],
         "curve": curve,
         "warnings": warnings,
@@ -71,7 +71,7 @@ def _named(name: str, outcome: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _at(subject: Subject, audience: Audience, settings: EvaluationSettings, epsilon: float) -> dict[str, Any]:
+def _at(subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, epsilon: float) -> dict[str, Any]:
     attacks = [
         fgsm(epsilon, settings.norm),
         pgd(
@@ -83,12 +83,12 @@ def _at(subject: Subject, audience: Audience, settings: EvaluationSettings, epsi
             restarts=settings.restarts,
         ),
     ]
-    report = robust_accuracies(subject.unit, _batches(subject, audience), attacks, seed=settings.seed)
+    report = robust_accuracies(subject.unit, _batches(subject, dataset), attacks, seed=settings.seed)
     return report.as_json()
 
 
-def _at_worst(subject: Subject, audience: Audience, settings: EvaluationSettings, epsilon: float) -> dict[str, Any]:
-    batches = _batches(subject, audience)
+def _at_worst(subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, epsilon: float) -> dict[str, Any]:
+    batches = _batches(subject, dataset)
     found = autoattack_accuracy(subject.unit, batches, norm=settings.norm, epsilon=epsilon, seed=settings.seed)
     return found.as_json()
 
@@ -103,9 +103,9 @@ def _warning_of_weakness(row: dict[str, float]) -> list[str]:
     ]
 
 
-def _batches(subject: Subject, audience: Audience) -> Iterator[tuple[Tensor, Tensor]]:
-    for sitting in audience.sittings(subject.size, subject.device):
-        labels = torch.from_numpy(sitting.labels)
+def _batches(subject: Subject, dataset: EvalDataset) -> Iterator[tuple[Tensor, Tensor]]:
+    for batch in dataset.batches(subject.size, subject.device):
+        labels = torch.from_numpy(batch.labels)
         for first in range(0, len(labels), subject.batch_size):
             some = slice(first, first + subject.batch_size)
-            yield sitting.views[some].float() / 255, labels[some].to(subject.device)
+            yield batch.views[some].float() / 255, labels[some].to(subject.device)

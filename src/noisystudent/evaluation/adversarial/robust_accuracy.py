@@ -1,4 +1,4 @@
-"""Accuracy under attack, over streamed pictures and several attacks, and signs that an attack only seemed to fail."""
+"""Accuracy under attack, over streamed images and several attacks, and signs that an attack only seemed to fail."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 from noisystudent.errors import DataError
 from noisystudent.evaluation.adversarial.attacks import Attack, Model, answers, attacked, check_attackable, check_pixels
 
-FLAT_SHARE = 0.01  # more pictures without a gradient than this are worth a warning
+FLAT_SHARE = 0.01  # more images without a gradient than this are worth a warning
 
 
 @dataclass(frozen=True)
 class RobustAccuracy:
-    """How a model stood up to one attack, over ``count`` pictures of which it got ``clean_correct`` right without it.
+    """How a model stood up to one attack, over ``count`` images of which it got ``clean_correct`` right without it.
 
-    ``robust_correct``: right before and after the attack. ``flat``: of the attacked pictures, those where the loss had
+    ``robust_correct``: right before and after the attack. ``flat``: of the attacked images, those where the loss had
     no gradient at the start.
     """
 
@@ -31,16 +31,16 @@ class RobustAccuracy:
 
     @property
     def robust_accuracy(self) -> float:
-        """The fraction of ALL pictures that is right under attack; those that were wrong before count as wrong."""
+        """The fraction of ALL images that is right under attack; those that were wrong before count as wrong."""
         return self.robust_correct / self.count
 
     @property
     def success_rate(self) -> float | None:
-        """The fraction of pictures RIGHT before the attack that it turns wrong; None when there were none."""
+        """The fraction of images RIGHT before the attack that it turns wrong; None when there were none."""
         return 1 - self.robust_correct / self.clean_correct if self.clean_correct else None
 
     def as_json(self) -> dict[str, object]:
-        """The attack's settings and its outcome, with standard errors sqrt(p (1 - p) / n) over pictures."""
+        """The attack's settings and its outcome, with standard errors sqrt(p (1 - p) / n) over images."""
         return {
             **asdict(self.attack),
             "robust_accuracy": self.robust_accuracy,
@@ -54,15 +54,15 @@ class RobustAccuracy:
 
 @dataclass(frozen=True)
 class RobustnessReport:
-    """A model under several attacks: ``outcomes`` in their order, and ``warnings`` in plain words.
+    """A model under several attacks: ``results`` in their order, and ``warnings`` in plain words.
 
-    ``picture`` is the (channels, height, width) that were attacked: accuracies at different sizes do not compare.
+    ``image`` is the (channels, height, width) that were attacked: accuracies at different sizes do not compare.
     """
 
     count: int
     clean_accuracy: float
-    picture: tuple[int, int, int]
-    outcomes: tuple[RobustAccuracy, ...]
+    image: tuple[int, int, int]
+    results: tuple[RobustAccuracy, ...]
     warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, object]:
@@ -71,8 +71,8 @@ class RobustnessReport:
             "count": self.count,
             "clean_accuracy": self.clean_accuracy,
             "clean_accuracy_standard_error": standard_error(self.clean_accuracy, self.count),
-            "picture": list(self.picture),
-            "attacks": [outcome.as_json() for outcome in self.outcomes],
+            "image": list(self.image),
+            "attacks": [outcome.as_json() for outcome in self.results],
             "warnings": list(self.warnings),
         }
 
@@ -80,13 +80,13 @@ class RobustnessReport:
 def robust_accuracies(
     model: Model, batches: Iterable[tuple[Tensor, Tensor]], attacks: Sequence[Attack], *, seed: int = 0
 ) -> RobustnessReport:
-    """Attacks pictures batch by batch, each batch by each of the ``attacks``, and counts what stays right.
+    """Attacks images batch by batch, each batch by each of the ``attacks``, and counts what stays right.
 
     A batch is float pixels [B, C, H, W] in 0..1 and true classes int64 [B], on the model's device; one is held at a
-    time. A curve over epsilon is a sequence of attacks. Only pictures that the model gets right are attacked: the
-    others are wrong already. Random starts go by ``seed`` and by the place of a picture in all batches together.
+    time. A curve over epsilon is a sequence of attacks. Only images that the model gets right are attacked: the
+    others are wrong already. Random starts go by ``seed`` and by the place of an image in all batches together.
 
-    Raises ``DataError`` without pictures, and what ``attacked`` raises.
+    Raises ``DataError`` without images, and what ``attacked`` raises.
     """
     check_attackable(model)
     count = clean_correct = classes = 0
@@ -102,26 +102,26 @@ def robust_accuracies(
             channels, height, width = pixels.shape[1:]
             shape, classes = (channels, height, width), logits.shape[1]
             warnings += _warnings_of_outputs(model, pixels, logits)
-        right = logits.argmax(dim=1) == labels
-        indices = torch.arange(count, count + len(labels), device=pixels.device)[right]
+        correct = logits.argmax(dim=1) == labels
+        indices = torch.arange(count, count + len(labels), device=pixels.device)[correct]
         for place, attack in enumerate(attacks if len(indices) else ()):
-            outcome = attacked(model, pixels[right], labels[right], attack, seed=seed, indices=indices)
+            outcome = attacked(model, pixels[correct], labels[correct], attack, seed=seed, indices=indices)
             robust[place] += int((~outcome.fooled).sum())
             flat[place] += int(outcome.flat.sum())
         count += len(labels)
         clean_correct += len(indices)
     if not count:
-        raise DataError("There are no pictures to attack. Give labeled pictures that can be read.")
-    outcomes = tuple(
+        raise DataError("There are no images to attack. Give labeled images that can be read.")
+    results = tuple(
         RobustAccuracy(attack, count, clean_correct, *tally)
         for attack, *tally in zip(attacks, robust, flat, strict=True)
     )
-    warnings += _warnings_of_outcomes(outcomes, classes, math.prod(shape))
-    return RobustnessReport(count, clean_correct / count, shape, outcomes, tuple(warnings))
+    warnings += _warnings_of_outcomes(results, classes, math.prod(shape))
+    return RobustnessReport(count, clean_correct / count, shape, results, tuple(warnings))
 
 
 def standard_error(fraction: float, count: int) -> float:
-    """That of a fraction of ``count`` independent pictures, sqrt(p (1 - p) / n)."""
+    """That of a fraction of ``count`` independent images, sqrt(p (1 - p) / n)."""
     return math.sqrt(fraction * (1 - fraction) / count)
 
 
@@ -137,26 +137,26 @@ def _warnings_of_outputs(model: Model, pixels: Tensor, logits: Tensor) -> list[s
         again = model(pixels)
     if not torch.allclose(logits, again, rtol=1e-3, atol=1e-4):
         warnings.append(
-            "The model answers the same pictures differently when asked again. An attack on one answer says nothing "
+            "The model answers the same images differently when asked again. An attack on one answer says nothing "
             "of the next: the accuracy under attack is too high."
         )
     return warnings
 
 
-def _warnings_of_outcomes(outcomes: Sequence[RobustAccuracy], classes: int, values: int) -> list[str]:
+def _warnings_of_outcomes(results: Sequence[RobustAccuracy], classes: int, values: int) -> list[str]:
     """Signs of masked gradients (Athalye et al. 2018, section 3.1; Carlini et al. 2019)."""
     warnings = []
-    flattest = max(outcomes, key=lambda outcome: outcome.flat, default=None)
+    flattest = max(results, key=lambda outcome: outcome.flat, default=None)
     if flattest and flattest.flat > FLAT_SHARE * flattest.clean_correct:
         warnings.append(
-            f"On {flattest.flat} of {flattest.clean_correct} attacked pictures the loss has no gradient by the pixels "
+            f"On {flattest.flat} of {flattest.clean_correct} attacked images the loss has no gradient by the pixels "
             "at all, so an attack by gradient cannot move them: the accuracy under attack is too high."
         )
-    for many in outcomes:
+    for many in results:
         if many.attack.steps == 1:
             continue
         error = standard_error(many.robust_accuracy, many.count)
-        for one in outcomes:
+        for one in results:
             same = (one.attack.norm, one.attack.epsilon) == (many.attack.norm, many.attack.epsilon)
             if same and one.attack.steps == 1 and many.robust_accuracy - one.robust_accuracy > error:
                 warnings.append(
@@ -164,11 +164,11 @@ def _warnings_of_outcomes(outcomes: Sequence[RobustAccuracy], classes: int, valu
                     f"{one.robust_accuracy:.4f} right and {many.attack.steps} steps leave {many.robust_accuracy:.4f}. "
                     "More steps should do no worse: the gradients may be masked, or the step size is wrong."
                 )
-        # With this much room every picture can be made an even gray, of which no class can be told.
+        # With this much room every image can be made an even gray, of which no class can be told.
         enough = 0.5 if many.attack.norm == "linf" else 0.5 * math.sqrt(values)
         if many.attack.epsilon >= enough and many.robust_accuracy > 1 / classes + 2 * error:
             warnings.append(
-                f"At epsilon {many.attack.epsilon:.4g} ({many.attack.norm}) any picture can become an even gray, and "
+                f"At epsilon {many.attack.epsilon:.4g} ({many.attack.norm}) any image can become an even gray, and "
                 f"still {many.robust_accuracy:.4f} are right, where chance is {1 / classes:.4f}: the attack fails for "
                 "another reason than robustness."
             )

@@ -1,4 +1,4 @@
-"""Errors under ImageNet-C's corruptions, made from the pictures at hand or read as they are published."""
+"""Errors under ImageNet-C's corruptions, made from the images at hand or read as they are published."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from noisystudent.evaluation.clean import temperatures_of
 from noisystudent.evaluation.corruptions.filters.frost import textures_folder
 from noisystudent.evaluation.corruptions.generate import available_corruptions, corrupt
 from noisystudent.evaluation.corruptions.metrics import described_errors
-from noisystudent.evaluation.corruptions.published import measure_published_corruptions, published_outcomes
+from noisystudent.evaluation.corruptions.published import measure_published_corruptions, published_results
 from noisystudent.evaluation.corruptions.tables import CORRUPTIONS, TEST_CORRUPTIONS, table_for
-from noisystudent.evaluation.eval_dataset import Audience, Sitting
-from noisystudent.evaluation.per_image import Outcomes, look
-from noisystudent.evaluation.results_cache import Kept
+from noisystudent.evaluation.eval_dataset import EvalBatch, EvalDataset
+from noisystudent.evaluation.per_image import PerImageResults, evaluate_images
+from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.subject import Subject
 from noisystudent.runtime.progress import Reporter
 
-Corrupted = Iterator[tuple[str, int, Outcomes]]  # corruption, severity, and how each picture fared
+Corrupted = Iterator[tuple[str, int, PerImageResults]]  # corruption, severity, and how each image fared
 
 
 def measure_corruptions(
-    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> dict[str, Any]:
     """Top-1 errors by corruption and severity, their means, and the calibration error at each severity.
 
     ``mean`` is over ImageNet-C's 15 corruptions at all severities, or None where ``missing`` names what is not there;
     it is not divided by AlexNet's errors, which were measured on ImageNet alone, but ``relative_to_baseline`` by those
-    of ``settings.baseline``. Where ``settings.corrupted`` names a published set, that is measured (see
+    of ``settings.baseline``. Where ``settings.corruptions_dir`` names a published set, that is measured (see
     ``measure_published_corruptions``). Raises ``SettingsError`` for a corruption that does not exist, and ``DataError``
     for frost that is named without textures.
     """
-    take = measure_published_corruptions if settings.corrupted else _measure_generated
-    told = take(subject, audience, settings, kept, reporter)
+    take = measure_published_corruptions if settings.corruptions_dir else _measure_generated
+    told = take(subject, dataset, settings, cache, reporter)
     if settings.baseline:
         told["relative_to_baseline"] = relative_errors(told, settings.baseline)
     return told
 
 
 def _measure_generated(
-    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> dict[str, Any]:
     errors: dict[str, dict[int, float]] = {}
-    for name, severity, outcomes in corrupted_outcomes(subject, audience, settings, kept, reporter):
-        errors.setdefault(name, {})[severity] = 1 - float(outcomes.right.mean())
-        count = len(outcomes.right)
+    for name, severity, results in corrupted_results(subject, dataset, settings, cache, reporter):
+        errors.setdefault(name, {})[severity] = 1 - float(results.correct.mean())
+        count = len(results.correct)
     return {
         "source": "generated",
         "table": _table(subject, settings),
@@ -61,36 +61,36 @@ def _measure_generated(
     }
 
 
-def corrupted_outcomes(
-    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+def corrupted_results(
+    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> Corrupted:
-    """How each picture fares under each corruption at each severity, one condition at a time."""
-    if settings.corrupted:
-        for condition, outcomes in published_outcomes(subject, audience, settings, kept, reporter):
-            yield condition.corruption, condition.severity, outcomes
+    """How each image fares under each corruption at each severity, one condition at a time."""
+    if settings.corruptions_dir:
+        for condition, results in published_results(subject, dataset, settings, cache, reporter):
+            yield condition.corruption, condition.severity, results
     else:
-        yield from _generated_outcomes(subject, audience, settings, kept, reporter)
+        yield from _generated_results(subject, dataset, settings, cache, reporter)
 
 
-def _generated_outcomes(
-    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+def _generated_results(
+    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> Corrupted:
     names, table = corruptions_to_make(settings), _table(subject, settings)
-    temperatures = temperatures_of(subject, audience, kept)
-    room = kept.room("corruptions", {"seed": settings.seed, "table": table, "frost_textures": settings.frost_textures})
-    rows = audience.count * len(names) * len(settings.severities)
-    with reporter.bar("corruptions", rows, "pictures") as bar:
+    temperatures = temperatures_of(subject, dataset, cache)
+    sub = cache.sub("corruptions", {"seed": settings.seed, "table": table, "frost_textures": settings.frost_textures})
+    rows = dataset.count * len(names) * len(settings.severities)
+    with reporter.bar("corruptions", rows, "images") as bar:
         for name, severity in itertools.product(names, settings.severities):
             change = partial(_corrupted, name=name, severity=severity, settings=settings, table=table)
-            measure = partial(look, subject, audience, temperatures, change)
-            outcomes = room.outcomes(f"{name}-{severity}", measure)
-            bar.advance(len(outcomes.right))
-            yield name, severity, outcomes
+            measure = partial(evaluate_images, subject, dataset, temperatures, change)
+            results = sub.results(f"{name}-{severity}", measure)
+            bar.advance(len(results.correct))
+            yield name, severity, results
 
 
 def _table(subject: Subject, settings: EvaluationSettings) -> int:
-    """The picture size in pixels whose published strengths are taken."""
-    return table_for(subject.size) if settings.table == "auto" else settings.table
+    """The image size in pixels whose published strengths are taken."""
+    return table_for(subject.size) if settings.strengths_for == "auto" else settings.strengths_for
 
 
 def corruptions_to_make(settings: EvaluationSettings) -> tuple[str, ...]:
@@ -115,8 +115,8 @@ def _textures(settings: EvaluationSettings) -> Path | None:
     return Path(settings.frost_textures) if settings.frost_textures else None
 
 
-def _corrupted(sitting: Sitting, *, name: str, severity: int, settings: EvaluationSettings, table: int) -> Tensor:
+def _corrupted(batch: EvalBatch, *, name: str, severity: int, settings: EvaluationSettings, table: int) -> Tensor:
     return corrupt(
-        sitting.views, name, severity, index=sitting.index, seed=settings.seed, table=table,
+        batch.views, name, severity, index=batch.index, seed=settings.seed, table=table,
         frost_textures=_textures(settings),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Errors on corrupted pictures, and their mean over a whole set of corruptions: ImageNet-C's measures, in NumPy.
+"""Errors on corrupted images, and their mean over a whole set of corruptions: ImageNet-C's measures, in NumPy.
 
 Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
 section 4. Top-1 errors and their means are fractions in [0, 1]; what is divided by AlexNet's is in percent, as it is
@@ -39,7 +39,7 @@ ALEXNET_ERRORS: Mapping[str, float] = MappingProxyType(
         "jpeg_compression": 0.606500,
     }
 )
-# On clean pictures: torchvision's metadata of AlexNet_Weights.IMAGENET1K_V1 has acc@1 56.522.
+# On clean images: torchvision's metadata of AlexNet_Weights.IMAGENET1K_V1 has acc@1 56.522.
 ALEXNET_CLEAN_ERROR = 0.43478
 
 
@@ -93,7 +93,7 @@ def alexnet_errors(errors: Errors, clean_error: float) -> AlexNetErrors:
     """ImageNet-C's mean corruption error (mCE) and the relative one, from top-1 errors by corruption and severity.
 
     CE_c is the sum over severities of the model's error divided by the sum of AlexNet's; the relative CE_c the same
-    with ``clean_error``, the model's error on clean pictures, and AlexNet's taken off first (section 4.1 of the paper).
+    with ``clean_error``, the model's error on clean images, and AlexNet's taken off first (section 4.1 of the paper).
     Both means are over the 15 corruptions. Only for ImageNet-C at 224 pixels: elsewhere AlexNet's errors mean nothing.
 
     Raises ``DataError`` when one of the 75 errors is missing, and where ``corruption_errors`` does.

@@ -1,4 +1,4 @@
-"""Errors on pictures that were corrupted already: ImageNet-C, Tiny-ImageNet-C, CIFAR-10-C and CIFAR-100-C."""
+"""Errors on images that were corrupted already: ImageNet-C, Tiny-ImageNet-C, CIFAR-10-C and CIFAR-100-C."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from typing import Any
 from noisystudent.data.decode import read_header
 from noisystudent.data.source import Source
 from noisystudent.errors import DataError, nearest_name
-from noisystudent.evaluation.clean import clean_outcomes, temperatures_of
+from noisystudent.evaluation.clean import clean_results, temperatures_of
 from noisystudent.evaluation.corruptions.metrics import alexnet_errors, described_errors
 from noisystudent.evaluation.corruptions.read import CorruptedSet
 from noisystudent.evaluation.corruptions.tables import CORRUPTIONS, TEST_CORRUPTIONS
-from noisystudent.evaluation.eval_dataset import Audience
-from noisystudent.evaluation.natural.metrics import ClassColumns, class_columns
-from noisystudent.evaluation.per_image import Outcomes, look
-from noisystudent.evaluation.results_cache import Kept
+from noisystudent.evaluation.eval_dataset import EvalDataset
+from noisystudent.evaluation.natural.metrics import ClassMapping, map_classes
+from noisystudent.evaluation.per_image import PerImageResults, evaluate_images
+from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.subject import Subject
 from noisystudent.models.imagenet import imagenet_synsets
 from noisystudent.runtime.progress import Reporter
 
-_IMAGENET_EDGE = 224  # AlexNet's errors are those on pictures of this size; smaller versions of the set exist
+_IMAGENET_EDGE = 224  # AlexNet's errors are those on images of this size; smaller versions of the set exist
 
 
 @dataclass(frozen=True)
 class Condition:
     """One corruption at one severity as it lies on the disk.
 
-    ``missing_classes`` are the model's that it has no pictures of, ``classes_by`` how the others were found,
-    ``edge`` the shorter one of its first picture. ``imagenet``: its classes are ImageNet's 1,000.
+    ``missing_classes`` are the model's that it has no images of, ``classes_by`` how the others were found,
+    ``edge`` the shorter one of its first image. ``imagenet``: its classes are ImageNet's 1,000.
     """
 
     corruption: str
     severity: int
-    audience: Audience
+    dataset: EvalDataset
     missing_classes: tuple[str, ...]
     classes_by: str
     edge: int
@@ -49,13 +49,13 @@ class Condition:
 
 
 def measure_published_corruptions(
-    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> dict[str, Any]:
-    """Top-1 errors by corruption and severity and their means, of the set that ``settings.corrupted`` names.
+    """Top-1 errors by corruption and severity and their means, of the set that ``settings.corruptions_dir`` names.
 
-    ``mean`` is None where ``missing`` names what is not there, or ``missing_classes`` what conditions have no pictures
-    of; ``unreadable`` counts the pictures of a condition that were left out. ``alexnet`` has the mean corruption errors
-    where the set is all of ImageNet-C; the clean error that the relative one takes off is that on the ``audience``.
+    ``mean`` is None where ``missing`` names what is not there, or ``missing_classes`` what conditions have no images
+    of; ``unreadable`` counts the images of a condition that were left out. ``alexnet`` has the mean corruption errors
+    where the set is all of ImageNet-C; the clean error that the relative one takes off is that on the ``dataset``.
     Raises ``DataError`` for a folder that holds no such set, and for classes that the model has not.
     """
     corrupted, _ = conditions_to_measure(settings, subject.classes)
@@ -63,17 +63,17 @@ def measure_published_corruptions(
     counts: dict[str, dict[str, int]] = {}
     unreadable: dict[str, int] = {}
     conditions = []
-    for condition, outcomes in published_outcomes(subject, audience, settings, kept, reporter):
-        errors.setdefault(condition.corruption, {})[condition.severity] = 1 - float(outcomes.right.mean())
-        counts.setdefault(condition.corruption, {})[str(condition.severity)] = len(outcomes.right)
-        if without := condition.audience.count - len(outcomes.right):
+    for condition, results in published_results(subject, dataset, settings, cache, reporter):
+        errors.setdefault(condition.corruption, {})[condition.severity] = 1 - float(results.correct.mean())
+        counts.setdefault(condition.corruption, {})[str(condition.severity)] = len(results.correct)
+        if without := condition.dataset.count - len(results.correct):
             unreadable[condition.name] = without
         conditions.append(condition)
     different = {count for by in counts.values() for count in by.values()}
     missing_classes = {each.name: list(each.missing_classes) for each in conditions if each.missing_classes}
     told = {
         "source": "published",
-        "folder": settings.corrupted,
+        "folder": settings.corruptions_dir,
         "table": None,
         "edge": conditions[0].edge,
         "ignored": list(corrupted.ignored),
@@ -87,28 +87,28 @@ def measure_published_corruptions(
     if missing_classes:
         told["mean"] = None
     whole = told["mean"] is not None and all(each.imagenet and each.edge >= _IMAGENET_EDGE for each in conditions)
-    return {**told, "alexnet": _beside_alexnet(errors, subject, audience, kept) if whole else None}
+    return {**told, "alexnet": _beside_alexnet(errors, subject, dataset, cache) if whole else None}
 
 
-def published_outcomes(
-    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
-) -> Iterator[tuple[Condition, Outcomes]]:
-    """How each picture of the published set fares, one condition at a time; ``audience`` is the clean one.
+def published_results(
+    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+) -> Iterator[tuple[Condition, PerImageResults]]:
+    """How each image of the published set fares, one condition at a time; ``dataset`` is the clean one.
 
-    What is kept of a condition whose pictures have changed since, by their fingerprint, is refused or renewed (see
-    ``Kept.columns``).
+    What is kept of a condition whose images have changed since, by their fingerprint, is refused or renewed (see
+    ``ResultCache.columns``).
     """
     corrupted, wanted = conditions_to_measure(settings, subject.classes)
-    temperatures = temperatures_of(subject, audience, kept)
-    room = kept.room("corruptions", {"source": "published"})
+    temperatures = temperatures_of(subject, dataset, cache)
+    sub = cache.sub("corruptions", {"source": "published"})
     with reporter.bar("corruptions", len(wanted), "conditions") as bar:
         for corruption, severity in wanted:
             source = corrupted.source(corruption, severity)
-            condition = _condition(corruption, severity, source, subject, audience, settings)
-            measure = partial(look, subject, condition.audience, temperatures, lambda sitting: sitting.views)
-            outcomes = room.outcomes(condition.name, measure, pictures=condition.audience.fingerprint)
+            condition = _condition(corruption, severity, source, subject, dataset, settings)
+            measure = partial(evaluate_images, subject, condition.dataset, temperatures, lambda batch: batch.views)
+            results = sub.results(condition.name, measure, images=condition.dataset.fingerprint)
             bar.advance(1)
-            yield condition, outcomes
+            yield condition, results
 
 
 def conditions_to_measure(
@@ -119,7 +119,7 @@ def conditions_to_measure(
     These are the named corruptions, or those of the 15 that are there. Raises ``DataError`` for a folder that holds no
     such set, and where a named corruption or all of the severities are not there.
     """
-    corrupted = CorruptedSet(settings.corrupted, known=CORRUPTIONS, model_classes=classes)
+    corrupted = CorruptedSet(settings.corruptions_dir, known=CORRUPTIONS, model_classes=classes)
     there = corrupted.severities
     for name in settings.corruptions:
         if name not in there:
@@ -143,37 +143,37 @@ def _described(name: str, severities: Sequence[int]) -> str:
 
 
 def _condition(
-    corruption: str, severity: int, source: Source, subject: Subject, audience: Audience, settings: EvaluationSettings
+    corruption: str, severity: int, source: Source, subject: Subject, dataset: EvalDataset, settings: EvaluationSettings
 ) -> Condition:
-    """A condition's pictures, shown whole: a square one is only resized to the model's size where it has another."""
+    """A condition's images, shown whole: a square one is only resized to the model's size where it has another."""
     assert source.classes is not None
     try:
-        found = class_columns(source.classes, subject.classes)
+        found = map_classes(source.classes, subject.classes)
     except DataError as error:
-        raise DataError(f"evaluation.corrupted, {corruption} at severity {severity}: {error}") from error
+        raise DataError(f"evaluation.corruptions_dir, {corruption} at severity {severity}: {error}") from error
     present = set(found.columns.tolist())
-    shown = Audience.of_source(
+    shown = EvalDataset.of_source(
         source,
         replace(subject.format, whole=True),
         found,
-        pictures=settings.pictures,
-        max_corrupt_fraction=audience.max_corrupt_fraction,
+        images=settings.max_images,
+        max_corrupt_fraction=dataset.max_corrupt_fraction,
     )
     lacking = tuple(name for place, name in enumerate(subject.classes) if place not in present)
     return Condition(corruption, severity, shown, lacking, found.rule, _edge(source), _is_imagenet(source, found))
 
 
 def _edge(source: Source) -> int:
-    """The shorter edge of the first picture that can be read, 0 where none of the first shard can."""
+    """The shorter edge of the first image that can be read, 0 where none of the first shard can."""
     for record in source.read(0):
         try:
-            return min(read_header(record.picture)[:2])
+            return min(read_header(record.image)[:2])
         except DataError:
             continue
     return 0
 
 
-def _is_imagenet(source: Source, found: ClassColumns) -> bool:
+def _is_imagenet(source: Source, found: ClassMapping) -> bool:
     return found.rule == "number" or set(source.classes or ()) == set(imagenet_synsets())
 
 
@@ -186,7 +186,7 @@ def _shortest(missing: Mapping[str, list[str]], conditions: int) -> dict[str, li
 
 
 def _beside_alexnet(
-    errors: Mapping[str, Mapping[int, float]], subject: Subject, audience: Audience, kept: Kept
+    errors: Mapping[str, Mapping[int, float]], subject: Subject, dataset: EvalDataset, cache: ResultCache
 ) -> dict[str, Any]:
-    clean_error = 1 - float(clean_outcomes(subject, audience, kept).right.mean())
-    return {**asdict(alexnet_errors(errors, clean_error)), "clean_error": clean_error, "clean_source": audience.name}
+    clean_error = 1 - float(clean_results(subject, dataset, cache).correct.mean())
+    return {**asdict(alexnet_errors(errors, clean_error)), "clean_error": clean_error, "clean_source": dataset.name}

@@ -1,7 +1,7 @@
-"""Pictures that were corrupted already: ImageNet-C, Tiny-ImageNet-C, CIFAR-10-C and CIFAR-100-C as they are published.
+"""Images that were corrupted already: ImageNet-C, Tiny-ImageNet-C, CIFAR-10-C and CIFAR-100-C as they are published.
 
-Hendrycks and Dietterich 2019. Folders are ``CORRUPTION/SEVERITY/CLASS/picture.JPEG``, also one folder deeper as the
-archives unpack (``noise/gaussian_noise/1/...``). Arrays are ``CORRUPTION.npy``, uint8 [N, H, W, 3] with the pictures
+Hendrycks and Dietterich 2019. Folders are ``CORRUPTION/SEVERITY/CLASS/image.JPEG``, also one folder deeper as the
+archives unpack (``noise/gaussian_noise/1/...``). Arrays are ``CORRUPTION.npy``, uint8 [N, H, W, 3] with the images
 of severity 1 first, N / 5 of each, beside ``labels.npy``.
 """
 
@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from noisystudent.data.source import Source
-from noisystudent.data.sources.arrays import ArraySource, checked_labels, checked_pictures
+from noisystudent.data.sources.arrays import ArraySource, checked_images, checked_labels
 from noisystudent.data.sources.folder import FolderSource
 from noisystudent.errors import DataError
 from noisystudent.evaluation.published_sets import LABELS, Parts, find_parts, map_array
 
-SETTING = "evaluation.corrupted"
+SETTING = "evaluation.corruptions_dir"
 _SEVERITIES = 5
 
 
@@ -41,7 +41,7 @@ class CorruptedSet:
         self._classes = _by_number(model_classes)
 
     def source(self, corruption: str, severity: int) -> Source:
-        """The pictures of one condition with their classes; an array stays mapped, none of it is read.
+        """The images of one condition with their classes; an array stays mapped, none of it is read.
 
         The classes of an array are those of its labels that occur. Raises ``DataError`` for a file that is none of the
         layout, such as labels of another length or beyond the model's classes.
@@ -51,28 +51,28 @@ class CorruptedSet:
 
     def _slice(self, path: Path, severity: int) -> ArraySource:
         root = str(path.parent)
-        pictures = checked_pictures(root, path.name, map_array(path))
-        count, rest = divmod(len(pictures), _SEVERITIES)
+        images = checked_images(root, path.name, map_array(path))
+        count, rest = divmod(len(images), _SEVERITIES)
         if rest:
             raise DataError(
-                f"{str(path)!r} has {len(pictures)} pictures, which are not as many for each of the {_SEVERITIES} "
+                f"{str(path)!r} has {len(images)} images, which are not as many for each of the {_SEVERITIES} "
                 "severities. Give the whole published file."
             )
         rows = slice((severity - 1) * count, severity * count)
-        numbers, labels = np.unique(self._labels(path, len(pictures))[rows], return_inverse=True)
+        numbers, labels = np.unique(self._labels(path, len(images))[rows], return_inverse=True)
         return ArraySource(
             f"{path}, severity {severity}",
-            pictures[rows],
+            images[rows],
             keys=[f"{row:06d}" for row in range(count)],
             labels=labels.astype(np.int64),
             classes=tuple(self._classes[number] for number in numbers),
             labeled=True,
         )
 
-    def _labels(self, pictures: Path, rows: int) -> npt.NDArray[np.int64]:
-        path = pictures.with_name(f"{LABELS}.npy")
+    def _labels(self, images: Path, rows: int) -> npt.NDArray[np.int64]:
+        path = images.with_name(f"{LABELS}.npy")
         if not path.is_file():
-            raise DataError(f"There is no {path.name} beside {str(pictures)!r}. Take it from the same archive.")
+            raise DataError(f"There is no {path.name} beside {str(images)!r}. Take it from the same archive.")
         return checked_labels(str(path.parent), path.name, map_array(path), rows=rows, classes=self._classes)
 
 

@@ -1,6 +1,6 @@
-"""Names and published strengths (Hendrycks and Dietterich, 2019), and which of them a picture size takes.
+"""Names and published strengths (Hendrycks and Dietterich, 2019), and which of them an image size takes.
 
-The authors published four sets of numbers, for pictures of 32 px (CIFAR-10-C), 64 px (ImageNet-64x64-C and, with the
+The authors published four sets of numbers, for images of 32 px (CIFAR-10-C), 64 px (ImageNet-64x64-C and, with the
 same numbers, Tiny ImageNet-C), 224 px (ImageNet-C) and 299 px (the one for Inception). Where a set has the numbers of
 ImageNet-C for a corruption it repeats them here, so that each table can be read alone.
 """
@@ -166,7 +166,7 @@ _224_PX: Mapping[str, Levels] = {
     "fog": ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
     "brightness": _each(0.1, 0.2, 0.3, 0.4, 0.5),
     "contrast": _each(0.4, 0.3, 0.2, 0.1, 0.05),
-    # 244 stands in the published code, which says that 224 was meant: the published pictures were made with it.
+    # 244 stands in the published code, which says that 224 was meant: the published images were made with it.
     "elastic_transform": (
         (244 * 2, 244 * 0.7, 244 * 0.1),
         (244 * 2, 244 * 0.08, 244 * 0.2),
@@ -218,14 +218,14 @@ _299_PX: Mapping[str, Levels] = {
 }
 
 TABLES: Mapping[int, Mapping[str, Levels]] = {32: _32_PX, 64: _64_PX, 224: _224_PX, 299: _299_PX}
-"""For each published picture size in pixels, each corruption's parameters at the five severities."""
+"""For each published image size in pixels, each corruption's parameters at the five severities."""
 
 
 def table_for(size: int) -> int:
-    """The published size whose table pictures of ``size`` pixels take: the one nearest to it by ratio.
+    """The published size whose table images of ``size`` pixels take: the one nearest to it by ratio.
 
     28 and 45 px take that of 32, 46 and 96 that of 64, 128 and 256 that of 224, 259 and more that of 299. The numbers
-    are used as published, in pixels where they are pixels; they are not scaled to the picture, but for the textures of
+    are used as published, in pixels where they are pixels; they are not scaled to the image, but for the textures of
     frost, which would otherwise be too small for some.
     """
     return min(TABLES, key=lambda published: abs(math.log(size / published)))
@@ -244,6 +244,6 @@ def level_of(name: str, severity: int, table: int) -> Level:
     if table not in TABLES:
         raise SettingsError(
             f"There is no table of corruptions for {table!r} px. Published are those for 32, 64, 224 and 299 px; "
-            "leave the table out to take the one nearest to the pictures' size."
+            "leave the table out to take the one nearest to the images' size."
         )
     return TABLES[table][name][severity - 1]

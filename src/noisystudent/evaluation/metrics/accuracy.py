@@ -29,6 +29,6 @@ def confusion(predictions: Ints, labels: Ints, classes: int) -> Ints:
 
 
 def per_class(confused: Ints) -> list[float | None]:
-    """Recall of every class from a confusion matrix; None for a class without pictures."""
+    """Recall of every class from a confusion matrix; None for a class without images."""
     totals = confused.sum(axis=1)
     return [float(confused[i, i] / totals[i]) if totals[i] else None for i in range(len(totals))]

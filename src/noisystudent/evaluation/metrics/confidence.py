@@ -34,9 +34,9 @@ def equal_mass(log_probabilities: Floats, labels: Ints, rows: int = BIN_ROWS) ->
     return equal_mass_of(*_answers(log_probabilities, labels), rows)
 
 
-def equal_mass_of(confidences: Floats, right: Bools, rows: int = BIN_ROWS) -> list[CalibrationBin]:
+def equal_mass_of(confidences: Floats, correct: Bools, rows: int = BIN_ROWS) -> list[CalibrationBin]:
     """The same from the confidences of the answers and whether they are right, [N] each."""
-    confidence, correct = _ascending(confidences, right)
+    confidence, hits = _ascending(confidences, correct)
     count = max(1, len(confidence) // rows)
     edges = [*range(0, count * rows, rows), len(confidence)]
     return [
@@ -45,7 +45,7 @@ def equal_mass_of(confidences: Floats, right: Bools, rows: int = BIN_ROWS) -> li
             high=float(confidence[end - 1]),
             count=end - first,
             confidence=float(confidence[first:end].mean()),
-            accuracy=float(correct[first:end].mean()),
+            accuracy=float(hits[first:end].mean()),
         )
         for first, end in itertools.pairwise(edges)
     ]
@@ -76,10 +76,10 @@ def response_rate_accuracy(log_probabilities: Floats, labels: Ints) -> float:
     return response_rate_accuracy_of(*_answers(log_probabilities, labels))
 
 
-def response_rate_accuracy_of(confidences: Floats, right: Bools) -> float:
+def response_rate_accuracy_of(confidences: Floats, correct: Bools) -> float:
     """The same from the confidences of the answers and whether they are right, [N] each."""
-    _, correct = _ascending(confidences, right)
-    return float((np.cumsum(correct[::-1]) / np.arange(1, len(correct) + 1)).mean())
+    _, hits = _ascending(confidences, correct)
+    return float((np.cumsum(hits[::-1]) / np.arange(1, len(hits) + 1)).mean())
 
 
 def _answers(log_probabilities: Floats, labels: Ints) -> tuple[npt.NDArray[np.float64], Bools]:
@@ -87,10 +87,10 @@ def _answers(log_probabilities: Floats, labels: Ints) -> tuple[npt.NDArray[np.fl
     return np.exp(log_probabilities.max(axis=1).astype(np.float64)), log_probabilities.argmax(axis=1) == labels
 
 
-def _ascending(confidences: Floats, right: Bools) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _ascending(confidences: Floats, correct: Bools) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Confidence in ascending order, and for each row the accuracy of all that have the same confidence."""
     if not len(confidences):
-        raise DataError("There are no rows to take calibration from. Give labeled pictures that can be read.")
+        raise DataError("There are no rows to take calibration from. Give labeled images that can be read.")
     distinct, group, counts = np.unique(confidences.astype(np.float64), return_inverse=True, return_counts=True)
-    accuracy = np.bincount(group, weights=right) / counts
+    accuracy = np.bincount(group, weights=correct) / counts
     return np.repeat(distinct, counts), np.repeat(accuracy, counts)

@@ -11,11 +11,11 @@ Ints = npt.NDArray[np.int64]
 Part = tuple[Ints, npt.NDArray[np.floating], Ints | None]
 
 
-def label_free_signs(parts: Iterable[Part], classes: int) -> dict[str, float | None]:
+def label_free_diagnostics(parts: Iterable[Part], classes: int) -> dict[str, float | None]:
     """Signs of one teacher's labels, against those of the teacher before it.
 
     ``parts`` are taken one at a time: labels [N], their confidences [N], and the labels of the teacher before for the
-    same pictures [N], or None for the first teacher, in all parts or in none.
+    same images [N], or None for the first teacher, in all parts or in none.
 
     ``agreement``: fraction labeled alike; ``class_drift``: total variation distance between the two class
     frequencies, 0 = same, 1 = disjoint; ``mean_confidence``; ``class_balance``: entropy of the class frequencies over

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisystudent.evaluation.metrics import accuracy, calibration
-from noisystudent.evaluation.metrics.temperature import retempered
+from noisystudent.evaluation.metrics.temperature import apply_temperature
 
 
 def score(
@@ -38,7 +38,7 @@ def scaled_scores(
     log_probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], temperature: float
 ) -> dict[str, float]:
     """ECE, NLL and Brier of log-probabilities [N, K] brought to a temperature, which is named; top-1 and top-5 stay."""
-    scaled = retempered(log_probabilities, temperature)
+    scaled = apply_temperature(log_probabilities, temperature)
     return {
         "temperature": temperature,
         "ece": calibration.expected_calibration_error(calibration.reliability(scaled, labels)),

@@ -31,7 +31,7 @@ def fit_temperature(log_probabilities: Floats, labels: Ints) -> float:
     Raises ``DataError`` without rows, or where a log-probability is not finite.
     """
     if not len(labels):
-        raise DataError("There are no rows to fit a temperature on. Give labeled pictures that can be read.")
+        raise DataError("There are no rows to fit a temperature on. Give labeled images that can be read.")
     finite = np.isfinite(log_probabilities).all(axis=1)
     if not finite.all():
         raise DataError(
@@ -56,7 +56,7 @@ def fit_temperature(log_probabilities: Floats, labels: Ints) -> float:
     return 1 / float(brentq(slope, 1 / hottest, 1 / coldest, xtol=1e-12))
 
 
-def retempered(log_probabilities: Floats, temperature: float | Floats) -> npt.NDArray[np.float64]:
+def apply_temperature(log_probabilities: Floats, temperature: float | Floats) -> npt.NDArray[np.float64]:
     """Log-probabilities [N, K] at another temperature: the logarithm of p^(1/T), made to sum to 1 in each row.
 
     The temperature is one for all, or one for each row, [N, 1].

@@ -1,4 +1,4 @@
-"""Pictures with more than one true class: ImageNet's reassessed labels ("ReaL"), as their authors publish them.
+"""Images with more than one true class: ImageNet's reassessed labels ("ReaL"), as their authors publish them.
 
 Beyer et al. 2020, "Are we done with ImageNet?": real.json of google-research/reassessed-imagenet, a list of 50,000
 lists of class numbers, the first for ILSVRC2012_val_00000001.JPEG. A list may be empty: no class fitted.
@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"ILSVRC2012_val_([0-9]{8})(?:\.|$)")
 
 
 def read_label_sets(path: str | Path, *, classes: int = 1000) -> tuple[LabelSet, ...]:
-    """The label sets of a file like real.json, in the order of the pictures' numbers, which begin with 1.
+    """The label sets of a file like real.json, in the order of the images' numbers, which begin with 1.
 
     Raises ``DataError`` when it cannot be read, or is no list of lists of numbers from 0 to ``classes`` - 1.
     """
@@ -33,7 +33,7 @@ def read_label_sets(path: str | Path, *, classes: int = 1000) -> tuple[LabelSet,
         for label in row:
             if type(label) is not int or not 0 <= label < classes:
                 raise DataError(
-                    f"{str(path)!r} has {label!r} as a class of picture {number}, and classes are numbers from 0 to "
+                    f"{str(path)!r} has {label!r} as a class of image {number}, and classes are numbers from 0 to "
                     f"{classes - 1}. Give real.json as its authors publish it."
                 )
     return tuple(tuple(row) for row in content)
@@ -42,15 +42,15 @@ def read_label_sets(path: str | Path, *, classes: int = 1000) -> tuple[LabelSet,
 def label_sets_of(keys: Sequence[str], sets: Sequence[LabelSet]) -> list[LabelSet]:
     """The label set of each key by the number in it: ``.../ILSVRC2012_val_00000001.JPEG`` has the first.
 
-    In whatever folders and order the pictures are. Raises ``DataError`` for a key without a number, or beyond the sets.
+    In whatever folders and order the images are. Raises ``DataError`` for a key without a number, or beyond the sets.
     """
     found = []
     for key in keys:
         match = _NUMBER.search(key)
         if not match or not 1 <= int(match[1]) <= len(sets):
             raise DataError(
-                f"The picture {key!r} has no number from 1 to {len(sets)} in its name. Label sets are for pictures "
-                "named like ILSVRC2012_val_00000001.JPEG: keep the names of ImageNet's validation pictures."
+                f"The image {key!r} has no number from 1 to {len(sets)} in its name. Label sets are for images "
+                "named like ILSVRC2012_val_00000001.JPEG: keep the names of ImageNet's validation images."
             )
         found.append(sets[int(match[1]) - 1])
     return found

@@ -1,9 +1,9 @@
 """Scores on test sets that nature shifted: ImageNet-A, -O, -R, -Sketch, ImageNetV2, reassessed labels.
 
 Such a set has some of a model's classes, and its folders may be in another order than the model's outputs. So every
-score here begins with ``class_columns``, and says in its name among how many classes it chose: ``top1_200way`` and
-``top1_1000way`` of the same pictures differ by tens of points. What the scores need of each picture is taken from its
-log-probabilities first (``subset_hits``, ``confidences_within``, ``label_set_hits``), some pictures at a time, so that
+score here begins with ``map_classes``, and says in its name among how many classes it chose: ``top1_200way`` and
+``top1_1000way`` of the same images differ by tens of points. What the scores need of each image is taken from its
+log-probabilities first (``subset_hits``, ``confidences_within``, ``label_set_hits``), some images at a time, so that
 nobody has to hold the log-probabilities of a whole set.
 """
 
@@ -42,10 +42,10 @@ _NAMED = 5  # classes that a message names at most
 
 
 @dataclass(frozen=True)
-class ClassColumns:
+class ClassMapping:
     """Which of a model's outputs are the classes of a set: ``columns`` int64 [n], one a class, in the set's order.
 
-    ``outputs``: how many the model has. ``rule``: how they were found, see ``class_columns``.
+    ``outputs``: how many the model has. ``rule``: how they were found, see ``map_classes``.
     """
 
     columns: Ints
@@ -73,7 +73,7 @@ class ClassColumns:
         return f"{len(self.columns)} of the model's {self.outputs} classes, found {found[self.rule]}"
 
 
-def class_columns(classes: Sequence[str], model_classes: Sequence[str]) -> ClassColumns:
+def map_classes(classes: Sequence[str], model_classes: Sequence[str]) -> ClassMapping:
     """Finds the ``classes`` of a set, folder names in any order, among the ``model_classes``, the outputs of a model.
 
     By ``name`` when the model has them all. Else, for a model of 1,000 classes, which then counts as one of ImageNet's:
@@ -88,7 +88,7 @@ def class_columns(classes: Sequence[str], model_classes: Sequence[str]) -> Class
     for rule, names in rules:
         places = {name: place for place, name in enumerate(names)}
         if all(name in places for name in classes):
-            return ClassColumns(np.array([places[name] for name in classes], np.int64), len(model_classes), rule)
+            return ClassMapping(np.array([places[name] for name in classes], np.int64), len(model_classes), rule)
     known = set(model_classes)
     stranger = next(name for name in classes if name not in known)
     if all(name.isdecimal() for name in classes):
@@ -103,8 +103,8 @@ def class_columns(classes: Sequence[str], model_classes: Sequence[str]) -> Class
     )
 
 
-def columns_of(classes: Sequence[str] | None, model_classes: Sequence[str], role: str) -> ClassColumns:
-    """``class_columns`` of the ``role`` source that a model is measured on: its classes, or some of them, in any order.
+def map_source_classes(classes: Sequence[str] | None, model_classes: Sequence[str], role: str) -> ClassMapping:
+    """``map_classes`` of the ``role`` source that a model is measured on: its classes, or some of them, in any order.
 
     Raises ``DataError`` for a source without labels or with a class that the model has not, and says both sides.
     """
@@ -113,12 +113,12 @@ def columns_of(classes: Sequence[str] | None, model_classes: Sequence[str], role
             f"The {role} source has no labels. Give one with classes of the model's: {listed(model_classes)}."
         )
     try:
-        return class_columns(classes, model_classes)
+        return map_classes(classes, model_classes)
     except DataError as error:
         surplus = [name for name in classes if name not in set(model_classes)]
         raise DataError(
             f"The {role} source has {len(surplus)} of its {len(classes)} classes that the model has not: "
-            f"{listed(surplus)}. The model's are {listed(model_classes)}. Give pictures of some or all of these."
+            f"{listed(surplus)}. The model's are {listed(model_classes)}. Give images of some or all of these."
         ) from error
 
 
@@ -155,23 +155,23 @@ def _some(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Hits:
-    """How each of N pictures of a set fared, [N] each: all that the scores of the set need.
+    """How each of N images of a set fared, [N] each: all that the scores of the set need.
 
-    ``labels`` are rows of the set's classes. ``right``, ``among_five``: whether the first answer is the true class, or
-    one of the first five, when all outputs but the set's are left out; ``confidence``: the largest softmax among those.
-    ``right_of_all``, ``among_five_of_all``: the same as the first two, among all of the model's outputs.
+    ``labels`` are rows of the set's classes. ``correct``, ``top5_correct``: whether the first answer is the true class,
+    or one of the first five, when all outputs but the set's are left out; ``confidence``: the largest softmax among
+    those. ``correct_of_all``, ``top5_correct_of_all``: the same as the first two, among all of the model's outputs.
     """
 
     labels: Ints
-    right: Bools
-    among_five: Bools
+    correct: Bools
+    top5_correct: Bools
     confidence: npt.NDArray[np.float64]
-    right_of_all: Bools
-    among_five_of_all: Bools
+    correct_of_all: Bools
+    top5_correct_of_all: Bools
 
 
-def subset_hits(log_probabilities: Floats, labels: Ints, found: ClassColumns) -> Hits:
-    """How pictures fared by their log-probabilities, or logits, [N, K]; ``labels`` are rows of the set's classes [N].
+def subset_hits(log_probabilities: Floats, labels: Ints, found: ClassMapping) -> Hits:
+    """How images fared by their log-probabilities, or logits, [N, K]; ``labels`` are rows of the set's classes [N].
 
     Raises ``DataError`` for predictions of another number of classes than ``found`` was found in.
     """
@@ -180,14 +180,14 @@ def subset_hits(log_probabilities: Floats, labels: Ints, found: ClassColumns) ->
     return Hits(labels, place == 0, place < 5, np.exp(inside.max(axis=1)), place_of_all == 0, place_of_all < 5)
 
 
-def confidences_within(log_probabilities: Floats, found: ClassColumns) -> npt.NDArray[np.float64]:
+def confidences_within(log_probabilities: Floats, found: ClassMapping) -> npt.NDArray[np.float64]:
     """The largest softmax among the set's classes alone, [N], from log-probabilities or logits [N, K]."""
     confidences: npt.NDArray[np.float64] = np.exp(_inside(log_probabilities, found).max(axis=1))
     return confidences
 
 
-def subset_scores(hits: Hits, found: ClassColumns) -> dict[str, float]:
-    """Scores on a set with some of a model's K classes, from what ``subset_hits`` took of its pictures.
+def subset_scores(hits: Hits, found: ClassMapping) -> dict[str, float]:
+    """Scores on a set with some of a model's K classes, from what ``subset_hits`` took of its images.
 
     ``top1_200way``, ``top5_200way``, and ``rms_calibration_error_200way`` and ``aurra_200way`` (see ``confidence``):
     all from the outputs of the set's n classes alone, softmax included, with n in the name. This is how ImageNet-A and
@@ -195,21 +195,21 @@ def subset_scores(hits: Hits, found: ClassColumns) -> dict[str, float]:
     Where n is less than K, also ``top1_1000way`` and ``top5_1000way``, by K: a prediction outside the set is an error.
     """
     scores = {
-        f"top1_{found.variant}": float(hits.right.mean()),
-        f"top5_{found.variant}": float(hits.among_five.mean()),
+        f"top1_{found.variant}": float(hits.correct.mean()),
+        f"top5_{found.variant}": float(hits.top5_correct.mean()),
         f"rms_calibration_error_{found.variant}": root_mean_square_calibration_error(
-            equal_mass_of(hits.confidence, hits.right)
+            equal_mass_of(hits.confidence, hits.correct)
         ),
-        f"aurra_{found.variant}": response_rate_accuracy_of(hits.confidence, hits.right),
+        f"aurra_{found.variant}": response_rate_accuracy_of(hits.confidence, hits.correct),
     }
     if len(found.columns) < found.outputs:
-        scores[f"top1_{found.outputs}way"] = float(hits.right_of_all.mean())
-        scores[f"top5_{found.outputs}way"] = float(hits.among_five_of_all.mean())
+        scores[f"top1_{found.outputs}way"] = float(hits.correct_of_all.mean())
+        scores[f"top5_{found.outputs}way"] = float(hits.top5_correct_of_all.mean())
     return scores
 
 
-def rows_within(model_labels: Ints, found: ClassColumns) -> tuple[Bools, Ints]:
-    """Of pictures of all classes, such as ImageNet's validation, those of the set's classes, and their labels in it.
+def rows_within(model_labels: Ints, found: ClassMapping) -> tuple[Bools, Ints]:
+    """Of images of all classes, such as ImageNet's validation, those of the set's classes, and their labels in it.
 
     ``model_labels`` [N] are columns of the model. Given back are a mask [N] and the labels of the rows that it keeps:
     with them ``subset_hits`` gives the clean accuracy on the same classes, from which a gap is counted.
@@ -220,10 +220,10 @@ def rows_within(model_labels: Ints, found: ClassColumns) -> tuple[Bools, Ints]:
     return inside >= 0, inside[inside >= 0]
 
 
-def out_of_distribution_scores(within: Floats, outside: Floats, found: ClassColumns) -> dict[str, float]:
-    """How well confidence tells pictures of unknown things, ``outside`` [M], from those ``within`` [N]: ImageNet-O.
+def out_of_distribution_scores(within: Floats, outside: Floats, found: ClassMapping) -> dict[str, float]:
+    """How well confidence tells images of unknown things, ``outside`` [M], from those ``within`` [N]: ImageNet-O.
 
-    Both are ``confidences_within``. The score of a picture is minus its confidence, the largest softmax among the set's
+    Both are ``confidences_within``. The score of an image is minus its confidence, the largest softmax among the set's
     classes, and what is outside is the positive class (Hendrycks et al. 2021). With n in their names: ``aupr_200way``,
     the area under precision and recall as average precision; ``auroc_200way``; ``fpr95_200way``, the fraction of
     ``within`` that is flagged where at least 95% of ``outside`` are. ``chance_aupr`` is what even guessing reaches, the
@@ -231,7 +231,7 @@ def out_of_distribution_scores(within: Floats, outside: Floats, found: ClassColu
     """
     if not len(within) or not len(outside):
         raise DataError(
-            f"There are {len(within)} pictures of known classes and {len(outside)} of unknown ones, and some of each "
+            f"There are {len(within)} images of known classes and {len(outside)} of unknown ones, and some of each "
             "are needed to tell them apart."
         )
     scores = -np.concatenate([within, outside])
@@ -249,53 +249,53 @@ def out_of_distribution_scores(within: Floats, outside: Floats, found: ClassColu
 
 @dataclass(frozen=True)
 class LabelSetHits:
-    """How each of N pictures with label sets fared, [N] each.
+    """How each of N images with label sets fared, [N] each.
 
-    ``counted``: whether it has a label. ``right``, ``among_five``: whether the first answer, or one of the first five,
-    is in its set.
+    ``counted``: whether it has a label. ``correct``, ``top5_correct``: whether the first answer, or one of the first
+    five, is in its set.
     """
 
     counted: Bools
-    right: Bools
-    among_five: Bools
+    correct: Bools
+    top5_correct: Bools
 
 
 def label_set_hits(log_probabilities: Floats, sets: Sequence[LabelSet], columns: Ints) -> LabelSetHits:
-    """How pictures with the label ``sets`` [N] fared by their log-probabilities, or logits, [N, K].
+    """How images with the label ``sets`` [N] fared by their log-probabilities, or logits, [N, K].
 
     ``columns`` [C] is the model's output for each class number of the sets: for ImageNet's
-    ``class_columns(imagenet_synsets(), model_classes).columns``.
+    ``map_classes(imagenet_synsets(), model_classes).columns``.
     """
     counted = np.array([bool(labels) for labels in sets], bool)
     hits = np.zeros((len(sets), 5), bool)
     for row, (values, labels) in enumerate(zip(log_probabilities, sets, strict=True)):
         first = np.argsort(-values, kind="stable")[:5]
         hits[row, : len(first)] = np.isin(first, columns[list(labels)]) if labels else False
-    return LabelSetHits(counted, right=hits[:, 0], among_five=hits.max(axis=1))
+    return LabelSetHits(counted, correct=hits[:, 0], top5_correct=hits.max(axis=1))
 
 
 def label_set_scores(hits: LabelSetHits, outputs: int) -> dict[str, float]:
-    """Accuracy where a picture may have several true classes, or none, in which case it does not count (ReaL).
+    """Accuracy where an image may have several true classes, or none, in which case it does not count (ReaL).
 
-    A hit is a first prediction, or one of the first five, that is in the picture's set (Beyer et al. 2020; for the
+    A hit is a first prediction, or one of the first five, that is in the image's set (Beyer et al. 2020; for the
     first five as in timm), among the model's ``outputs``. Gives ``label_set_top1_1000way`` and
-    ``label_set_top5_1000way``, the ``count`` of pictures and how many were ``skipped``. Raises ``DataError`` when all
+    ``label_set_top5_1000way``, the ``count`` of images and how many were ``skipped``. Raises ``DataError`` when all
     sets are empty.
     """
     count = int(hits.counted.sum())
     if not count:
         raise DataError(
-            f"Of {len(hits.counted)} pictures none has a label in its set. Give label sets that fit the pictures."
+            f"Of {len(hits.counted)} images none has a label in its set. Give label sets that fit the images."
         )
     return {
-        f"label_set_top1_{outputs}way": int(hits.right.sum()) / count,
-        f"label_set_top5_{outputs}way": int(hits.among_five.sum()) / count,
+        f"label_set_top1_{outputs}way": int(hits.correct.sum()) / count,
+        f"label_set_top5_{outputs}way": int(hits.top5_correct.sum()) / count,
         "count": count,
         "skipped": len(hits.counted) - count,
     }
 
 
-def _inside(log_probabilities: Floats, found: ClassColumns) -> npt.NDArray[np.float64]:
+def _inside(log_probabilities: Floats, found: ClassMapping) -> npt.NDArray[np.float64]:
     """Log-probabilities among the set's classes alone [N, n]."""
     if log_probabilities.shape[1] != found.outputs:
         raise DataError(

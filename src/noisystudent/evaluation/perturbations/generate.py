@@ -1,8 +1,8 @@
-"""ImageNet-P's sequences: pictures under a perturbation that grows, turns or moves from frame to frame.
+"""ImageNet-P's sequences: images under a perturbation that grows, turns or moves from frame to frame.
 
-Hendrycks and Dietterich 2019, section 3.2, and their published generators for pictures of 32, 64 and 224 px. What lies
-beyond a picture's border is black: the published ones for ImageNet are cut from larger pictures, so that translations
-and turns there show a little more; here there are only the pictures themselves. Their videos are also compressed.
+Hendrycks and Dietterich 2019, section 3.2, and their published generators for images of 32, 64 and 224 px. What lies
+beyond an image's border is black: the published ones for ImageNet are cut from larger images, so that translations
+and turns there show a little more; here there are only the images themselves. Their videos are also compressed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from noisystudent.evaluation.corruptions.filters.blur import enlarged, gaussian_
 from noisystudent.evaluation.corruptions.filters.levels import cut_off, gray, rounded
 from noisystudent.evaluation.corruptions.filters.motion import blurred_along
 from noisystudent.evaluation.corruptions.filters.noise import gaussian_noise, shot_noise, speckle_noise
-from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from noisystudent.evaluation.corruptions.filters.random_fields import RandomFields
 from noisystudent.evaluation.corruptions.filters.weather import brightness
 from noisystudent.evaluation.corruptions.tables import PERTURBATIONS
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 
 FRAMES = 31  # of a sequence, unless its own count says otherwise
 
 
 @dataclass(frozen=True)
 class Strengths:
-    """The published numbers for one picture size; noise by difficulty 1 to 3, angles in degrees.
+    """The published numbers for one image size; noise by difficulty 1 to 3, angles in degrees.
 
     A line (first, step) gives frame i the value first + step i.
     """
@@ -101,7 +101,7 @@ _KEPT_UNDER_SNOW = 0.85
 
 
 def strengths_for(size: int) -> int:
-    """The published picture size that is nearest to ``size`` by ratio: 32, 64 or 224 pixels."""
+    """The published image size that is nearest to ``size`` by ratio: 32, 64 or 224 pixels."""
     return min(STRENGTHS, key=lambda published: abs(math.log(published / size)))
 
 
@@ -113,10 +113,10 @@ def frames_of(name: str, table: int) -> int:
 def sequence(
     pixels: Tensor, name: str, *, index: Tensor, seed: int, table: int | None = None, difficulty: int = 1
 ) -> Iterator[Tensor]:
-    """The frames of the pictures' sequences one after another: uint8 [B, C, S, S] each, as the pictures are.
+    """The frames of the images' sequences one after another: uint8 [B, C, S, S] each, as the images are.
 
-    ``index`` int64 [B] addresses each picture's own random numbers, as for corruptions. ``difficulty`` 1 to 3 makes
-    noise stronger; other frames are told apart by the distance at which they are compared. Frame 0 is the picture
+    ``index`` int64 [B] addresses each image's own random numbers, as for corruptions. ``difficulty`` 1 to 3 makes
+    noise stronger; other frames are told apart by the distance at which they are compared. Frame 0 is the image
     itself only for noise and ``zoom_blur``. Raises ``SettingsError`` for a perturbation, table or difficulty that does
     not exist.
     """
@@ -127,7 +127,7 @@ def sequence(
         )
     table = strengths_for(pixels.shape[-1]) if table is None else table
     if table not in STRENGTHS:
-        raise SettingsError(f"Perturbations were published for pictures of 32, 64 and 224 pixels, not of {table}.")
+        raise SettingsError(f"Perturbations were published for images of 32, 64 and 224 pixels, not of {table}.")
     if difficulty not in (1, 2, 3):
         raise SettingsError(f"The difficulty of perturbations is {difficulty}, and may be 1, 2 or 3.")
     strengths = STRENGTHS[table]
@@ -138,22 +138,22 @@ def sequence(
         case "zoom_blur":
             return _zooming(pixels)
         case "snow":
-            return _snowing(pixels, strengths, Chances(Draws(seed, stream), index))
+            return _snowing(pixels, strengths, RandomFields(CounterRng(seed, stream), index))
         case _:
             frames = range(frames_of(name, table))
             return (_gradual(pixels, name, strengths, frame) for frame in frames)
 
 
 def _noisy(pixels: Tensor, name: str, strength: float, index: Tensor, seed: int, stream: str) -> Iterator[Tensor]:
-    """The picture, then the picture under new noise again and again."""
+    """The image, then the image under new noise again and again."""
     add = {"gaussian_noise": gaussian_noise, "shot_noise": shot_noise, "speckle_noise": speckle_noise}[name]
     yield pixels
     for frame in range(1, FRAMES):
-        yield add(pixels, Chances(Draws(seed, f"{stream}/{frame}"), index), strength)
+        yield add(pixels, RandomFields(CounterRng(seed, f"{stream}/{frame}"), index), strength)
 
 
 def _zooming(pixels: Tensor) -> Iterator[Tensor]:
-    """The mean of the picture and ever larger enlargements of it."""
+    """The mean of the image and ever larger enlargements of it."""
     values = pixels.to(torch.float32)
     total = values.clone()
     yield pixels
@@ -162,12 +162,12 @@ def _zooming(pixels: Tensor) -> Iterator[Tensor]:
         yield cut_off(total / (frame + 1))
 
 
-def _snowing(pixels: Tensor, strengths: Strengths, chances: Chances) -> Iterator[Tensor]:
-    """The same flakes, falling at an angle that turns; each picture is whitened a little."""
+def _snowing(pixels: Tensor, strengths: Strengths, fields: RandomFields) -> Iterator[Tensor]:
+    """The same flakes, falling at an angle that turns; each image is whitened a little."""
     location, scale, zoom, threshold, radius, sigma = strengths.snow
     size = pixels.shape[-1]
     cut = kept_by_zoom(size, zoom)
-    noise = chances.normal(1, cut, cut).mul_(scale).add_(location)
+    noise = fields.normal(1, cut, cut).mul_(scale).add_(location)
     layer = enlarged(noise, zoom, size)
     flakes = cut_off(layer.where(layer >= threshold, 0.0).mul(255.0)).to(torch.float32)
     values = pixels.to(torch.float32)
@@ -180,13 +180,13 @@ def _snowing(pixels: Tensor, strengths: Strengths, chances: Chances) -> Iterator
 
 
 def _blurred(values: Tensor, degrees: float, radius: float, sigma: float) -> Tensor:
-    """All pictures blurred along one angle, in gray levels."""
+    """All images blurred along one angle, in gray levels."""
     everywhere = torch.zeros(len(values))
     return rounded(blurred_along(values, everywhere, (degrees, degrees), radius=radius, sigma=sigma))
 
 
 def _gradual(pixels: Tensor, name: str, strengths: Strengths, frame: int) -> Tensor:
-    """A frame that is a function of the picture and its number alone."""
+    """A frame that is a function of the image and its number alone."""
     turned = float(frame - _MIDDLE)
     values = pixels.to(torch.float32)
     match name:
@@ -213,7 +213,7 @@ def _gradual(pixels: Tensor, name: str, strengths: Strengths, frame: int) -> Ten
 
 
 def _shifted(pixels: Tensor, right: int) -> Tensor:
-    """The pictures moved by whole pixels to the right, or for a negative number to the left."""
+    """The images moved by whole pixels to the right, or for a negative number to the left."""
     size = pixels.shape[-1]
     moved = torch.zeros_like(pixels)
     if abs(right) < size:
@@ -222,7 +222,7 @@ def _shifted(pixels: Tensor, right: int) -> Tensor:
 
 
 def _rotation(degrees: float) -> list[list[float]]:
-    """From a turned picture back, about the middle; positive is clockwise."""
+    """From a turned image back, about the middle; positive is clockwise."""
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return [[cosine, sine], [-sine, cosine]]
 
@@ -232,12 +232,12 @@ def _scaling(factor: float) -> list[list[float]]:
 
 
 def _shearing(degrees: float) -> list[list[float]]:
-    """From a picture whose rows are pushed aside, the lower ones to the left."""
+    """From an image whose rows are pushed aside, the lower ones to the left."""
     return [[1.0, math.tan(math.radians(degrees))], [0.0, 1.0]]
 
 
 def _warped(values: Tensor, back: list[list[float]]) -> Tensor:
-    """Pictures of which each pixel, seen from the middle, is taken from where the matrix ``back`` says.
+    """Images of which each pixel, seen from the middle, is taken from where the matrix ``back`` says.
 
     As Pillow does it: linear between the middles of pixels, the border pixels go on to the edge, black beyond.
     """
@@ -255,7 +255,7 @@ def _warped(values: Tensor, back: list[list[float]]) -> Tensor:
 
 
 def _tilted(values: Tensor, degrees: float) -> Tensor:
-    """Pictures turned by an angle about both axes that lie in them, as seen from a diagonal's length away."""
+    """Images turned by an angle about both axes that lie in them, as seen from a diagonal's length away."""
     size = values.shape[-1]
     grid = _tilt_grid(size, math.radians(degrees)).to(values.device, torch.float32)
     return F.grid_sample(
@@ -264,10 +264,10 @@ def _tilted(values: Tensor, degrees: float) -> Tensor:
 
 
 def _tilt_grid(size: int, angle: float) -> Tensor:
-    """Where each pixel of a tilted picture comes from, on the scale from -1 (first pixel) to 1 (last): [S, S, 2]."""
+    """Where each pixel of a tilted image comes from, on the scale from -1 (first pixel) to 1 (last): [S, S, 2]."""
     focus = math.sqrt(2) * size
     cosine, sine = math.cos(angle), math.sin(angle)
-    # The third row: the published matrix has the picture one unit before the axes that it is turned about.
+    # The third row: the published matrix has the image one unit before the axes that it is turned about.
     center = _matrix([1, 0, -size / 2], [0, 1, -size / 2], [0, 0, 1], [0, 0, 1])
     about_x = _matrix([1, 0, 0, 0], [0, cosine, -sine, 0], [0, sine, cosine, 0], [0, 0, 0, 1])
     about_y = _matrix([cosine, 0, -sine, 0], [0, 1, 0, 0], [sine, 0, cosine, 0], [0, 0, 0, 1])

@@ -1,4 +1,4 @@
-"""How steady predictions are along ImageNet-P's sequences, made from the pictures at hand or read as published."""
+"""How steady predictions are along ImageNet-P's sequences, made from the images at hand or read as published."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.evaluation.baseline import relative_stability
 from noisystudent.evaluation.corruptions.tables import PERTURBATIONS, TEST_PERTURBATIONS
-from noisystudent.evaluation.eval_dataset import Audience
+from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.perturbations.generate import (
     frames_of,
     sequence,
@@ -19,27 +19,27 @@ from noisystudent.evaluation.perturbations.generate import (
 )
 from noisystudent.evaluation.perturbations.metrics import StabilityMeter, compares_with_first, mean_over
 from noisystudent.evaluation.perturbations.published import published_stability
-from noisystudent.evaluation.results_cache import Kept
+from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.subject import Subject
 from noisystudent.runtime.progress import Reporter
 
 
 def measure_perturbations(
-    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> dict[str, Any]:
     """Flip probability and top-5 distance by perturbation, and their means over ImageNet-P's ten if all are there.
 
-    Where ``settings.perturbed`` names a published set, that is measured; labels are not needed. ``relative`` divides by
-    the measures of ``settings.baseline``, not by AlexNet's: no published file has them.
+    Where ``settings.perturbations_dir`` names a published set, that is measured; labels are not needed. ``relative``
+    divides by the measures of ``settings.baseline``, not by AlexNet's: no published file has them.
     """
-    if settings.perturbed:
-        found, described = published_stability(subject, settings, kept, reporter)
+    if settings.perturbations_dir:
+        found, summaries = published_stability(subject, settings, cache, reporter)
     else:
-        found, described = _generated_stability(subject, audience, settings, kept, reporter)
+        found, summaries = _generated_stability(subject, dataset, settings, cache, reporter)
     whole = set(TEST_PERTURBATIONS) <= found.keys()
     told = {
-        **described,
+        **summaries,
         "difficulty": settings.difficulty,
         "perturbations": found,
         "missing": [name for name in TEST_PERTURBATIONS if name not in found],
@@ -52,19 +52,19 @@ def measure_perturbations(
 
 
 def _generated_stability(
-    subject: Subject, audience: Audience, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Stability by perturbation along sequences that are made from the audience, and what describes them."""
-    table = strengths_for(subject.size) if settings.table in ("auto", 299) else int(settings.table)
-    room = kept.room("perturbations", {"seed": settings.seed, "table": table, "difficulty": settings.difficulty})
+    table = strengths_for(subject.size) if settings.strengths_for in ("auto", 299) else int(settings.strengths_for)
+    sub = cache.sub("perturbations", {"seed": settings.seed, "table": table, "difficulty": settings.difficulty})
     names = perturbations_to_make(settings)
     found: dict[str, dict[str, Any]] = {}
-    rows = audience.count * sum(frames_of(name, table) for name in names)
+    rows = dataset.count * sum(frames_of(name, table) for name in names)
     with reporter.bar("perturbations", rows, "frames") as bar:
         for name in names:
-            found[name] = room.numbers(name, partial(_stability, subject, audience, settings, name, table))
-            bar.advance(audience.count * frames_of(name, table))
-    count = next(iter(found.values()))["sequences"]  # one of each picture that could be read
+            found[name] = sub.numbers(name, partial(_stability, subject, dataset, settings, name, table))
+            bar.advance(dataset.count * frames_of(name, table))
+    count = next(iter(found.values()))["sequences"]  # one of each image that could be read
     return found, {"source": "generated", "table": table, "count": count}
 
 
@@ -84,12 +84,12 @@ def _mean(found: dict[str, dict[str, Any]], measure: str) -> float:
 
 
 def _stability(
-    subject: Subject, audience: Audience, settings: EvaluationSettings, name: str, table: int
+    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, name: str, table: int
 ) -> dict[str, Any]:
     meter = StabilityMeter(noise=compares_with_first(name), lag=settings.difficulty)
-    for sitting in audience.sittings(subject.size, subject.device):
+    for batch in dataset.batches(subject.size, subject.device):
         frames = sequence(
-            sitting.views, name, index=sitting.index, seed=settings.seed,
+            batch.views, name, index=batch.index, seed=settings.seed,
             table=table, difficulty=settings.difficulty,
         )  # fmt: skip
         answers = np.stack([subject.log_probabilities(frame) for frame in frames], axis=1)

@@ -1,4 +1,4 @@
-"""How steady predictions are along sequences of slightly perturbed pictures: ImageNet-P's measures, in NumPy.
+"""How steady predictions are along sequences of slightly perturbed images: ImageNet-P's measures, in NumPy.
 
 Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
 section 4.2, and their published code where the paper leaves something open. No labels are needed.
@@ -42,7 +42,7 @@ class StabilityMeter:
     ``noise``: frames of noise are independent, so each is compared with the first of its sequence. Other frames change
     gradually, and each is compared with the one ``lag`` (1 to 3, the benchmark's difficulty) before it: all such pairs
     of a sequence, which is what comes of taking it apart into ``lag`` interleaved ones. With ``noise`` the lag changes
-    nothing: there the difficulty is other pictures.
+    nothing: there the difficulty is other images.
     """
 
     def __init__(self, *, noise: bool, lag: int = 1) -> None:

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from noisystudent.data.images import PictureFormat, stored_pixels
+from noisystudent.data.images import ImageFormat, stored_pixels
 from noisystudent.data.sample import evenly_spread
 from noisystudent.errors import DataError, nearest_name
 from noisystudent.evaluation.corruptions.tables import PERTURBATIONS, TEST_PERTURBATIONS
 from noisystudent.evaluation.perturbations.metrics import StabilityMeter, compares_with_first
 from noisystudent.evaluation.perturbations.read import Frames, PerturbedSet, Sequences
-from noisystudent.evaluation.results_cache import Kept
+from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.subject import Subject
 from noisystudent.noise.crop import PlainView
@@ -29,27 +29,27 @@ _FRAMES_AT_ONCE = 512  # shown together, of as many sequences as that takes
 
 
 def published_stability(
-    subject: Subject, settings: EvaluationSettings, kept: Kept, reporter: Reporter
+    subject: Subject, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Stability by perturbation along the sequences that ``settings.perturbed`` names, and what describes them.
+    """Stability by perturbation along the sequences that ``settings.perturbations_dir`` names, and what describes them.
 
     Measured are the named perturbations, or those of ImageNet-P's ten that are there; noise of difficulty 2 and 3 is
     read from the folder or file of that suffix. Raises ``DataError`` for a folder that holds no such set.
     """
     perturbed, names = perturbations_to_measure(settings)
     found: dict[str, dict[str, Any]] = {}
-    room = kept.room("perturbations", {"source": "published", "difficulty": settings.difficulty})
+    sub = cache.sub("perturbations", {"source": "published", "difficulty": settings.difficulty})
     with reporter.bar("perturbations", len(names), "perturbations") as bar:
         for name in names:
             sequences = perturbed.sequences(_place(name, settings.difficulty))
-            count = min(settings.pictures, sequences.count) or sequences.count
-            inner = room.room(name, {"sequences": sequences.fingerprint, "count": count})
+            count = min(settings.max_images, sequences.count) or sequences.count
+            inner = sub.sub(name, {"sequences": sequences.fingerprint, "count": count})
             found[name] = inner.numbers("stability", partial(_stability, subject, settings, name, sequences, count))
             bar.advance(1)
     counts = {each["sequences"] for each in found.values()}
     return found, {
         "source": "published",
-        "folder": settings.perturbed,
+        "folder": settings.perturbations_dir,
         "ignored": list(perturbed.ignored),
         "table": None,
         "count": counts.pop() if len(counts) == 1 else None,
@@ -68,7 +68,7 @@ def perturbations_to_measure(settings: EvaluationSettings) -> tuple[PerturbedSet
     ``settings.difficulty``.
     """
     suffixes = [f"{name}_{difficulty}" for name in PUBLISHED if compares_with_first(name) for difficulty in (2, 3)]
-    perturbed = PerturbedSet(settings.perturbed, known=(*PUBLISHED, *suffixes))
+    perturbed = PerturbedSet(settings.perturbations_dir, known=(*PUBLISHED, *suffixes))
     for name in settings.perturbations:
         if _place(name, settings.difficulty) not in perturbed.names:
             raise DataError(
@@ -93,7 +93,7 @@ def _stability(
         try:
             meter.add(answers)
         except DataError as error:
-            raise DataError(f"evaluation.perturbed, {name}: {error}") from error
+            raise DataError(f"evaluation.perturbations_dir, {name}: {error}") from error
     return asdict(meter.result())
 
 
@@ -116,7 +116,7 @@ def _answered(subject: Subject, waiting: list[Tensor]) -> list[npt.NDArray[np.fl
 
 def _views(frames: Frames, subject: Subject) -> Tensor:
     """A sequence as the subject sees it, whole: uint8 [frames, C, size, size]."""
-    format: PictureFormat = replace(subject.format, whole=True)
+    format: ImageFormat = replace(subject.format, whole=True)
     pixels = torch.from_numpy(np.stack([stored_pixels(frame, format) for frame in frames]))
     sizes = torch.tensor(pixels.shape[-2:], dtype=torch.int64).expand(len(pixels), 2)
     views: Tensor = PlainView(subject.size)(pixels, sizes)

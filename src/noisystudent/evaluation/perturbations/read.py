@@ -1,4 +1,4 @@
-"""Sequences of perturbed pictures as they are published: ImageNet-P, Tiny-ImageNet-P and CIFAR-10-P.
+"""Sequences of perturbed images as they are published: ImageNet-P, Tiny-ImageNet-P and CIFAR-10-P.
 
 Hendrycks and Dietterich 2019, section 4.2. Videos are ``PERTURBATION/CLASS/*.mp4``, also one folder deeper; arrays are
 ``PERTURBATION.npy``, uint8 [N, frames, H, W, 3]. There are no labels, and none are needed.
@@ -22,7 +22,7 @@ from noisystudent.errors import DataError
 from noisystudent.evaluation.perturbations.videos import SUFFIXES, read_video
 from noisystudent.evaluation.published_sets import find_parts, map_array
 
-SETTING = "evaluation.perturbed"
+SETTING = "evaluation.perturbations_dir"
 
 Frames = npt.NDArray[np.uint8]  # [frames, H, W] or [frames, H, W, 3]
 

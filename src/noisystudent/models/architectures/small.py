@@ -1,4 +1,4 @@
-"""Residual networks for small pictures (16 to 64 pixels), registered with timm.
+"""Residual networks for small images (16 to 64 pixels), registered with timm.
 
     resnet_small_20   He et al. 2016 (arXiv 1512.03385), section 4.2: shortcuts without parameters; 8 to 110 layers
     resnet_small_18   ResNet-18 with a 3x3 stem of stride 1 and no pooling after it
@@ -30,7 +30,7 @@ BlockMaker = Callable[[int, int, int, float], nn.Module]  # channels in, channel
 class Design:
     """A network's shape: channels of the stem, then width and number of blocks of each stage.
 
-    Every stage but the first halves the picture. ``picture`` is the edge in pixels that the design is known
+    Every stage but the first halves the image. ``image`` is the edge in pixels that the design is known
     for.
     """
 
@@ -38,7 +38,7 @@ class Design:
     stem: int
     widths: tuple[int, ...]
     depths: tuple[int, ...]
-    picture: int = 32
+    image: int = 32
 
 
 class BasicBlock(nn.Module):
@@ -94,7 +94,7 @@ class PaddedShortcut(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A residual network whose 3x3 stem keeps the size of the picture; timm's interface.
+    """A residual network whose 3x3 stem keeps the size of the image; timm's interface.
 
     ``num_classes`` 0 leaves out the last layer; ``global_pool`` is ``"avg"``, or ``""`` for none.
     """
@@ -124,7 +124,7 @@ class SmallResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Features [B, num_features, H', W'] of normalised pictures [B, in_chans, H, W], before pooling."""
+        """Features [B, num_features, H', W'] of normalised images [B, in_chans, H, W], before pooling."""
         features: Tensor = self.norm_head(self.blocks(self.norm_stem(self.conv_stem(x))))
         return features
 
@@ -135,7 +135,7 @@ class SmallResNet(nn.Module):
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, num_classes] of normalised pictures [B, in_chans, H, W]."""
+        """Logits [B, num_classes] of normalised images [B, in_chans, H, W]."""
         return self.forward_head(self.forward_features(x))
 
     def get_classifier(self) -> nn.Module:
@@ -212,10 +212,10 @@ DESIGNS: dict[str, Design] = {
 }
 
 
-def default_cfg(picture: int, first_conv: str) -> dict[str, Any]:
-    """What timm wants to know of a model without weights; ``picture`` is its usual edge in pixels."""
+def default_cfg(image: int, first_conv: str) -> dict[str, Any]:
+    """What timm wants to know of a model without weights; ``image`` is its usual edge in pixels."""
     return {
-        "input_size": (3, picture, picture),
+        "input_size": (3, image, image),
         "num_classes": 10,
         "crop_pct": 1.0,
         "mean": (0.5, 0.5, 0.5),
@@ -225,9 +225,7 @@ def default_cfg(picture: int, first_conv: str) -> dict[str, Any]:
     }
 
 
-default_cfgs = generate_default_cfgs(
-    {name: default_cfg(design.picture, "conv_stem") for name, design in DESIGNS.items()}
-)
+default_cfgs = generate_default_cfgs({name: default_cfg(design.image, "conv_stem") for name, design in DESIGNS.items()})
 
 
 def _register(name: str, design: Design) -> None:

@@ -1,8 +1,8 @@
-"""A very small residual network for very small pictures (8 to 32 pixels), registered with timm.
+"""A very small residual network for very small images (8 to 32 pixels), registered with timm.
 
     tiny_resnet       3 blocks of widths 32, 64, 128 with pooling between: trains in seconds on a laptop
 
-Its head sees a 2 x 2 grid of features, not their mean over the whole picture: a digit of 8 x 8 pixels says much by
+Its head sees a 2 x 2 grid of features, not their mean over the whole image: a digit of 8 x 8 pixels says much by
 where its strokes are.
 """
 
@@ -21,7 +21,7 @@ GRID = 2
 
 
 class TinyResNet(nn.Module):
-    """Three residual blocks, halving the picture between them; timm's interface. ``num_classes`` 0: no last layer."""
+    """Three residual blocks, halving the image between them; timm's interface. ``num_classes`` 0: no last layer."""
 
     def __init__(
         self, num_classes: int = 10, in_chans: int = 3, drop_rate: float = 0.0, drop_path_rate: float = 0.0
@@ -47,7 +47,7 @@ class TinyResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Features [B, 128, H / 4, W / 4] of normalized pictures [B, in_chans, H, W], before pooling."""
+        """Features [B, 128, H / 4, W / 4] of normalized images [B, in_chans, H, W], before pooling."""
         for number, block in enumerate(self.blocks):
             x = block(x if number == 0 else F.max_pool2d(x, 2))
         return x
@@ -60,7 +60,7 @@ class TinyResNet(nn.Module):
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, num_classes] of normalized pictures [B, in_chans, H, W]."""
+        """Logits [B, num_classes] of normalized images [B, in_chans, H, W]."""
         return self.forward_head(self.forward_features(x))
 
     def get_classifier(self) -> nn.Module:

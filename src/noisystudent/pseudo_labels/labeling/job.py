@@ -21,7 +21,7 @@ from noisystudent.models.load import fingerprint_at
 from noisystudent.models.teacher import Teacher
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pseudo_labels.labeling.label_shards import gather_failures
-from noisystudent.pseudo_labels.predictions import FAILED, PREDICTIONS, Account, account_for, cut_parts, part_path
+from noisystudent.pseudo_labels.predictions import FAILED, PREDICTIONS, PartStats, cut_parts, part_path, read_part_stats
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.settings import Settings
 
@@ -94,51 +94,50 @@ class Task:
         return [part for part in range(len(self.parts)) if part_path(self.job.out, part).name not in present]
 
     def rows(self, parts: Iterable[int]) -> int:
-        """How many pictures the parts are of."""
+        """How many images the parts are of."""
         return sum(self.source.shard_sizes[shard] for part in parts for shard in self.parts[part])
 
     def commit(self) -> None:
-        """Accounts for every picture, says in ``summary.json`` what is stored, and writes the manifest.
+        """Accounts for every image, says in ``summary.json`` what is stored, and writes the manifest.
 
         Raises ``ArtifactError`` for a part that does not account for its whole shards, and ``DataError`` when more
-        pictures than allowed could not be read.
+        images than allowed could not be read.
         """
         if self.store:
             for part in range(len(self.parts)):
                 if not part_path(self.job.out, part).exists():
                     self.store.fetch(part_path(self.job.out, part).name, self.job.out)
-        accounts = [self._account_for(part) for part in range(len(self.parts))]
-        gather_failures(self.job.out, self.source, accounts, self.job.data.max_corrupt_fraction)
-        write_json(self.job.out / SUMMARY, _summary(accounts, len(self.inputs["classes"])))
+        stats = [self._account_for(part) for part in range(len(self.parts))]
+        gather_failures(self.job.out, self.source, stats, self.job.data.max_corrupt_fraction)
+        write_json(self.job.out / SUMMARY, _summary(stats, len(self.inputs["classes"])))
         sweep(self.job.out)
         commit(self.job.out, PREDICTIONS, self.inputs)
         if self.store:
             for name in (FAILED, SUMMARY, MANIFEST):
                 self.store.put(self.job.out / name)
 
-    def _account_for(self, part: int) -> Account:
+    def _account_for(self, part: int) -> PartStats:
         path, sizes = part_path(self.job.out, part), [self.source.shard_sizes[shard] for shard in self.parts[part]]
-        account = account_for(path)
-        found = list(account.rows)
-        for place, _, _ in account.failed:
+        stats = read_part_stats(path)
+        found = list(stats.rows)
+        for place, _, _ in stats.failed:
             found[place] += 1
         if found != sizes:
             raise ArtifactError(
-                f"{path} accounts for {found} pictures, but its shards have {sizes}; delete it and run the command "
-                "again."
+                f"{path} accounts for {found} images, but its shards have {sizes}; delete it and run the command again."
             )
-        return account
+        return stats
 
 
-def _summary(accounts: Sequence[Account], classes: int) -> dict[str, Any]:
-    """What summary.json holds: how many pictures are labeled, and how much of their probability is stored."""
-    rows = [sum(account.rows) for account in accounts]
-    kept = [account.kept_classes for account, count in zip(accounts, rows, strict=True) if count]
-    mass = sum(account.kept_mass * count for account, count in zip(accounts, rows, strict=True))
+def _summary(stats: Sequence[PartStats], classes: int) -> dict[str, Any]:
+    """What summary.json holds: how many images are labeled, and how much of their probability is stored."""
+    rows = [sum(stats.rows) for stats in stats]
+    kept = [stats.kept_classes for stats, count in zip(stats, rows, strict=True) if count]
+    mass = sum(stats.kept_mass * count for stats, count in zip(stats, rows, strict=True))
     return {
-        "pictures": sum(rows),
-        "failed": sum(len(account.failed) for account in accounts),
-        "parts": len(accounts),
+        "images": sum(rows),
+        "failed": sum(len(stats.failed) for stats in stats),
+        "parts": len(stats),
         "classes": classes,
         "kept": {"fewest": min(kept), "most": max(kept), "mass": round(mass / sum(rows), 6)},
     }
@@ -149,7 +148,7 @@ def describe(job: Job) -> str:
     found = Store(job.store).read(SUMMARY) if job.store else None
     said = json.loads(found) if found else read_json(job.out / SUMMARY)
     kept = said["kept"]
-    line = f"{said['pictures']:,} pictures labeled in {said['parts']:,} parts"
+    line = f"{said['images']:,} images labeled in {said['parts']:,} parts"
     if kept["fewest"] < said["classes"]:
         count = f"{kept['fewest']} to {kept['most']}" if kept["fewest"] < kept["most"] else f"{kept['most']}"
         line += f"; stored of {said['classes']:,} classes: the {count} likeliest, {kept['mass']:.2%} of the probability"

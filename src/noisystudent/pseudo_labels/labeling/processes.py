@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 import noisystudent
-from noisystudent.artifacts.claims import sharing
+from noisystudent.artifacts.claims import shared_folder
 from noisystudent.errors import NoisyStudentError, WorkerError
 from noisystudent.models.load import open_classifier
 from noisystudent.models.teacher import Teacher
@@ -69,7 +69,7 @@ def label_in_processes(job: Job, worker: Worker, count: int, reporter: Reporter)
     if worker.origin:
         reporter.say(f"worker {worker} (known from {worker.origin}), as {count} processes")
     task = Task.open(job, Teacher(open_classifier(job.teacher)))
-    with sharing(job.out, task.inputs) as (_, changes):
+    with shared_folder(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
         task.begin()
         if task.is_complete():
@@ -135,7 +135,7 @@ def _watch(task: Task, processes: list[_Process], reporter: Reporter) -> list[_P
     dead: list[_Process] = []
     unfinished = task.unfinished()
     total = sum(task.source.shard_sizes)
-    with reporter.bar(f"label, {len(processes)} workers", total, "pictures") as bar:
+    with reporter.bar(f"label, {len(processes)} workers", total, "images") as bar:
         bar.start_at(total - task.rows(unfinished))
         running = True
         while running:

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.artifacts.claims import sharing
+from noisystudent.artifacts.claims import shared_folder
 from noisystudent.errors import NoisyStudentError, SettingsError, WorkerError
 from noisystudent.evaluation.labeler import Labeler
 from noisystudent.models.load import open_classifier
 from noisystudent.models.teacher import Teacher
 from noisystudent.pseudo_labels.labeling.job import Job, Task
-from noisystudent.pseudo_labels.labeling.worker import Hands, finish, say_changes
+from noisystudent.pseudo_labels.labeling.worker import PartWriter, finish, say_changes
 from noisystudent.runtime.progress import Reporter
 
 Batch = dict[str, npt.NDArray[np.int64]]
@@ -37,11 +37,11 @@ class _Actor:
         os.chdir(folder)  # relative paths mean what they mean where the command was given
         job = Job(**job)
         labeler = Labeler.open(job.teacher, job.runtime, noised=job.noise.teacher)
-        self._hands = Hands(Task.open(job, labeler.teacher, inputs), labeler, "ray")
+        self._writer = PartWriter(Task.open(job, labeler.teacher, inputs), labeler, "ray")
 
     def __call__(self, batch: Batch) -> Batch:
         """Makes the parts of a batch; returns those that no other worker had."""
-        taken = [part for part in batch["part"] if self._hands.take(int(part))]
+        taken = [part for part in batch["part"] if self._writer.take(int(part))]
         return {"part": np.array(taken, dtype=np.int64)}
 
 
@@ -59,7 +59,7 @@ def label_on_ray(job: Job, actors: int | None, reporter: Reporter) -> None:
             f"--engine ray needs Ray ({error}); install it on every node with: pip install 'noisystudent[ray]'"
         ) from None
     task = Task.open(job, Teacher(open_classifier(job.teacher)))
-    with sharing(job.out, task.inputs) as (_, changes):
+    with shared_folder(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
         task.begin()
         if task.is_complete():
@@ -71,7 +71,7 @@ def label_on_ray(job: Job, actors: int | None, reporter: Reporter) -> None:
         actors, needs = _needs(job, actors, ray.cluster_resources())
         pool = ray.data.ActorPoolStrategy(size=actors)
         told = json.dumps([job.model_dump(mode="json"), task.inputs, str(Path.cwd())])
-        with reporter.bar("label on Ray", task.rows(task.unfinished()), "pictures") as bar:
+        with reporter.bar("label on Ray", task.rows(task.unfinished()), "images") as bar:
             while unfinished := task.unfinished():
                 items = [{"part": part} for part in unfinished]
                 parts = ray.data.from_items(items, override_num_blocks=len(items))  # at most MOST_PARTS

@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from noisystudent.artifacts.claims import claim, require_begun, sharing
-from noisystudent.data.images import Pictures, decode_shard
+from noisystudent.artifacts.claims import claim, require_begun, shared_folder
+from noisystudent.data.images import Images, decode_shard
 from noisystudent.evaluation.labeler import Labeler
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.views import noised
 from noisystudent.pseudo_labels.labeling.job import Job, Task
@@ -35,11 +35,11 @@ def work(job: Job, worker: Worker, reporter: Reporter, inputs: Mapping[str, Any]
         reporter.say(f"worker {worker} (known from {worker.origin})")
     labeler = Labeler.open(job.teacher, job.runtime, noised=job.noise.teacher)
     task = Task.open(job, labeler.teacher, inputs)
-    with sharing(job.out, task.inputs) as (_, changes):
+    with shared_folder(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
         task.begin()
         if not task.is_complete():
-            _label_all(Hands(task, labeler, str(worker)), worker, reporter)
+            _label_all(PartWriter(task, labeler, str(worker)), worker, reporter)
             if task.store and worker.index:
                 _wait_for_first(task)
             finish(task, str(worker))
@@ -82,7 +82,7 @@ def in_order(parts: Sequence[int], worker: Worker) -> list[int]:
     return sorted(parts, key=place)
 
 
-class Hands:
+class PartWriter:
     """A teacher at work on a task, a part at a time; ``owner`` is what its claims are signed with."""
 
     def __init__(self, task: Task, labeler: Labeler, owner: str) -> None:
@@ -90,7 +90,7 @@ class Hands:
         self._noise = _labeling_noise(task.job, labeler) if task.job.noise.teacher else None
 
     def take(self, part: int, bar: Bar | None = None) -> bool:
-        """Makes a part, unless it is there or another is at it; says whether it did. Holds one shard's pictures."""
+        """Makes a part, unless it is there or another is at it; says whether it did. Holds one shard's images."""
         task, out = self.task, self.task.job.out
         path = part_path(out, part)
         if task.has(part):
@@ -113,24 +113,24 @@ class Hands:
             precision=job.runtime.precision, seed=job.seed, bar=bar,
         )  # fmt: skip
 
-    def _read(self, shard: int) -> Pictures:
-        pictures = decode_shard(self.task.source, shard, self._labeler.format)
-        return noised(pictures, self._noise, epoch=shard) if self._noise else pictures
+    def _read(self, shard: int) -> Images:
+        images = decode_shard(self.task.source, shard, self._labeler.format)
+        return noised(images, self._noise, epoch=shard) if self._noise else images
 
 
-def _label_all(hands: Hands, worker: Worker, reporter: Reporter) -> None:
+def _label_all(writer: PartWriter, worker: Worker, reporter: Reporter) -> None:
     """Takes parts until every one is there."""
-    task = hands.task
+    task = writer.task
     unfinished = task.unfinished()
     own = {part for part in unfinished if part % worker.count == worker.index}
     wait = 0.0
-    with reporter.bar(f"label, worker {worker}" if worker.origin else "label", task.rows(own), "pictures") as bar:
+    with reporter.bar(f"label, worker {worker}" if worker.origin else "label", task.rows(own), "images") as bar:
         while unfinished:
             if wait:
                 time.sleep(wait)
             took = False
             for part in in_order(unfinished, worker):
-                if hands.take(part, bar):
+                if writer.take(part, bar):
                     took = True
                     bar.extend(0 if part in own else task.rows([part]))
             unfinished = task.unfinished()
@@ -140,6 +140,6 @@ def _label_all(hands: Hands, worker: Worker, reporter: Reporter) -> None:
 def _labeling_noise(job: Job, labeler: Labeler) -> InputNoise:
     """The input noise of a noised teacher; a strength of auto is 1."""
     strength = 1.0 if job.noise.strength == "auto" else job.noise.strength
-    draws = Draws(job.seed, "input-noise/label")
-    size, stored_edge = labeler.format.size, labeler.format.stored_edge
-    return InputNoise(job.noise, size=size, strength=strength, draws=draws, stored_edge=stored_edge)
+    rng = CounterRng(job.seed, "input-noise/label")
+    size, storage_size = labeler.format.size, labeler.format.storage_size
+    return InputNoise(job.noise, size=size, strength=strength, rng=rng, storage_size=storage_size)

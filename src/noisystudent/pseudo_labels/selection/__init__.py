@@ -9,8 +9,8 @@ Two rules:
 
 Both are exactly what sorting each class by confidence, then row, would give, without sorting: passes over the parts
 add up histograms per class (``counts.py``), the last place of each class is found by histograms of finer and finer
-steps (``cut.py``), and copies are dealt by a permutation that is a formula (``copies.py``). Memory is a few parts and
-a few numbers per class and step, however many rows there are. NumPy and pyarrow only.
+steps (``cutoff.py``), and copies are dealt by a permutation that is a formula (``copies.py``). Memory is a few parts
+and a few numbers per class and step, however many rows there are. NumPy and pyarrow only.
 
 A selection has a part for each part of the predictions, of the same name, with a row for each of its rows, in its
 order and in its row groups: ``copies`` (uint16, 0 = left) and ``reason`` (a dictionary of a few words). What a row is

@@ -17,7 +17,7 @@ _NEVER = np.uint32(2**32 - 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class Cutoff:
     """A class keeps all rows above the confidence ``last`` and, of those that have it, the first ``ties``."""
 
     last: Bits  # [K], the bits of a float32
@@ -42,17 +42,17 @@ class Numbering:
         return numbers
 
 
-def kept_rows(rows: Rows, cut: Cut, numbering: Numbering) -> npt.NDArray[np.bool_]:
+def kept_rows(rows: Rows, cutoff: Cutoff, numbering: Numbering) -> npt.NDArray[np.bool_]:
     """Which rows lie before the cut: bool [N]; parts must come in order, as ``numbering`` goes on through them."""
-    last = cut.last[rows.prediction]
+    last = cutoff.last[rows.prediction]
     kept: npt.NDArray[np.bool_] = rows.bits > last
     tied = np.flatnonzero(rows.bits == last)
     label = rows.prediction[tied]
-    kept[tied] = numbering(label) < cut.ties[label]
+    kept[tied] = numbering(label) < cutoff.ties[label]
     return kept
 
 
-def find_cut(parts: Sequence[Path], histogram: Ints, take: Ints) -> Cut:
+def find_cut(parts: Sequence[Path], histogram: Ints, take: Ints) -> Cutoff:
     """The cut after the ``take`` [K] most confident rows of each class, at most as many as it has.
 
     Each pass over the parts counts, per class, the rows in the one step of the last histogram in which the cut falls,
@@ -70,7 +70,7 @@ def find_cut(parts: Sequence[Path], histogram: Ints, take: Ints) -> Cut:
         low[open_classes] += step << shift
         width[open_classes] = np.minimum(1 << shift, width[open_classes] - (step << shift))
     # Where all rows of a step are wanted, those above its lowest number are kept, and as many at it as there are.
-    return Cut(np.where(take > 0, low, _NEVER).astype(np.uint32), wanted)
+    return Cutoff(np.where(take > 0, low, _NEVER).astype(np.uint32), wanted)
 
 
 def _step_of_cut(histogram: Ints, take: Ints) -> tuple[Ints, Ints, Ints]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from noisystudent.artifacts.folder import replacing
+from noisystudent.artifacts.folder import atomic_write
 from noisystudent.errors import ArtifactError, MismatchError
 
 SELECTION = "selection"  # the kind in a manifest
@@ -61,7 +61,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Choices:
+class PartSelection:
     """What a selection says of one part: copies [N], reasons [N] (rows of ``REASONS``), and how they are grouped."""
 
     name: str
@@ -116,13 +116,13 @@ def _read_choice(path: Path) -> tuple[Ints, Codes]:
     return table["copies"].to_numpy().astype(np.int64), reason.to_numpy().astype(np.int8)
 
 
-def write_choices(folder: Path, choices: Iterable[Choices]) -> None:
+def write_choices(folder: Path, choices: Iterable[PartSelection]) -> None:
     """Writes a selection's parts, in row groups like those of the predictions."""
     for _ in _ahead(partial(_write_choice, folder), choices, _WRITERS):
         pass
 
 
-def _write_choice(folder: Path, choices: Choices) -> None:
+def _write_choice(folder: Path, choices: PartSelection) -> None:
     columns = {
         "copies": pa.array(choices.copies.astype(np.uint16)),
         "reason": pa.DictionaryArray.from_arrays(pa.array(choices.reason), pa.array(REASONS)),
@@ -136,7 +136,7 @@ def _write_choice(folder: Path, choices: Choices) -> None:
         for count in filter(None, choices.groups):
             writer.write_table(table.slice(first, count))
             first += count
-    with replacing(folder / choices.name) as temporary:
+    with atomic_write(folder / choices.name) as temporary:
         temporary.write_bytes(whole.getvalue())
 
 

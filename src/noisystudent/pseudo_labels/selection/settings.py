@@ -27,12 +27,12 @@ class SelectionSettings(Settings):
     )
     per_class: Literal["auto", "none"] | Annotated[int, Field(ge=1)] = Field(
         "auto",
-        description="threshold: pictures per class, filled up with copies; auto: the mean of all; none: as they come",
+        description="threshold: images per class, filled up with copies; auto: the mean of all; none: as they come",
     )
     max_copies: Annotated[int, Field(ge=1, le=65_535)] = Field(
-        10, description="threshold: no picture is used more often than this to fill its class"
+        10, description="threshold: no image is used more often than this to fill its class"
     )
-    once: bool = Field(False, description="choose the pictures in round 1 only; later rounds give them new labels")
+    once: bool = Field(False, description="choose the images in round 1 only; later rounds give them new labels")
 
     def settled(self, labels_a_class: int) -> SelectionSettings:
         """The same with ``fraction`` a number, for classes of at least ``labels_a_class`` labels."""

@@ -12,7 +12,7 @@ from noisystudent.pseudo_labels.selection.parts import REASONS, Codes, Ints, Row
 _COARSE = 32  # bars of the histogram that the page draws
 
 
-class Tally:
+class SelectionStats:
     """Adds up what a selection took and left, part by part."""
 
     def __init__(self, classes: int) -> None:
@@ -64,7 +64,7 @@ def _warnings(classes: Sequence[str], selected: Ints, copies: Ints) -> list[str]
     lines = []
     for name, count, places in zip(classes, selected, copies, strict=True):
         if count == 0:
-            lines.append(f"class {name!r}: no pseudo label was selected; the student sees only its labeled pictures")
+            lines.append(f"class {name!r}: no pseudo label was selected; the student sees only its labeled images")
         elif places < typical / 4:
             lines.append(f"class {name!r}: only {count} pseudo labels ({places} with copies; {typical:.0f} is typical)")
     return lines

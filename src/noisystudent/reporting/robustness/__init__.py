@@ -1,1 +1,1 @@
-"""How classifiers stand up to changed pictures, told beside each other: records, table, notes and charts."""
+"""How classifiers stand up to changed images, told beside each other: records, table, notes and charts."""

@@ -139,7 +139,7 @@ def _curve(one: Measured, attack: str) -> Points:
 
 
 def _calibration_by_severity(everyone: Everyone, met: Sequence[int]) -> Iterator[Markup]:
-    """The calibration error at each severity, first of clean pictures, before and after scaling, on one scale."""
+    """The calibration error at each severity, first of clean images, before and after scaling, on one scale."""
     if not met:
         return
     found = {
@@ -173,7 +173,7 @@ def _scaled_errors(one: Measured, met: Sequence[int]) -> Points:
 
 
 def _reliability(everyone: Everyone) -> Iterator[Markup]:
-    """Diagrams of the first and the last classifier, on clean pictures and at the greatest severity."""
+    """Diagrams of the first and the last classifier, on clean images and at the greatest severity."""
     calibrated = {name: one.calibration for name, one in everyone.items() if one.calibration}
     for name in dict.fromkeys([*list(calibrated)[:1], *list(calibrated)[-1:]]):
         scores, title = calibrated[name], f"Reliability of {wording.shortened(name, _TITLE_LETTERS)}"

@@ -10,24 +10,24 @@ from noisystudent.reporting.robustness.table import common_folder, shown_names
 
 
 def measured_sentence(told: Robustness) -> str:
-    """One sentence that says what was measured and on which pictures."""
+    """One sentence that says what was measured and on which images."""
     first = told.measured[told.first]
     where = f"the {told.role} source ({first.source})" if told.role else first.source
-    return f"Measured on {wording.plural(first.count, 'picture')} of {where}: {_joined(list(_measures(told)))}."
+    return f"Measured on {wording.plural(first.count, 'image')} of {where}: {_joined(list(_measures(told)))}."
 
 
 def notes(told: Robustness) -> list[str]:
-    """What nobody should miss: how the pictures were made, and what differences are."""
+    """What nobody should miss: how the images were made, and what differences are."""
     some = dict.fromkeys(one.classes for one in told.measured.values() if one.classes)
-    found = [*(f"The pictures have {each}." for each in some), *_made(told)]
+    found = [*(f"The images have {each}." for each in some), *_made(told)]
     if told.role == "validation":
         found.append(
-            "Validation pictures also chose between settings and rounds, so the numbers are somewhat optimistic."
+            "Validation images also chose between settings and rounds, so the numbers are somewhat optimistic."
         )
     if told.differences:
         found.append(
             f"Differences are accuracies minus those of {shown_names(told)[told.first]}, in percentage points, with "
-            "95% intervals over pictures."
+            "95% intervals over images."
         )
     if folder := common_folder(told):
         found.append(f"The checkpoints lie in {folder}.")
@@ -85,7 +85,7 @@ def _made(told: Robustness) -> Iterator[str]:
         tables = sorted({str(each.table) for found in made.values() for each in found if each.table is not None})
         strengths = f", with the strengths published for {' and '.join(tables)} px" if tables else ""
         yield (
-            f"{' and '.join(what).capitalize()} were generated from the pictures at hand{strengths}: their numbers are "
+            f"{' and '.join(what).capitalize()} were generated from the images at hand{strengths}: their numbers are "
             "not those of the published files of ImageNet-C, CIFAR-10-C or ImageNet-P."
         )
 
@@ -102,7 +102,7 @@ def _corruptions(told: Robustness) -> Iterator[str]:
         yield "Not all five severities of any corruption were measured, so there is no mean accuracy over them."
     without = {name for each in found for name in _missing_classes(each)}
     if without:
-        yield f"The corrupted pictures have none of {wording.plural(len(without), 'class', 'classes')} of the model's."
+        yield f"The corrupted images have none of {wording.plural(len(without), 'class', 'classes')} of the model's."
     differences = [each.corruptions for each in told.differences.values() if each.corruptions]
     counts = sorted({each.conditions for each in differences if each.conditions})
     if counts:
@@ -128,22 +128,22 @@ def _calibration(told: Robustness) -> Iterator[str]:
     if any(one.calibration for one in told.measured.values()):
         yield "ECE is the expected calibration error: 0% is perfect; under corruptions, of all of a severity together."
     if any(one.calibration and one.calibration.scaled for one in told.measured.values()):
-        yield "Temperature scaling: each half of the pictures at the temperature that was fitted on the other half."
+        yield "Temperature scaling: each half of the images at the temperature that was fitted on the other half."
 
 
 def _attacks(told: Robustness) -> Iterator[str]:
     yield from dict.fromkeys(_described(each) for each in _attack_scores(told))
     if _attack_scores(told):
-        yield "Pictures that are wrong without an attack count as wrong under it. Better attacks may leave fewer right."
+        yield "Images that are wrong without an attack count as wrong under it. Better attacks may leave fewer right."
 
 
 def _described(attacks: AttackScores) -> str:
-    far = "every pixel by at most epsilon" if attacks.norm == "linf" else "a picture as far as epsilon in every pixel"
+    far = "every pixel by at most epsilon" if attacks.norm == "linf" else "an image as far as epsilon in every pixel"
     details = []
     if attacks.count is not None:
-        details.append(wording.plural(attacks.count, "picture"))
-    if attacks.picture:
-        details.append(f"of {' x '.join(map(str, attacks.picture))} values")
+        details.append(wording.plural(attacks.count, "image"))
+    if attacks.image:
+        details.append(f"of {' x '.join(map(str, attacks.image))} values")
     text = f"Attacks move {far} ({attacks.norm}), in steps of 255"
     text += f", on {' '.join(details)}" if details else ""
     if attacks.steps is not None:
@@ -165,7 +165,7 @@ def _attack_scores(told: Robustness) -> list[AttackScores]:
 
 
 def _missing_classes(found: CorruptionScores) -> set[str]:
-    """The classes of which at least one condition has no pictures."""
+    """The classes of which at least one condition has no images."""
     if isinstance(found.missing_classes, tuple):
         return set(found.missing_classes)
     return {name for names in found.missing_classes.values() for name in names}

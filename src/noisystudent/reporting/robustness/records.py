@@ -19,7 +19,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanScores:
-    """Accuracy on the pictures as they are."""
+    """Accuracy on the images as they are."""
 
     top1: Finite
     top5: Finite | None = None
@@ -38,7 +38,7 @@ class AlexNetScores:
 class CorruptionScores:
     """Errors by corruption and severity; ``mean_of_present`` is over ``present`` of the set, ``missing`` the others.
 
-    ``missing_classes``: classes that a published set has no pictures of, in all conditions or by condition.
+    ``missing_classes``: classes that a published set has no images of, in all conditions or by condition.
     """
 
     source: Literal["generated", "published"]
@@ -97,14 +97,14 @@ class AttackPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackScores:
-    """Accuracy against epsilon, ``clean`` at 0; ``picture`` is channels, height and width of what was attacked."""
+    """Accuracy against epsilon, ``clean`` at 0; ``image`` is channels, height and width of what was attacked."""
 
     norm: Literal["linf", "l2"]
     curve: tuple[AttackPoint, ...]
     steps: int | None = None
     restarts: int | None = None
     count: int | None = None
-    picture: tuple[int, ...] = ()
+    image: tuple[int, ...] = ()
     clean: Finite | None = None
     warnings: tuple[str, ...] = ()
 
@@ -123,7 +123,7 @@ class CalibrationNumbers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorruptedCalibration:
-    """Calibration over all corruptions of one severity, ``scaled`` at the temperatures of the clean pictures."""
+    """Calibration over all corruptions of one severity, ``scaled`` at the temperatures of the clean images."""
 
     plain: CalibrationNumbers
     scaled: CalibrationNumbers | None = None
@@ -145,7 +145,7 @@ class CalibrationScores:
 class Measured:
     """All that was measured of one classifier; ``natural``: scores by the name of a naturally shifted set.
 
-    ``classes`` says which of the classifier's classes the pictures have, where it is not simply all.
+    ``classes`` says which of the classifier's classes the images have, where it is not simply all.
     """
 
     source: str
@@ -162,7 +162,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """An accuracy minus that of the first classifier, with its 95% interval over pictures."""
+    """An accuracy minus that of the first classifier, with its 95% interval over images."""
 
     difference: Finite
     interval: tuple[Finite, Finite]
@@ -172,7 +172,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Differences:
-    """One classifier beside the first, on clean pictures and on corrupted ones."""
+    """One classifier beside the first, on clean images and on corrupted ones."""
 
     clean: Difference
     corruptions: Difference | None = None
@@ -181,7 +181,7 @@ class Differences:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Robustness:
-    """Classifiers by name, all on the same pictures; ``role`` is that of the pictures in a run."""
+    """Classifiers by name, all on the same images; ``role`` is that of the images in a run."""
 
     first: str
     measured: dict[str, Measured]

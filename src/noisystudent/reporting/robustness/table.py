@@ -88,7 +88,7 @@ def severities(told: Robustness) -> list[int]:
 
 
 def calibration_error(one: Measured, severity: int) -> float | None:
-    """The expected calibration error at a severity, 0 for clean pictures; None where it was not measured."""
+    """The expected calibration error at a severity, 0 for clean images; None where it was not measured."""
     if severity == 0:
         return one.calibration.plain.ece if one.calibration else None
     if one.calibration and severity in one.calibration.corrupted:

@@ -1,4 +1,4 @@
-"""Blurs that are the same for every picture: Gaussian, out of focus, zoomed.
+"""Blurs that are the same for every image: Gaussian, out of focus, zoomed.
 
 Every function takes ``uint8 [B, C, S, S]`` and the parameters of a severity, in the order of the published tables, and
 returns a new tensor of the same shape.
@@ -57,10 +57,10 @@ def disk(radius: float, alias_sigma: float) -> Tensor:
 
 
 def zoom_blur(pixels: Tensor, largest: float, step: float) -> Tensor:
-    """Average the picture with enlargements of its middle, from 1 up to ``largest`` in steps of ``step``.
+    """Average the image with enlargements of its middle, from 1 up to ``largest`` in steps of ``step``.
 
     The factors are those of NumPy's ``arange`` in floating point, which may include the end (12, 16, 11, 13 and 11 of
-    them at 224 px). Factor 1 is one of them, and the picture is added once more.
+    them at 224 px). Factor 1 is one of them, and the image is added once more.
     """
     planes = as_channels(pixels.to(torch.float32))
     factors = np.arange(1, largest, step).tolist()

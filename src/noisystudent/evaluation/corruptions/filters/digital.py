@@ -29,7 +29,7 @@ def contrast(pixels: Tensor, kept: float) -> Tensor:
 def saturate(pixels: Tensor, factor: float, addition: float) -> Tensor:
     """Make the saturation of hue, saturation and value ``factor`` times as large plus ``addition``, up to 1.
 
-    A gray has hue 0 as in the published code, so that an addition makes it red; a gray picture becomes the luma of
+    A gray has hue 0 as in the published code, so that an addition makes it red; a gray image becomes the luma of
     that.
     """
     values = pixels.to(torch.float32).expand(-1, 3, -1, -1)
@@ -44,14 +44,14 @@ def saturate(pixels: Tensor, factor: float, addition: float) -> Tensor:
 
 
 def pixelate(pixels: Tensor, kept: float) -> Tensor:
-    """Shrink the picture to ``kept`` of its edge and enlarge it again, both by Pillow's box filter, to the same bit."""
+    """Shrink the image to ``kept`` of its edge and enlarge it again, both by Pillow's box filter, to the same bit."""
     size = pixels.shape[-1]
     small = max(1, int(size * kept))
     return _boxed(_boxed(pixels, small), size)
 
 
 def _boxed(pixels: Tensor, size: int) -> Tensor:
-    """The pictures resized to ``size`` pixels, columns first and rounded in between, as in Pillow."""
+    """The images resized to ``size`` pixels, columns first and rounded in between, as in Pillow."""
     for axis in (3, 2):
         places, weights = _box(pixels.shape[axis], size)
         if len(places) == 1:
@@ -88,15 +88,15 @@ def _box(length: int, size: int) -> tuple[Tensor, Tensor]:
 
 
 def jpeg_compression(pixels: Tensor, quality: float) -> Tensor:
-    """Compress each picture as JPEG of Pillow's ``quality`` and read it again; this happens on the CPU."""
-    compressed = [_through_jpeg(picture, int(quality)) for picture in pixels.cpu().numpy()]
+    """Compress each image as JPEG of Pillow's ``quality`` and read it again; this happens on the CPU."""
+    compressed = [_through_jpeg(image, int(quality)) for image in pixels.cpu().numpy()]
     return torch.from_numpy(np.stack(compressed)).to(pixels.device)
 
 
-def _through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
-    """One picture ``uint8 [C, S, S]`` as it comes back from JPEG."""
+def _through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """One image ``uint8 [C, S, S]`` as it comes back from JPEG."""
     # Pillow puts planes together faster than an array is turned around.
-    bands = [Image.fromarray(plane) for plane in picture]
+    bands = [Image.fromarray(plane) for plane in image]
     buffer = io.BytesIO()
     (Image.merge("RGB", bands) if len(bands) == 3 else bands[0]).save(buffer, "JPEG", quality=quality)
     return np.atleast_3d(np.asarray(Image.open(buffer))).transpose(2, 0, 1)

@@ -1,4 +1,4 @@
-"""What lies beyond a picture's edges, and blurs along its axes that know it."""
+"""What lies beyond an image's edges, and blurs along its axes that know it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_FEW = 8  # a blur by matrices costs a multiple of the picture's edge, one by sums of the number of weights
+_FEW = 8  # a blur by matrices costs a multiple of the image's edge, one by sums of the number of weights
 
 Edge = Literal["nearest", "reflect", "mirror"]
-"""How a picture goes on, in SciPy's words: its last value (aaa|abc), reflected (cba|abc), mirrored (dcb|abc)."""
+"""How an image goes on, in SciPy's words: its last value (aaa|abc), reflected (cba|abc), mirrored (dcb|abc)."""
 
 
 def beyond(places: npt.NDArray[np.int64], length: int, edge: Edge) -> npt.NDArray[np.int64]:

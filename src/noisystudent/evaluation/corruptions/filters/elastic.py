@@ -8,31 +8,31 @@ from torch.nn import functional as F
 
 from noisystudent.evaluation.corruptions.filters.edges import gaussian_blurred
 from noisystudent.evaluation.corruptions.filters.levels import cut_off
-from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from noisystudent.evaluation.corruptions.filters.random_fields import RandomFields
 
 _POINTS = 6  # draws: two coordinates of three points
 
 
-def elastic_transform(pixels: Tensor, chances: Chances, alpha: float, sigma: float, jitter: float) -> Tensor:
-    """Move three points of the picture by up to ``jitter`` pixels, then all by a smooth field.
+def elastic_transform(pixels: Tensor, fields: RandomFields, alpha: float, sigma: float, jitter: float) -> Tensor:
+    """Move three points of the image by up to ``jitter`` pixels, then all by a smooth field.
 
     The field is uniform noise in -1 to 1, blurred by ``sigma`` pixels (three of them, edges reflected), times
-    ``alpha``. Both steps read the picture bilinearly, beyond its edges mirrored in the first and reflected in the
+    ``alpha``. Both steps read the image bilinearly, beyond its edges mirrored in the first and reflected in the
     second. The published code takes the first step with OpenCV, whose positions are rounded to a 32nd of a pixel; here
     they are not.
     """
     size = pixels.shape[-1]
-    x, y = _affine_positions(chances.uniform(3, 2), size, jitter)
-    # Positions of 0 to size - 1 are those of the middles of the pixels: about these the picture is mirrored.
+    x, y = _affine_positions(fields.uniform(3, 2), size, jitter)
+    # Positions of 0 to size - 1 are those of the middles of the pixels: about these the image is mirrored.
     grid = torch.stack((x, y), dim=-1).mul_(2.0 / (size - 1)).sub_(1.0)
     values = pixels.to(torch.float32)
     values = F.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
     if alpha > 0:
-        noise = chances.uniform(2, size, size, first=_POINTS).mul_(2.0).sub_(1.0)
+        noise = fields.uniform(2, size, size, first=_POINTS).mul_(2.0).sub_(1.0)
         field = gaussian_blurred(noise, sigma, truncate=3.0, edge="reflect") * alpha
         span = torch.arange(size, device=pixels.device, dtype=torch.float32)
         positions = torch.stack((field[:, 0] + span, field[:, 1] + span[:, None]), dim=-1)
-        # The outer borders of the pixels are at -1 and 1: about these the picture is reflected.
+        # The outer borders of the pixels are at -1 and 1: about these the image is reflected.
         grid = positions.mul_(2.0).add_(1.0).div_(size).sub_(1.0)
         values = F.grid_sample(values, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return cut_off(values)
@@ -45,7 +45,7 @@ def _affine_positions(drawn: Tensor, size: int, jitter: float) -> tuple[Tensor, 
     """
     middle, reach = size // 2, size // 3
     low, high = float(middle - reach), float(middle + reach)
-    # float64, a few numbers a picture: the map back is a quotient of differences.
+    # float64, a few numbers an image: the map back is a quotient of differences.
     moved = drawn.to(torch.float64).mul(2 * jitter).sub(jitter)
     moved += moved.new_tensor([[high, high], [high, low], [low, low]])
     corner = moved[:, 1]

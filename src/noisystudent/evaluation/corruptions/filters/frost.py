@@ -1,4 +1,4 @@
-"""Frost: photographs of frosted glass laid over a picture. None come with this package."""
+"""Frost: photographs of frosted glass laid over an image. None come with this package."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor
 
 from noisystudent.errors import DataError
 from noisystudent.evaluation.corruptions.filters.levels import cut_off, gray
-from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from noisystudent.evaluation.corruptions.filters.random_fields import RandomFields
 
 _USED = 5  # the published code has six and draws one of the first five
 _ENDINGS = (".png", ".jpg", ".jpeg")
 
 
 def frost(
-    pixels: Tensor, chances: Chances, kept: float, weight: float, scale: float, *, textures: Path | None
+    pixels: Tensor, fields: RandomFields, kept: float, weight: float, scale: float, *, textures: Path | None
 ) -> Tensor:
-    """Add ``weight`` times a random part of a random texture, shrunk by ``scale``, to ``kept`` times the picture.
+    """Add ``weight`` times a random part of a random texture, shrunk by ``scale``, to ``kept`` times the image.
 
-    A gray picture gets the luma of the texture. ``textures`` is a folder; without one, that of an installed package
-    imagecorruptions is taken. A DataError says when there is none, or when a texture is smaller than the pictures.
+    A gray image gets the luma of the texture. ``textures`` is a folder; without one, that of an installed package
+    imagecorruptions is taken. A DataError says when there is none, or when a texture is smaller than the images.
     """
     choices = _textures(textures_folder(textures), scale)
     size = pixels.shape[-1]
-    parts = [_part(choices, drawn, size) for drawn in chances.uniform(3).tolist()]
+    parts = [_part(choices, drawn, size) for drawn in fields.uniform(3).tolist()]
     ice = torch.stack(parts).to(pixels.device, torch.float32)
     ice = gray(ice) if pixels.shape[1] == 1 else ice
     return cut_off(ice.mul_(weight).add_(pixels, alpha=kept))
@@ -44,9 +44,9 @@ def textures_folder(given: Path | None) -> Path:
             "folder with some as evaluation.frost_textures, or install the package imagecorruptions-imaug, which has "
             "the published ones; else leave frost out, and with it the mean corruption error, which is over all 15."
         )
-    if not _pictures(folder):
+    if not _images(folder):
         raise DataError(
-            f"The folder of frost textures {str(folder)!r} is not there, or has no picture (PNG or JPEG). Give one "
+            f"The folder of frost textures {str(folder)!r} is not there, or has no image (PNG or JPEG). Give one "
             "with photographs of frost as evaluation.frost_textures, or leave it out."
         )
     return folder
@@ -55,7 +55,7 @@ def textures_folder(given: Path | None) -> Path:
 def have_textures(given: Path | None) -> bool:
     """Whether there are frost textures, in the folder given or in an installed package."""
     folder = given or _installed()
-    return folder is not None and bool(_pictures(folder))
+    return folder is not None and bool(_images(folder))
 
 
 def _installed() -> Path | None:
@@ -65,7 +65,7 @@ def _installed() -> Path | None:
     return folder if folder and folder.is_dir() else None
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     """The textures that are used, in the order of their names."""
     if not folder.is_dir():
         return []
@@ -76,9 +76,9 @@ def _pictures(folder: Path) -> list[Path]:
 def _textures(folder: Path, scale: float) -> list[Tensor]:
     """The textures as ``uint8 [3, H, W]``, shrunk by ``scale``."""
     found = []
-    for path in _pictures(folder):
-        with Image.open(path) as picture:
-            found.append(_shrunk(np.asarray(picture.convert("RGB")), scale))
+    for path in _images(folder):
+        with Image.open(path) as image:
+            found.append(_shrunk(np.asarray(image.convert("RGB")), scale))
     return found
 
 
@@ -101,7 +101,7 @@ def _part(choices: list[Tensor], drawn: list[float], size: int) -> Tensor:
     height, width = texture.shape[1:]
     if min(height, width) <= size:
         raise DataError(
-            f"A frost texture of {width} x {height} px is too small for pictures of {size} px: it must be larger than "
+            f"A frost texture of {width} x {height} px is too small for images of {size} px: it must be larger than "
             "they are. Name a folder with larger ones as 'frost_textures', or leave frost out."
         )
     top, left = int(drawn[1] * (height - size)), int(drawn[2] * (width - size))

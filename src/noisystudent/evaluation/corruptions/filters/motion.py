@@ -14,14 +14,14 @@ from torch.nn import functional as F
 from noisystudent.evaluation.corruptions.filters.edges import extended
 from noisystudent.evaluation.corruptions.filters.levels import rounded
 from noisystudent.evaluation.corruptions.filters.planes import AT_ONCE, convolved
-from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from noisystudent.evaluation.corruptions.filters.random_fields import RandomFields
 
-_LARGE = 48  # pixels from which adding up few shifted pictures is faster than convolutions of many zeros
+_LARGE = 48  # pixels from which adding up few shifted images is faster than convolutions of many zeros
 
 
-def motion_blur(pixels: Tensor, chances: Chances, radius: float, sigma: float) -> Tensor:
-    """Blur each picture, ``uint8 [B, C, S, S]``, along an angle of its own, between -45 and 45 degrees."""
-    drawn = chances.uniform(1).squeeze(1)
+def motion_blur(pixels: Tensor, fields: RandomFields, radius: float, sigma: float) -> Tensor:
+    """Blur each image, ``uint8 [B, C, S, S]``, along an angle of its own, between -45 and 45 degrees."""
+    drawn = fields.uniform(1).squeeze(1)
     return rounded(blurred_along(pixels.to(torch.float32), drawn, (-45.0, 45.0), radius=radius, sigma=sigma))
 
 
@@ -60,21 +60,21 @@ def _steps(degrees: Tensor, *, radius: float, sigma: float) -> tuple[Tensor, lis
 
 
 def _by_steps(whole: Tensor, starts: Tensor, weights: list[float], size: int) -> Tensor:
-    """Sums of shifted views, picture by picture: the fastest for large pictures on a CPU."""
+    """Sums of shifted views, image by image: the fastest for large images on a CPU."""
     sums = whole.new_zeros((*whole.shape[:2], size, size))
-    for picture, total, places in zip(whole, sums, starts.tolist(), strict=True):
+    for image, total, places in zip(whole, sums, starts.tolist(), strict=True):
         for (down, right), weight in zip(places, weights, strict=True):
-            total.add_(picture[:, down : down + size, right : right + size], alpha=weight)
+            total.add_(image[:, down : down + size, right : right + size], alpha=weight)
     return sums
 
 
 def _by_kernels(whole: Tensor, starts: Tensor, weights: list[float], size: int) -> Tensor:
-    """The same with a kernel for each picture that is empty but for the steps: all pictures at once."""
-    # Kernels of one size, whatever the angles of the pictures beside: then a picture's sums are too.
+    """The same with a kernel for each image that is empty but for the steps: all images at once."""
+    # Kernels of one size, whatever the angles of the images beside: then an image's sums are too.
     height, width = (edge - size + 1 for edge in whole.shape[-2:])
     kernels = torch.zeros(len(whole), height * width)
     kernels.scatter_add_(1, starts[..., 0] * width + starts[..., 1], torch.tensor(weights).expand(len(whole), -1))
     filling = (0, 0, 0, -len(whole) % AT_ONCE)
-    pictures = F.pad(whole.transpose(0, 1), (0, 0, 0, 0, *filling[2:]))
-    sums = convolved(pictures, F.pad(kernels, filling).view(-1, height, width).to(whole.device))
+    images = F.pad(whole.transpose(0, 1), (0, 0, 0, 0, *filling[2:]))
+    sums = convolved(images, F.pad(kernels, filling).view(-1, height, width).to(whole.device))
     return sums[:, : len(whole)].transpose(0, 1).contiguous()

@@ -1,8 +1,8 @@
-"""The corruptions of kind noise: every value of a picture is changed by itself.
+"""The corruptions of kind noise: every value of an image is changed by itself.
 
-Every function takes ``uint8 [B, C, S, S]``, the pictures' random numbers and the parameters of a severity, in the
-order of the published tables, and returns a new tensor of the same shape. In a gray picture the one value of a pixel
-is changed as each of the three of a color picture is: three noisy channels brought together would be less noisy.
+Every function takes ``uint8 [B, C, S, S]``, the images' random numbers and the parameters of a severity, in the
+order of the published tables, and returns a new tensor of the same shape. In a gray image the one value of a pixel
+is changed as each of the three of a color image is: three noisy channels brought together would be less noisy.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from scipy.special import pdtr
 from torch import Tensor
 
 from noisystudent.evaluation.corruptions.filters.levels import cut_off
-from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from noisystudent.evaluation.corruptions.filters.random_fields import RandomFields
 from noisystudent.evaluation.corruptions.tables import SEVERITIES
 
 _LEVELS = 256
 _BUCKETS = 1 << 10
 
 
-def gaussian_noise(pixels: Tensor, chances: Chances, sigma: float) -> Tensor:
+def gaussian_noise(pixels: Tensor, fields: RandomFields, sigma: float) -> Tensor:
     """Add normal noise of standard deviation ``sigma``, as a fraction of the scale, to every value."""
-    return cut_off(chances.normal(*pixels.shape[1:]).mul_(255.0 * sigma).add_(pixels))
+    return cut_off(fields.normal(*pixels.shape[1:]).mul_(255.0 * sigma).add_(pixels))
 
 
-def speckle_noise(pixels: Tensor, chances: Chances, sigma: float) -> Tensor:
+def speckle_noise(pixels: Tensor, fields: RandomFields, sigma: float) -> Tensor:
     """Multiply every value by one plus normal noise of standard deviation ``sigma``."""
-    return cut_off(chances.normal(*pixels.shape[1:]).mul_(sigma).add_(1.0).mul_(pixels))
+    return cut_off(fields.normal(*pixels.shape[1:]).mul_(sigma).add_(1.0).mul_(pixels))
 
 
-def impulse_noise(pixels: Tensor, chances: Chances, share: float) -> Tensor:
+def impulse_noise(pixels: Tensor, fields: RandomFields, share: float) -> Tensor:
     """Make ``share`` of the values, whatever their place, 0 or 255 with equal chance (salt and pepper)."""
-    drawn = chances.uniform(*pixels.shape[1:])
+    drawn = fields.uniform(*pixels.shape[1:])
     # Masks of bytes: torch.where on bytes is several times slower.
     pepper = (drawn >= share / 2).to(torch.uint8).mul_(255)
     hit = (drawn < share).to(torch.uint8).mul_(255)
     return (pixels & ~hit) | (hit & ~pepper)
 
 
-def shot_noise(pixels: Tensor, chances: Chances, photons: float) -> Tensor:
+def shot_noise(pixels: Tensor, fields: RandomFields, photons: float) -> Tensor:
     """Replace every value by what is counted of a mean of that share of ``photons`` (Poisson noise).
 
     The count over ``photons`` is the new value, at most 1. There are 256 distributions, one a level; a number is
     looked up in the one that the value asks for, exactly, whatever the size of the batch.
     """
     guide, distribution = _shot(photons, pixels.device)
-    drawn = chances.uniform(*pixels.shape[1:]).flatten()
+    drawn = fields.uniform(*pixels.shape[1:]).flatten()
     levels = pixels.flatten().to(torch.int64)
     found = guide.take(levels * _BUCKETS + drawn.mul(_BUCKETS).to(torch.int64))
     open_ = (found < 0).nonzero().squeeze(1)

@@ -1,7 +1,7 @@
-"""Planes of pictures as the channels of one, sixteen at a time: so torch works on all of them in one vector on a CPU.
+"""Planes of images as the channels of one, sixteen at a time: so torch works on all of them in one vector on a CPU.
 
 Convolutions and enlargements of planes one by one are ten times slower. Filled up to sixteen they are always the same
-computation, whatever the number of pictures.
+computation, whatever the number of images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def as_channels(values: Tensor) -> Tensor:
 
 
 def from_channels(values: Tensor, shape: Size) -> Tensor:
-    """What ``as_channels`` made, changed and ``[1, P, S, S]``, as pictures of ``shape`` ``[B, C, S, S]``."""
+    """What ``as_channels`` made, changed and ``[1, P, S, S]``, as images of ``shape`` ``[B, C, S, S]``."""
     return values[0, : shape[0] * shape[1]].contiguous().view(shape)
 
 

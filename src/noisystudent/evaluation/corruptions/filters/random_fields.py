@@ -1,4 +1,4 @@
-"""The random numbers of a corruption: fields of them, each picture's a function of its address alone."""
+"""The random numbers of a corruption: fields of them, each image's a function of its address alone."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import math
 import torch
 from torch import Tensor
 
-from noisystudent.noise.counter_rng import Draws
+from noisystudent.noise.counter_rng import CounterRng
 
-_AT_ONCE = 1 << 15  # numbers: their int64 words stay in a CPU's cache, which makes them three times as fast
+_AT_ONCE = 1 << 15  # numbers: their int64 words stay in a CPU's kept, which makes them three times as fast
 
 
-class Chances:
-    """The numbers of one corruption at one severity for some pictures, which ``index``, int64 ``[B]``, addresses.
+class RandomFields:
+    """The numbers of one corruption at one severity for some images, which ``index``, int64 ``[B]``, addresses.
 
-    A picture's numbers form one sequence; ``first`` is the place in it where a field begins.
+    An image's numbers form one sequence; ``first`` is the place in it where a field begins.
     """
 
-    def __init__(self, draws: Draws, index: Tensor) -> None:
-        self._draws = draws
+    def __init__(self, rng: CounterRng, index: Tensor) -> None:
+        self._draws = rng
         self._index = index
 
     def uniform(self, *shape: int, first: int = 0) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from noisystudent.evaluation.corruptions.filters.edges import extended, gaussian_blurred
 from noisystudent.evaluation.corruptions.filters.levels import cut_off, gray
-from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from noisystudent.evaluation.corruptions.filters.random_fields import RandomFields
 
 _WATER, _MUD = (175.0, 238.0, 238.0), (63.0, 42.0, 20.0)
 _WEAK, _STRONG = 50, 150  # Canny's thresholds
@@ -25,7 +25,7 @@ _RELIEF = ((-2.0, -1.0, 0.0), (-1.0, 1.0, 1.0), (0.0, 1.0, 2.0))
 
 def spatter(
     pixels: Tensor,
-    chances: Chances,
+    fields: RandomFields,
     location: float,
     scale: float,
     sigma: float,
@@ -33,13 +33,13 @@ def spatter(
     strength: float,
     mud: float,
 ) -> Tensor:
-    """Lay drops over the pictures, ``uint8 [B, C, S, S]``: of mud where ``mud`` is 1, else of water.
+    """Lay drops over the images, ``uint8 [B, C, S, S]``: of mud where ``mud`` is 1, else of water.
 
     The drops are normal noise (``location``, ``scale``) blurred by ``sigma``, where it is above ``threshold``;
-    ``strength`` is the weight of water, or how far mud is blurred. A gray picture gets the luma of the drops.
+    ``strength`` is the weight of water, or how far mud is blurred. A gray image gets the luma of the drops.
     """
     size = pixels.shape[-1]
-    noise = chances.normal(1, size, size).mul_(scale).add_(location)
+    noise = fields.normal(1, size, size).mul_(scale).add_(location)
     liquid = gaussian_blurred(noise, sigma, truncate=4.0, edge="nearest")
     values = pixels.to(torch.float32)
     if mud:
@@ -48,13 +48,13 @@ def spatter(
         return cut_off(values.mul_(1.0 - cover).add_(_color(_MUD, pixels) * cover))
     drops = liquid.where(liquid >= threshold, 0.0).mul_(255.0).clamp_(max=255.0).to(torch.uint8)
     water = _relief(drops).mul_(drops)
-    # No drop at all leaves the picture as it is; the published code divides by zero there.
+    # No drop at all leaves the image as it is; the published code divides by zero there.
     most = water.amax(dim=(2, 3), keepdim=True).clamp(min=1.0)
     return cut_off(values.add_(_color(_WATER, pixels) * water.div_(most).mul_(strength)))
 
 
 def _color(color: tuple[float, float, float], pixels: Tensor) -> Tensor:
-    """The color as one pixel ``[1, C, 1, 1]`` of such pictures."""
+    """The color as one pixel ``[1, C, 1, 1]`` of such images."""
     pixel = torch.tensor(color, device=pixels.device).view(1, 3, 1, 1)
     return gray(pixel) if pixels.shape[1] == 1 else pixel
 

@@ -1,6 +1,6 @@
 """The corruptions of kind weather that need nothing from outside: snow, fog and brightness.
 
-Every function takes ``uint8 [B, C, S, S]``, where it is random the pictures' numbers, and the parameters of a severity
+Every function takes ``uint8 [B, C, S, S]``, where it is random the images' numbers, and the parameters of a severity
 in the order of the published tables; it returns a new tensor of the same shape.
 """
 
@@ -13,14 +13,14 @@ from noisystudent.evaluation.corruptions.filters.blur import enlarged, kept_by_z
 from noisystudent.evaluation.corruptions.filters.levels import cut_off, gray, rounded
 from noisystudent.evaluation.corruptions.filters.motion import blurred_along
 from noisystudent.evaluation.corruptions.filters.planes import as_channels, from_channels
-from noisystudent.evaluation.corruptions.filters.random_fields import Chances
+from noisystudent.evaluation.corruptions.filters.random_fields import RandomFields
 
 _FIRST_WIBBLE = 100.0
 
 
 def snow(
     pixels: Tensor,
-    chances: Chances,
+    fields: RandomFields,
     location: float,
     scale: float,
     zoom: float,
@@ -29,18 +29,18 @@ def snow(
     sigma: float,
     kept: float,
 ) -> Tensor:
-    """Whiten the picture and let flakes fall over it, once as drawn and once turned by 180 degrees.
+    """Whiten the image and let flakes fall over it, once as drawn and once turned by 180 degrees.
 
     Flakes are normal noise (``location``, ``scale``) enlarged by ``zoom``, of which what is below ``threshold`` is
     dropped, blurred along an angle between -135 and -45 degrees (``radius``, ``sigma``); ``kept`` is the weight of the
-    picture against the whitened one.
+    image against the whitened one.
     """
     size = pixels.shape[-1]
     cut = kept_by_zoom(size, zoom)  # the enlargement shows no more of the noise than that
-    noise = chances.normal(1, cut, cut, first=1).mul_(scale).add_(location)
+    noise = fields.normal(1, cut, cut, first=1).mul_(scale).add_(location)
     layer = from_channels(enlarged(as_channels(noise), zoom, size), pixels[:, :1].shape)
     flakes = cut_off(layer.where(layer >= threshold, 0.0).mul(255.0))
-    drawn = chances.uniform(1).squeeze(1)
+    drawn = fields.uniform(1).squeeze(1)
     blurred = blurred_along(flakes.to(torch.float32), drawn, (-135.0, -45.0), radius=radius, sigma=sigma)
     falling = rounded(blurred).to(torch.float32)
     values = pixels.to(torch.float32)
@@ -48,26 +48,26 @@ def snow(
     return cut_off(values.mul_(kept).add_(white, alpha=1.0 - kept).add_(falling).add_(falling.rot90(2, (2, 3))))
 
 
-def fog(pixels: Tensor, chances: Chances, strength: float, decay: float) -> Tensor:
-    """Lay ``strength`` times a cloud over the picture, then darken all to the picture's own maximum.
+def fog(pixels: Tensor, fields: RandomFields, strength: float, decay: float) -> Tensor:
+    """Lay ``strength`` times a cloud over the image, then darken all to the image's own maximum.
 
-    The cloud is a plasma fractal of ``decay`` on the smallest power of two that covers the picture, as published for
+    The cloud is a plasma fractal of ``decay`` on the smallest power of two that covers the image, as published for
     each of the four sizes (32, 64, 256 and 512).
     """
     size = pixels.shape[-1]
-    cloud = plasma(chances, 1 << (size - 1).bit_length(), decay)[:, None, :size, :size]
+    cloud = plasma(fields, 1 << (size - 1).bit_length(), decay)[:, None, :size, :size]
     brightest = pixels.amax(dim=(1, 2, 3), keepdim=True).to(torch.float32)
     foggy = cloud.mul(255.0 * strength).add(pixels)
     return cut_off(foggy.mul_(brightest / (brightest + 255.0 * strength)))
 
 
-def plasma(chances: Chances, size: int, decay: float) -> Tensor:
+def plasma(fields: RandomFields, size: int, decay: float) -> Tensor:
     """Clouds between 0 and 1, float32 ``[B, size, size]``, by the diamond-square algorithm on a torus.
 
     ``size`` is a power of two. A new point is the mean of the four around it plus a number drawn from between plus and
     minus the square of the wibble, which starts at 100 and is divided by ``decay`` from scale to scale.
     """
-    drawn = chances.uniform(size * size - 1).mul_(2.0).sub_(1.0)
+    drawn = fields.uniform(size * size - 1).mul_(2.0).sub_(1.0)
     heights = drawn.new_zeros((len(drawn), size, size))
     step, wibble, used = size, _FIRST_WIBBLE, 0
     while step >= 2:

@@ -1,4 +1,4 @@
-"""Pictures as data URIs, so that the page holds all that it shows."""
+"""Images as data URIs, so that the page holds all that it shows."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from PIL import Image
 
 from noisystudent.errors import DataError
 
-SMALLEST_EDGE = 64  # tiny pictures are enlarged by a whole factor to at least this
+SMALLEST_EDGE = 64  # tiny images are enlarged by a whole factor to at least this
 LARGEST_EDGE = 112
 
 
 def data_uri(pixels: npt.NDArray[np.uint8]) -> str:
-    """A PNG ``data:`` URI of a uint8 picture [H, W], [H, W, 1] or [H, W, 3].
+    """A PNG ``data:`` URI of a uint8 image [H, W], [H, W, 1] or [H, W, 3].
 
-    Pictures whose longer edge is below 64 are enlarged by a whole factor with every pixel kept sharp; those
+    Images whose longer edge is below 64 are enlarged by a whole factor with every pixel kept sharp; those
     above 112 are reduced to it. Raises ``DataError`` for any other shape or type.
     """
     gray = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     color = gray.ndim == 3 and gray.shape[2] == 3
     if pixels.dtype != np.uint8 or not (gray.ndim == 2 or color) or gray.size == 0:
         raise DataError(
-            f"A picture of type {pixels.dtype} and shape {list(pixels.shape)} cannot be shown: "
+            f"An image of type {pixels.dtype} and shape {list(pixels.shape)} cannot be shown: "
             "uint8 [H, W], [H, W, 1] or [H, W, 3] is needed."
         )
-    picture = _resized(Image.fromarray(np.ascontiguousarray(gray)))
+    image = _resized(Image.fromarray(np.ascontiguousarray(gray)))
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
+    image.save(stream, format="PNG", optimize=True)
     return png_uri(stream.getvalue())
 
 
@@ -39,13 +39,13 @@ def png_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def _resized(picture: Image.Image) -> Image.Image:
-    edge = max(picture.size)
+def _resized(image: Image.Image) -> Image.Image:
+    edge = max(image.size)
     if edge < SMALLEST_EDGE:
         factor = -(-SMALLEST_EDGE // edge)
-        return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     if edge > LARGEST_EDGE:
         scale = LARGEST_EDGE / edge
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        return picture.resize(size, Image.Resampling.LANCZOS)
-    return picture
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        return image.resize(size, Image.Resampling.LANCZOS)
+    return image
