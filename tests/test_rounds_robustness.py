@@ -11,7 +11,7 @@ import noisystudent
 from noisystudent.commands.main import main
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import ArtifactError, DataError, SettingsError
-from noisystudent.evaluation.subject import Subject
+from noisystudent.models.predictor import Predictor
 
 SUITE = {
     "evaluation.suite": ["corruptions", "attacks", "calibration"],
@@ -65,8 +65,8 @@ def test_everyone_has_what_evaluate_says_of_the_checkpoint(finished, tmp_path):
 def test_a_wider_suite_measures_only_what_is_new(finished, monkeypatch):
     out, summary = finished
     asked = []
-    answer = Subject.log_probabilities
-    monkeypatch.setattr(Subject, "log_probabilities", lambda self, views: asked.append(1) or answer(self, views))
+    answer = Predictor.log_probabilities
+    monkeypatch.setattr(Predictor, "log_probabilities", lambda self, views: asked.append(1) or answer(self, views))
     again = noisystudent.run(**SOURCES, out=out, settings=SMALL, quiet=True)
     assert again["robustness"] == summary["robustness"]
     assert not asked
@@ -83,7 +83,7 @@ def test_other_draws_are_measured_anew_and_the_old_ones_come_back(finished, monk
     other = noisystudent.run(**SOURCES, out=out, settings={**SMALL, "evaluation.seed": 1}, quiet=True)
     errors = [each["robustness"]["measured"]["control"]["corruptions"]["errors"] for each in (summary, other)]
     assert errors[0]["gaussian_noise"] != errors[1]["gaussian_noise"]
-    monkeypatch.setattr(Subject, "log_probabilities", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(Predictor, "log_probabilities", lambda *_: pytest.fail("asked again"))
     again = noisystudent.run(**SOURCES, out=out, settings=SMALL, quiet=True)
     assert again["robustness"] == summary["robustness"]
 

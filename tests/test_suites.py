@@ -23,9 +23,9 @@ from noisystudent.evaluation.compare import comparison
 from noisystudent.evaluation.corruptions.generate import corrupt
 from noisystudent.evaluation.eval_dataset import EvalDataset, address_of
 from noisystudent.evaluation.perturbations.generate import sequence
-from noisystudent.evaluation.subject import Subject
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.classifier import UnitPixels
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.settings import RuntimeSettings
 
 NAMES = ("gaussian_noise", "contrast")
@@ -54,13 +54,15 @@ def told(given, tmp_path_factory):
 
 def sitting_of(given):
     checkpoint, source = given
-    subject = Subject.open(checkpoint, RuntimeSettings())
-    (batch,) = EvalDataset.of_source(open_source(source, labeled=True), subject.format).batches(16, torch.device("cpu"))
-    return subject, batch
+    predictor = Predictor.open(checkpoint, RuntimeSettings())
+    (batch,) = EvalDataset.of_source(open_source(source, labeled=True), predictor.format).batches(
+        16, torch.device("cpu")
+    )
+    return predictor, batch
 
 
 def test_errors_are_those_of_the_corrupted_views(given, told):
-    subject, batch = sitting_of(given)
+    predictor, batch = sitting_of(given)
     classifier = load_classifier(given[0])
     for name in NAMES:
         for severity in (1, 5):
@@ -71,7 +73,7 @@ def test_errors_are_those_of_the_corrupted_views(given, told):
     with torch.no_grad():
         correct = classifier(batch.views).argmax(dim=1).numpy() == batch.labels
     assert told[1]["clean"]["top1"] == pytest.approx(correct.mean())
-    assert subject.size == told[1]["attacks"]["image"][1] == 16
+    assert predictor.size == told[1]["attacks"]["image"][1] == 16
 
 
 def test_a_mean_over_a_part_of_the_set_is_not_given_its_name(told):
@@ -111,7 +113,7 @@ def test_accuracy_under_attack_is_that_of_the_attacked_images(given, told):
 def test_finished_pieces_are_taken_as_they_are(given, told, monkeypatch):
     out, first = told
     asked = []
-    monkeypatch.setattr(Subject, "log_probabilities", lambda *_: asked.append(1))
+    monkeypatch.setattr(Predictor, "log_probabilities", lambda *_: asked.append(1))
     checkpoint, source = given
     assert noisystudent.robustness(checkpoint=checkpoint, source=source, out=out, settings=SUITE, quiet=True) == first
     assert not asked
@@ -140,8 +142,8 @@ def test_pieces_of_another_seed_are_refused(given, told):
 
 
 def test_a_image_has_its_own_corruption_whatever_it_is_shown_with(given):
-    subject, all_of_them = sitting_of(given)
-    few = EvalDataset.of_source(open_source(given[1], labeled=True), subject.format, images=5)
+    predictor, all_of_them = sitting_of(given)
+    few = EvalDataset.of_source(open_source(given[1], labeled=True), predictor.format, images=5)
     (some,) = few.batches(16, torch.device("cpu"))
     assert few.count == len(some.labels) == 5
     rows = [all_of_them.index.tolist().index(address) for address in some.index.tolist()]
@@ -174,13 +176,13 @@ def test_any_module_is_measured_as_it_is(given):
             mean = pixels.mean(dim=(1, 2, 3))
             return torch.stack([mean - 0.5, 0.5 - mean], dim=1)
 
-    subject = Subject.of_module(Bright().eval(), classes=("light", "dark"), size=16, channels=1)
-    values = subject.log_probabilities(torch.full((3, 1, 16, 16), 250, dtype=torch.uint8))
+    predictor = Predictor.of_module(Bright().eval(), classes=("light", "dark"), size=16, channels=1)
+    values = predictor.log_probabilities(torch.full((3, 1, 16, 16), 250, dtype=torch.uint8))
     assert values.argmax(axis=1).tolist() == [0, 0, 0]
     with pytest.raises(ModelError, match="training mode"):
-        Subject.of_module(Bright().train(), classes=("light", "dark"), size=16, channels=1)
+        Predictor.of_module(Bright().train(), classes=("light", "dark"), size=16, channels=1)
     with pytest.raises(ModelError, match="3 classes are named"):
-        Subject.of_module(Bright().eval(), classes=("light", "dark", "gray"), size=16, channels=1)
+        Predictor.of_module(Bright().eval(), classes=("light", "dark", "gray"), size=16, channels=1)
 
 
 def test_the_command_prints_all_of_it_and_goes_on_in_its_folder(given, tmp_path, capsys):
@@ -271,8 +273,8 @@ def test_what_cannot_be_measured_is_said(given, tmp_path, changes, error, messag
 
 def test_memory_holds_a_shard_and_not_the_source(given):
     """Views come a few at a time, from a source that is decoded shard by shard."""
-    subject = Subject.open(given[0], RuntimeSettings())
-    dataset = EvalDataset.of_source(open_source("digits", labeled=True), subject.format)
+    predictor = Predictor.open(given[0], RuntimeSettings())
+    dataset = EvalDataset.of_source(open_source("digits", labeled=True), predictor.format)
     sizes = [len(batch.labels) for batch in dataset.batches(16, torch.device("cpu"))]
     assert sum(sizes) == 1797
     assert max(sizes) <= 512

@@ -12,9 +12,9 @@ from noisystudent.evaluation import per_image as results
 from noisystudent.evaluation.corruptions.generate import corrupt
 from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
 from noisystudent.models.checkpoint import load_classifier
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 
@@ -34,14 +34,14 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def dataset(checkpoint):
     return EvalDataset.of_source(
-        open_source("digits:test", labeled=True), Subject.open(checkpoint, RuntimeSettings()).format
+        open_source("digits:test", labeled=True), Predictor.open(checkpoint, RuntimeSettings()).format
     )
 
 
 @pytest.fixture(scope="module")
 def told(checkpoint, dataset, tmp_path_factory):
-    subject = Subject.open(checkpoint, RuntimeSettings())
-    return measure(subject, dataset, SETTINGS, tmp_path_factory.mktemp("suite"), Reporter(quiet=True))
+    predictor = Predictor.open(checkpoint, RuntimeSettings())
+    return measure(predictor, dataset, SETTINGS, tmp_path_factory.mktemp("suite"), Reporter(quiet=True))
 
 
 def answers(checkpoint, dataset, change=lambda batch: batch.views):
@@ -117,11 +117,11 @@ def test_clean_accuracy_has_top_five_and_an_error(checkpoint, dataset, told):
 
 def test_temperatures_are_fitted_on_a_part_of_many_images(checkpoint, dataset, monkeypatch):
     """A sample by addresses, so that it does not follow the order of the images, and memory stays flat."""
-    subject = Subject.open(checkpoint, RuntimeSettings())
+    predictor = Predictor.open(checkpoint, RuntimeSettings())
     sizes = []
     monkeypatch.setattr(results, "FITTED", 50)
     fit = results.fit_temperature
     monkeypatch.setattr(results, "fit_temperature", lambda rows, labels: sizes.append(len(rows)) or fit(rows, labels))
-    results.Temperatures.fitted(subject, dataset)
+    results.Temperatures.fitted(predictor, dataset)
     assert all(30 <= size <= 70 for size in sizes)
     assert len(sizes) == 2

@@ -16,7 +16,7 @@ from noisystudent.commands.main import main
 from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
 from noisystudent.evaluation.preflight import check_suite
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.subject import Subject
+from noisystudent.models.predictor import Predictor
 
 CLASSES = tuple("0123456789")
 
@@ -61,8 +61,8 @@ def linear():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
 
 
-def subject(module, classes=CLASSES):
-    return Subject.of_module(module, classes=classes, size=8, channels=1, name="mine")
+def predictor(module, classes=CLASSES):
+    return Predictor.of_module(module, classes=classes, size=8, channels=1, name="mine")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_suite_needs_a_folder_and_not_a_file(checkpoint, images, tmp_path, cap
 
 
 def test_nobody_is_measured_where_one_of_several_cannot_be(checkpoint, images, tmp_path):
-    wrong = subject(linear(), [f"class {number}" for number in range(10)])
+    wrong = predictor(linear(), [f"class {number}" for number in range(10)])
     for other, error in ((tmp_path / "no-checkpoint", ModelError), (wrong, DataError)):
         with pytest.raises(error):
             noisystudent.compare(
@@ -128,11 +128,11 @@ def test_nobody_is_measured_where_one_of_several_cannot_be(checkpoint, images, t
 )
 def test_a_module_that_gives_no_logits_is_refused(module, classes, message):
     with pytest.raises(ModelError, match=message):
-        subject(module.eval(), classes)
+        predictor(module.eval(), classes)
 
 
 def test_logarithms_of_probabilities_are_logits():
-    assert subject(Wrapped(linear(), lambda logits: logits.log_softmax(1)).eval()).classes == CLASSES
+    assert predictor(Wrapped(linear(), lambda logits: logits.log_softmax(1)).eval()).classes == CLASSES
 
 
 def test_a_source_with_other_classes_is_told_both_sides(checkpoint, images, tmp_path):

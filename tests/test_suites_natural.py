@@ -20,10 +20,10 @@ from noisystudent.errors import DataError, MismatchError, SettingsError
 from noisystudent.evaluation import eval_dataset as datasets
 from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.imagenet import imagenet_synsets
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 
@@ -60,8 +60,8 @@ def code(number: int, blue: int = 0):
 
 
 @pytest.fixture(scope="module")
-def subject():
-    return Subject.of_module(Nearest().eval(), classes=SYNSETS, size=8)
+def predictor():
+    return Predictor.of_module(Nearest().eval(), classes=SYNSETS, size=8)
 
 
 def clean_color(number: int):
@@ -93,22 +93,22 @@ def set_a(tmp_path_factory, columns_of_a):
     return paint(tmp_path_factory.mktemp("a") / "imagenet-a", images_of_a(columns_of_a))
 
 
-def measured(subject, source, out, *, corrupt=0.0, images=0, **sets):
+def measured(predictor, source, out, *, corrupt=0.0, images=0, **sets):
     """What the suite tells of the sets, whose names have ``_`` for ``-``."""
     dataset = EvalDataset.of_source(
-        open_source(source, labeled=True), subject.format, images=images, max_corrupt_fraction=corrupt
+        open_source(source, labeled=True), predictor.format, images=images, max_corrupt_fraction=corrupt
     )
     named = tuple(f"{name.replace('_', '-')}={place}" for name, place in sets.items())
     settings = EvaluationSettings(suite=("natural",), natural=named, max_images=images)
-    told = measure(subject, dataset, settings, out, Reporter(quiet=True))
+    told = measure(predictor, dataset, settings, out, Reporter(quiet=True))
     assert json.loads((out / "robustness.json").read_text()) == told
     return told["natural"]
 
 
 def test_a_winner_outside_the_set_is_an_error_among_all_alone(clean, set_a, columns_of_a, tmp_path):
     # The outputs are numbers, as a checkpoint's without names of classes.
-    subject = Subject.of_module(Nearest().eval(), classes=tuple(map(str, range(1000))), size=8)
-    told = measured(subject, clean, tmp_path, imagenet_a=set_a)["imagenet-a"]
+    predictor = Predictor.of_module(Nearest().eval(), classes=tuple(map(str, range(1000))), size=8)
+    told = measured(predictor, clean, tmp_path, imagenet_a=set_a)["imagenet-a"]
     assert (told["top1_200way"], told["top1_1000way"], told["top5_1000way"]) == (1, 0.5, 1)
     correct = np.array([nearest(clean_color(number), columns_of_a) == number for number in columns_of_a])
     assert 0.8 < correct.mean() < 1
@@ -120,10 +120,10 @@ def test_a_winner_outside_the_set_is_an_error_among_all_alone(clean, set_a, colu
     assert told["classes"].startswith("200 of the model's 1000 classes, found by their WordNet synsets")
 
 
-def test_numbered_folders_are_numbers(subject, clean, tmp_path):
+def test_numbered_folders_are_numbers(predictor, clean, tmp_path):
     """As in ImageNetV2, where the order of text would give nearly every image a wrong class."""
     root = paint(tmp_path / "v2", ((f"{number}/0.png", code(number)) for number in range(1000)))
-    told = measured(subject, clean, tmp_path / "out", imagenetv2=root)["imagenetv2"]
+    told = measured(predictor, clean, tmp_path / "out", imagenetv2=root)["imagenetv2"]
     assert told["top1_1000way"] == 1
     assert told["clean_top1_1000way"] == 0.9
     assert told["gap"] == pytest.approx(0.1)
@@ -132,7 +132,7 @@ def test_numbered_folders_are_numbers(subject, clean, tmp_path):
     assert np.mean(in_text_order) < 0.05
 
 
-def test_unknown_things_are_told_apart_as_scikit_learn_has_it(subject, clean, tmp_path):
+def test_unknown_things_are_told_apart_as_scikit_learn_has_it(predictor, clean, tmp_path):
     columns = np.arange(300, 500)
     random = np.random.default_rng(0)
     # Somewhere between the codes of the classes, so that confidence is mostly less than at them.
@@ -140,10 +140,10 @@ def test_unknown_things_are_told_apart_as_scikit_learn_has_it(subject, clean, tm
     folders = [SYNSETS[300 + place % 200] for place in range(600)]
     keys = [f"{folder}/{place}.png" for place, folder in enumerate(folders)]
     root = paint(tmp_path / "o", zip(keys, colors, strict=True))
-    told = measured(subject, clean, tmp_path / "out", imagenet_o=root)["imagenet-o"]
+    told = measured(predictor, clean, tmp_path / "out", imagenet_o=root)["imagenet-o"]
     shown = np.array([clean_color(number) for number in columns] + colors)
     views = torch.tensor(shown, dtype=torch.uint8)[:, :, None, None].expand(-1, -1, 8, 8)
-    confidence = softmax(subject.log_probabilities(views)[:, columns].astype(np.float64), axis=1).max(axis=1)
+    confidence = softmax(predictor.log_probabilities(views)[:, columns].astype(np.float64), axis=1).max(axis=1)
     unknown = np.arange(800) >= 200
     assert told["aupr_200way"] == pytest.approx(average_precision_score(unknown, -confidence), abs=1e-6)
     assert told["auroc_200way"] == pytest.approx(roc_auc_score(unknown, -confidence), abs=1e-6)
@@ -153,13 +153,13 @@ def test_unknown_things_are_told_apart_as_scikit_learn_has_it(subject, clean, tm
     assert not any(name.startswith("top1") for name in told)  # its folders are not what its images show
 
 
-def test_reassessed_labels_are_those_of_the_images_numbers(subject, clean, tmp_path):
+def test_reassessed_labels_are_those_of_the_images_numbers(predictor, clean, tmp_path):
     sets = []
     for number in range(999, -1, -1):  # the first set is for the image numbered 1, which is of the last class
         sets.append([] if number % 4 == 0 else [number] if number % 3 else [(number + 345) % 1000, (number + 7) % 1000])
     file = tmp_path / "real.json"
     file.write_text(json.dumps(sets))
-    told = measured(subject, clean, tmp_path / "out", real=file)["real"]
+    told = measured(predictor, clean, tmp_path / "out", real=file)["real"]
     every = np.arange(1000)
     answers = [nearest(clean_color(number), every) for number in range(1000)]
     hits = [answers[number] in sets[999 - number] for number in range(1000) if number % 4]
@@ -169,23 +169,23 @@ def test_reassessed_labels_are_those_of_the_images_numbers(subject, clean, tmp_p
     assert (told["count"], told["skipped"]) == (750, 250)
 
 
-def test_label_sets_are_for_images_with_imagenets_names(subject, set_a, clean, tmp_path):
+def test_label_sets_are_for_images_with_imagenets_names(predictor, set_a, clean, tmp_path):
     (tmp_path / "real.json").write_text("[[1]]")
     with pytest.raises(DataError, match="no number from 1 to 1"):
-        measured(subject, clean, tmp_path / "out", real=tmp_path / "real.json")
+        measured(predictor, clean, tmp_path / "out", real=tmp_path / "real.json")
     with pytest.raises(DataError, match=r"evaluation.natural real=no/such.json: The label sets"):
-        measured(subject, clean, tmp_path / "out", real="no/such.json")
+        measured(predictor, clean, tmp_path / "out", real="no/such.json")
 
 
-def test_a_set_with_a_class_that_the_model_has_not_is_refused(subject, clean, tmp_path):
+def test_a_set_with_a_class_that_the_model_has_not_is_refused(predictor, clean, tmp_path):
     root = paint(tmp_path / "r", [("n01440764/0.png", code(0)), ("n99999999/0.png", code(1))])
     with pytest.raises(DataError, match=r"evaluation.natural imagenet-r=.*has a class 'n99999999'"):
-        measured(subject, clean, tmp_path / "out", imagenet_r=root)
+        measured(predictor, clean, tmp_path / "out", imagenet_r=root)
 
 
-def test_classes_that_lack_are_said(subject, clean, columns_of_a, tmp_path):
+def test_classes_that_lack_are_said(predictor, clean, columns_of_a, tmp_path):
     root = paint(tmp_path / "a", images_of_a(columns_of_a[3:]))
-    told = measured(subject, clean, tmp_path / "out", imagenet_a=root)["imagenet-a"]
+    told = measured(predictor, clean, tmp_path / "out", imagenet_a=root)["imagenet-a"]
     assert told["top1_197way"] == 1
     assert told["clean_count"] == 197
     (note,) = told["notes"]
@@ -197,62 +197,64 @@ def test_classes_that_lack_are_said(subject, clean, columns_of_a, tmp_path):
         + np.array([code(10 + place // 10) for place in range(30)], np.uint8)[:, None, None]
     )
     np.savez(tmp_path / "few.npz", x=pixels, y=np.arange(30) // 10, classes=np.array(names))
-    told = measured(subject, clean, tmp_path / "few", images=20, few=tmp_path / "few.npz")["few"]
+    told = measured(predictor, clean, tmp_path / "few", images=20, few=tmp_path / "few.npz")["few"]
     assert told["top1_10way"] == 1
     assert told["count"] == 20
     assert "7 of its 10 classes have no image" in told["notes"][0]
     assert f"{10 - told['clean_count']} of its 10 classes have no clean image" in told["notes"][1]
 
 
-def test_without_clean_images_there_is_no_gap(subject, clean, tmp_path):
+def test_without_clean_images_there_is_no_gap(predictor, clean, tmp_path):
     images = [(f"{SYNSETS[number]}/0.png", code(number)) for number in (1, 2)]
     root, unknown = paint(tmp_path / "two", images), paint(tmp_path / "o", images)
-    told = measured(subject, clean, tmp_path / "out", images=5, two=root)["two"]
+    told = measured(predictor, clean, tmp_path / "out", images=5, two=root)["two"]
     assert (told["clean_count"], told["clean_top1_2way"], told["gap"]) == (0, None, None)
     assert told["top1_2way"] == 1
     with pytest.raises(DataError, match="0 images of known classes and 2 of unknown"):
-        measured(subject, clean, tmp_path / "out", images=5, imagenet_o=unknown)
+        measured(predictor, clean, tmp_path / "out", images=5, imagenet_o=unknown)
 
 
-def test_unreadable_images_are_bounded_and_said(subject, clean, columns_of_a, tmp_path):
+def test_unreadable_images_are_bounded_and_said(predictor, clean, columns_of_a, tmp_path):
     root = paint(tmp_path / "a", images_of_a(columns_of_a[:5]))
     (root / SYNSETS[columns_of_a[0]] / "bad.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"bad\.png"):
-        measured(subject, clean, tmp_path / "out", mine=root)
-    told = measured(subject, clean, tmp_path / "out", mine=root, corrupt=0.1)["mine"]
+        measured(predictor, clean, tmp_path / "out", mine=root)
+    told = measured(predictor, clean, tmp_path / "out", mine=root, corrupt=0.1)["mine"]
     assert told["count"] == 10
     assert "1 of 11 images could not be read" in told["notes"][0]
 
 
-def test_finished_sets_are_taken_as_they_are(subject, clean, set_a, columns_of_a, tmp_path, monkeypatch):
+def test_finished_sets_are_taken_as_they_are(predictor, clean, set_a, columns_of_a, tmp_path, monkeypatch):
     other = paint(tmp_path / "other", images_of_a(columns_of_a[:4]))
     out, shards = tmp_path / "out", []
     decode = datasets.decode_shard
     monkeypatch.setattr(
         datasets, "decode_shard", lambda source, *rest: shards.append(source.name) or decode(source, *rest)
     )
-    first = measured(subject, clean, out, imagenet_a=set_a)
+    first = measured(predictor, clean, out, imagenet_a=set_a)
     assert shards.count(str(set_a)) == 1
     shards.clear()
-    assert measured(subject, clean, out, imagenet_a=set_a) == first
+    assert measured(predictor, clean, out, imagenet_a=set_a) == first
     assert not shards
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
-    wider = measured(subject, clean, out, imagenet_a=set_a, other=other)
+    wider = measured(predictor, clean, out, imagenet_a=set_a, other=other)
     assert shards == [str(clean), str(other)]
     assert wider["imagenet-a"] == first["imagenet-a"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     paint(other, [(f"{SYNSETS[columns_of_a[0]]}/new.png", code(0))])
     with pytest.raises(MismatchError, match=r"natural/other holds what was measured otherwise; what differs: set:"):
-        measured(subject, clean, out, imagenet_a=set_a, other=other)
+        measured(predictor, clean, out, imagenet_a=set_a, other=other)
 
 
-def test_clean_images_are_gone_through_once_for_all_sets(subject, clean, set_a, tmp_path, monkeypatch):
+def test_clean_images_are_gone_through_once_for_all_sets(predictor, clean, set_a, tmp_path, monkeypatch):
     (tmp_path / "real.json").write_text(json.dumps([[number] for number in range(1000)]))
     out, shown = tmp_path / "out", []
-    measured(subject, clean, out, mine=set_a)
-    ask = Subject.log_probabilities
-    monkeypatch.setattr(Subject, "log_probabilities", lambda self, views: shown.append(len(views)) or ask(self, views))
-    measured(subject, clean, out, imagenet_a=set_a, yours=set_a, real=tmp_path / "real.json", mine=set_a)
+    measured(predictor, clean, out, mine=set_a)
+    ask = Predictor.log_probabilities
+    monkeypatch.setattr(
+        Predictor, "log_probabilities", lambda self, views: shown.append(len(views)) or ask(self, views)
+    )
+    measured(predictor, clean, out, imagenet_a=set_a, yours=set_a, real=tmp_path / "real.json", mine=set_a)
     assert sum(shown) == 1000 + 2 * 400
     assert max(shown) <= 512
 
@@ -309,7 +311,7 @@ def test_the_command_measures_three_classes_among_three_and_among_ten(digits, tm
     found = {}
     for name, spec in (("shifted", str(three)), ("clean", "digits:test@0")):
         source = open_source(spec, labeled=True)
-        format = Subject.of_classifier("", "", classifier, RuntimeSettings()).format
+        format = Predictor.of_classifier("", "", classifier, RuntimeSettings()).format
         (batch,) = EvalDataset.of_source(source, format).batches(classifier.size, torch.device("cpu"))
         with torch.no_grad():
             logits = classifier(batch.views).numpy()

@@ -21,8 +21,8 @@ from noisystudent.evaluation.corruptions.tables import TEST_CORRUPTIONS
 from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.perturbations.generate import sequence
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 
@@ -49,9 +49,9 @@ def given(tmp_path_factory):
         y=np.array([record.label for record in records]),
         classes=np.array(source.classes),
     )
-    subject = Subject.open(root / "checkpoint", RuntimeSettings())
+    predictor = Predictor.open(root / "checkpoint", RuntimeSettings())
     clean = open_source(str(root / "few.npz"), labeled=True)
-    (batch,) = EvalDataset.of_source(clean, subject.format).batches(16, torch.device("cpu"))
+    (batch,) = EvalDataset.of_source(clean, predictor.format).batches(16, torch.device("cpu"))
     arrays, folders, frames = root / "arrays", root / "folders", root / "frames"
     arrays.mkdir()
     frames.mkdir()
@@ -155,10 +155,10 @@ def test_images_are_seen_to_their_edges(tmp_path, size):
         for name, pixels in (("framed", framed), ("plain", np.zeros_like(framed))):
             (tmp_path / folder / name).mkdir(parents=True)
             Image.fromarray(pixels).save(tmp_path / folder / name / "0.png")
-    subject = Subject.of_module(Bordered().eval(), classes=("framed", "plain"), size=size)
-    dataset = EvalDataset.of_source(FolderSource(tmp_path / "clean", labeled=True), subject.format)
+    predictor = Predictor.of_module(Bordered().eval(), classes=("framed", "plain"), size=size)
+    dataset = EvalDataset.of_source(FolderSource(tmp_path / "clean", labeled=True), predictor.format)
     settings = EvaluationSettings(suite=("corruptions",), corruptions_dir=str(tmp_path / "set"))
-    told = measure(subject, dataset, settings, tmp_path / "out", Reporter(quiet=True))
+    told = measure(predictor, dataset, settings, tmp_path / "out", Reporter(quiet=True))
     assert told["clean"]["top1"] == 0.5
     assert told["corruptions"]["errors"] == {"fog": {"1": 0.0}}
     assert told["corruptions"]["edge"] == 224
@@ -188,12 +188,12 @@ def imagenet(tmp_path, monkeypatch):
         np.save(tmp_path / f"{name}.npy", np.concatenate([told_images(count) for count in each]))
     np.save(tmp_path / "labels.npy", np.arange(100) % 2)
     np.savez(tmp_path / "clean.npz", x=told_images(2), y=np.arange(20) % 2, classes=np.array(["n01", "n02"]))
-    subject = Subject.of_module(Told().eval(), classes=("n01", "n02"), size=8, channels=1)
-    dataset = EvalDataset.of_source(open_source(str(tmp_path / "clean.npz"), labeled=True), subject.format)
+    predictor = Predictor.of_module(Told().eval(), classes=("n01", "n02"), size=8, channels=1)
+    dataset = EvalDataset.of_source(open_source(str(tmp_path / "clean.npz"), labeled=True), predictor.format)
 
     def take(out, **changes):
         settings = EvaluationSettings(suite=("corruptions",), corruptions_dir=str(tmp_path), **changes)
-        return measure(subject, dataset, settings, tmp_path / out, Reporter(quiet=True))["corruptions"]
+        return measure(predictor, dataset, settings, tmp_path / out, Reporter(quiet=True))["corruptions"]
 
     return errors, take
 
@@ -278,8 +278,8 @@ def test_a_condition_that_changed_is_refused_and_others_are_taken(given, tmp_pat
     entry = tmp_path / "out/corruptions/contrast-5.parquet"
     entry.unlink()
     looked = []
-    answer = Subject.log_probabilities
-    monkeypatch.setattr(Subject, "log_probabilities", lambda *all: (looked.append(len(all[1])), answer(*all))[1])
+    answer = Predictor.log_probabilities
+    monkeypatch.setattr(Predictor, "log_probabilities", lambda *all: (looked.append(len(all[1])), answer(*all))[1])
     again = robustness(given, tmp_path / "out", settings)
     assert looked == [30]  # the images of one condition
     assert again["corruptions"]["errors"]["gaussian_noise"] == first["corruptions"]["errors"]["gaussian_noise"]

@@ -17,10 +17,10 @@ import noisystudent
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, MismatchError, ModelError
 from noisystudent.evaluation.eval_dataset import EvalDataset
-from noisystudent.evaluation.subject import Subject
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.classifier import UnitPixels
 from noisystudent.models.imagenet import imagenet_synsets
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.settings import RuntimeSettings
 
 SUITE = {"evaluation.suite": ["corruptions"], "evaluation.corruptions": ["contrast"], "evaluation.severities": [1, 5]}
@@ -34,10 +34,10 @@ def given(tmp_path_factory):
 
 def looked_at(given):
     """The checkpoint as a subject, and all the images as it sees them."""
-    subject = Subject.open(given[0], RuntimeSettings())
-    dataset = EvalDataset.of_source(open_source(given[1], labeled=True), subject.format)
+    predictor = Predictor.open(given[0], RuntimeSettings())
+    dataset = EvalDataset.of_source(open_source(given[1], labeled=True), predictor.format)
     (batch,) = dataset.batches(16, torch.device("cpu"))
-    return subject, batch
+    return predictor, batch
 
 
 def linear(*, seed=0, slope=0.01, mean=0.5):
@@ -62,12 +62,12 @@ DIGITS = {"classes": tuple("0123456789"), "size": 8, "channels": 1}
 )
 def test_a_module_that_does_not_fit_is_refused_with_what_it_was_tried_with(module, changes, message):
     with pytest.raises(ModelError, match=message):
-        Subject.of_module(module, **{**DIGITS, **changes})
+        Predictor.of_module(module, **{**DIGITS, **changes})
 
 
 def test_modules_that_answer_otherwise_have_other_fingerprints():
     def fingerprint(module, **changes):
-        return Subject.of_module(module, **DIGITS, **changes).fingerprint
+        return Predictor.of_module(module, **DIGITS, **changes).fingerprint
 
     moved = linear()
     moved.register_buffer("unsaved", torch.zeros(1), persistent=False)
@@ -94,10 +94,10 @@ def test_modules_that_answer_otherwise_have_other_fingerprints():
 def test_modules_are_measured_and_compared_beside_checkpoints(given, tmp_path):
     checkpoint, source = given
     classifier = load_classifier(checkpoint)
-    whole = Subject.of_module(UnitPixels(classifier).eval(), classes=classifier.classes, size=16, channels=1)
+    whole = Predictor.of_module(UnitPixels(classifier).eval(), classes=classifier.classes, size=16, channels=1)
     settings = {key: value for key, value in SUITE.items() if key != "evaluation.suite"}  # corruptions by default
     told = noisystudent.compare(
-        checkpoints=[checkpoint, whole, Subject.of_module(linear(), **DIGITS, name="linear")],
+        checkpoints=[checkpoint, whole, Predictor.of_module(linear(), **DIGITS, name="linear")],
         source=source, out=tmp_path / "out", settings=settings, quiet=True,
     )  # fmt: skip
     first, same, other = told["measured"].values()
@@ -108,7 +108,7 @@ def test_modules_are_measured_and_compared_beside_checkpoints(given, tmp_path):
     assert other["corruptions"]["errors"] != first["corruptions"]["errors"]
     with pytest.raises(MismatchError, match="what differs: subject"):
         noisystudent.robustness(
-            checkpoint=Subject.of_module(linear(seed=1), **DIGITS, name="linear"), source=source,
+            checkpoint=Predictor.of_module(linear(seed=1), **DIGITS, name="linear"), source=source,
             out=tmp_path / "out" / "3", settings=SUITE, quiet=True,
         )  # fmt: skip
 
@@ -130,8 +130,8 @@ def test_some_of_the_classes_in_any_order_are_measured_among_all(given, tmp_path
     chosen = np.isin(whole["y"], [7, 3, 0])
     labels = np.array([wanted.index(str(label)) for label in whole["y"][chosen]])
     np.savez(tmp_path / "some.npz", x=whole["x"][chosen], y=labels, classes=np.array(wanted))
-    subject, batch = looked_at(given)
-    correct = subject.log_probabilities(batch.views[torch.from_numpy(chosen)]).argmax(axis=1) == whole["y"][chosen]
+    predictor, batch = looked_at(given)
+    correct = predictor.log_probabilities(batch.views[torch.from_numpy(chosen)]).argmax(axis=1) == whole["y"][chosen]
     settings = {"evaluation.suite": ["attacks"], "evaluation.epsilons": [0], "evaluation.attack_steps": 1}
     told = noisystudent.robustness(
         checkpoint=checkpoint, source=tmp_path / "some.npz", out=tmp_path / "out", settings=settings, quiet=True
@@ -159,10 +159,10 @@ def test_numbered_folders_are_a_models_of_imagenet_by_number(tmp_path):
         (tmp_path / "v2" / str(number)).mkdir(parents=True)
         color = (number % 256, number // 256, 0)
         Image.new("RGB", (8, 8), color).save(tmp_path / "v2" / str(number) / "a.png")
-    subject = Subject.of_module(Reader().eval(), classes=imagenet_synsets(), size=8)
+    predictor = Predictor.of_module(Reader().eval(), classes=imagenet_synsets(), size=8)
     settings = {"evaluation.suite": ["corruptions"], "evaluation.corruptions": ["contrast"]}
     told = noisystudent.robustness(
-        checkpoint=subject, source=tmp_path / "v2", out=tmp_path / "out",
+        checkpoint=predictor, source=tmp_path / "v2", out=tmp_path / "out",
         settings={**settings, "evaluation.severities": [1]}, quiet=True,
     )  # fmt: skip
     assert told["clean"]["top1"] == 1

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from noisystudent.data.munge import munge
     from noisystudent.data.shards.pack import pack
     from noisystudent.errors import NoisyStudentError
-    from noisystudent.evaluation.subject import Subject
     from noisystudent.measuring import compare, robustness
+    from noisystudent.models.predictor import Predictor
 
 __version__ = "0.1.0"
 
 __all__ = [
     "NoisyStudentError",
-    "Subject",
+    "Predictor",
     "compare",
     "demo",
     "distill",
@@ -59,7 +59,7 @@ _HOME = dict.fromkeys(_IN_API, "api") | {
     "robustness": "measuring",
     "select": "choosing",
     "NoisyStudentError": "errors",
-    "Subject": "evaluation.subject",
+    "Predictor": "models.predictor",
 }
 
 

@@ -16,8 +16,8 @@ from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.natural.metrics import map_source_classes
 from noisystudent.evaluation.preflight import check_suite
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
+from noisystudent.models.predictor import Predictor
 from noisystudent.reporting.comparison import write_comparison
 from noisystudent.runtime.process_group import open_process_group
 from noisystudent.runtime.progress import Reporter
@@ -27,32 +27,32 @@ Place = str | Path
 
 
 def robustness(
-    *, checkpoint: Place | Subject, source: Place, out: Place, settings: Settings | None = None, quiet: bool = False
+    *, checkpoint: Place | Predictor, source: Place, out: Place, settings: Settings | None = None, quiet: bool = False
 ) -> dict[str, Any]:
     """What ``evaluation.suite`` names, measured of a checkpoint on labeled images, into the folder ``out``.
 
     ``checkpoint`` is a folder; or text such as ``timm:resnet50.tv_in1k`` for the weights that timm publishes; or a
-    ``Subject``, such as ``Subject.of_module`` makes of any module, whose device, precision and batches are its own and
-    not those of the settings.
+    ``Predictor``, such as ``Predictor.of_module`` makes of any module, whose device, precision and batches are its own
+    and not those of the settings.
 
     Images may be of some of its classes, in any order (see ``natural.map_classes``): answers are still among all of
     them, and ``classes`` in what is returned says so. Finished pieces are taken as they are, so a killed call goes on
     where it was. Images are decoded shard by shard, again for every condition, so memory does not grow with their
     number.
     """
-    subject, dataset, evaluation = _opened(checkpoint, source, out, settings)
-    return measure(subject, dataset, evaluation, Path(out), Reporter(quiet=quiet))
+    predictor, dataset, evaluation = _opened(checkpoint, source, out, settings)
+    return measure(predictor, dataset, evaluation, Path(out), Reporter(quiet=quiet))
 
 
-def check_measurable(*, checkpoint: Place | Subject, source: Place, out: Place, settings: Settings | None) -> None:
+def check_measurable(*, checkpoint: Place | Predictor, source: Place, out: Place, settings: Settings | None) -> None:
     """Raises what ``robustness`` would raise for its arguments, for all that is known without looking at an image."""
-    subject, _, evaluation = _opened(checkpoint, source, out, settings)
-    check_suite(evaluation, subject.classes)
+    predictor, _, evaluation = _opened(checkpoint, source, out, settings)
+    check_suite(evaluation, predictor.classes)
 
 
 def compare(
     *,
-    checkpoints: Sequence[Place | Subject],
+    checkpoints: Sequence[Place | Predictor],
     source: Place,
     out: Place,
     settings: Settings | None = None,
@@ -70,7 +70,7 @@ def compare(
         check_measurable(checkpoint=checkpoint, source=source, out=Path(out) / f"{number}", settings=told)
     folders = {}
     for number, checkpoint in enumerate(checkpoints, start=1):
-        name = f"{number} {checkpoint.name if isinstance(checkpoint, Subject) else checkpoint}"
+        name = f"{number} {checkpoint.name if isinstance(checkpoint, Predictor) else checkpoint}"
         folders[name] = Path(out) / f"{number}"
         robustness(checkpoint=checkpoint, source=source, out=folders[name], settings=told, quiet=quiet)
     found = comparison(folders)
@@ -80,8 +80,8 @@ def compare(
 
 
 def _opened(
-    checkpoint: Place | Subject, source: Place, out: Place, settings: Settings | None
-) -> tuple[Subject, EvalDataset, EvaluationSettings]:
+    checkpoint: Place | Predictor, source: Place, out: Place, settings: Settings | None
+) -> tuple[Predictor, EvalDataset, EvaluationSettings]:
     """Who is measured, on what, and how."""
     if open_process_group().world_size > 1:
         raise SettingsError("evaluation.suite is measured by one process; start evaluate without torchrun.")
@@ -91,13 +91,15 @@ def _opened(
             "--out."
         )
     evaluation = section_settings(EvaluationSettings, "evaluation", settings)
-    subject = checkpoint if isinstance(checkpoint, Subject) else Subject.open(checkpoint, runtime_to_predict(settings))
+    predictor = (
+        checkpoint if isinstance(checkpoint, Predictor) else Predictor.open(checkpoint, runtime_to_predict(settings))
+    )
     opened = open_source(str(source), labeled=True)
     dataset = EvalDataset.of_source(
         opened,
-        subject.format,
-        map_source_classes(opened.classes, subject.classes, "evaluated"),
+        predictor.format,
+        map_source_classes(opened.classes, predictor.classes, "evaluated"),
         images=evaluation.max_images,
         max_corrupt_fraction=section_settings(DataSettings, "data", settings).max_corrupt_fraction,
     )
-    return subject, dataset, evaluation
+    return predictor, dataset, evaluation

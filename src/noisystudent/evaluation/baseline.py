@@ -72,14 +72,14 @@ def read_baseline(path: str, suite: str) -> tuple[str, Mapping[str, Any]]:
 
 def _measured(path: str, suite: str, told: Mapping[str, Any], same: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
     """The baseline's name and what it has of a suite, in which the values of ``same`` must be those of ``told``."""
-    subject, found = read_baseline(path, suite)
+    predictor, found = read_baseline(path, suite)
     for name in same:
         if found.get(name) != told.get(name):
             raise MismatchError(
                 f"The {suite} of the baseline {path!r} were measured otherwise: {name} is {found.get(name)!r} there "
                 f"and {told.get(name)!r} here. Measure both alike."
             )
-    return subject, found
+    return predictor, found
 
 
 def _whole(perturbations: Any) -> dict[str, Mapping[str, float]]:  # noqa: ANN401 - from a file of anyone's

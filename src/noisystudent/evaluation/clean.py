@@ -9,20 +9,20 @@ from typing import Any
 from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.per_image import PerImageResults, Temperatures, evaluate_images
 from noisystudent.evaluation.results_cache import ResultCache
-from noisystudent.evaluation.subject import Subject
+from noisystudent.models.predictor import Predictor
 
 CLEAN = "clean"  # the name of the piece that holds the outcomes without any change
 
 
-def temperatures_of(subject: Subject, dataset: EvalDataset, cache: ResultCache) -> Temperatures:
+def temperatures_of(predictor: Predictor, dataset: EvalDataset, cache: ResultCache) -> Temperatures:
     """The temperatures of the audience's halves, fitted now unless they are there."""
-    return Temperatures(**cache.numbers("temperatures", lambda: asdict(Temperatures.fitted(subject, dataset))))
+    return Temperatures(**cache.numbers("temperatures", lambda: asdict(Temperatures.fitted(predictor, dataset))))
 
 
-def clean_results(subject: Subject, dataset: EvalDataset, cache: ResultCache) -> PerImageResults:
+def clean_results(predictor: Predictor, dataset: EvalDataset, cache: ResultCache) -> PerImageResults:
     """How each image fares as it is."""
-    temperatures = temperatures_of(subject, dataset, cache)
-    return cache.results(CLEAN, lambda: evaluate_images(subject, dataset, temperatures, lambda batch: batch.views))
+    temperatures = temperatures_of(predictor, dataset, cache)
+    return cache.results(CLEAN, lambda: evaluate_images(predictor, dataset, temperatures, lambda batch: batch.views))
 
 
 def describe_clean(found: PerImageResults) -> dict[str, Any]:

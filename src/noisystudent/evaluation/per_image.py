@@ -13,7 +13,7 @@ from noisystudent.evaluation.eval_dataset import EvalBatch, EvalDataset
 from noisystudent.evaluation.metrics.accuracy import ranks
 from noisystudent.evaluation.metrics.calibration import losses, squared_distances
 from noisystudent.evaluation.metrics.temperature import apply_temperature, fit_temperature
-from noisystudent.evaluation.subject import Subject
+from noisystudent.models.predictor import Predictor
 
 FITTED = 2500  # images of each half that a temperature is fitted on at most: T is then known to a percent or two
 
@@ -62,14 +62,14 @@ class Temperatures:
         return np.where(index % 2 == 0, self.even, self.odd)
 
     @classmethod
-    def fitted(cls, subject: Subject, dataset: EvalDataset) -> Temperatures:
+    def fitted(cls, predictor: Predictor, dataset: EvalDataset) -> Temperatures:
         """Fits both on at most ``FITTED`` clean images each, drawn by their addresses; 1 where a half has none."""
         every = max(1, dataset.count // (2 * FITTED))
         values, labels, index = [], [], []
-        for batch in dataset.batches(subject.size, subject.device):
+        for batch in dataset.batches(predictor.size, predictor.device):
             addresses = batch.index.cpu().numpy()
             taken = (addresses // 2) % every == 0
-            values.append(subject.log_probabilities(batch.views)[taken])
+            values.append(predictor.log_probabilities(batch.views)[taken])
             labels.append(batch.labels[taken])
             index.append(addresses[taken])
         rows, true, odd = np.concatenate(values), np.concatenate(labels), np.concatenate(index) % 2 == 1
@@ -81,17 +81,17 @@ class Temperatures:
 
 
 def evaluate_images(
-    subject: Subject, dataset: EvalDataset, temperatures: Temperatures, change: Callable[[EvalBatch], Tensor]
+    predictor: Predictor, dataset: EvalDataset, temperatures: Temperatures, change: Callable[[EvalBatch], Tensor]
 ) -> PerImageResults:
     """How each image fares after ``change``, which gives the views [N, C, S, S] to be shown."""
-    return concatenated(_evaluate_batches(subject, dataset, temperatures, change))
+    return concatenated(_evaluate_batches(predictor, dataset, temperatures, change))
 
 
 def _evaluate_batches(
-    subject: Subject, dataset: EvalDataset, temperatures: Temperatures, change: Callable[[EvalBatch], Tensor]
+    predictor: Predictor, dataset: EvalDataset, temperatures: Temperatures, change: Callable[[EvalBatch], Tensor]
 ) -> Iterator[PerImageResults]:
-    for batch in dataset.batches(subject.size, subject.device):
-        rows = subject.log_probabilities(change(batch))
+    for batch in dataset.batches(predictor.size, predictor.device):
+        rows = predictor.log_probabilities(change(batch))
         places = ranks(rows, batch.labels)
         scaled = apply_temperature(rows, temperatures.of(batch.index.cpu().numpy())[:, None])
         yield PerImageResults(places == 0, places < 5, _confidence(rows, batch), _confidence(scaled, batch))

@@ -16,7 +16,7 @@ from noisystudent.evaluation.perturbations.measure import measure_perturbations
 from noisystudent.evaluation.preflight import check_suite
 from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.subject import Subject
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.progress import Reporter
 
 ROBUSTNESS = "robustness.json"
@@ -30,7 +30,7 @@ _MEASURES = {
 
 
 def measure(
-    subject: Subject,
+    predictor: Predictor,
     dataset: EvalDataset,
     settings: EvaluationSettings,
     folder: Path,
@@ -46,12 +46,12 @@ def measure(
     Returns what ``robustness.json`` there holds: ``clean`` accuracy on the same images, which is measured in any
     case, and each measure by its name; ``unreadable`` is how many images were left out, if any.
     """
-    check_suite(settings, subject.classes)  # before hours of measures that are taken earlier
-    inputs = {"subject": subject.fingerprint, "audience": dataset.fingerprint, "precision": subject.precision}
+    check_suite(settings, predictor.classes)  # before hours of measures that are taken earlier
+    inputs = {"subject": predictor.fingerprint, "audience": dataset.fingerprint, "precision": predictor.precision}
     cache = ResultCache.open(folder, inputs, renewing=renewing)
-    clean = clean_results(subject, dataset, cache)
+    clean = clean_results(predictor, dataset, cache)
     told: dict[str, Any] = {
-        "subject": subject.name,
+        "subject": predictor.name,
         "source": dataset.name,
         "count": len(clean.correct),
         "clean": describe_clean(clean),
@@ -62,6 +62,6 @@ def measure(
         told["unreadable"] = unreadable
     for name, take in _MEASURES.items():
         if name in settings.suite:
-            told[name] = take(subject, dataset, settings, cache, reporter)
+            told[name] = take(predictor, dataset, settings, cache, reporter)
     write_json(folder / ROBUSTNESS, told)
     return told

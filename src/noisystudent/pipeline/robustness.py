@@ -14,9 +14,9 @@ from noisystudent.evaluation.compare import comparison
 from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.natural.measure import open_natural
 from noisystudent.evaluation.preflight import check_suite
-from noisystudent.evaluation.subject import Subject
 from noisystudent.evaluation.suite import measure
 from noisystudent.models.checkpoint import load_classifier
+from noisystudent.models.predictor import Predictor
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.runtime.progress import Reporter
@@ -88,13 +88,13 @@ def _examine(context: RunContext, name: str, checkpoint: Checkpoint, folder: Pat
     assert held_out is not None
     evaluation, allowed = context.settings.evaluation, context.settings.data.max_corrupt_fraction
     classifier = load_classifier(checkpoint.folder).to(context.device)
-    subject = Subject.of_classifier(name, checkpoint.fingerprint, classifier, _runtime(context))
+    predictor = Predictor.of_classifier(name, checkpoint.fingerprint, classifier, _runtime(context))
     reporter = context.reporter if context.engine.group.is_main else Reporter(quiet=True)
     reporter.say(f"robustness of {name}:")
 
     def measured(images: Images) -> dict[str, Any]:
         dataset = EvalDataset.of_images(role, images, most=evaluation.max_images, max_corrupt_fraction=allowed)
-        return measure(subject, dataset, evaluation, folder, reporter, renewing=True)
+        return measure(predictor, dataset, evaluation, folder, reporter, renewing=True)
 
     held_out.examine(measured)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noisystudent.errors import DataError, ModelError, NoisyStudentError, SettingsError
+from noisystudent.models.predictor import require_eval_mode
 from noisystudent.noise.counter_rng import CounterRng
 
 Model = Callable[[Tensor], Tensor]
@@ -121,7 +122,7 @@ def attacked(
     Raises ``ModelError`` for a module in training mode, for a model that fails on images of this shape and for one
     without, or with infinite, gradients, and ``DataError`` for pixels outside 0..1 and for labels that are no class.
     """
-    check_attackable(model)
+    require_eval_mode(model)
     check_pixels(pixels)
     numbers = torch.arange(len(pixels), device=pixels.device) if indices is None else indices
     best, highest = None, torch.zeros(0)
@@ -140,16 +141,6 @@ def attacked(
         highest = torch.where(better, loss, highest)
     assert best is not None
     return best
-
-
-def check_attackable(model: Model) -> None:
-    """Raises ``ModelError`` for a module, or a method of one, that is or holds a module in training mode."""
-    owner = getattr(model, "__self__", model)
-    if isinstance(owner, nn.Module) and any(module.training for module in owner.modules()):
-        raise ModelError(
-            f"The model {type(owner).__name__} is in training mode, in which its answers depend on chance or on the "
-            "batch, and an attack on it says nothing. Call eval() on it first."
-        )
 
 
 def check_pixels(pixels: Tensor) -> None:

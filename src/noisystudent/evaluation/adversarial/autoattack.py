@@ -22,11 +22,11 @@ from noisystudent.evaluation.adversarial.attacks import (
     Model,
     Norm,
     answers,
-    check_attackable,
     check_labels,
     check_pixels,
 )
 from noisystudent.evaluation.adversarial.robust_accuracy import standard_error
+from noisystudent.models.predictor import require_eval_mode
 
 FEWEST_CLASSES = 4
 _TARGETS = 9  # of the standard version: classes that are aimed at, the likeliest wrong ones
@@ -113,7 +113,7 @@ def autoattacked(
     Raises what ``attacked`` and ``check_autoattack`` raise, and ``SettingsError`` where the package gives back images
     outside the ball of radius ``epsilon`` or outside 0..1.
     """
-    check_attackable(model)
+    require_eval_mode(model)
     check_pixels(pixels)
     with torch.no_grad():
         logits = answers(model, pixels)

@@ -16,12 +16,12 @@ from noisystudent.evaluation.adversarial.robust_accuracy import robust_accuracie
 from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.subject import Subject
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.progress import Reporter
 
 
 def measure_attacks(
-    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> dict[str, Any]:
     """Accuracy under the attacks at each epsilon, and the warnings of masked gradients.
 
@@ -29,7 +29,7 @@ def measure_attacks(
     of 255; in the norm ``l2`` a ball has the radius of pixels that all move by that. ``step_size``, PGD's, is in
     epsilons. AutoAttack's pieces lie apart, so that asking for it leaves those of FGSM and PGD as they are.
     """
-    values = subject.channels * subject.size**2
+    values = predictor.channels * predictor.size**2
     scale = math.sqrt(values) / 255 if settings.norm == "l2" else 1 / 255
     step_size = 2.5 / settings.attack_steps if settings.step_size == "auto" else settings.step_size
     how = {"norm": settings.norm, "steps": settings.attack_steps, "step_size": step_size}
@@ -42,13 +42,13 @@ def measure_attacks(
     with reporter.bar("attacks", total, "images") as bar:
         for epsilon in settings.epsilons:
             entry = f"epsilon-{epsilon:g}"
-            told = sub.numbers(entry, partial(_at, subject, dataset, settings, epsilon * scale))
+            told = sub.numbers(entry, partial(_at, predictor, dataset, settings, epsilon * scale))
             bar.advance(told["count"])
             single, many = told["attacks"]
             row = {"epsilon": epsilon, **_named("fgsm", single), **_named("pgd", many)}
             found = list(told["warnings"])
             if strong:
-                worst = strong.numbers(entry, partial(_at_worst, subject, dataset, settings, epsilon * scale))
+                worst = strong.numbers(entry, partial(_at_worst, predictor, dataset, settings, epsilon * scale))
                 bar.advance(worst["count"])
                 row |= _named("autoattack", worst)
                 found += worst["warnings"] + _warning_of_weakness(row)
@@ -71,7 +71,7 @@ def _named(name: str, outcome: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _at(subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, epsilon: float) -> dict[str, Any]:
+def _at(predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, epsilon: float) -> dict[str, Any]:
     attacks = [
         fgsm(epsilon, settings.norm),
         pgd(
@@ -83,13 +83,15 @@ def _at(subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, ep
             restarts=settings.restarts,
         ),
     ]
-    report = robust_accuracies(subject.unit, _batches(subject, dataset), attacks, seed=settings.seed)
+    report = robust_accuracies(predictor.unit, _batches(predictor, dataset), attacks, seed=settings.seed)
     return report.as_json()
 
 
-def _at_worst(subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, epsilon: float) -> dict[str, Any]:
-    batches = _batches(subject, dataset)
-    found = autoattack_accuracy(subject.unit, batches, norm=settings.norm, epsilon=epsilon, seed=settings.seed)
+def _at_worst(
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, epsilon: float
+) -> dict[str, Any]:
+    batches = _batches(predictor, dataset)
+    found = autoattack_accuracy(predictor.unit, batches, norm=settings.norm, epsilon=epsilon, seed=settings.seed)
     return found.as_json()
 
 
@@ -103,9 +105,9 @@ def _warning_of_weakness(row: dict[str, float]) -> list[str]:
     ]
 
 
-def _batches(subject: Subject, dataset: EvalDataset) -> Iterator[tuple[Tensor, Tensor]]:
-    for batch in dataset.batches(subject.size, subject.device):
+def _batches(predictor: Predictor, dataset: EvalDataset) -> Iterator[tuple[Tensor, Tensor]]:
+    for batch in dataset.batches(predictor.size, predictor.device):
         labels = torch.from_numpy(batch.labels)
-        for first in range(0, len(labels), subject.batch_size):
-            some = slice(first, first + subject.batch_size)
-            yield batch.views[some].float() / 255, labels[some].to(subject.device)
+        for first in range(0, len(labels), predictor.batch_size):
+            some = slice(first, first + predictor.batch_size)
+            yield batch.views[some].float() / 255, labels[some].to(predictor.device)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from noisystudent.errors import DataError
-from noisystudent.evaluation.adversarial.attacks import Attack, Model, answers, attacked, check_attackable, check_pixels
+from noisystudent.evaluation.adversarial.attacks import Attack, Model, answers, attacked, check_pixels
+from noisystudent.models.predictor import require_eval_mode
 
 FLAT_SHARE = 0.01  # more images without a gradient than this are worth a warning
 
@@ -88,7 +89,7 @@ def robust_accuracies(
 
     Raises ``DataError`` without images, and what ``attacked`` raises.
     """
-    check_attackable(model)
+    require_eval_mode(model)
     count = clean_correct = classes = 0
     robust, flat = [0] * len(attacks), [0] * len(attacks)
     shape, warnings = (0, 0, 0), []

@@ -19,12 +19,12 @@ from noisystudent.evaluation.metrics.confidence import (
 from noisystudent.evaluation.per_image import Bools, Confidence, PerImageResults, concatenated
 from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.subject import Subject
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.progress import Reporter
 
 
 def measure_calibration(
-    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> dict[str, Any]:
     """Calibration of clean images and, where corruptions are in the suite, of each severity's, all together.
 
@@ -33,12 +33,12 @@ def measure_calibration(
     fitted on clean images need not hold there). ``ece`` is over 15 bins of equal width, ``adaptive_ece`` and
     ``rms_calibration_error`` over bins of 100 rows.
     """
-    clean = clean_results(subject, dataset, cache)
-    temperatures = temperatures_of(subject, dataset, cache)
+    clean = clean_results(predictor, dataset, cache)
+    temperatures = temperatures_of(predictor, dataset, cache)
     severities: dict[int, list[PerImageResults]] = {}
     if "corruptions" in settings.suite:
         # The suite has measured these before: they are only read.
-        for _, severity, results in corrupted_results(subject, dataset, settings, cache, Reporter(quiet=True)):
+        for _, severity, results in corrupted_results(predictor, dataset, settings, cache, Reporter(quiet=True)):
             severities.setdefault(severity, []).append(results)
     return {
         "bins": {"equal_width": BINS, "rows_of_equal_mass": BIN_ROWS},

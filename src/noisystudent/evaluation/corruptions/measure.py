@@ -22,14 +22,14 @@ from noisystudent.evaluation.eval_dataset import EvalBatch, EvalDataset
 from noisystudent.evaluation.per_image import PerImageResults, evaluate_images
 from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.subject import Subject
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.progress import Reporter
 
 Corrupted = Iterator[tuple[str, int, PerImageResults]]  # corruption, severity, and how each image fared
 
 
 def measure_corruptions(
-    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> dict[str, Any]:
     """Top-1 errors by corruption and severity, their means, and the calibration error at each severity.
 
@@ -40,57 +40,57 @@ def measure_corruptions(
     for frost that is named without textures.
     """
     take = measure_published_corruptions if settings.corruptions_dir else _measure_generated
-    told = take(subject, dataset, settings, cache, reporter)
+    told = take(predictor, dataset, settings, cache, reporter)
     if settings.baseline:
         told["relative_to_baseline"] = relative_errors(told, settings.baseline)
     return told
 
 
 def _measure_generated(
-    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> dict[str, Any]:
     errors: dict[str, dict[int, float]] = {}
-    for name, severity, results in corrupted_results(subject, dataset, settings, cache, reporter):
+    for name, severity, results in corrupted_results(predictor, dataset, settings, cache, reporter):
         errors.setdefault(name, {})[severity] = 1 - float(results.correct.mean())
         count = len(results.correct)
     return {
         "source": "generated",
-        "table": _table(subject, settings),
+        "table": _table(predictor, settings),
         "count": count,
         **described_errors(errors),
     }
 
 
 def corrupted_results(
-    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> Corrupted:
     """How each image fares under each corruption at each severity, one condition at a time."""
     if settings.corruptions_dir:
-        for condition, results in published_results(subject, dataset, settings, cache, reporter):
+        for condition, results in published_results(predictor, dataset, settings, cache, reporter):
             yield condition.corruption, condition.severity, results
     else:
-        yield from _generated_results(subject, dataset, settings, cache, reporter)
+        yield from _generated_results(predictor, dataset, settings, cache, reporter)
 
 
 def _generated_results(
-    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> Corrupted:
-    names, table = corruptions_to_make(settings), _table(subject, settings)
-    temperatures = temperatures_of(subject, dataset, cache)
+    names, table = corruptions_to_make(settings), _table(predictor, settings)
+    temperatures = temperatures_of(predictor, dataset, cache)
     sub = cache.sub("corruptions", {"seed": settings.seed, "table": table, "frost_textures": settings.frost_textures})
     rows = dataset.count * len(names) * len(settings.severities)
     with reporter.bar("corruptions", rows, "images") as bar:
         for name, severity in itertools.product(names, settings.severities):
             change = partial(_corrupted, name=name, severity=severity, settings=settings, table=table)
-            measure = partial(evaluate_images, subject, dataset, temperatures, change)
+            measure = partial(evaluate_images, predictor, dataset, temperatures, change)
             results = sub.results(f"{name}-{severity}", measure)
             bar.advance(len(results.correct))
             yield name, severity, results
 
 
-def _table(subject: Subject, settings: EvaluationSettings) -> int:
+def _table(predictor: Predictor, settings: EvaluationSettings) -> int:
     """The image size in pixels whose published strengths are taken."""
-    return table_for(subject.size) if settings.strengths_for == "auto" else settings.strengths_for
+    return table_for(predictor.size) if settings.strengths_for == "auto" else settings.strengths_for
 
 
 def corruptions_to_make(settings: EvaluationSettings) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from noisystudent.evaluation.natural.metrics import ClassMapping, map_classes
 from noisystudent.evaluation.per_image import PerImageResults, evaluate_images
 from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.subject import Subject
 from noisystudent.models.imagenet import imagenet_synsets
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.progress import Reporter
 
 _IMAGENET_EDGE = 224  # AlexNet's errors are those on images of this size; smaller versions of the set exist
@@ -49,7 +49,7 @@ class Condition:
 
 
 def measure_published_corruptions(
-    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> dict[str, Any]:
     """Top-1 errors by corruption and severity and their means, of the set that ``settings.corruptions_dir`` names.
 
@@ -58,12 +58,12 @@ def measure_published_corruptions(
     where the set is all of ImageNet-C; the clean error that the relative one takes off is that on the ``dataset``.
     Raises ``DataError`` for a folder that holds no such set, and for classes that the model has not.
     """
-    corrupted, _ = conditions_to_measure(settings, subject.classes)
+    corrupted, _ = conditions_to_measure(settings, predictor.classes)
     errors: dict[str, dict[int, float]] = {}
     counts: dict[str, dict[str, int]] = {}
     unreadable: dict[str, int] = {}
     conditions = []
-    for condition, results in published_results(subject, dataset, settings, cache, reporter):
+    for condition, results in published_results(predictor, dataset, settings, cache, reporter):
         errors.setdefault(condition.corruption, {})[condition.severity] = 1 - float(results.correct.mean())
         counts.setdefault(condition.corruption, {})[str(condition.severity)] = len(results.correct)
         if without := condition.dataset.count - len(results.correct):
@@ -87,25 +87,25 @@ def measure_published_corruptions(
     if missing_classes:
         told["mean"] = None
     whole = told["mean"] is not None and all(each.imagenet and each.edge >= _IMAGENET_EDGE for each in conditions)
-    return {**told, "alexnet": _beside_alexnet(errors, subject, dataset, cache) if whole else None}
+    return {**told, "alexnet": _beside_alexnet(errors, predictor, dataset, cache) if whole else None}
 
 
 def published_results(
-    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> Iterator[tuple[Condition, PerImageResults]]:
     """How each image of the published set fares, one condition at a time; ``dataset`` is the clean one.
 
     What is kept of a condition whose images have changed since, by their fingerprint, is refused or renewed (see
     ``ResultCache.columns``).
     """
-    corrupted, wanted = conditions_to_measure(settings, subject.classes)
-    temperatures = temperatures_of(subject, dataset, cache)
+    corrupted, wanted = conditions_to_measure(settings, predictor.classes)
+    temperatures = temperatures_of(predictor, dataset, cache)
     sub = cache.sub("corruptions", {"source": "published"})
     with reporter.bar("corruptions", len(wanted), "conditions") as bar:
         for corruption, severity in wanted:
             source = corrupted.source(corruption, severity)
-            condition = _condition(corruption, severity, source, subject, dataset, settings)
-            measure = partial(evaluate_images, subject, condition.dataset, temperatures, lambda batch: batch.views)
+            condition = _condition(corruption, severity, source, predictor, dataset, settings)
+            measure = partial(evaluate_images, predictor, condition.dataset, temperatures, lambda batch: batch.views)
             results = sub.results(condition.name, measure, images=condition.dataset.fingerprint)
             bar.advance(1)
             yield condition, results
@@ -143,23 +143,28 @@ def _described(name: str, severities: Sequence[int]) -> str:
 
 
 def _condition(
-    corruption: str, severity: int, source: Source, subject: Subject, dataset: EvalDataset, settings: EvaluationSettings
+    corruption: str,
+    severity: int,
+    source: Source,
+    predictor: Predictor,
+    dataset: EvalDataset,
+    settings: EvaluationSettings,
 ) -> Condition:
     """A condition's images, shown whole: a square one is only resized to the model's size where it has another."""
     assert source.classes is not None
     try:
-        found = map_classes(source.classes, subject.classes)
+        found = map_classes(source.classes, predictor.classes)
     except DataError as error:
         raise DataError(f"evaluation.corruptions_dir, {corruption} at severity {severity}: {error}") from error
     present = set(found.columns.tolist())
     shown = EvalDataset.of_source(
         source,
-        replace(subject.format, whole=True),
+        replace(predictor.format, whole=True),
         found,
         images=settings.max_images,
         max_corrupt_fraction=dataset.max_corrupt_fraction,
     )
-    lacking = tuple(name for place, name in enumerate(subject.classes) if place not in present)
+    lacking = tuple(name for place, name in enumerate(predictor.classes) if place not in present)
     return Condition(corruption, severity, shown, lacking, found.rule, _edge(source), _is_imagenet(source, found))
 
 
@@ -186,7 +191,7 @@ def _shortest(missing: Mapping[str, list[str]], conditions: int) -> dict[str, li
 
 
 def _beside_alexnet(
-    errors: Mapping[str, Mapping[int, float]], subject: Subject, dataset: EvalDataset, cache: ResultCache
+    errors: Mapping[str, Mapping[int, float]], predictor: Predictor, dataset: EvalDataset, cache: ResultCache
 ) -> dict[str, Any]:
-    clean_error = 1 - float(clean_results(subject, dataset, cache).correct.mean())
+    clean_error = 1 - float(clean_results(predictor, dataset, cache).correct.mean())
     return {**asdict(alexnet_errors(errors, clean_error)), "clean_error": clean_error, "clean_source": dataset.name}

@@ -34,8 +34,8 @@ from noisystudent.evaluation.natural.metrics import (
 from noisystudent.evaluation.per_image import Bools, Floats
 from noisystudent.evaluation.results_cache import Columns, ResultCache
 from noisystudent.evaluation.settings import LABEL_SETS, OUT_OF_DISTRIBUTION, EvaluationSettings
-from noisystudent.evaluation.subject import Subject
 from noisystudent.models.imagenet import imagenet_synsets
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.progress import Bar, Reporter
 
 _CLEAN, _SHIFTED = "clean", "shifted"  # pieces of a set: its classes' images in --source, and its own
@@ -109,7 +109,7 @@ class _Reassessed:
 
 
 def measure_natural(
-    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> dict[str, Any]:
     """The scores of each set in ``evaluation.natural``, by its name, beside those of clean images of its classes.
 
@@ -119,21 +119,21 @@ def measure_natural(
     clean images are gone through once for all sets. Raises ``DataError`` for a set with a class that the subject has
     not, and for more unreadable images than the audience allows of its own.
     """
-    given = open_natural(settings, subject.classes)
-    sets = [_prepared(each, subject, dataset, settings, cache) for each in given]
+    given = open_natural(settings, predictor.classes)
+    sets = [_prepared(each, predictor, dataset, settings, cache) for each in given]
     new = [each for each in sets if not each.sub.has_columns(_CLEAN)]
     shifted = [each for each in sets if isinstance(each, _Shifted)]
     rows = sum(each.dataset.count for each in shifted if not each.sub.has_columns(_SHIFTED))
     with reporter.bar("natural", rows + (dataset.count if new else 0), "images") as bar:
         if new:
             takes = [each.of_clean for each in new]
-            for each, columns in zip(new, _looked(subject, dataset, takes, bar), strict=True):
+            for each, columns in zip(new, _looked(predictor, dataset, takes, bar), strict=True):
                 each.sub.columns(_CLEAN, partial(dict, columns))
-        return {each.given.name: _told(subject, each, bar) for each in sets}
+        return {each.given.name: _told(predictor, each, bar) for each in sets}
 
 
 def _prepared(
-    given: NaturalSet, subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache
+    given: NaturalSet, predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache
 ) -> _Shifted | _Reassessed:
     def sub(fingerprint: str) -> ResultCache:
         return cache.sub(f"natural/{given.name}", {"set": fingerprint})
@@ -142,28 +142,28 @@ def _prepared(
         return _Reassessed(given, given.content, sub(given.fingerprint))
     allowed = dataset.max_corrupt_fraction
     shown = EvalDataset.of_source(
-        given.content, subject.format, given.found, images=settings.max_images, max_corrupt_fraction=allowed
+        given.content, predictor.format, given.found, images=settings.max_images, max_corrupt_fraction=allowed
     )
     return _Shifted(given, given.content.classes or (), shown, sub(shown.fingerprint))
 
 
-def _looked(subject: Subject, dataset: EvalDataset, takes: Sequence[Take], bar: Bar) -> list[Columns]:
+def _looked(predictor: Predictor, dataset: EvalDataset, takes: Sequence[Take], bar: Bar) -> list[Columns]:
     """What each of ``takes`` keeps of all images, in one pass; log-probabilities are held for some at a time."""
     parts: list[list[Columns]] = [[] for _ in takes]
-    for batch in dataset.batches(subject.size, subject.device):
-        rows = subject.log_probabilities(batch.views)
+    for batch in dataset.batches(predictor.size, predictor.device):
+        rows = predictor.log_probabilities(batch.views)
         for part, take in zip(parts, takes, strict=True):
             part.append(take(rows, batch))
         bar.advance(len(batch.labels))
     return [{name: np.concatenate([each[name] for each in part]) for name in part[0]} for part in parts]
 
 
-def _told(subject: Subject, each: _Shifted | _Reassessed, bar: Bar) -> dict[str, Any]:
+def _told(predictor: Predictor, each: _Shifted | _Reassessed, bar: Bar) -> dict[str, Any]:
     clean = each.sub.columns(_CLEAN, dict)
     told = {"place": each.given.place, "classes": each.given.found.explanation}
     if isinstance(each, _Reassessed):
         return {**told, **label_set_scores(LabelSetHits(**clean), each.given.found.outputs), "notes": []}
-    own = each.sub.columns(_SHIFTED, lambda: _looked(subject, each.dataset, [each.of_its_own], bar)[0])
+    own = each.sub.columns(_SHIFTED, lambda: _looked(predictor, each.dataset, [each.of_its_own], bar)[0])
     score = _detection if each.given.name == OUT_OF_DISTRIBUTION else _accuracy
     count = len(own["confidence"])
     return {**told, "count": count, **score(own, Hits(**clean), each), "notes": _notes(own, Hits(**clean), each)}

@@ -21,12 +21,12 @@ from noisystudent.evaluation.perturbations.metrics import StabilityMeter, compar
 from noisystudent.evaluation.perturbations.published import published_stability
 from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.subject import Subject
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.progress import Reporter
 
 
 def measure_perturbations(
-    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> dict[str, Any]:
     """Flip probability and top-5 distance by perturbation, and their means over ImageNet-P's ten if all are there.
 
@@ -34,9 +34,9 @@ def measure_perturbations(
     divides by the measures of ``settings.baseline``, not by AlexNet's: no published file has them.
     """
     if settings.perturbations_dir:
-        found, summaries = published_stability(subject, settings, cache, reporter)
+        found, summaries = published_stability(predictor, settings, cache, reporter)
     else:
-        found, summaries = _generated_stability(subject, dataset, settings, cache, reporter)
+        found, summaries = _generated_stability(predictor, dataset, settings, cache, reporter)
     whole = set(TEST_PERTURBATIONS) <= found.keys()
     told = {
         **summaries,
@@ -52,17 +52,17 @@ def measure_perturbations(
 
 
 def _generated_stability(
-    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Stability by perturbation along sequences that are made from the audience, and what describes them."""
-    table = strengths_for(subject.size) if settings.strengths_for in ("auto", 299) else int(settings.strengths_for)
+    table = strengths_for(predictor.size) if settings.strengths_for in ("auto", 299) else int(settings.strengths_for)
     sub = cache.sub("perturbations", {"seed": settings.seed, "table": table, "difficulty": settings.difficulty})
     names = perturbations_to_make(settings)
     found: dict[str, dict[str, Any]] = {}
     rows = dataset.count * sum(frames_of(name, table) for name in names)
     with reporter.bar("perturbations", rows, "frames") as bar:
         for name in names:
-            found[name] = sub.numbers(name, partial(_stability, subject, dataset, settings, name, table))
+            found[name] = sub.numbers(name, partial(_stability, predictor, dataset, settings, name, table))
             bar.advance(dataset.count * frames_of(name, table))
     count = next(iter(found.values()))["sequences"]  # one of each image that could be read
     return found, {"source": "generated", "table": table, "count": count}
@@ -84,15 +84,15 @@ def _mean(found: dict[str, dict[str, Any]], measure: str) -> float:
 
 
 def _stability(
-    subject: Subject, dataset: EvalDataset, settings: EvaluationSettings, name: str, table: int
+    predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, name: str, table: int
 ) -> dict[str, Any]:
     meter = StabilityMeter(noise=compares_with_first(name), lag=settings.difficulty)
-    for batch in dataset.batches(subject.size, subject.device):
+    for batch in dataset.batches(predictor.size, predictor.device):
         frames = sequence(
             batch.views, name, index=batch.index, seed=settings.seed,
             table=table, difficulty=settings.difficulty,
         )  # fmt: skip
-        answers = np.stack([subject.log_probabilities(frame) for frame in frames], axis=1)
+        answers = np.stack([predictor.log_probabilities(frame) for frame in frames], axis=1)
         for each in answers:
             meter.add(each)
     return asdict(meter.result())

@@ -20,7 +20,7 @@ from noisystudent.evaluation.perturbations.metrics import StabilityMeter, compar
 from noisystudent.evaluation.perturbations.read import Frames, PerturbedSet, Sequences
 from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
-from noisystudent.evaluation.subject import Subject
+from noisystudent.models.predictor import Predictor
 from noisystudent.noise.crop import PlainView
 from noisystudent.runtime.progress import Reporter
 
@@ -29,7 +29,7 @@ _FRAMES_AT_ONCE = 512  # shown together, of as many sequences as that takes
 
 
 def published_stability(
-    subject: Subject, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
+    predictor: Predictor, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Stability by perturbation along the sequences that ``settings.perturbations_dir`` names, and what describes them.
 
@@ -44,7 +44,7 @@ def published_stability(
             sequences = perturbed.sequences(_place(name, settings.difficulty))
             count = min(settings.max_images, sequences.count) or sequences.count
             inner = sub.sub(name, {"sequences": sequences.fingerprint, "count": count})
-            found[name] = inner.numbers("stability", partial(_stability, subject, settings, name, sequences, count))
+            found[name] = inner.numbers("stability", partial(_stability, predictor, settings, name, sequences, count))
             bar.advance(1)
     counts = {each["sequences"] for each in found.values()}
     return found, {
@@ -86,10 +86,10 @@ def perturbations_to_measure(settings: EvaluationSettings) -> tuple[PerturbedSet
 
 
 def _stability(
-    subject: Subject, settings: EvaluationSettings, name: str, sequences: Sequences, count: int
+    predictor: Predictor, settings: EvaluationSettings, name: str, sequences: Sequences, count: int
 ) -> dict[str, Any]:
     meter = StabilityMeter(noise=compares_with_first(name), lag=settings.difficulty)
-    for answers in _answers(subject, sequences, count):
+    for answers in _answers(predictor, sequences, count):
         try:
             meter.add(answers)
         except DataError as error:
@@ -97,27 +97,27 @@ def _stability(
     return asdict(meter.result())
 
 
-def _answers(subject: Subject, sequences: Sequences, count: int) -> Iterator[npt.NDArray[np.float32]]:
+def _answers(predictor: Predictor, sequences: Sequences, count: int) -> Iterator[npt.NDArray[np.float32]]:
     """The log-probabilities [frames, K] of ``count`` sequences, evenly spread, one after another."""
     waiting: list[Tensor] = []
     for number in evenly_spread(sequences.count, count).tolist():
-        waiting.append(_views(sequences.frames(number), subject))
+        waiting.append(_views(sequences.frames(number), predictor))
         if sum(map(len, waiting)) >= _FRAMES_AT_ONCE:
-            yield from _answered(subject, waiting)
+            yield from _answered(predictor, waiting)
             waiting = []
     if waiting:
-        yield from _answered(subject, waiting)
+        yield from _answered(predictor, waiting)
 
 
-def _answered(subject: Subject, waiting: list[Tensor]) -> list[npt.NDArray[np.float32]]:
+def _answered(predictor: Predictor, waiting: list[Tensor]) -> list[npt.NDArray[np.float32]]:
     ends = np.cumsum([len(each) for each in waiting])[:-1]
-    return np.split(subject.log_probabilities(torch.cat(waiting)), ends)
+    return np.split(predictor.log_probabilities(torch.cat(waiting)), ends)
 
 
-def _views(frames: Frames, subject: Subject) -> Tensor:
+def _views(frames: Frames, predictor: Predictor) -> Tensor:
     """A sequence as the subject sees it, whole: uint8 [frames, C, size, size]."""
-    format: ImageFormat = replace(subject.format, whole=True)
+    format: ImageFormat = replace(predictor.format, whole=True)
     pixels = torch.from_numpy(np.stack([stored_pixels(frame, format) for frame in frames]))
     sizes = torch.tensor(pixels.shape[-2:], dtype=torch.int64).expand(len(pixels), 2)
-    views: Tensor = PlainView(subject.size)(pixels, sizes)
+    views: Tensor = PlainView(predictor.size)(pixels, sizes)
     return views

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from noisystudent.artifacts.folder import fingerprint_of
 from noisystudent.data.images import ImageFormat
 from noisystudent.errors import ModelError
-from noisystudent.evaluation.adversarial.attacks import Model, check_attackable
 from noisystudent.models.classifier import Classifier, UnitPixels
 from noisystudent.models.load import Place, fingerprint_at, open_classifier, short_name, weights_fingerprint
 from noisystudent.runtime.device import autocast, open_device
@@ -22,7 +21,7 @@ from noisystudent.runtime.settings import RuntimeSettings
 
 
 @dataclass(frozen=True)
-class Subject:
+class Predictor:
     """A classifier in evaluation mode: its classes, the square views that it takes, and its answers to them.
 
     ``answer`` takes uint8 [B, C, size, size] and gives logits; ``unit`` takes floats of 0..1 and is differentiable.
@@ -35,20 +34,20 @@ class Subject:
     size: int
     channels: int
     answer: Callable[[Tensor], Tensor]
-    unit: Model
+    unit: Callable[[Tensor], Tensor]
     device: torch.device
     batch_size: int
     precision: str = "float32"
 
     @classmethod
-    def open(cls, checkpoint: Place, runtime: RuntimeSettings) -> Subject:
+    def open(cls, checkpoint: Place, runtime: RuntimeSettings) -> Predictor:
         """The classifier of a checkpoint, a folder or ``timm:NAME``, on the device that the settings name."""
         classifier = open_classifier(checkpoint).to(open_device(runtime))
         fingerprint = fingerprint_at(checkpoint, classifier.net.state_dict())
         return cls.of_classifier(short_name(checkpoint), fingerprint, classifier, runtime)
 
     @classmethod
-    def of_classifier(cls, name: str, fingerprint: str, classifier: Classifier, runtime: RuntimeSettings) -> Subject:
+    def of_classifier(cls, name: str, fingerprint: str, classifier: Classifier, runtime: RuntimeSettings) -> Predictor:
         """A classifier of this package, where it is."""
         classifier.eval().requires_grad_(False)
         return cls(
@@ -66,7 +65,7 @@ class Subject:
         channels: int = 3,
         batch_size: int = 256,
         name: str = "",
-    ) -> Subject:
+    ) -> Predictor:
         """Any module that takes floats [B, C, size, size] of 0..1 and gives logits [B, K], where it is.
 
         ``classes`` are in the order of the logits; ``channels`` is 3, or 1 for gray images. Normalization belongs
@@ -80,7 +79,7 @@ class Subject:
         Raises ``ModelError`` for a module in training mode, one that cannot take such images, answers that are no
         logits (probabilities, numbers that are not finite) or of another number of classes, and a class named twice.
         """
-        check_attackable(module)
+        require_eval_mode(module)
         name, classes = name or type(module).__name__, tuple(classes)
         if len(set(classes)) < len(classes):
             twice = next(each for each in classes if classes.count(each) > 1)
@@ -108,6 +107,16 @@ class Subject:
                 logits = self.answer(some.to(self.device))
             rows.append(torch.log_softmax(logits.float(), dim=-1).cpu().numpy())
         return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), np.float32)
+
+
+def require_eval_mode(model: Callable[[Tensor], Tensor]) -> None:
+    """Raises ``ModelError`` for a module, or a method of one, that is or holds a module in training mode."""
+    owner = getattr(model, "__self__", model)
+    if isinstance(owner, nn.Module) and any(module.training for module in owner.modules()):
+        raise ModelError(
+            f"The model {type(owner).__name__} is in training mode, in which its answers depend on chance or on the "
+            "batch, and an attack on it says nothing. Call eval() on it first."
+        )
 
 
 def _check_answers(
