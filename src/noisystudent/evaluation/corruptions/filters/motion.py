@@ -1,6 +1,7 @@
 """Motion blur as ImageMagick defines it: a one-sided Gaussian along an angle, in whole pixels.
 
-Held against the library of ImageMagick 6.9.11 itself (``tests/test_corruptions_magick.py``): at most one level apart.
+Held against the library of ImageMagick 6.9.11 itself
+(``tests/unit/evaluation/corruptions/test_against_imagemagick.py``): at most one level apart.
 """
 
 from __future__ import annotations

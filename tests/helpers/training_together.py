@@ -1,0 +1,79 @@
+"""A small training that torchrun starts in several processes; the first one saves the weights it ends with."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from noisystudent.models.ema import Ema
+from noisystudent.models.parallel import wrap_fsdp
+from noisystudent.runtime.device import Engine
+from noisystudent.runtime.env import exit_process
+from noisystudent.runtime.process_group import open_process_group
+from noisystudent.runtime.sharded_state import share
+from noisystudent.training.loader import BatchLoader, BatchSharding
+from noisystudent.training.loop import fit
+from noisystudent.training.settings import TrainSettings
+from training_setup import Killed, make_batches, make_classifier, objective, same_weights
+
+STEPS = 25
+
+
+def train(folder: Path, engine: Engine, micro_batches: int, mixing=None, kill_at: int | None = None):
+    """The averaged weights after a few steps without model noise, which each process draws for itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = make_batches()
+    sharding = BatchSharding(engine.group, micro_batches)
+    batches = BatchLoader(whole.streams, whole.noise, mixing=mixing, sharding=sharding)
+    classifier = make_classifier(dropout=0.0, stochastic_depth=0.0)
+    # AdamW would blow rounding errors of gradients near 0 up to whole steps.
+    settings = TrainSettings(
+        steps=STEPS,
+        grad_accum_steps=micro_batches,
+        save_every=1e-6,
+        evaluate_every=20,
+        optimizer="sgd",
+        learning_rate=0.1,
+    )
+
+    def dying(micro_step):
+        if micro_step == kill_at:
+            raise Killed
+        return batches(micro_step)
+
+    return fit(classifier, dying, objective, settings, folder, seed=3, engine=engine, evaluate=evaluate)[0]
+
+
+def evaluate(classifier):
+    return {"weight": float(classifier.net.classifier.weight.abs().sum())}
+
+
+def check_shares(engine: Engine) -> None:
+    """Every process is to hold about its part of the parameters and of their averages, and no more."""
+    classifier = make_classifier()
+    count = sum(parameter.numel() for parameter in classifier.parameters())
+    ema = Ema(classifier, 0.9)
+    wrap_fsdp(classifier, ema, engine)
+    for each in (classifier, ema.classifier):
+        held = sum(share(parameter).numel() for parameter in each.parameters())
+        assert abs(held / count - 1 / engine.group.world_size) < 0.01, held
+
+
+def check_resuming(folder: Path, engine: Engine, whole) -> None:
+    with pytest.raises(Killed):
+        train(folder, engine, 1, kill_at=22)
+    assert same_weights(whole, train(folder, engine, 1))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder, micro_batches, words = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    together = Engine(torch.device("cpu"), group=open_process_group(), sharded="sharded" in words)
+    trained = train(folder, together, micro_batches)
+    if "checked" in words:
+        check_shares(together)
+        check_resuming(folder / "killed", together, trained)
+    if together.group.is_main:
+        torch.save(trained.state_dict(), folder / "weights.pt")
+    exit_process(0)

@@ -1,0 +1,288 @@
+"""Parquet with image bytes, tables of paths, and data sets of Hugging Face's datasets."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data_images import class_folders
+from noisystudent.data.source import Record, Source
+from noisystudent.data.sources.huggingface import HuggingFaceSource
+from noisystudent.data.sources.open import open_source
+from noisystudent.data.sources.parquet import ParquetSource
+from noisystudent.data.sources.path_table import ManifestSource
+from noisystudent.errors import DataError
+from tar_shards import image
+
+
+def records(source: Source) -> list[Record]:
+    return [record for shard in range(len(source.shard_sizes)) for record in source.read(shard)]
+
+
+def hub_metadata(**names: list[str]) -> dict[bytes, bytes]:
+    """The schema metadata that Hugging Face's datasets writes for ClassLabel columns."""
+    features = {name: {"names": each, "_type": "ClassLabel"} for name, each in names.items()}
+    return {b"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}, **features}}}).encode()}
+
+
+def write_hub(path: Path, first: int = 0, rows: int = 5, *, group: int = 2, **columns: list) -> Path:
+    """A file as the hub has them: image as struct of bytes and path, label as number with names in the schema."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [{"bytes": image(first + row), "path": f"{row}.png"} for row in range(rows)]
+    table = pa.table({"image": images, "label": pa.array([row % 2 for row in range(rows)], pa.int64()), **columns})
+    pq.write_table(table.replace_schema_metadata(hub_metadata(label=["cat", "dog"])), path, row_group_size=group)
+    return path
+
+
+def test_the_layout_of_the_hub_is_read_with_class_names(tmp_path):
+    source = open_source(write_hub(tmp_path / "x.parquet"), labeled=True)
+    assert isinstance(source, ParquetSource)
+    assert source.classes == ("cat", "dog")
+    assert source.shard_sizes == (2, 2, 1)
+    assert records(source) == [Record(f"x.parquet:{row}", image(row), row % 2) for row in range(5)]
+    assert list(source.read(1)) == records(source)[2:4]
+    unlabeled = open_source(tmp_path / "x.parquet", labeled=False)
+    assert {record.label for record in records(unlabeled)} == {-1}
+    assert unlabeled.truth(("dog", "cat"))["x.parquet:3"] == "dog"
+    assert unlabeled.truth(("cat",)) is None
+
+
+def test_several_files_are_one_source_with_keys_by_file(tmp_path):
+    write_hub(tmp_path / "data" / "a" / "x.parquet", 0, 3)
+    write_hub(tmp_path / "data" / "b" / "x.parquet", 10, 1)
+    source = open_source(f"{tmp_path}/data/*/x.parquet", labeled=True)
+    assert [record.key for record in records(source)] == [
+        "a/x.parquet:0",
+        "a/x.parquet:1",
+        "a/x.parquet:2",
+        "b/x.parquet:0",
+    ]
+    assert records(source)[-1].image == image(10)
+    assert open_source(tmp_path / "data" / "a", labeled=True).shard_sizes == (2, 1)
+
+
+def test_large_row_groups_are_cut_and_streamed(tmp_path):
+    table = pa.table({"image": [b"%d" % row for row in range(2500)], "id": list(range(10_000, 12_500))})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=2400)
+    source = open_source(tmp_path / "x.parquet", labeled=False)
+    assert source.shard_sizes == (1024, 1024, 352, 100)
+    assert [record.image for record in records(source)] == [b"%d" % row for row in range(2500)]
+    assert [record.key for record in source.read(2)] == [str(row) for row in range(12_048, 12_400)]
+    beginning = source.read(1)
+    next(beginning)
+    assert [record.image for record in source.read(1)] == [b"%d" % row for row in range(1024, 2048)]
+
+
+def test_only_a_part_of_a_row_group_is_read_at_a_time(tmp_path, monkeypatch):
+    content = [os.urandom(100_000) for _ in range(400)]
+    pages = {"write_batch_size": 8, "data_page_size": 2**20}  # by default pyarrow makes a page of up to 1024 images
+    pq.write_table(pa.table({"image": content}), tmp_path / "x.parquet", compression="none", **pages)
+    source = open_source(tmp_path / "x.parquet", labeled=False)
+    read = []
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda handle, length, start: read.append(length) or real(handle, length, start))
+    assert next(source.read(0)).image == content[0]
+    assert sum(read) < 20_000_000
+
+
+def test_labels_as_names_and_as_numbers_without_names(tmp_path):
+    pq.write_table(
+        pa.table({"image": [b"1", b"2"], "class": ["dog", "cat"], "key": ["a", "b"]}), tmp_path / "x.parquet"
+    )
+    source = open_source(tmp_path / "x.parquet", labeled=True)
+    assert (source.classes, records(source)) == (("cat", "dog"), [Record("a", b"1", 1), Record("b", b"2", 0)])
+    pq.write_table(pa.table({"img": [b"1", b"2"], "label": [0, 2]}), tmp_path / "x.parquet")
+    assert open_source(tmp_path / "x.parquet", labeled=True).classes == ("0", "1", "2")
+    encoded = pa.table({"img": [b"1", b"2"], "label": pa.array(["x", "y"]).dictionary_encode()})
+    pq.write_table(encoded, tmp_path / "x.parquet")
+    assert open_source(tmp_path / "x.parquet", labeled=True).classes == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"image": [b"1", b"2"]}, "has no column 'label'"),
+        ({"image": [b"1", b"2"], "label": [0, None]}, r"'x.parquet:1' has no label"),
+        ({"image": [b"1", b"2"], "label": [0, -1]}, "go from -1 to 0"),
+        ({"image": [b"1", b"2"], "label": [0, 70_000]}, "0 to 65535 are allowed"),
+        ({"image": [b"1", b"2"], "label": [0, 1], "id": ["a", "a"]}, "key 'a' is in 2 rows"),
+        ({"image": [b"1", b"2"], "label": [0, 1], "id": ["a", None]}, "Row 1 of .* has no key"),
+        ({"text": ["1", "2"], "label": [0, 1]}, "0 columns of bytes among 'text', 'label'"),
+        ({"one": [b"1"], "two": [b"2"], "label": [0]}, "2 columns of bytes"),
+        ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, "have no rows"),
+    ],
+)
+def test_tables_that_make_no_sense_are_refused(tmp_path, columns, message):
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=message):
+        open_source(tmp_path / "x.parquet", labeled=True)
+
+
+def test_several_label_columns_need_a_name(tmp_path):
+    table = pa.table({"image": [b"1"], "fine": [0], "coarse": [0]})
+    pq.write_table(table.replace_schema_metadata(hub_metadata(fine=["a", "b"], coarse=["c"])), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"several columns that may hold the labels: 'fine', 'coarse'"):
+        open_source(tmp_path / "x.parquet", labeled=True)
+    assert open_source(tmp_path / "x.parquet", labeled=False).truth(("a",)) is None
+
+
+def test_rows_without_bytes_say_so_and_their_paths_are_not_opened(tmp_path):
+    rows = [{"bytes": None, "path": "/etc/hostname"}, None, {"bytes": b"x", "path": None}]
+    type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table({"image": pa.array(rows, type)}), tmp_path / "x.parquet")
+    named, nothing, there = records(open_source(tmp_path / "x.parquet", labeled=False))
+    assert (
+        named.problem
+        == nothing.problem
+        == ("the row holds no bytes of an image (one that is only named by a path is not opened)")
+    )
+    assert (named.image, there) == (b"", Record("x.parquet:2", b"x", -1))
+
+
+def test_damaged_and_different_files_are_named(tmp_path):
+    path = write_hub(tmp_path / "a.parquet", rows=50)
+    content = path.read_bytes()
+    for cut in (content[:-1], content[:100], b"", content[4:]):
+        path.write_bytes(cut)
+        with pytest.raises(DataError, match=r"a.parquet' (cannot be read as Parquet|has \d+ bytes)"):
+            records(open_source(path, labeled=True))
+    path.write_bytes(content[:200] + bytes(2000) + content[2200:])
+    with pytest.raises(DataError, match=r"a.parquet' cannot be read as Parquet"):
+        records(open_source(path, labeled=True))
+    path.write_bytes(content)
+    pq.write_table(pa.table({"image": [b"1"]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"columns of '.*b.parquet' are others than those of '.*a.parquet'"):
+        open_source(tmp_path, labeled=False)
+
+
+def test_the_fingerprint_of_parquet_changes_with_the_content_not_the_place(tmp_path):
+    def fingerprint(labeled=True, **how):
+        return open_source(write_hub(tmp_path / "x.parquet", **how), labeled=labeled).fingerprint
+
+    before = fingerprint()
+    assert fingerprint() == before
+    assert open_source(write_hub(tmp_path / "deep" / "x.parquet"), labeled=True).fingerprint == before
+    key = {"id": list("abcde")}
+    others = [fingerprint(first=1), fingerprint(rows=4), fingerprint(group=3), fingerprint(**key)]
+    others.append(fingerprint(id=list("abcdf")))
+    pq.write_table(
+        pq.read_table(tmp_path / "x.parquet").set_column(1, "label", [[1, 1, 0, 1, 0]]), tmp_path / "x.parquet"
+    )
+    others.append(open_source(tmp_path / "x.parquet", labeled=True).fingerprint)
+    assert len({before, *others}) == 7
+
+
+def write_csv(folder: Path, text: str) -> Path:
+    (folder / "list.csv").write_text(text)
+    return folder / "list.csv"
+
+
+def test_a_table_of_paths_gives_images_in_its_order(tmp_path):
+    class_folders(tmp_path)
+    rows = ["dog/1.png,dog", "cat/0.png,cat", "dog/0.png,dog"]
+    source = open_source(write_csv(tmp_path, "\n".join(["\ufeffpath,label", *rows])), labeled=True)
+    assert isinstance(source, ManifestSource)
+    expected = [(row.split(",")[0], (tmp_path / row.split(",")[0]).read_bytes(), "dc".find(row[0]) ^ 1) for row in rows]
+    assert [(r.key, r.image, r.label) for r in records(source)] == expected
+    assert source.classes == ("cat", "dog")
+    assert [record.key for record in source.read_rows(0, [2, 0])] == ["dog/0.png", "dog/1.png"]
+    table = pa.table({"path": [row.split(",")[0] for row in rows], "label": ["dog", "cat", "dog"], "note": [1, 2, 3]})
+    pq.write_table(table, tmp_path / "list.parquet")
+    other = open_source(tmp_path / "list.parquet", labeled=True)
+    assert records(other) == records(source)
+    assert open_source(tmp_path / "list.csv", labeled=False).truth(("cat", "dog"))["cat/0.png"] == "cat"
+
+
+def test_a_table_without_labels_is_unlabeled_only(tmp_path):
+    class_folders(tmp_path)
+    path = write_csv(tmp_path, "path\ncat/0.png\n")
+    assert [record.label for record in records(open_source(path, labeled=False))] == [-1]
+    assert open_source(path, labeled=False).truth(("cat",)) is None
+    with pytest.raises(DataError, match=r"has no column 'label'"):
+        open_source(path, labeled=True)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/hostname", "../x.png", "a/../../x.png", "..", "file:///etc/hostname", "simplecache::file:///x", "zip://x"],
+)
+def test_no_path_of_a_table_leads_out_of_its_folder(tmp_path, path):
+    with pytest.raises(DataError, match=r"relative to"):
+        open_source(write_csv(tmp_path, f"path\n{path}\n"), labeled=False)
+
+
+def test_a_link_out_of_the_folder_and_a_missing_image_are_problems(tmp_path):
+    class_folders(tmp_path / "in")
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (tmp_path / "in" / "link.png").symlink_to("../secret.png")
+    source = open_source(write_csv(tmp_path / "in", "path\nlink.png\ngone.png\ncat/0.png\n"), labeled=False)
+    link, gone, there = records(source)
+    assert (link.image, gone.image) == (b"", b"")
+    assert "leads out of" in link.problem
+    assert "there is no file" in gone.problem
+    assert there.image
+    before = source.fingerprint
+    (tmp_path / "in" / "cat" / "0.png").write_bytes(image(5))
+    assert open_source(tmp_path / "in" / "list.csv", labeled=False).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,label\na.png,cat\n", r"columns 'file', 'label', and 'path' is needed"),
+        ("path,label\na.png,cat\na.png,dog\n", r"key 'a.png' is in 2 rows"),
+        ("path,label\na.png,cat\nb.png,\n", r"'b.png' has no label"),
+        ("path,label\na.png\n", r"Row 2 of .* fewer fields"),
+        ("path,label\na.png,b,c\n", r"Row 2 of .* more or fewer"),
+        ("path,label\n", r"names no images"),
+        ("", r"names no images"),
+        ("path,label\n,cat\n", r"names ''"),
+    ],
+)
+def test_tables_of_paths_that_make_no_sense_are_refused(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        open_source(write_csv(tmp_path, text), labeled=True)
+
+
+def test_a_table_in_a_store_names_images_beside_it_and_in_the_same_store():
+    store = fsspec.filesystem("memory")
+    store.pipe(
+        {"/tables/list.csv": b"path\na.png\nmemory://other/b.png\n", "/tables/a.png": b"A", "/other/b.png": b"B"}
+    )
+    source = open_source("memory://tables/list.csv", labeled=False)
+    assert [(r.key, r.image) for r in records(source)] == [("a.png", b"A"), ("memory://other/b.png", b"B")]
+    before = source.fingerprint
+    store.pipe("/other/b.png", b"C")
+    assert open_source("memory://tables/list.csv", labeled=False).fingerprint != before
+
+
+def test_without_the_datasets_package_the_command_that_installs_it_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r"'hf:cifar10:train' needs .* pip install 'noisystudent\[hf\]'"):
+        open_source("hf:cifar10:train", labeled=True)
+
+
+def test_data_sets_of_the_datasets_package_are_read(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    rows = {"image": [{"bytes": image(row), "path": None} for row in range(1030)], "label": [1, 0] * 515}
+    data = datasets.Dataset.from_dict(rows, features=features)
+    data.save_to_disk(tmp_path / "one")
+    source = open_source(tmp_path / "one", labeled=True)
+    assert isinstance(source, HuggingFaceSource)
+    assert (source.classes, source.shard_sizes) == (("cat", "dog"), (1024, 6))
+    assert records(source) == [Record(f"row:{row}", image(row), 1 - row % 2) for row in range(1030)]
+    assert [record.key for record in source.read_rows(1, [5, 0])] == ["row:1029", "row:1024"]
+    other = datasets.Dataset.from_dict({**rows, "image": [*rows["image"][:-1], rows["image"][0]]}, features=features)
+    datasets.DatasetDict({"train": data, "test": other}).save_to_disk(tmp_path / "two")
+    with pytest.raises(DataError, match=r"which split .* 'train', 'test'"):
+        open_source(tmp_path / "two", labeled=True)
+    assert open_source(tmp_path / "two" / "train", labeled=True).fingerprint == source.fingerprint
+    assert open_source(tmp_path / "two" / "test", labeled=True).fingerprint != source.fingerprint

@@ -1,0 +1,629 @@
+"""The page: every section there, well-formed, self-contained, escaped, honest about what is missing."""
+
+import base64
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from noisystudent.errors import ArtifactError, DataError
+from noisystudent.reporting import read
+from noisystudent.reporting.images import data_uri
+from noisystudent.reporting.page import write_report
+from noisystudent.reporting.read import read_run
+from noisystudent.reporting.records import Summary
+from noisystudent.reporting.views import confused_pairs, setting_views
+from reading_pages import INJECTION, Page, section_text
+from robustness_examples import named_as_in_a_run, told_of
+
+SECTIONS = [
+    *("verdict", "scores", "progress", "strength", "rounds", "calibration", "classes"),
+    *("mistakes", "examples", "left-out", "settings", "cost", "repeat"),
+]
+
+
+# ---- a synthetic run: all numbers are made up from a seed, no model was trained ----
+
+
+def made_up_scores(random: np.random.Generator, classes: list[str], top1: float, count: int = 400) -> dict:
+    total = len(classes)
+    truth = np.arange(count) % total
+    wrong = random.random(count) >= top1
+    prediction = np.where(wrong, (truth + random.integers(1, total, count)) % total, truth)
+    confusion = np.zeros((total, total), int)
+    np.add.at(confusion, (truth, prediction), 1)
+    edges = np.linspace(0, 1, 11)
+    accuracies = np.clip(edges[:-1] + 0.02, 0, 1)
+    calibration = [
+        {
+            "low": low,
+            "high": low + 0.1,
+            "count": int(40 * low),
+            "confidence": low + 0.06,
+            "accuracy": accuracy,
+        }
+        for low, accuracy in zip(edges[:-1].tolist(), accuracies.tolist(), strict=True)
+    ]
+    share = np.diag(confusion) / confusion.sum(axis=1)
+    return {
+        "top1": float((prediction == truth).mean()),
+        "top5": 0.99,
+        "ece": 0.034,
+        "nll": 0.41,
+        "brier": 0.2,
+        "count": count,
+        "per_class": dict(zip(classes, share.tolist(), strict=True)),
+        "confusion": confusion.tolist(),
+        "calibration": calibration,
+    }
+
+
+def evaluated(name: str, **scores: dict | None) -> dict:
+    both = {"validation": None, "test": None} | scores
+    return {"name": name, "model": "small", "parameters": 1_234_567, "samples_seen": 96_000, "seconds": 83.0} | both
+
+
+def write_rows(file: Path, **columns: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), file)
+
+
+def write_json(file: Path, content: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+def write_selection(folder: Path, random: np.random.Generator, classes: list[str], rows: int = 300) -> None:
+    prediction = random.integers(0, len(classes), rows).astype(np.uint16)
+    confidence = random.beta(6, 2, rows).astype(np.float32)
+    copies = np.where(confidence > 0.7, 1 + (prediction == 0), 0).astype(np.uint16)
+    reason = np.where(copies > 0, "selected", np.where(confidence > 0.6, "over-target", "below-threshold"))
+    for part, place in enumerate(np.array_split(np.arange(rows), 2)):
+        write_rows(
+            folder.parent / "predictions" / f"part-{part:05d}.parquet",
+            key=[f"pile/{index:04d}.png" for index in place],
+            prediction=prediction[place],
+            confidence=confidence[place],
+        )
+        write_rows(
+            folder / f"part-{part:05d}.parquet",
+            copies=copies[place],
+            reason=pa.array(reason[place].tolist()).dictionary_encode(),
+        )
+    counts, edges = np.histogram(confidence, 20, (0, 1))
+    names, amounts = np.unique(reason, return_counts=True)
+    per_class = [
+        {
+            "class": name,
+            "predicted": int((prediction == index).sum()),
+            "selected": int(((prediction == index) & (copies > 0)).sum()),
+            "copies": int(copies[prediction == index].sum()),
+            "threshold": 0.7,
+        }
+        for index, name in enumerate(classes)
+    ]
+    summary = {
+        "rows": rows,
+        "selected": int((copies > 0).sum()),
+        "copies": int(copies.sum()),
+        "per_class": per_class,
+        "reasons": dict(zip(names.tolist(), amounts.tolist(), strict=True)),
+        "confidence_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+        "warnings": [f"class {classes[0]!r} has few images"],
+    }
+    write_json(folder / "summary.json", summary)
+
+
+def run_facts(classes: list[str], **more: object) -> dict:
+    source = {"name": "images/labeled", "fingerprint": "0a1b", "images": 400, "classes": classes}
+    return {
+        "version": "0.1.0",
+        "command": ["noisystudent", "run", "--out", "runs/my first"],
+        "recipe": "curriculum",
+        "settings": {"train": {"steps": 3000, "mixing": None}, "noise": {"operations": 2}},
+        "origins": {"train.steps": "command line", "train.mixing": "default", "noise.operations": "default"},
+        "sources": {"labeled": source, "unlabeled": None, "validation": None, "test": None},
+        "versions": {"numpy": "2.0"},
+        "machine": "a made-up machine",
+    } | more
+
+
+def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) -> Path:
+    random = np.random.default_rng(0)
+    classes = classes or [f"class {letter}" for letter in "abcdef"]
+    eval_result = [
+        {
+            "validation": made_up_scores(random, classes, top1, 120),
+            "test": made_up_scores(random, classes, top1),
+        }
+        for top1 in (0.80, 0.82, 0.86, 0.89, 0.88)
+    ]
+    results = [
+        evaluated(f"round {number}", **eval_result[number + 1])
+        | {"round": number, "selected": 200, "copies": 240, "rolled_back": number == 2}
+        | {"pseudo_labels": {"pseudo_label_top1": 0.8 + 0.02 * number, "selected_top1": 0.9 + 0.01 * number}}
+        | {"diagnostics": {"agreement": None if number == 1 else 0.96, "class_drift": 0.02, "mean_confidence": 0.8}}
+        for number in range(1, rounds + 1)
+    ]
+    verdict = {"decision": "keep", "reason": "the unlabeled images helped", "difference": 0.0724}
+    verdict |= {"interval": [0.031, 0.114], "p_value": 0.0004, "labels": 400, "source": "test"}
+    summary = {
+        "recipe": "curriculum",
+        "seed": 7,
+        "classes": classes,
+        "teacher": evaluated("teacher", **eval_result[0]),
+    }
+    summary |= {
+        "control": evaluated("control", **eval_result[1]),
+        "rounds": results,
+        "delivered": f"round-{rounds}",
+    }
+    summary |= {"student": evaluated("student", **eval_result[rounds + 1]), "verdict": verdict}
+    summary |= {"baselines": [{"name": "logistic regression", "top1": 0.71}]}
+    summary |= {"cost": {"seconds": 7990.0, "samples_seen": 1_790_000}}
+    write_json(folder / "summary.json", summary)
+    facts = run_facts(classes)
+    labeled = facts["sources"]["labeled"]
+    facts["sources"]["labeled"] = labeled | {"failures": [{"key": "a/broken.png", "reason": "truncated"}]}
+    twins = [
+        {"key": "pile/0001.png", "same_as": "test/0002.png", "found": "identical"},
+        {"key": "pile/0003.png", "same_as": "test/0004.png", "found": "near-duplicate"},
+    ]
+    facts["sources"]["unlabeled"] = {"name": "images/pile", "images": 300, "left_out": twins}
+    facts["sources"]["test"] = labeled | {"name": "images/test"}
+    write_json(folder / "run.json", facts)
+    candidates = [
+        {"strength": s, "top1": 0.8 + s / 10, "nll": 0.6, "behind": 0.12, "standard_error": 0.034, "labels": 40}
+        for s in (0.0, 0.25, 0.5)
+    ]
+    strength = {"chosen": 0.5, "by": "cross-fitting", "candidates": candidates}
+    write_json(folder / "strength" / "summary.json", strength)
+    for number in range(1, rounds + 1):
+        write_selection(folder / f"round-{number}" / "selection", random, classes)
+    label = np.arange(400) % len(classes)
+    write_rows(
+        folder / "scores" / f"round-{rounds}" / "test.parquet",
+        key=[f"test/{index:04d}.png" for index in range(400)],
+        label=label,
+        prediction=np.where(np.arange(400) % 10 == 3, (label + 1) % len(classes), label).astype(np.uint16),
+        confidence=random.random(400).astype(np.float32),
+    )
+    return folder
+
+
+def minimal_run(folder: Path) -> Path:
+    """No held-out labels, no control, no rounds, nothing but the two files that every run has."""
+    nothing = {
+        "decision": "cannot tell",
+        "reason": "no held-out labels",
+        "difference": None,
+        "interval": None,
+    }
+    nothing |= {"p_value": None, "labels": 0, "source": "none"}
+    summary = {"recipe": "curriculum", "seed": 0, "classes": ["cat", "dog"], "teacher": evaluated("teacher")}
+    summary |= {"control": None, "rounds": [], "student": evaluated("teacher"), "delivered": "teacher"}
+    summary |= {"baselines": [], "verdict": nothing, "cost": {"seconds": None, "samples_seen": None}}
+    write_json(folder / "summary.json", summary)
+    write_json(folder / "run.json", run_facts(["cat", "dog"], origins={}))
+    return folder
+
+
+def with_robustness(folder: Path, robustness: dict | None) -> Path:
+    summary = json.loads((folder / "summary.json").read_text())
+    write_json(folder / "summary.json", summary | {"robustness": robustness})
+    return folder
+
+
+def made_up_images(role: str, keys: list[str]) -> dict[str, np.ndarray]:
+    """A checkered square whose shade follows from the key; every seventh is missing."""
+    shades = {key: sum(key.encode()) % 200 for key in keys}
+    board = np.indices((8, 8)).sum(axis=0) % 2
+    return {key: (shade + 50 * board).astype(np.uint8) for key, shade in shades.items() if shade % 7}
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory) -> Path:
+    return full_run(tmp_path_factory.mktemp("runs") / "first")
+
+
+@pytest.fixture(scope="module")
+def full_page(full) -> Page:
+    return Page(write_report(full, load_images=made_up_images).read_text())
+
+
+def test_every_section_is_there_in_order(full_page):
+    ids = [attributes["id"] for tag, attributes in full_page.tags if tag in ("section", "header")]
+    assert ids == SECTIONS
+    links = [link[1:] for link in full_page.attributes("href")]
+    assert set(links) <= set(ids)
+
+
+def test_the_page_needs_nothing_from_outside(full_page, full):
+    tags = {tag for tag, _ in full_page.tags}
+    assert not tags & {"script", "link", "iframe", "object", "embed"}
+    assert all(link.startswith("#") for link in full_page.attributes("href"))
+    assert all(source.startswith("data:image/png;base64,") for source in full_page.attributes("src"))
+    assert not re.search(r"https?://|url\(|@import", (full / "report.html").read_text())
+    assert not [name for _, attributes in full_page.tags for name in attributes if name.startswith("on")]
+
+
+def test_headline_says_the_verdict(full_page):
+    sentence = (
+        "Keep the student: it is 7.2 points better than the labels-only control "
+        "(95% interval +3.1 to +11.4, p < 0.001) on 400 held-out labels of the test source."
+    )
+    assert sentence in section_text(full_page, "verdict")
+
+
+def test_sections_tell_what_the_files_say(full_page, full):
+    selection = json.loads((full / "round-3" / "selection" / "summary.json").read_text())
+    said = {name: section_text(full_page, name) for name in SECTIONS}
+    assert "Baseline: logistic regression 71.0%" in said["scores"]
+    assert "Round 2 (rolled back)" in said["scores"]
+    assert "Delivered: round-3" in said["scores"]
+    assert "Strength 0.5 was chosen by cross-fitting" in said["strength"]
+    assert "3.4%" in said["strength"]
+    assert "What the teacher saw" not in said["strength"]
+    assert "Round 2 (rolled back)" in said["rounds"]
+    assert f"below-threshold {selection['reasons']['below-threshold']}" in said["rounds"]
+    assert "class 'class a' has few images" in said["rounds"]
+    assert "Accuracy of the selected ones 93.0%" in said["rounds"]
+    assert "Expected calibration error 3.4% on 400 labels of the test source" in said["calibration"]
+    assert "is wrong on 40 of 400 test images" in said["mistakes"]
+    assert "Rejected: below-threshold" in said["examples"]
+    assert "Rejected: over-target" in said["examples"]
+    assert "a/broken.png : truncated" in said["left-out"]
+    assert "pile/0001.png is the same image as test/0002.png" in said["left-out"]
+    assert "pile/0003.png looks the same as test/0004.png" in said["left-out"]
+    assert "train.steps 3000 command line" in said["settings"]
+    assert "2 settings at the default value" in said["settings"]
+    assert "2 h 13 min and 1.79 M samples seen on a made-up machine" in said["cost"]
+    assert "noisystudent run --out 'runs/my first'" in said["repeat"]
+
+
+def test_images_are_shown_or_their_absence_is(full_page, full):
+    record = read_run(full)
+    shown = record.mistakes.images + record.examples.surest + record.examples.least_sure
+    shown += tuple(one for group in record.examples.rejected.values() for one in group)
+    loaded = made_up_images("", [one.key for one in shown])
+    assert 0 < len(loaded) < len({one.key for one in shown})
+    images = [attributes for tag, attributes in full_page.tags if tag == "img"]
+    assert len(images) == sum(one.key in loaded for one in shown)
+    gaps = [1 for tag, attributes in full_page.tags if tag == "span" and attributes.get("class") == "gap"]
+    assert len(images) + len(gaps) == len(shown)
+
+
+def test_minimal_run_explains_what_is_missing(tmp_path):
+    page = Page(write_report(minimal_run(tmp_path / "bare"), load_images=None).read_text())
+    said = {name: section_text(page, name) for name in SECTIONS}
+    assert "Cannot tell whether the unlabeled images helped: no held-out labels." in said["verdict"]
+    assert "no held-out labels, so nothing could be scored" in said["scores"]
+    assert "No control was trained" in said["scores"]
+    assert "No round was run" in said["progress"]
+    assert "given in the settings" in said["strength"]
+    assert "trained without pseudo labels" in said["rounds"]
+    assert "no held-out labels" in said["calibration"]
+    assert "no held-out labels" in said["classes"]
+    assert "no test source" in said["mistakes"]
+    assert "no pseudo labels" in said["examples"]
+    assert "Every image could be decoded" in said["left-out"]
+    assert "No image was the same as a held-out one" in said["left-out"]
+    assert "not recorded" in said["cost"]
+    assert not [tag for tag, _ in page.tags if tag in ("svg", "img")]
+
+
+def test_no_test_source_is_reported_on_validation(tmp_path):
+    folder = full_run(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text())
+    for one in (summary["teacher"], summary["control"], summary["student"], *summary["rounds"]):
+        one["test"] = None
+    summary["verdict"]["source"] = "validation"
+    write_json(folder / "summary.json", summary)
+    for file in (folder / "scores").glob("*/*.parquet"):
+        file.unlink()
+    page = Page(write_report(folder, load_images=made_up_images).read_text())
+    assert "somewhat optimistic" in section_text(page, "verdict")
+    assert "Scores on 120 labels of the validation source" in section_text(page, "scores")
+    assert "There was no test source" in section_text(page, "mistakes")
+    assert "Control (validation)" in section_text(page, "progress")
+
+
+def test_everything_from_the_run_is_escaped(tmp_path):
+    classes = [INJECTION, "ordinary", "</style><script>", "third"]
+    folder = full_run(tmp_path / "<b>run", classes)
+    with_robustness(folder, told_of(INJECTION, "</style><script>"))
+    facts = json.loads((folder / "run.json").read_text())
+    facts["settings"] = {INJECTION: {"x": INJECTION}, "y": [INJECTION]}
+    facts["origins"] = {f"{INJECTION}.x": INJECTION}
+    facts["command"] += [INJECTION]
+    facts["machine"] = facts["versions"]["numpy"] = INJECTION
+    facts["sources"]["labeled"]["failures"] = [{"key": INJECTION, "reason": INJECTION}]
+    facts["sources"]["unlabeled"]["left_out"] = [{"key": INJECTION, "same_as": INJECTION}]
+    facts["sources"]["test"]["name"] = INJECTION
+    write_json(folder / "run.json", facts)
+    write_rows(
+        folder / "scores" / "round-3" / "test.parquet",
+        key=[INJECTION],
+        label=[0],
+        prediction=[2],
+        confidence=[0.9],
+    )
+    text = write_report(folder, load_images=made_up_images).read_text()
+    page = Page(text)
+    assert "<script" not in text
+    assert text.count("</style>") == 1
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "b"})
+    for section in ("robustness", "rounds", "classes", "mistakes", "examples", "left-out", "settings", "repeat"):
+        assert "<script>" in section_text(page, section), f"the name should be readable in {section}"
+
+
+def test_names_that_are_no_text_do_not_stop_the_page(tmp_path):
+    folder = minimal_run(tmp_path / "run")
+    facts = json.loads((folder / "run.json").read_text())
+    facts["command"].append("bad\udcffname")
+    write_json(folder / "run.json", facts)
+    assert "bad?name" in section_text(Page(write_report(folder, load_images=None).read_text()), "repeat")
+
+
+def test_robustness_follows_the_scores(tmp_path):
+    told = named_as_in_a_run(told_of("one", "two", "three"))
+    page = Page(write_report(with_robustness(full_run(tmp_path / "run"), told), load_images=None).read_text())
+    ids = [attributes["id"] for tag, attributes in page.tags if tag in ("section", "header")]
+    assert ids == [*SECTIONS[:2], "robustness", *SECTIONS[2:]]
+    assert "#robustness" in page.attributes("href")
+    said = section_text(page, "robustness")
+    assert "Measured on 200 images of the test source (digits:test): accuracy, errors under 2 generated" in said
+    assert "were generated from the images at hand" in said
+    assert "Round 1 91.0% +1.0 (-1.0 to +3.0)" in said
+    assert "Error by corruption, mean over severities" in said
+    assert "optimistic" not in said
+
+
+def test_robustness_on_validation_images_says_so(tmp_path):
+    told = named_as_in_a_run(told_of("one", "two")) | {"role": "validation"}
+    page = Page(write_report(with_robustness(full_run(tmp_path / "run"), told), load_images=None).read_text())
+    assert "images of the validation source (digits:test)" in section_text(page, "robustness")
+    assert "somewhat optimistic" in section_text(page, "robustness")
+
+
+def test_a_run_without_robustness_has_no_section_for_it(tmp_path):
+    page = Page(write_report(with_robustness(minimal_run(tmp_path / "run"), None), load_images=None).read_text())
+    assert "robustness" not in page.words
+    assert "#robustness" not in page.attributes("href")
+
+
+def test_wrong_robustness_is_named_by_its_place(tmp_path):
+    told = named_as_in_a_run(told_of("one", "two"))
+    told["measured"]["round 1"]["corruptions"]["errors"]["fog"]["1"] = "many"
+    folder = with_robustness(minimal_run(tmp_path / "run"), told)
+    with pytest.raises(ArtifactError, match=r"robustness\.measured\.round 1\.corruptions\.errors\.fog\.1"):
+        read_run(folder)
+
+
+def test_many_classes_are_cut_to_those_that_matter(tmp_path):
+    folder = full_run(tmp_path / "run", [f"kind {index}" for index in range(70)], rounds=1)
+    page = Page(write_report(folder, load_images=None).read_text())
+    assert "The 50 classes with the fewest selected images, of 70" in section_text(page, "rounds")
+    assert "The 50 least accurate of 70 classes" in section_text(page, "classes")
+    assert "most frequent confusions among 70 classes" in section_text(page, "classes")
+    assert not [1 for _, attributes in page.tags if attributes.get("class") == "matrix"]
+
+
+def test_confused_pairs_are_the_largest_off_the_diagonal(full):
+    summary = read_run(full).summary
+    pairs = confused_pairs([[8, 2, 0], [5, 5, 0], [0, 1, 9]], summary)
+    assert [(one.truth, one.prediction, one.count, one.share) for one in pairs] == [
+        ("class b", "class a", 5, 0.5),
+        ("class a", "class b", 2, 0.2),
+        ("class c", "class b", 1, 0.1),
+    ]
+
+
+def test_settings_keep_their_origin():
+    found = setting_views({"train": {"steps": 3, "on": True}, "empty": {}}, {"train.steps": "file"})
+    assert [(one.name, one.value, one.origin) for one in found] == [
+        ("train.steps", "3", "file"),
+        ("train.on", "true", "not recorded"),
+        ("empty", "{}", "not recorded"),
+    ]
+
+
+# ---- examples and mistakes against a plain sort ----
+
+
+def test_examples_are_the_extremes_of_all_parts(full):
+    rows = [
+        prediction | choice
+        for file in sorted((full / "round-3" / "selection").glob("*.parquet"))
+        for prediction, choice in zip(
+            pq.read_table(full / "round-3" / "predictions" / file.name).to_pylist(),
+            pq.read_table(file).to_pylist(),
+            strict=True,
+        )
+    ]
+    examples = read_run(full).examples
+    kept = sorted((row for row in rows if row["copies"]), key=lambda row: -row["confidence"])
+    assert [one.key for one in examples.surest] == [row["key"] for row in kept[:12]]
+    assert [one.key for one in examples.least_sure] == [row["key"] for row in reversed(kept[-12:])]
+    for reason in ("below-threshold", "over-target"):
+        left = sorted((row for row in rows if row["reason"] == reason), key=lambda row: -row["confidence"])
+        assert [one.key for one in examples.rejected[reason]] == [row["key"] for row in left[:12]]
+    assert (examples.rows, examples.complete) == (300, True)
+
+
+def test_examples_stop_after_enough_rows(full, monkeypatch):
+    monkeypatch.setattr(read, "EXAMPLE_ROWS", 100)
+    examples = read_run(full).examples
+    assert (examples.rows, examples.complete) == (150, False)
+    page = Page(write_report(full, load_images=None, out=full / "short.html").read_text())
+    assert "looking through its first 150 rows" in section_text(page, "examples")
+
+
+def test_few_kept_rows_are_not_shown_twice(tmp_path):
+    folder = full_run(tmp_path / "run", rounds=1)
+    selection = folder / "round-1" / "selection"
+    (selection / "part-00001.parquet").unlink()
+    predicted = {"key": ["x", "y"], "prediction": [0, 1], "confidence": [0.9, 0.8]}
+    write_rows(folder / "round-1" / "predictions" / "part-00000.parquet", **predicted)
+    write_rows(selection / "part-00000.parquet", copies=[1, 3], reason=["selected"] * 2)
+    examples = read_run(folder).examples
+    assert [one.key for one in examples.surest] == ["x", "y"]
+    assert examples.least_sure == ()
+    assert examples.rejected == {}
+
+
+def test_mistakes_are_the_most_confident_ones(full):
+    rows = pq.read_table(full / "scores" / "round-3" / "test.parquet").to_pylist()
+    wrong = sorted((row for row in rows if row["label"] != row["prediction"]), key=lambda row: -row["confidence"])
+    mistakes = read_run(full).mistakes
+    assert [one.key for one in mistakes.images] == [row["key"] for row in wrong[:24]]
+    assert (mistakes.wrong, mistakes.count) == (40, 400)
+
+
+def test_delivered_name_cannot_leave_the_folder(tmp_path):
+    folder = full_run(tmp_path / "run")
+    write_rows(folder / "elsewhere.parquet", key=["x"], label=[0], prediction=[1], confidence=[0.9])
+    summary = json.loads((folder / "summary.json").read_text())
+    write_json(folder / "summary.json", summary | {"delivered": "../elsewhere"})
+    assert read_run(folder).mistakes is None
+
+
+# ---- what goes wrong ----
+
+
+@pytest.mark.parametrize("name", ["summary.json", "run.json"])
+def test_missing_file_is_named_with_what_to_do(tmp_path, name):
+    folder = minimal_run(tmp_path / "run")
+    (folder / name).unlink()
+    with pytest.raises(ArtifactError, match=rf"{name} is missing\. It is written when"):
+        write_report(folder, load_images=None)
+    assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", '{"classes": 3}', "\x00\x01", "[" * 100_000])
+def test_damaged_summary_is_named_with_what_to_do(tmp_path, content):
+    folder = minimal_run(tmp_path / "run")
+    (folder / "summary.json").write_text(content)
+    with pytest.raises(ArtifactError, match=r"summary\.json is .*Delete summary\.json and run the command"):
+        write_report(folder, load_images=None)
+
+
+def test_wrong_value_is_named_by_its_place(tmp_path):
+    folder = full_run(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["rounds"][1]["test"]["top1"] = "high"
+    write_json(folder / "summary.json", summary)
+    with pytest.raises(ArtifactError, match=r"rounds\.1\.test\.top1"):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "column"),
+    [
+        ("round-3/predictions/part-00000.parquet", "confidence"),
+        ("round-3/selection/part-00000.parquet", "copies"),
+        ("scores/round-3/test.parquet", "confidence"),
+    ],
+)
+def test_damaged_part_is_named(tmp_path, file, column):
+    folder = full_run(tmp_path / "run")
+    (folder / file).write_bytes(b"PAR1 no table")
+    with pytest.raises(ArtifactError, match=re.escape(file)):
+        read_run(folder)
+    write_rows(folder / file, key=["x"])
+    with pytest.raises(ArtifactError, match=f"column '{column}' is missing"):
+        read_run(folder)
+
+
+def test_a_selection_with_other_rows_than_its_predictions_is_named(tmp_path):
+    folder = full_run(tmp_path / "run", rounds=1)
+    write_rows(folder / "round-1" / "selection" / "part-00001.parquet", copies=[1], reason=["selected"])
+    with pytest.raises(ArtifactError, match=r"selection/part-00001\.parquet has other rows than .*predictions"):
+        read_run(folder)
+
+
+def test_numbers_that_are_not_finite_are_left_blank(tmp_path):
+    folder = full_run(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["student"]["test"] |= {"ece": float("nan"), "nll": float("inf")}
+    write_json(folder / "summary.json", summary)
+    page = Page(write_report(folder, load_images=None).read_text())
+    assert re.search(r"Delivered: round-3 [\d.]+% 99\.0% - - 1\.23 M", section_text(page, "scores"))
+
+
+def test_sources_that_cannot_be_read_are_a_sentence(full, tmp_path):
+    def gone(role: str, keys: list[str]) -> dict[str, np.ndarray]:
+        raise DataError("the folder is gone")
+
+    page = Page(write_report(full, load_images=gone, out=tmp_path / "page.html").read_text())
+    assert "The test images could not be loaded: the folder is gone" in section_text(page, "mistakes")
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+
+
+def test_writing_is_atomic_repeatable_and_says_where_it_failed(full, tmp_path, monkeypatch):
+    out = tmp_path / "deep" / "page.html"
+    assert write_report(full, load_images=made_up_images, out=out) == out
+    first = out.read_bytes()
+    write_report(full, load_images=made_up_images, out=out)
+    assert out.read_bytes() == first
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(ArtifactError, match=r"page\.html: Permission denied"):
+        write_report(full, load_images=None, out=out)
+    assert out.read_bytes() == first
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_report_is_light():
+    code = (
+        "import sys, noisystudent.reporting.page, noisystudent.reporting.terminal\n"
+        "assert not {'torch', 'timm', 'matplotlib', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+# ---- images ----
+
+
+def decoded(uri: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))))
+
+
+def test_tiny_images_are_enlarged_without_blur():
+    image = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
+    np.testing.assert_array_equal(decoded(data_uri(image)), image.repeat(8, axis=0).repeat(8, axis=1))
+
+
+def test_large_images_are_reduced_in_proportion():
+    assert decoded(data_uri(np.zeros((448, 224, 3), np.uint8))).shape == (112, 56, 3)
+    assert decoded(data_uri(np.zeros((1, 5000), np.uint8))).shape == (1, 112)
+
+
+def test_middling_images_stay_as_they_are():
+    image = np.random.default_rng(0).integers(0, 256, (70, 64), np.uint8)
+    np.testing.assert_array_equal(decoded(data_uri(image)), image)
+    np.testing.assert_array_equal(decoded(data_uri(image[..., None])), image)
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)])
+def test_other_arrays_are_refused(image):
+    with pytest.raises(DataError, match="cannot be shown"):
+        data_uri(image)
+
+
+def test_class_names_beyond_the_list_are_numbered(full):
+    summary: Summary = read_run(full).summary
+    assert summary.class_name(1) == "class b"
+    assert summary.class_name(99) == "class 99"

@@ -1,0 +1,184 @@
+"""The table and the verdict that page and terminal share, and how numbers are written."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from noisystudent.display import wording
+from noisystudent.errors import ArtifactError
+from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
+from noisystudent.reporting.terminal import plain_summary, print_summary
+from summaries import evaluated, summary
+
+
+def test_rows_in_reading_order():
+    rows = summary_rows(summary())
+    assert [(row.name, row.kind, row.top1) for row in rows] == [
+        ("Baseline: nearest neighbor", "baseline", 0.6),
+        ("Teacher", "teacher", 0.8),
+        ("Control (labels only)", "control", 0.87),
+        ("Round 1", "round", 0.85),
+        ("Round 2 (rolled back)", "rolled back", 0.81),
+        ("Delivered: round-1", "delivered", 0.85),
+    ]
+    assert rows[0].cells() == ("Baseline: nearest neighbor", "60.0%", "-", "-", "-", "-", "-", "-")
+    assert rows[1].cells() == ("Teacher", "80.0%", "100.0%", "5.0%", "0.250", "50 k", "9,000", "59.0 s")
+    assert len(rows[0].cells()) == len(COLUMNS)
+
+
+def test_rows_fall_back_to_validation_and_say_so():
+    rows = summary_rows(summary("validation"))
+    assert rows[1].top1 == 0.8
+    assert table_caption(summary("validation")) == "Scores on 300 labels of the validation source."
+
+
+def test_rows_never_mix_sources():
+    mixed = summary() | {"control": evaluated("control", 0.99, "validation")}
+    assert summary_rows(mixed)[2].top1 is None
+
+
+def test_no_control_no_rounds():
+    bare = summary() | {"control": None, "rounds": [], "baselines": []}
+    assert [row.kind for row in summary_rows(bare)] == ["teacher", "delivered"]
+
+
+def test_what_is_no_summary_is_refused():
+    with pytest.raises(ArtifactError, match="The summary is not what this program writes: classes"):
+        summary_rows({"recipe": "curriculum"})
+    with pytest.raises(ArtifactError, match="The verdict is not what this program writes: decision"):
+        verdict_sentence({"decision": "perhaps"})
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sentence"),
+    [
+        (
+            {"decision": "keep", "difference": 0.0324, "interval": [0.011, 0.053], "p_value": 0.0021}
+            | {"labels": 1797, "source": "test"},
+            "Keep the student: it is 3.2 points better than the labels-only control "
+            "(95% interval +1.1 to +5.3, p = 0.002) on 1,797 held-out labels of the test source.",
+        ),
+        (
+            {"decision": "roll back", "difference": -0.01, "interval": [-0.02, -0.001], "p_value": 0.0004}
+            | {"labels": 1, "source": "validation"},
+            "Roll back: the student is 1.0 point worse than the labels-only control "
+            "(95% interval -2.0 to -0.1, p < 0.001) on 1 held-out label of the validation source.",
+        ),
+        (
+            {"decision": "cannot tell", "difference": 0.0002, "interval": [-0.01, 0.01], "p_value": 1.0}
+            | {"labels": 120, "source": "test"},
+            "Cannot tell whether the unlabeled images helped: the student is as accurate as "
+            "the labels-only control (95% interval -1.0 to +1.0, p = 1.000) "
+            "on 120 held-out labels of the test source.",
+        ),
+        (
+            {"decision": "keep", "difference": 0.0024, "interval": None, "p_value": None, "labels": 50_000},
+            "Keep the student: it is 0.24 points better than the labels-only control on 50,000 held-out labels.",
+        ),
+        (
+            {"decision": "cannot tell", "reason": "no held-out labels: give --test."},
+            "Cannot tell whether the unlabeled images helped: no held-out labels: give --test.",
+        ),
+        (
+            {"decision": "cannot tell"},
+            "Cannot tell whether the unlabeled images helped: nothing was measured on held-out labels.",
+        ),
+    ],
+)
+def test_verdict_in_one_sentence(verdict, sentence):
+    assert verdict_sentence(verdict) == sentence
+
+
+def printed(content: dict, *, terminal: bool, width: int = 120) -> str:
+    stream = io.StringIO()
+    print_summary(content, Console(file=stream, force_terminal=terminal, width=width, legacy_windows=False))
+    return stream.getvalue()
+
+
+def test_terminal_shows_table_then_verdict_in_color():
+    text = printed(summary(), terminal=True)
+    assert "\x1b[" in text
+    assert text.index("Round 2 (rolled back)") < text.index("Delivered: round-1") < text.index("Roll back:")
+
+
+def test_pipe_gets_plain_aligned_text():
+    text = printed(summary(), terminal=False, width=20)
+    assert text == plain_summary(summary()) + "\n"
+    assert "\x1b" not in text
+    lines = text.splitlines()
+    assert lines[0] == "Scores on 300 labels of the test source."
+    assert len({len(line) for line in lines[1:-1]}) == 1
+    assert lines[-1].startswith("Roll back: the student is 2.0 points worse")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_names_cannot_command_the_terminal(terminal):
+    text = printed(summary(baseline="[red]x[/red]\x1b]0;owned\x07"), terminal=terminal)
+    assert "\x1b]0" not in text
+    assert "\x07" not in text
+    assert "[red]x[/red]" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"),
+        (float("nan"), "-"),
+        (0.04, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 0 min"),
+        (7990, "2 h 13 min"),
+        (86369, "23 h 59 min"),
+        (86371, "1 d 0 h"),
+        (273_600, "3 d 4 h"),
+    ],
+)
+def test_durations(seconds, text):
+    assert wording.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (0, "0"),
+        (9999, "9,999"),
+        (9999.6, "10 k"),
+        (50_000, "50 k"),
+        (999_499, "999 k"),
+        (999_600, "1 M"),
+        (5_288_548, "5.29 M"),
+        (1.2e10, "12 G"),
+        (4.2305e15, "4.23 P"),
+    ],
+)
+def test_compact_numbers(value, text):
+    assert wording.compact(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "text"),
+    [(0.012, 1, "+1.2"), (-0.0301, 2, "-3.01"), (-0.0001, 1, "0.0"), (0.0, 1, "0.0")],
+)
+def test_points(share, digits, text):
+    assert wording.points(share, digits) == text
+
+
+def test_plurals_and_percent():
+    assert wording.plural(1, "copy", "copies") == "1 copy"
+    assert wording.plural(1204, "copy", "copies") == "1,204 copies"
+    assert wording.percent(0.95244) == "95.2%"
+    assert wording.percent(float("nan")) == "-"
+    assert wording.setting([1, "a"]) == '[1, "a"]'
+    assert wording.setting("plain") == "plain"
+
+
+def test_long_texts_lose_their_middle():
+    assert wording.shortened("short", 5) == "short"
+    cut = wording.shortened("1 runs/first/round-1/student", 20)
+    assert len(cut) == 20
+    assert cut == "1 runs\N{HORIZONTAL ELLIPSIS}und-1/student"
