@@ -158,7 +158,7 @@ def test_the_benchmark_of_decoding_runs(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["pseudo_labels/selection.py", "near_duplicates.py", "label_size.py", "whole.py"])
+@pytest.mark.parametrize("name", ["selection.py", "near_duplicates.py", "label_size.py", "whole.py"])
 def test_benchmarks_that_need_no_data_run(monkeypatch, tmp_path, name):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.setattr(sys, "argv", [name, "--quick", "--json", str(tmp_path / name)])
