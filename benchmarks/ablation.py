@@ -1,15 +1,15 @@
-"""What each noise is worth: one round of Noisy Student without RandAugment, without dropout, and so on.
+"""An ablation of the noise: one round of Noisy Student without RandAugment, without dropout, and so on.
 
     python benchmarks/ablation.py fashion --json rows.json
     python benchmarks/ablation.py cifar10 --seeds 3
     python benchmarks/ablation.py fashion --quick
 
-As in the paper's study of noise (Xie et al., 2020, section 4.1): one teacher, trained under full noise, labels the
-whole pile with soft labels; students of its architecture differ in their noise only; "noised teacher" has full noise,
-but its labels come from a teacher that was noised while labeling. The paper takes noise off the unlabeled images
-alone; here a student's noise is the same on all of its images. Every figure is top-1 on the test part, which chose
-nothing; differences are those to the teacher of the same seed. ``--development`` and ``--set`` are as in few_labels.py.
-CIFAR-10 is a copy saved as JPEG of quality 75, which is not comparable with published CIFAR-10 figures.
+This follows the paper's study of noise (Xie et al., 2020, section 4.1). One teacher, trained under full noise, gives
+soft labels to all unlabeled images. Students of its architecture differ only in their noise; "noised teacher" has full
+noise, but its labels come from a teacher that saw noised images. The paper removes the noise of the unlabeled images
+only; here a student's noise is the same on all of its images. Every number is top-1 on the test part, which chose
+nothing. Differences are to the teacher of the same seed. ``--development`` and ``--set`` are as in few_labels.py.
+The CIFAR-10 images are saved as JPEG of quality 75, so the numbers are not comparable with published CIFAR-10 numbers.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "noised teacher": {},
 }
 QUICK = {"train.steps": 5, "train.batch_size": 16}
-QUICK_STUDENTS, QUICK_PILE = ("without dropout", "noised teacher"), 200
+QUICK_STUDENTS, QUICK_UNLABELED = ("without dropout", "noised teacher"), 200
 
 
-def run_seed(name: str, seed: int, given: argparse.Namespace, work: Path) -> dict[str, float]:
+def run_seed(name: str, seed: int, options: argparse.Namespace, work: Path) -> dict[str, float]:
     """Test accuracy of the teacher and of every student."""
     folder = work / f"{name}-{seed}"
-    pile = QUICK_PILE if given.quick else given.pile
-    sources = write_split(name, Drawing(given.labels, pile, seed, given.development), folder)
-    settings = {**SHARED_SETTINGS, **SETTINGS[name], **(QUICK if given.quick else {})}
-    settings |= {"seed": seed, **dict(each.split("=", 1) for each in given.set)}
+    unlabeled_count = QUICK_UNLABELED if options.quick else options.unlabeled
+    sources = write_split(name, Drawing(options.labels, unlabeled_count, seed, options.development), folder)
+    settings = {**SHARED_SETTINGS, **SETTINGS[name], **(QUICK if options.quick else {})}
+    settings |= {"seed": seed, **dict(setting.split("=", 1) for setting in options.set)}
     runtime = {key: value for key, value in settings.items() if key.startswith("runtime.")}
     labeled, unlabeled = sources["labeled"], sources["unlabeled"]
 
@@ -62,7 +62,7 @@ def run_seed(name: str, seed: int, given: argparse.Namespace, work: Path) -> dic
     plain = label_unlabeled(teacher, unlabeled, folder / "plain", settings, noised=False)
     noised = label_unlabeled(teacher, unlabeled, folder / "noised", settings, noised=True)
     checkpoints = {"teacher": teacher}
-    for role in QUICK_STUDENTS if given.quick else STUDENTS:
+    for role in QUICK_STUDENTS if options.quick else STUDENTS:
         checkpoints[role] = folder / role.replace(" ", "-")
         noisystudent.train(
             labeled=labeled,
@@ -71,24 +71,27 @@ def run_seed(name: str, seed: int, given: argparse.Namespace, work: Path) -> dic
             settings={**settings, **STUDENTS[role]},
             **(noised if role == "noised teacher" else plain),
         )
-    found = {}
+    accuracies = {}
     for role, checkpoint in checkpoints.items():
         scores = noisystudent.evaluate(checkpoint=checkpoint, source=sources["test"], settings=runtime)
-        found[role] = float(scores["top1"])  # type: ignore[arg-type]
-        print(f"{name}, seed {seed}, {role}: {100 * found[role]:.2f}", flush=True)
-    return found
+        accuracies[role] = scores.top1
+        print(f"{name}, seed {seed}, {role}: {100 * accuracies[role]:.2f}", flush=True)
+    return accuracies
 
 
-def label_unlabeled(teacher: Path, pile: str, out: Path, settings: dict[str, Any], *, noised: bool) -> dict[str, Path]:
-    """The teacher's soft labels for the whole pile, as ``train`` takes them."""
-    rooms = {key: value for key, value in settings.items() if key.startswith(("runtime.", "noise."))}
+def label_unlabeled(
+    teacher: Path, unlabeled: str, out: Path, settings: dict[str, Any], *, noised: bool
+) -> dict[str, Path]:
+    """The teacher's soft labels for all unlabeled images, as ``train`` takes them."""
+    sections = ("runtime.", "noise.") if noised else ("runtime.",)
+    label_settings = {name: value for name, value in settings.items() if name.startswith(sections)}
     predictions, selection = out / "predictions", out / "selection"
     noisystudent.label(
         teacher=teacher,
-        source=pile,
+        source=unlabeled,
         out=predictions,
         seed=settings["seed"],
-        settings={**rooms, "noise.teacher": noised},
+        settings={**label_settings, "noise.teacher": noised},
     )
     noisystudent.select(predictions=predictions, out=selection, settings={"selection.fraction": 1.0})
     return {"predictions": predictions, "selection": selection}
@@ -98,11 +101,11 @@ def rows_of(name: str, scores: list[dict[str, float]], seconds: float) -> list[d
     """Mean accuracy and mean difference to the teacher over seeds, with the range of the differences."""
     rows = []
     for role in scores[0]:
-        differences = [100 * (each[role] - each["teacher"]) for each in scores]
+        differences = [100 * (accuracies[role] - accuracies["teacher"]) for accuracies in scores]
         rows.append(
             {
                 "name": f"{name}: {role}",
-                "value": round(float(np.mean([each[role] for each in scores])), 4),
+                "value": round(float(np.mean([accuracies[role] for accuracies in scores])), 4),
                 "unit": "top-1",
                 "versus": "teacher, points",
                 "ratio": round(float(np.mean(differences)), 2),
@@ -119,31 +122,29 @@ def rows_of(name: str, scores: list[dict[str, float]], seconds: float) -> list[d
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=SETTINGS)
-    parser.add_argument("--labels", type=int, default=100, help="labeled images a class")
-    parser.add_argument("--pile", type=int, default=15_000, help="most unlabeled images; 0 = all")
+    parser.add_argument("--labels", type=int, default=100, help="labeled images per class")
+    parser.add_argument("--unlabeled", type=int, default=15_000, help="largest number of unlabeled images; 0 = all")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--development", action="store_true", help="choose settings without the test part")
+    parser.add_argument("--development", action="store_true", help="for choosing settings: never opens the test part")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of every stage")
-    parser.add_argument("--work", type=Path, help="where to work, to resume later (default: a folder that is removed)")
-    parser.add_argument(
-        "--quick", action="store_true", help="a few steps, two students, one seed: only shows that it runs"
-    )
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    given = parser.parse_args()
-    if is_missing(given.data):
+    parser.add_argument("--work", type=Path, help="folder for the work, to resume later (default: a temporary folder)")
+    parser.add_argument("--quick", action="store_true", help="a few steps, two students, one seed: a smoke test")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    if is_missing(options.data):
         return 0
-    start, first = time.monotonic(), 1000 if given.development else 0
+    start, first = time.monotonic(), 1000 if options.development else 0
     with tempfile.TemporaryDirectory() as temporary:
-        work = given.work or Path(temporary)
-        seeds = range(first, first + (1 if given.quick else given.seeds))
-        scores = [run_seed(given.data, seed, given, work) for seed in seeds]
-    rows = rows_of(given.data, scores, time.monotonic() - start)
+        work = options.work or Path(temporary)
+        seeds = range(first, first + (1 if options.quick else options.seeds))
+        scores = [run_seed(options.data, seed, options, work) for seed in seeds]
+    rows = rows_of(options.data, scores, time.monotonic() - start)
     for row in rows:
         low, high = row["interval"]
         change = f"{row['ratio']:+.2f} ({low:+.2f} to {high:+.2f})"
-        print(f"{row['name']:<36} {100 * row['value']:.1f}  to the teacher {change}")
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+        print(f"{row['name']:<36} {100 * row['value']:.1f}  points above the teacher: {change}")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

@@ -1,15 +1,17 @@
-"""The numbers in ``configs/assumptions`` that can be measured without the devices that they speak of.
+"""Measures the numbers in ``configs/assumptions`` that do not need the devices themselves.
 
     python benchmarks/assumptions.py            # about a minute
     python benchmarks/assumptions.py --quick    # two models, few images
 
-Operations and parameters: EfficientNet's models in timm at the sizes of the family, forward, counted by torch (a
-multiplication and an addition are two) on tensors without memory, beside the multiply-adds that the paper (Tan and Le
-2019, table 2) and, for L2, timm publish. The backward pass is not counted: torch's counter takes the gradients of a
-depthwise convolution for those of a full one, and comes to some fifty forward passes instead of two.
+Operations and parameters: torch counts the forward pass of timm's EfficientNet models at the image sizes of the family
+(a multiplication and an addition are two operations), on tensors without memory. The rows compare them with the
+multiply-adds that the paper (Tan and Le 2019, table 2) and, for L2, timm publish. The backward pass is not counted:
+torch's counter treats the gradients of a depthwise convolution as those of a full one and reports about fifty forward
+passes instead of two.
 
-Images: JPEG files of about 500 x 375 from a tar shard, decoded and resized as for a model of 475 px, then cropped and
-noised as the paper does (preset ``paper-l2``), in CPU seconds of one thread; medians over the rounds.
+Images: JPEG files of about 500 x 375 from a tar shard are decoded and resized for a model of 475 px, then cropped and
+noised as in the paper (preset ``paper-l2``). The unit is images per CPU second of one thread; values are medians over
+rounds.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ SIZE, BATCH = 475, 16
 
 
 def count_operations(variant: str) -> list[dict[str, Any]]:
-    """Rows for a model's operations, beside what is published, and for its parameters."""
+    """Rows for a model's operations, compared with published counts, and for its parameters."""
     member = FAMILIES["efficientnet"][variant]
     with torch.device("meta"):
         net = timm.create_model(member.large, num_classes=1000).eval()
@@ -64,7 +66,7 @@ def count_operations(variant: str) -> list[dict[str, Any]]:
 
 
 def time_images(count: int, rounds: int) -> list[dict[str, Any]]:
-    """Rows for decoding and for noise, in images a CPU second."""
+    """Rows for decoding and for noise, in images per CPU second."""
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["XDG_CACHE_HOME"] = temporary
         folder = Path(temporary) / "shards"
@@ -84,7 +86,7 @@ def time_images(count: int, rounds: int) -> list[dict[str, Any]]:
                 index = torch.arange(first, min(first + BATCH, count))
                 noise(pixels[index], sizes[index], torch.full_like(index, epoch), index)
             noising.append(time.process_time() - start)
-    unit = "images a CPU second"
+    unit = "images per CPU second"
     return [
         row(f"decoding for {SIZE} px", count / float(np.median(decoding)), unit),
         row(f"crop and noise at {SIZE} px", count / float(np.median(noising)), unit),
@@ -106,16 +108,17 @@ def row(name: str, value: float, unit: str, versus: str | None = None, ratio: fl
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two models, few images")
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    given = parser.parse_args()
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [each for variant in (("b7", "l2") if given.quick else PUBLISHED) for each in count_operations(variant)]
-    rows += time_images(16, 1) if given.quick else time_images(128, 5)
-    for each in rows:
-        beside = f" ({each['ratio']:.2f} of {each['versus']})" if each["versus"] else ""
-        print(f"{each['name']:<44}{each['value']:>16,.10g} {each['unit']}{beside}")
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    variants = ("b7", "l2") if options.quick else tuple(PUBLISHED)
+    rows = [counted for variant in variants for counted in count_operations(variant)]
+    rows += time_images(16, 1) if options.quick else time_images(128, 5)
+    for measured in rows:
+        comparison = f" ({measured['ratio']:.2f} of {measured['versus']})" if measured["versus"] else ""
+        print(f"{measured['name']:<44}{measured['value']:>16,.10g} {measured['unit']}{comparison}")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

@@ -1,21 +1,21 @@
-"""From a folder of JPEG photographs to noised training batches of 224 px: this package against timm's own loader.
+"""Compares loading with timm's loader: from a folder of JPEG photographs to noised training batches of 224 px.
 
     python benchmarks/decode.py            # 512 images of about 500 x 375 on two cores; a minute or two
     python benchmarks/decode.py --quick    # 64 small images
 
-Both give float32 batches of 64 and their labels: random resized crop (8 to 100% of the area, bilinear), flip of every
-second image, two RandAugment operations of magnitude 9 of 10 on every image, normalization. The ways differ:
+Both return float32 batches of 64 and their labels: random resized crop (8 to 100% of the area, bilinear), a flip of
+half of the images, two RandAugment operations of magnitude 9 of 10 on every image, normalization. The steps differ:
 
-- timm's loader reads and decodes every file anew in every epoch, crops and distorts the whole image with Pillow,
-  normalizes and collates, in two processes that stay alive. Counted is an epoch after a first one that is not; the
-  listing of the files is not.
-- This package reads and decodes every file once a run, in two threads, and keeps it in memory with a short edge of 256
-  px; every epoch takes its batches from there, which are noised in two threads, and the classifier normalizes them.
-  "first epoch" counts all of it: listing, fingerprint, heads, decoding, resizing, pool and an epoch of normalized
-  batches; "later epochs" an epoch of normalized batches; "10 epochs" one of the first and nine of the second kind.
+- timm's loader reads and decodes every file again in every epoch, crops and distorts the whole image with Pillow,
+  normalizes and collates, in two processes that stay alive. The time of one epoch counts, after a warm-up epoch; the
+  time to list the files does not count.
+- This package reads and decodes every file once per run, in two threads, and keeps it in memory with a short edge of
+  256 px. Every epoch takes its batches from memory, two threads add the noise, and the classifier normalizes them.
+  "first epoch" counts everything: listing, fingerprint, file heads, decoding, resizing, the image buffer and an epoch
+  of normalized batches. "later epochs" is an epoch of normalized batches; "10 epochs" is one first and nine later ones.
 
-Each round times both, who comes first changing from round to round; ratios are medians, with the range. The files come
-from the system's cache on both sides.
+Each round times both in alternating order. Ratios are medians, with the range. On both sides the files come from the
+system's cache.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from rows import print_rates, ratio_row
 
 SIZE, BATCH, CLASSES, CORES = 224, 64, 4, 2
 EPOCHS = 10
-SHAPES = ((375, 500), (375, 500), (500, 375), (333, 500))  # height and width, in turn
+SHAPES = ((375, 500), (375, 500), (500, 375), (333, 500))  # height and width, used in turn
 NOISE = NoiseSettings(strength=1.0, flip=True, policy="paper", layers=2, magnitude=9.0)
 
 
@@ -62,7 +62,7 @@ def make_folder(root: Path, count: int, scale: float) -> None:
 
 
 def make_image(random: np.random.Generator, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Detail of every size, the finer the weaker, as photographs have it: uint8 [H, W, 3]."""
+    """An image with detail at every scale, weaker where it is finer, as in photographs: uint8 [H, W, 3]."""
     total = np.full((height, width, 3), 128.0)
     for cells, contrast in ((4, 60.0), (16, 30.0), (64, 14.0), (256, 7.0)):
         coarse = random.normal(0, contrast, (cells, cells, 3)).clip(-120, 120) + 128
@@ -71,23 +71,23 @@ def make_image(random: np.random.Generator, height: int, width: int) -> npt.NDAr
     return total.clip(0, 255).astype(np.uint8)
 
 
-def opened(folder: Path) -> DataSplits:
-    """The folder as a run opens and decodes it."""
+def open_folder(folder: Path) -> DataSplits:
+    """Opens and decodes the folder as a run does."""
     return open_splits({"labeled": str(folder)}, DataSettings(size=SIZE, validation_fraction=0), seed=0)
 
 
 def batches_of(splits: DataSplits) -> BatchLoader:
     """The batches that a stage trains on."""
-    pool = make_buffer([splits.labeled], torch.device("cpu"))
+    buffer = make_buffer([splits.labeled], torch.device("cpu"))
     targets = torch.eye(CLASSES)[torch.from_numpy(splits.labeled.labels)]
     noise = InputNoise(
         NOISE, size=SIZE, strength=1.0, rng=CounterRng(0, "benchmark"), storage_size=splits.format.storage_size
     )
-    return BatchLoader([InMemoryStream("labeled", pool, targets, np.arange(len(pool)), BATCH, seed=0)], noise)
+    return BatchLoader([InMemoryStream("labeled", buffer, targets, np.arange(len(buffer)), BATCH, seed=0)], noise)
 
 
 def batches_of_timm(folder: Path) -> Iterable[tuple[Tensor, Tensor]]:
-    """The loader of timm with the same noise, for a CPU."""
+    """The loader of timm with the same noise, on a CPU."""
     loader: Iterable[tuple[Tensor, Tensor]] = create_loader(
         create_dataset("", root=str(folder)),
         input_size=(3, SIZE, SIZE),
@@ -104,7 +104,7 @@ def batches_of_timm(folder: Path) -> Iterable[tuple[Tensor, Tensor]]:
 
 
 def time_epoch(batches: BatchLoader, steps: int) -> float:
-    """Seconds for ``steps`` batches, as the network gets them."""
+    """Seconds for ``steps`` batches, ready for the network."""
     normalize = Normalize(Normalization.halves(3))
     start = time.perf_counter()
     for step in range(steps):
@@ -115,7 +115,7 @@ def time_epoch(batches: BatchLoader, steps: int) -> float:
 def time_first_epoch(folder: Path, steps: int) -> tuple[float, BatchLoader]:
     """Seconds from the folder to the end of the first epoch, and the batches for the epochs after it."""
     start = time.perf_counter()
-    batches = batches_of(opened(folder))
+    batches = batches_of(open_folder(folder))
     time_epoch(batches, steps)
     return time.perf_counter() - start, batches
 
@@ -123,11 +123,11 @@ def time_first_epoch(folder: Path, steps: int) -> tuple[float, BatchLoader]:
 def time_timm(loader: Iterable[tuple[Tensor, Tensor]], steps: int) -> float:
     """Seconds for one epoch of timm's loader."""
     start = time.perf_counter()
-    seen = 0
+    batch_count = 0
     for pixels, _ in loader:
         check(pixels)
-        seen += 1
-    assert seen == steps
+        batch_count += 1
+    assert batch_count == steps
     return time.perf_counter() - start
 
 
@@ -137,7 +137,7 @@ def check(pixels: Tensor) -> None:
 
 
 def compare(count: int, scale: float, rounds: int) -> list[dict[str, Any]]:
-    """A row for the first epoch, one for later ones and one for several together: this package's rate over timm's."""
+    """Rows for the first epoch, later epochs and several epochs together: this package's rate over timm's."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_folder(folder, count, scale)
@@ -158,25 +158,25 @@ def compare(count: int, scale: float, rounds: int) -> list[dict[str, Any]]:
 
 
 def row(name: str, ours: list[float], theirs: list[float], images: int) -> dict[str, Any]:
-    """One row from the seconds an epoch of ``images`` that each side took, round by round."""
+    """One row from both sides' seconds per epoch of ``images``, round by round."""
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
     rate = round(images / float(np.median(ours)))
     title = f"JPEG folder to batches of {SIZE} px, {name}"
-    return ratio_row(title, rate, "images a second", versus="timm's loader", ratios=ratios)
+    return ratio_row(title, rate, "images per second", versus="timm's loader", ratios=ratios)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few small images")
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    given = parser.parse_args()
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
     torch.set_num_threads(CORES)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
-    rows = compare(BATCH, 0.25, 3) if given.quick else compare(512, 1.0, 7)
+    rows = compare(BATCH, 0.25, 3) if options.quick else compare(512, 1.0, 7)
     print_rates(rows, 46)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark of distillation works with: a seed's folder, its drawn data, trainings that are kept."""
+"""Tools of the distillation benchmark: a seed's folder, its data splits, and cached training runs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Bench:
-    """One seed's folder, in which trained models and their scores are kept."""
+    """One seed's folder, which stores trained models and their scores."""
 
     work: Path
     seed: int
@@ -58,8 +58,9 @@ class Bench:
     settings: Settings
 
     def train(self, name: str, model: str, labeled: str, changes: Settings = MappingProxyType({})) -> Path:
-        """A model that learns from labels alone."""
+        """Trains a model on labels alone; returns its folder."""
         settings = self._settings({"model.teacher": model, **changes})
+        settings.pop("rounds.control")
         noisystudent.train(labeled=labeled, out=self.work / name, settings=settings, quiet=True)
         return self.work / name
 
@@ -67,7 +68,7 @@ class Bench:
         self, name: str, student: str, teachers: Sequence[Path], *, labeled: str | None, unlabeled: str | None = None,
         settings: Settings,
     ) -> Path:  # fmt: skip
-        """A student of teachers, or of none."""
+        """Trains a student with teachers or without; returns its folder."""
         noisystudent.distill(
             teacher=teachers or None, student=student, labeled=labeled, unlabeled=unlabeled,
             out=self.work / name, settings=self._settings(settings), quiet=True,
@@ -75,7 +76,7 @@ class Bench:
         return self.work / name / "best"
 
     def log_probabilities(self, checkpoint: Path, source: str) -> npt.NDArray[np.float32]:
-        """The checkpoint's log-probabilities for a source, stored."""
+        """The checkpoint's log-probabilities for a source; computed once and stored."""
         name = f"{checkpoint.relative_to(self.work)}-on-{Path(source).name.replace(':', '-')}".replace("/", "-")
         out = self.work / "answers" / name
         return predictions.read_all(
@@ -89,10 +90,10 @@ class Bench:
 
 @dataclass(frozen=True)
 class Fashion:
-    """Sources of Fashion-MNIST for one seed: few labels, more of them, all of them, images to choose on, the test."""
+    """Sources of Fashion-MNIST for one seed, and labels: nested training parts, a held-out part, the test part."""
 
     few: str
-    some: str
+    labeled: str
     all: str
     held_out: str
     test: str
@@ -101,18 +102,18 @@ class Fashion:
 
     @classmethod
     def draw(cls, folder: Path, seed: int) -> Fashion:
-        """Draws stratified parts of the training images, nested, into ``folder``."""
+        """Writes nested stratified parts of the training images to ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         with np.load(SHARED / FILES["fashion"], allow_pickle=False) as data:
             x, y, classes = data["x_train"], data["y_train"].astype(np.int64), data["classes"]
             test_labels = data["y_test"].astype(np.int64)
         held_out, rest = draw_labeled(y, 200, seed)
-        some, _ = draw_labeled(y[rest], LABELS // 10, seed)
-        few, _ = draw_labeled(y[rest][some], FEW // 10, seed)
-        rows = {"few": rest[some][few], "some": rest[some], "all": rest, "held_out": held_out}
-        for name, chosen in rows.items():
+        labeled, _ = draw_labeled(y[rest], LABELS // 10, seed)
+        few, _ = draw_labeled(y[rest][labeled], FEW // 10, seed)
+        rows = {"few": rest[labeled][few], "labeled": rest[labeled], "all": rest, "held_out": held_out}
+        for name, part in rows.items():
             if not (folder / f"{name}.npz").exists():
-                np.savez(folder / f"{name}.npz", x=x[chosen], y=y[chosen], classes=classes)
+                np.savez(folder / f"{name}.npz", x=x[part], y=y[part], classes=classes)
         paths = {name: str(folder / f"{name}.npz") for name in rows}
         return cls(
             **paths, test=f"{SHARED / FILES['fashion']}:test", held_out_labels=y[held_out], test_labels=test_labels
@@ -125,32 +126,32 @@ def top1(log_probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int6
 
 
 def five_teachers(bench: Bench, data: Fashion) -> list[Path]:
-    """Models that differ by the seed of their weights and of their order of images alone."""
+    """Five models that differ only in the seed of their weights and of their image order."""
     return [
-        bench.train(f"five/{number}", MIDDLE, data.some, {"seed": 100 * (bench.seed + 1) + number})
+        bench.train(f"five/{number}", MIDDLE, data.labeled, {"seed": 100 * (bench.seed + 1) + number})
         for number in range(5)
     ]
 
 
 def training_digits(seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """The digits that are not in the demo's test of ``seed``: images [N, 8, 8] and what they are."""
+    """The digits outside the demo's test part for ``seed``: images [N, 8, 8] and their labels."""
     arrays = read_digits(seed)
     return arrays["x"], arrays["y"].astype(np.int64)
 
 
-def digits_of_test(seed: int) -> npt.NDArray[np.int64]:
-    """What the digits of the demo's test of ``seed`` are."""
+def test_digit_labels(seed: int) -> npt.NDArray[np.int64]:
+    """The labels of the demo's test part for ``seed``."""
     source = open_digits("test", seed=seed, labeled=True)
     return np.array([record.label for shard in range(len(source.shard_sizes)) for record in source.read(shard)])
 
 
 def parameters_of(checkpoint: Path) -> int:
-    """Weights of a model, without running statistics."""
-    return sum(each.numel() for each in load_classifier(checkpoint).net.parameters())
+    """Number of weights of a model, without running statistics."""
+    return sum(parameter.numel() for parameter in load_classifier(checkpoint).net.parameters())
 
 
 def milliseconds(checkpoint: Path) -> float:
-    """The quickest of 30 forward passes of one image on one thread."""
+    """Milliseconds of the fastest of 30 forward passes of one image on one thread."""
     classifier = load_classifier(checkpoint)
     pixels = torch.zeros(1, classifier.channels, classifier.size, classifier.size, dtype=torch.uint8)
     threads, times = torch.get_num_threads(), []

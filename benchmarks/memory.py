@@ -1,12 +1,12 @@
-"""Peak memory of labeling a pile, of a run that streams it and of a suite, from a number of images to ten times that.
+"""Peak memory of labeling, of a streamed run and of a robustness suite, for up to ten times as many images.
 
     python benchmarks/memory.py                       # 10,000, 30,000 and 100,000 images of 32 px
     python benchmarks/memory.py --plot docs/memory.svg
     python benchmarks/memory.py --quick               # 1,000 and 4,000, without the run
 
-The pile is JPEG files, in a folder or in tar shards. Each number is a process of its own, which says how much memory it
-ever held. What streams needs the same for all, but for the names of files. Kept in memory, the pixels of 100,000
-images would take 293 MiB more.
+The unlabeled images are JPEG files, in a folder or in tar shards. Each number comes from a separate process, which
+reports its peak memory. A streamed job needs the same memory for any number of images, apart from file names. In
+memory, the pixels of 100,000 images would take 293 MiB more.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ noisystudent.robustness(checkpoint=work / "teacher", source=source, out=out, qui
     "runtime.threads": 1, "runtime.label_batch_size": 128, "evaluation.suite": ["calibration", "corruptions"],
     "evaluation.corruptions": ["contrast", "gaussian_noise"], "evaluation.severities": [1, 5]})
 """
+QUICK_SUITE = SUITE.replace("[1, 5]", "[5]")
 CHILD = """
 import resource, sys
 from pathlib import Path
@@ -57,7 +58,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platfor
 
 
 def make_folder(root: Path, count: int) -> Path:
-    """``count`` JPEG files, hard links to a few distinct ones: for the reader each is a file of its own."""
+    """``count`` JPEG files, hard links to a few distinct ones; the reader sees separate files."""
     root.mkdir(parents=True)
     random = np.random.default_rng(count)
     for number in range(min(DISTINCT, count)):
@@ -76,10 +77,10 @@ def prepare(work: Path) -> None:
 
 
 def peak_megabytes(body: str, work: Path, source: Path, out: Path) -> float:
-    """The most memory that a process held which did ``body``, in MiB."""
+    """Peak memory of a process that runs ``body``, in MiB."""
     words = [sys.executable, "-c", CHILD.format(body), str(work), str(source), str(out)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    return float(done.stdout.split()[-1])
+    finished = subprocess.run(words, check=True, capture_output=True, text=True)
+    return float(finished.stdout.split()[-1])
 
 
 def measure(counts: Sequence[int], *, quick: bool) -> dict[str, list[float]]:
@@ -89,13 +90,17 @@ def measure(counts: Sequence[int], *, quick: bool) -> dict[str, list[float]]:
         work = Path(temporary)
         prepare(work)
         for count in counts:
-            folder = make_folder(work / f"pile-{count}", count)
+            folder = make_folder(work / f"unlabeled-{count}", count)
             shards = work / f"shards-{count}"
             noisystudent.pack(source=folder, out=shards, quiet=True)
             test = work / f"test-{count}"
             for name in ("a", "b"):
                 make_folder(test / name, count // 2)
-            jobs = {"label a folder": (LABEL, folder), "label tar shards": (LABEL, shards), "suite": (SUITE, test)}
+            jobs = {
+                "label a folder": (LABEL, folder),
+                "label tar shards": (LABEL, shards),
+                "suite": (QUICK_SUITE if quick else SUITE, test),
+            }
             if not quick:
                 jobs["run on tar shards"] = (RUN, shards)
             for name, (body, source) in jobs.items():
@@ -105,7 +110,7 @@ def measure(counts: Sequence[int], *, quick: bool) -> dict[str, list[float]]:
 
 
 def rows_of(counts: Sequence[int], peaks: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """A row for each job: peak memory at the largest count, and over that at the smallest."""
+    """A row per job: peak memory at the largest count, and its ratio to the peak at the smallest count."""
     return [
         ratio_row(
             f"{name}: peak memory at {counts[-1]:,} images", round(values[-1], 1), "MiB",
@@ -116,7 +121,7 @@ def rows_of(counts: Sequence[int], peaks: dict[str, list[float]]) -> list[dict[s
 
 
 def plot(path: Path, counts: Sequence[int], peaks: dict[str, list[float]]) -> None:
-    """A line for each job."""
+    """Draws one line per job."""
     series = [Series(name, tuple(enumerate(values))) for name, values in peaks.items()]
     names = [f"{count:,}" for count in counts]
     chart = line_chart(series, title="Peak memory", x_label="images", y_label="MiB", x_names=names)
@@ -126,18 +131,18 @@ def plot(path: Path, counts: Sequence[int], peaks: dict[str, list[float]]) -> No
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few images, without the run")
-    parser.add_argument("--plot", type=Path, help="draw the numbers there, as SVG")
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    given = parser.parse_args()
-    counts = (1000, 4000) if given.quick else (10_000, 30_000, 100_000)
-    peaks = measure(counts, quick=given.quick)
+    parser.add_argument("--plot", type=Path, help="draw the numbers into this SVG file")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    counts = (1000, 4000) if options.quick else (10_000, 30_000, 100_000)
+    peaks = measure(counts, quick=options.quick)
     rows = rows_of(counts, peaks)
     for row in rows:
-        print(f"{row['name']}: {row['value']:.1f} MiB, {row['ratio']:.3f} of that at {row['versus']}")
-    if given.plot:
-        plot(given.plot, counts, peaks)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+        print(f"{row['name']}: {row['value']:.1f} MiB, {row['ratio']:.3f} times the peak at {row['versus']}")
+    if options.plot:
+        plot(options.plot, counts, peaks)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

@@ -1,17 +1,18 @@
-"""How often images that only look alike are taken for near-duplicates, and how many real copies are found.
+"""Error rates of the near-duplicate search: false alarms, and how many real copies it finds.
 
     python benchmarks/near_duplicates.py                    # five data sets, a few minutes
-    python benchmarks/near_duplicates.py --sheet folder     # and contact sheets of the pairs, to judge them by eye
-    python benchmarks/near_duplicates.py --large            # time for 10^6 images beside 10^4, on made-up ones
+    python benchmarks/near_duplicates.py --sheet folder     # also writes contact sheets of the pairs, to check by eye
+    python benchmarks/near_duplicates.py --large            # time for 10^6 images against 10^4, on random images
     python benchmarks/near_duplicates.py --quick
 
-The training part of each data set is the pile, its test part is held out; identical images are taken out first.
-"Left out" is the share of the pile that a run leaves out: at most so much is wrong, and all of it where no image is
-in both parts. "By hash alone" is what would be left out without the closer look.
+The training part of each data set is the unlabeled set and its test part is held out; identical images are removed
+first. "Excluded" is the share of the unlabeled set that a run excludes. It bounds the false-alarm rate from above, and
+equals it where no image is in both parts. "By hash alone" is the share that the hash would exclude without the
+correlation check.
 
-"Found" is the share of copies that are left out when one changed copy of each of up to 1,000 test images is added
-to the pile, each kind of change by itself, with the exact 95% interval. Reads ``../shared/data``; a data set that is
-absent is skipped with a message.
+"Found" is the share of copies that are excluded when one changed copy of each of up to 1,000 test images is added to
+the unlabeled set, for each kind of change separately, with the exact 95% interval. The benchmark reads
+``../shared/data`` and skips a missing data set with a message.
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ def read(name: str, work: Path) -> tuple[Images, Images]:
         parts = [str(root / part) for part in ("train", "test")]
     sources = [open_source(part, labeled=True) for part in parts]
     format = infer_format(sources[0], DataSettings())
-    train, test = (decode_source(each, format, max_corrupt_fraction=0, memory_limit_gb=8) for each in sources)
-    twins = DuplicateIndex(test, "none").identical(train)
-    return train.take(np.array([row for row, key in enumerate(train.keys) if key not in twins])), test
+    train, test = (decode_source(source, format, max_corrupt_fraction=0, memory_limit_gb=8) for source in sources)
+    identical = DuplicateIndex(test, "none").identical(train)
+    return train.take(np.array([row for row, key in enumerate(train.keys) if key not in identical])), test
 
 
 def saved_again(quality: int) -> Callable[[Image.Image, np.random.Generator], Image.Image]:
@@ -114,79 +115,83 @@ CHANGES = {
 }
 
 
-def with_copies(pile: Images, test: Images, rows: npt.NDArray[np.int64], change: Callable[..., Any]) -> Images:
-    """The pile, and after it a changed copy of each of the test images ``rows``."""
+def with_copies(unlabeled: Images, test: Images, rows: npt.NDArray[np.int64], change: Callable[..., Any]) -> Images:
+    """The unlabeled images, followed by a changed copy of each of the test images ``rows``."""
     random = np.random.default_rng(0)
-    height, width = np.maximum(pile.pixels.shape[2:], test.pixels.shape[2:])
-    pixels = np.zeros((len(pile) + len(rows), pile.pixels.shape[1], height, width), np.uint8)
-    pixels[: len(pile), :, : pile.pixels.shape[2], : pile.pixels.shape[3]] = pile.pixels
-    for canvas, row in zip(pixels[len(pile) :], rows, strict=True):
+    height, width = np.maximum(unlabeled.pixels.shape[2:], test.pixels.shape[2:])
+    pixels = np.zeros((len(unlabeled) + len(rows), unlabeled.pixels.shape[1], height, width), np.uint8)
+    pixels[: len(unlabeled), :, : unlabeled.pixels.shape[2], : unlabeled.pixels.shape[3]] = unlabeled.pixels
+    for canvas, row in zip(pixels[len(unlabeled) :], rows, strict=True):
         tall, wide = test.sizes[row]
         original = test.pixels[row, :, :tall, :wide].transpose(1, 2, 0)
         changed = np.asarray(change(Image.fromarray(original.squeeze()), random))
         canvas[:, :tall, :wide] = changed[None] if changed.ndim == 2 else changed.transpose(2, 0, 1)
     return replace(
-        pile,
-        keys=(*pile.keys, *(f"copy of {test.keys[row]}" for row in rows)),
+        unlabeled,
+        keys=(*unlabeled.keys, *(f"copy of {test.keys[row]}" for row in rows)),
         pixels=pixels,
-        sizes=np.concatenate([pile.sizes, test.sizes[rows]]),
+        sizes=np.concatenate([unlabeled.sizes, test.sizes[rows]]),
         labels=np.full(len(pixels), -1),
         digests=("",) * len(pixels),
     )
 
 
-def close_by_hash(pile: Images, test: Images) -> int:
-    """How many images of the pile have a test image within the distance."""
-    here, there = hash_images(pile).hashes, hash_images(test).hashes
-    blocks = np.array_split(here, max(1, len(here) // 256))
-    return sum(int((np.bitwise_count(block[:, None] ^ there) <= DISTANCE).any(axis=1).sum()) for block in blocks)
+def close_by_hash(unlabeled: Images, test: Images) -> int:
+    """The number of unlabeled images with a test image within the hash distance."""
+    unlabeled_hashes, test_hashes = hash_images(unlabeled).hashes, hash_images(test).hashes
+    blocks = np.array_split(unlabeled_hashes, max(1, len(unlabeled_hashes) // 256))
+    return sum(int((np.bitwise_count(block[:, None] ^ test_hashes) <= DISTANCE).any(axis=1).sum()) for block in blocks)
 
 
-def measure(name: str, pile: Images, test: Images, sheet: Path | None) -> list[dict[str, Any]]:
-    """What is left out of the pile, and what is found of each kind of copies."""
-    rows, partners = near_duplicates(pile, test, DISTANCE)
-    found = [row_of(f"{name}: left out of {len(pile):,} beside {len(test):,}", len(rows), len(pile))]
-    found.append(row_of(f"{name}: by hash alone", close_by_hash(pile, test), len(pile)))
+def measure(name: str, unlabeled: Images, test: Images, sheet: Path | None) -> list[dict[str, Any]]:
+    """The share of unlabeled images that is excluded, and the share of each kind of copies that is found."""
+    rows, partners = near_duplicates(unlabeled, test, DISTANCE)
+    title = f"{name}: excluded of {len(unlabeled):,} against {len(test):,}"
+    measured = [row_of(title, len(rows), len(unlabeled))]
+    measured.append(row_of(f"{name}: by hash alone", close_by_hash(unlabeled, test), len(unlabeled)))
     if sheet and len(rows):
-        write_pairs(sheet / f"{name}.png", pile, test, rows, partners)
+        write_pairs(sheet / f"{name}.png", unlabeled, test, rows, partners)
     chosen = np.sort(np.random.default_rng(0).permutation(len(test))[:COPIES])
     for change, function in CHANGES.items():
-        here, there = near_duplicates(with_copies(pile, test, chosen, function), test, DISTANCE)
-        copies = here >= len(pile)
-        correct = int((there[copies] == chosen[here[copies] - len(pile)]).sum())
-        found.append(row_of(f"{name}: found when {change}", correct, len(chosen)))
-    return found
+        rows, partners = near_duplicates(with_copies(unlabeled, test, chosen, function), test, DISTANCE)
+        is_copy = rows >= len(unlabeled)
+        correct = int((partners[is_copy] == chosen[rows[is_copy] - len(unlabeled)]).sum())
+        measured.append(row_of(f"{name}: found when {change}", correct, len(chosen)))
+    return measured
 
 
 def write_pairs(
-    path: Path, pile: Images, test: Images, rows: npt.NDArray[np.int64], partners: npt.NDArray[np.int64]
+    path: Path, unlabeled: Images, test: Images, rows: npt.NDArray[np.int64], partners: npt.NDArray[np.int64]
 ) -> None:
-    """Some of the pairs, the image of the pile beside the held-out one."""
+    """Writes some of the pairs: the unlabeled image beside the held-out one."""
     shown = np.sort(np.random.default_rng(0).permutation(len(rows))[:PAIRS_SHOWN])
-    edge = int(min(pile.sizes.min(), test.sizes.min()))
+    edge = int(min(unlabeled.sizes.min(), test.sizes.min()))
     cells = [
-        np.stack([images.pixels[row, :, :edge, :edge].transpose(1, 2, 0) for images, row in ((pile, a), (test, b))])
+        np.stack(
+            [images.pixels[row, :, :edge, :edge].transpose(1, 2, 0) for images, row in ((unlabeled, a), (test, b))]
+        )
         for a, b in zip(rows[shown], partners[shown], strict=True)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_sheet(path, ["pile", "held out"], np.stack(cells))
+    write_sheet(path, ["unlabeled", "held out"], np.stack(cells))
 
 
 def measure_large(images: int, held_out: int) -> list[dict[str, Any]]:
-    """Seconds for a pile of made-up images, one in 1,000 of them a copy of a held-out one."""
+    """Seconds for random images, one in 1,000 of which is a copy of a held-out image."""
     random = np.random.default_rng(0)
-    test = made_up(random.integers(0, 256, (held_out, 1, 16, 16), dtype=np.uint8))
+    test = images_of(random.integers(0, 256, (held_out, 1, 16, 16), dtype=np.uint8))
     pixels = random.integers(0, 256, (images, 1, 16, 16), dtype=np.uint8)
     copied = np.arange(0, images, 1000)
     pixels[copied] = test.pixels[copied // 1000 % held_out] // 2 + 50
     start = time.perf_counter()
-    rows, _ = near_duplicates(made_up(pixels), test, DISTANCE)
+    rows, _ = near_duplicates(images_of(pixels), test, DISTANCE)
     seconds = time.perf_counter() - start
     assert np.array_equal(rows, copied), (len(rows), len(copied))
-    return [{**row_of(f"{images:,} images beside {held_out:,}", 1, 1), "value": round(seconds, 1), "unit": "s"}]
+    return [{**row_of(f"{images:,} images against {held_out:,}", 1, 1), "value": round(seconds, 1), "unit": "s"}]
 
 
-def made_up(pixels: Pixels) -> Images:
+def images_of(pixels: Pixels) -> Images:
+    """Unlabeled images of 16 px with numbers as keys."""
     count = len(pixels)
     keys = tuple(map(str, range(count)))
     return Images(keys, pixels, np.full((count, 2), 16, np.int32), np.full(count, -1), ("",) * count, (), None)
@@ -210,28 +215,28 @@ def row_of(name: str, hits: int, of: int) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the two smallest data sets")
-    parser.add_argument("--large", action="store_true", help="only the time of a large search")
-    parser.add_argument("--sheet", type=Path, metavar="FOLDER", help="write images of the pairs there")
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    given = parser.parse_args()
+    parser.add_argument("--large", action="store_true", help="time a large search only")
+    parser.add_argument("--sheet", type=Path, metavar="FOLDER", help="write contact sheets of the pairs to this folder")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
     rows = []
-    if given.large:
+    if options.large:
         rows = measure_large(1_000_000, 10_000)
     else:
-        for name in ("sign-digits", "digits") if given.quick else SETS:
+        for name in ("sign-digits", "digits") if options.quick else SETS:
             if SETS[name] and not (SHARED / SETS[name]).exists():
                 print(f"skipped: {SETS[name]} is not in ../shared/data", file=sys.stderr)
                 continue
             with tempfile.TemporaryDirectory() as work:
-                rows += measure(name, *read(name, Path(work)), given.sheet)
-    for each in rows:
-        if each["unit"] == "s":
-            print(f"{each['name']:<56}{each['value']:.1f} s")
+                rows += measure(name, *read(name, Path(work)), options.sheet)
+    for row in rows:
+        if row["unit"] == "s":
+            print(f"{row['name']:<56}{row['value']:.1f} s")
         else:
-            low, high = (100 * bound for bound in each["interval"])
-            print(f"{each['name']:<56}{100 * each['value']:8.3f}%  ({low:.3f} to {high:.3f})")
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+            low, high = (100 * bound for bound in row["interval"])
+            print(f"{row['name']:<56}{100 * row['value']:8.3f}%  ({low:.3f} to {high:.3f})")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The rows that the benchmarks print and write: one number, what it is compared with, and where it was measured."""
+"""The rows that the benchmarks print and write: a number, its comparison, and the machine that measured it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from noisystudent.runtime.env import describe_machine, versions
 
 
 def plain_row(name: str, value: float, unit: str) -> dict[str, Any]:
-    """A number that is compared with nothing."""
+    """A row with a number and no comparison."""
     return {
         "name": name,
         "value": round(value, 2),
@@ -26,7 +26,7 @@ def plain_row(name: str, value: float, unit: str) -> dict[str, Any]:
 
 
 def ratio_row(name: str, value: float, unit: str, *, versus: str, ratios: Sequence[float]) -> dict[str, Any]:
-    """A number beside a rival's: the median of the rounds' ``ratios``, and their range."""
+    """A row with a number and its ratio to a rival's: the median of the rounds' ``ratios``, and their range."""
     return {
         "name": name,
         "value": value,
@@ -41,10 +41,10 @@ def ratio_row(name: str, value: float, unit: str, *, versus: str, ratios: Sequen
 
 
 def print_rates(rows: Sequence[dict[str, Any]], width: int) -> None:
-    """Prints rows of images a second beside a rival's, names in ``width`` letters."""
-    for each in rows:
-        low, high = each["interval"]
+    """Prints rows of images per second and their ratio to a rival's, with names padded to ``width`` letters."""
+    for row in rows:
+        low, high = row["interval"]
         print(
-            f"{each['name']:<{width}}{each['value']:>8,} images a second, {each['ratio']:.2f} times {each['versus']} "
+            f"{row['name']:<{width}}{row['value']:>8,} images per second, {row['ratio']:.2f} times {row['versus']} "
             f"({low:.2f} to {high:.2f})"
         )

@@ -1,18 +1,19 @@
-"""Time and peak memory of ``noisystudent select``, at 1, 10 and 100 million rows, beside DuckDB's.
+"""Time and peak memory of ``noisystudent select`` at 1, 10 and 100 million rows, compared with DuckDB.
 
-    python benchmarks/selection.py                    # 1 and 10 million rows; most of the time goes to make them
+    python benchmarks/selection.py                    # 1 and 10 million rows; most of the time goes into making them
     python benchmarks/selection.py --millions 100     # needs about 4 GB of disk
     python benchmarks/selection.py --quick            # 300,000 rows
 
-The rows are drawn: 1,000 classes of Zipf's sizes, confidences many of which are close to 1, keys of 28 letters, and the
-five most probable classes with their log-probabilities, which a selection has no need of. They are cut into parts as
-``noisystudent label`` does it (or of ``--part-rows``), 1,024 to a row group. Two selections are made: the curriculum's
-first fifth of every class, and the paper's rule, which fills small classes up with copies. Each runs in a process of
-its own, which says how much memory it ever held; its time is that of the whole command, from Python's start to the
-manifest with the hashes of all files. The rows were just written, so they come from the system's cache on both sides.
+The rows are random: 1,000 classes with Zipf-distributed sizes, confidences of which many are close to 1, keys of 28
+letters, and the five most probable classes with their log-probabilities, which a selection does not read. They are cut
+into parts as ``noisystudent label`` cuts them (or by ``--part-rows``), with 1,024 rows per row group. The benchmark
+makes two selections: the curriculum's first fifth of every class, and the paper's rule, which fills up small classes
+with copies. Each runs in a separate process, which reports its peak memory. Its time is that of the whole command, from
+the start of Python to the manifest with the hashes of all files. The rows were just written, so both sides read them
+from the system's cache.
 
-DuckDB gets the curriculum as one SQL query with a window function, two threads and as much memory as it asks for up to
-8 GB, and writes the number of each row and its copies to one Parquet file; what it takes must be exactly the same.
+DuckDB runs the curriculum as one SQL query with a window function, two threads and up to 8 GB of memory, and writes
+each row's number and copies to one Parquet file. Both must select exactly the same rows.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ from rows import plain_row
 
 CLASSES = 1000
 SIZES = 1 / np.arange(1, CLASSES + 1)
-REST = np.array([0.6, 0.2, 0.1, 0.05])  # what each of the next classes has of the mass that the first one leaves
+REST = np.array([0.6, 0.2, 0.1, 0.05])  # the next classes' shares of the probability that the first one leaves
 RULES = {"curriculum": ["--selection.rule=curriculum"], "threshold": ["--selection.rule=threshold"]}
-# ru_maxrss would begin with what the parent process held when it started this one.
+# ru_maxrss would start at the memory of the parent process.
 PEAK = """
 def peak_megabytes():
     status = Path("/proc/self/status")
@@ -91,7 +92,7 @@ print(peak_megabytes())
 
 
 def make_predictions(folder: Path, rows: int, part_rows: int) -> None:
-    """A folder of predictions as ``noisystudent label`` leaves it."""
+    """Writes a folder of predictions as ``noisystudent label`` does."""
     random = np.random.default_rng(0)
     inputs = {"classes": [f"class-{number:04d}" for number in range(CLASSES)]}
     begin(folder, inputs)
@@ -105,12 +106,12 @@ def make_predictions(folder: Path, rows: int, part_rows: int) -> None:
 def _draw(random: np.random.Generator, first: int, end: int) -> ShardLabels:
     """Labels of the rows from ``first`` to before ``end``."""
     count = end - first
-    prediction = np.searchsorted(SIZES.cumsum(), random.random(count) * SIZES.sum(), side="correct").astype(np.uint16)
+    prediction = np.searchsorted(SIZES.cumsum(), random.random(count) * SIZES.sum(), side="right").astype(np.uint16)
     confidence = (1 - random.random(count) ** 3).astype(np.float32)
     others = random.integers(0, CLASSES, (count, len(REST))).astype(np.uint16)
     probabilities = np.column_stack([confidence, np.outer(1 - confidence, REST)])
     return ShardLabels(
-        keys=[f"pile/folder/{number:012d}.jpg" for number in range(first, end)],
+        keys=[f"data/folder/{number:012d}.jpg" for number in range(first, end)],
         prediction=prediction,
         confidence=confidence,
         log_probabilities=np.log(np.maximum(probabilities, 1e-9)).astype(np.float32),
@@ -119,20 +120,20 @@ def _draw(random: np.random.Generator, first: int, end: int) -> ShardLabels:
 
 
 def timed(code: str, *words: str) -> tuple[float, float]:
-    """Seconds of a process that runs ``code``, and the most memory that it held, in MiB."""
+    """Seconds and peak memory in MiB of a process that runs ``code``."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    finished = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     seconds = time.perf_counter() - start
-    if done.returncode:
-        raise SystemExit(f"the process failed: {done.stderr.strip()}")
-    return seconds, float(done.stdout.split()[-1])
+    if finished.returncode:
+        raise SystemExit(f"the process failed: {finished.stderr.strip()}")
+    return seconds, float(finished.stdout.split()[-1])
 
 
 def measure(rows: int, part_rows: int | None, *, duckdb: bool) -> list[dict[str, Any]]:
-    """Rows for both rules at one size."""
+    """Rows for both rules at one number of rows."""
     part_rows = part_rows or SHARD_ROWS * len(cut_parts(-(-rows // SHARD_ROWS))[0])
     parts = f"{rows:,} rows in {-(-rows // part_rows):,} parts"
-    found = []
+    measured = []
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         predictions = work / "predictions"
@@ -142,46 +143,46 @@ def measure(rows: int, part_rows: int | None, *, duckdb: bool) -> list[dict[str,
             seconds, peak = timed(SELECT, "select", "--predictions", str(predictions), "--out", str(out), *words)
             name = f"select, {rule}, {parts}"
             print(f"{name:<60}{seconds:8.1f} s {peak:8.0f} MiB", flush=True)
-            found += [plain_row(name, seconds, "s"), plain_row(f"{name}: peak memory", peak, "MiB")]
+            measured += [plain_row(name, seconds, "s"), plain_row(f"{name}: peak memory", peak, "MiB")]
         if duckdb:
             other = work / "duckdb.parquet"
             query = QUERY.format(part_rows=part_rows, parts=f"{predictions}/part-*.parquet", out=other)
             seconds, peak = timed(DUCKDB, query, str(work / "spilled"))
             print(f"{'DuckDB, curriculum':<60}{seconds:8.1f} s {peak:8.0f} MiB", flush=True)
             check_same(work / "curriculum", other)
-            for each, value in zip(found[:2], (seconds, peak), strict=True):
-                each |= {"versus": f"DuckDB ({value:.1f} {each['unit']})", "ratio": round(value / each["value"], 2)}
-    return found
+            for row, value in zip(measured[:2], (seconds, peak), strict=True):
+                row |= {"versus": f"DuckDB ({value:.1f} {row['unit']})", "ratio": round(value / row["value"], 2)}
+    return measured
 
 
 def check_same(selection: Path, other: Path) -> None:
-    """Stops the benchmark unless DuckDB took the very same rows."""
+    """Stops the benchmark unless DuckDB selected exactly the same rows."""
     table = pq.read_table(other)
-    taken = np.zeros(table.num_rows, bool)
-    taken[table["row"].to_numpy()] = table["copies"].to_numpy() > 0
+    selected = np.zeros(table.num_rows, bool)
+    selected[table["row"].to_numpy()] = table["copies"].to_numpy() > 0
     first = 0
     for path in list_parts(selection):
         copies = read_copies(path)
-        if not np.array_equal(copies > 0, taken[first : first + len(copies)]):
-            raise SystemExit(f"DuckDB takes other rows than {path.name}")
+        if not np.array_equal(copies > 0, selected[first : first + len(copies)]):
+            raise SystemExit(f"DuckDB selects other rows than {path.name}")
         first += len(copies)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few rows")
-    parser.add_argument("--millions", type=float, nargs="+", default=[1, 10], help="how many million rows")
-    parser.add_argument("--part-rows", type=int, help="rows of a part, a multiple of 1,024")
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    given = parser.parse_args()
+    parser.add_argument("--millions", type=float, nargs="+", default=[1, 10], help="numbers of rows, in millions")
+    parser.add_argument("--part-rows", type=int, help="rows per part, a multiple of 1,024")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
     duckdb = importlib.util.find_spec("duckdb") is not None
     if not duckdb:
-        print("DuckDB is not installed and left out; it comes with: pip install 'noisystudent[sql]'")
+        print("DuckDB is not installed, so it is left out; install it with: pip install 'noisystudent[sql]'")
     rows = []
-    for millions in [0.3] if given.quick else given.millions:
-        rows += measure(round(millions * 1e6), given.part_rows, duckdb=duckdb)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    for millions in [0.3] if options.quick else options.millions:
+        rows += measure(round(millions * 1e6), options.part_rows, duckdb=duckdb)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

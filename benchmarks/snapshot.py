@@ -1,13 +1,13 @@
-"""What it costs to save the state from which a killed stage goes on, as a share of the time of training.
+"""Cost of saving the training state from which a killed stage resumes, as a share of training time.
 
     python benchmarks/snapshot.py            # three models, a minute or two
     python benchmarks/snapshot.py --quick    # two models
 
-A state (weights, averages, AdamW's moments after two steps) is saved again and again, as ``fit`` does it: written to
-the folder for temporary files, brought to the disk, renamed. Training stands still meanwhile, so with the default of 60
-seconds from one save to the next a save of one second takes 1/61 of the time. The goal is 2% at most: a ratio up to 1.
-From 1.2 seconds a save on ``fit`` waits longer than 60 seconds for the next, and the share stays 2%. Ratios are medians
-over the saves, with the range.
+The benchmark saves a state (weights, averages, AdamW's moments after two steps) repeatedly, as ``fit`` does: it writes
+to the folder for temporary files, flushes to disk and renames. Training waits meanwhile. With the default of 60 seconds
+between saves, a save of one second takes 1/61 of the time. The goal is at most 2%: a ratio of up to 1. When a save
+takes more than 1.2 seconds, ``fit`` waits longer than 60 seconds before the next one, and the share stays at 2%. Ratios
+are medians over the saves, with the range.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from noisystudent.training.state import STATE, TrainState
 from rows import ratio_row
 
 GOAL, CLASSES, BATCH, STEPS = 0.02, 10, 8, 2
-MODELS = {"tiny_resnet": 16, "efficientnet_b0": 64, "resnet50": 64}  # with their images' edge in pixels
+MODELS = {"tiny_resnet": 16, "efficientnet_b0": 64, "resnet50": 64}  # image edge in pixels
 
 
 def make_state(name: str, size: int, settings: TrainSettings) -> TrainState:
-    """The state of a training that has made its first steps."""
+    """The state of a training run after its first steps."""
     names = tuple(str(i) for i in range(CLASSES))
     classifier = create_classifier(name, classes=names, channels=3, size=size).train()
     ema, optimizer = Ema(classifier, settings.ema_decay), make_optimizer(classifier, settings)
@@ -48,7 +48,7 @@ def make_state(name: str, size: int, settings: TrainSettings) -> TrainState:
 
 
 def time_saves(state: TrainState, folder: Path, saves: int) -> list[float]:
-    """Seconds of each save, after a first one."""
+    """Seconds of each save, after a warm-up save."""
     seconds = []
     for _ in range(1 + saves):
         state.save(folder)
@@ -63,11 +63,11 @@ def measure(name: str, size: int, saves: int) -> dict[str, Any]:
         seconds = time_saves(state, Path(folder), saves)
         megabytes = (Path(folder) / STATE).stat().st_size / 1e6
     median = float(np.median(seconds))
-    state.saving = median  # what fit goes by
+    state.saving = median  # fit chooses its pause by this
     pause = state.pause(settings.save_every)
-    shares = [each / (pause + each) for each in seconds]
+    shares = [save / (pause + save) for save in seconds]
     print(
-        f"{name:<16} {megabytes:>6.1f} MB  {median:>6.3f} s a save, every {pause:.0f} s  "
+        f"{name:<16} {megabytes:>6.1f} MB  {median:>6.3f} s per save, every {pause:.0f} s  "
         f"{100 * float(np.median(shares)):.3f}% of the time ({100 * min(shares):.3f} to {100 * max(shares):.3f})"
     )
     return ratio_row(
@@ -82,14 +82,14 @@ def measure(name: str, size: int, saves: int) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two models, three saves each")
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    given = parser.parse_args()
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    names, saves = (list(MODELS)[:2], 3) if given.quick else (list(MODELS), 15)
+    names, saves = (list(MODELS)[:2], 3) if options.quick else (list(MODELS), 15)
     rows = [measure(name, MODELS[name], saves) for name in names]
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

@@ -1,8 +1,8 @@
-"""Seeded splits of real data sets into a few labels, a pile and a test, as sources that the package opens.
+"""Seeded splits of real data sets into labeled, unlabeled and test images, as sources that the package opens.
 
-Labeled images are drawn stratified from the training part; the pile is the rest without its labels. For choosing
-settings a split never opens the test part: images of the training part that are neither labeled nor in the pile stand
-in for it.
+A stratified draw takes the labeled images from the training part; the unlabeled images are the rest without its labels.
+A split for development never opens the test part: images of the training part that are neither labeled nor unlabeled
+ones replace it.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Drawing:
-    """How a split is drawn: labels a class, most images of the pile (0 = all), seed, with or without the test."""
+    """How to draw a split: labels per class, most unlabeled images (0 = all), seed, with or without the test part."""
 
     labels: int
-    pile: int
+    unlabeled: int
     seed: int
     development: bool = False
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a training part: labeled ones, the pile, and for development what stands in for the test."""
+    """Rows of a training part: labeled, unlabeled, and for development those that replace the test part."""
 
     labeled: Rows
-    pile: Rows
+    unlabeled: Rows
     development: Rows
 
 
 def is_missing(name: str) -> bool:
-    """Whether the data set's file is absent; says so."""
+    """Whether the data set's file is missing; prints a message if so."""
     missing = name in FILES and not (SHARED / FILES[name]).exists()
     if missing:
         print(f"skipped: {FILES[name]} is not in ../shared/data", file=sys.stderr)
@@ -79,32 +79,32 @@ def write_split(name: str, drawing: Drawing, out: Path) -> dict[str, str]:
 
 def _draw(labels: Rows, drawing: Drawing) -> Split:
     labeled, rest = draw_labeled(labels, drawing.labels, drawing.seed)
-    shuffled = generator(drawing.seed, "pile").permutation(rest)
+    shuffled = generator(drawing.seed, "pile").permutation(rest)  # the stream's name; another one draws other rows
     held_out = len(shuffled) // 6 if drawing.development else 0
-    pile = shuffled[held_out:][: drawing.pile or None]
-    return Split(labeled, np.sort(pile), np.sort(shuffled[:held_out]))
+    unlabeled = shuffled[held_out:][: drawing.unlabeled or None]
+    return Split(labeled, np.sort(unlabeled), np.sort(shuffled[:held_out]))
 
 
 def _split_folder(root: Path, out: Path, drawing: Drawing) -> dict[str, str]:
     source = FolderSource(root / "train", labeled=True)
     records = [record for shard in range(len(source.shard_sizes)) for record in source.read(shard)]
     split = _draw(np.array([record.label for record in records]), drawing)
-    for part in ("labeled", "pile", "development"):
+    for part in ("labeled", "unlabeled", "development"):
         for row in getattr(split, part):
             target = out / part / records[row].key
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / "train" / records[row].key, target)
     test = out / "development" if drawing.development else root / "test"
-    return {"labeled": str(out / "labeled"), "unlabeled": str(out / "pile"), "test": str(test)}
+    return {"labeled": str(out / "labeled"), "unlabeled": str(out / "unlabeled"), "test": str(test)}
 
 
 def _split_arrays(arrays: Arrays, test: str, out: Path, drawing: Drawing) -> dict[str, str]:
     split = _draw(arrays["y"].astype(np.int64), drawing)
-    for part in ("labeled", "pile", "development"):
+    for part in ("labeled", "unlabeled", "development"):
         rows = getattr(split, part)
         np.savez(out / f"{part}.npz", x=arrays["x"][rows], y=arrays["y"][rows], classes=arrays["classes"])
     test = str(out / "development.npz") if drawing.development else test
-    return {"labeled": str(out / "labeled.npz"), "unlabeled": str(out / "pile.npz"), "test": test}
+    return {"labeled": str(out / "labeled.npz"), "unlabeled": str(out / "unlabeled.npz"), "test": test}
 
 
 def _read_fashion() -> Arrays:
@@ -113,7 +113,7 @@ def _read_fashion() -> Arrays:
 
 
 def read_digits(seed: int) -> Arrays:
-    """The digits that are not in the demo's test of ``seed``."""
+    """The digits outside the demo's test part for ``seed``."""
     parts = [open_digits(part, seed=seed, labeled=True) for part in ("labeled", "unlabeled")]
     records = [record for part in parts for shard in range(len(part.shard_sizes)) for record in part.read(shard)]
     return {

@@ -1,14 +1,14 @@
-"""Reading and decoding tar shards: this package's source against the package webdataset.
+"""Compares reading and decoding tar shards with the package webdataset.
 
     pip install webdataset
     python benchmarks/streaming.py            # 2,000 images of about 500 x 375 on one core; a few minutes
     python benchmarks/streaming.py --quick    # 400 images of half that size
 
-Both read the same shards (JPEG and .cls, made here) from the system's cache and do the same with each image: decode
-it with Pillow and bring it to the stored size of a 224 px model, as ``decode_shard`` does. "reading" leaves the
-decoding out. Counted are CPU seconds of the whole process on one core, which other work on the machine disturbs least.
-Each round times both, who comes first changing from round to round; ratios are medians, with the range. This package's
-index is made before: that cost, paid once, has a row of its own.
+Both read the same generated shards (JPEG and .cls) from the system's cache and treat each image the same way: they
+decode it with Pillow and resize it to the storage size of a 224 px model, as ``decode_shard`` does. "reading" leaves
+out the decoding. The unit is CPU seconds of the whole process on one core, which other work on the machine disturbs
+least. Each round times both in alternating order. Ratios are medians, with the range. This package's index is made
+before; that cost is paid once and has a separate row.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PER_SHARD, DISTINCT, SHAPES = 500, 50, ((375, 500), (500, 375), (333, 500))
 
 
 def make_shards(folder: Path, count: int, scale: float) -> None:
-    """``count`` JPEG images with labels, some alike, in tar files of 500."""
+    """``count`` JPEG images with labels, some identical, in tar files of 500."""
     random = np.random.default_rng(0)
     contents = []
     for number in range(DISTINCT):
@@ -57,7 +57,7 @@ def make_shards(folder: Path, count: int, scale: float) -> None:
 
 
 class Streamed:
-    """What webdataset gives, as a source of one shard, so that the very same code decodes it."""
+    """The samples of webdataset as a source of one shard, so that the same code decodes them."""
 
     name, fingerprint = "webdataset", ""
     classes: tuple[str, ...] | None = None
@@ -68,20 +68,20 @@ class Streamed:
         self.files: dict[str, str] = {}
 
     def read(self, shard: int) -> Iterator[Record]:
-        """All records, as webdataset gives them."""
+        """All records, in webdataset's order."""
         import webdataset
 
         for sample in webdataset.WebDataset(self._pattern, shardshuffle=False):
             yield Record(sample["__key__"], sample["jpg"], int(sample["cls"]))
 
     def truth(self, classes: object) -> dict[str, str] | None:
-        """Nothing is told of the labels."""
+        """None: the comparison needs no labels."""
         return None
 
 
 def read_all(source: Source, count: int) -> None:
-    seen = sum(len(record.image) > 0 for shard in range(len(source.shard_sizes)) for record in source.read(shard))
-    assert seen == count
+    read = sum(len(record.image) > 0 for shard in range(len(source.shard_sizes)) for record in source.read(shard))
+    assert read == count
 
 
 def decode_all(source: Source, count: int) -> None:
@@ -103,7 +103,7 @@ def compare(count: int, scale: float, rounds: int) -> list[dict[str, Any]]:
         make_shards(folder / "shards", count, scale)
         last = -(-count // PER_SHARD) - 1
         pattern = f"{folder}/shards/train-{{000..{last:03d}}}.tar"
-        open_source(f"{folder}/shards/train-000.tar", labeled=True)  # imports what it needs
+        open_source(f"{folder}/shards/train-000.tar", labeled=True)  # warm-up: imports modules
         shutil.rmtree(folder / "cache")
         indexing = seconds(lambda: open_source(pattern, labeled=True))
         ours: Source = open_source(pattern, labeled=True)
@@ -124,16 +124,16 @@ def compare(count: int, scale: float, rounds: int) -> list[dict[str, Any]]:
 
 
 def row(name: str, pairs: list[tuple[float, float]], count: int) -> dict[str, Any]:
-    ratios = [their / our for our, their in pairs]
-    rate = round(count / float(np.median([our for our, _ in pairs])))
-    return ratio_row(name, rate, "images a CPU second", versus="webdataset", ratios=ratios)
+    ratios = [theirs / ours for ours, theirs in pairs]
+    rate = round(count / float(np.median([ours for ours, _ in pairs])))
+    return ratio_row(name, rate, "images per CPU second", versus="webdataset", ratios=ratios)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few small images")
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    given = parser.parse_args()
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
     try:
         import webdataset  # noqa: F401
     except ImportError:
@@ -141,15 +141,16 @@ def main() -> int:
         return 0
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-    rows = compare(400, 0.5, 5) if given.quick else compare(2000, 1.0, 7)
-    for each in rows:
-        low, high = each["interval"] or (None, None)
+    rows = compare(400, 0.5, 5) if options.quick else compare(2000, 1.0, 7)
+    for measured in rows:
+        low, high = measured["interval"] or (None, None)
         spread = f" ({low:.2f} to {high:.2f})" if low is not None else ""
         print(
-            f"{each['name']:<36}{each['value']:>8,} {each['unit']}, {each['ratio']:.2f} times {each['versus']}{spread}"
+            f"{measured['name']:<36}{measured['value']:>8,} {measured['unit']}, "
+            f"{measured['ratio']:.2f} times {measured['versus']}{spread}"
         )
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

@@ -1,12 +1,12 @@
-"""What a teacher costs in training: online beside bare loops, stored and replayed beside training without a teacher.
+"""Cost of a teacher in training: online against bare loops, cached logits against training without a teacher.
 
     python benchmarks/teaching.py            # about ten minutes
-    python benchmarks/teaching.py --quick    # within a minute
+    python benchmarks/teaching.py --quick    # a few seconds
 
-``online`` is ``fit`` with a teacher in the step against a loop by hand: the teacher's forward pass, then the student's
-step with Hinton's loss. ``stored`` (predictions of whole images) and ``views`` (of every view, in Parquet parts) are
-``fit`` against ``fit`` on labels alone. All in one process, taking turns; a ratio of 1 means no overhead; ratios are
-medians over rounds, with the range.
+``online`` compares ``fit`` with a teacher in the step against a hand-written loop: the teacher's forward pass, then the
+student's step with Hinton's loss. ``cached`` (logits of whole images) and ``cached_views`` (logits of every view, in
+Parquet parts) compare ``fit`` against ``fit`` on labels alone. All run in one process in alternating order. A ratio of
+1 means no overhead; ratios are medians over rounds, with the range.
 """
 
 from __future__ import annotations
@@ -40,18 +40,21 @@ KD = DistillationSettings(method="kd")
 
 
 def distill_bare(batches: BatchLoader, teacher: nn.Module, settings: TrainSettings) -> None:
-    """The loop that anyone would write by hand."""
+    """A minimal hand-written loop."""
     classifier = make_classifier().train()
     optimizer, ema, t = make_optimizer(classifier, settings), Ema(classifier, settings.ema_decay), KD.temperature
     for step in range(settings.steps):
         batch = batches(step)
         with torch.inference_mode():
-            taught = teacher(batch.pixels)
+            teacher_logits = teacher(batch.pixels)
         logits = classifier(batch.pixels)
         soft = F.kl_div(
-            torch.log_softmax(logits / t, 1), torch.log_softmax(taught / t, 1), reduction="batchmean", log_target=True
+            torch.log_softmax(logits / t, 1),
+            torch.log_softmax(teacher_logits / t, 1),
+            reduction="batchmean",
+            log_target=True,
         )
-        loss = KD.hard * F.cross_entropy(logits, batch.targets) + KD.soft * t * t * soft
+        loss = KD.hard_weight * F.cross_entropy(logits, batch.targets) + KD.soft_weight * t * t * soft
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
@@ -71,39 +74,40 @@ def distill_ours(batches: TeacherLogitsBatches, settings: TrainSettings) -> None
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few steps")
-    parser.add_argument("--steps", type=int, default=60, help="steps of a training")
-    parser.add_argument("--rounds", type=int, default=7, help="how often each is timed")
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    given = parser.parse_args()
+    parser.add_argument("--steps", type=int, default=60, help="steps per training run")
+    parser.add_argument("--rounds", type=int, default=7, help="number of timed rounds")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    steps, rounds = (10, 3) if given.quick else (given.steps, given.rounds)
+    steps, rounds = (3, 2) if options.quick else (options.steps, options.rounds)
     settings = TrainSettings(steps=steps)
     batches = make_batches(make_images(2000))
     classifier = make_classifier().eval()
     teacher = Teacher(classifier)
     online = TeacherLogitsBatches(batches, OnlineTeachers([teacher], {}, KD.rows))
-    stored = TeacherLogitsBatches(batches, CachedTeachers([torch.randn(2000, 1, CLASSES)], batches, KD.rows))
+    cached = TeacherLogitsBatches(batches, CachedTeachers([torch.randn(2000, 1, CLASSES)], batches, KD.rows))
     with tempfile.TemporaryDirectory() as folder:
-        store = ViewCache(Path(folder), batches, CLASSES)
-        for part in store.missing(steps):
-            store.write(part, teacher)
+        cache = ViewCache(Path(folder), batches, CLASSES)
+        for part in cache.missing(steps):
+            cache.write(part, teacher)
         views = TeacherLogitsBatches(
-            batches, CachedViewTeachers(lambda step: store.read(step)[:, None], batches, KD.rows)
+            batches, CachedViewTeachers(lambda step: cache.read(step)[:, None], batches, KD.rows)
         )
         bare, plain = "a teacher's forward pass and a bare step", "training on labels alone"
         rows = [
             row("online", bare, ratio(lambda: distill_ours(online, settings),
                                       lambda: distill_bare(batches, classifier, settings), rounds)),
-            row("stored", plain, ratio(lambda: distill_ours(stored, settings),
+            row("cached", plain, ratio(lambda: distill_ours(cached, settings),
                                        lambda: train_ours(batches, settings), rounds)),
-            row("views", plain, ratio(lambda: distill_ours(views, settings),
+            row("cached_views", plain, ratio(lambda: distill_ours(views, settings),
                                       lambda: train_ours(batches, settings), rounds)),
         ]  # fmt: skip
-    for each in rows:
-        low, high = each["interval"]
-        print(f"{each['name']:<7} {each['ratio']:.3f} of {each['versus']} ({low:.3f} to {high:.3f}, {rounds} rounds)")
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    for measured in rows:
+        low, high = measured["interval"]
+        spread = f"({low:.3f} to {high:.3f}, {rounds} rounds)"
+        print(f"{measured['name']:<13} {measured['ratio']:.3f} of {measured['versus']} {spread}")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

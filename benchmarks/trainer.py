@@ -1,11 +1,11 @@
-"""What the trainer and the labeling cost beyond the bare loop: both in one process, taking turns.
+"""Overhead of training and labeling over bare loops, both in one process in alternating order.
 
     python benchmarks/trainer.py            # a few minutes
-    python benchmarks/trainer.py --quick    # within a minute
+    python benchmarks/trainer.py --quick    # a few seconds
 
-``fit`` (schedule, EMA, metrics, saved state) against a bare loop of forward, backward, clip and step with the same
-model, batches and noise; labeling (Parquet parts) against a bare forward loop. A ratio of 1 means no overhead; ratios
-are medians over rounds, with the range. The bare loop keeps an EMA too, since a teacher needs one.
+The benchmark compares ``fit`` (schedule, EMA, metrics, saved state) with a bare loop of forward, backward, clip and
+step with the same model, batches and noise, and labeling (Parquet parts) with a bare forward loop. A ratio of 1 means
+no overhead; ratios are medians over rounds, with the range. The bare loop keeps an EMA too, since a teacher needs one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SIZE, CLASSES, BATCH = 32, 10, 64
 
 
 def make_images(count: int) -> Images:
-    """Random color images: what they show does not change the time."""
+    """Random color images; the content does not change the time."""
     random = np.random.default_rng(0)
     return Images(
         keys=tuple(str(i) for i in range(count)),
@@ -68,7 +68,7 @@ def make_batches(images: Images) -> BatchLoader:
 
 
 def train_bare(batches: BatchLoader, settings: TrainSettings) -> None:
-    """The loop that anyone would write by hand."""
+    """A minimal hand-written loop."""
     classifier = make_classifier().train()
     optimizer, ema = make_optimizer(classifier, settings), Ema(classifier, settings.ema_decay)
     for step in range(settings.steps):
@@ -94,21 +94,22 @@ def label_bare(teacher: Teacher, images: Images, batch: int) -> None:
 
 
 def label_ours(teacher: Teacher, images: Images, batch: int) -> None:
-    pile = InMemoryUnlabeled(images, [])
+    unlabeled = InMemoryUnlabeled(images, [])
     with tempfile.TemporaryDirectory() as folder:
-        label(teacher, pile.read, enumerate(cut_parts(len(pile.shard_sizes))), Path(folder), batch_size=batch)
+        parts = enumerate(cut_parts(len(unlabeled.shard_sizes)))
+        label(teacher, unlabeled.read, parts, Path(folder), batch_size=batch)
 
 
 def ratio(ours: Callable[[], None], bare: Callable[[], None], rounds: int) -> list[float]:
-    """Rate of ours over rate of bare, once a round, who is first changing from round to round."""
+    """The rate of ours divided by the rate of bare, once per round, in alternating order."""
     ours(), bare()
     ratios = []
     for number in range(rounds):
         seconds = {}
-        for each in (ours, bare) if number % 2 else (bare, ours):
+        for job in (ours, bare) if number % 2 else (bare, ours):
             start = time.perf_counter()
-            each()
-            seconds[each] = time.perf_counter() - start
+            job()
+            seconds[job] = time.perf_counter() - start
         ratios.append(seconds[bare] / seconds[ours])
     return ratios
 
@@ -120,13 +121,13 @@ def row(name: str, versus: str, ratios: list[float]) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few steps")
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    given = parser.parse_args()
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    steps, pile, rounds = (10, 1024, 3) if given.quick else (60, 6144, 7)
+    steps, image_count, rounds = (3, 512, 2) if options.quick else (60, 6144, 7)
     settings = TrainSettings(steps=steps)
     batches = make_batches(make_images(2000))
-    teacher, images = Teacher(make_classifier()), make_images(pile)
+    teacher, images = Teacher(make_classifier()), make_images(image_count)
     rows = [
         row(
             "fit",
@@ -139,11 +140,12 @@ def main() -> int:
             ratio(lambda: label_ours(teacher, images, 512), lambda: label_bare(teacher, images, 512), rounds),
         ),
     ]
-    for each in rows:
-        low, high = each["interval"]
-        print(f"{each['name']:<6} {each['ratio']:.3f} of {each['versus']} ({low:.3f} to {high:.3f}, {rounds} rounds)")
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    for measured in rows:
+        low, high = measured["interval"]
+        spread = f"({low:.3f} to {high:.3f}, {rounds} rounds)"
+        print(f"{measured['name']:<6} {measured['ratio']:.3f} of {measured['versus']} {spread}")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

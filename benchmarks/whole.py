@@ -1,10 +1,10 @@
-"""How long the whole of ImageNet-C's corruptions takes: 15 at 5 severities, a small net, generated images of 32 px.
+"""Time of all of ImageNet-C's corruptions: 15 at 5 severities, for a small model and generated images of 32 px.
 
     python benchmarks/whole.py            # 10,000 images; minutes
     python benchmarks/whole.py --quick    # 64 images
 
-The clock of one run on all cores, writing of the pieces included. Frost is measured where its textures are (extra
-``corruptions``); what is printed says how many corruptions there were.
+The time is the wall clock of one run on all cores, including the writing of results. Frost is measured if its textures
+are installed (extra ``corruptions``); the output names the number of conditions.
 """
 
 from __future__ import annotations
@@ -28,37 +28,38 @@ SIZE, CLASSES, COUNT, QUICK = 32, 10, 10_000, 64
 
 
 def measure(count: int, precision: str, work: Path) -> list[dict[str, Any]]:
-    """The minutes that all conditions took, and the images a second."""
+    """Rows for the minutes of all conditions, and for images per second."""
     classes = tuple(map(str, range(CLASSES)))
     labels = np.arange(count) % CLASSES
     np.savez(work / "test.npz", x=make_images(count, SIZE), y=labels, classes=np.array(classes))
     save_classifier(create_classifier("tiny_resnet", classes=classes, channels=3, size=SIZE), work / "net")
     settings = {"evaluation.suite": ["corruptions"], "runtime.precision": precision}
     start = time.monotonic()
-    told = noisystudent.robustness(
+    result = noisystudent.robustness(
         checkpoint=work / "net", source=work / "test.npz", out=work / "out", settings=settings
     )
     seconds = time.monotonic() - start
-    conditions = sum(map(len, told["corruptions"]["errors"].values()))
-    what = f"{conditions} conditions of {count:,} images, {precision}"
+    assert result.corruptions, "the suite has corruptions"
+    conditions = sum(map(len, result.corruptions.errors.values()))
+    title = f"{conditions} conditions of {count:,} images, {precision}"
     return [
-        plain_row(what, seconds / 60, "minutes"),
-        plain_row(what, conditions * count / seconds, "images a second"),
+        plain_row(title, seconds / 60, "minutes"),
+        plain_row(title, conditions * count / seconds, "images per second"),
     ]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--precision", default="bfloat16", choices=("float32", "bfloat16"))
-    parser.add_argument("--quick", action="store_true", help="few images: only shows that it runs")
-    parser.add_argument("--json", type=Path, help="write the rows there")
-    given = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="few images: a smoke test")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        rows = measure(QUICK if given.quick else COUNT, given.precision, Path(work))
+        rows = measure(QUICK if options.quick else COUNT, options.precision, Path(work))
     for row in rows:
         print(f"{row['name']}: {row['value']} {row['unit']}")
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0
 
 

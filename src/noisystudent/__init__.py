@@ -1,6 +1,6 @@
 """Noisy Student training: a few labels and many unlabeled images in, a better classifier and an honest verdict out.
 
-The verbs of the command line are functions here under the same names; they are imported on first use, so that
+The commands of the command line are functions here under the same names. Everything is imported on first use, so that
 ``import noisystudent`` does not import torch.
 """
 
@@ -9,37 +9,133 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from noisystudent import parts
     from noisystudent.api import (
+        compare,
         distill,
         evaluate,
         label,
         plan,
         predict,
         report,
+        robustness,
         run,
+        select,
         show_noise,
         train,
     )
-    from noisystudent.choosing import select
     from noisystudent.commands.demo import demo
+    from noisystudent.config import RoundSettings, RunSettings
     from noisystudent.data.munge import munge
+    from noisystudent.data.settings import DataSettings
     from noisystudent.data.shards.pack import pack
     from noisystudent.errors import NoisyStudentError
-    from noisystudent.measuring import compare, robustness
-    from noisystudent.models.predictor import Predictor
+    from noisystudent.evaluation.metrics.results import EvaluationResult
+    from noisystudent.evaluation.results import ComparisonResult, RobustnessResult
+    from noisystudent.evaluation.settings import EvaluationSettings
+    from noisystudent.evaluation.verdict import Verdict
+    from noisystudent.losses.objectives import LossTerms
+    from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
+    from noisystudent.models.predictor import Predictor, load
+    from noisystudent.models.settings import ModelSettings
+    from noisystudent.noise.settings import NoiseSettings
+    from noisystudent.pipeline.checkpoints import Checkpoint
+    from noisystudent.pipeline.run_folder import Run, open_run
+    from noisystudent.pseudo_labels.selection.custom import PredictionColumns
+    from noisystudent.pseudo_labels.selection.results import SelectionSummary
+    from noisystudent.pseudo_labels.selection.settings import SelectionSettings
+    from noisystudent.results.facts import PlanResult
+    from noisystudent.results.run import RunSummary
+    from noisystudent.runtime.settings import RuntimeSettings
+    from noisystudent.training.loader import Batch
+    from noisystudent.training.settings import TrainSettings
 
 __version__ = "0.1.0"
 
+_MODULE_OF = {
+    # functions
+    "compare": "api",
+    "demo": "commands.demo",
+    "distill": "api",
+    "evaluate": "api",
+    "label": "api",
+    "load": "models.predictor",
+    "munge": "data.munge",
+    "open_run": "pipeline.run_folder",
+    "pack": "data.shards.pack",
+    "plan": "api",
+    "predict": "api",
+    "report": "api",
+    "robustness": "api",
+    "run": "api",
+    "select": "api",
+    "show_noise": "api",
+    "train": "api",
+    # what they take and return
+    "Batch": "training.loader",
+    "Checkpoint": "pipeline.checkpoints",
+    "ComparisonResult": "evaluation.results",
+    "EvaluationResult": "evaluation.metrics.results",
+    "LossTerms": "losses.objectives",
+    "NoisyStudentError": "errors",
+    "PlanResult": "results.facts",
+    "PredictionColumns": "pseudo_labels.selection.custom",
+    "Predictor": "models.predictor",
+    "RobustnessResult": "evaluation.results",
+    "Run": "pipeline.run_folder",
+    "RunSummary": "results.run",
+    "SelectionSummary": "pseudo_labels.selection.results",
+    "Verdict": "evaluation.verdict",
+    # settings
+    "DataSettings": "data.settings",
+    "DistillationSettings": "losses.settings",
+    "EvaluationSettings": "evaluation.settings",
+    "ModelSettings": "models.settings",
+    "NoiseSettings": "noise.settings",
+    "ObjectiveSettings": "losses.settings",
+    "RoundSettings": "config",
+    "RunSettings": "config",
+    "RuntimeSettings": "runtime.settings",
+    "SelectionSettings": "pseudo_labels.selection.settings",
+    "TrainSettings": "training.settings",
+}
+
 __all__ = [
+    "Batch",
+    "Checkpoint",
+    "ComparisonResult",
+    "DataSettings",
+    "DistillationSettings",
+    "EvaluationResult",
+    "EvaluationSettings",
+    "LossTerms",
+    "ModelSettings",
+    "NoiseSettings",
     "NoisyStudentError",
+    "ObjectiveSettings",
+    "PlanResult",
+    "PredictionColumns",
     "Predictor",
+    "RobustnessResult",
+    "RoundSettings",
+    "Run",
+    "RunSettings",
+    "RunSummary",
+    "RuntimeSettings",
+    "SelectionSettings",
+    "SelectionSummary",
+    "TrainSettings",
+    "Verdict",
     "compare",
     "demo",
     "distill",
     "evaluate",
     "label",
+    "load",
     "munge",
+    "open_run",
     "pack",
+    "parts",
     "plan",
     "predict",
     "report",
@@ -50,25 +146,15 @@ __all__ = [
     "train",
 ]
 
-_IN_API = ("distill", "evaluate", "label", "plan", "predict", "report", "run", "show_noise", "train")
-_HOME = dict.fromkeys(_IN_API, "api") | {
-    "compare": "measuring",
-    "demo": "commands.demo",
-    "munge": "data.munge",
-    "pack": "data.shards.pack",
-    "robustness": "measuring",
-    "select": "choosing",
-    "NoisyStudentError": "errors",
-    "Predictor": "models.predictor",
-}
-
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes are of any type
-    if name not in _HOME:
-        raise AttributeError(f"module 'noisystudent' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"noisystudent.{_HOME[name]}"), name)
+    if name == "parts":
+        return import_module("noisystudent.parts")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'noisystudent' has no attribute {name!r}")
+    return getattr(import_module(f"noisystudent.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

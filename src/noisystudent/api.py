@@ -1,366 +1,669 @@
-"""The verbs as functions: each reads finished folders and writes the next one.
+"""The public functions: each reads finished folders and writes the next one.
 
-``settings`` takes dotted names, as the command line does: ``{"train.steps": 300, "noise.flip": True}``. All raise
-``NoisyStudentError`` with one clear line for a user's mistake.
+Every function takes ``settings`` as dotted names (``{"train.steps": 300}``), nested mappings (``{"train": {"steps":
+300}}``), settings objects (``TrainSettings(steps=300)``), or several of these in a sequence. A setting that a function
+does not use is an error. All functions raise ``NoisyStudentError`` with one clear line for a user's mistake.
+
+torch is imported inside the functions that need it, so that the others stay light.
 """
 
 from __future__ import annotations
 
-import csv
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from noisystudent.artifacts.folder import atomic_write, write_json
-from noisystudent.config import Recipe, Resolved, resolve, runtime_to_predict, section_settings
-from noisystudent.data.images import Failure, Images, infer_format
-from noisystudent.data.sample import SampleSource
-from noisystudent.data.settings import DataSettings
-from noisystudent.data.sources.open import open_source
-from noisystudent.data.splits import decode
-from noisystudent.data.store import fetched, local_folder, store_url
+from noisystudent.config import Command, Resolved, given_values, resolve, runtime_to_predict, section_settings
 from noisystudent.errors import SettingsError
-from noisystudent.evaluation.labeler import Labeler
-from noisystudent.evaluation.map_shards import map_shards
-from noisystudent.evaluation.scoring import score_source
-from noisystudent.models.settings import plan_models
-from noisystudent.noise.counter_rng import CounterRng
-from noisystudent.noise.custom import BatchTransform
-from noisystudent.noise.settings import NoiseSettings
-from noisystudent.noise.sheet import operations_sheet, strengths_sheet
-from noisystudent.pipeline import noisy_student as rounds
-from noisystudent.pipeline import plan as planning
-from noisystudent.pipeline.autotune import autotune
-from noisystudent.pipeline.checkpoints import Checkpoint
-from noisystudent.pipeline.context import build_context, run_lock
-from noisystudent.pipeline.distillation import distill as run_distillation
-from noisystudent.pipeline.leakage import remove_leakage
-from noisystudent.pipeline.noise_search import choose_strength
-from noisystudent.pipeline.page_images import Thumbnails
-from noisystudent.pipeline.train_data import student_spec, supervised_spec
-from noisystudent.pipeline.train_stage import train as train_stage
-from noisystudent.pseudo_labels.labeling.job import Job, describe
-from noisystudent.pseudo_labels.labeling.processes import label_in_processes
-from noisystudent.pseudo_labels.labeling.worker import work
-from noisystudent.pseudo_labels.predictions import PREDICTIONS
-from noisystudent.reporting.page import write_report
-from noisystudent.reporting.sheet import write_sheet
-from noisystudent.runtime.process_group import open_process_group
-from noisystudent.runtime.progress import Reporter
-from noisystudent.runtime.worker import find_worker
+from noisystudent.settings_input import SettingsInput, as_list
 
-Settings = Mapping[str, Any]
-Place = str | Path  # a folder, a file or, for sources, a spec such as "digits"
+if TYPE_CHECKING:
+    from noisystudent.data.images import Failure
+    from noisystudent.data.source import Source
+    from noisystudent.evaluation.metrics.results import EvaluationResult
+    from noisystudent.evaluation.results import ComparisonResult, RobustnessResult
+    from noisystudent.models.factory import ModelFactory
+    from noisystudent.models.predictor import Predictor
+    from noisystudent.noise.custom import BatchTransform
+    from noisystudent.pipeline.checkpoints import Checkpoint
+    from noisystudent.pipeline.extensions import Extensions, ObjectiveFunction
+    from noisystudent.pipeline.run_folder import Run
+    from noisystudent.pseudo_labels.selection.custom import SelectRows
+    from noisystudent.pseudo_labels.selection.results import SelectionSummary
+    from noisystudent.results.facts import PlanResult
+
+    SourceLike = str | Path | Source
+    ModelLike = str | Path | Predictor
 
 
 def run(
+    labeled: SourceLike | None = None,
+    unlabeled: SourceLike | None = None,
     *,
-    labeled: Place | None = None,
-    unlabeled: Place | None = None,
-    out: Place | None = None,
-    validation: Place | None = None,
-    test: Place | None = None,
-    config: Place | None = None,
-    settings: Settings | None = None,
+    test: SourceLike | None = None,
+    validation: SourceLike | None = None,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    settings: SettingsInput | None = None,
+    objective: ObjectiveFunction | None = None,
+    select: SelectRows | None = None,
+    model: ModelFactory | str | None = None,
     noise: BatchTransform | None = None,
     quiet: bool = False,
-) -> dict[str, Any]:
-    """Noisy Student training from a few labels and a pile of images to a verdict; returns what summary.json holds.
+) -> Run:
+    """Trains a classifier from a few labeled and many unlabeled images by Noisy Student training, with a verdict.
 
-    Sources are what ``docs/sources.md`` lists. Killed at any moment and called again, it goes on where it was.
-    Everything is written to the folder ``out``: the delivered model in ``best/``, the page in ``report.html``.
-    ``noise`` is a callable of your own on batches of images, uint8 [B, C, S, S], that acts after the noise of the
-    settings (``noise.preset: none`` leaves it alone): a function, or a torchvision v2 transform. torch's random
-    generator is seeded for it at every step.
+    Killed at any moment and called again with the same arguments, it resumes where it was. Processes that torchrun
+    started share the work.
+
+    Args:
+        labeled: Labeled images: a source as in ``docs/sources.md``, such as a folder of class folders.
+        unlabeled: Unlabeled images: a source.
+        test: Labeled images that only report.
+        validation: Labeled images that choose; without them a part of ``labeled`` is held out where it is large enough.
+        out: The run's folder: the delivered model goes to ``best/``, the page to ``report.html``.
+        config: A YAML file of settings, under ``settings``.
+        settings: Settings, over ``config`` and the recipe.
+        objective: Your own loss: from logits [B, K] and a ``Batch`` to a scalar or ``LossTerms``, in every stage.
+        select: Your own selection: from ``PredictionColumns`` of N rows to N copies, 0 = rejected.
+        model: Your own network: a factory called with classes, channels and size; or the name of a timm model.
+        noise: Your own noise on batches uint8 [B, C, S, S], after that of the settings (``noise.preset: none`` leaves
+            yours alone), such as a torchvision v2 transform; torch's random generator is seeded for it at every step.
+        quiet: No progress.
+
+    Returns:
+        The finished run: its verdict, scores, model and page.
+
+    Raises:
+        NoisyStudentError: With one clear line, for a user's mistake, bad data or failed training.
     """
-    resolved = _resolve(labeled, unlabeled, out, validation, test, config, settings)
-    if resolved.settings.unlabeled is None:
-        raise SettingsError("run needs --unlabeled; to train on labels alone use 'noisystudent train'.")
-    summary = rounds.run(resolved, reporter=Reporter(quiet=quiet), custom_noise=noise)
-    open_process_group().on_main(lambda: report(resolved.settings.out))
-    return summary
+    from noisystudent.pipeline import noisy_student
+    from noisystudent.pipeline.run_folder import Run
+    from noisystudent.runtime.process_group import open_process_group
+    from noisystudent.runtime.progress import Reporter
+
+    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
+    resolved = _resolved("run", sources, out, config, settings, model)
+    extensions = _extensions(sources, objective=objective, select=select, model=model, noise=noise)
+    summary = noisy_student.run(resolved, reporter=Reporter(quiet=quiet), extensions=extensions)
+    finished = Run(Path(resolved.settings.out), summary, extensions.model)
+    open_process_group().on_main(lambda: report(finished.path))
+    return finished
 
 
 def plan(
+    labeled: SourceLike | None = None,
+    unlabeled: SourceLike | None = None,
     *,
-    labeled: Place | None = None,
-    unlabeled: Place | None = None,
-    out: Place | None = None,
-    validation: Place | None = None,
-    test: Place | None = None,
-    config: Place | None = None,
-    settings: Settings | None = None,
+    test: SourceLike | None = None,
+    validation: SourceLike | None = None,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    settings: SettingsInput | None = None,
+    objective: ObjectiveFunction | None = None,
+    select: SelectRows | None = None,
+    model: ModelFactory | str | None = None,
     noise: BatchTransform | None = None,
     quiet: bool = False,
-) -> list[planning.PlannedStage]:
-    """What ``run`` with the same arguments would do, what of it is done, and an estimate of the rest."""
-    resolved = _resolve(labeled, unlabeled, out, validation, test, config, settings)
-    if resolved.settings.unlabeled is None:
-        raise SettingsError("plan needs --unlabeled, as run does.")
-    return planning.plan(resolved.settings, reporter=Reporter(quiet=quiet), custom_noise=noise)
+) -> PlanResult:
+    """Says what ``run`` with the same arguments would do, what of it is done, and how long the rest takes.
+
+    Args:
+        labeled: As in ``run``.
+        unlabeled: As in ``run``.
+        test: As in ``run``.
+        validation: As in ``run``.
+        out: As in ``run``.
+        config: As in ``run``.
+        settings: As in ``run``.
+        objective: As in ``run``.
+        select: As in ``run``.
+        model: As in ``run``.
+        noise: As in ``run``.
+        quiet: No progress.
+
+    Returns:
+        The stages in order, each with its state, samples seen and estimated seconds on this machine.
+
+    Raises:
+        NoisyStudentError: As ``run`` does.
+    """
+    from noisystudent.pipeline import plan as planning
+    from noisystudent.runtime.progress import Reporter
+
+    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
+    resolved = _resolved("plan", sources, out, config, settings, model)
+    extensions = _extensions(sources, objective=objective, select=select, model=model, noise=noise)
+    return planning.plan(resolved, reporter=Reporter(quiet=quiet), extensions=extensions)
 
 
 def distill(
     *,
-    teacher: Place | Sequence[Place] | None = None,
-    student: str | Sequence[str] | None = None,
-    labeled: Place | None = None,
-    unlabeled: Place | None = None,
-    out: Place | None = None,
-    test: Place | None = None,
-    config: Place | None = None,
-    settings: Settings | None = None,
+    teacher: ModelLike | Sequence[ModelLike] | None = None,
+    student: ModelLike | Sequence[ModelLike] | None = None,
+    labeled: SourceLike | None = None,
+    unlabeled: SourceLike | None = None,
+    test: SourceLike | None = None,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    settings: SettingsInput | None = None,
+    model: ModelFactory | None = None,
+    noise: BatchTransform | None = None,
     quiet: bool = False,
-) -> dict[str, Any]:
-    """Distills one or several teachers into a student, or a chain of students; returns what summary.json holds.
+) -> Run:
+    """Distills one or several teachers into a student, or a chain of students (``docs/distillation.md``).
 
-    A ``teacher`` is a checkpoint's folder, or the name of a model that is trained on the labels first; several are an
-    ensemble. A ``student`` is the name of a model; of several, each learns from the one before. Images are labeled,
-    unlabeled or both. The loss is the settings' ``distillation``; what there is stands in ``docs/distillation.md``.
-    The delivered model is in ``out/best``; a labels-only control of the same model and samples seen gives the verdict.
+    Args:
+        teacher: A checkpoint or run folder, ``timm:NAME``, a ``Predictor``, or the name of a model to train on the
+            labels first; several are an ensemble.
+        student: The name of the student's architecture; or a finished model, as for ``teacher``, whose weights the
+            student starts from. Of several, each learns from the one before.
+        labeled: Labeled images: a source.
+        unlabeled: Unlabeled images: a source. One of the two is needed.
+        test: Labeled images that only report.
+        out: The folder of the distillation: the last student goes to ``best/``, the page to ``report.html``.
+        config: A YAML file of settings, under ``settings``.
+        settings: Settings, over ``config`` and the recipe; the loss is their section ``distillation``.
+        model: The factory of your own network for students, control and teachers that are trained here.
+        noise: Your own noise, as in ``run``.
+        quiet: No progress.
+
+    Returns:
+        The finished distillation; its verdict compares the last student with a labels-only control of the same model
+        and the same number of samples seen.
+
+    Raises:
+        NoisyStudentError: With one clear line, for a user's mistake, bad data or failed training.
     """
-    named = {
-        "distillation.teachers": [teacher] if isinstance(teacher, str | Path) else teacher,
-        "distillation.students": [student] if isinstance(student, str) else student,
-    }
-    told = {name: [str(each) for each in value] for name, value in named.items() if value is not None}
-    resolved = _resolve(
-        labeled, unlabeled, out, None, test, config, {**(settings or {}), **told}, recipe="distillation"
+    from noisystudent.models.predictor import Predictor
+    from noisystudent.pipeline import distillation
+    from noisystudent.pipeline.distillation import name_model
+    from noisystudent.pipeline.run_folder import Run
+    from noisystudent.runtime.process_group import open_process_group
+    from noisystudent.runtime.progress import Reporter
+
+    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test}
+    given = as_list(settings)
+    predictors: dict[str, Predictor] = {}
+    for setting, models in (("teachers", teacher), ("students", student)):
+        if models is not None:
+            listed = list(models) if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+            names = [name_model(member) for member in listed]
+            given.append({f"distillation.{setting}": names})
+            predictors |= {
+                name: member for name, member in zip(names, listed, strict=True) if isinstance(member, Predictor)
+            }
+    resolved = _resolved("distill", sources, out, config, given)
+    extensions = _extensions(sources, model=model, noise=noise)
+    summary = distillation.distill(
+        resolved, reporter=Reporter(quiet=quiet), extensions=extensions, predictors=predictors
     )
-    summary = run_distillation(resolved, reporter=Reporter(quiet=quiet))
-    open_process_group().on_main(lambda: report(resolved.settings.out))
-    return summary
+    finished = Run(Path(resolved.settings.out), summary, extensions.model)
+    open_process_group().on_main(lambda: report(finished.path))
+    return finished
 
 
 def train(
+    labeled: SourceLike | None = None,
     *,
-    labeled: Place | None = None,
-    out: Place | None = None,
-    unlabeled: Place | None = None,
-    predictions: Place | None = None,
-    selection: Place | None = None,
-    config: Place | None = None,
-    settings: Settings | None = None,
+    out: str | Path | None = None,
+    unlabeled: SourceLike | None = None,
+    predictions: str | Path | None = None,
+    selection: str | Path | None = None,
+    config: str | Path | None = None,
+    settings: SettingsInput | None = None,
+    objective: ObjectiveFunction | None = None,
+    select: SelectRows | None = None,
+    model: ModelFactory | str | None = None,
     noise: BatchTransform | None = None,
     quiet: bool = False,
 ) -> Checkpoint:
-    """One model into the checkpoint folder ``out``: on labels alone, or on labels and selected pseudo labels.
+    """Trains one model: a teacher on labels alone, or a student on labels and selected pseudo labels.
 
-    For a student give ``unlabeled``, ``predictions`` (a folder, or its URL, that ``label`` wrote for it) and
-    ``selection`` (one that ``select`` wrote from that). ``noise`` is as in ``run``; a validation source is the setting
-    ``validation``.
+    Args:
+        labeled: Labeled images: a source.
+        out: The folder of the checkpoint.
+        unlabeled: For a student: the unlabeled images.
+        predictions: For a student: the folder that ``label`` wrote for ``unlabeled``, or its URL.
+        selection: For a student: the folder that ``select`` wrote from ``predictions``; or give ``select``.
+        config: A YAML file of settings, under ``settings``.
+        settings: Settings, over ``config`` and the recipe.
+        objective: Your own loss, as in ``run``.
+        select: Your own selection of ``predictions``, as in ``run``.
+        model: Your own network, as in ``run``.
+        noise: Your own noise, as in ``run``.
+        quiet: No progress.
+
+    Returns:
+        The checkpoint: its folder, its size and what the training took.
+
+    Raises:
+        NoisyStudentError: With one clear line, for a user's mistake, bad data or failed training.
     """
-    resolved = _resolve(labeled, unlabeled, out, None, None, config, settings)
-    given = [unlabeled is not None, predictions is not None, selection is not None]
-    if any(given) and not all(given):
-        raise SettingsError(
-            "a student needs all of --unlabeled, --predictions and --selection; a teacher none of them."
-        )
-    if resolved.settings.distillation.method != "none":
-        raise SettingsError(
-            f"train learns from labels and pseudo labels alone, and distillation.method is "
-            f"{resolved.settings.distillation.method}; use distill, or run."
-        )
-    if resolved.settings.evaluation.suite:
-        raise SettingsError(
-            "evaluation.suite is for run and distill, and for evaluate and compare on finished checkpoints; leave it "
-            "out of train."
-        )
-    folder = Path(resolved.settings.out)
-    with run_lock(folder):
-        opened = build_context(resolved.settings, Reporter(quiet=quiet), custom_noise=noise)
-        context = remove_leakage(replace(opened, folder=folder.parent), f"{folder.name}.screen")
-        teacher_plan, student_plan = plan_models(resolved.settings.model, 1, context.splits.format.size)
-        context = autotune(context, student_plan if selection else teacher_plan, f"{folder.name}.speed")
-        strength = choose_strength(context, teacher_plan, f"{folder.name}.strength")
-        if predictions and selection:
-            source = predictions
-            predicted = open_process_group().on_main(lambda: fetched(source, PREDICTIONS))
-            return train_stage(
-                context,
-                folder.name,
-                student_plan,
-                student_spec(context, predicted, Path(selection)),
-                strength,
-            )
-        return train_stage(context, folder.name, teacher_plan, supervised_spec(context), strength)
+    from noisystudent.pipeline.single_model import train_single
+    from noisystudent.runtime.progress import Reporter
+
+    sources = {"labeled": labeled, "unlabeled": unlabeled}
+    resolved = _resolved("train", sources, out, config, settings, model)
+    extensions = _extensions(sources, objective=objective, select=select, model=model, noise=noise)
+    return train_single(
+        resolved,
+        reporter=Reporter(quiet=quiet),
+        extensions=extensions,
+        predictions=predictions,
+        selection=selection,
+    )
 
 
 def label(
     *,
-    teacher: Place,
-    source: Place,
-    out: Place,
+    teacher: ModelLike,
+    source: str | Path,
+    out: str | Path,
     seed: int = 0,
     worker: str | None = None,
     workers: int | None = None,
     engine: Literal["local", "ray"] = "local",
-    settings: Settings | None = None,
+    settings: SettingsInput | None = None,
     quiet: bool = False,
 ) -> Path:
-    """The checkpoint ``teacher``'s predictions for every image of a source, as Parquet parts in ``out``.
+    """Labels every image of a source with a teacher's predictions, stored as Parquet parts.
 
-    The checkpoint is a folder, or text such as ``timm:resnet50.tv_in1k`` for the weights that timm publishes.
+    Images are decoded shard by shard, so memory does not grow with their number. Unreadable images have no row; they
+    are listed in ``failed.parquet``. Any number of processes may call it with the same arguments, on machines that
+    share ``out``. The result is the same, byte for byte, and all return when the predictions are complete.
 
-    Images are decoded shard by shard, so memory does not grow with their number. Unreadable ones are listed in
-    ``failed.parquet``; they have no row. ``noise.teacher: true`` is for the paper's ablation: the teacher sees its
-    images under the noise that the settings name, by ``seed``, and keeps its own.
+    Args:
+        teacher: A checkpoint folder, the folder of a run, ``timm:NAME``, or a ``Predictor`` such as ``load`` returns.
+            A module can label in one process only.
+        source: The images; see ``docs/sources.md``.
+        out: The folder of the predictions, or its URL.
+        seed: Seed of the noise with ``noise.teacher: true``, an ablation in the paper.
+        worker: Number and count of this worker, such as ``3/16``; by default read from Slurm, Kubernetes or torchrun.
+        workers: Number of processes to start on this machine; with Ray, the number of actors.
+        engine: ``local``, or ``ray`` for a Ray cluster.
+        settings: Settings of the sections ``runtime`` and ``noise``, and ``data.max_corrupt_fraction``.
+        quiet: No progress.
 
-    Any number of processes may be called with the same arguments, on any machines that share the folder ``out`` or,
-    where it is a URL, that can write to its store; the result is the same, byte for byte. Which part each begins with
-    is ``worker``, such as ``3/16``, or told by Slurm, Kubernetes or torchrun. ``workers`` processes are started here.
-    ``engine="ray"`` lets a Ray cluster do the work, by ``workers`` actors (as many as it has GPUs, or else CPUs). All
-    return when the predictions are complete: the folder, which for a URL is a copy of what this machine made.
+    Returns:
+        The folder; for a URL, a copy of what this machine made.
+
+    Raises:
+        NoisyStudentError: With one clear line, for a user's mistake, bad data or a failed worker.
     """
-    if workers is not None and workers < 1:
-        raise SettingsError(f"--workers is {workers}; give a whole number of at least 1.")
+    from noisystudent.data.settings import DataSettings
+    from noisystudent.data.store import local_folder, store_url
+    from noisystudent.models.predictor import Predictor
+    from noisystudent.noise.settings import NoiseSettings
+    from noisystudent.pseudo_labels.labeling.engines import run_job
+    from noisystudent.pseudo_labels.labeling.job import Job, describe
+    from noisystudent.pseudo_labels.labeling.teacher import runtime_of, teacher_text
+    from noisystudent.runtime.progress import Reporter
+
+    noise = section_settings(NoiseSettings, "noise", settings, command="label")
+    data = section_settings(DataSettings, "data", settings, command="label")
+    runtime = runtime_to_predict(settings, command="label")
+    name, predictor = teacher_text(teacher), None
+    if isinstance(teacher, Predictor):
+        predictor = Predictor.open(teacher, runtime)
+        runtime = runtime_of(predictor)
+    if not isinstance(source, str | Path):
+        raise SettingsError(
+            f"label takes a source by text, such as a folder, and was given a {type(source).__name__}; other processes "
+            "cannot open that. Write it to disk first, or train on it directly with run."
+        )
     job = Job(
-        # A Path is a folder, whatever it is called; ./ keeps it one as text.
-        teacher=teacher if isinstance(teacher, str) else os.path.join(os.curdir, teacher),
-        source=str(source), seed=seed,
-        out=local_folder(out), store=store_url(out),
-        runtime=runtime_to_predict(settings),
-        noise=section_settings(NoiseSettings, "noise", settings),
-        data=section_settings(DataSettings, "data", settings),
+        teacher=name, source=str(source), out=local_folder(out), store=store_url(out), seed=seed,
+        runtime=runtime, noise=noise, data=data,
     )  # fmt: skip
     reporter = Reporter(quiet=quiet)
-    if engine == "ray":
-        from noisystudent.pseudo_labels.labeling.ray_engine import label_on_ray  # Ray is an extra
-
-        label_on_ray(job, workers, reporter)
-    elif workers and workers > 1:
-        label_in_processes(job, find_worker(worker), workers, reporter)
-    else:
-        work(job, find_worker(worker), reporter)
+    run_job(job, predictor, worker=worker, workers=workers, engine=engine, reporter=reporter)
     reporter.say(describe(job))
     return job.out
 
 
+def select(
+    *,
+    predictions: str | Path,
+    out: str | Path,
+    round: int = 1,
+    seed: int = 0,
+    settings: SettingsInput | None = None,
+) -> SelectionSummary:
+    """Selects the pseudo labels that a student trains on, from the predictions of a teacher.
+
+    This function needs no torch: its memory is independent of the number of rows.
+
+    Args:
+        predictions: The folder that ``label`` wrote, or its URL, which is then copied to the cache of this machine.
+        out: The folder of the selection.
+        round: The number of the round, from 1; the rule ``curriculum`` selects more in later rounds.
+        seed: Seed of the copies that balance the classes.
+        settings: Settings of the section ``selection``. ``selection.fraction: auto`` means 0.2 here, because the
+            labeled set is not available.
+
+    Returns:
+        How many rows were selected, in all and per class, and why the others were not.
+
+    Raises:
+        NoisyStudentError: The predictions are missing, damaged or of other classes, or a setting is wrong.
+    """
+    from noisystudent.artifacts.folder import State, commit, folder_lock, prepare, read_manifest
+    from noisystudent.artifacts.typed_json import read_result
+    from noisystudent.data.store import fetched
+    from noisystudent.errors import ArtifactError
+    from noisystudent.pseudo_labels.predictions import PREDICTIONS, list_parts
+    from noisystudent.pseudo_labels.selection.parts import SELECTION
+    from noisystudent.pseudo_labels.selection.results import SelectionSummary
+    from noisystudent.pseudo_labels.selection.select import select as select_rows
+    from noisystudent.pseudo_labels.selection.settings import SelectionSettings
+
+    folder, out = fetched(predictions, PREDICTIONS), Path(out)
+    chosen = section_settings(SelectionSettings, "selection", settings, command="select").resolve_auto(0)
+    manifest = read_manifest(folder, PREDICTIONS)
+    classes = manifest.inputs.get("classes")
+    if classes is None:
+        raise ArtifactError(f"{folder} does not name its classes; make it with 'noisystudent label'.")
+    if round < 1:
+        raise SettingsError(f"--round is {round}; rounds count from 1.")
+    inputs = {
+        "predictions": manifest.fingerprint,
+        "selection": chosen.model_dump(),
+        "round": round,
+        "seed": seed,
+    }
+    with folder_lock(out):
+        state, _ = prepare(out, inputs)
+        if state is not State.COMPLETE:
+            select_rows(out, list_parts(folder), chosen, classes=classes, round_number=round, seed=seed)
+            commit(out, SELECTION, inputs)
+        return read_result(SelectionSummary, out / "summary.json")
+
+
 def evaluate(
     *,
-    checkpoint: Place,
-    source: Place,
-    calibrate: Place | None = None,
-    out: Place | None = None,
-    settings: Settings | None = None,
-) -> dict[str, object]:
-    """A checkpoint's scores on a labeled source; also written as JSON to ``out`` when that is given.
+    checkpoint: ModelLike,
+    source: SourceLike,
+    calibrate: SourceLike | None = None,
+    out: str | Path | None = None,
+    settings: SettingsInput | None = None,
+) -> EvaluationResult:
+    """Scores a model on a labeled source.
 
-    ``checkpoint`` is a folder, or text such as ``timm:resnet50.tv_in1k`` for the weights that timm publishes.
+    Images are decoded shard by shard, so memory does not grow with their number. Processes that torchrun started share
+    the shards, and all return the same result, to the bit, as one process does.
 
-    ``calibrate`` is another labeled source, on which a temperature is fitted (Guo et al. 2017, section 4.2); the scores
-    then have a ``temperature_scaling``: the temperature, and ece, nll and brier with it. Images that are scored are
-    left out of the fit; ``SettingsError`` where those are all.
+    Args:
+        checkpoint: A checkpoint folder, the folder of a run, ``timm:NAME``, or a ``Predictor`` such as ``load``
+            returns.
+        source: Labeled images of all or some of the model's classes, in any order.
+        calibrate: Another labeled source, on which a temperature is fitted (Guo et al. 2017, section 4.2). Images that
+            are scored are left out of the fit.
+        out: A JSON file to write the result to.
+        settings: Settings of the section ``runtime``, and ``data.max_corrupt_fraction``.
 
-    Processes that torchrun started share the shards, and all return the same scores, to the bit, as one process does.
-    Images are decoded shard by shard, so memory does not grow with their number.
+    Returns:
+        Accuracy, calibration, the confusion matrix, and what could not be read.
+
+    Raises:
+        NoisyStudentError: With one clear line, for a user's mistake or bad data.
     """
-    labeler = Labeler.open(checkpoint, runtime_to_predict(settings))
+    from noisystudent.artifacts.typed_json import write_result
+    from noisystudent.data.settings import DataSettings
+    from noisystudent.evaluation.scoring import score_source
+    from noisystudent.models.predictor import Predictor
+    from noisystudent.runtime.process_group import open_process_group
+
+    predictor = Predictor.open(checkpoint, runtime_to_predict(settings, command="evaluate"))
     group = open_process_group()
-    scores = score_source(
-        labeler,
-        str(source),
-        calibration=None if calibrate is None else str(calibrate),
-        max_corrupt_fraction=section_settings(DataSettings, "data", settings).max_corrupt_fraction,
+    result = score_source(
+        predictor,
+        source,
+        calibration=calibrate,
+        max_corrupt_fraction=section_settings(DataSettings, "data", settings, command="evaluate").max_corrupt_fraction,
         group=group,
     )
     if out:
-        place = Path(out)
-        group.on_main(lambda: write_json(place, scores))
-    return scores
+        path = Path(out)
+        group.on_main(lambda: write_result(path, result))
+    return result
+
+
+def robustness(
+    *,
+    checkpoint: ModelLike,
+    source: SourceLike,
+    out: str | Path,
+    settings: SettingsInput | None = None,
+    quiet: bool = False,
+) -> RobustnessResult:
+    """Measures the robustness of a model on labeled images, with the measures that ``evaluation.suite`` names.
+
+    Finished entries in ``out`` are not measured again, so an interrupted call resumes. Images are decoded shard by
+    shard, so memory does not grow with their number.
+
+    Args:
+        checkpoint: A checkpoint folder, the folder of a run, ``timm:NAME``, or a ``Predictor``, which has its own
+            device, precision and batch size.
+        source: Labeled images of some or all of the model's classes, in any order.
+        out: The folder of the results, among them ``robustness.json``.
+        settings: Settings of the sections ``evaluation`` and ``runtime``, and ``data.max_corrupt_fraction``.
+        quiet: No progress.
+
+    Returns:
+        The results. ``classes`` says which of the model's classes the images have, if these are not all.
+
+    Raises:
+        NoisyStudentError: The model, the source or anything that the suite needs is missing or does not fit, or ``out``
+            has results of another model, other images or other settings.
+    """
+    from noisystudent.evaluation.suite import measure
+    from noisystudent.pipeline.evaluation import open_evaluation
+    from noisystudent.runtime.progress import Reporter
+
+    predictor, dataset, evaluation = open_evaluation(checkpoint, source, out, settings, "robustness")
+    return measure(predictor, dataset, evaluation, Path(out), Reporter(quiet=quiet))
+
+
+def compare(
+    *,
+    checkpoints: Sequence[ModelLike],
+    source: SourceLike,
+    out: str | Path,
+    settings: SettingsInput | None = None,
+    quiet: bool = False,
+) -> ComparisonResult:
+    """Measures several models on the same images and compares each with the first, image by image.
+
+    Every argument is checked before anything is measured. Finished entries in ``out`` are not measured again.
+
+    Args:
+        checkpoints: At least two models, each as in ``robustness``; the others are compared with the first.
+        source: Labeled images of some or all of the models' classes, in any order.
+        out: The folder of ``comparison.json``, the page ``comparison.html``, and a folder per model.
+        settings: Settings as in ``robustness``; the suite is ``corruptions`` by default.
+        quiet: No progress.
+
+    Returns:
+        The results of all models, and the differences from the first.
+
+    Raises:
+        NoisyStudentError: There are fewer than two models, or what ``robustness`` raises for one of them.
+    """
+    from noisystudent.artifacts.typed_json import write_result
+    from noisystudent.evaluation.compare import comparison
+    from noisystudent.models.predictor import Predictor
+    from noisystudent.pipeline.evaluation import check_robustness
+    from noisystudent.reporting.comparison import write_comparison
+
+    if len(checkpoints) < 2:
+        raise SettingsError(f"compare needs at least 2 checkpoints, and there are {len(checkpoints)}.")
+    given = {"evaluation.suite": ["corruptions"], **given_values(settings)}
+    folders = [Path(out) / f"{number}" for number in range(1, len(checkpoints) + 1)]
+    for folder, checkpoint in zip(folders, checkpoints, strict=True):
+        check_robustness(checkpoint, source, folder, given, "compare")
+    by_name = {}
+    for number, (folder, checkpoint) in enumerate(zip(folders, checkpoints, strict=True), start=1):
+        robustness(checkpoint=checkpoint, source=source, out=folder, settings=given, quiet=quiet)
+        by_name[f"{number} {checkpoint.name if isinstance(checkpoint, Predictor) else checkpoint}"] = folder
+    result = comparison(by_name)
+    write_result(Path(out) / "comparison.json", result)
+    write_comparison(result, Path(out) / "comparison.html")
+    return result
 
 
 def predict(
-    *, checkpoint: Place, source: Place, out: Place, settings: Settings | None = None, quiet: bool = False
+    *,
+    checkpoint: ModelLike,
+    source: SourceLike,
+    out: str | Path,
+    settings: SettingsInput | None = None,
+    quiet: bool = False,
 ) -> list[Failure]:
-    """Writes a CSV of file, class and confidence for every image of a source; returns the unreadable ones.
+    """Writes a CSV table with file, class and confidence of every image of a source.
 
-    ``checkpoint`` is a folder, or text such as ``timm:resnet50.tv_in1k`` for the weights that timm publishes.
+    An unreadable image has a row too, with empty class and confidence, so the rows match the files. Processes that
+    torchrun started share the shards. The first one writes the table, the same bytes as one process does.
 
-    An unreadable image has a row too, with empty class and confidence, so that the rows match the files. Processes
-    that torchrun started share the shards; the first one writes the table, the same bytes as one process does.
+    Args:
+        checkpoint: A checkpoint folder, the folder of a run, ``timm:NAME``, or a ``Predictor`` such as ``load``
+            returns.
+        source: The images; see ``docs/sources.md``.
+        out: The CSV file.
+        settings: Settings of the section ``runtime``, and ``data.max_corrupt_fraction``.
+        quiet: No progress.
+
+    Returns:
+        The images that could not be read.
+
+    Raises:
+        NoisyStudentError: With one clear line, for a user's mistake or bad data.
     """
-    labeler = Labeler.open(checkpoint, runtime_to_predict(settings))
-    opened = open_source(str(source), labeled=False)
-    allowed = section_settings(DataSettings, "data", settings).max_corrupt_fraction
-    group = open_process_group()
-    failures: list[Failure] = []
+    from noisystudent.data.settings import DataSettings
+    from noisystudent.data.sources.open import open_source
+    from noisystudent.evaluation.prediction_table import write_predictions
+    from noisystudent.models.predictor import Predictor
+    from noisystudent.runtime.progress import Reporter
 
-    def answer(images: Images) -> list[list[str]]:
-        pairs = zip(images.keys, labeler(images), strict=True)
-        return [[key, labeler.teacher.classes[int(row.argmax())], f"{np.exp(row.max()):.4f}"] for key, row in pairs]
-
-    with (
-        atomic_write(Path(out)) if group.is_main else nullcontext(Path(os.devnull)) as place,
-        place.open("w", newline="", encoding="utf-8") as file,
-        Reporter(quiet=quiet or not group.is_main).bar("predict", sum(opened.shard_sizes), "images") as bar,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["file", "class", "confidence"])
-        shards = map_shards(opened, labeler.format, answer, max_corrupt_fraction=allowed, group=group)
-        for rows, failed in shards:
-            writer.writerows(rows)
-            writer.writerows([failure.key, "", ""] for failure in failed)
-            failures += failed
-            bar.advance(len(rows) + len(failed))
-    return failures
+    predictor = Predictor.open(checkpoint, runtime_to_predict(settings, command="predict"))
+    limit = section_settings(DataSettings, "data", settings, command="predict").max_corrupt_fraction
+    images = open_source(source, labeled=False)
+    return write_predictions(predictor, images, Path(out), max_corrupt_fraction=limit, reporter=Reporter(quiet=quiet))
 
 
-def report(folder: Place) -> Path:
-    """Makes the page of a finished run again, ``report.html`` in its folder, and returns its path.
+def report(folder: str | Path) -> Path:
+    """Writes the page of a finished run again.
 
-    Thumbnails are taken from the run's sources; where those are gone the page says so.
+    Args:
+        folder: The folder of the run. Thumbnails come from the run's sources; where those are gone, the page says so.
+
+    Returns:
+        The path of the page, ``report.html`` in the folder.
+
+    Raises:
+        ArtifactError: The folder holds no finished run, or a file in it is damaged.
     """
-    return write_report(Path(folder), load_images=Thumbnails.of_run(Path(folder)))
+    from noisystudent.pipeline.page_images import SourceImages
+    from noisystudent.reporting.page import write_report
+
+    return write_report(Path(folder), load_images=SourceImages.of_run(Path(folder)))
 
 
 def show_noise(
     *,
-    source: Place,
-    out: Place,
+    source: SourceLike,
+    out: str | Path,
     by: Literal["strengths", "operations"] = "strengths",
     images: int = 8,
-    settings: Settings | None = None,
+    settings: SettingsInput | None = None,
 ) -> Path:
-    """Writes a contact sheet (PNG) of a source's images under noise, to see whether the label survives.
+    """Writes a contact sheet (PNG) of images under noise, to see whether a person still knows the class.
 
-    A row is an image. Columns are ``noise.strengths``, or RandAugment's operations one by one at
-    ``noise.strength`` (1 when that is auto). Images are spread evenly over the source.
+    Args:
+        source: The images; they are spread evenly over the source, one per row.
+        out: The PNG file.
+        by: The columns: ``noise.strengths``, or RandAugment's operations one by one at ``noise.strength`` (1 when that
+            is auto).
+        images: The number of images.
+        settings: Settings of the section ``noise``, and ``data.size`` and ``data.channels``.
+
+    Returns:
+        The path of the sheet.
+
+    Raises:
+        NoisyStudentError: With one clear line, for a user's mistake or bad data.
     """
+    from noisystudent.data.images import infer_format
+    from noisystudent.data.sample import SampleSource
+    from noisystudent.data.settings import DataSettings
+    from noisystudent.data.sources.open import open_source
+    from noisystudent.data.splits import decode
+    from noisystudent.noise.counter_rng import CounterRng
+    from noisystudent.noise.settings import NoiseSettings
+    from noisystudent.noise.sheet import operations_sheet, strengths_sheet
+    from noisystudent.reporting.sheet import write_sheet
+
     if images < 1:
         raise SettingsError(f"--images is {images}; give a whole number of at least 1.")
-    noise, data = section_settings(NoiseSettings, "noise", settings), section_settings(DataSettings, "data", settings)
-    sample = SampleSource(open_source(str(source), labeled=False), images)
+    noise = section_settings(NoiseSettings, "noise", settings, command="show-noise")
+    data = section_settings(DataSettings, "data", settings, command="show-noise")
+    sample = SampleSource(open_source(source, labeled=False), images)
     format = infer_format(sample, data)
-    shown = decode(sample, format, data)
+    decoded = decode(sample, format, data)
     rng = CounterRng(0, "show-noise")
     if by == "operations":
         strength = 1.0 if noise.strength == "auto" else noise.strength
-        sheet = operations_sheet(shown, noise, size=format.size, strength=strength, rng=rng)
+        sheet = operations_sheet(decoded, noise, size=format.size, strength=strength, rng=rng)
     else:
-        sheet = strengths_sheet(shown, noise, size=format.size, storage_size=format.storage_size, rng=rng)
+        sheet = strengths_sheet(decoded, noise, size=format.size, storage_size=format.storage_size, rng=rng)
     write_sheet(Path(out), sheet.columns, sheet.cells)
     return Path(out)
 
 
-def _resolve(
-    labeled: Place | None,
-    unlabeled: Place | None,
-    out: Place | None,
-    validation: Place | None,
-    test: Place | None,
-    config: Place | None,
-    settings: Settings | None,
-    recipe: Recipe = "curriculum",
+def _resolved(
+    command: Command,
+    sources: Mapping[str, SourceLike | None],
+    out: str | Path | None,
+    config: str | Path | None,
+    settings: SettingsInput | None,
+    model: ModelFactory | str | None = None,
 ) -> Resolved:
-    given = {"labeled": labeled, "unlabeled": unlabeled, "out": out, "validation": validation, "test": test}
-    told = {name: str(value) for name, value in given.items() if value is not None}
-    resolved = resolve({**(settings or {}), **told}, Path(config) if config else None, recipe=recipe)
-    if not resolved.settings.labeled and recipe != "distillation":
+    """The settings of a command that trains, with what its arguments say; ``labeled`` is needed except to distill."""
+    given: dict[str, object] = {
+        role: str(source) if isinstance(source, str | Path) else getattr(source, "name", "")
+        for role, source in sources.items()
+        if source is not None
+    }
+    if out is not None:
+        given["out"] = str(out)
+    if isinstance(model, str):
+        given["model.teacher"] = model
+    resolved = resolve([*as_list(settings), given], Path(config) if config else None, command=command)
+    if not resolved.settings.labeled and command != "distill":
         raise SettingsError("setting labeled: it is required.")
+    if resolved.settings.unlabeled is None and command in ("run", "plan"):
+        raise SettingsError(f"{command} needs --unlabeled; to train on labels alone use 'noisystudent train'.")
     return resolved
+
+
+def _extensions(
+    sources: Mapping[str, SourceLike | None],
+    *,
+    objective: ObjectiveFunction | None = None,
+    select: SelectRows | None = None,
+    model: ModelFactory | str | None = None,
+    noise: BatchTransform | None = None,
+) -> Extensions:
+    """The user's own parts among a function's arguments; raises ``SettingsError`` for what cannot be called."""
+    from noisystudent.data.source import require_source
+    from noisystudent.pipeline.extensions import Extensions
+
+    own_sources = {
+        role: source for role, source in sources.items() if source is not None and not isinstance(source, str | Path)
+    }
+    for role, source in own_sources.items():
+        require_source(source, labeled=role != "unlabeled")
+    factory = None if isinstance(model, str) else model
+    extensions = Extensions(objective=objective, select=select, model=factory, noise=noise, sources=own_sources)
+    extensions.described()  # raises for what cannot be called
+    return extensions

@@ -1,20 +1,19 @@
-"""All settings of a run in one place: recipe < file < command line, each value with its origin.
+"""All settings in one place: recipe < file < what the user gives, each value with its origin.
 
-The rooms own their settings; this module composes them, reads YAML, applies dotted names such as
-``noise.strength=0.5``, and turns every mistake into one clear line.
+Every section lives beside the code that reads it; this module composes them, says which command uses which setting,
+and turns every mistake into one clear line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import Field, ValidationError
 
 from noisystudent.data.settings import DataSettings
 from noisystudent.errors import SettingsError, nearest_name
@@ -25,6 +24,16 @@ from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.settings import Settings
+from noisystudent.settings_input import (
+    SettingsInput,
+    explain,
+    flatten,
+    join_names,
+    named_values,
+    nest,
+    read_yaml,
+    setting_fields,
+)
 from noisystudent.training.settings import TrainSettings
 
 Recipe = Literal[
@@ -40,42 +49,46 @@ Recipe = Literal[
     "assistants",
     "ensemble",
 ]
+Command = Literal[
+    "run", "plan", "train", "distill", "label", "select", "evaluate", "robustness", "compare", "predict", "show-noise"
+]
+"""Commands that take settings, and ``robustness``: in Python a function, on the command line ``evaluate --suite``."""
 
-
-Section = TypeVar("Section")
+Section = TypeVar("Section", bound=Settings)
 
 
 class RoundSettings(Settings):
-    """How often the student becomes the teacher, and when it may not."""
+    """How often the student becomes the teacher, and when a round is rolled back."""
 
     count: Annotated[int, Field(ge=1, le=100)] = Field(5, description="rounds of label, select, train, evaluate")
     rollback_p: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.05,
-        description="a round is rolled back when validation shows it to be worse at this level (McNemar's exact test)",
+        description="a round is rolled back if validation shows that it is worse, at this level of McNemar's exact "
+        "test",
     )
-    control: bool = Field(True, description="train the labels-only control, without which there is no verdict")
+    control: bool = Field(True, description="train the labels-only control; without it there is no verdict")
 
 
 class RunSettings(Settings):
-    """Everything that decides a run."""
+    """All settings of a run."""
 
     labeled: str = Field(
         "",
-        description="labeled images: a folder of class folders, an .npz file, or digits; only distill can do without",
+        description="labeled images: a folder with one folder per class, an .npz file, or digits; only distill can do "
+        "without",
     )
     unlabeled: str | None = Field(None, description="unlabeled images: a folder, an .npz file, or digits:unlabeled")
     validation: str | None = Field(
-        None, description="labeled images that choose; carved out of --labeled when not given"
+        None, description="labeled images to compare models on; without them, a part of --labeled is set aside"
     )
-    test: str | None = Field(None, description="labeled images that only report")
-    out: str = Field(description="the run's folder; run the same command again to resume")
+    test: str | None = Field(None, description="labeled images to report scores on; they choose nothing")
+    out: str = Field(description="folder of the run; run the same command again to resume")
     recipe: Recipe = Field(
         "curriculum",
-        description="settings to begin with. For run: curriculum (default) or paper (Xie et al. 2020). For distill: "
-        "distillation (default), compression, reversed, defective, self-taught, virtual-teacher, born-again, "
-        "assistants, ensemble (docs/distillation.md)",
+        description="settings to start from. For run: curriculum or paper (Xie et al. 2020). For distill: the others "
+        "(docs/distillation.md)",
     )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of every random draw")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of all randomness")
     rounds: RoundSettings = RoundSettings()
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
@@ -88,74 +101,225 @@ class RunSettings(Settings):
     runtime: RuntimeSettings = RuntimeSettings()
 
 
+ALL_SETTINGS = setting_fields(RunSettings)
+ARGUMENTS = "arguments"  # the origin of values that the user gave, on the command line or in Python
+
+
+def _names(*given: str, without: Collection[str] = ()) -> frozenset[str]:
+    """Settings by dotted name or by a prefix such as ``train.``, except those ``without``."""
+    assert all(any(name.startswith(part) for name in ALL_SETTINGS) for part in (*given, *without))
+    return frozenset(
+        name for name in ALL_SETTINGS if name.startswith(given) and not (without and name.startswith(tuple(without)))
+    )
+
+
+_SOURCES = ("labeled", "unlabeled", "validation", "test", "out", "recipe", "seed")
+_ONLY_DISTILL = tuple(f"distillation.{name}" for name in ("teachers", "students", "teacher_steps", "weights", "mean"))
+_PREDICTING = (
+    "runtime.device",
+    "runtime.precision",
+    "runtime.threads",
+    "runtime.label_batch_size",
+    "data.max_corrupt_fraction",
+)
+# Noise of training alone: on batches, and inside the network.
+_NOT_ON_IMAGES = ("noise.mixup", "noise.cutmix", "noise.dropout", "noise.stochastic_depth")
+_RUN = _names(
+    *_SOURCES, "rounds.", "data.", "model.", "noise.", "train.", "selection.", "objective.", "distillation.",
+    "evaluation.", "runtime.", without=_ONLY_DISTILL,
+)  # fmt: skip
+# A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
+_DISTILL = _names(
+    *_SOURCES, "rounds.control", "data.", "model.pretrained", "noise.", "train.", "objective.label_smoothing",
+    "distillation.", "evaluation.", "runtime.", without=("data.window", "noise.teacher", "train.warm_start"),
+)  # fmt: skip
+USED: Mapping[Command, frozenset[str]] = {
+    "run": _RUN,
+    "plan": _RUN,
+    "train": _names(  # of one model: nothing is labeled, and there is no round before
+        *_SOURCES, "data.", "model.", "noise.", "train.", "objective.", "runtime.",
+        without=("noise.teacher", "train.warm_start"),
+    ),
+    "distill": _DISTILL,
+    "label": _names(*_PREDICTING, "noise.", without=(*_NOT_ON_IMAGES, "noise.strengths")),  # see _CONDITIONS
+    "select": _names("selection.", without=("selection.once",)),
+    "evaluate": _names(*_PREDICTING),
+    "robustness": _names(*_PREDICTING, "evaluation."),
+    "compare": _names(*_PREDICTING, "evaluation."),
+    "predict": _names(*_PREDICTING),
+    "show-noise": _names(
+        "noise.", "data.size", "data.channels", "data.max_corrupt_fraction", "data.memory_limit_gb",
+        without=(*_NOT_ON_IMAGES, "noise.teacher"),
+    ),
+}  # fmt: skip
+"""The settings that each command reads. It refuses all others, and its ``--help`` offers exactly these."""
+
+_MODELS_OF_A_RUN = "model.teacher and model.students name the models"
+_HINTS: Mapping[tuple[Command, str], str] = {
+    ("run", "distillation"): _MODELS_OF_A_RUN,
+    ("plan", "distillation"): _MODELS_OF_A_RUN,
+    ("distill", "model"): "--teacher and --student name the models",
+    ("label", "seed"): "the seed is the option --seed",
+    ("select", "seed"): "the seed is the option --seed",
+}
+"""What to use instead of a setting that a command does not use, by section."""
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """Settings that a command reads only while another one says so."""
+
+    commands: tuple[Command, ...]
+    prefix: str
+    needs: str
+    switches: tuple[str, ...]
+    is_met: Callable[[RunSettings], bool]
+
+
+_CONDITIONS = (
+    _Condition(("label",), "noise.", "noise.teacher true", ("noise.teacher",), lambda given: given.noise.teacher),
+    _Condition(
+        ("run", "plan", "distill", "robustness", "compare"),
+        "evaluation.",
+        "evaluation.suite, the benchmarks to run",
+        ("evaluation.suite",),
+        lambda given: bool(given.evaluation.suite),
+    ),
+    _Condition(
+        ("run", "plan"),
+        "distillation.",
+        "distillation.method",
+        ("distillation.method", "distillation.preset"),
+        lambda given: given.distillation.method != "none",
+    ),
+)
+
+
 @dataclass(frozen=True)
 class Resolved:
-    """Checked settings and, for every dotted name, where its value came from."""
+    """Checked settings, where the value of every dotted name came from, and the names that the user gave."""
 
     settings: RunSettings
     origins: dict[str, str]
+    explicit: frozenset[str] = frozenset()
 
 
-def setting_fields(model: type[BaseModel] = RunSettings, prefix: str = "") -> dict[str, FieldInfo]:
-    """Every setting by its dotted name, in order of declaration; a list of rooms counts as one room."""
-    found: dict[str, FieldInfo] = {}
-    for name, field in model.model_fields.items():
-        kind = get_args(field.annotation)[0] if get_origin(field.annotation) is tuple else field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            found.update(setting_fields(kind, f"{prefix}{name}."))
-        else:
-            found[prefix + name] = field
-    return found
+def default_recipe(command: Command) -> Recipe:
+    """The recipe of a command where the user names none."""
+    return "distillation" if command == "distill" else "curriculum"
 
 
-def resolve(command_line: Mapping[str, Any], file: Path | None = None, *, recipe: Recipe = "curriculum") -> Resolved:
-    """Settings from recipe, file and command line (dotted names to values or YAML text), checked as a whole.
+def resolve(given: SettingsInput | None, file: Path | None = None, *, command: Command = "run") -> Resolved:
+    """Settings from recipe, file and what the user gave, checked as a whole.
 
-    ``recipe`` is the one that is taken where neither file nor command line names one. Raises ``SettingsError`` for
-    unknown names (naming the nearest), wrong types and values out of range.
+    Args:
+        given: Settings in any form of ``SettingsInput``; values may be YAML text, as on the command line.
+        file: A YAML file of settings; ``given`` takes precedence over it.
+        command: The command that uses the settings; it refuses all others.
+
+    Raises:
+        SettingsError: A name is unknown, the command does not use a setting, or a value has the wrong type or is out of
+            range.
     """
-    from_file = flatten(read_yaml(file)) if file else {}
-    recipe = command_line.get("recipe") or from_file.get("recipe") or recipe
-    known = setting_fields()
-    values: dict[str, Any] = {"recipe": recipe}
-    origins = dict.fromkeys(known, "default")
-    for origin, layer in (
-        (f"recipe {recipe}", read_recipe(str(recipe))),
-        (f"file {file.name}" if file else "file", from_file),
-        ("command line", command_line),
-    ):
-        for name, value in layer.items():
-            if name not in known:
-                raise SettingsError(f"unknown setting {name!r} ({origin}).{nearest_name(name, known)}")
-            values[name] = _parse(value, known[name]) if origin == "command line" else value
-            origins[name] = origin
-    try:
-        return Resolved(RunSettings(**nest(values)), origins)
-    except ValidationError as error:
-        raise SettingsError(explain(error, origins)) from None
+    return _resolve(given, file, command, {})
 
 
-def section_settings(kind: type[Section], name: str, settings: Mapping[str, Any] | None) -> Section:
-    """One room's settings, checked as a whole run's are, from dotted names."""
-    resolved = resolve({"out": "unused", **(settings or {})})
-    room: Section = getattr(resolved.settings, name)
-    assert isinstance(room, kind)
-    return room
+def section_settings(kind: type[Section], name: str, settings: SettingsInput | None, *, command: Command) -> Section:
+    """One section of the settings for a command, checked as ``resolve`` does.
+
+    Args:
+        kind: The class of the section.
+        name: The name of the section, such as ``data``.
+        settings: What the user gave.
+        command: The command that uses the settings; it refuses all others.
+    """
+    section = getattr(_resolve(settings, None, command, {"out": "unused"}).settings, name)
+    assert isinstance(section, kind)
+    return section
 
 
-def runtime_to_predict(settings: Mapping[str, Any] | None) -> RuntimeSettings:
-    """The runtime's settings for a verb that only predicts: what it says must not hang on how quick its machine is."""
-    runtime = section_settings(RuntimeSettings, "runtime", settings)
+def runtime_to_predict(settings: SettingsInput | None, *, command: Command) -> RuntimeSettings:
+    """The runtime settings of a command that only predicts: its results must not depend on the machine's speed."""
+    runtime = section_settings(RuntimeSettings, "runtime", settings, command=command)
     if runtime.precision == "auto":
         raise SettingsError(
-            "runtime.precision auto is for run and train, which time their own model; a checkpoint's predictions "
-            "must be the same on every machine, so give float32, bfloat16 or float16 here."
+            "runtime.precision auto is for run, train and distill, which time their own model; a checkpoint's "
+            "predictions must be the same on every machine, so give float32, bfloat16 or float16 here."
         )
     return runtime
 
 
+def given_values(settings: SettingsInput | None) -> dict[str, Any]:
+    """The settings that the user gave, by dotted name; see ``named_values``."""
+    return named_values(settings, RunSettings, ARGUMENTS)
+
+
+def _resolve(given: SettingsInput | None, file: Path | None, command: Command, required: Mapping[str, Any]) -> Resolved:
+    from_file = named_values(read_yaml(file), RunSettings, f"file {file.name}") if file else {}
+    from_user = given_values(given)
+    recipe = from_user.get("recipe") or from_file.get("recipe") or default_recipe(command)
+    values: dict[str, Any] = {"recipe": recipe, **required}
+    origins = dict.fromkeys(ALL_SETTINGS, "default")
+    for origin, layer in (
+        (f"recipe {recipe}", read_recipe(str(recipe))),
+        (f"file {file.name}" if file else "file", from_file),
+        (ARGUMENTS, from_user),
+    ):
+        values.update(layer)
+        origins.update(dict.fromkeys(layer, origin))
+    explicit = frozenset((*from_file, *from_user))
+    require_used(command, {name: origins[name] for name in ALL_SETTINGS if name in explicit})
+    try:
+        settings = RunSettings(**nest(values))
+    except ValidationError as error:
+        raise SettingsError(explain(error, origins)) from None
+    _require_conditions(command, settings, explicit)
+    return Resolved(settings, origins, explicit)
+
+
+def require_used(command: Command, origins: Mapping[str, str], *, shown_as: str = "") -> None:
+    """Raises ``SettingsError`` if a command does not use some of the settings that the user gave.
+
+    Args:
+        command: The command.
+        origins: The names of the settings that the user gave, and where each came from.
+        shown_as: The name of the command in the message, if the user knows it by another.
+    """
+    unused = [name for name in origins if name not in USED[command]]
+    if not unused:
+        return
+    by_users: dict[str, list[str]] = {}
+    for name in unused:
+        users = [_shown(user) for user in USED if name in USED[user]]
+        form = "use" if len(users) > 1 else "uses"
+        shown = name if origins[name] == ARGUMENTS else f"{name} ({origins[name]})"
+        by_users.setdefault(f"{join_names(users)} {form}", []).append(shown)
+    texts = [f"{join_names(names)}, which {users}" for users, names in by_users.items()]
+    hints = dict.fromkeys(_HINTS.get((command, name.split(".")[0]), "") for name in unused)
+    advice = "".join(f" In {command}, {hint}." for hint in hints if hint)
+    them = "it" if len(unused) == 1 else "them"
+    raise SettingsError(f"{shown_as or _shown(command)} does not use {'; or '.join(texts)}. Leave {them} out.{advice}")
+
+
+def _shown(command: Command) -> str:
+    return "robustness (evaluate --suite)" if command == "robustness" else command
+
+
+def _require_conditions(command: Command, settings: RunSettings, explicit: frozenset[str]) -> None:
+    """Raises ``SettingsError`` for settings that the command does not read while another setting is off."""
+    for condition in _CONDITIONS:
+        names = sorted(
+            name for name in explicit if name.startswith(condition.prefix) and name not in condition.switches
+        )
+        if command in condition.commands and names and not condition.is_met(settings):
+            raise SettingsError(
+                f"{_shown(command)} uses {join_names(names)} only with {condition.needs}. Give that as well, or leave "
+                f"{'it' if len(names) == 1 else 'them'} out."
+            )
+
+
 def read_recipe(name: str) -> dict[str, Any]:
-    """The settings of a shipped recipe by dotted name."""
+    """The settings of a shipped recipe by dotted name; raises ``SettingsError`` for an unknown one."""
     if name not in get_args(Recipe):
         raise SettingsError(
             f"unknown recipe {name!r}; there are {', '.join(get_args(Recipe))}.{nearest_name(name, get_args(Recipe))}"
@@ -164,82 +328,16 @@ def read_recipe(name: str) -> dict[str, Any]:
     return flatten(yaml.safe_load(text) or {})
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file of settings as a nested dictionary."""
-    try:
-        found = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise SettingsError(f"the settings file {path} does not exist.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the settings file {path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict):
-        raise SettingsError(f"the settings file {path} must hold names and values, as in 'train: {{steps: 300}}'.")
-    return found
+def default_values(command: Command) -> dict[str, Any]:
+    """The value of every setting by dotted name where the user gives none, under the command's own recipe."""
+    settings = RunSettings(
+        **nest({"out": "", "recipe": default_recipe(command), **read_recipe(default_recipe(command))})
+    )
+    return {name: _value_at(settings, name) for name in ALL_SETTINGS}
 
 
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name; a dotted name in a file is fine too."""
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted names as a nested dictionary."""
-    nested: dict[str, Any] = {}
-    for dotted, value in flat.items():
-        *parents, name = dotted.split(".")
-        room = nested
-        for parent in parents:
-            room = room.setdefault(parent, {})
-        room[name] = value
-    return nested
-
-
-def _is_text(field: FieldInfo) -> bool:
-    """Whether a setting is plain text: a folder may be called 2024 or true and must stay what it is."""
-    return field.annotation is str or field.annotation == str | None
-
-
-def _parse(value: Any, field: FieldInfo) -> Any:  # noqa: ANN401 - whatever YAML can say
-    """A command-line value: text is read as YAML (numbers, true, [a, b]); a list may also be written a,b."""
-    if not isinstance(value, str) or _is_text(field):
-        return value
-    if get_origin(field.annotation) is not tuple or value.lstrip().startswith("["):
-        return _read(value)
-    parts = [part.strip() for part in value.split(",") if part.strip()]
-    return parts if get_args(field.annotation)[0] is str else [_read(part) for part in parts]
-
-
-def _read(value: str) -> Any:  # noqa: ANN401 - whatever YAML can say
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
-    # YAML 1.1 does not read 1e-3 as a number and reads dates and times as objects; settings have neither.
-    if isinstance(parsed, str):
-        try:
-            return float(parsed)
-        except ValueError:
-            return parsed
-    return parsed if isinstance(parsed, bool | int | float | list | None) else value
-
-
-def explain(error: ValidationError, origins: Mapping[str, str]) -> str:
-    """Pydantic's findings as one line a setting: name, value, what is allowed, where it came from."""
-    lines: dict[str, list[str]] = {}
-    for finding in error.errors():
-        parts = [str(part) for part in finding["loc"] if isinstance(part, str)]
-        name = next(
-            (".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins), ".".join(parts)
-        )
-        text = finding["msg"].removeprefix("Value error, ").removesuffix(".")
-        message = "it is required" if finding["type"] == "missing" else text[0].lower() + text[1:]
-        alone = finding["type"] != "missing" and name in origins  # else of several settings, which the message names
-        given = f" (from {origins[name]}: {finding['input']!r})" if alone else ""
-        lines.setdefault(f"{name}{given}", []).append(message)
-    return "; ".join(f"setting {name}: {' or '.join(dict.fromkeys(found))}" for name, found in lines.items()) + "."
+def _value_at(settings: RunSettings, name: str) -> object:
+    value: object = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value

@@ -1,15 +1,15 @@
-"""The errors that a user can meet, each saying what was wrong, the value, what is allowed and what to do.
+"""Errors that users can meet; every message says what was wrong, the value, what is allowed and what to do next.
 
-    NoisyStudentError              everything below; the command line prints it without a traceback
+    NoisyStudentError              base class; the command line prints these errors without a traceback
     ├── SettingsError              a setting is unknown, of the wrong type or out of range
     ├── DataError                  a source is missing, empty, unreadable or inconsistent
-    ├── ModelError                 a model is unknown, lacks what was asked of it, or has no weights to load
-    ├── ArtifactError              a run's file is missing, damaged or was not written by this program
-    │   └── MismatchError          an artifact was made from other inputs than the ones at hand
-    ├── TrainingError              training cannot go on (a loss that is not finite, a full disk)
-    └── WorkerError                a process that works for this one died
+    ├── ModelError                 a model is unknown, lacks a required feature, or its weights cannot be loaded
+    ├── ArtifactError              a file of a run is missing, damaged or was not written by this program
+    │   └── MismatchError          an artifact was made from other inputs than the current ones
+    ├── TrainingError              training cannot continue (a loss that is not finite, a full disk)
+    └── WorkerError                a worker process died
 
-Programming mistakes of our own stay ``assert``; these classes are for people.
+Programming mistakes inside the package are ``assert`` statements; these classes report mistakes that a user can fix.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 
 class NoisyStudentError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of the errors that this package raises on purpose."""
 
 
 class SettingsError(NoisyStudentError, ValueError):
@@ -31,26 +31,26 @@ class DataError(NoisyStudentError, ValueError):
 
 
 class ModelError(NoisyStudentError, ValueError):
-    """A model is unknown, lacks what was asked of it, or its weights cannot be had."""
+    """A model is unknown, lacks a required feature, or its weights cannot be loaded."""
 
 
 class ArtifactError(NoisyStudentError, RuntimeError):
-    """A file of a run is missing, damaged or not one that this program writes."""
+    """A file of a run is missing, damaged or was not written by this program."""
 
 
 class MismatchError(ArtifactError):
-    """An artifact was made from other inputs than the ones at hand."""
+    """An artifact was made from other inputs than the current ones."""
 
 
 class TrainingError(NoisyStudentError, RuntimeError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 class WorkerError(NoisyStudentError, RuntimeError):
-    """A process that works for this one died, and what it was to do is not done."""
+    """A worker process died before it finished its work."""
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
-    """A hint like `` Did you mean 'x'?`` with the known name most like ``name``, or an empty string."""
+    """Returns a hint such as `` Did you mean 'x'?`` with the known name closest to ``name``, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""

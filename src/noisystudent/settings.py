@@ -1,19 +1,19 @@
-"""The base of all settings: frozen, keyword-only, unknown names refused, every value checked at birth.
+"""The base class of all settings: frozen, keyword-only, unknown names refused, every value validated.
 
-Each room keeps its own settings beside the code that reads them and derives them from ``Settings``; ``config``
-composes them. No torch here or in any settings module, so that ``--help`` stays quick.
+Every package keeps its settings beside the code that reads them and derives them from ``Settings``; ``config``
+composes them. Settings modules do not import torch, so that ``--help`` stays fast.
 """
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-# Labels a class from which a student takes the whole pile at once, by the teacher's probabilities: between 20, where
-# that is no better than the most certain fifth first, and 100, where it is (NOTEBOOK.md).
+# From this number of labels per class on, students train on all pseudo labels at once, as soft labels. With 20 labels
+# per class this is no better than starting with the most confident 20%; with 100 it is (NOTEBOOK.md).
 MANY_LABELS = 50
 
 
 class Settings(BaseModel):
-    """Base class: immutable, unknown names are errors, defaults are validated too."""
+    """Base class of settings: immutable; unknown names are errors; defaults are validated too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Evaluating and predicting under torchrun: every image once, to the bytes of one process; other verbs refuse it."""
+"""Evaluating and predicting under torchrun: every image once, the bytes of one process; other commands refuse it."""
 
 import csv
 import json
@@ -12,30 +12,27 @@ import pytest
 import noisystudent
 from labeling_set import save_folder, save_teacher
 from noisystudent.commands.main import COMMANDS, SHARED, main
-from noisystudent.data.images import decode_source
-from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
-from noisystudent.evaluation import map_shards as turns
-from noisystudent.evaluation.labeler import Labeler
+from noisystudent.evaluation import map_shards as mapping
+from noisystudent.models.predictor import load
 from noisystudent.runtime.process_group import SINGLE
-from noisystudent.runtime.settings import RuntimeSettings
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
 SCRIPT = Path(__file__).parents[1] / "helpers" / "answering_together.py"
 BROKEN = {"0": 3, "1": 399}  # the number of an image of the class that cannot be read
 LABELED = {"0": 500, "1": 400, "2": 100}  # one shard: fewer than processes
-PILE = 2 * 1024 + 52  # three shards
+UNLABELED = 2 * 1024 + 52  # three shards
 APART = 2 * 1024 + 7
 
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """Teacher, labeled images and pile with some unreadable ones, and what one process prints and writes."""
+    """A teacher, labeled and unlabeled images, some unreadable, and what one process prints and writes."""
     root = tmp_path_factory.mktemp("given")
     for name, count in LABELED.items():
         save_folder(root / "labeled" / name, count, {BROKEN[name]: b"GIF"} if name in BROKEN else {})
-    save_folder(root / "pile", PILE, {0: b"", 1023: b"\xff\xd8 no jpeg", 1024: b"GIF", PILE - 1: b""})
-    words = [root / "teacher", root / "labeled", root / "pile", root / "apart.npz"]
+    save_folder(root / "unlabeled", UNLABELED, {0: b"", 1023: b"\xff\xd8 no jpeg", 1024: b"GIF", UNLABELED - 1: b""})
+    words = [root / "teacher", root / "labeled", root / "unlabeled", root / "apart.npz"]
     save_teacher(words[0], channels=3)
     save_apart(words[3], words[0])
     return words, answers(words, root / "alone", sys.executable)
@@ -47,25 +44,22 @@ def save_apart(path: Path, teacher: Path) -> None:
     images = random.integers(0, 256, (APART, 8, 8, 3), dtype=np.uint8)
     labels = random.integers(0, 3, APART)
     np.savez(path, x=images)
-    labeler = Labeler.open(teacher, RuntimeSettings())
-    source = open_source(path, labeled=False)
-    said = labeler(decode_source(source, labeler.format, max_corrupt_fraction=0, memory_limit_gb=1)).argmax(axis=1)
-    labels[::2] = said[::2]
+    labels[::2] = load(teacher).log_probabilities(path).argmax(axis=1)[::2]
     np.savez(path, x=images, y=labels)
 
 
 def answers(words: list[Path], out: Path, *launcher: str) -> tuple[list[str], list[str], list[bytes]]:
-    """Lines of what was printed and of what was said of unreadable images, then the files, byte for byte."""
+    """The printed lines, the remarks on unreadable images, and the files, byte for byte."""
     out.mkdir()
     done = subprocess.run([*launcher, SCRIPT, *words, out], check=True, capture_output=True, text=True)
     printed = done.stdout.replace(str(out), "").splitlines()
-    said = [line for line in done.stderr.splitlines() if "unreadable" in line]
+    remarks = [line for line in done.stderr.splitlines() if "unreadable" in line]
     files = [(out / name).read_bytes() for name in ("scores.json", "answers.csv", "calibrated.json")]
-    return printed, said, files
+    return printed, remarks, files
 
 
 def test_one_process_counts_every_image_once(given):
-    _, (printed, said, (scores, table, calibrated)) = given
+    _, (printed, remarks, (scores, table, calibrated)) = given
     scaled = json.loads(calibrated).pop("temperature_scaling")
     assert (scaled["count"], scaled["left_out"], scaled["at_end"]) == (APART, 0, False)
     counts = json.loads(scores)
@@ -76,9 +70,9 @@ def test_one_process_counts_every_image_once(given):
     assert all(note.startswith("  note: left out, since it could not be read: ") for note in notes)
     assert counts["unreadable"].keys() == {note.split(": ")[2].split(" (")[0] for note in notes}
     rows = list(csv.DictReader(table.decode().splitlines()))
-    assert sorted(row["file"] for row in rows) == [f"{number:05d}.png" for number in range(PILE)]
-    assert [row["file"] for row in rows if not row["class"]] == [line.split(": ")[1] for line in said]
-    assert len(said) == 4
+    assert sorted(row["file"] for row in rows) == [f"{number:05d}.png" for number in range(UNLABELED)]
+    assert [row["file"] for row in rows if not row["class"]] == [line.split(": ")[1] for line in remarks]
+    assert len(remarks) == 4
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
@@ -87,34 +81,34 @@ def test_several_processes_print_and_write_what_one_does(given, tmp_path, count)
     assert answers(words, tmp_path / "together", *TORCHRUN, f"--nproc-per-node={count}") == alone
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "predict"])
-def test_too_many_unreadable_images_end_it_at_once_and_leave_no_table(given, tmp_path, monkeypatch, verb):
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_too_many_unreadable_images_end_it_at_once_and_leave_no_table(given, tmp_path, monkeypatch, command):
     words, _ = given
-    save_folder(tmp_path / "pile" / "0", 1500, dict.fromkeys(range(90), b""))
+    save_folder(tmp_path / "unlabeled" / "0", 1500, dict.fromkeys(range(90), b""))
     for name in ("1", "2"):
-        save_folder(tmp_path / "pile" / name, 1, {})
+        save_folder(tmp_path / "unlabeled" / name, 1, {})
     shards: list[int] = []
-    original = turns.decode_shard
-    monkeypatch.setattr(turns, "decode_shard", lambda *told: shards.append(told[1]) or original(*told))
+    original = mapping.decode_shard
+    monkeypatch.setattr(mapping, "decode_shard", lambda *arguments: shards.append(arguments[1]) or original(*arguments))
     with pytest.raises(DataError, match="At least 90 of the 1,502 images"):
-        getattr(noisystudent, verb)(checkpoint=words[0], source=tmp_path / "pile", out=tmp_path / "out")
+        getattr(noisystudent, command)(checkpoint=words[0], source=tmp_path / "unlabeled", out=tmp_path / "out")
     assert shards == [0]
     assert not list(tmp_path.glob("*out*"))
 
 
-def test_pieces_are_worked_on_one_at_a_time_as_their_answers_are_taken():
+def test_shards_are_computed_one_at_a_time_as_their_results_are_taken():
     done: list[int] = []
-    answers = SINGLE.map_sharded(3, lambda piece: done.append(piece) or 10 * piece)
+    answers = SINGLE.map_sharded(3, lambda shard: done.append(shard) or 10 * shard)
     assert next(answers) == 0
     assert done == [0]
     assert list(answers) == [10, 20]
 
 
-@pytest.mark.parametrize("verb", sorted(set(COMMANDS) - set(SHARED)))
-def test_a_verb_for_one_process_refuses_torchrun_before_it_does_anything(verb, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(SHARED)))
+def test_a_command_for_one_process_refuses_torchrun_before_it_does_anything(command, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main([verb, "x"]) == 2
-    assert f"'{verb}' is the work of one process, and the environment says WORLD_SIZE=2" in capsys.readouterr().err
+    assert main([command, "x"]) == 2
+    assert f"'{command}' runs in one process, and the environment has WORLD_SIZE=2" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

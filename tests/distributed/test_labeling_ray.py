@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import noisystudent
-from labeling_set import SETTINGS, content, save_pile, save_teacher
+from labeling_set import SETTINGS, content, save_teacher, save_unlabeled
 from noisystudent.commands.main import main
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray, an extra, is not installed")
@@ -16,9 +16,9 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """Words for the command that labels, and what one undisturbed worker makes."""
+    """Arguments of the label command, and the predictions of one undisturbed worker."""
     root = tmp_path_factory.mktemp("given")
-    teacher, source = save_teacher(root / "teacher"), save_pile(root / "pile.npz", 3)
+    teacher, source = save_teacher(root / "teacher"), save_unlabeled(root / "unlabeled.npz", 3)
     whole = noisystudent.label(teacher=teacher, source=source, out=root / "whole", settings=SETTINGS, quiet=True)
     return ["label", f"--teacher={teacher}", f"--source={source}", "--engine=ray"], content(whole)
 

@@ -1,4 +1,4 @@
-"""Several processes train one model: as torchrun starts them, on the CPU."""
+"""Several processes that torchrun starts train one model on the CPU."""
 
 import json
 import subprocess
@@ -25,21 +25,21 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 SCRIPT = Path(__file__).parents[1] / "helpers" / "training_together.py"
 
 
-def torchrun(folder: Path, micro_batches: int, *words: str) -> dict[str, torch.Tensor]:
-    subprocess.run([*TORCHRUN, str(SCRIPT), str(folder), str(micro_batches), *words], check=True, capture_output=True)
+def torchrun(folder: Path, micro_batches: int, *options: str) -> dict[str, torch.Tensor]:
+    subprocess.run([*TORCHRUN, str(SCRIPT), str(folder), str(micro_batches), *options], check=True, capture_output=True)
     return torch.load(folder / "weights.pt", weights_only=True)
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone")
+def single_process(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("single_process")
     return folder, train(folder, ON_CPU, 1).state_dict()
 
 
-def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    assert found.keys() == expected.keys()
+def assert_close(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert weights.keys() == expected.keys()
     for name, values in expected.items():
-        torch.testing.assert_close(found[name], values, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(weights[name], values, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def rows_of(folder: Path) -> list[dict[str, float]]:
@@ -47,40 +47,40 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize(
-    "words", [(), pytest.param(("sharded", "checked"), marks=pytest.mark.slow)], ids=["whole", "sharded"]
+    "options", [(), pytest.param(("sharded", "checked"), marks=pytest.mark.slow)], ids=["whole", "sharded"]
 )
-def test_two_processes_train_as_one_does(tmp_path, alone, words):
-    folder, weights = alone
-    assert_close(torchrun(tmp_path, 1, *words), weights)
+def test_two_processes_train_the_same_model_as_one(tmp_path, single_process, options):
+    folder, weights = single_process
+    assert_close(torchrun(tmp_path, 1, *options), weights)
     assert [row["step"] for row in rows_of(tmp_path)] == [20, 25]
-    for found, expected in zip(rows_of(tmp_path), rows_of(folder), strict=True):
-        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5)
-    # Whoever wrote the state, one process can go on from it.
+    for row, expected in zip(rows_of(tmp_path), rows_of(folder), strict=True):
+        assert row == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    # One process can resume from the state that several wrote.
     assert_close(train(tmp_path, ON_CPU, 1).state_dict(), torch.load(tmp_path / "weights.pt", weights_only=True))
 
 
 @pytest.mark.slow
-def test_processes_that_share_a_model_go_on_where_one_stopped(tmp_path, alone):
+def test_processes_that_shard_a_model_resume_from_the_state_of_one(tmp_path, single_process):
     with pytest.raises(Killed):
         train(tmp_path, ON_CPU, 1, kill_at=22)
-    assert_close(torchrun(tmp_path, 1, "sharded"), alone[1])
+    assert_close(torchrun(tmp_path, 1, "sharded"), single_process[1])
 
 
-def test_pieces_are_disjoint_and_hold_most_of_a_network():
+def test_fsdp_units_are_disjoint_and_hold_most_of_a_network():
     for name, count, largest in (("resnet50", 16, "layer4.0"), ("efficientnet_b0", 16, "blocks.6.0")):
         net = create_model(name, classes=3, channels=3, size=64)
         names = {module: name for name, module in net.named_modules()}
-        micro_batches = fsdp_units(net)
-        inside = [parameter for micro_batch in micro_batches for parameter in micro_batch.parameters()]
+        units = fsdp_units(net)
+        inside = [parameter for unit in units for parameter in unit.parameters()]
         assert len(inside) == len(set(inside))
         assert count_parameters(net) * 0.85 < sum(map(torch.numel, inside)) <= count_parameters(net)
-        assert len(micro_batches) == count
-        assert names[max(micro_batches, key=count_parameters)] == largest
+        assert len(units) == count
+        assert names[max(units, key=count_parameters)] == largest
 
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("mixed", [False, True])
-def test_shares_and_pieces_together_are_the_whole_batch(count, mixed):
+def test_shares_and_micro_batches_make_up_the_whole_batch(count, mixed):
     mixing = Mixing(mixup=1.0, cutmix=1.0, rng=CounterRng(0, "mixing")) if mixed else None
     like = make_batches()
 
@@ -88,10 +88,10 @@ def test_shares_and_pieces_together_are_the_whole_batch(count, mixed):
         return BatchLoader(like.streams, like.noise, mixing=mixing, sharding=sharding)(micro_step)
 
     whole = batch(BatchSharding(), 5)
-    for sharding in ("ranks", "pieces"):
+    for split in ("ranks", "micro-batches"):
         shares = [
             batch(BatchSharding(ProcessGroup(number, count)), 5)
-            if sharding == "ranks"
+            if split == "ranks"
             else batch(BatchSharding(micro_batches=count), 5 * count + number)
             for number in range(count)
         ]
@@ -104,7 +104,7 @@ def test_shares_and_pieces_together_are_the_whole_batch(count, mixed):
             assert torch.equal(targets, whole.targets[first : first + 8])
 
 
-def test_a_batch_that_cannot_be_divided_is_refused_with_the_numbers():
+def test_a_batch_that_does_not_split_evenly_is_refused_with_the_numbers():
     like = make_batches()
     with pytest.raises(SettingsError, match="8 labeled images, which 3 processes"):
         BatchLoader(like.streams, like.noise, sharding=BatchSharding(ProcessGroup(0, 3)))
@@ -115,41 +115,41 @@ def test_a_batch_that_cannot_be_divided_is_refused_with_the_numbers():
         BatchLoader(uneven, like.noise, sharding=BatchSharding(micro_batches=2))
 
 
-def test_synchronized_statistics_are_torchs_own_where_one_process_has_all(monkeypatch):
-    monkeypatch.setattr("noisystudent.models.parallel.total", lambda values: values)
+def test_synchronized_statistics_equal_those_of_torch_in_one_process(monkeypatch):
+    monkeypatch.setattr("noisystudent.models.parallel.sum_over_processes", lambda values: values)
     torch.manual_seed(0)
-    own, ours = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
-    synchronized = SyncBatchNorm(ours, ProcessGroup())
-    for norm in (own, ours):
+    reference, wrapped = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    synchronized = SyncBatchNorm(wrapped, ProcessGroup())
+    for norm in (reference, wrapped):
         nn.init.constant_(norm.weight, 1.3)
         nn.init.constant_(norm.bias, -0.4)
     for _ in range(3):
         x = torch.randn(6, 3, 5, 4, requires_grad=True)
         y = x.detach().clone().requires_grad_()
-        expected, found = own(x), synchronized(y)
-        torch.testing.assert_close(found, expected)
+        expected, result = reference(x), synchronized(y)
+        torch.testing.assert_close(result, expected)
         expected.square().sum().backward()
-        found.square().sum().backward()
+        result.square().sum().backward()
         torch.testing.assert_close(y.grad, x.grad, rtol=1e-4, atol=1e-4)
     synchronized.eval()
     torch.testing.assert_close(
         synchronized(x),
-        nn.functional.batch_norm(x, synchronized.running_mean, synchronized.running_var, ours.weight, ours.bias),
+        nn.functional.batch_norm(x, synchronized.running_mean, synchronized.running_var, wrapped.weight, wrapped.bias),
     )
     for name in ("running_mean", "running_var", "num_batches_tracked"):
-        torch.testing.assert_close(getattr(synchronized, name), getattr(own, name))
+        torch.testing.assert_close(getattr(synchronized, name), getattr(reference, name))
 
 
 @pytest.mark.parametrize(("rank", "count"), [("2", "2"), ("-1", "4"), ("one", "2"), ("0", "")])
-def test_a_senseless_place_among_processes_is_refused(monkeypatch, rank, count):
+def test_an_invalid_rank_is_refused(monkeypatch, rank, count):
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", count)
     with pytest.raises(SettingsError, match=f"RANK={rank!r}"):
         open_process_group()
 
 
-def test_every_row_is_one_processs_share():
+def test_every_row_belongs_to_exactly_one_process():
     for rows in (0, 1, 7, 10, 512):
         for count in (1, 2, 3, 8):
-            taken = [np.arange(rows)[ProcessGroup(rank, count).share_of(rows)] for rank in range(count)]
-            assert np.array_equal(np.concatenate(taken), np.arange(rows))
+            shares = [np.arange(rows)[ProcessGroup(rank, count).share_of(rows)] for rank in range(count)]
+            assert np.array_equal(np.concatenate(shares), np.arange(rows))

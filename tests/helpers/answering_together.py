@@ -1,4 +1,4 @@
-"""The verbs evaluate and predict on the same checkpoint, as torchrun starts them in several processes."""
+"""Runs evaluate and predict on the same checkpoint, as torchrun starts them in several processes."""
 
 import sys
 

@@ -1,12 +1,12 @@
-"""ImageMagick's blur, from its formulas."""
+"""ImageMagick's motion blur from its formulas."""
 
 import math
 
 import numpy as np
 
 
-def magicks(values: np.ndarray, degrees: float, radius: float, sigma: float) -> np.ndarray:
-    """ImageMagick's definition of motion blur, of values [S, S, C], a pixel's position after another."""
+def imagemagick_blur(values: np.ndarray, degrees: float, radius: float, sigma: float) -> np.ndarray:
+    """ImageMagick's motion blur of values [S, S, C], one offset after another."""
     size, width = len(values), int(2 * math.ceil(radius) + 1)
     kernel = np.array(
         [math.exp(-(step**2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma) for step in range(width)]

@@ -1,7 +1,7 @@
-"""What the corruptions are held against: images, the draws of an image, and the published formulas in NumPy.
+"""References for the corruptions: test images, the random numbers of an image, and comparisons.
 
-The formulas are written image by image in float64, channels last, after Hendrycks and Dietterich's generator, and
-take the random numbers of the image that they are compared with.
+The published formulas in the tests work on one image in float64, channels last, as in Hendrycks and Dietterich's
+generator, with the random numbers of the image that they are compared with.
 """
 
 import numpy as np
@@ -17,25 +17,25 @@ SEED = 11
 def images(count: int, size: int, channels: int = 3) -> torch.Tensor:
     """Smooth color images with grain, black, white and flat gray areas, uint8 [count, channels, size, size]."""
     random = np.random.default_rng(size)
-    made = []
+    result = []
     for _ in range(count):
         coarse = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
         smooth = np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)).astype(int)
         image = np.clip(smooth + random.integers(-6, 7, smooth.shape), 0, 255).astype(np.uint8)
         edge = size // 4
         image[:edge, :edge], image[:edge, -edge:], image[-edge:, :edge] = 0, 255, 119
-        made.append(image)
-    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2)[:, :channels].contiguous()
+        result.append(image)
+    return torch.from_numpy(np.stack(result)).permute(0, 3, 1, 2)[:, :channels].contiguous()
 
 
 def uniforms(name: str, severity: int, index: int, count: int) -> np.ndarray:
-    """The first numbers of the sequence of an image, in [0, 1)."""
+    """The first ``count`` random numbers of an image, in [0, 1)."""
     rng = CounterRng(SEED, f"corruption/{name}/{severity}")
     return rng.uniform(torch.zeros(1, dtype=torch.int64), torch.tensor([index]), count)[0].numpy().astype(np.float64)
 
 
 def normals(numbers: np.ndarray) -> np.ndarray:
-    """Uniform numbers, multiples of 2^-24, as normal ones."""
+    """Converts uniform numbers, multiples of 2^-24, to normal ones."""
     return ndtri(numbers + 2.0**-25)
 
 
@@ -45,16 +45,16 @@ def as_image(pixels: torch.Tensor) -> np.ndarray:
 
 
 def as_bytes(values: np.ndarray) -> np.ndarray:
-    """[S, S, C] or [S, S] from 0 to 1, as the generator stores it: clipped, and cut off."""
+    """Converts [S, S, C] or [S, S] from 0 to 1 to bytes as the generator does: clipped and truncated."""
     return (np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def assert_close(given: torch.Tensor, expected: np.ndarray, *, apart: float = 0.01) -> None:
-    """One image [C, S, S] against one [S, S, C], no level more than one off, and few of them.
+    """Compares an image [C, S, S] with one [S, S, C]: no value differs by more than one level, and only a few differ.
 
-    Cutting off the fraction makes a level of difference from the smallest one in the numbers: where the exact value is
-    a whole level, float64 itself comes out above it or below. Also, 2^-12 of all values lie so little below a whole
-    level that the package takes them for it. ``apart`` is the share of values that may differ.
+    Truncation turns the smallest numerical difference into a level: if the exact value is a whole level, float64 may
+    be slightly above or below it. Also, 2^-12 of all values are so close below a whole level that the package rounds
+    them up. ``apart`` is the fraction of values that may differ.
     """
     difference = np.abs(given.permute(1, 2, 0).numpy().astype(int) - expected.reshape(given.permute(1, 2, 0).shape))
     assert difference.max() <= 1

@@ -1,4 +1,4 @@
-"""Image files made on the spot, for the tests of the data room."""
+"""Generated image files and sources, for the tests of the data package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def noise_image(height: int, width: int, *, seed: int = 0, channels: int = 3) ->
 
 
 def smooth_image(height: int, width: int) -> np.ndarray:
-    """A color gradient, uint8 [H, W, 3], that JPEG hardly changes and that differs from all sides."""
+    """A color gradient, uint8 [H, W, 3], without symmetry, that JPEG hardly changes."""
     down = np.linspace(0, 255, height)[:, None] * np.ones(width)
     across = np.linspace(0, 255, width)[None] * np.ones((height, 1))
     return np.stack([down, across, (down + across) / 2], axis=-1).round().astype(np.uint8)
@@ -39,13 +39,13 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def write_image(path: Path, *, seed: int = 0, size: tuple[int, int] = (12, 12), channels: int = 3) -> None:
-    """Writes a PNG file of random pixels, with its folders."""
+    """Writes a PNG file of random pixels, and creates its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(png(noise_image(*size, seed=seed, channels=channels)))
 
 
 def class_folders(root: Path, classes: Sequence[str] = ("cat", "dog"), per_class: int = 3) -> Path:
-    """A folder of class folders of different images."""
+    """Creates a folder of class folders with different images."""
     for number, name in enumerate(classes):
         for index in range(per_class):
             write_image(root / name / f"{index}.png", seed=100 * number + index)
@@ -53,7 +53,7 @@ def class_folders(root: Path, classes: Sequence[str] = ("cat", "dog"), per_class
 
 
 def array_source(images: np.ndarray, labels: Sequence[int] | None = None) -> ArraySource:
-    """A source of images in memory, labeled when labels are given."""
+    """A source of images in memory, labeled if labels are given."""
     classes = None if labels is None else tuple(f"class-{label}" for label in range(max(labels) + 1))
     return ArraySource(
         "arrays",
@@ -66,7 +66,7 @@ def array_source(images: np.ndarray, labels: Sequence[int] | None = None) -> Arr
 
 
 class ListSource:
-    """A source of given shards of records."""
+    """An unlabeled source of given shards of images."""
 
     name = "list"
     classes: tuple[str, ...] | None = None

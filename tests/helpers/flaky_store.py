@@ -1,14 +1,15 @@
-"""A file system that fails now and then."""
+"""A file system whose requests sometimes fail; importing this module registers it for ``flaky://`` URLs."""
 
 from __future__ import annotations
 
 import itertools
 
+import fsspec
 from fsspec.implementations.memory import MemoryFileSystem
 
 
 class FlakyFileSystem(MemoryFileSystem):
-    """A store of its own, that fails at every ``period``-th request."""
+    """A separate store in which every ``period``-th request fails."""
 
     protocol = "flaky"
     store: dict = {}  # noqa: RUF012
@@ -38,3 +39,6 @@ class FlakyFileSystem(MemoryFileSystem):
     def ls(self, path, detail=True, **options):
         self.answer()
         return super().ls(path, detail, **options)
+
+
+fsspec.register_implementation(FlakyFileSystem.protocol, FlakyFileSystem, clobber=True)

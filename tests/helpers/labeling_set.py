@@ -1,4 +1,4 @@
-"""A teacher and piles of tiny images, for the tests of labeling."""
+"""A teacher and sources of tiny images, for the tests of labeling."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def save_teacher(folder: Path, *, channels: int = 1, seed: int = 0, classes: int
     return folder
 
 
-def save_pile(path: Path, shards: int, *, seed: int = 0) -> Path:
+def save_unlabeled(path: Path, shards: int, *, seed: int = 0) -> Path:
     """Gray images in a .npz file: full shards, and a last one of 24."""
     count = (shards - 1) * SHARD_ROWS + 24
     np.savez(path, x=np.random.default_rng(seed).integers(0, 256, (count, 8, 8), dtype=np.uint8))
@@ -36,7 +36,7 @@ def save_pile(path: Path, shards: int, *, seed: int = 0) -> Path:
 
 
 def save_folder(folder: Path, count: int, broken: dict[int, bytes]) -> Path:
-    """Color PNG files, and under the numbers of ``broken`` files of these bytes."""
+    """Color PNG files; the numbers in ``broken`` have these bytes instead."""
     folder.mkdir(parents=True)
     contents = [png(noise_image(8, 8, seed=seed)) for seed in range(7)]
     for number in range(count):
@@ -45,7 +45,7 @@ def save_folder(folder: Path, count: int, broken: dict[int, bytes]) -> Path:
 
 
 def content(folder: Path) -> dict[str, str]:
-    """A digest of every file of finished predictions but the lock; nothing else may lie there."""
+    """A digest of every file of finished predictions except the lock."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -54,7 +54,7 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def content_after_kills(out: Path) -> dict[str, str]:
-    """``content`` but for hidden files that a kill left, which are swept only when they are old."""
+    """``content`` without the hidden files that a kill left, which are swept only when they are old."""
     hidden = (".tmp", ".claim")
     return {name: digest for name, digest in content(out).items() if name[0] != "." or not name.endswith(hidden)}
 

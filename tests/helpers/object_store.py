@@ -1,4 +1,4 @@
-"""An S3-compatible server on this machine, for the tests of object stores; skips where its package is missing."""
+"""A local S3-compatible server, for the tests of object stores; skips them if its package is not installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @contextmanager
 def s3_bucket(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
-    """A server with an empty bucket ``name``, which s3fs finds by the environment."""
+    """Runs a server with an empty bucket ``name``, which s3fs finds through environment variables."""
     s3fs = pytest.importorskip("s3fs")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -1,4 +1,4 @@
-"""Reading a page of this program back, for tests of what it says."""
+"""Parses the pages of this program, for tests of their content."""
 
 from html.parser import HTMLParser
 
@@ -7,7 +7,7 @@ INJECTION = "<script>alert(1)</script>\"'&"
 
 
 class Page(HTMLParser):
-    """Checks that every tag is closed in order, and collects what a test asks for."""
+    """Checks that every tag is closed in order, and collects tags and the text of each section."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -20,7 +20,7 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag, attributes):
-        assert len(dict(attributes)) == len(attributes), f"an attribute twice in {tag} {attributes}"
+        assert len(dict(attributes)) == len(attributes), f"duplicate attribute in {tag} {attributes}"
         self.tags.append((tag, dict(attributes)))
         if tag in ("section", "header"):
             self.section = dict(attributes)["id"]

@@ -1,4 +1,4 @@
-"""Images and their near-duplicates: saved again, halved, and other scenes."""
+"""Generated scenes and their near-duplicates: saved again as JPEG, or halved and enlarged."""
 
 import io
 
@@ -9,7 +9,7 @@ from noisystudent.data.images import Images
 
 
 def as_images(images) -> Images:
-    """Gray or color images, each [H, W] or [H, W, 3], top left on one canvas."""
+    """Gray or color images, [H, W] or [H, W, 3], as ``Images``: each at the top left of its canvas."""
     images = [np.asarray(image, np.uint8) for image in images]
     images = [image[None] if image.ndim == 2 else image.transpose(2, 0, 1) for image in images]
     height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
@@ -22,7 +22,7 @@ def as_images(images) -> Images:
 
 
 def scene(random, height: int, width: int, channels: int = 3) -> np.ndarray:
-    """Detail of every size, the finer the weaker, as photographs have it."""
+    """A random image with detail at every scale, weaker at finer scales, as in photographs."""
     total = np.full((height, width, channels), 128.0)
     for cells, contrast in ((4, 50.0), (8, 30.0), (24, 12.0)):
         for channel in range(channels):

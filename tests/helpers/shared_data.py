@@ -16,7 +16,7 @@ UNPACKED = PROJECT / ".data"
 
 
 def shared_file(name: str) -> Path:
-    """The path of a file of ../shared/data; the test is skipped where it is absent."""
+    """The path of a file in ../shared/data; skips the test if it is missing."""
     path = SHARED / name
     if not path.is_file():
         pytest.skip(f"needs {path}, which is not on this machine")
@@ -24,12 +24,12 @@ def shared_file(name: str) -> Path:
 
 
 def unpack(name: str) -> Path:
-    """The folder of images in ``name``.tar.xz, unpacked on first use; skips the test where it is absent."""
+    """The folder of images in ``name``.tar.xz, unpacked on first use; skips the test if it is missing."""
     folder = UNPACKED / name
     if not folder.is_dir():
         archive = shared_file(f"{name}.tar.xz")
         UNPACKED.mkdir(exist_ok=True)
-        # Elsewhere first and renamed when whole: a test run that is killed leaves no half a data set behind.
+        # Unpacked elsewhere and then renamed, so that a killed test run leaves no incomplete data set.
         unfinished = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=UNPACKED))
         try:
             with tarfile.open(archive) as tar:

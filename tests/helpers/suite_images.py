@@ -1,4 +1,4 @@
-"""What the tests of a suite measure: a checkpoint that has learned a little, and a few images."""
+"""A checkpoint that has learned a little and a few images, for tests of the robustness suite."""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Summaries of runs that were never run, for tests of the page and the table."""
+"""Synthetic summaries of runs, for tests of the page and the table."""
+
+from noisystudent.artifacts.typed_json import from_json
+from noisystudent.results.run import RunSummary
 
 
 def evaluated(name: str, top1: float | None, role: str = "test") -> dict:
@@ -11,6 +14,11 @@ def evaluated(name: str, top1: float | None, role: str = "test") -> dict:
         "seconds": 59.0,
         role: scores,
     }
+
+
+def parsed_summary(content: dict) -> RunSummary:
+    """The typed form of the content of a ``summary.json``."""
+    return from_json(RunSummary, content, "The summary")
 
 
 def summary(role: str = "test", baseline: str = "nearest neighbor") -> dict:

@@ -1,4 +1,4 @@
-"""Tar files made on the spot, for the tests of sources."""
+"""Generated tar files, for the tests of sources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def image(seed: int, size: int = 12) -> bytes:
 
 
 def write_tar(path: Path, members: Mapping[str, bytes] | Sequence[tuple[str, bytes]], format: int = 2) -> Path:
-    """A tar file with these members in this order (format 0 ustar, 1 GNU, 2 pax)."""
+    """Writes a tar file with these members in this order (format 0 ustar, 1 GNU, 2 pax)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pairs = members.items() if isinstance(members, Mapping) else members
     with tarfile.open(path, "w", format=format) as archive:
@@ -28,7 +28,7 @@ def write_tar(path: Path, members: Mapping[str, bytes] | Sequence[tuple[str, byt
 
 
 def write_shards(folder: Path, shards: int = 2, rows: int = 3, *, labels: bool = True) -> Path:
-    """``train-000.tar`` and so on, with keys ``<shard>-<row>``, labels in turn 0, 1 and different images."""
+    """Writes ``train-000.tar`` and so on, with keys ``<shard>-<row>``, alternating labels 0, 1 and different images."""
     for shard in range(shards):
         members: dict[str, bytes] = {}
         for row in range(rows):

@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def make_batches(seed: int = 0) -> BatchLoader:
-    """Images whose class is which half is bright, and a second part of the same pool."""
+    """Batches of images in which the bright half is the class, from a labeled and a pseudo-labeled stream."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, 60)
     pixels = random.integers(0, 80, (60, 1, 8, 8))
@@ -49,7 +49,8 @@ def objective(logits, batch):
 
 def same_weights(first, second) -> bool:
     return all(
-        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+        torch.equal(left, right)
+        for left, right in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     )
 
 

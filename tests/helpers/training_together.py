@@ -1,4 +1,4 @@
-"""A small training that torchrun starts in several processes; the first one saves the weights it ends with."""
+"""A small training that torchrun starts in several processes; the first one saves the final weights."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from noisystudent.models.parallel import wrap_fsdp
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.env import exit_process
 from noisystudent.runtime.process_group import open_process_group
-from noisystudent.runtime.sharded_state import share
+from noisystudent.runtime.sharded_state import local_shard
 from noisystudent.training.loader import BatchLoader, BatchSharding
 from noisystudent.training.loop import fit
 from noisystudent.training.settings import TrainSettings
@@ -21,13 +21,13 @@ STEPS = 25
 
 
 def train(folder: Path, engine: Engine, micro_batches: int, mixing=None, kill_at: int | None = None):
-    """The averaged weights after a few steps without model noise, which each process draws for itself."""
+    """The averaged model after a few steps without model noise, because each process draws its own."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = make_batches()
     sharding = BatchSharding(engine.group, micro_batches)
     batches = BatchLoader(whole.streams, whole.noise, mixing=mixing, sharding=sharding)
     classifier = make_classifier(dropout=0.0, stochastic_depth=0.0)
-    # AdamW would blow rounding errors of gradients near 0 up to whole steps.
+    # AdamW would amplify rounding errors of gradients near 0 to whole steps.
     settings = TrainSettings(
         steps=STEPS,
         grad_accum_steps=micro_batches,
@@ -37,12 +37,12 @@ def train(folder: Path, engine: Engine, micro_batches: int, mixing=None, kill_at
         learning_rate=0.1,
     )
 
-    def dying(micro_step):
+    def killed_batches(micro_step):
         if micro_step == kill_at:
             raise Killed
         return batches(micro_step)
 
-    return fit(classifier, dying, objective, settings, folder, seed=3, engine=engine, evaluate=evaluate)[0]
+    return fit(classifier, killed_batches, objective, settings, folder, seed=3, engine=engine, evaluate=evaluate)[0]
 
 
 def evaluate(classifier):
@@ -50,13 +50,13 @@ def evaluate(classifier):
 
 
 def check_shares(engine: Engine) -> None:
-    """Every process is to hold about its part of the parameters and of their averages, and no more."""
+    """Checks that every process holds about its share of the parameters and of their averages, and no more."""
     classifier = make_classifier()
     count = sum(parameter.numel() for parameter in classifier.parameters())
     ema = Ema(classifier, 0.9)
     wrap_fsdp(classifier, ema, engine)
-    for each in (classifier, ema.classifier):
-        held = sum(share(parameter).numel() for parameter in each.parameters())
+    for model in (classifier, ema.classifier):
+        held = sum(local_shard(parameter).numel() for parameter in model.parameters())
         assert abs(held / count - 1 / engine.group.world_size) < 0.01, held
 
 
@@ -68,12 +68,12 @@ def check_resuming(folder: Path, engine: Engine, whole) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    folder, micro_batches, words = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    together = Engine(torch.device("cpu"), group=open_process_group(), sharded="sharded" in words)
-    trained = train(folder, together, micro_batches)
-    if "checked" in words:
-        check_shares(together)
-        check_resuming(folder / "killed", together, trained)
-    if together.group.is_main:
+    folder, micro_batches, options = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    engine = Engine(torch.device("cpu"), group=open_process_group(), sharded="sharded" in options)
+    trained = train(folder, engine, micro_batches)
+    if "checked" in options:
+        check_shares(engine)
+        check_resuming(folder / "killed", engine, trained)
+    if engine.group.is_main:
         torch.save(trained.state_dict(), folder / "weights.pt")
     exit_process(0)

@@ -1,12 +1,12 @@
-"""The command line as a person meets it: verbs on the same artifacts, and one clear line for every mistake."""
+"""The command line as a user meets it: commands on the same artifacts, and one clear line for every mistake."""
 
 import csv
 import errno
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ from safetensors.numpy import save_file
 
 from noisystudent.commands.main import COMMANDS, main
 
-QUICK = ["--train.steps=4", "--train.batch_size=16", "--rounds.count=1", "--noise.strength=0.5"]
+QUICK_TRAIN = ["--train.steps=4", "--train.batch_size=16", "--noise.strength=0.5"]
+QUICK = [*QUICK_TRAIN, "--rounds.count=1"]
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +31,9 @@ def folders(tmp_path_factory):
             (root / part / name).mkdir(parents=True)
             for i in range(count):
                 save(root / part / name / f"{i}.png", random, level)
-    (root / "pile").mkdir()
+    (root / "unlabeled").mkdir()
     for i in range(30):
-        save(root / "pile" / f"{i}.png", random, 60 if i % 2 else 180)
+        save(root / "unlabeled" / f"{i}.png", random, 60 if i % 2 else 180)
     return root
 
 
@@ -53,7 +54,7 @@ def command(*words: object) -> int:
 @pytest.fixture(scope="module")
 def teacher(folders, tmp_path_factory):
     out = tmp_path_factory.mktemp("models") / "teacher"
-    assert command("train", "--labeled", folders / "labeled", "--out", out, *QUICK) == 0
+    assert command("train", "--labeled", folders / "labeled", "--out", out, *QUICK_TRAIN) == 0
     return out
 
 
@@ -69,7 +70,7 @@ def fails(capsys, *words: object) -> str:
 
 
 def test_run_prints_the_table_the_verdict_and_the_page(folders, tmp_path, capsys):
-    arguments = ["--labeled", folders / "labeled", "--unlabeled", folders / "pile", "--test", folders / "test"]
+    arguments = ["--labeled", folders / "labeled", "--unlabeled", folders / "unlabeled", "--test", folders / "test"]
     assert command("run", *arguments, "--out", tmp_path / "run", *QUICK) == 0
     printed = capsys.readouterr().out
     assert "Teacher" in printed
@@ -81,14 +82,14 @@ def test_run_prints_the_table_the_verdict_and_the_page(folders, tmp_path, capsys
     assert "to do" not in capsys.readouterr().out
 
 
-def test_the_single_verbs_make_a_student_step_by_step(folders, teacher, tmp_path, capsys):
-    unlabeled, predicted, selected = folders / "pile", tmp_path / "predictions", tmp_path / "selection"
+def test_the_commands_of_single_stages_make_a_student_step_by_step(folders, teacher, tmp_path, capsys):
+    unlabeled, predicted, selected = folders / "unlabeled", tmp_path / "predictions", tmp_path / "selection"
     assert command("label", "--teacher", teacher, "--source", unlabeled, "--out", predicted) == 0
     assert command("select", "--predictions", predicted, "--out", selected, "--selection.fraction=0.5") == 0
     assert "selected" in capsys.readouterr().out
     student = tmp_path / "student"
     words = ["--unlabeled", unlabeled, "--predictions", predicted, "--selection", selected, "--out", student]
-    assert command("train", "--labeled", folders / "labeled", *words, *QUICK) == 0
+    assert command("train", "--labeled", folders / "labeled", *words, *QUICK_TRAIN) == 0
     scores = tmp_path / "scores.json"
     assert command("evaluate", "--checkpoint", student, "--source", folders / "test", "--out", scores) == 0
     assert "top1" in capsys.readouterr().out
@@ -102,10 +103,12 @@ def test_the_single_verbs_make_a_student_step_by_step(folders, teacher, tmp_path
     assert rows[0].keys() == {"file", "class", "confidence"}
 
 
-def test_a_student_takes_predictions_of_a_pile_that_holds_validation_images(folders, teacher, tmp_path, capsys):
-    unlabeled, predicted, selected = tmp_path / "pile", tmp_path / "predictions", tmp_path / "selection"
+def test_a_student_takes_predictions_of_unlabeled_images_that_hold_validation_images(
+    folders, teacher, tmp_path, capsys
+):
+    unlabeled, predicted, selected = tmp_path / "unlabeled", tmp_path / "predictions", tmp_path / "selection"
     unlabeled.mkdir()
-    for path in (folders / "pile").iterdir():
+    for path in (folders / "unlabeled").iterdir():
         (unlabeled / path.name).write_bytes(path.read_bytes())
     Image.open(folders / "test" / "dark" / "0.png").save(unlabeled / "0-leak.bmp")
     assert command("label", "--teacher", teacher, "--source", unlabeled, "--out", predicted) == 0
@@ -120,19 +123,19 @@ def test_a_student_takes_predictions_of_a_pile_that_holds_validation_images(fold
         "--labeled",
         folders / "labeled",
     ]
-    assert command("train", *words, "--out", tmp_path / "s", "--validation", folders / "test", *QUICK) == 0
-    assert "left out of the unlabeled: 1 images" in capsys.readouterr().err
+    assert command("train", *words, "--out", tmp_path / "s", "--validation", folders / "test", *QUICK_TRAIN) == 0
+    assert "left out of the unlabeled set: 1 images" in capsys.readouterr().err
 
-    for verb, given, out in (("label", folders / "pile", "other"), ("select", tmp_path / "other", "chosen")):
-        first = ["--teacher", teacher, "--source", given] if verb == "label" else ["--predictions", given]
-        assert command(verb, *first, "--out", tmp_path / out) == 0
+    label = ["label", "--teacher", teacher, "--source", folders / "unlabeled"]
+    assert command(*label, "--out", tmp_path / "other") == 0
+    assert command("select", "--predictions", tmp_path / "other", "--out", tmp_path / "chosen") == 0
     words[5] = tmp_path / "chosen"
-    message = fails(capsys, "train", *words, "--out", tmp_path / "t", *QUICK)
+    message = fails(capsys, "train", *words, "--out", tmp_path / "t", *QUICK_TRAIN)
     assert "chosen was made from another predictions than the one given" in message
 
 
 def test_labeling_again_labels_nothing(folders, teacher, tmp_path):
-    words = ["label", "--teacher", teacher, "--source", folders / "pile", "--out", tmp_path / "p"]
+    words = ["label", "--teacher", teacher, "--source", folders / "unlabeled", "--out", tmp_path / "p"]
     assert command(*words) == 0
     before = (tmp_path / "p" / "part-00000.parquet").stat().st_mtime_ns
     assert command(*words) == 0
@@ -140,7 +143,7 @@ def test_labeling_again_labels_nothing(folders, teacher, tmp_path):
 
 
 def test_a_noised_teacher_labels_by_its_seed_and_otherwise_than_a_plain_one(folders, teacher, tmp_path):
-    words = ["label", "--teacher", teacher, "--source", folders / "pile"]
+    words = ["label", "--teacher", teacher, "--source", folders / "unlabeled"]
     noised = ["--noise.teacher=true", "--noise.strength=1"]
     for out, more in {"plain": [], "a": noised, "same": noised, "b": [*noised, "--seed", 1]}.items():
         assert command(*words, "--out", tmp_path / out, *more) == 0
@@ -150,9 +153,9 @@ def test_a_noised_teacher_labels_by_its_seed_and_otherwise_than_a_plain_one(fold
 
 
 def test_unreadable_images_are_named_counted_and_left_out_everywhere(folders, teacher, tmp_path, capsys):
-    unlabeled = tmp_path / "pile"
+    unlabeled = tmp_path / "unlabeled"
     unlabeled.mkdir()
-    for path in (folders / "pile").iterdir():
+    for path in (folders / "unlabeled").iterdir():
         (unlabeled / path.name).write_bytes(path.read_bytes())
     (unlabeled / "broken.jpg").write_bytes(b"\xff\xd8 not a jpeg")
     arguments = ["--labeled", folders / "labeled", "--unlabeled", unlabeled, "--out", tmp_path / "run", *QUICK]
@@ -173,15 +176,15 @@ def test_unreadable_images_are_named_counted_and_left_out_everywhere(folders, te
     assert command("run", *arguments, "--data.max_corrupt_fraction=0.5") == 0
 
 
-def test_images_of_the_test_in_the_pile_are_left_out_and_counted(folders, tmp_path, capsys):
-    unlabeled = tmp_path / "pile"
+def test_test_images_among_the_unlabeled_ones_are_left_out_and_counted(folders, tmp_path, capsys):
+    unlabeled = tmp_path / "unlabeled"
     unlabeled.mkdir()
-    for path in (folders / "pile").iterdir():
+    for path in (folders / "unlabeled").iterdir():
         (unlabeled / path.name).write_bytes(path.read_bytes())
     Image.open(folders / "test" / "dark" / "0.png").save(unlabeled / "leak.bmp")
     words = ["--labeled", folders / "labeled", "--unlabeled", unlabeled, "--test", folders / "test"]
     assert command("run", *words, "--out", tmp_path / "run", *QUICK) == 0
-    assert "left out of the unlabeled: 1 images" in capsys.readouterr().err
+    assert "left out of the unlabeled set: 1 images" in capsys.readouterr().err
     left_out = json.loads((tmp_path / "run" / "run.json").read_text())["sources"]["unlabeled"]["left_out"]
     assert left_out == [{"key": "leak.bmp", "same_as": "dark/0.png", "found": "identical"}]
 
@@ -197,14 +200,14 @@ def bad_inputs(folders: Path, root: Path) -> dict[str, tuple[list[object], str]]
     for name in ("dark", "bright"):
         (root / "other" / name).mkdir(parents=True)
         (root / "other" / name / "0.png").write_bytes((folders / "test" / "dark" / "0.png").read_bytes())
-    labeled, unlabeled, out = folders / "labeled", folders / "pile", root / "out"
+    labeled, unlabeled, out = folders / "labeled", folders / "unlabeled", root / "out"
     both = ["--labeled", labeled, "--unlabeled", unlabeled, "--out", out]
     return {
-        "no verb": (["trian"], "train"),
+        "no command": (["trian"], "train"),
         "missing folder": (["run", "--labeled", root / "gone", "--unlabeled", unlabeled, "--out", out], "gone"),
         "empty class": (["run", "--labeled", root / "holey", "--unlabeled", unlabeled, "--out", out], "nothing"),
         "one class": (["run", "--labeled", root / "one", "--unlabeled", unlabeled, "--out", out], "one"),
-        "empty pile": (["run", "--labeled", labeled, "--unlabeled", root / "empty", "--out", out], "empty"),
+        "no unlabeled images": (["run", "--labeled", labeled, "--unlabeled", root / "empty", "--out", out], "empty"),
         "other classes": (["run", *both, "--test", root / "other"], "bright"),
         "unknown option": (["run", *both, "--train.stepz=3"], "train.steps"),
         "out of range": (["run", *both, "--noise.dropout=1.5"], "noise.dropout"),
@@ -229,6 +232,49 @@ def test_every_mistake_gets_one_clear_line(folders, tmp_path, capsys):
         assert named in line, f"{name}: {line}"
 
 
+UNUSED = [
+    ("label", "--data.size=64", "label does not use data.size, which run, plan, train, distill and show-noise use"),
+    ("label", "--noise.flip=true", "label uses noise.flip only with noise.teacher true"),
+    (
+        "evaluate",
+        "--data.size=8",
+        "evaluate does not use data.size, which run, plan, train, distill and show-noise use",
+    ),
+    ("evaluate", "--train.steps=8", "evaluate does not use train.steps, which run, plan, train and distill use"),
+    ("predict", "--data.near_duplicates=none", "predict does not use data.near_duplicates"),
+    ("train", "--train.warm_start=true", "train does not use train.warm_start, which run and plan use"),
+    ("train", "--rounds.count=1", "train does not use rounds.count"),
+    ("distill", "--model.teacher=wrn_28_2", "In distill, --teacher and --student name the models"),
+    ("select", "--selection.once=true", "select does not use selection.once"),
+    ("compare", "--runtime.compile=true", "compare does not use runtime.compile"),
+    ("show-noise", "--data.window=8", "show-noise does not use data.window"),
+    ("plan", "--distillation.teachers=x", "plan does not use distillation.teachers, which distill uses"),
+]
+NEEDED = {
+    "label": ["--teacher=x", "--source=digits", "--out=out"],
+    "evaluate": ["--checkpoint=x", "--source=digits"],
+    "predict": ["--checkpoint=x", "--source=digits", "--out=out"],
+    "select": ["--predictions=x", "--out=out"],
+    "compare": ["x", "y", "--source=digits", "--out=out"],
+    "show-noise": ["digits"],
+}
+
+
+@pytest.mark.parametrize(("name", "option", "message"), UNUSED, ids=[" ".join(row[:2]) for row in UNUSED])
+def test_an_option_that_the_command_does_not_use_is_refused(name, option, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(capsys, name, *NEEDED.get(name, []), option)
+    assert message in fails(capsys, name, *NEEDED.get(name, []), *option.split("="))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_settings_file_with_a_setting_that_the_command_does_not_use_is_refused(folders, tmp_path, capsys):
+    file = tmp_path / "run.yaml"
+    file.write_text("train: {steps: 4}\nrounds: {count: 1}\n")
+    line = fails(capsys, "train", "--config", file, "--labeled", folders / "labeled", "--out", tmp_path / "out")
+    assert "train does not use rounds.count (file run.yaml), which run and plan use" in line
+
+
 def test_other_classes_lists_both(folders, tmp_path, capsys):
     words, _ = bad_inputs(folders, tmp_path)["other classes"]
     line = fails(capsys, *words)
@@ -247,13 +293,15 @@ def test_a_checkpoint_of_other_classes_or_another_format_is_refused(folders, tea
     (pickled / "config.json").write_text((teacher / "config.json").read_text())
     (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04")
     assert "safetensors" in fails(
-        capsys, "predict", "--checkpoint", pickled, "--source", folders / "pile", "--out", "x.csv"
+        capsys, "predict", "--checkpoint", pickled, "--source", folders / "unlabeled", "--out", "x.csv"
     )
     wrong = tmp_path / "wrong"
     wrong.mkdir()
     (wrong / "config.json").write_text((teacher / "config.json").read_text())
     save_file({"weight": np.zeros(3, np.float32)}, wrong / "model.safetensors")
-    assert str(wrong) in fails(capsys, "predict", "--checkpoint", wrong, "--source", folders / "pile", "--out", "x.csv")
+    assert str(wrong) in fails(
+        capsys, "predict", "--checkpoint", wrong, "--source", folders / "unlabeled", "--out", "x.csv"
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_at_its_step(folders, tmp_path, capsys):
@@ -270,7 +318,7 @@ def test_a_full_disk_in_mid_training_is_one_line_and_the_run_goes_on_later(folde
         folders / "labeled",
         "--out",
         tmp_path / "teacher",
-        *QUICK,
+        *QUICK_TRAIN,
         "--train.save_every=0.001",
     ]
 
@@ -285,13 +333,13 @@ def test_a_full_disk_in_mid_training_is_one_line_and_the_run_goes_on_later(folde
     assert command(*words) == 0
 
 
-def test_predictions_of_another_pile_are_refused(folders, teacher, tmp_path, capsys):
+def test_predictions_of_another_source_are_refused(folders, teacher, tmp_path, capsys):
     predicted, selected = tmp_path / "p", tmp_path / "s"
     assert command("label", "--teacher", teacher, "--source", folders / "labeled", "--out", predicted) == 0
     assert command("select", "--predictions", predicted, "--out", selected) == 0
     words = [
         "--unlabeled",
-        folders / "pile",
+        folders / "unlabeled",
         "--predictions",
         predicted,
         "--selection",
@@ -299,7 +347,7 @@ def test_predictions_of_another_pile_are_refused(folders, teacher, tmp_path, cap
         "--out",
         tmp_path / "c",
     ]
-    line = fails(capsys, "train", "--labeled", folders / "labeled", *words, *QUICK)
+    line = fails(capsys, "train", "--labeled", folders / "labeled", *words, *QUICK_TRAIN)
     assert "unlabeled" in line
 
 
@@ -310,26 +358,36 @@ def test_debug_shows_where_an_error_came_from(tmp_path, capsys):
 
 def test_a_settings_file_gives_the_whole_run(folders, tmp_path, capsys):
     file = tmp_path / "run.yaml"
-    lines = [f"labeled: {folders / 'labeled'}", f"unlabeled: {folders / 'pile'}", f"out: {tmp_path / 'run'}"]
+    lines = [f"labeled: {folders / 'labeled'}", f"unlabeled: {folders / 'unlabeled'}", f"out: {tmp_path / 'run'}"]
     lines += ["train: {steps: 4, batch_size: 16}", "rounds: {count: 1}", "noise: {strength: 0.5}"]
     file.write_text("\n".join(lines))
     assert command("run", "--config", file) == 0
     assert str(tmp_path / "run" / "best") in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
-def test_every_verb_explains_itself(verb, capsys):
-    assert command(verb, "--help") == 0
-    assert f"noisystudent {verb}" in capsys.readouterr().out
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name, capsys):
+    assert command(name, "--help") == 0
+    assert f"noisystudent {name}" in capsys.readouterr().out
 
 
-def test_help_is_quick():
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"]], ids=" ".join)
+def test_help_is_quick(words):
+    """Seconds of the processor, which do not depend on what else the machine does."""
     seconds = []
     for _ in range(3):
-        start = time.monotonic()
-        subprocess.run([sys.executable, "-m", "noisystudent", "--help"], check=True, capture_output=True)
-        seconds.append(time.monotonic() - start)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "noisystudent", *words], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 0.5
+
+
+def test_help_of_a_command_does_not_load_torch():
+    run_help = "from noisystudent.commands.main import main; main(['run', '--help'])"
+    code = f"import sys; {run_help}; print('torch' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert printed.endswith("False\n")
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])

@@ -1,4 +1,4 @@
-"""Compiled training: the same losses as without, the same names, the same bits when it goes on."""
+"""Compiled training: the same losses and names as without, and the same bits after a kill."""
 
 import json
 
@@ -18,7 +18,7 @@ COMPILED = Engine(CPU, compile=True)
 
 @pytest.fixture(params=["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def backend(request, monkeypatch):
-    """aot_eager goes the same way, but for the last part of it, the code that inductor writes, which takes minutes."""
+    """aot_eager runs the same steps except the last, the code generation of inductor, which takes minutes."""
     compile = torch.compile
     if request.param != "inductor":
         monkeypatch.setattr(torch, "compile", lambda model, *, dynamic, options: compile(model, backend=request.param))
@@ -27,7 +27,7 @@ def backend(request, monkeypatch):
 
 def train(folder, engine, batches, steps=25):
     folder.mkdir(exist_ok=True)
-    # AdamW would blow rounding errors of gradients near 0 up to whole steps.
+    # AdamW would amplify rounding errors of gradients near 0 to whole steps.
     settings = TrainSettings(steps=steps, save_every=1e-6, optimizer="sgd", learning_rate=0.05)
     return fit(make_classifier(), batches, objective, settings, folder, seed=3, engine=engine)[0]
 
@@ -36,7 +36,7 @@ def losses(folder):
     return [json.loads(row)["loss"] for row in (folder / METRICS).read_text().splitlines()]
 
 
-def test_compiled_training_is_the_same_with_model_noise_and_goes_on_to_the_same_bits(tmp_path, backend):
+def test_compiled_training_gives_the_same_losses_and_resumes_to_the_same_bits(tmp_path, backend):
     batches = make_batches()
     plain = train(tmp_path / "plain", ON_CPU, batches)
     whole = train(tmp_path / "whole", COMPILED, batches)
@@ -45,17 +45,17 @@ def test_compiled_training_is_the_same_with_model_noise_and_goes_on_to_the_same_
     for name, values in plain.state_dict().items():
         torch.testing.assert_close(whole.state_dict()[name], values, rtol=1e-3, atol=1e-3, msg=name)
 
-    def dying(step):
+    def killed_batches(step):
         if step == 23:
             raise Killed
         return batches(step)
 
     with pytest.raises(Killed):
-        train(tmp_path / "killed", COMPILED, dying)
+        train(tmp_path / "killed", COMPILED, killed_batches)
     assert same_weights(whole, train(tmp_path / "killed", COMPILED, batches))
 
 
-def test_a_failed_compilation_is_an_error_with_a_way_out(tmp_path, monkeypatch):
+def test_a_failed_compilation_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     def broken(graph, inputs):
         raise ValueError("no such instruction")
 
@@ -65,7 +65,7 @@ def test_a_failed_compilation_is_an_error_with_a_way_out(tmp_path, monkeypatch):
         train(tmp_path, COMPILED, make_batches())
 
 
-def test_other_errors_while_training_stay_what_they_are(tmp_path):
+def test_other_errors_in_training_are_raised_unchanged(tmp_path):
     def broken(step):
         raise RuntimeError("no images")
 
@@ -74,7 +74,7 @@ def test_other_errors_while_training_stay_what_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("compiler", ["no-such-compiler", ""])
-def test_a_missing_compiler_is_said_at_once(monkeypatch, compiler):
+def test_a_missing_compiler_is_reported_at_once(monkeypatch, compiler):
     monkeypatch.setenv("CXX", compiler)
     assert not open_engine(RuntimeSettings(device="cpu")).compile
     with pytest.raises(SettingsError, match=r"needs a C\+\+ compiler.*CXX"):

@@ -1,6 +1,8 @@
-"""Whole runs on the digits, small enough for every day: the story, its artifacts, what is reused and what is not."""
+"""Whole runs on the digits, small enough for every day: their artifacts, what is reused and what is trained anew."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -8,47 +10,59 @@ import pytest
 from sklearn.datasets import load_digits
 
 import noisystudent
-from noisystudent.artifacts.folder import State, verify
-from noisystudent.config import resolve
+from noisystudent.artifacts.folder import verify
+from noisystudent.artifacts.typed_json import read_result, to_json
 from noisystudent.data.sources.arrays import ArraySource
-from noisystudent.data.splits import HeldOutPredictions
 from noisystudent.errors import ModelError, SettingsError, TrainingError
 from noisystudent.models.checkpoint import load_classifier
-from noisystudent.pipeline import context as opening
-from noisystudent.pipeline import noisy_student as rounds
-from noisystudent.pipeline.noise_search import compare_strengths, weakest_as_good
+from noisystudent.pipeline import noisy_student
 from noisystudent.pseudo_labels import predictions
-from small_runs import SMALL, weights
+from noisystudent.pseudo_labels.selection.results import SelectionSummary
+from noisystudent.results.facts import StrengthChoice
+from noisystudent.results.run import Cost, RunSummary
+from small_runs import DIGITS, SMALL, weights
+
+MANY_LABELS = {"labeled": "digits:unlabeled", "unlabeled": "digits:labeled"}  # enough to hold out a validation set
 
 
-def run(folder, **changes):
-    given = {"labeled": "digits:labeled", "unlabeled": "digits:unlabeled", "test": "digits:test"}
+def run(folder, **changes) -> noisystudent.Run:
     settings = {**SMALL, **{name.replace("__", "."): value for name, value in changes.items()}}
-    for role in list(given):
-        given[role] = settings.pop(role, given[role])
-    return noisystudent.run(out=str(folder), settings=settings, quiet=True, **given)
+    sources = {role: settings.pop(role, source) for role, source in DIGITS.items()}
+    return noisystudent.run(**sources, out=folder, settings=settings, quiet=True)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    return folder, run(folder)
+def finished(tmp_path_factory) -> noisystudent.Run:
+    return run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def one_round(tmp_path_factory) -> noisystudent.Run:
+    return run(tmp_path_factory.mktemp("one-round"), rounds__count=1)
+
+
+def copied(finished: noisystudent.Run, folder):
+    """A copy of a finished run that a test may change."""
+    return shutil.copytree(finished.path, folder / "copy")
+
+
+def modified(checkpoint) -> int:
+    return (checkpoint / "model.safetensors").stat().st_mtime_ns
 
 
 def test_a_noised_teacher_changes_the_labels_and_nothing_before_them(finished, tmp_path):
-    folder, _ = finished
-    run(tmp_path, noise__teacher=True, rounds__count=1)
-    assert weights(folder / "teacher") == weights(tmp_path / "teacher")
+    noised = run(tmp_path, noise__teacher=True, rounds__count=1, rounds__control=False)
+    assert weights(finished.path / "teacher") == weights(noised.path / "teacher")
     manifest = json.loads((tmp_path / "round-1/predictions/manifest.json").read_text())
     assert manifest["inputs"]["view"]["strength"] == 0.25
-    keys, plain = predictions.read_all(folder / "round-1/predictions", 10)
-    same_keys, noised = predictions.read_all(tmp_path / "round-1/predictions", 10)
+    keys, plain = predictions.read_all(finished.path / "round-1/predictions", 10)
+    same_keys, of_views = predictions.read_all(tmp_path / "round-1/predictions", 10)
     assert keys == same_keys
-    assert np.abs(np.exp(plain) - np.exp(noised)).max() > 0.01
+    assert np.abs(np.exp(plain) - np.exp(of_views)).max() > 0.01
 
 
 def test_a_run_leaves_everything_that_it_promises(finished):
-    folder, summary = finished
+    folder = finished.path
     assert (folder / "noise.png").read_bytes().startswith(b"\x89PNG")
     kinds = {"teacher": "checkpoint", "control": "checkpoint", "best": "checkpoint", "scores/control": "scores"}
     for number in (1, 2):
@@ -60,50 +74,41 @@ def test_a_run_leaves_everything_that_it_promises(finished):
         }
     for name, kind in kinds.items():
         assert verify(folder / name, kind).files
-    assert json.loads((folder / "summary.json").read_text()) == summary
-    page = (folder / "report.html").read_text()
+    assert json.loads((folder / "summary.json").read_text()) == to_json(finished.summary)
+    assert read_result(RunSummary, folder / "summary.json") == finished.summary
+    page = finished.report.read_text()
     assert len(page) > 10_000
-    assert "What the teacher saw" in page
-    assert json.loads((folder / "run.json").read_text())["origins"]["train.steps"] == "command line"
+    assert "Training images under noise" in page
+    assert json.loads((folder / "run.json").read_text())["origins"]["train.steps"] == "arguments"
 
 
 def test_the_summary_holds_scores_verdict_and_cost(finished):
-    _, summary = finished
-    for row in (summary["teacher"], summary["control"], summary["student"], *summary["rounds"]):
-        assert {"top1", "top5", "ece", "nll", "brier"} <= row["test"].keys()
-        assert row["samples_seen"] == 8 * 32
-        assert row["seconds"] > 0
-    assert summary["control"]["samples_seen"] == summary["rounds"][-1]["samples_seen"]
-    verdict = summary["verdict"]
-    assert verdict["source"] == "test"
-    assert verdict["labels"] == 500
-    assert verdict["decision"] in ("keep", "roll back", "cannot tell")
-    low, high = verdict["interval"]
-    assert low <= verdict["difference"] <= high
-    expected = summary["rounds"][-1]["test"]["top1"] - summary["control"]["test"]["top1"]
-    assert verdict["difference"] == pytest.approx(expected)
+    for model in (finished.teacher, finished.control, finished.student, *finished.rounds):
+        assert None not in (model.test.top1, model.test.top5, model.test.ece, model.test.nll, model.test.brier)
+        assert model.samples_seen == 8 * 32
+        assert model.seconds > 0
+    assert finished.control.samples_seen == finished.rounds[-1].samples_seen
+    verdict = finished.verdict
+    assert verdict.source == "test"
+    assert verdict.labels == 500
+    assert verdict.decision in ("keep", "roll back", "cannot tell")
+    low, high = verdict.interval
+    assert low <= verdict.difference <= high
+    assert verdict.difference == pytest.approx(finished.rounds[-1].test.top1 - finished.control.test.top1)
 
 
 def test_the_delivered_model_is_the_last_student(finished):
-    folder, summary = finished
-    assert summary["delivered"] == "round-2"
-    assert weights(folder / "best") == weights(folder / "round-2" / "student")
-    assert load_classifier(folder / "best").classes == tuple("0123456789")
+    assert finished.summary.delivered == "round-2"
+    assert weights(finished.path / "best") == weights(finished.path / "round-2" / "student")
+    assert load_classifier(finished.path / "best").classes == tuple("0123456789")
 
 
-def test_the_curriculum_takes_a_fifth_more_each_round(finished):
-    folder, summary = finished
-    for each in summary["rounds"]:
-        selection = json.loads((folder / f"round-{each['round']}/selection/summary.json").read_text())
-        for row in selection["per_class"]:
-            assert row["selected"] == np.ceil(0.2 * each["round"] * row["predicted"] - 1e-9)
-        assert each["selected"] == sum(row["selected"] for row in selection["per_class"])
-
-
-@pytest.mark.parametrize(("labels", "selected", "kind"), [(49, 0.2, "hard"), (50, 1.0, "soft")])
-def test_from_fifty_labels_a_class_a_student_takes_the_whole_pile_by_its_soft_labels(labels, selected, kind):
-    settings = opening.settled(resolve({"labeled": "unused", "out": "unused"}).settings, labels)
-    assert (settings.selection.fraction, settings.objective.labels) == (selected, kind)
+def test_the_curriculum_selects_a_fifth_more_each_round(finished):
+    for result in finished.rounds:
+        selection = read_result(SelectionSummary, finished.path / f"round-{result.round}/selection/summary.json")
+        for row in selection.per_class:
+            assert row.selected == np.ceil(0.2 * result.round * row.predicted - 1e-9)
+        assert result.selected == sum(row.selected for row in selection.per_class)
 
 
 def test_the_number_of_labels_is_that_of_the_class_that_has_the_fewest(tmp_path):
@@ -115,154 +120,130 @@ def test_the_number_of_labels_is_that_of_the_class_that_has_the_fewest(tmp_path)
     quick = {"data__few_labels": 100, "rounds__count": 1, "rounds__control": False, "train__steps": 2}
     for name, share in (("few", 0.2), ("more", 1.0)):
         folder = tmp_path / name
-        summary = run(folder, labeled=str(tmp_path / f"{name}.npz"), **quick)
-        assert summary["rounds"][0]["selected"] == pytest.approx(share * 1257, abs=10)
-        assert json.loads((folder / "run.json").read_text())["settings"]["selection"]["fraction"] == share
+        finished = run(folder, labeled=str(tmp_path / f"{name}.npz"), **quick)
+        assert finished.rounds[0].selected == pytest.approx(share * 1257, abs=10)
+        assert finished.facts.settings["selection"]["fraction"] == share
         settings = json.loads((folder / "round-1/student/manifest.json").read_text())["inputs"]["objective"]
         assert settings["labels"] == ("soft" if share == 1.0 else "hard")
 
 
 def test_predictions_are_the_teachers_own(finished):
-    folder, _ = finished
-    table = pq.read_table(folder / "round-1/predictions/part-00000.parquet")
+    table = pq.read_table(finished.path / "round-1/predictions/part-00000.parquet")
     probabilities = np.exp(np.array(table["log_probabilities"].to_pylist()))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(probabilities.argmax(axis=1), table["prediction"].to_numpy())
-    rows = sum(pq.read_metadata(path).num_rows for path in (folder / "round-1/predictions").glob("part-*.parquet"))
-    left_out = json.loads((folder / "run.json").read_text())["sources"]["unlabeled"]["left_out"]
-    assert rows == 1257 - len(left_out) >= 1250
+    parts = (finished.path / "round-1/predictions").glob("part-*.parquet")
+    rows = sum(pq.read_metadata(path).num_rows for path in parts)
+    assert rows == 1257 - len(finished.facts.sources["unlabeled"].left_out) >= 1250
 
 
-def test_the_same_command_again_does_nothing_and_says_the_same(finished):
-    folder, summary = finished
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")}
-    again = run(folder)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")} == before
-    assert {**again, "cost": None} == {**summary, "cost": None}
+def test_the_same_command_again_trains_nothing_and_returns_the_same(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("model.safetensors")}
+    again = run(finished.path)
+    assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("model.safetensors")} == before
+    assert replace(again.summary, cost=Cost()) == replace(finished.summary, cost=Cost())
 
 
 def test_another_run_of_the_same_command_has_the_same_bits(finished, tmp_path):
-    folder, _ = finished
     run(tmp_path)
     for name in ("teacher", "round-2/student", "control"):
-        assert weights(tmp_path / name) == weights(folder / name)
+        assert weights(tmp_path / name) == weights(finished.path / name)
 
 
-def test_a_changed_setting_redoes_only_what_depends_on_it(tmp_path, capsys):
-    run(tmp_path)
-    teacher = (tmp_path / "teacher/model.safetensors").stat().st_mtime_ns
-    student = weights(tmp_path / "round-1/student")
-    given = {"labeled": "digits:labeled", "unlabeled": "digits:unlabeled", "test": "digits:test"}
-    noisystudent.run(out=str(tmp_path), settings={**SMALL, "selection.fraction": 0.5}, **given)
-    said = capsys.readouterr().err
-    assert "round-1/selection: made again" in said
-    assert "selection.fraction: 0.2 -> 0.5" in said
-    assert "teacher: done before" in said
-    assert (tmp_path / "teacher/model.safetensors").stat().st_mtime_ns == teacher
-    assert weights(tmp_path / "round-1/student") != student
-    run(tmp_path)
-    assert weights(tmp_path / "round-1/student") == student
+def test_a_changed_setting_redoes_only_what_depends_on_it(finished, tmp_path, capsys):
+    folder = copied(finished, tmp_path)
+    teacher = modified(folder / "teacher")
+    student = weights(folder / "round-1/student")
+    noisystudent.run(**DIGITS, out=folder, settings={**SMALL, "selection.fraction": 0.5})
+    progress = capsys.readouterr().err
+    assert "round-1/selection: made again" in progress
+    assert "selection.fraction: 0.2 -> 0.5" in progress
+    assert "teacher: done before" in progress
+    assert modified(folder / "teacher") == teacher
+    assert weights(folder / "round-1/student") != student
+    run(folder)
+    assert weights(folder / "round-1/student") == student
 
 
-def test_more_rounds_build_on_the_old_ones(tmp_path):
-    run(tmp_path, rounds__count=1)
-    first = (tmp_path / "round-1/student/model.safetensors").stat().st_mtime_ns
-    summary = run(tmp_path, rounds__count=2)
-    assert len(summary["rounds"]) == 2
-    assert (tmp_path / "round-1/student/model.safetensors").stat().st_mtime_ns == first
+def test_more_rounds_build_on_the_old_ones(one_round, tmp_path):
+    folder = copied(one_round, tmp_path)
+    first = modified(folder / "round-1/student")
+    assert len(run(folder, rounds__count=2).rounds) == 2
+    assert modified(folder / "round-1/student") == first
 
 
-def test_true_classes_of_the_pile_reach_the_report_and_nothing_else(finished, tmp_path, monkeypatch):
-    folder, summary = finished
-    assert 0 <= summary["rounds"][0]["pseudo_labels"]["pseudo_label_top1"] <= 1
+def test_true_classes_of_the_unlabeled_set_reach_the_report_and_nothing_else(finished, tmp_path, monkeypatch):
+    assert 0 <= finished.rounds[0].pseudo_labels["pseudo_label_top1"] <= 1
     truth = ArraySource.truth
 
-    def shuffled(self, classes):
+    def reversed_truth(self, classes):
         known = truth(self, classes)
         return known and dict(zip(known, reversed(list(known.values())), strict=True))
 
-    monkeypatch.setattr(ArraySource, "truth", shuffled)
-    lied_to = run(tmp_path)
-    assert lied_to["rounds"][0]["pseudo_labels"] != summary["rounds"][0]["pseudo_labels"]
-    assert weights(tmp_path / "round-2/student") == weights(folder / "round-2/student")
+    monkeypatch.setattr(ArraySource, "truth", reversed_truth)
+    misled = run(tmp_path, rounds__control=False)
+    assert misled.rounds[0].pseudo_labels != finished.rounds[0].pseudo_labels
+    assert weights(tmp_path / "round-2/student") == weights(finished.path / "round-2/student")
 
 
 def test_without_held_out_labels_the_verdict_cannot_tell(tmp_path):
-    summary = run(tmp_path, test=None, rounds__count=1)
-    assert summary["verdict"]["decision"] == "cannot tell"
-    assert summary["verdict"]["labels"] == 0
-    assert summary["student"]["test"] is None
-    assert summary["rounds"][0]["diagnostics"]["mean_confidence"] > 0
+    finished = run(tmp_path, test=None, rounds__count=1)
+    assert finished.verdict.decision == "cannot tell"
+    assert finished.verdict.labels == 0
+    assert finished.student.test is None
+    assert finished.rounds[0].diagnostics["mean_confidence"] > 0
 
 
-def test_enough_labels_give_a_validation_part(tmp_path):
-    summary = run(tmp_path, labeled="digits:unlabeled", unlabeled="digits:labeled", test=None, rounds__count=1)
-    assert summary["verdict"]["source"] == "validation"
-    assert summary["verdict"]["labels"] == summary["student"]["validation"]["count"] >= 200
+def test_enough_labels_give_a_validation_set(tmp_path):
+    finished = run(tmp_path, **MANY_LABELS, test=None, rounds__count=1)
+    assert finished.verdict.source == "validation"
+    assert finished.verdict.labels == finished.student.validation.count >= 200
 
 
-def test_the_paper_recipe_chooses_once_and_labels_again(tmp_path):
-    summary = run(tmp_path, recipe="paper", rounds__count=2, selection__threshold=0.1)
+def test_the_paper_recipe_selects_once_and_labels_again(tmp_path):
+    finished = run(tmp_path, recipe="paper", rounds__count=2, rounds__control=False, selection__threshold=0.1)
     selected, predicted = (
         [pq.read_table(tmp_path / f"round-{number}/{kind}/part-00000.parquet") for number in (1, 2)]
         for kind in ("selection", "predictions")
     )
     assert selected[0]["copies"].equals(selected[1]["copies"])
     assert not predicted[0]["confidence"].equals(predicted[1]["confidence"])
-    assert summary["rounds"][1]["copies"] == summary["rounds"][0]["copies"]
+    assert finished.rounds[1].copies == finished.rounds[0].copies
 
 
 def test_the_noise_is_chosen_by_cross_fitting_when_labels_are_few(tmp_path):
-    run(tmp_path, noise__strength="auto", noise__strengths=[0.25, 1.0], rounds__count=1)
-    choice = json.loads((tmp_path / "strength/summary.json").read_text())
-    assert choice["by"] == "cross-fitting"
-    assert [each["labels"] for each in choice["candidates"]] == [40, 40]
-    assert choice["chosen"] == min(
-        each["strength"] for each in choice["candidates"] if each["behind"] <= 2 * each["standard_error"]
+    run(tmp_path, noise__strength="auto", noise__strengths=[0.25, 1.0], rounds__count=1, rounds__control=False)
+    choice = read_result(StrengthChoice, tmp_path / "strength/summary.json")
+    assert choice.by == "cross-fitting"
+    assert [candidate.labels for candidate in choice.candidates] == [40, 40]
+    assert choice.chosen == min(
+        candidate.strength for candidate in choice.candidates if candidate.behind <= 2 * candidate.standard_error
     )
-
-
-def judged(correct: int, labels: int = 100) -> HeldOutPredictions:
-    """Labels of class 0, the first ``correct`` of them predicted."""
-    p = np.where(np.arange(labels) < correct, 0.9, 0.2)
-    return HeldOutPredictions(
-        tuple(map(str, range(labels))), np.zeros(labels, np.int64), np.log(np.stack([p, 1 - p], axis=1))
-    )
-
-
-def test_the_weakest_noise_is_taken_that_is_within_two_standard_errors_of_the_best():
-    far, near, best = compare_strengths({0.1: judged(80), 0.25: judged(87), 1.0: judged(90)})
-    assert near.behind == pytest.approx(0.03)
-    # Three of a hundred labels differ, all one way: the standard deviation of a share of 0.03.
-    assert near.standard_error == pytest.approx((0.03 * 0.97 / 99) ** 0.5)
-    assert best.behind == best.standard_error == 0
-    assert far.behind > 2 * far.standard_error
-    assert weakest_as_good([far, near, best]) == 0.25
-    assert weakest_as_good([far, best]) == 1.0
 
 
 def test_a_round_that_validation_shows_to_be_worse_is_rolled_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(rounds, "is_worse", lambda student, other, p: student.round == 2)
-    summary = run(tmp_path, labeled="digits:unlabeled", unlabeled="digits:labeled", rounds__count=2)
-    assert [each["rolled_back"] for each in summary["rounds"]] == [False, True]
-    assert summary["delivered"] == "round-1"
+    monkeypatch.setattr(noisy_student, "is_worse", lambda student, other, p: student.round == 2)
+    finished = run(tmp_path, **MANY_LABELS, rounds__count=2)
+    assert [result.rolled_back for result in finished.rounds] == [False, True]
+    assert finished.summary.delivered == "round-1"
     assert weights(tmp_path / "best") == weights(tmp_path / "round-1/student")
 
 
 def test_students_may_grow(tmp_path):
-    summary = run(tmp_path, model__teacher="tiny_resnet", model__students=["resnet_small_20"], rounds__count=1)
-    assert summary["teacher"]["model"] == "tiny_resnet"
-    assert summary["rounds"][0]["model"] == summary["control"]["model"] == "resnet_small_20"
+    finished = run(tmp_path, model__teacher="tiny_resnet", model__students=["resnet_small_20"], rounds__count=1)
+    assert finished.teacher.model == "tiny_resnet"
+    assert finished.rounds[0].model == finished.control.model == "resnet_small_20"
 
 
 def test_warm_start_starts_from_the_teacher_and_needs_its_model(tmp_path):
-    warm = run(tmp_path / "warm", train__warm_start=True, train__learning_rate=1e-9, rounds__count=1)
+    quick = {"rounds__count": 1, "rounds__control": False}
+    warm = run(tmp_path / "warm", train__warm_start=True, train__learning_rate=1e-9, **quick)
     before, after = (load_classifier(tmp_path / "warm" / name) for name in ("teacher", "round-1/student"))
     weight = "net.classifier.weight"
     np.testing.assert_allclose(before.state_dict()[weight], after.state_dict()[weight], atol=1e-6)
-    assert warm["rounds"][0]["test"]["count"] == 500
+    assert warm.rounds[0].test.count == 500
     with pytest.raises(ModelError, match="warm_start"):
-        run(tmp_path / "other", train__warm_start=True, model__students=["resnet_small_20"])
+        run(tmp_path / "other", train__warm_start=True, model__students=["resnet_small_20"], **quick)
 
 
 def test_a_threshold_that_nothing_reaches_is_an_error_with_a_way_out(tmp_path):
@@ -270,28 +251,29 @@ def test_a_threshold_that_nothing_reaches_is_an_error_with_a_way_out(tmp_path):
         run(tmp_path, selection__rule="threshold", selection__threshold=0.9999)
 
 
-def test_run_without_a_pile_points_to_train(tmp_path):
+def test_run_without_unlabeled_images_points_to_train(tmp_path):
     with pytest.raises(SettingsError, match="noisystudent train"):
         noisystudent.run(labeled="digits:labeled", out=str(tmp_path), quiet=True)
 
 
-def test_the_plan_follows_the_run(tmp_path):
-    arguments = {"labeled": "digits:labeled", "unlabeled": "digits:unlabeled", "test": "digits:test"}
+def test_the_plan_of_a_new_run_writes_nothing_and_estimates_every_stage(tmp_path):
     settings = {**SMALL, "rounds.count": 1}
-    before = noisystudent.plan(**arguments, out=str(tmp_path / "run"), settings=settings, quiet=True)
-    assert [stage.state for stage in before] == [State.ABSENT] * len(before)
+    plan = noisystudent.plan(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+    assert [stage.state for stage in plan.stages] == ["absent"] * len(plan.stages)
     assert not (tmp_path / "run").exists()
-    assert sum(stage.samples_seen for stage in before) == 3 * 8 * 32
-    assert all(stage.seconds > 0 for stage in before if stage.samples_seen)
-    noisystudent.run(**arguments, out=str(tmp_path / "run"), settings=settings, quiet=True)
-    after = noisystudent.plan(**arguments, out=str(tmp_path / "run"), settings=settings, quiet=True)
-    assert {stage.state for stage in after} == {State.COMPLETE}
-    more = noisystudent.plan(
-        **arguments, out=str(tmp_path / "run"), settings={**settings, "rounds.count": 2}, quiet=True
-    )
-    undone = [stage.name for stage in more if stage.state is not State.COMPLETE]
-    assert undone[0] == "round-2/predictions"
-    changed = noisystudent.plan(
-        **arguments, out=str(tmp_path / "run"), settings={**settings, "objective.labels": "soft"}, quiet=True
-    )
-    assert next(stage for stage in changed if stage.state is State.STALE).name == "round-1/student"
+    assert sum(stage.samples_seen for stage in plan.stages) == plan.samples_left == 3 * 8 * 32
+    assert all(stage.seconds > 0 for stage in plan.stages if stage.samples_seen)
+
+
+def test_the_plan_of_a_finished_run_names_what_another_setting_would_redo(one_round):
+    def plan(**changes) -> tuple[noisystudent.PlanResult, list[str]]:
+        settings = {**SMALL, "rounds.count": 1, **{name.replace("__", "."): value for name, value in changes.items()}}
+        result = noisystudent.plan(**DIGITS, out=one_round.path, settings=settings, quiet=True)
+        return result, [stage.name for stage in result.stages if stage.state != "complete"]
+
+    same, left = plan()
+    assert (left, same.samples_left, same.seconds_left) == ([], 0, 0)
+    _, left = plan(rounds__count=2)
+    assert left[0] == "round-2/predictions"
+    changed, _ = plan(objective__labels="soft")
+    assert next(stage for stage in changed.stages if stage.state == "stale").name == "round-1/student"

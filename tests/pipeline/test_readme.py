@@ -2,12 +2,8 @@
 
 import json
 import re
-import runpy
 import shlex
-import subprocess
-import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,15 +13,18 @@ import noisystudent
 from noisystudent.commands import demo as demo_module
 from noisystudent.commands.demo import demo, print_demo
 from noisystudent.commands.main import main
-from noisystudent.config import read_yaml, resolve
+from noisystudent.config import resolve
+from noisystudent.settings_input import read_yaml
 
 ROOT = Path(__file__).parents[2]
-QUICK = ["--train.steps=2", "--train.batch_size=8", "--noise.strength=0.5", "--rounds.count=1"]
+QUICK_TRAIN = ["--train.steps=2", "--train.batch_size=8", "--noise.strength=0.5"]
+QUICK = [*QUICK_TRAIN, "--rounds.count=1"]
+QUICK_OF = {"run": QUICK, "plan": QUICK, "train": QUICK_TRAIN, "distill": QUICK_TRAIN}
 
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """The folders that the README speaks of, in the current folder."""
+    """The folders of the README's commands, in the current folder."""
     random = np.random.default_rng(0)
     for part, count in (("labeled/cat", 4), ("labeled/dog", 4), ("test/cat", 3), ("test/dog", 3), ("unlabeled", 12)):
         folder = tmp_path / "photos" / part
@@ -44,26 +43,15 @@ def commands_of(page: str) -> list[list[str]]:
 
 def test_every_command_of_the_readme_runs(photos, capsys):
     commands = commands_of("README.md")
-    assert {words[0] for words in commands} >= {
-        "run",
-        "plan",
-        "predict",
-        "train",
-        "label",
-        "select",
-        "evaluate",
-        "compare",
-        "report",
-        "distill",
-    }
+    shown = ["run", "plan", "predict", "train", "label", "select", "evaluate", "compare", "report", "distill"]
+    assert {words[0] for words in commands} >= set(shown)
     for words in commands:
-        quick = QUICK if words[0] in ("run", "plan", "train", "distill") else []
-        assert main([*words, *quick]) == 0, capsys.readouterr().err
+        assert main([*words, *QUICK_OF.get(words[0], [])]) == 0, capsys.readouterr().err
 
 
 def test_every_command_of_the_page_on_distillation_runs(photos, capsys):
     for words in commands_of("docs/distillation.md"):
-        assert main([*words, *QUICK]) == 0, capsys.readouterr().err
+        assert main([*words, *QUICK_OF[words[0]]]) == 0, capsys.readouterr().err
 
 
 def test_the_python_of_the_readme_runs(photos, monkeypatch, capsys):
@@ -76,19 +64,19 @@ def test_the_python_of_the_readme_runs(photos, monkeypatch, capsys):
     assert capsys.readouterr().out.strip() in ("keep", "roll back", "cannot tell")
 
 
-def test_the_verbs_take_the_same_words_from_python(photos, tmp_path):
+def test_functions_take_the_arguments_of_the_commands(photos, tmp_path):
     out = tmp_path / "out"
     quick = {"train.steps": 2, "train.batch_size": 8, "noise.strength": 0.5}
     noisystudent.train(labeled=photos / "labeled", out=out / "teacher", settings=quick, quiet=True)
     noisystudent.label(teacher=out / "teacher", source=photos / "unlabeled", out=out / "predictions", quiet=True)
     chosen = noisystudent.select(predictions=out / "predictions", out=out / "selection", round=2)
-    assert chosen["rows"] == 12
+    assert chosen.rows == 12
     noisystudent.train(
         labeled=str(photos / "labeled"), unlabeled=str(photos / "unlabeled"), predictions=str(out / "predictions"),
         selection=str(out / "selection"), out=str(out / "student"), settings=quick, quiet=True,
     )  # fmt: skip
     scores = noisystudent.evaluate(checkpoint=out / "student", source=photos / "test", out=out / "scores.json")
-    assert json.loads((out / "scores.json").read_text())["count"] == scores["count"] == 6
+    assert json.loads((out / "scores.json").read_text())["count"] == scores.count == 6
     assert noisystudent.predict(checkpoint=out / "student", source=photos / "test", out=out / "a.csv", quiet=True) == []
     assert len((out / "a.csv").read_text().splitlines()) == 7
 
@@ -114,96 +102,14 @@ def test_the_demo_runs_and_is_honest(tmp_path, monkeypatch, capsys, seeds):
     result = demo(out=str(tmp_path / "demo"), seeds=seeds, quiet=True)
     print_demo(result)
     printed = capsys.readouterr().out
-    assert len(result.summaries) == seeds
+    assert len(result.runs) == seeds
     for name in ("logistic regression", "self-training", "label spreading"):
         assert name in printed
-        assert result.summaries[0]["baselines"]
+    assert len(result.runs[0].summary.baselines) == 3
     if seeds > 1:
-        # Two steps teach nothing, and the demo has to say so.
+        # Two steps are too few, and the demo must report it.
         assert "does not beat" in printed
         assert "Not so in seed 0" in printed
     else:
         assert str(tmp_path / "demo" / "report.html") in printed
-    assert all((folder / "report.html").exists() for folder in result.folders)
-
-
-@pytest.mark.slow
-def test_labeling_takes_the_same_memory_for_four_times_the_images(tmp_path):
-    rows, chart = tmp_path / "rows.json", tmp_path / "memory.svg"
-    words = [sys.executable, str(ROOT / "benchmarks" / "memory.py"), "--quick", "--json", str(rows)]
-    subprocess.run([*words, "--plot", str(chart)], check=True)
-    measured = json.loads(rows.read_text())
-    assert len(measured) == 3
-    assert all(row["ratio"] < 1.2 for row in measured), measured
-    names = {each.text for each in ElementTree.parse(chart).iter("{http://www.w3.org/2000/svg}text")}
-    assert {"label a folder", "label tar shards", "1,000", "4,000"} <= names
-
-
-@pytest.mark.slow
-def test_the_benchmark_of_workers_runs_and_both_make_the_same_bytes(tmp_path):
-    rows = tmp_path / "rows.json"
-    words = [sys.executable, str(ROOT / "benchmarks" / "workers.py"), "--quick", "--json", str(rows)]
-    subprocess.run(words, check=True)
-    (row,) = json.loads(rows.read_text())
-    assert row["name"] == "label: two workers"
-
-
-@pytest.mark.slow
-def test_the_benchmark_of_decoding_runs(tmp_path):
-    rows = tmp_path / "rows.json"  # a process of its own: timm's loader forks
-    words = [sys.executable, str(ROOT / "benchmarks" / "decode.py"), "--quick", "--json", str(rows)]
-    subprocess.run(words, check=True)
-    names = [row["name"].rsplit(", ", 1)[1] for row in json.loads(rows.read_text())]
-    assert names == ["first epoch", "later epochs", "10 epochs"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["selection.py", "near_duplicates.py", "label_size.py", "whole.py"])
-def test_benchmarks_that_need_no_data_run(monkeypatch, tmp_path, name):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.setattr(sys, "argv", [name, "--quick", "--json", str(tmp_path / name)])
-    with pytest.raises(SystemExit, match="0"):
-        runpy.run_path(str(ROOT / "benchmarks" / name), run_name="__main__")
-    rows = json.loads((tmp_path / name).read_text())
-    assert rows
-    assert all(row["machine"] and row["value"] >= 0 for row in rows)
-
-
-@pytest.mark.slow
-def test_benchmarks_run(monkeypatch, capsys, tmp_path):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    quick = (
-        ["trainer.py"],
-        ["teaching.py"],
-        ["snapshot.py"],
-        ["few_labels.py", "sign-digits"],
-        ["ablation.py", "fashion"],
-        ["distillation.py"],
-    )
-    for words in quick:
-        monkeypatch.setattr(sys, "argv", [*words, "--quick", "--json", str(tmp_path / words[0])])
-        with pytest.raises(SystemExit, match="0"):
-            runpy.run_path(str(ROOT / "benchmarks" / words[0]), run_name="__main__")
-
-
-@pytest.mark.slow
-def test_the_benchmark_of_robustness_runs(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    words = ["robustness.py", "digits", "--quick", "--json", str(tmp_path / "rows.json"), "--plot", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit, match="0"):
-        runpy.run_path(str(ROOT / "benchmarks/robustness.py"), run_name="__main__")
-    rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
-    control = rows["digits, 4 labels a class: control: accuracy, clean"]
-    assert 0 <= control["value"] <= 1
-    assert control["difference"] == 0
-    assert len(list(tmp_path.glob("digits-*.svg"))) == 4
-
-
-@pytest.mark.slow
-def test_the_benchmark_of_streaming_runs(tmp_path):
-    pytest.importorskip("webdataset")
-    rows = tmp_path / "rows.json"  # a process of its own: it keeps itself to one core
-    words = [sys.executable, str(ROOT / "benchmarks" / "streaming.py"), "--quick", "--json", str(rows)]
-    subprocess.run(words, check=True)
-    assert [row["ratio"] > 0 for row in json.loads(rows.read_text())] == [True, True, True]
+    assert all(run.report.exists() for run in result.runs)

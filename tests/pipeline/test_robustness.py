@@ -1,17 +1,19 @@
-"""The suite inside run and distill: the numbers are those of evaluate, pieces are kept, mistakes are told at once."""
+"""The suite in run and distill: the results are those of evaluate, finished entries are kept, mistakes stop early."""
 
-import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import noisystudent
+from noisystudent.artifacts.typed_json import read_result, write_result
 from noisystudent.commands.main import main
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import ArtifactError, DataError, SettingsError
 from noisystudent.models.predictor import Predictor
+from noisystudent.results.run import RunSummary
 
 SUITE = {
     "evaluation.suite": ["corruptions", "attacks", "calibration"],
@@ -29,103 +31,104 @@ SMALL = {
     "runtime.threads": 1,
     **SUITE,
 }
+UNUSED = ("rounds.count", "model.teacher")  # by distill
 SOURCES = {"labeled": "digits:labeled", "unlabeled": "digits:unlabeled", "test": "digits:test"}
 
 
 def words_of(settings):
     """The settings, and the sources, as words of the command line."""
-    told = {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in settings.items()}
-    return [f"--{name}={value}" for name, value in {**SOURCES, **told}.items()]
+    texts = {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in settings.items()}
+    return [f"--{name}={value}" for name, value in {**SOURCES, **texts}.items()]
+
+
+def run(out, settings):
+    """The summary of a run, as its file has it."""
+    noisystudent.run(**SOURCES, out=out, settings=settings, quiet=True)
+    return read_result(RunSummary, out / "summary.json")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    return out, noisystudent.run(**SOURCES, out=out, settings=SMALL, quiet=True)
+    return out, run(out, SMALL)
 
 
-def test_everyone_has_what_evaluate_says_of_the_checkpoint(finished, tmp_path):
+def test_every_model_has_the_results_that_evaluate_gives(finished, tmp_path):
     out, summary = finished
-    found = summary["robustness"]
-    assert found["role"] == "test"
-    assert list(found["measured"]) == ["control", "teacher", "round 1"]
-    assert found["first"] == "control"
-    assert set(found["differences"]) == {"teacher", "round 1"}
+    comparison = summary.robustness
+    assert comparison.role == "test"
+    assert list(comparison.measured) == ["control", "teacher", "round 1"]
+    assert comparison.first == "control"
+    assert set(comparison.differences) == {"teacher", "round 1"}
     for name, folder in (("teacher", "teacher"), ("round 1", "round-1/student")):
         alone = noisystudent.robustness(
             checkpoint=out / folder, source="digits:test", out=tmp_path / name, settings=SUITE, quiet=True
         )
-        inside = found["measured"][name]
+        in_run = comparison.measured[name]
         for measure in ("clean", "corruptions", "attacks", "calibration"):
-            assert inside[measure] == alone[measure]
-    assert found["measured"]["teacher"]["clean"]["top1"] == summary["teacher"]["test"]["top1"]
-    assert json.loads((out / "summary.json").read_text())["robustness"] == found
+            assert getattr(in_run, measure) == getattr(alone, measure)
+    assert comparison.measured["teacher"].clean.top1 == summary.teacher.test.top1
 
 
 def test_a_wider_suite_measures_only_what_is_new(finished, monkeypatch):
     out, summary = finished
-    asked = []
-    answer = Predictor.log_probabilities
-    monkeypatch.setattr(Predictor, "log_probabilities", lambda self, views: asked.append(1) or answer(self, views))
-    again = noisystudent.run(**SOURCES, out=out, settings=SMALL, quiet=True)
-    assert again["robustness"] == summary["robustness"]
-    assert not asked
-    wider = {**SMALL, "evaluation.corruptions": ["contrast", "gaussian_noise", "brightness"]}
-    again = noisystudent.run(**SOURCES, out=out, settings=wider, quiet=True)
-    assert len(asked) == 3 * 2  # of each of three classifiers the new corruption at both severities, one lot each
-    before, now = (each["robustness"]["measured"]["control"]["corruptions"] for each in (summary, again))
-    assert now["errors"] | before["errors"] == now["errors"]
-    assert "brightness" in now["errors"]
+    calls = []
+    predict = Predictor.log_probabilities_of_views
+    monkeypatch.setattr(
+        Predictor, "log_probabilities_of_views", lambda self, views: calls.append(1) or predict(self, views)
+    )
+    assert run(out, SMALL).robustness == summary.robustness
+    assert not calls
+    wider = run(out, {**SMALL, "evaluation.corruptions": ["contrast", "gaussian_noise", "brightness"]})
+    assert len(calls) == 3 * 2  # for each of three models the new corruption at both severities, one batch each
+    before, now = (result.robustness.measured["control"].corruptions for result in (summary, wider))
+    assert now.errors | before.errors == now.errors
+    assert "brightness" in now.errors
 
 
-def test_other_draws_are_measured_anew_and_the_old_ones_come_back(finished, monkeypatch):
+def test_another_seed_is_measured_again_and_the_old_results_come_back(finished, monkeypatch):
     out, summary = finished
-    other = noisystudent.run(**SOURCES, out=out, settings={**SMALL, "evaluation.seed": 1}, quiet=True)
-    errors = [each["robustness"]["measured"]["control"]["corruptions"]["errors"] for each in (summary, other)]
+    other = run(out, {**SMALL, "evaluation.seed": 1})
+    errors = [result.robustness.measured["control"].corruptions.errors for result in (summary, other)]
     assert errors[0]["gaussian_noise"] != errors[1]["gaussian_noise"]
-    monkeypatch.setattr(Predictor, "log_probabilities", lambda *_: pytest.fail("asked again"))
-    again = noisystudent.run(**SOURCES, out=out, settings=SMALL, quiet=True)
-    assert again["robustness"] == summary["robustness"]
+    monkeypatch.setattr(Predictor, "log_probabilities_of_views", lambda *_: pytest.fail("measured again"))
+    assert run(out, SMALL).robustness == summary.robustness
 
 
-def test_another_baseline_of_the_same_name_divides_anew(finished, tmp_path):
+def test_another_baseline_of_the_same_name_divides_again(finished, tmp_path):
     out, _ = finished
     settings = {**SMALL, "evaluation.suite": ["corruptions"], "evaluation.corruptions": ["contrast"]}
     settings |= {"evaluation.severities": [1, 2, 3, 4, 5], "evaluation.max_images": 20}
     baseline = tmp_path / "baseline.json"
-
-    def corruptions(**more):
-        found = noisystudent.run(**SOURCES, out=out, settings={**settings, **more}, quiet=True)["robustness"]
-        return found["measured"]["control"]["corruptions"]
-
-    told = corruptions()
+    control = run(out, settings).robustness.measured["control"]
     for error in (0.5, 0.25):
-        base = {"subject": "other", "corruptions": {**told, "per_corruption": {"contrast": error}}}
-        baseline.write_text(json.dumps(base))
-        relative = corruptions(**{"evaluation.baseline": str(baseline)})["relative_to_baseline"]
-        assert relative["corruption_errors"]["contrast"] == pytest.approx(
-            100 * told["per_corruption"]["contrast"] / error
+        write_result(
+            baseline, replace(control, corruptions=replace(control.corruptions, per_corruption={"contrast": error}))
+        )
+        compared = run(out, {**settings, "evaluation.baseline": str(baseline)}).robustness.measured["control"]
+        assert compared.corruptions.relative_to_baseline.corruption_errors["contrast"] == pytest.approx(
+            100 * control.corruptions.per_corruption["contrast"] / error
         )
 
 
-def test_naturally_shifted_sets_are_measured_of_everyone_and_a_changed_one_again(finished, tmp_path):
+def test_naturally_shifted_sets_are_measured_of_every_model_and_a_changed_one_again(finished, tmp_path):
     out, summary = finished
     digits = [record for record in open_source("digits:test@0", labeled=True).read(0) if record.label in (2, 5, 7)]
     path = tmp_path / "three.npz"
 
-    def measured(few):
-        pixels = np.stack([np.asarray(record.image) for record in few])
-        np.savez(path, x=pixels, y=np.array([record.label for record in few]), classes=np.arange(10).astype(str))
+    def measured(records):
+        pixels = np.stack([np.asarray(record.image) for record in records])
+        np.savez(path, x=pixels, y=np.array([record.label for record in records]), classes=np.arange(10).astype(str))
         settings = {**SMALL, "evaluation.suite": ["natural"], "evaluation.natural": [f"three={path}"]}
-        told = noisystudent.run(**SOURCES, out=out, settings=settings, quiet=True)["robustness"]["measured"]
-        return {name: each["natural"]["three"] for name, each in told.items()}
+        results = run(out, settings).robustness.measured
+        return {name: result.natural["three"] for name, result in results.items()}
 
-    every = measured(digits)
-    assert list(every) == ["control", "teacher", "round 1"]
-    assert every["teacher"]["clean_top1_10way"] == summary["teacher"]["test"]["top1"]
-    assert every["teacher"]["count"] == len(digits)
-    assert {name: each["count"] for name, each in measured(digits[:50]).items()} == dict.fromkeys(every, 50)
-    assert noisystudent.run(**SOURCES, out=out, settings=SMALL, quiet=True)["robustness"] == summary["robustness"]
+    by_model = measured(digits)
+    assert list(by_model) == ["control", "teacher", "round 1"]
+    assert by_model["teacher"].scores["clean_top1_10way"] == summary.teacher.test.top1
+    assert by_model["teacher"].count == len(digits)
+    assert {name: result.count for name, result in measured(digits[:50]).items()} == dict.fromkeys(by_model, 50)
+    assert run(out, SMALL).robustness == summary.robustness
 
 
 @pytest.mark.parametrize(
@@ -141,11 +144,11 @@ def test_naturally_shifted_sets_are_measured_of_everyone_and_a_changed_one_again
             {"evaluation.corruptions_dir": "no/such"},
             "There is no folder 'no/such', which evaluation.corruptions_dir names",
         ),
-        ({"evaluation.baseline": "no/such"}, "evaluation.baseline 'no/such' is not there"),
-        ({"evaluation.frost_textures": "no/such"}, "frost textures 'no/such' is not there"),
+        ({"evaluation.baseline": "no/such"}, "evaluation.baseline 'no/such' is missing"),
+        ({"evaluation.frost_textures": "no/such"}, "frost textures 'no/such' does not exist"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_trained(tmp_path, changes, message):
+def test_mistakes_are_reported_before_anything_is_trained(tmp_path, changes, message):
     with pytest.raises((SettingsError, DataError, ArtifactError), match=message):
         noisystudent.run(**SOURCES, out=tmp_path / "run", settings={**SMALL, **changes}, quiet=True)
     assert not (tmp_path / "run/teacher").exists()
@@ -164,7 +167,7 @@ def test_plan_names_the_suite_as_its_last_stage(finished, capsys):
     last = [line for line in capsys.readouterr().out.splitlines() if "scores/" in line][-1]
     assert "scores/robustness" in last
     assert last.startswith("done")
-    stages = noisystudent.plan(**SOURCES, out=out, settings={**SMALL, "evaluation.seed": 7}, quiet=True)
+    stages = noisystudent.plan(**SOURCES, out=out, settings={**SMALL, "evaluation.seed": 7}, quiet=True).stages
     assert stages[-1].name == "scores/robustness"
     assert stages[-1].state != "complete"
     assert stages[-2].state == "complete"
@@ -172,23 +175,23 @@ def test_plan_names_the_suite_as_its_last_stage(finished, capsys):
 
 def test_a_distillation_is_measured_too(finished, tmp_path):
     out, summary = finished
-    told = noisystudent.distill(
+    noisystudent.distill(
         teacher=out / "teacher", student="tiny_resnet", labeled="digits:labeled", test="digits:test",
-        out=tmp_path / "d", settings={each: SMALL[each] for each in SMALL if each != "rounds.count"}, quiet=True,
+        out=tmp_path / "d", settings={name: SMALL[name] for name in SMALL if name not in UNUSED}, quiet=True,
     )  # fmt: skip
-    assert list(told["robustness"]["measured"]) == ["control", "teacher 1", "student 1"]
-    inside = told["robustness"]["measured"]["teacher 1"]
-    assert inside["corruptions"] == summary["robustness"]["measured"]["teacher"]["corruptions"]
+    comparison = read_result(RunSummary, tmp_path / "d/summary.json").robustness
+    assert list(comparison.measured) == ["control", "teacher 1", "student 1"]
+    assert comparison.measured["teacher 1"].corruptions == summary.robustness.measured["teacher"].corruptions
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_contenders(finished, tmp_path):
+def test_two_processes_share_the_models(finished, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = ["run", *words_of(SMALL), f"--out={tmp_path}"]
     subprocess.run([*torchrun, "-m", "noisystudent", *words], check=True, capture_output=True)
-    found = json.loads((tmp_path / "summary.json").read_text())["robustness"]
-    assert list(found["measured"]) == list(finished[1]["robustness"]["measured"])
+    comparison = read_result(RunSummary, tmp_path / "summary.json").robustness
+    assert list(comparison.measured) == list(finished[1].robustness.measured)
     alone = noisystudent.robustness(
         checkpoint=tmp_path / "control", source="digits:test", out=tmp_path / "alone", settings=SUITE, quiet=True
     )
-    assert found["measured"]["control"]["corruptions"] == alone["corruptions"]
+    assert comparison.measured["control"].corruptions == alone.corruptions

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import noisystudent
-from labeling_set import SETTINGS, save_pile, save_teacher
+from labeling_set import SETTINGS, save_teacher, save_unlabeled
 from noisystudent.pseudo_labels import predictions
 from noisystudent.pseudo_labels.predictions import list_parts, read_all, read_copies
 
@@ -23,9 +23,9 @@ def ask(tmp_path_factory):
     text = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
     queries = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
     assert len(queries) == 3
-    source = save_pile(root / "pile.npz", SHARDS)
+    source = save_unlabeled(root / "pile.npz", SHARDS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predictions, "MOST_PARTS", 2)
+        patch.setattr(predictions, "MAX_PARTS", 2)
         patch.chdir(root)
         for seed, out in enumerate(("predictions", "photos/round-1/predictions", "photos/round-2/predictions")):
             teacher = save_teacher(root / f"teacher-{seed}", seed=seed, classes=CLASSES)

@@ -1,1 +1,1 @@
-"""Folders of finished work, and how several processes share one."""
+"""Folders of finished work, and claims by which several processes share one folder."""

@@ -1,15 +1,15 @@
-"""Folders that hold finished work: recognised by what they were made from, never redone, never mixed up.
+"""Folders of finished work, identified by their inputs: a finished stage is never repeated, and inputs are never mixed.
 
-A stage opens its folder with the inputs it is about to use (``begin``), writes its files, and closes it by writing
+A stage opens its folder with its inputs (``begin``), writes its files, and closes the folder by writing
 ``manifest.json`` last (``commit``). So a folder is in one of four states:
 
-    absent     nothing there
-    partial    begun with the same inputs, no manifest yet: the stage may go on from what it saved
-    complete   a manifest with the same inputs: the stage is skipped
-    stale      made from other inputs: set aside under its own fingerprint, brought back if those inputs return
+    absent     the folder has not been begun
+    partial    begun with the same inputs, without a manifest: the stage resumes from the files it saved
+    complete   a manifest and the same inputs: the stage is skipped
+    stale      begun with other inputs: archived under the fingerprint of these, restored when they return
 
-Everything is written to a temporary name and renamed, so that a kill at any instant leaves either the old file or
-the new one. No torch here.
+Every file is written under a temporary name and then renamed, so that a kill at any instant leaves either the old file
+or the new one. No torch here.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from noisystudent.errors import ArtifactError, MismatchError
 MANIFEST = "manifest.json"
 INPUTS = "inputs.json"
 LOCK = ".lock"
-FULL_DISK = 2**16  # bytes free, below which a failed write is put down to the disk
+FULL_DISK = 2**16  # free bytes; with fewer, a failed write is blamed on the full disk
 FORMAT = 1
 
-Json = Any  # what json.dumps takes; the standard library has no type for it
+Json = Any  # a value that json.dumps accepts; the standard library has no type for it
 Inputs = Mapping[str, Json]
 
 
 class State(StrEnum):
-    """Where a stage's folder stands with respect to the inputs at hand."""
+    """The state of a stage's folder for the current inputs."""
 
     ABSENT = "absent"
     PARTIAL = "partial"
@@ -51,9 +51,9 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a complete artifact says of itself.
+    """The description of a complete artifact: its kind, its inputs, the hashes of its files, its fingerprint.
 
-    ``fingerprint`` identifies the content: two artifacts of the same kind with equal files have equal ones,
+    ``fingerprint`` identifies the content: artifacts of the same kind with equal files have equal fingerprints,
     whenever and wherever they were made.
     """
 
@@ -64,40 +64,46 @@ class Manifest:
 
 
 def fingerprint_of(value: Json) -> str:
-    """A 32-character hash of a JSON value; equal values give equal hashes whatever the order of their keys."""
+    """Returns a 32-character hash of a JSON value; the order of keys does not matter."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def hash_file(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Returns the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def atomic_write(path: Path, *, once: bool = False) -> Iterator[Path]:
-    """Gives a temporary path beside ``path`` to write to, and renames it to ``path`` when the block ends well.
+    """Yields a temporary path to write to, and renames it to ``path`` when the block ends without an error.
 
-    A reader never sees half a file. With ``once``, a file that is there by then stays, and what was written is
-    dropped. A full disk becomes an ``ArtifactError`` that names the file.
+    A reader never sees half a file.
+
+    Args:
+        path: the file to write; its folder is made if needed.
+        once: keep a file that exists by then, and discard the new one.
+
+    Raises:
+        ArtifactError: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not the process's number: on two machines, or in two containers, it may be the same.
+    # A process number does not do: it can be equal on two machines or in two containers.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with disk_full_as_error(path):
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            if not once or not _linked(temporary, path):
+            if not once or not _link(temporary, path):
                 os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _linked(temporary: Path, path: Path) -> bool:
-    """Gives a file the name ``path`` too, unless that is taken; False where the file system has no hard links."""
+def _link(temporary: Path, path: Path) -> bool:
+    """Links ``path`` to a file unless ``path`` exists; returns False if the file system has no hard links."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -109,16 +115,16 @@ def _linked(temporary: Path, path: Path) -> bool:
 
 @contextmanager
 def disk_full_as_error(path: Path) -> Iterator[None]:
-    """Turns a failed write to ``path`` into an ``ArtifactError`` when the disk is full; other errors pass.
+    """Turns a failed write to ``path`` into an ``ArtifactError`` if the disk is full; other errors pass unchanged.
 
-    Not every library says so by an ``OSError``: torch and safetensors raise errors of their own, so the disk is asked.
+    torch and safetensors raise errors of other types than ``OSError``, so the free space of the disk decides for them.
     """
     try:
         yield
     except Exception as error:
-        said = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        said = said or os.strerror(errno.ENOSPC) in str(error)
-        if not said and shutil.disk_usage(path.parent).free >= FULL_DISK:
+        is_named = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        is_named = is_named or os.strerror(errno.ENOSPC) in str(error)
+        if not is_named and shutil.disk_usage(path.parent).free >= FULL_DISK:
             raise
         raise ArtifactError(
             f"the disk is full: could not write {path}. Free some space and run the same command again; "
@@ -127,7 +133,7 @@ def disk_full_as_error(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Json) -> None:
-    """Writes a JSON file atomically, keys in the order given, readable by people."""
+    """Writes an indented JSON file atomically; keys keep their order."""
     with atomic_write(path) as temporary:
         temporary.write_text(_text_of(value))
 
@@ -137,7 +143,11 @@ def _text_of(value: Json) -> str:
 
 
 def read_json(path: Path) -> Json:
-    """Reads a JSON file; a missing or damaged one is an ``ArtifactError`` that names it."""
+    """Reads a JSON file.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
     try:
         return _read_json(path)
     except FileNotFoundError:
@@ -152,7 +162,7 @@ def _read_json(path: Path) -> Json:
 
 
 def begin(folder: Path, inputs: Inputs) -> None:
-    """Opens ``folder`` for a stage that works from ``inputs``; does nothing if it was opened before, with whatever."""
+    """Opens ``folder`` for a stage with ``inputs``; does nothing if it was opened before, even with other inputs."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / INPUTS).exists():
         with atomic_write(folder / INPUTS, once=True) as temporary:
@@ -160,9 +170,16 @@ def begin(folder: Path, inputs: Inputs) -> None:
 
 
 def commit(folder: Path, kind: str, inputs: Inputs, *, volatile: tuple[str, ...] = ()) -> Manifest:
-    """Closes ``folder``: hashes its files and writes the manifest, after which the artifact is complete.
+    """Closes ``folder``: hashes its files and writes the manifest, which makes the artifact complete.
 
-    ``volatile`` names files that differ between equal runs (timings); they are kept but identify nothing.
+    Args:
+        folder: the folder of the artifact.
+        kind: kind of the artifact, such as ``checkpoint``.
+        inputs: everything that the content depends on, as JSON values.
+        volatile: names of files that differ between equal runs (timings); the fingerprint does not include them.
+
+    Returns:
+        The manifest.
     """
     begin(folder, inputs)
     skipped = {MANIFEST, INPUTS, *volatile}
@@ -177,7 +194,11 @@ def commit(folder: Path, kind: str, inputs: Inputs, *, volatile: tuple[str, ...]
 
 
 def read_manifest(folder: Path, kind: str) -> Manifest:
-    """Reads the manifest of a complete artifact of ``kind``; raises ``ArtifactError`` for anything else."""
+    """Reads the manifest of a complete artifact of ``kind``.
+
+    Raises:
+        ArtifactError: the folder is missing, unfinished, of another kind or of another format.
+    """
     if not folder.is_dir():
         raise ArtifactError(f"{folder} does not exist; expected a folder with {kind} that noisystudent wrote.")
     if not (folder / MANIFEST).exists():
@@ -193,7 +214,11 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
 
 
 def verify(folder: Path, kind: str) -> Manifest:
-    """Reads the manifest and checks every file against its hash; a changed or missing file is an error."""
+    """Reads the manifest and checks every file against its hash.
+
+    Raises:
+        ArtifactError: a file is missing or was changed, or the folder is no complete artifact of ``kind``.
+    """
     manifest = read_manifest(folder, kind)
     for name, expected in manifest.files.items():
         path = folder / name
@@ -205,25 +230,25 @@ def verify(folder: Path, kind: str) -> Manifest:
 
 
 def state_of(folder: Path, inputs: Inputs) -> State:
-    """Says whether the work in ``folder`` is absent, partial, complete or stale for ``inputs``."""
+    """Returns the state of the work in ``folder`` for ``inputs``."""
     try:
-        found = _read_json(folder / INPUTS)
+        begun_with = _read_json(folder / INPUTS)
     except FileNotFoundError:
         return State.ABSENT
-    if fingerprint_of(found) != fingerprint_of(dict(inputs)):
+    if fingerprint_of(begun_with) != fingerprint_of(dict(inputs)):
         return State.STALE
     return State.COMPLETE if (folder / MANIFEST).exists() else State.PARTIAL
 
 
 def differences(before: Json, after: Json, name: str = "") -> list[str]:
-    """Names what differs between two JSON values, one line each: ``train.steps: 300 -> 400``."""
+    """Lists the differences between two JSON values, one line per value: ``train.steps: 300 -> 400``."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         lines = []
         for key in dict.fromkeys([*before, *after]):
             dotted = f"{name}.{key}" if name else str(key)
             lines += differences(before.get(key), after.get(key), dotted)
         return lines
-    same = fingerprint_of(before) == fingerprint_of(after)  # a tuple is a list, once it is written
+    same = fingerprint_of(before) == fingerprint_of(after)  # not ==, because JSON writes a tuple as a list
     return [] if same else [f"{name}: {_short(before)} -> {_short(after)}"]
 
 
@@ -233,10 +258,13 @@ def _short(value: Json) -> str:
 
 
 def prepare(folder: Path, inputs: Inputs) -> tuple[State, list[str]]:
-    """Makes ``folder`` ready for ``inputs`` and returns its state (never stale) and what had changed.
+    """Makes ``folder`` ready for ``inputs``.
 
-    Work from other inputs is set aside as ``<folder>.<fingerprint of its inputs>``, not deleted; work set aside
-    earlier that was made from these very inputs is brought back.
+    Work from other inputs is archived as ``<folder>.<fingerprint of its inputs>``, not deleted; archived work from
+    these inputs is restored.
+
+    Returns:
+        The state of the folder, never stale, and the differences of the archived inputs to these.
     """
     changes: list[str] = []
     if state_of(folder, inputs) is State.STALE:
@@ -245,24 +273,25 @@ def prepare(folder: Path, inputs: Inputs) -> tuple[State, list[str]]:
         os.replace(folder, _archived(folder, before))
     archived = _archived(folder, dict(inputs))
     if archived.is_dir() and state_of(folder, inputs) is State.ABSENT:
-        _make_way(folder)
+        _remove_unused(folder)
         os.replace(archived, folder)
     begin(folder, inputs)
     return state_of(folder, inputs), changes
 
 
-def to_be_moved(folder: Path, inputs: Inputs) -> bool:
-    """Whether ``prepare`` would set other work aside, or bring back what was set aside earlier."""
+def must_archive_or_restore(folder: Path, inputs: Inputs) -> bool:
+    """Returns whether ``prepare`` would archive other work or restore archived work."""
     state = state_of(folder, inputs)
     return state is State.STALE or (state is State.ABSENT and _archived(folder, dict(inputs)).is_dir())
 
 
-def _make_way(folder: Path) -> None:
-    """Removes a folder that holds nothing but this process's lock."""
+def _remove_unused(folder: Path) -> None:
+    """Removes a folder that holds nothing but a lock."""
     if not folder.is_dir():
         return
     (folder / LOCK).unlink(missing_ok=True)
-    if any(folder.iterdir()):
+    # Another process that opens the folder at this moment makes a new lock; then rmdir fails and is tried again.
+    if any(path.name != LOCK for path in folder.iterdir()):
         raise ArtifactError(
             f"{folder} holds files that noisystudent did not write; move them away or give another --out."
         )
@@ -274,18 +303,26 @@ def _archived(folder: Path, inputs: Json) -> Path:
 
 
 def require_inputs(folder: Path, manifest: Manifest, name: str, expected: str) -> None:
-    """Refuses an artifact whose input ``name`` is another than ``expected``, showing both fingerprints."""
-    found = manifest.inputs.get(name)
-    if found != expected:
+    """Checks that an artifact was made from the input ``name`` with the fingerprint ``expected``.
+
+    Raises:
+        MismatchError: it was made from another one; the message shows both fingerprints.
+    """
+    actual = manifest.inputs.get(name)
+    if actual != expected:
         raise MismatchError(
-            f"{folder} was made from another {name} than the one given (fingerprint {found}, given {expected}); "
+            f"{folder} was made from another {name} than the one given (fingerprint {actual}, given {expected}); "
             f"give the {name} it was made from, or make it again."
         )
 
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Holds a run's folder for this process alone; a second process gets an ``ArtifactError`` at once."""
+    """Locks a run's folder for this process during the block.
+
+    Raises:
+        ArtifactError: another process holds the lock.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         try:

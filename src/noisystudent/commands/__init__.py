@@ -1,1 +1,1 @@
-"""The verbs of the command line, each a function that adds its options to a parser, reads the words and calls."""
+"""The commands of the command line, each a function that adds its options to a parser, parses and runs."""

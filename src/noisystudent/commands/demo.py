@@ -1,8 +1,8 @@
-"""The demo: the main job on scikit-learn's digits, beside what scikit-learn itself makes of the same images."""
+"""The demo: Noisy Student training on scikit-learn's digits, beside scikit-learn's own classifiers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,18 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from noisystudent import api
-from noisystudent.artifacts.folder import write_json
+from noisystudent.artifacts.typed_json import write_result
 from noisystudent.data.sources.builtin import DigitsPart, open_digits
 from noisystudent.errors import SettingsError
+from noisystudent.pipeline.run_folder import Run
 from noisystudent.reporting.terminal import print_summary
+from noisystudent.results.run import Baseline, RunSummary
 
 # Enlarged to 16 pixels, because nearest-neighbor distortions of 8 x 8 leave nothing of a digit; a fixed noise strength,
 # because choosing one would double the time. How these were chosen: docs/results.md.
 SETTINGS: dict[str, Any] = {
     "data.size": 16,
-    "data.near_duplicates": "none",  # the digits hold none; at 8 px a few look as if they were
+    "data.near_duplicates": "none",  # the digits hold none; at 8 pixels a few look as if they were
     "model.teacher": "tiny_resnet",
     "noise.strength": 0.25,
     "noise.crop": "resized",
@@ -37,60 +39,70 @@ SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Demo:
-    """The summaries of the demo's runs, one a seed, and where they lie."""
+    """The demo's runs, one per seed."""
 
-    summaries: list[dict[str, Any]]
-    folders: list[Path]
+    runs: list[Run]
 
 
 def demo(*, out: str = "runs/demo", seeds: int = 1, quiet: bool = False) -> Demo:
     """Runs Noisy Student training on 40 labeled and 1,257 unlabeled digits and scores it on 500 others.
 
-    Each seed draws its own split; with several, seed s goes to the folder ``out/seed-s``. Summaries also hold
-    three baselines of scikit-learn on the same split.
+    Args:
+        out: The folder of the run; with several seeds, seed s goes to ``out/seed-s``.
+        seeds: The number of seeds; each draws its own split.
+        quiet: No progress.
+
+    Returns:
+        The runs; their summaries also hold three baselines of scikit-learn on the same split.
+
+    Raises:
+        SettingsError: ``seeds`` is below 1.
     """
     if seeds < 1:
         raise SettingsError(f"--seeds is {seeds}; give a whole number of at least 1.")
     folders = [Path(out) if seeds == 1 else Path(out) / f"seed-{seed}" for seed in range(seeds)]
-    summaries = [_run_seed(folder, seed, quiet=quiet) for seed, folder in enumerate(folders)]
-    return Demo(summaries, folders)
+    return Demo([_run_seed(folder, seed, quiet=quiet) for seed, folder in enumerate(folders)])
 
 
-def _run_seed(folder: Path, seed: int, *, quiet: bool) -> dict[str, Any]:
-    summary = api.run(
-        labeled=f"digits:labeled@{seed}",
-        unlabeled=f"digits:unlabeled@{seed}",
+def _run_seed(folder: Path, seed: int, *, quiet: bool) -> Run:
+    run = api.run(
+        f"digits:labeled@{seed}",
+        f"digits:unlabeled@{seed}",
         test=f"digits:test@{seed}",
-        out=str(folder),
+        out=folder,
         settings={**SETTINGS, "seed": seed},
         quiet=quiet,
     )
-    summary["baselines"] = [{"name": name, "top1": top1} for name, top1 in baselines(seed).items()]
-    write_json(folder / "summary.json", summary)
+    rows = tuple(Baseline(name=name, top1=top1) for name, top1 in baselines(seed).items())
+    run = replace(run, summary=replace(run.summary, baselines=rows))
+    write_result(folder / "summary.json", run.summary)
     api.report(folder)
-    return summary
+    return run
 
 
 def baselines(seed: int) -> dict[str, float]:
     """Test accuracy of three scikit-learn classifiers on the split of ``seed``, with its usual settings.
 
-    Self-training and label spreading see the unlabeled digits too; pixels are scaled to 0..1, and standardized for
-    the linear model. Label spreading uses 7 neighbors, its default kernel being made for other scales.
+    Self-training and label spreading see the unlabeled digits too. Pixels are scaled to 0..1, and standardized for the
+    linear model. Label spreading uses 7 neighbors, because its default kernel suits other scales.
     """
     labeled, targets = _arrays("labeled", seed)
     unlabeled, _ = _arrays("unlabeled", seed)
-    test, truth = _arrays("test", seed)
-    everything = np.concatenate([labeled, unlabeled])
-    known = np.concatenate([targets, np.full(len(unlabeled), -1)])
+    test, test_labels = _arrays("test", seed)
+    images = np.concatenate([labeled, unlabeled])
+    labels = np.concatenate([targets, np.full(len(unlabeled), -1)])
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     classifiers: dict[str, tuple[ClassifierMixin, npt.NDArray[np.floating], npt.NDArray[np.int64]]] = {
         "logistic regression": (linear, labeled, targets),
-        "self-training": (SelfTrainingClassifier(linear), everything, known),
-        "label spreading": (LabelSpreading(kernel="knn"), everything, known),
+        "self-training": (SelfTrainingClassifier(linear), images, labels),
+        "label spreading": (LabelSpreading(kernel="knn"), images, labels),
     }
     # Label spreading divides by zero for images that no label reaches; scikit-learn then takes the first class.
     with np.errstate(invalid="ignore"):
-        return {name: float(each.fit(x, y).score(test, truth)) for name, (each, x, y) in classifiers.items()}
+        return {
+            name: float(classifier.fit(x, y).score(test, test_labels))
+            for name, (classifier, x, y) in classifiers.items()
+        }
 
 
 def _arrays(part: DigitsPart, seed: int) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
@@ -100,31 +112,35 @@ def _arrays(part: DigitsPart, seed: int) -> tuple[npt.NDArray[np.floating], npt.
     return pixels, np.array([record.label for record in records], np.int64)
 
 
-def evaluated_models(summary: dict[str, Any]) -> dict[str, float]:
-    """Test accuracy of everyone in a demo's summary, by name, in the table's order."""
-    found = {each["name"]: each["top1"] for each in summary["baselines"]}
-    found |= {"teacher": summary["teacher"]["test"]["top1"], "control": summary["control"]["test"]["top1"]}
-    found |= {each["name"]: each["test"]["top1"] for each in summary["rounds"]}
-    return found | {"student": summary["student"]["test"]["top1"]}
+def accuracies_on_test(summary: RunSummary) -> dict[str, float]:
+    """Test accuracy of every classifier in a demo's summary, by name, in the table's order."""
+    models = [
+        ("teacher", summary.teacher),
+        ("control", summary.control),
+        *((student.name, student) for student in summary.rounds),
+        ("student", summary.student),
+    ]
+    baselines = {baseline.name: baseline.top1 for baseline in summary.baselines}
+    return baselines | {name: model.test.top1 for name, model in models if model and model.test}
 
 
 def print_demo(result: Demo) -> None:
-    """Prints the table, the verdict and the page's path for one seed; means, ranges and lost seeds for several."""
-    if len(result.summaries) == 1:
-        print_summary(result.summaries[0])
-        print(f"page: {result.folders[0] / 'report.html'}")
+    """Prints table, verdict and page for one seed; means, ranges and lost seeds for several."""
+    if len(result.runs) == 1:
+        print_summary(result.runs[0].summary)
+        print(f"page: {result.runs[0].report}")
         return
-    rows = [evaluated_models(summary) for summary in result.summaries]
+    rows = [accuracies_on_test(run.summary) for run in result.runs]
     print(f"{'test accuracy, %':<22}{'mean':>8}{'lowest':>8}{'highest':>9}")
     for name in rows[0]:
         values = [100 * row[name] for row in rows]
         print(f"{name:<22}{np.mean(values):>8.1f}{min(values):>8.1f}{max(values):>9.1f}")
     print("\n".join(_honest_lines(rows)))
-    print(f"pages: {result.folders[0].parent}/seed-*/report.html")
+    print(f"pages: {result.runs[0].path.parent}/seed-*/report.html")
 
 
 def _honest_lines(rows: list[dict[str, float]]) -> list[str]:
-    """Whom the student beats on the mean over seeds, and every seed in which it does not."""
+    """Which classifiers the student beats on the mean over seeds, and every seed in which it does not."""
     rivals = [name for name in rows[0] if name not in ("student", "teacher") and not name.startswith("round")]
     means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
     lost = [name for name in rivals if means[name] >= means["student"]]

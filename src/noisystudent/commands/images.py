@@ -1,4 +1,4 @@
-"""The verbs that are about images alone: show-noise, pack."""
+"""The commands about images alone: show-noise, pack."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from noisystudent.commands.options import SOURCE_HELP, with_settings
 
 
-def show_noise(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """A contact sheet of images under noise."""
+def show_noise(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Draws a sheet of images under noise."""
     parser.add_argument("source", metavar="SOURCE", help=f"the images: {SOURCE_HELP}")
     parser.add_argument(
-        "--out", type=Path, default=Path("noise.png"), metavar="FILE.png", help="the sheet (default noise.png)"
+        "--out", type=Path, default=Path("noise.png"), metavar="FILE.png", help="file of the sheet (default noise.png)"
     )
     parser.add_argument(
         "--by",
         choices=("strengths", "operations"),
         default="strengths",
-        help="columns: noise.strengths, or RandAugment's operations one by one (default strengths)",
+        help="columns of the sheet: noise.strengths, or the operations of RandAugment one by one (default strengths)",
     )
-    parser.add_argument("--images", type=int, default=8, metavar="N", help="how many images (default 8)")
-    given = with_settings(parser, words, rooms=("noise.", "data."))
+    parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default 8)")
+    given = with_settings(parser, arguments, "show-noise")
     from noisystudent import api
 
     print(
@@ -36,16 +36,18 @@ def show_noise(parser: argparse.ArgumentParser, words: list[str]) -> None:
     )
 
 
-def pack(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """A source as tar shards."""
+def pack(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Packs a source into tar shards."""
     parser.add_argument("source", metavar="SOURCE", help=f"the images: {SOURCE_HELP}")
-    parser.add_argument("out", type=Path, metavar="FOLDER", help="where the tar files go")
-    parser.add_argument("--labeled", action="store_true", help="the source has labels: pack them too")
-    parser.add_argument("--rows", type=int, default=10_000, metavar="N", help="most images a file (default 10000)")
+    parser.add_argument("out", type=Path, metavar="FOLDER", help="folder of the tar files")
+    parser.add_argument("--labeled", action="store_true", help="pack the labels of the source as well")
     parser.add_argument(
-        "--bytes", type=int, default=10**9, metavar="N", help="a file is full at so many bytes (default 1000000000)"
+        "--rows", type=int, default=10_000, metavar="N", help="largest number of images per file (default 10000)"
     )
-    given = parser.parse_args(words)
+    parser.add_argument(
+        "--bytes", type=int, default=10**9, metavar="N", help="a file is full at this many bytes (default 1000000000)"
+    )
+    given = parser.parse_args(arguments)
     from noisystudent.data.shards.pack import pack  # without torch
 
     packed = pack(

@@ -1,68 +1,69 @@
-"""The verbs that tell a whole story: demo, run, plan, distill, report."""
+"""The commands that make a whole run: demo, run, plan, distill, report."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from noisystudent.commands.options import with_settings
 from noisystudent.errors import SettingsError
 
+if TYPE_CHECKING:  # loads torch
+    from noisystudent.pipeline.run_folder import Run
 
-def demo(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """The main job on the digits."""
+
+def demo(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Runs Noisy Student training on the digits."""
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with seeds 0 to N-1 (default 1)")
-    parser.add_argument("--out", default="runs/demo", metavar="FOLDER", help="where to write (default runs/demo)")
-    given = parser.parse_args(words)
+    parser.add_argument("--out", default="runs/demo", metavar="FOLDER", help="folder of the run (default runs/demo)")
+    given = parser.parse_args(arguments)
     from noisystudent.commands.demo import demo, print_demo
 
     print_demo(demo(out=given.out, seeds=given.seeds))
 
 
-def run(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """Two folders in; a better classifier, a verdict and a page out."""
-    given = with_settings(parser, words)
-    config = given.pop("config")
+def run(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Trains teacher and students, and prints the scores and the verdict."""
+    given = with_settings(parser, arguments, "run")
     from noisystudent import api
-    from noisystudent.config import resolve
+
+    _print_run(api.run(config=given.pop("config"), settings=given))
+
+
+def _print_run(run: Run) -> None:
     from noisystudent.reporting.terminal import print_summary
     from noisystudent.runtime.process_group import open_process_group
 
-    summary = api.run(config=config, settings=given)
     if open_process_group().is_main:
-        print_summary(summary)
-        out = Path(resolve(given, config).settings.out)
-        print(f"model: {out / 'best'}\npage: {out / 'report.html'}")
+        print_summary(run.summary)
+        print(f"model: {run.path / 'best'}\npage: {run.report}")
 
 
-def plan(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """What run would do, or what one too large to try would take."""
+def plan(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Prints the stages of a run and how long they take, or the cost of a run too large to try."""
     parser.add_argument(
         "--assume",
         type=Path,
         metavar="FILE.yaml",
-        help="instead of a run at hand: what one would take in time, bytes and money, from the sizes, rates and prices "
-        "in this file (docs/scale.md)",
+        help="estimate the time, storage and cost of a large run from the sizes, rates and prices in this file "
+        "instead (docs/scale.md)",
     )
-    given = with_settings(parser, words)
-    assumed = given.pop("assume")
-    if assumed:
-        _plan_assumed(assumed, [name for name, value in given.items() if value is not None])
+    given = with_settings(parser, arguments, "plan")
+    assumptions = given.pop("assume")
+    if assumptions:
+        _plan_assumed(assumptions, [name for name, value in given.items() if value is not None])
         return
     from noisystudent import api
-    from noisystudent.artifacts.folder import State
     from noisystudent.display.wording import duration
 
-    stages = api.plan(config=given.pop("config"), settings=given)
-    shown = {State.COMPLETE: "done", State.PARTIAL: "begun", State.ABSENT: "to do", State.STALE: "to do again"}
-    for stage in stages:
+    result = api.plan(config=given.pop("config"), settings=given)
+    texts = {"complete": "done", "partial": "begun", "absent": "to do", "stale": "to do again"}
+    for stage in result.stages:
         cost = f"{stage.samples_seen:>12,} samples" if stage.samples_seen else ""
         left = f"  about {duration(stage.seconds)}" if stage.seconds else ""
-        print(f"{shown[stage.state]:<12}{stage.name:<28}{cost}{left}")
-    samples_seen = sum(stage.samples_seen for stage in stages if stage.state is not State.COMPLETE)
-    print(
-        f"left: {samples_seen:,} samples seen, about {duration(sum(stage.seconds for stage in stages))} on this machine"
-    )
+        print(f"{texts[stage.state]:<12}{stage.name:<28}{cost}{left}")
+    print(f"left: {result.samples_left:,} samples seen, about {duration(result.seconds_left)} on this machine")
 
 
 def _plan_assumed(file: Path, others: list[str]) -> None:
@@ -75,37 +76,32 @@ def _plan_assumed(file: Path, others: list[str]) -> None:
     print(describe(estimate(read_assumptions(file))))
 
 
-def distill(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """Teachers teach a student."""
+def distill(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Distills teachers into a student, and prints the scores and the verdict."""
     parser.add_argument(
         "--teacher",
         metavar="FOLDER[,FOLDER]",
-        help="who teaches: checkpoints, or names of models to train on the labels first; several are an ensemble",
+        help="short for --distillation.teachers: checkpoints, or names of models to train on the labels first; several "
+        "form an ensemble",
     )
     parser.add_argument(
-        "--student", metavar="MODEL[,MODEL]", help="who learns; of several, each from the one before (default auto)"
+        "--student",
+        metavar="MODEL[,MODEL]",
+        help="short for --distillation.students: names of models; of several, each learns from the one before",
     )
-    given = with_settings(parser, words)
+    given = with_settings(parser, arguments, "distill")
     from noisystudent import api
-    from noisystudent.config import resolve
-    from noisystudent.reporting.terminal import print_summary
-    from noisystudent.runtime.process_group import open_process_group
 
     for option, name in (("teacher", "distillation.teachers"), ("student", "distillation.students")):
-        if (told := given.pop(option)) is not None:
-            given[name] = told
-    config = given.pop("config")
-    summary = api.distill(config=config, settings=given)
-    if open_process_group().is_main:
-        print_summary(summary)
-        out = Path(resolve(given, config, recipe="distillation").settings.out)
-        print(f"model: {out / 'best'}\npage: {out / 'report.html'}")
+        if (value := given.pop(option)) is not None:
+            given[name] = value
+    _print_run(api.distill(config=given.pop("config"), settings=given))
 
 
-def report(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """The page of a finished run, again."""
-    parser.add_argument("run", metavar="FOLDER", help="the folder of a finished run")
-    given = parser.parse_args(words)
+def report(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Writes the page of a finished run again."""
+    parser.add_argument("run", metavar="FOLDER", help="folder of a finished run")
+    given = parser.parse_args(arguments)
     from noisystudent import api
 
     print(api.report(given.run))

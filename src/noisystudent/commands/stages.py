@@ -1,4 +1,4 @@
-"""The verbs of single stages: train, label, select, evaluate, predict."""
+"""The commands of single stages: train, label, select, evaluate, compare, predict."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import sys
 from pathlib import Path
 
 from noisystudent.commands.options import CHECKPOINT_HELP, SOURCE_HELP, with_settings
-from noisystudent.commands.output import print_robustness, print_scores
 from noisystudent.errors import SettingsError
 
 
-def train(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """One model, on labels or on labels and selected pseudo labels."""
+def train(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Trains one model."""
     parser.add_argument(
         "--predictions", metavar="FOLDER", help="for a student: what 'label' wrote for --unlabeled, or its URL"
     )
     parser.add_argument("--selection", type=Path, metavar="FOLDER", help="for a student: what 'select' wrote from it")
-    given = with_settings(parser, words)
+    given = with_settings(parser, arguments, "train")
     from noisystudent import api
     from noisystudent.runtime.process_group import open_process_group
 
@@ -35,25 +34,27 @@ def train(parser: argparse.ArgumentParser, words: list[str]) -> None:
         )
 
 
-def label(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """A checkpoint labels a source."""
-    parser.add_argument("--teacher", required=True, metavar="CHECKPOINT", help=f"who labels: {CHECKPOINT_HELP}")
+def label(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Labels images with a checkpoint."""
+    parser.add_argument("--teacher", required=True, metavar="CHECKPOINT", help=f"the teacher: {CHECKPOINT_HELP}")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the images to label: {SOURCE_HELP}")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the predictions go, perhaps a URL")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the predictions, or its URL")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the noise, with --noise.teacher (default 0)"
     )
     parser.add_argument(
         "--worker",
         metavar="K/N",
-        help="this process is the K-th (from 1) of N that run this command; auto/N in a Kubernetes indexed job of N "
-        "completions; known from the environment in a Slurm array or under torchrun",
+        help="this process is number K (from 1) of N that run this command; auto/N in a Kubernetes indexed job of N "
+        "completions; in a Slurm array or under torchrun it is read from the environment",
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="start N processes on this machine (default 1), or N actors on Ray"
     )
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: on a Ray cluster")
-    given = with_settings(parser, words, rooms=("runtime.", "data.", "noise."))
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="ray: on a Ray cluster (default local)"
+    )
+    given = with_settings(parser, arguments, "label")
     from noisystudent import api
 
     out = given.pop("out")
@@ -70,112 +71,116 @@ def label(parser: argparse.ArgumentParser, words: list[str]) -> None:
     print(out)
 
 
-def select(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """Which pseudo labels to train on."""
+def select(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Selects the pseudo labels to train on."""
     parser.add_argument("--predictions", required=True, metavar="FOLDER", help="what 'label' wrote, or its URL")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the selection goes")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of the selection")
     parser.add_argument(
-        "--round", type=int, default=1, metavar="R", help="the curriculum takes R x fraction (default 1)"
+        "--round", type=int, default=1, metavar="R", help="the curriculum selects R x fraction (default 1)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the copies' draw (default 0)")
-    given = with_settings(parser, words, rooms=("selection.",))
-    from noisystudent import choosing
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the copies (default 0)")
+    given = with_settings(parser, arguments, "select")
+    from noisystudent import api
 
-    summary = choosing.select(
+    summary = api.select(
         predictions=given.pop("predictions"),
         out=given.pop("out"),
         round=given.pop("round"),
         seed=given.pop("seed"),
         settings=given,
     )
-    print(f"{summary['selected']} of {summary['rows']} selected, {summary['copies']} with copies")
-    for row in summary["per_class"]:  # type: ignore[attr-defined]
-        print(
-            f"  {row['class']:<20} predicted {row['predicted']:>8}  selected {row['selected']:>8}  "
-            f"copies {row['copies']:>8}"
-        )
-    for warning in summary["warnings"]:  # type: ignore[attr-defined]
+    print(f"{summary.selected} of {summary.rows} selected, {summary.copies} with copies")
+    for row in summary.per_class:
+        print(f"  {row.name:<20} predicted {row.predicted:>8}  selected {row.selected:>8}  copies {row.copies:>8}")
+    for warning in summary.warnings:
         print(f"  note: {warning}")
 
 
-def evaluate(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """A checkpoint is scored on labeled images."""
-    parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"what is scored: {CHECKPOINT_HELP}")
+def evaluate(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Scores a checkpoint on labeled images, and runs robustness benchmarks on it."""
+    parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"the model: {CHECKPOINT_HELP}")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled images: {SOURCE_HELP}")
     parser.add_argument(
         "--calibrate",
         metavar="SOURCE",
-        help="fit a temperature on these labeled images, none of which is scored, and also score with it",
+        help="fit a temperature on these labeled images, which must be others than those to score, and score with it "
+        "as well",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="also write all scores there as JSON; with a suite: a folder"
+        "--out", type=Path, metavar="FILE", help="JSON file for all scores; with a suite: folder of the results"
     )
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite")
-    given = with_settings(parser, words, rooms=("runtime.", "data.", "evaluation."))
+    given = with_settings(parser, arguments, "robustness")
     from noisystudent import api
-    from noisystudent.config import section_settings
-    from noisystudent.evaluation.settings import EvaluationSettings
+    from noisystudent.commands.output import print_robustness, print_scores
     from noisystudent.runtime.process_group import open_process_group
 
     checkpoint, source, out, suite = (given.pop(name) for name in ("checkpoint", "source", "out", "suite"))
     if suite is not None:
         given["evaluation.suite"] = suite
     calibrate = given.pop("calibrate")
-    told = {name: value for name, value in given.items() if name.startswith("evaluation.")}
-    measured = section_settings(EvaluationSettings, "evaluation", told).suite
-    if told and not measured:
-        raise SettingsError(
-            f"{', '.join(told)}: without a suite only the scores are taken. Name what to measure, such as --suite "
-            "corruptions,attacks, or leave evaluation's settings out."
-        )
-    if measured and not out:
-        raise SettingsError("a suite keeps what it measures in a folder, to go on there; give --out FOLDER.")
-    if measured:
-        from noisystudent import measuring
+    benchmarks = [name for name in given if name.startswith("evaluation.")]
+    if benchmarks:
+        _require_suite(given, out)
+        from noisystudent.pipeline.evaluation import check_robustness
 
-        measuring.check_measurable(checkpoint=checkpoint, source=source, out=out, settings=given)
+        check_robustness(checkpoint, source, out, given, "robustness")
     scores = api.evaluate(
         checkpoint=checkpoint,
         source=source,
         calibrate=calibrate,
-        out=out / "scores.json" if measured else out,
-        settings={name: value for name, value in given.items() if name not in told},
+        out=out / "scores.json" if benchmarks else out,
+        settings={name: value for name, value in given.items() if name not in benchmarks},
     )
     if not open_process_group().is_main:
         return
     print_scores(scores)
-    if measured:
-        print_robustness(measuring.robustness(checkpoint=checkpoint, source=source, out=out, settings=given))
+    if benchmarks:
+        print_robustness(api.robustness(checkpoint=checkpoint, source=source, out=out, settings=given))
 
 
-def compare(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """Several checkpoints' robustness beside that of the first."""
+def _require_suite(given: dict[str, object], out: Path | None) -> None:
+    """Raises ``SettingsError`` for settings of benchmarks without any benchmark to run, or without a folder."""
+    from noisystudent.config import section_settings
+    from noisystudent.evaluation.settings import EvaluationSettings
+
+    if not section_settings(EvaluationSettings, "evaluation", given, command="robustness").suite:
+        raise SettingsError("--suite names no benchmark; give names such as corruptions,attacks, or leave it out.")
+    if not out:
+        raise SettingsError("a suite needs a folder for its results, from which it can resume; give --out FOLDER.")
+
+
+def compare(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Compares the robustness of several checkpoints with that of the first."""
     parser.add_argument(
-        "checkpoints", nargs="+", metavar="CHECKPOINT", help=f"the first is compared with; each {CHECKPOINT_HELP}"
+        "checkpoints",
+        nargs="+",
+        metavar="CHECKPOINT",
+        help=f"models; the others are compared with the first; each {CHECKPOINT_HELP}",
     )
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled images: {SOURCE_HELP}")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where all of it goes")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of the results and the page")
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite (default corruptions)")
-    given = with_settings(parser, words, rooms=("runtime.", "data.", "evaluation."))
-    from noisystudent import measuring
+    given = with_settings(parser, arguments, "compare")
+    from noisystudent import api
     from noisystudent.reporting.terminal import plain_robustness
 
     suite, out = given.pop("suite"), given.pop("out")
     if suite is not None:
         given["evaluation.suite"] = suite
-    told = measuring.compare(checkpoints=given.pop("checkpoints"), source=given.pop("source"), out=out, settings=given)
-    print("\n".join(plain_robustness(told)))
+    comparison = api.compare(checkpoints=given.pop("checkpoints"), source=given.pop("source"), out=out, settings=given)
+    print("\n".join(plain_robustness(comparison)))
     print(f"page: {out / 'comparison.html'}")
 
 
-def predict(parser: argparse.ArgumentParser, words: list[str]) -> None:
-    """A table of file, class and confidence."""
-    parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"what predicts: {CHECKPOINT_HELP}")
+def predict(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Writes a table of file, class and confidence."""
+    parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"the model: {CHECKPOINT_HELP}")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the images: {SOURCE_HELP}")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE.csv", help="the table of file, class, confidence"
+        "--out", type=Path, required=True, metavar="FILE.csv", help="table with file, class and confidence"
     )
-    given = with_settings(parser, words, rooms=("runtime.", "data."))
+    given = with_settings(parser, arguments, "predict")
     from noisystudent import api
     from noisystudent.runtime.process_group import open_process_group
 

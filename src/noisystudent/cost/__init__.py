@@ -1,1 +1,1 @@
-"""What a run too large to try would take: bytes, hours and money, computed from sizes, rates and prices in a file."""
+"""Estimates for runs that are too large to try: time, bytes and cost, from the sizes, rates and prices in a file."""

@@ -1,4 +1,4 @@
-"""Assumptions from a YAML file, every mistake as one line."""
+"""Reads assumptions from a YAML file, and reports every mistake in one line."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from noisystudent.config import explain, flatten, nest, read_yaml, setting_fields
 from noisystudent.cost.settings import Assumptions, DeviceAssumptions, ModelAssumptions
 from noisystudent.errors import SettingsError, nearest_name
+from noisystudent.settings_input import explain, flatten, nest, read_yaml, setting_fields
 
 
 def read_assumptions(path: Path) -> Assumptions:
-    """The assumptions of a file, checked as a whole.
+    """Reads and validates the assumptions in a YAML file.
 
-    Raises ``SettingsError`` for unknown names (naming the nearest), missing ones, wrong types, values out of range,
-    and a model whose rates are not given in exactly one of the two ways.
+    Raises:
+        SettingsError: a name is unknown or missing, a value has the wrong type or is out of range, or a model does not
+            have either gigaflops or two rates.
     """
     try:
         assumptions = Assumptions(**nest(flatten(read_yaml(path))))
@@ -34,24 +35,24 @@ def _explain(error: ValidationError, origin: str) -> str:
         if finding["type"] == "extra_forbidden":
             name = ".".join(part for part in finding["loc"] if isinstance(part, str))
             return f"unknown setting {name!r} ({origin}).{nearest_name(name, known)}"
-    rooms = {room for name in known for room in itertools.accumulate(name.split("."), "{}.{}".format)}
-    return explain(error, dict.fromkeys(rooms, origin))
+    sections = {section for name in known for section in itertools.accumulate(name.split("."), "{}.{}".format)}
+    return explain(error, dict.fromkeys(sections, origin))
 
 
-def _check_rates(room: str, model: ModelAssumptions, devices: DeviceAssumptions) -> None:
+def _check_rates(section: str, model: ModelAssumptions, devices: DeviceAssumptions) -> None:
     rates = (model.trained_per_second, model.labeled_per_second)
     if model.gigaflops is None and None in rates:
         raise SettingsError(
-            f"setting {room}.gigaflops ({model.model}): it is required, unless both trained_per_second and "
+            f"setting {section}.gigaflops ({model.model}): it is required, unless both trained_per_second and "
             "labeled_per_second are given."
         )
     if model.gigaflops is None:
         return
     if rates != (None, None):
         raise SettingsError(
-            f"setting {room}.gigaflops ({model.model}): give it, or both trained_per_second and "
+            f"setting {section}.gigaflops ({model.model}): give it, or both trained_per_second and "
             "labeled_per_second, not all three."
         )
     for name in ("teraflops", "training_utilization", "labeling_utilization"):
         if getattr(devices, name) is None:
-            raise SettingsError(f"setting devices.{name}: it is required, because {room}.gigaflops is given.")
+            raise SettingsError(f"setting devices.{name}: it is required, because {section}.gigaflops is given.")

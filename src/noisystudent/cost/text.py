@@ -1,4 +1,4 @@
-"""An estimate as plain text: a line a stage, a line for everything stored, and where the numbers are from."""
+"""An estimate as plain text: one line per stage, one per kind of stored files, and the sources of the numbers."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from noisystudent.cost.estimate import Estimate
 from noisystudent.display.wording import aligned, compact, duration, printable
 
 WIDTH = 120
-INDENT = 13  # of the sources' texts
+INDENT = 13  # of the texts of sources
 
 
-def describe(found: Estimate) -> str:
-    """The whole answer of ``plan --assume``."""
-    assumed = found.assumptions
-    prices = assumed.prices
+def describe(estimate: Estimate) -> str:
+    """Returns the output of ``plan --assume``."""
+    assumptions = estimate.assumptions
+    prices = assumptions.prices
+    devices = f"{assumptions.devices.count:,} x {assumptions.devices.name}"
     lines = [
-        f"On {assumed.devices.count:,} x {assumed.devices.name}, at prices of {prices.as_of}; nothing of it was run.",
+        f"Estimate for {devices}, at prices of {prices.as_of}; nothing was run.",
         "",
-        *aligned(list(_stage_lines(found))),
+        *aligned(list(_stage_lines(estimate))),
         "",
-        *aligned(list(_storage_lines(found))),
+        *aligned(list(_storage_lines(estimate))),
         "",
-        f"In all {prices.currency} {found.price:,.0f}, and {duration(3600 * found.hours)}.",
+        f"Total: {prices.currency} {estimate.price:,.0f} and {duration(3600 * estimate.hours)}.",
         "",
         "Assumed:",
-        *_sources(found),
+        *_sources(estimate),
     ]
     return "\n".join(printable(line) for line in lines)
 
 
-def _stage_lines(found: Estimate) -> Iterator[tuple[str, ...]]:
+def _stage_lines(estimate: Estimate) -> Iterator[tuple[str, ...]]:
     yield (
         "",
-        "samples_seen",
-        "a second and device",
-        "cores a device",
+        "samples seen",
+        "per second and device",
+        "cores per device",
         "device hours",
         "time",
-        found.assumptions.prices.currency,
+        estimate.assumptions.prices.currency,
     )
-    for stage in found.stages:
+    for stage in estimate.stages:
         yield (
             stage.name,
             f"{stage.samples_seen:,}",
@@ -53,24 +54,25 @@ def _stage_lines(found: Estimate) -> Iterator[tuple[str, ...]]:
         )
     yield (
         "all stages",
-        f"{sum(stage.samples_seen for stage in found.stages):,}",
+        f"{sum(stage.samples_seen for stage in estimate.stages):,}",
         "",
         "",
-        f"{sum(stage.device_hours for stage in found.stages):,.1f}",
-        duration(3600 * found.hours),
-        f"{found.device_price:,.0f}",
+        f"{sum(stage.device_hours for stage in estimate.stages):,.1f}",
+        duration(3600 * estimate.hours),
+        f"{estimate.device_price:,.0f}",
     )
 
 
-def _storage_lines(found: Estimate) -> Iterator[tuple[str, ...]]:
-    yield "", "bytes", found.assumptions.prices.currency
-    for each in found.stored:
-        yield each.name, _size(each.bytes), ""
-    yield f"all of it, for {duration(3600 * found.hours)}", _size(found.bytes_stored), f"{found.storage_price:,.0f}"
+def _storage_lines(estimate: Estimate) -> Iterator[tuple[str, ...]]:
+    yield "", "bytes", estimate.assumptions.prices.currency
+    for files in estimate.stored:
+        yield files.name, _size(files.bytes), ""
+    time = duration(3600 * estimate.hours)
+    yield f"all files, for {time}", _size(estimate.bytes_stored), f"{estimate.storage_price:,.0f}"
     yield (
-        f"read, at up to {_size(found.bytes_per_second)} a second",
-        _size(found.bytes_read),
-        f"{found.reading_price:,.0f}",
+        f"read, at up to {_size(estimate.bytes_per_second)} per second",
+        _size(estimate.bytes_read),
+        f"{estimate.reading_price:,.0f}",
     )
 
 
@@ -80,17 +82,17 @@ def _size(value: float) -> str:
     return f"{text}B" if text[-1].isalpha() else f"{text} B"
 
 
-def _sources(found: Estimate) -> Iterator[str]:
-    """Where the assumptions are from, a paragraph each."""
-    assumed = found.assumptions
-    rooms = [
-        ("images", assumed.images.source),
-        ("teacher", f"{assumed.teacher.model}: {assumed.teacher.source}"),
-        *(("student", f"{student.model}: {student.source}") for student in assumed.students),
-        ("devices", assumed.devices.source),
-        ("core", assumed.core.source),
-        ("predictions", assumed.predictions.source),
-        ("prices", assumed.prices.source),
+def _sources(estimate: Estimate) -> Iterator[str]:
+    """One paragraph per section of the assumptions, with the source of its numbers."""
+    assumptions = estimate.assumptions
+    sources = [
+        ("images", assumptions.images.source),
+        ("teacher", f"{assumptions.teacher.model}: {assumptions.teacher.source}"),
+        *(("student", f"{student.model}: {student.source}") for student in assumptions.students),
+        ("devices", assumptions.devices.source),
+        ("core", assumptions.core.source),
+        ("predictions", assumptions.predictions.source),
+        ("prices", assumptions.prices.source),
     ]
-    for room, source in dict.fromkeys(rooms):  # students that differ only in their ratio are from the same source
-        yield from textwrap.wrap(f"{room:<{INDENT}}{source}", WIDTH, subsequent_indent=" " * INDENT)
+    for section, source in dict.fromkeys(sources):  # students that differ only in their ratio have the same source
+        yield from textwrap.wrap(f"{section:<{INDENT}}{source}", WIDTH, subsequent_indent=" " * INDENT)

@@ -1,1 +1,1 @@
-"""Images in: sources, decoding, splits and the order in which training sees them; no torch in this room."""
+"""Image sources, decoding, splits and duplicate detection; this package does not import torch."""

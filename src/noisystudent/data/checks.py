@@ -1,4 +1,4 @@
-"""Whether sources fit together, checked before anything trains."""
+"""Checks that sources fit together, before training starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMES_SHOWN = 20
 
 
 def check_same_classes(labeled: Sequence[str], other: Sequence[str] | None, role: str) -> None:
-    """Raises ``DataError`` unless the ``role`` source has the labeled one's classes, in the same order."""
+    """Raises ``DataError`` unless the ``role`` source has the labeled source's classes, in the same order."""
     if other is None:
         raise DataError(f"The {role} source has no labels. Give a source with the classes {listed(labeled)}.")
     if tuple(labeled) == tuple(other):
@@ -23,23 +23,25 @@ def check_same_classes(labeled: Sequence[str], other: Sequence[str] | None, role
     differences = [f"it lacks {listed(missing)}"] if missing else []
     differences += [f"only it has {listed(surplus)}"] if surplus else []
     raise DataError(
-        f"The {role} source has other classes than the labeled one: "
+        f"The classes of the {role} source differ from those of the labeled source: "
         f"{' and '.join(differences) or 'the same names in another order'}. Labeled: {listed(labeled)}; "
-        f"{role}: {listed(other)}. Give both the same classes."
+        f"{role}: {listed(other)}. Give both sources the same classes."
     )
 
 
 def check_labels(labels: npt.NDArray[np.int64], classes: Sequence[str], role: str) -> None:
-    """Raises ``DataError`` unless there are at least 2 classes and each is in ``labels``."""
+    """Raises ``DataError`` unless there are at least 2 classes and each occurs in ``labels``."""
     if len(classes) < 2:
         raise DataError(f"The {role} source has the classes {listed(classes)}, and at least 2 are needed. Add a class.")
     counts = np.bincount(labels, minlength=len(classes))
     empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     if empty:
-        raise DataError(f"The {role} source has no readable image of {listed(empty)}. Add some, or remove the class.")
+        raise DataError(
+            f"The {role} source has no readable image of {listed(empty)}. Add some, or remove the empty classes."
+        )
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in quotes, the first twenty of many, for a message."""
+    """The names in quotes, for a message; only the first twenty if there are more."""
     shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN])
     return f"{shown} and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else shown or "(none)"

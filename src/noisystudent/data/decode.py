@@ -1,4 +1,4 @@
-"""From the bytes of an image file to pixels: any mode, nothing unsafe, no half images."""
+"""Decodes image files safely: any color mode, bounded size, no partly decoded images."""
 
 from __future__ import annotations
 
@@ -15,21 +15,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from noisystudent.errors import DataError
 
-MAX_PIXELS = 178_000_000  # an image of more is refused unread; about what Pillow itself calls a bomb
+MAX_PIXELS = 178_000_000  # larger images are refused before decoding; about Pillow's own limit for a bomb
 
-_FORMATS = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "BMP",
-    "GIF",
-)  # Pillow has readers for more, some of which run other programs
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # Pillow reads more formats, some by running other programs
 _WIDE_GRAY_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _GRAY_MODES = ("1", "L", "LA", *_WIDE_GRAY_MODES)
 
 
 class Header(NamedTuple):
-    """What an image says of itself before it is decoded; a rotation by EXIF is not applied."""
+    """An image file's size and color, read without decoding it; the EXIF orientation is not applied."""
 
     height: int
     width: int
@@ -37,40 +31,60 @@ class Header(NamedTuple):
 
 
 def decode_image(encoded: bytes | npt.NDArray[np.uint8], channels: Literal[1, 3]) -> Image.Image:
-    """One image with its pixels loaded: of mode L for 1 channel, RGB for 3.
+    """Decodes one image to mode L for 1 channel or RGB for 3.
 
-    ``encoded`` is the bytes of a JPEG, PNG, WebP, BMP or GIF file (its first frame), or uint8 [H, W], [H, W,
-    3]. It is turned upright by its EXIF orientation, transparency is laid on white, 16-bit gray is scaled to
-    8 bit and color becomes gray by ITU-R 601 luma. Raises ``DataError`` with a short reason when the bytes
-    are damaged, cut short, no image at all, or one of more than 178 million pixels.
+    The image is rotated by its EXIF orientation; transparency is composited on white; 16-bit gray is scaled to 8 bits;
+    color becomes gray by ITU-R 601 luma.
+
+    Args:
+        encoded: the bytes of a JPEG, PNG, WebP, BMP or GIF file (its first frame counts), or an array, uint8 [H, W] or
+            [H, W, 3].
+        channels: 1 for gray, 3 for RGB.
+
+    Raises:
+        DataError: with a short reason, if the bytes are damaged, cut short or not an image, or if the image has more
+            than 178 million pixels.
     """
     if isinstance(encoded, np.ndarray):
-        return _converted(_image_of(encoded), channels)
-    with _quiet_pillow(), _reasons(), _opened(encoded) as image:
-        image.load()
-        return _converted(_flattened(_upright(image)), channels)
+        return _to_channels(_from_array(encoded), channels)
+    with _quiet_pillow(), _short_reasons(), _open_checked(encoded) as image:
+        return _load(image, channels)
+
+
+def convert_image(image: Image.Image, channels: Literal[1, 3]) -> npt.NDArray[np.uint8]:
+    """Returns the pixels of an open image, uint8 [H, W] for 1 channel or [H, W, 3] for 3, as ``decode_image`` sees it.
+
+    Raises ``DataError`` with a short reason if its file is damaged or cut short.
+    """
+    with _quiet_pillow(), _short_reasons():
+        return np.asarray(_load(image, channels), dtype=np.uint8)
+
+
+def _load(image: Image.Image, channels: Literal[1, 3]) -> Image.Image:
+    image.load()
+    return _to_channels(_to_eight_bit_opaque(_apply_orientation(image)), channels)
 
 
 def read_header(encoded: bytes | npt.NDArray[np.uint8]) -> Header:
-    """Height, width and whether the image is gray, from the head of the file alone.
+    """Reads the height, the width and whether the image is gray, from the header of the file only.
 
-    An image of three equal color channels counts as color. Raises ``DataError`` as ``decode_image`` does.
+    An image with three equal color channels counts as color. Raises ``DataError`` as ``decode_image`` does.
     """
     if isinstance(encoded, np.ndarray):
         return Header(encoded.shape[0], encoded.shape[1], encoded.ndim == 2)
-    with _quiet_pillow(), _reasons(), _opened(encoded) as image:
+    with _quiet_pillow(), _short_reasons(), _open_checked(encoded) as image:
         return Header(image.height, image.width, image.mode in _GRAY_MODES or _has_gray_palette(image))
 
 
-def _image_of(encoded: npt.NDArray[np.uint8]) -> Image.Image:
-    color = encoded.ndim == 3 and encoded.shape[2] == 3
-    if encoded.dtype != np.uint8 or not (encoded.ndim == 2 or color) or not encoded.size:
+def _from_array(encoded: npt.NDArray[np.uint8]) -> Image.Image:
+    is_color = encoded.ndim == 3 and encoded.shape[2] == 3
+    if encoded.dtype != np.uint8 or not (encoded.ndim == 2 or is_color) or not encoded.size:
         raise DataError(f"an array of {encoded.dtype} {encoded.shape}, not uint8 [H, W] or [H, W, 3]")
     return Image.fromarray(encoded)
 
 
-def _opened(content: bytes) -> Image.Image:
-    """The image with only its head read, of a size that is safe to decode."""
+def _open_checked(content: bytes) -> Image.Image:
+    """The image with only its header read, if its size is safe to decode."""
     if not content:
         raise DataError("the file is empty")
     image = Image.open(io.BytesIO(content), formats=_FORMATS)
@@ -80,18 +94,18 @@ def _opened(content: bytes) -> Image.Image:
     return image
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation asks, or as it is where that cannot be read."""
+def _apply_orientation(image: Image.Image) -> Image.Image:
+    """The image rotated by its EXIF orientation, or unchanged if that cannot be read."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF raises nearly anything, and the pixels, loaded before, are whole
+    except Exception:  # damaged EXIF raises nearly any error, and the pixels are already complete
         return image
 
 
-def _flattened(image: Image.Image) -> Image.Image:
-    """The image without transparency (laid on white) and with 8 bits a channel."""
+def _to_eight_bit_opaque(image: Image.Image) -> Image.Image:
+    """The image with transparency composited on white, and with 8 bits per channel."""
     if image.mode in _WIDE_GRAY_MODES:
-        # Pillow would clip; (v + 128) // 257 is v * 255 / 65535 rounded.
+        # Pillow would clip the values; (v + 128) // 257 is v * 255 / 65535 rounded.
         values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.has_transparency_data:
@@ -100,7 +114,7 @@ def _flattened(image: Image.Image) -> Image.Image:
     return image
 
 
-def _converted(image: Image.Image, channels: Literal[1, 3]) -> Image.Image:
+def _to_channels(image: Image.Image, channels: Literal[1, 3]) -> Image.Image:
     mode = "L" if channels == 1 else "RGB"
     if image.mode == "RGBA":
         image = image.convert("RGB")
@@ -108,24 +122,24 @@ def _converted(image: Image.Image, channels: Literal[1, 3]) -> Image.Image:
 
 
 def _has_gray_palette(image: Image.Image) -> bool:
-    """Whether the image has a palette of nothing but grays."""
+    """Whether the image has a palette with gray colors only."""
     if image.mode != "P" or image.palette is None:
         return False
     mode, entries = image.palette.getdata()
-    first, second, third = (entries[channel :: len(mode)] for channel in range(3))
-    return first == second == third
+    red, green, blue = (entries[channel :: len(mode)] for channel in range(3))
+    return red == green == blue
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
-    """Turns whatever Pillow raises into a ``DataError`` with a short reason."""
+def _short_reasons() -> Iterator[None]:
+    """Turns any error of Pillow into a ``DataError`` with a short reason."""
     try:
         yield
     except DataError:
         raise
-    except UnidentifiedImageError as error:  # its own message holds a memory address
-        raise DataError("not a JPEG, PNG, WebP, BMP or GIF image, or its head is damaged") from error
-    except Exception as error:  # Pillow's readers raise nearly anything on damaged bytes
+    except UnidentifiedImageError as error:  # its own message contains a memory address
+        raise DataError("not a JPEG, PNG, WebP, BMP or GIF image, or its header is damaged") from error
+    except Exception as error:  # Pillow's readers raise nearly any error on damaged bytes
         raise DataError(f"damaged or unsafe: {error or type(error).__name__}") from error
 
 
@@ -136,10 +150,9 @@ _quiet_users = 0
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Silences warnings (odd EXIF, large images) while any thread decodes.
+    """Silences Pillow's warnings (odd EXIF, large images) while any thread decodes.
 
-    ``warnings.catch_warnings`` changes the filters of the whole process, so threads that overlap must share
-    one.
+    ``warnings.catch_warnings`` changes the filters of the whole process, so concurrent threads must share one.
     """
     global _quiet_users
     with _quiet_lock:

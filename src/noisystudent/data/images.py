@@ -1,4 +1,4 @@
-"""Decoded images in one array, at one size, with what could not be decoded beside them."""
+"""Decodes the images of a source into one array at one size, and records those that fail."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import NO_LABEL, Record, Source
 from noisystudent.errors import DataError
 
-_UNCROPPED_EDGE = 64  # up to this size images are stored at it, above with room to crop the official 32 px
-_CROP_MARGIN = 32
+_UNCROPPED_EDGE = 64  # larger images are stored with an extra margin, for the official crop
+_CROP_MARGIN = 32  # pixels
 _LARGEST_AUTO_SIZE = 224
 _MAX_ASPECT = 1.5
 _WORKERS = min(8, os.cpu_count() or 1)
@@ -39,9 +39,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ImageFormat:
-    """The size and channels that all images of a run are brought to: ``size`` is the model's input edge.
+    """The size and channels of all images of a run: ``size`` is the edge of the model's input in pixels.
 
-    ``whole``: images that were cropped when they were published, and are seen to their edges.
+    ``whole``: the images were cropped when they were published, so evaluation uses them up to their edges.
     """
 
     size: int
@@ -50,18 +50,18 @@ class ImageFormat:
 
     @property
     def storage_size(self) -> int:
-        """The short edge as stored: ``size`` up to 64 px or of ``whole`` images, else ``size`` + 32 to crop from."""
+        """The short edge of a stored image: ``size`` up to 64 px or for ``whole`` images, else ``size`` + 32."""
         return self.size if self.whole or self.size <= _UNCROPPED_EDGE else self.size + _CROP_MARGIN
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Decoded images of one source, in its order, without those that could not be decoded.
+    """The decoded images of one source, in its order, without those that could not be decoded.
 
-    ``pixels`` is uint8 [N, C, H, W]: each image lies top left on the canvas, zeros to the right and below.
-    ``sizes`` is int32 [N, 2]: the height and width of each image on the canvas. ``labels`` is int64 [N],
-    rows of ``classes``, -1 for none. ``digests`` are equal exactly when the stored pixels are, whatever the
-    file format.
+    ``pixels`` is uint8 [N, C, H, W]: each image lies at the top left of its canvas, with zeros to the right and below.
+    ``sizes`` is int32 [N, 2]: the height and width of each image on its canvas. ``labels`` is int64 [N]: the index of
+    the class in ``classes``, or -1 for none. Two ``digests`` are equal if and only if the stored pixels are equal,
+    whatever the file format.
     """
 
     keys: tuple[str, ...]
@@ -76,7 +76,7 @@ class Images:
         return len(self.keys)
 
     def take(self, indices: npt.NDArray[np.int64]) -> Images:
-        """The images at ``indices`` (int [M], in that order), copied; the failures stay with the whole."""
+        """A copy of the images at ``indices`` (int [M]), in that order, without the failures."""
         chosen = [int(index) for index in indices]
         return Images(
             keys=tuple(self.keys[index] for index in chosen),
@@ -89,16 +89,16 @@ class Images:
         )
 
     def without_labels(self) -> Images:
-        """The same images with every label -1 and no classes; the pixels are shared."""
+        """The same images with every label -1 and no classes; both share the pixels."""
         return replace(self, labels=np.full(len(self), NO_LABEL, dtype=np.int64), classes=None)
 
 
 def infer_format(labeled: Source, settings: DataSettings) -> ImageFormat:
-    """The format that ``settings`` ask for, ``auto`` being read from the heads of the labeled images.
+    """The image format from the settings; ``auto`` is resolved from the headers of the labeled images.
 
-    Auto size: the median short edge, rounded to a multiple of 8, from 8 to 224; but images that all have
-    one size of at most 64 px keep its short edge. Auto channels: 1 when every image is gray. Raises
-    ``DataError`` when no image can be read.
+    Auto size: the median short edge, rounded to a multiple of 8, from 8 to 224; but if all images have the same size
+    of at most 64 px, its short edge. Auto channels: 1 if every image is gray. Raises ``DataError`` if no image can be
+    read.
     """
     if settings.size != "auto" and settings.channels != "auto":
         return ImageFormat(settings.size, 1 if settings.channels == "gray" else 3)
@@ -116,18 +116,22 @@ def content_fingerprint(images: Images) -> str:
 
 
 def decode_shard(source: Source, shard: int, format: ImageFormat, *, only: Collection[str] | None = None) -> Images:
-    """The images of one shard, decoded by several threads, in order; failures are recorded, never replaced.
+    """Decodes the images of one shard with several threads, in order; failures are recorded, never replaced.
 
-    ``only`` these keys are decoded, where it is given.
+    The short edge becomes ``format.storage_size`` (Pillow, bicubic with antialiasing; an image that already has this
+    size keeps its pixels bit for bit). The long edge is cropped around its center to at most 1.5 times the short one.
+    The canvas is as large as the largest image of the shard.
 
-    The short edge becomes ``format.storage_size`` (Pillow, bicubic with antialiasing; an image that has it
-    already keeps its pixels bit for bit) and the middle of the long edge is kept, at most 1.5 times the short
-    one. The canvas is as large as the largest image of the shard.
+    Args:
+        source: where the images come from.
+        shard: index of the shard.
+        format: size and channels of the decoded images.
+        only: keys of the images to decode; None: all.
     """
-    stored, failures = _read_shard(source, shard, format, only)
-    pixels = np.zeros((len(stored), format.channels, *_canvas(stored, format)), dtype=np.uint8)
-    _lay(stored, pixels)
-    return _gathered(stored, failures, pixels, source.classes)
+    decoded, failures = _read_shard(source, shard, format, only)
+    pixels = np.zeros((len(decoded), format.channels, *_canvas_size(decoded, format)), dtype=np.uint8)
+    _paste(decoded, pixels)
+    return _as_images(decoded, failures, pixels, source.classes)
 
 
 def decode_source(
@@ -138,11 +142,18 @@ def decode_source(
     memory_limit_gb: float,
     progress: Callable[[int], None] | None = None,
 ) -> Images:
-    """All images of a source as ``decode_shard`` gives them, on one canvas.
+    """Decodes all images of a source as ``decode_shard`` does, on canvases of one size.
 
-    ``progress`` is called after each shard with the number of images it had, unreadable ones included.
-    Raises ``DataError`` as soon as it is sure that more than ``max_corrupt_fraction`` of the images cannot
-    be read, that none can, or that the pixels take more than ``memory_limit_gb`` (10^9 bytes).
+    Args:
+        source: where the images come from.
+        format: size and channels of the decoded images.
+        max_corrupt_fraction: largest tolerated fraction of unreadable images, 0 to 1.
+        memory_limit_gb: largest memory for the pixels, in gigabytes (10^9 bytes).
+        progress: called after each shard with its number of images, including unreadable ones.
+
+    Raises:
+        DataError: too many images, or all, are unreadable, or the pixels exceed the memory limit. Raised as soon as
+            this is certain.
     """
     rows = sum(source.shard_sizes)
     smallest = (rows, format.channels, format.storage_size, format.storage_size)
@@ -152,14 +163,14 @@ def decode_source(
     failures: list[Failure] = []
     filled = 0
     for shard, shard_rows in enumerate(source.shard_sizes):
-        stored, failed = _read_shard(source, shard, format)
-        canvas = np.maximum(pixels.shape[2:], _canvas(stored, format))
+        decoded, shard_failures = _read_shard(source, shard, format)
+        canvas = np.maximum(pixels.shape[2:], _canvas_size(decoded, format))
         _check_memory(source, format, (*pixels.shape[:2], *canvas), memory_limit_gb)
-        pixels = _enlarged(pixels, filled, int(canvas[0]), int(canvas[1]))
-        _lay(stored, pixels[filled:])
-        filled += len(stored)
-        parts.append(_gathered(stored, failed, pixels[:0], source.classes))
-        failures += failed
+        pixels = _enlarge_canvas(pixels, filled, int(canvas[0]), int(canvas[1]))
+        _paste(decoded, pixels[filled:])
+        filled += len(decoded)
+        parts.append(_as_images(decoded, shard_failures, pixels[:0], source.classes))
+        failures += shard_failures
         check_failures(source, failures, rows, max_corrupt_fraction)
         if progress is not None:
             progress(shard_rows)
@@ -175,8 +186,8 @@ def decode_source(
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
-    """One decoded image at its stored size, pixels [C, H, W]."""
+class _DecodedImage:
+    """One decoded image at its storage size, pixels uint8 [C, H, W]."""
 
     key: str
     label: int
@@ -186,110 +197,112 @@ class _Stored:
 
 def _read_shard(
     source: Source, shard: int, format: ImageFormat, only: Collection[str] | None = None
-) -> tuple[list[_Stored], list[Failure]]:
-    """The decoded images of one shard, and those that could not be."""
-    stored: list[_Stored] = []
+) -> tuple[list[_DecodedImage], list[Failure]]:
+    """The decoded images of one shard, and the failures."""
+    decoded: list[_DecodedImage] = []
     failures: list[Failure] = []
     records = (record for record in source.read(shard) if only is None or record.key in only)
-    for outcome in _decoded(records, format):
-        if isinstance(outcome, _Stored):
-            stored.append(outcome)
+    for result in _decode_records(records, format):
+        if isinstance(result, _DecodedImage):
+            decoded.append(result)
         else:
-            failures.append(outcome)
-    return stored, failures
+            failures.append(result)
+    return decoded, failures
 
 
-def _canvas(stored: list[_Stored], format: ImageFormat) -> tuple[int, int]:
-    """Height and width that hold every image, and one of square shape where there is none."""
+def _canvas_size(decoded: list[_DecodedImage], format: ImageFormat) -> tuple[int, int]:
+    """The height and width that hold every image; those of a square image if there is none."""
     edge = format.storage_size
-    heights, widths = ([image.pixels.shape[axis] for image in stored] for axis in (1, 2))
+    heights, widths = ([image.pixels.shape[axis] for image in decoded] for axis in (1, 2))
     return max(heights, default=edge), max(widths, default=edge)
 
 
-def _lay(stored: list[_Stored], pixels: npt.NDArray[np.uint8]) -> None:
-    """Puts each image top left on its canvas, a row of ``pixels``, which may have more rows."""
-    for canvas, image in zip(pixels, stored, strict=False):
+def _paste(decoded: list[_DecodedImage], pixels: npt.NDArray[np.uint8]) -> None:
+    """Copies each image to the top left of its canvas, a row of ``pixels``, which may have more rows."""
+    for canvas, image in zip(pixels, decoded, strict=False):
         canvas[:, : image.pixels.shape[1], : image.pixels.shape[2]] = image.pixels
 
 
-def _gathered(
-    stored: list[_Stored], failures: list[Failure], pixels: npt.NDArray[np.uint8], classes: tuple[str, ...] | None
+def _as_images(
+    decoded: list[_DecodedImage],
+    failures: list[Failure],
+    pixels: npt.NDArray[np.uint8],
+    classes: tuple[str, ...] | None,
 ) -> Images:
     return Images(
-        keys=tuple(image.key for image in stored),
+        keys=tuple(image.key for image in decoded),
         pixels=pixels,
-        sizes=np.array([image.pixels.shape[1:] for image in stored], dtype=np.int32).reshape(-1, 2),
-        labels=np.array([image.label for image in stored], dtype=np.int64),
-        digests=tuple(image.digest for image in stored),
+        sizes=np.array([image.pixels.shape[1:] for image in decoded], dtype=np.int32).reshape(-1, 2),
+        labels=np.array([image.label for image in decoded], dtype=np.int64),
+        digests=tuple(image.digest for image in decoded),
         failures=tuple(failures),
         classes=classes,
     )
 
 
-def _decoded(records: Iterator[Record], format: ImageFormat) -> Iterator[_Stored | Failure]:
-    """Each record decoded, in order, with no more than a few chunks of files in memory at a time."""
+def _decode_records(records: Iterator[Record], format: ImageFormat) -> Iterator[_DecodedImage | Failure]:
+    """Decodes each record, in order, with only a few chunks of files in memory at a time."""
     with ThreadPoolExecutor(_WORKERS) as pool:
-        waiting: deque[Future[list[_Stored | Failure]]] = deque()
+        pending: deque[Future[list[_DecodedImage | Failure]]] = deque()
         while chunk := list(itertools.islice(records, _CHUNK)):
-            waiting.append(pool.submit(_decode_chunk, chunk, format))
-            if len(waiting) > 2 * _WORKERS:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+            pending.append(pool.submit(_decode_chunk, chunk, format))
+            if len(pending) > 2 * _WORKERS:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
 
 
-def _decode_chunk(records: Iterable[Record], format: ImageFormat) -> list[_Stored | Failure]:
+def _decode_chunk(records: Iterable[Record], format: ImageFormat) -> list[_DecodedImage | Failure]:
     return [_decode_record(record, format) for record in records]
 
 
-def _decode_record(record: Record, format: ImageFormat) -> _Stored | Failure:
+def _decode_record(record: Record, format: ImageFormat) -> _DecodedImage | Failure:
     if record.problem:
         return Failure(record.key, record.problem)
     try:
-        decoded = decode_image(record.image, format.channels)
+        image = decode_image(record.image, format.channels)
     except DataError as error:
         return Failure(record.key, str(error))
-    pixels = _as_stored(decoded, format)
+    pixels = _to_stored_pixels(image, format)
     digest = hashlib.blake2b(f"{pixels.shape}".encode(), digest_size=16)
     digest.update(pixels.data)
-    return _Stored(record.key, record.label, pixels, digest.hexdigest())
+    return _DecodedImage(record.key, record.label, pixels, digest.hexdigest())
 
 
 def stored_pixels(image: bytes | npt.NDArray[np.uint8], format: ImageFormat) -> npt.NDArray[np.uint8]:
-    """One image as ``decode_shard`` stores it, uint8 [C, H, W]; raises ``DataError`` where it cannot be read."""
-    return _as_stored(decode_image(image, format.channels), format)
+    """The pixels of one image as ``decode_shard`` stores them, uint8 [C, H, W]; ``DataError`` if it is unreadable."""
+    return _to_stored_pixels(decode_image(image, format.channels), format)
 
 
-def _as_stored(decoded: Image.Image, format: ImageFormat) -> npt.NDArray[np.uint8]:
-    fitted = np.asarray(_fitted(decoded, format.storage_size), dtype=np.uint8)
-    return np.ascontiguousarray(fitted[None] if fitted.ndim == 2 else fitted.transpose(2, 0, 1))
+def _to_stored_pixels(image: Image.Image, format: ImageFormat) -> npt.NDArray[np.uint8]:
+    pixels = np.asarray(_crop_and_resize(image, format.storage_size), dtype=np.uint8)
+    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
 
 
-def _fitted(image: Image.Image, edge: int) -> Image.Image:
-    """The middle of ``image`` with its short edge resized to ``edge``.
+def _crop_and_resize(image: Image.Image, edge: int) -> Image.Image:
+    """The center of ``image`` with its short edge resized to ``edge``.
 
-    It is cropped before it is resized: an image of 1 x 100,000 pixels would otherwise grow beyond all
-    memory.
+    Cropping comes first, because resizing an image of 1 x 100,000 pixels would exceed all memory.
     """
-    short = min(image.size)
-    left, top, width, height = _middle(image.width, image.height, int(_MAX_ASPECT * short))
+    short_edge = min(image.size)
+    left, top, width, height = _center_box(image.width, image.height, int(_MAX_ASPECT * short_edge))
     if (width, height) != image.size:
         image = image.crop((left, top, left + width, top + height))
-    if short == edge:
+    if short_edge == edge:
         return image
     longest = int(_MAX_ASPECT * edge)
-    target = [min(longest, max(edge, round(length * edge / short))) for length in (width, height)]
+    target = [min(longest, max(edge, round(length * edge / short_edge))) for length in (width, height)]
     return image.resize((target[0], target[1]), Image.Resampling.BICUBIC)
 
 
-def _middle(width: int, height: int, longest: int) -> tuple[int, int, int, int]:
-    """Left, top, width and height of the central part with no edge above ``longest``."""
-    kept_width, kept_height = min(width, longest), min(height, longest)
-    return (width - kept_width) // 2, (height - kept_height) // 2, kept_width, kept_height
+def _center_box(width: int, height: int, longest: int) -> tuple[int, int, int, int]:
+    """Left, top, width and height of the central box with no edge longer than ``longest``."""
+    box_width, box_height = min(width, longest), min(height, longest)
+    return (width - box_width) // 2, (height - box_height) // 2, box_width, box_height
 
 
 def _headers(source: Source) -> Iterator[Header]:
-    """The heads of all images that have a readable one."""
+    """The headers of all images with a readable header."""
     for shard in range(len(source.shard_sizes)):
         for record in source.read(shard):
             if not record.problem:
@@ -301,15 +314,15 @@ def _headers(source: Source) -> Iterator[Header]:
 
 def _auto_size(headers: list[Header]) -> int:
     short_edges = [min(header.height, header.width) for header in headers]
-    one_size = len({tuple(sorted(header[:2])) for header in headers}) == 1
-    if one_size and short_edges[0] <= _UNCROPPED_EDGE:
+    same_size = len({tuple(sorted(header[:2])) for header in headers}) == 1
+    if same_size and short_edges[0] <= _UNCROPPED_EDGE:
         return max(8, short_edges[0])
-    nearest = int(np.median(short_edges) / 8 + 0.5) * 8
-    return min(_LARGEST_AUTO_SIZE, max(8, nearest))
+    rounded = int(np.median(short_edges) / 8 + 0.5) * 8
+    return min(_LARGEST_AUTO_SIZE, max(8, rounded))
 
 
-def _enlarged(pixels: npt.NDArray[np.uint8], filled: int, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """``pixels`` on a canvas of at least ``height`` x ``width``, its first ``filled`` rows kept."""
+def _enlarge_canvas(pixels: npt.NDArray[np.uint8], filled: int, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """The first ``filled`` images on canvases of ``height`` x ``width``, which are no smaller than before."""
     if pixels.shape[2:] == (height, width):
         return pixels
     larger = np.zeros((*pixels.shape[:2], height, width), dtype=np.uint8)
@@ -321,17 +334,17 @@ def _check_memory(source: Source, format: ImageFormat, shape: tuple[int, ...], l
     needed_gb = float(np.prod(shape, dtype=np.float64)) / 1e9
     if needed_gb > limit_gb:
         edge = int(format.storage_size * (limit_gb / needed_gb) ** 0.5)
-        fitting = edge if edge <= _UNCROPPED_EDGE else max(_UNCROPPED_EDGE, edge - _CROP_MARGIN)
+        fitting_size = edge if edge <= _UNCROPPED_EDGE else max(_UNCROPPED_EDGE, edge - _CROP_MARGIN)
         raise DataError(
             f"The {shape[0]:,} images of {source.name!r} need {needed_gb:.3g} GB of memory at data.size "
             f"{format.size}, and data.memory_limit_gb allows {limit_gb:g}. Set a smaller data.size, about "
-            f"{max(8, fitting // 8 * 8)}, or a higher data.memory_limit_gb if the machine has the memory. Unlabeled "
-            "ones need not be kept: data.streaming always."
+            f"{max(8, fitting_size // 8 * 8)}, or a higher data.memory_limit_gb if the machine has the memory. "
+            "Unlabeled images need not be in memory: set data.streaming always."
         )
 
 
 def check_failures(source: Source, failures: list[Failure], rows: int, max_corrupt_fraction: float) -> None:
-    """Raises ``DataError`` when more than ``max_corrupt_fraction`` of a source's ``rows`` images, or all, failed."""
+    """Raises ``DataError`` if more than ``max_corrupt_fraction`` of a source's ``rows`` images failed, or all."""
     if not failures or (len(failures) <= max_corrupt_fraction * rows and len(failures) < rows):
         return
     named = "; ".join(f"{failure.key!r}: {failure.reason}" for failure in failures[:5])

@@ -1,8 +1,8 @@
-"""Synthetic feature vectors that lie where the real ones do, to be labeled by a teacher where unlabeled data are few.
+"""MUNGE: synthetic feature vectors near the real ones, for a teacher to label if unlabeled data are scarce.
 
-Bucila, Caruana and Niculescu-Mizil, "Model Compression" (KDD 2006), section 2.3 and algorithm 1, "MUNGE". It is for
-tables and for small, centered images taken as vectors; drawing each attribute by itself would leave the region where
-the data lie, since attributes depend on each other.
+Bucila, Caruana and Niculescu-Mizil, "Model Compression" (KDD 2006), section 2.3 and algorithm 1. It suits tables and
+small, centered images taken as vectors. Sampling each attribute independently would leave the region of the data,
+because attributes depend on each other.
 """
 
 from __future__ import annotations
@@ -28,79 +28,95 @@ def munge(
     nominal: Sequence[int] = (),
     seed: int = 0,
 ) -> Floats:
-    """Synthetic rows near the real ``features`` [N, A]: ``multiplier`` passes over them, float64 [multiplier * N, A].
+    """Generates synthetic rows near the real rows of ``features`` with MUNGE.
 
-    Each pass begins with a copy of the data, goes through it row by row and changes a row e together with e', the row
-    of the copy nearest to it. With ``probability`` for each attribute, a ``nominal`` one (given by its column) is
-    swapped between the two, and a continuous one is drawn anew in both: e_a from Normal(e'_a, d / variance) and e'_a
-    from Normal(e_a, d / variance), where d = |e_a - e'_a| and the second number is a standard deviation. So a larger
-    ``variance`` (the paper's local variance parameter s) means less of it; at infinity all are swapped.
+    Each pass copies the data and visits the copy row by row. It changes each row e together with its nearest neighbor
+    e' in the copy: with ``probability``, for each attribute a, a nominal attribute is swapped between the two rows, and
+    a continuous one is drawn anew in both: e_a from Normal(e'_a, d / variance) and e'_a from Normal(e_a, d / variance),
+    where d = |e_a - e'_a| and the second number is a standard deviation.
 
-    Nearest is by Euclidean distance, with continuous attributes scaled to [0, 1] and nominal ones 0 or 1 apart. Of
-    equally near rows it is the first. Draws may lie outside of the data's range: round and clip where that matters. A
-    pass takes N^2 * A steps; each has a random stream of its own, so that more passes keep the first ones as they are.
+    The distance is Euclidean, with continuous attributes scaled to [0, 1] and a distance of 0 or 1 between nominal
+    values; of equally near rows, the first is the neighbor. Values may lie outside the range of the data: round and
+    clip them if that matters. A pass takes O(N^2 A) steps.
 
-    Raises ``DataError`` unless features are finite numbers with at least 2 rows, and ``SettingsError`` for a
-    multiplier below 1, a probability outside of [0, 1], a variance that is not above 0 or a column that is not there.
-    Bucila et al. 2006, algorithm 1.
+    Args:
+        features: real rows, finite numbers [N, A] with N at least 2.
+        multiplier: number of passes, at least 1. Each has its own random stream, so more passes do not change the
+            first ones.
+        probability: probability that an attribute of a visited row changes, 0 to 1.
+        variance: the paper's local variance parameter s, above 0. A larger value means less noise; at infinity, the
+            two values are swapped.
+        nominal: columns of nominal attributes, from 0.
+        seed: seed of the random streams.
+
+    Returns:
+        The synthetic rows, float64 [multiplier * N, A], pass after pass.
+
+    Raises:
+        DataError: the features are not finite numbers, or have fewer than 2 rows or no column.
+        SettingsError: an argument is out of range, or ``nominal`` names an unknown column.
+
+    Source: Bucila et al. 2006, algorithm 1.
     """
     rows = _checked_rows(features)
     _check_settings(multiplier, probability, variance)
-    swapped = _nominal_columns(nominal, rows.shape[1])
+    is_nominal = _nominal_columns(nominal, rows.shape[1])
     passes = [
-        _one_pass(rows, swapped, probability, variance, generator(seed, "munge", number))
+        _one_pass(rows, is_nominal, probability, variance, generator(seed, "munge", number))
         for number in range(multiplier)
     ]
     return np.concatenate(passes)
 
 
-def _one_pass(rows: Floats, nominal: Bools, probability: float, variance: float, random: np.random.Generator) -> Floats:
-    """A copy of the rows, each changed once together with its neighbor of that moment."""
+def _one_pass(
+    rows: Floats, is_nominal: Bools, probability: float, variance: float, random: np.random.Generator
+) -> Floats:
+    """A copy of the rows in which each row changed once, together with its nearest neighbor at that time."""
     changed = rows.copy()
     ranges = np.ptp(rows, axis=0)
     scales = 1 / np.where(ranges > 0, ranges, 1)
-    apart = np.empty_like(rows)  # made once: to allocate it for every row takes longer than to fill it
-    for here in range(len(changed)):
-        there = _nearest(changed, here, scales, nominal, apart)
-        one, other = changed[here].copy(), changed[there].copy()
-        spread = np.abs(one - other) / variance
-        spread[nominal] = 0  # drawn with no spread, the two values are swapped
-        drawn = random.random(len(spread)) < probability
-        noise = spread * random.standard_normal((2, len(spread)))
-        changed[here] = np.where(drawn, other + noise[0], one)
-        changed[there] = np.where(drawn, one + noise[1], other)
+    differences = np.empty_like(rows)  # allocated once: allocating it for every row takes longer than filling it
+    for row in range(len(changed)):
+        neighbor = _nearest(changed, row, scales, is_nominal, differences)
+        values, neighbor_values = changed[row].copy(), changed[neighbor].copy()
+        deviation = np.abs(values - neighbor_values) / variance
+        deviation[is_nominal] = 0  # without noise, the draw swaps the two values
+        drawn = random.random(len(deviation)) < probability
+        noise = deviation * random.standard_normal((2, len(deviation)))
+        changed[row] = np.where(drawn, neighbor_values + noise[0], values)
+        changed[neighbor] = np.where(drawn, values + noise[1], neighbor_values)
     return changed
 
 
-def _nearest(rows: Floats, here: int, scales: Floats, nominal: Bools, apart: Floats) -> int:
-    """The row nearest to the row ``here`` among the others; the differences are written to ``apart``."""
-    np.subtract(rows, rows[here], out=apart)
-    np.multiply(apart, scales, out=apart)
-    apart[:, nominal] = rows[:, nominal] != rows[here, nominal]
-    squares = np.einsum("na,na->n", apart, apart)
-    squares[here] = np.inf
-    return int(squares.argmin())
+def _nearest(rows: Floats, row: int, scales: Floats, is_nominal: Bools, differences: Floats) -> int:
+    """The index of the row nearest to row ``row``; overwrites ``differences``."""
+    np.subtract(rows, rows[row], out=differences)
+    np.multiply(differences, scales, out=differences)
+    differences[:, is_nominal] = rows[:, is_nominal] != rows[row, is_nominal]
+    squared_distances = np.einsum("na,na->n", differences, differences)
+    squared_distances[row] = np.inf
+    return int(squared_distances.argmin())
 
 
 def _checked_rows(features: npt.ArrayLike) -> Floats:
-    given = np.asarray(features)
-    if given.ndim != 2 or given.dtype.kind not in "biuf":
+    array = np.asarray(features)
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise DataError(
-            f"The features are {given.dtype} of shape {given.shape}, and they are numbers of shape [N, A], a row for "
-            "each example and a column for each attribute. Number the values of nominal attributes."
+            f"The features are {array.dtype} of shape {array.shape}, and they must be numbers of shape [N, A]: a row "
+            "per example and a column per attribute. Number the values of nominal attributes."
         )
-    if given.shape[0] < 2 or given.shape[1] < 1:
+    if array.shape[0] < 2 or array.shape[1] < 1:
         raise DataError(
-            f"The features have the shape {given.shape}, and at least 2 rows and 1 column are needed: every row is "
-            "changed together with another one. Give more."
+            f"The features have the shape {array.shape}, and at least 2 rows and 1 column are needed: MUNGE changes "
+            "every row together with another one. Give more."
         )
-    rows = given.astype(np.float64)
+    rows = array.astype(np.float64)
     finite = np.isfinite(rows)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
         raise DataError(
             f"The features have {rows[row, column]} in row {row}, column {column}, and only finite numbers have a "
-            "distance. Fill such places in or leave their rows out."
+            "distance. Fill in the missing values, or remove their rows."
         )
     return rows
 
@@ -115,10 +131,10 @@ def _check_settings(multiplier: int, probability: float, variance: float) -> Non
 
 
 def _nominal_columns(nominal: Sequence[int], columns: int) -> Bools:
-    """Which of the columns are nominal: bool [A]."""
-    chosen = np.zeros(columns, np.bool_)
+    """Whether each column is nominal: bool [A]."""
+    is_nominal = np.zeros(columns, np.bool_)
     for column in nominal:
         if not 0 <= column < columns:
             raise SettingsError(f"nominal names column {column}; the features have columns 0 to {columns - 1}.")
-        chosen[column] = True
-    return chosen
+        is_nominal[column] = True
+    return is_nominal

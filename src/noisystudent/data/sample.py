@@ -1,4 +1,4 @@
-"""Some images of a source, spread evenly over it, as a source of their own."""
+"""Evenly spaced images of a source, as a source."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from noisystudent.data.source import Record, Source
 
 
 def evenly_spread(rows: int, count: int) -> npt.NDArray[np.int64]:
-    """The places, ascending, of at most ``count`` of ``rows`` rows, from the first to the last."""
+    """The ascending indices of at most ``count`` of ``rows`` rows, evenly spaced from the first to the last."""
     return np.linspace(0, rows - 1, min(count, rows)).round().astype(np.int64)
 
 
 class SampleSource:
-    """Up to ``count`` (at most 1,024) records of ``source``, evenly spread, in one shard, without labels."""
+    """Up to ``count`` (at most 1024) evenly spaced records of ``source``, in one shard, in memory, without labels."""
 
     classes: tuple[str, ...] | None = None
 
@@ -34,27 +34,29 @@ class SampleSource:
         self.files: Mapping[str, str] = {}
 
     def read(self, shard: int) -> Iterator[Record]:
-        """The records of the one shard, 0."""
+        """The records of the only shard, 0."""
         assert shard == 0
         return iter(self._records)
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
-        """Nothing is told of the labels."""
+        """Always None: a sample does not give the true classes."""
         return None
 
 
 class SpreadSource:
-    """``count`` records of ``source``, evenly spread, with their labels, in as many shards as they come from.
+    """``count`` evenly spaced records of ``source``, with their labels, in as many shards as they come from.
 
-    None is held in memory: a shard of the source is read, and what was not chosen is passed over.
+    It holds no record in memory: it reads a shard of the source and skips the records that are not in the sample.
     """
 
     def __init__(self, source: Source, count: int) -> None:
         chosen = evenly_spread(sum(source.shard_sizes), count)
         starts = np.cumsum([0, *source.shard_sizes])
-        places = [set((chosen[(chosen >= low) & (chosen < high)] - low).tolist()) for low, high in pairwise(starts)]
+        rows_by_shard = [
+            set((chosen[(chosen >= start) & (chosen < end)] - start).tolist()) for start, end in pairwise(starts)
+        ]
         self._source = source
-        self._shards = [(shard, rows) for shard, rows in enumerate(places) if rows]
+        self._shards = [(shard, rows) for shard, rows in enumerate(rows_by_shard) if rows]
         self.name = source.name
         self.classes = source.classes
         self.fingerprint = f"{source.fingerprint}/spread/{count}"
@@ -63,9 +65,9 @@ class SpreadSource:
 
     def read(self, shard: int) -> Iterator[Record]:
         """The chosen records of one shard, in the source's order."""
-        of_source, rows = self._shards[shard]
-        return (record for row, record in enumerate(self._source.read(of_source)) if row in rows)
+        source_shard, rows = self._shards[shard]
+        return (record for row, record in enumerate(self._source.read(source_shard)) if row in rows)
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
-        """What the source knows of all of its records."""
+        """The true classes of all records of the source, not only of the sample."""
         return self._source.truth(classes)

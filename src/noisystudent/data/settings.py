@@ -10,59 +10,58 @@ from noisystudent.settings import Settings
 
 
 class DataSettings(Settings):
-    """How images are read, at which size, and how many labels are set aside to choose by."""
+    """How images are read, at which size, and how many labels are set aside for validation."""
 
     size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field(
         "auto",
-        description="edge of the square image that the model sees, in pixels, at least 8; auto: the median "
-        "short edge of the labeled images, rounded to a multiple of 8, at most 224",
+        description="edge of the model's square input in pixels, at least 8; auto: the median short edge of the "
+        "labeled images, rounded to a multiple of 8, at most 224",
     )
     channels: Literal["auto", "gray", "rgb"] = Field(
-        "auto", description="colors kept: gray or rgb; auto: gray when every labeled image is gray"
+        "auto", description="color channels; auto: gray if every labeled image is gray, else rgb"
     )
     validation_fraction: float = Field(
         0.2,
         ge=0,
         lt=1,
-        description="share of the labels of each class set aside for validation when no validation source is "
+        description="fraction of each class's labels that is set aside for validation if no validation source is "
         "given; 0: none",
     )
     few_labels: int = Field(
         25,
         ge=2,
-        description="with fewer labels than this in any class, all labels train and none is set aside for validation "
-        "(without a test source; see few_labels_beside_test)",
+        description="if any class has fewer labels than this, all labels train and none is set aside for validation; "
+        "applies to runs without a test source",
     )
     few_labels_beside_test: int = Field(
         250,
         ge=2,
-        description="as few_labels, but for runs with a test source: it gives the verdict, and a small validation set, "
-        "too uncertain to choose by, is worth less than its labels in training",
+        description="the same as few_labels, for runs with a test source: the test source gives the verdict, and a "
+        "small validation set is worth less than its labels in training",
     )
     max_corrupt_fraction: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="largest share of unreadable images in a source before the run refuses it",
+        description="largest tolerated fraction of unreadable images in a source; above it, the command stops",
     )
     near_duplicates: Literal["none"] | Annotated[int, Field(ge=0, le=16, strict=True)] = Field(
         10,
-        description="unlabeled images that look like a validation or test image are left out; this is the largest "
-        "number of bits, of 64, in which their perceptual hashes may differ before a closer look decides; none: only "
-        "identical images are left out",
+        description="unlabeled images that look like a validation or test image are left out; a pair of images is "
+        "compared closely if their 64-bit perceptual hashes differ in at most this many bits; none: only identical "
+        "images are left out",
     )
     streaming: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="whether unlabeled images are decoded anew whenever they are needed, not once and kept; auto: "
-        "when they take more than memory_limit_gb",
+        description="whether unlabeled images are decoded each time they are needed (always) or once into memory "
+        "(never); auto: streamed if they need more than memory_limit_gb",
     )
     window: Annotated[int, Field(ge=1)] = Field(
         8192,
-        description="streamed images are shuffled among about this many neighbors; some three times as many are in "
-        "memory",
+        description="shuffle window for streamed images, in images; memory holds about three times as many",
     )
     memory_limit_gb: float = Field(
         8.0,
         gt=0,
-        description="most memory that the decoded images of one source may take, in gigabytes (10^9 bytes)",
+        description="largest memory for the decoded images of one source, in gigabytes (10^9 bytes)",
     )

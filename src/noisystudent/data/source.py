@@ -1,4 +1,4 @@
-"""What every source of images gives: an ordered list of shards, each an ordered list of records."""
+"""The interface of every image source: an ordered list of shards, each an ordered list of records."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from noisystudent.errors import SettingsError
+
 SHARD_ROWS = 1024  # most rows in a shard: the unit of decoding and labeling
 NO_LABEL = -1
 LARGEST_IMAGE_BYTES = 2**30  # no image within the pixel limit of decode.py is larger, not even as BMP
@@ -16,11 +18,11 @@ LARGEST_IMAGE_BYTES = 2**30  # no image within the pixel limit of decode.py is l
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image as its source holds it, not yet decoded.
+    """One image as its source stores it, not yet decoded.
 
-    ``image`` is the bytes of an image file, or uint8 [H, W] (gray) or [H, W, 3] (RGB). ``label`` is the
-    row of the source's ``classes``, or -1 for none. ``problem`` says why the bytes could not be read; it is
-    empty when all is well.
+    ``image`` is the bytes of an image file, or uint8 [H, W] (gray) or [H, W, 3] (RGB). ``label`` is the index of the
+    class in the source's ``classes``, or -1 for none. ``problem`` is the reason why the bytes could not be read; it is
+    empty if they could.
     """
 
     key: str
@@ -34,7 +36,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What the user typed."""
+        """The text that the user typed."""
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -46,36 +48,59 @@ class Source(Protocol):
 
     @property
     def shard_sizes(self) -> tuple[int, ...]:
-        """Rows of each shard (1 to 1024), known without decoding anything."""
+        """Rows of each shard (1 to 1024), known without decoding."""
 
     @property
     def files(self) -> Mapping[str, str]:
-        """What identifies each file that holds many images, by name, so that one that changed is named."""
+        """A digest per file that holds many images, by file name, so that a message can name a file that changed."""
 
     def read(self, shard: int) -> Iterator[Record]:
-        """The records of one shard, in order, each as soon as it is read."""
+        """Yields the records of one shard, in order, each as soon as it is read."""
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
-        """The class name that each key is known to have, for reports only, or None.
+        """The true class name of each key, for reports only, or None.
 
-        An unlabeled source never shows what it knows in its records. It tells it here, if it knows the class
-        of every image and each is one of ``classes``, so that a report can say how right the pseudo labels
-        were.
+        The records of an unlabeled source never carry labels. If the source knows the class of every image, and each
+        is one of ``classes``, this method returns them, so that a report can measure the accuracy of pseudo labels.
         """
 
 
+_MEMBERS = ("name", "classes", "fingerprint", "shard_sizes", "files", "read", "truth")
+
+
+def require_source(source: object, *, labeled: bool) -> None:
+    """Raises ``SettingsError`` unless ``source`` has all members of ``Source``, with classes if and only if labeled."""
+    missing = [name for name in _MEMBERS if not hasattr(source, name)]
+    if missing:
+        raise SettingsError(
+            f"a {type(source).__name__} is no source: it lacks {', '.join(missing)}. Give a text such as a folder, a "
+            "Path, or an object with the members of noisystudent.parts.Source (docs/extending.md)."
+        )
+    name, classes = getattr(source, "name", ""), getattr(source, "classes", None)
+    if labeled and not classes:
+        raise SettingsError(
+            f"the source {name!r} is given as labeled but has no classes. Set classes to the class names in the order "
+            "of the labels, or give it as unlabeled."
+        )
+    if not labeled and classes is not None:
+        raise SettingsError(
+            f"the source {name!r} is given as unlabeled but has classes. Set classes to None and the labels of its "
+            "records to -1; truth() may return the true classes."
+        )
+
+
 def cut_shards(rows: int) -> tuple[int, ...]:
-    """The sizes of the shards that ``rows`` rows are cut into: all of 1024 but the last."""
+    """The sizes of the shards that ``rows`` rows are cut into: 1024 each, except for the last."""
     return tuple(min(SHARD_ROWS, rows - start) for start in range(0, rows, SHARD_ROWS))
 
 
 def shard_slice(shard: int) -> slice:
-    """The rows of shard ``shard`` when rows are cut by ``cut_shards``."""
+    """The rows of shard ``shard`` if ``cut_shards`` cut the rows."""
     return slice(shard * SHARD_ROWS, (shard + 1) * SHARD_ROWS)
 
 
-def says_too_large(size: int) -> str:
-    """Why a file of ``size`` bytes is not read, or nothing when it may be an image."""
+def size_problem(size: int) -> str:
+    """Why a file of ``size`` bytes is too large to be an image; empty if it is not."""
     if size <= LARGEST_IMAGE_BYTES:
         return ""
-    return f"it has {size / 2**30:.1f} GiB, more than any image allowed here"
+    return f"it has {size / 2**30:.1f} GiB, more than any image may have here"

@@ -1,8 +1,8 @@
-"""The roles that sources play in a run, as types: what trains, what chooses, and what may only report.
+"""The roles of sources in a run, as types: training data, held-out data, and true labels for reports only.
 
-``HeldOut`` and ``GroundTruth`` hide their images and labels. What they do is compare given predictions with them, and
-let a measure that needs both give back its numbers, so that no code that trains can be handed a test image or a true
-class of the pile: it would not type-check, and there is no method to call.
+``HeldOut`` and ``GroundTruth`` hide their images and labels. They compare predictions with them, or pass them to a
+measure that returns numbers only. Code that trains therefore cannot receive a test image or the true class of an
+unlabeled image: it would not type-check, and no method returns one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Json = Any  # what json.dumps takes; the standard library has no type for it
 
 @dataclass(frozen=True)
 class HeldOutPredictions:
-    """Predictions on held-out images beside their labels: log-probabilities [N, K], labels [N]."""
+    """Predictions for held-out images, joined with their labels: log-probabilities [N, K], labels [N]."""
 
     keys: tuple[str, ...]
     labels: Ints
@@ -40,7 +40,7 @@ class HeldOutPredictions:
 
 
 class HeldOut:
-    """Labeled images that no training can touch."""
+    """Labeled images for validation or test, inaccessible to training."""
 
     def __init__(self, images: Images) -> None:
         self._images = images
@@ -53,36 +53,45 @@ class HeldOut:
         """Identifies the images and labels."""
         return content_fingerprint(self._images)
 
-    def judge(self, predict: Predict) -> HeldOutPredictions:
-        """Lets ``predict`` see the images without their labels and puts its answers beside the labels."""
-        answers = predict(self._images.without_labels())
-        return HeldOutPredictions(self._images.keys, self._images.labels, answers)
+    def predict_and_join(self, predict: Predict) -> HeldOutPredictions:
+        """Calls ``predict`` on the images without their labels and joins the predictions with the labels.
+
+        Args:
+            predict: returns log-probabilities [N, K] for N images.
+        """
+        log_probabilities = predict(self._images.without_labels())
+        return HeldOutPredictions(self._images.keys, self._images.labels, log_probabilities)
 
     def examine(self, measure: Callable[[Images], dict[str, Json]]) -> dict[str, Json]:
-        """Lets ``measure``, such as that of an attack, see images and labels, and gives back its numbers alone."""
+        """Calls ``measure``, for example an adversarial attack, on images and labels; only its numbers leave."""
         return measure(self._images)
 
     def index(self, distance: int | Literal["none"]) -> DuplicateIndex:
-        """A search for these images in a pile, by their looks as well unless ``distance`` is none."""
+        """An index that finds these images in the unlabeled set; ``distance`` as in ``data.near_duplicates``."""
         return DuplicateIndex(self._images, distance)
 
 
 class GroundTruth:
-    """The true classes of the unlabeled images, where their folders tell them; for reports only."""
+    """The true classes of the unlabeled images, if their source knows them; for reports only."""
 
     def __init__(self, labels: Ints) -> None:
         self._labels = labels
 
     def accuracy(self, predictions: Ints, chosen: npt.NDArray[np.bool_] | None = None) -> float | None:
-        """How many of the predictions (of the ``chosen`` rows) are right, as a fraction; None for no rows."""
-        right = predictions == self._labels
-        right = right if chosen is None else right[chosen]
-        return float(right.mean()) if len(right) else None
+        """The accuracy of the predictions, 0 to 1; None for no rows.
+
+        Args:
+            predictions: predicted class per row, [N].
+            chosen: mask of the rows that count, bool [N]; None: all rows.
+        """
+        correct = predictions == self._labels
+        correct = correct if chosen is None else correct[chosen]
+        return float(correct.mean()) if len(correct) else None
 
 
 @dataclass(frozen=True)
 class SourceSummary:
-    """What run.json says of one source."""
+    """The facts about one source that ``run.json`` records."""
 
     name: str
     fingerprint: str
@@ -94,7 +103,7 @@ class SourceSummary:
 
 @dataclass(frozen=True)
 class DataSplits:
-    """A run's images, each in its role and all in one format."""
+    """A run's images by role, all in the same format."""
 
     format: ImageFormat
     classes: tuple[str, ...]
@@ -106,30 +115,39 @@ class DataSplits:
     summaries: dict[str, SourceSummary]
 
     def duplicate_indexes(self, distance: int | Literal["none"]) -> list[DuplicateIndex]:
-        """The searches for all held-out images in the pile."""
-        return [each.index(distance) for each in (self.validation, self.test) if each]
+        """The indexes that find all held-out images in the unlabeled set."""
+        return [held_out.index(distance) for held_out in (self.validation, self.test) if held_out]
 
 
 def open_splits(
-    specs: Mapping[str, str | None],
+    specs: Mapping[str, str | Source | None],
     settings: DataSettings,
     *,
     seed: int,
     classes: tuple[str, ...] | None = None,
     stored_size: Callable[[int], int] = int,
 ) -> DataSplits:
-    """Opens, checks and decodes the sources of a run, ``specs`` by role: labeled, unlabeled, validation, test.
+    """Opens, checks and decodes the sources of a run.
 
-    Without a labeled source ``classes`` says which there are. ``stored_size`` may raise the size (to a model's own
-    resolution). Validation is carved out of the labels when none is given and every class has enough, which beside a
-    test source is more. Unlabeled images that are identical to a held-out one, or its near-duplicates, are left out;
-    of a pile that is streamed this is still to be found out.
+    If no validation source is given and every class has enough labels, validation is carved out of the labels; a run
+    with a test source needs more labels for that. Unlabeled images that are identical to a held-out image, or are its
+    near-duplicates, are left out; a streamed unlabeled set is not yet compared with the held-out images.
+
+    Args:
+        specs: source by role: labeled, unlabeled, validation, test.
+        settings: how to read the images and split the labels.
+        seed: seed of the split.
+        classes: the class names if there is no labeled source.
+        stored_size: maps the image size to a larger one, for example a model's own resolution.
+
+    Raises:
+        DataError: a source is missing, unreadable or does not fit the others.
     """
     sources = {role: open_source(spec, labeled=role != "unlabeled") for role, spec in specs.items() if spec}
     if "labeled" in sources:
         classes = _classes(sources["labeled"])
     if classes is None:
-        raise DataError("there is no labeled source, so nobody says which classes there are; give --labeled.")
+        raise DataError("there is no labeled source, so the classes are unknown; give --labeled.")
     for role in ("validation", "test"):
         if role in sources:
             check_same_classes(classes, sources[role].classes, role)
@@ -141,11 +159,11 @@ def open_splits(
     streamed = {"labeled", "unlabeled"} <= sources.keys() and is_streamed(sources["unlabeled"], format, settings)
     decoded = {role: source for role, source in sources.items() if not (streamed and role == "unlabeled")}
     images = {role: decode(source, format, settings) for role, source in decoded.items()}
-    summaries = {role: _describe(source, images[role]) for role, source in decoded.items()}
-    trains, validation = _labeled_and_validation(images, summaries, classes, settings, seed)
+    summaries = {role: _summarize(source, images[role]) for role, source in decoded.items()}
+    labeled, validation = _labeled_and_validation(images, summaries, classes, settings, seed)
     test = HeldOut(images["test"]) if "test" in images else None
     splits = DataSplits(
-        format, classes, trains, InMemoryUnlabeled(_nothing(trains), []), None, validation, test, summaries
+        format, classes, labeled, InMemoryUnlabeled(_no_images(labeled), []), None, validation, test, summaries
     )
     if streamed:
         source = sources["unlabeled"]
@@ -168,37 +186,37 @@ def _labeled_and_validation(
     settings: DataSettings,
     seed: int,
 ) -> tuple[Images, HeldOut | None]:
-    """What trains and what chooses: as given, or carved out of the labels, which ``summaries`` is then told."""
-    chooses = images.get("validation")
+    """The labeled images that train, and the validation images: as given, or carved out (noted in ``summaries``)."""
+    validation = images.get("validation")
     if "labeled" not in images:
-        return _nothing(images["unlabeled"]), HeldOut(chooses) if chooses else None
-    trains = images["labeled"]
-    check_labels(trains.labels, classes, "labeled")
-    if chooses is None:
-        few = settings.few_labels_beside_test if "test" in images else settings.few_labels
-        kept, carved = carve_validation(trains.labels, settings.validation_fraction, few, seed)
-        if len(carved):
-            trains, chooses = trains.take(kept), trains.take(carved)
-            note = f"carved out of the {len(kept) + len(carved)} labeled ones"
+        return _no_images(images["unlabeled"]), HeldOut(validation) if validation else None
+    labeled = images["labeled"]
+    check_labels(labeled.labels, classes, "labeled")
+    if validation is None:
+        few_labels = settings.few_labels_beside_test if "test" in images else settings.few_labels
+        train_rows, validation_rows = carve_validation(labeled.labels, settings.validation_fraction, few_labels, seed)
+        if len(validation_rows):
+            note = f"carved out of the {len(labeled)} labeled images"
+            labeled, validation = labeled.take(train_rows), labeled.take(validation_rows)
             summaries["validation"] = replace(
-                summaries["labeled"], images=len(carved), per_class=None, failures=[], note=note
+                summaries["labeled"], images=len(validation_rows), per_class=None, failures=[], note=note
             )
-    return trains, HeldOut(chooses) if chooses else None
+    return labeled, HeldOut(validation) if validation else None
 
 
 def is_streamed(source: Source, format: ImageFormat, settings: DataSettings) -> bool:
-    """Whether the pile that ``source`` holds is decoded anew each time it is needed, as it does not fit into memory."""
+    """Whether the unlabeled set in ``source`` is streamed, because of the settings or because memory cannot hold it."""
     if settings.streaming != "auto":
         return settings.streaming == "always"
     return sum(source.shard_sizes) * format.channels * format.storage_size**2 / 1e9 > settings.memory_limit_gb
 
 
-def _nothing(images: Images) -> Images:
+def _no_images(images: Images) -> Images:
     return images.take(np.arange(0)).without_labels()
 
 
 def decode(source: Source, format: ImageFormat, settings: DataSettings) -> Images:
-    """All images of a source in memory, within what the settings allow."""
+    """Decodes all images of a source into memory, within the limits in the settings."""
     return decode_source(
         source,
         format,
@@ -216,14 +234,14 @@ def _truth(source: Source, unlabeled: Images, classes: tuple[str, ...]) -> Groun
     known = source.truth(classes)
     if known is None:
         return None
-    number = {name: i for i, name in enumerate(classes)}
-    return GroundTruth(np.array([number[known[key]] for key in unlabeled.keys], np.int64))
+    index_of = {name: index for index, name in enumerate(classes)}
+    return GroundTruth(np.array([index_of[known[key]] for key in unlabeled.keys], np.int64))
 
 
-def _describe(source: Source, images: Images) -> SourceSummary:
-    counts = None
+def _summarize(source: Source, images: Images) -> SourceSummary:
+    per_class = None
     if source.classes is not None:
-        totals = np.bincount(images.labels, minlength=len(source.classes))
-        counts = {name: int(total) for name, total in zip(source.classes, totals, strict=True)}
+        class_counts = np.bincount(images.labels, minlength=len(source.classes))
+        per_class = {name: int(count) for name, count in zip(source.classes, class_counts, strict=True)}
     failures = [{"key": failure.key, "reason": failure.reason} for failure in images.failures]
-    return SourceSummary(source.name, source.fingerprint, len(images), counts, failures)
+    return SourceSummary(source.name, source.fingerprint, len(images), per_class, failures)

@@ -1,7 +1,7 @@
-"""Folders of finished work in an object store: written there file by file, each whole, and brought here to be read.
+"""Artifact folders in an object store: written file by file, and copied to a local cache for reading.
 
-An object store has no rename and no locks, and needs none of them: a file is there whole, or not at all, and what
-several workers may put there has the same bytes.
+An object store has no rename and no locks, and this module needs neither: a file appears whole or not at all, and
+several workers that write the same file write the same bytes.
 """
 
 from __future__ import annotations
@@ -12,47 +12,47 @@ from pathlib import Path
 from typing import Any
 
 from noisystudent.artifacts.folder import INPUTS, MANIFEST, Inputs, atomic_write, differences, folder_lock, verify
-from noisystudent.data.files import is_url, open_filesystem, persistently
+from noisystudent.data.files import is_url, open_filesystem, with_retries
 from noisystudent.errors import ArtifactError, MismatchError
 from noisystudent.runtime.env import cache_folder
 
-_HERE = "file://"
+_LOCAL_SCHEME = "file://"
 
 
 class Store:
-    """A folder behind a URL that any store of fsspec's can write to."""
+    """A folder behind a URL of any store that fsspec can write to."""
 
     def __init__(self, url: str) -> None:
-        """Raises ``DataError`` when what reads the URL is not installed."""
+        """Raises ``DataError`` if the package that reads the URL is not installed."""
         self.url = url.rstrip("/")
         self._filesystem, self._path = open_filesystem(self.url)
 
     def names(self) -> set[str]:
-        """The files that lie there now; none when there is no such folder."""
+        """The names of the files now in the folder; empty if there is no such folder."""
 
-        def ask() -> set[str]:
-            self._filesystem.invalidate_cache()  # others write there meanwhile
+        def request() -> set[str]:
+            self._filesystem.invalidate_cache()  # other workers write there at the same time
             try:
-                found = self._filesystem.ls(self._path, detail=False)
+                paths = self._filesystem.ls(self._path, detail=False)
             except FileNotFoundError:
                 return set()
-            return {str(name).rsplit("/", 1)[-1] for name in found}
+            return {str(path).rsplit("/", 1)[-1] for path in paths}
 
-        return persistently(ask, self.url)
+        return with_retries(request, self.url)
 
     def holds(self, name: str) -> bool:
-        """Whether the file ``name`` lies there now."""
+        """Whether the folder now has the file ``name``."""
 
-        def ask() -> bool:
+        def request() -> bool:
             self._filesystem.invalidate_cache()
             return bool(self._filesystem.exists(f"{self._path}/{name}"))
 
-        return persistently(ask, f"{self.url}/{name}")
+        return with_retries(request, f"{self.url}/{name}")
 
     def read(self, name: str) -> bytes | None:
-        """What the file ``name`` holds, or None where there is none."""
+        """The content of the file ``name``, or None if there is none."""
         try:
-            content: bytes = persistently(
+            content: bytes = with_retries(
                 lambda: self._filesystem.cat_file(f"{self._path}/{name}"), f"{self.url}/{name}"
             )
         except FileNotFoundError:
@@ -60,13 +60,13 @@ class Store:
         return content
 
     def put(self, path: Path) -> None:
-        """Puts a file there under its own name; it appears whole."""
+        """Writes a local file to the folder under its own name; it appears whole."""
         content = path.read_bytes()
         name = f"{self.url}/{path.name}"
-        persistently(lambda: self._filesystem.pipe_file(f"{self._path}/{path.name}", content), name, doing="written")
+        with_retries(lambda: self._filesystem.pipe_file(f"{self._path}/{path.name}", content), name, doing="written")
 
     def fetch(self, name: str, folder: Path) -> None:
-        """Brings the file ``name`` into ``folder``, where it appears whole. Raises ``ArtifactError`` without one."""
+        """Copies the file ``name`` to the local ``folder``, atomically; ``ArtifactError`` if there is none."""
         content = self.read(name)
         if content is None:
             raise ArtifactError(f"{self.url} has no file {name!r}; make it again with the command that wrote it.")
@@ -74,46 +74,46 @@ class Store:
             temporary.write_bytes(content)
 
     def begin(self, folder: Path, inputs: Inputs) -> None:
-        """Says there what the work in ``folder`` is made from; raises ``MismatchError`` when it says something else."""
-        said = self.read(INPUTS)
-        if said is None:
+        """Records the inputs of the work in ``folder``; ``MismatchError`` if the store records other inputs."""
+        recorded = self.read(INPUTS)
+        if recorded is None:
             self.put(folder / INPUTS)
-        elif changes := differences(json.loads(said), dict(inputs)):
+        elif changes := differences(json.loads(recorded), dict(inputs)):
             raise MismatchError(
                 f"{self.url} was made from other inputs ({'; '.join(changes[:5])}); give another --out, or delete it."
             )
 
 
-def store_url(place: str | Path) -> str:
-    """The URL of a folder in a store, or nothing for a path, which may also be written as ``file://``."""
-    return str(place) if is_url(str(place)) and not str(place).startswith(_HERE) else ""
+def store_url(location: str | Path) -> str:
+    """The URL of a folder in a store, or empty for a local path, with or without ``file://``."""
+    return str(location) if is_url(str(location)) and not str(location).startswith(_LOCAL_SCHEME) else ""
 
 
-def local_folder(place: str | Path) -> Path:
-    """Where the artifact at a path or URL lies on this machine: the path, or a folder of the cache."""
-    if not store_url(place):
-        return Path(str(place).removeprefix(_HERE))
-    return cache_folder() / "stores" / hashlib.sha256(str(place).rstrip("/").encode()).hexdigest()[:16]
+def local_folder(location: str | Path) -> Path:
+    """The local folder of the artifact at a path or URL: the path itself, or a folder in the cache."""
+    if not store_url(location):
+        return Path(str(location).removeprefix(_LOCAL_SCHEME))
+    return cache_folder() / "stores" / hashlib.sha256(str(location).rstrip("/").encode()).hexdigest()[:16]
 
 
-def fetched(place: str | Path, kind: str) -> Path:
-    """The folder of a finished artifact: itself, or, for a URL, a copy in the cache, which is brought up to date.
+def fetched(location: str | Path, kind: str) -> Path:
+    """The local folder of a complete artifact: itself, or, for a URL, a copy in the cache, updated if necessary.
 
-    Raises ``ArtifactError`` when the store holds no finished artifact of that kind, or damaged files.
+    Raises ``ArtifactError`` if the store has no complete artifact of this kind, or damaged files.
     """
-    folder = local_folder(place)
-    if not store_url(place):
+    folder = local_folder(location)
+    if not store_url(location):
         return folder
-    store = Store(store_url(place))
+    store = Store(store_url(location))
     manifest = store.read(MANIFEST)
     if manifest is None:
         raise ArtifactError(
             f"{store.url} has no {MANIFEST}: it is not finished {kind}. Finish the command that makes it."
         )
     with folder_lock(folder):
-        present = folder / MANIFEST
-        if not present.is_file() or present.read_bytes() != manifest:
-            present.unlink(missing_ok=True)
+        local_manifest = folder / MANIFEST
+        if not local_manifest.is_file() or local_manifest.read_bytes() != manifest:
+            local_manifest.unlink(missing_ok=True)
             for name in [*_file_names(store, manifest), INPUTS, MANIFEST]:
                 store.fetch(name, folder)
             verify(folder, kind)
@@ -121,13 +121,15 @@ def fetched(place: str | Path, kind: str) -> Path:
 
 
 def _file_names(store: Store, manifest: bytes) -> list[str]:
-    """The files that a manifest lists, none of which may lead out of the folder."""
+    """The files that a manifest lists; ``ArtifactError`` if one leads out of the folder."""
     try:
-        said: dict[str, Any] = json.loads(manifest)
-        names = [str(name) for name in said["files"]]
+        content: dict[str, Any] = json.loads(manifest)
+        names = [str(name) for name in content["files"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{store.url}/{MANIFEST} is damaged ({error}); make it again.") from error
     for name in names:
         if Path(name).name != name or name.startswith("."):
-            raise ArtifactError(f"{store.url}/{MANIFEST} names the file {name!r}, which no part is called.")
+            raise ArtifactError(
+                f"{store.url}/{MANIFEST} names the file {name!r}, which is not a safe file name; make it again."
+            )
     return names

@@ -1,4 +1,4 @@
-"""Which labels train and which choose: seeded, and stratified by class."""
+"""Seeded splits of labels, stratified by class: training and validation, labeled and rest, cross-fitting folds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ Indices = npt.NDArray[np.int64]
 
 
 def carve_validation(labels: Indices, fraction: float, few_labels: int, seed: int) -> tuple[Indices, Indices]:
-    """The rows that train and the rows that validate (``fraction`` of each class, at least one), in order.
+    """Splits labels into training and validation rows, stratified by class.
 
-    When a class has fewer than ``few_labels`` labels, or ``fraction`` is 0, every row trains and none
-    validates: a validation set of a few images a class says little, and those labels are worth more in
-    training.
+    If a class has fewer than ``few_labels`` labels, every row trains: a validation set of a few images per class is
+    too small to choose by, and its labels are worth more in training.
+
+    Args:
+        labels: class index per row, [N].
+        fraction: fraction of each class that validates, 0 to 1 (at least one image per class); 0: none.
+        few_labels: with fewer labels than this (or than 2) in any class, no row validates.
+        seed: seed of the draw.
+
+    Returns:
+        The training rows and the validation rows, both ascending.
     """
     counts = np.unique(labels, return_counts=True)[1]
     if fraction == 0 or not len(counts) or counts.min() < max(few_labels, 2):
@@ -31,7 +39,7 @@ def carve_validation(labels: Indices, fraction: float, few_labels: int, seed: in
 
 
 def draw_labeled(labels: Indices, per_class: int, seed: int) -> tuple[Indices, Indices]:
-    """``per_class`` rows of each class that is in ``labels``, and all other rows, both in order.
+    """Draws ``per_class`` rows of each class in ``labels`` and returns them and the other rows, both ascending.
 
     Raises ``DataError`` for a class with fewer rows.
     """
@@ -39,8 +47,8 @@ def draw_labeled(labels: Indices, per_class: int, seed: int) -> tuple[Indices, I
     for rows in _shuffled_by_class(labels, seed, "labeled"):
         if len(rows) < per_class:
             raise DataError(
-                f"Class number {labels[rows[0]]} has {len(rows)} images, and {per_class} a class are to be "
-                "drawn. Draw fewer, or add images to that class."
+                f"Class number {labels[rows[0]]} has {len(rows)} images, fewer than the {per_class} labels per class "
+                "to draw. Draw fewer, or add images to that class."
             )
         drawn.append(rows[:per_class])
     rest, chosen = _rest_and_chosen(len(labels), drawn)
@@ -48,28 +56,28 @@ def draw_labeled(labels: Indices, per_class: int, seed: int) -> tuple[Indices, I
 
 
 def cross_fit_folds(labels: Indices, folds: int, seed: int) -> list[Indices]:
-    """All rows dealt out to ``folds`` disjoint sets, every class evenly; each set in order.
+    """Deals all rows out to ``folds`` (at least 2) disjoint sets, each class evenly; each set is ascending.
 
-    Each fold is judged by a model that learned from the others, so that every label judges and none its own
-    model. Raises ``DataError`` for a class with a single label, which no model could have learned.
+    A model that learned from the other folds predicts each fold, so every label is tested, and never by a model that
+    trained on it. Raises ``DataError`` for a class with a single label, which no such model could learn.
     """
     assert folds >= 2
     dealt: list[list[int]] = [[] for _ in range(folds)]
-    turn = 0  # goes on from class to class, so that the folds' sizes differ by at most one
+    position = 0  # continues from class to class, so that the folds' sizes differ by at most one
     for rows in _shuffled_by_class(labels, seed, "folds"):
         if len(rows) < 2:
             raise DataError(
-                f"Class number {labels[rows[0]]} has 1 label, and cross-fitting needs at least 2 of each "
-                "class. Label another image of that class."
+                f"Class number {labels[rows[0]]} has 1 label, and cross-fitting needs at least 2 per class. "
+                "Label another image of that class."
             )
         for row in rows:
-            dealt[turn % folds].append(int(row))
-            turn += 1
+            dealt[position % folds].append(int(row))
+            position += 1
     return [np.array(sorted(rows), dtype=np.int64) for rows in dealt]
 
 
 def _shuffled_by_class(labels: Indices, seed: int, purpose: str) -> Iterator[Indices]:
-    """The rows of each class in a random order of their own for every class, seed and purpose."""
+    """The rows of each class in random order, from a separate stream per class, seed and purpose."""
     for label in np.unique(labels):
         yield generator(seed, "split", purpose, int(label)).permutation(np.flatnonzero(labels == label))
 

@@ -1,4 +1,4 @@
-"""The unlabeled images of a run: decoded once and kept, or decoded anew each time they are needed."""
+"""The unlabeled images of a run: decoded once into memory, or streamed and decoded each time they are needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from noisystudent.errors import DataError
 
 
 class UnlabeledData(Protocol):
-    """Unlabeled images, a shard at a time, without those that are held out."""
+    """The unlabeled set, read shard by shard, without the images that are also held out."""
 
     @property
     def fingerprint(self) -> str:
@@ -25,11 +25,11 @@ class UnlabeledData(Protocol):
 
     @property
     def left_out(self) -> list[Excluded]:
-        """The images that are not shown, since they are held out."""
+        """The images that are excluded because they are also held out."""
 
     @property
     def shard_sizes(self) -> tuple[int, ...]:
-        """Most images of each shard: those that are left out or cannot be read may be among them."""
+        """Upper bound on each shard's image count, including excluded and unreadable images."""
 
     def read(self, shard: int) -> Images:
         """The images of one shard, in order."""
@@ -37,7 +37,7 @@ class UnlabeledData(Protocol):
 
 @dataclass(frozen=True)
 class InMemoryUnlabeled:
-    """Images that lie decoded in memory; shards are 1,024 of those that are not left out."""
+    """Unlabeled images decoded in memory; each shard has 1024 of those that are not left out."""
 
     images: Images
     left_out: list[Excluded]
@@ -49,7 +49,7 @@ class InMemoryUnlabeled:
 
     @property
     def shard_sizes(self) -> tuple[int, ...]:
-        """Images of each shard."""
+        """The number of images in each shard."""
         return cut_shards(len(self.images))
 
     def read(self, shard: int) -> Images:
@@ -59,7 +59,7 @@ class InMemoryUnlabeled:
 
 @dataclass(frozen=True)
 class StreamedUnlabeled:
-    """Images of a source that is larger than memory; shards are the source's own."""
+    """Unlabeled images of a source larger than memory; the shards are those of the source."""
 
     source: Source
     format: ImageFormat
@@ -67,47 +67,48 @@ class StreamedUnlabeled:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identifies the images by their source, their format and what is left out."""
-        return fingerprint_of([self.source.fingerprint, self.format.size, self.format.channels, sorted(self._hidden)])
+        """Identifies the images by their source, their format and the images that are left out."""
+        return fingerprint_of(
+            [self.source.fingerprint, self.format.size, self.format.channels, sorted(self._excluded_keys)]
+        )
 
     @property
     def shard_sizes(self) -> tuple[int, ...]:
-        """Images of each shard, with those that are left out or cannot be read."""
+        """The number of rows in each shard, including excluded and unreadable images."""
         return self.source.shard_sizes
 
     def read(self, shard: int, only: Collection[str] | None = None) -> Images:
-        """The images of one shard, or only those of these keys; the others are not decoded."""
-        return without(decode_shard(self.source, shard, self.format, only=only), self._hidden)
+        """The images of one shard; if ``only`` is given, only the images with these keys are decoded."""
+        return without(decode_shard(self.source, shard, self.format, only=only), self._excluded_keys)
 
     def without(self, left_out: list[Excluded]) -> StreamedUnlabeled:
-        """The pile without these images."""
+        """The same unlabeled set without the images in ``left_out``."""
         return replace(self, left_out=left_out)
 
     @cached_property
-    def _hidden(self) -> frozenset[str]:
-        return frozenset(each.key for each in self.left_out)
+    def _excluded_keys(self) -> frozenset[str]:
+        return frozenset(image.key for image in self.left_out)
 
 
 def keep_unlabeled(images: Images, duplicate_indexes: list[DuplicateIndex]) -> InMemoryUnlabeled:
-    """The decoded images without those that are held out. Raises ``DataError`` when none is left."""
+    """The decoded images without those that are also held out. Raises ``DataError`` if none is left."""
     whole = InMemoryUnlabeled(images, [])
-    looks = (
+    matches = (
         [match_shard(whole.read(shard), duplicate_indexes) for shard in range(len(whole.shard_sizes))]
         if duplicate_indexes
         else []
     )
-    left_out = merge_matches(looks, duplicate_indexes)
-    kept = without(images, {each.key for each in left_out})
+    left_out = merge_matches(matches, duplicate_indexes)
     check_some_left(len(images), left_out)
-    return InMemoryUnlabeled(kept, left_out)
+    return InMemoryUnlabeled(without(images, {image.key for image in left_out}), left_out)
 
 
 def check_some_left(images: int, left_out: list[Excluded]) -> None:
-    """Raises ``DataError`` when all of so many images are left out."""
+    """Raises ``DataError`` if all ``images`` unlabeled images are left out."""
     if images and len(left_out) == images:
-        by_looks = sum(each.found == "near-duplicate" for each in left_out)
+        near_duplicates = sum(image.found == "near-duplicate" for image in left_out)
         raise DataError(
-            f"all {images} unlabeled images are also validation or test images ({by_looks} of them by "
-            "their looks, which data.near_duplicates none ignores); give others, or the held-out ones would be "
-            "trained on."
+            f"all {images} unlabeled images are also validation or test images ({near_duplicates} of them are "
+            "near-duplicates, which data.near_duplicates none keeps); give other unlabeled images, because training "
+            "must not see the held-out ones."
         )

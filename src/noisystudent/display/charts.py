@@ -1,8 +1,8 @@
 """Charts as small inline SVG: pure functions of numbers, colored by the page's style sheet.
 
-Every chart names itself in ``<title>`` (what a screen reader says), labels its axes with units, and says so
-when an axis does not start at zero. Texts are escaped. Colors come from the page's style sheet,
-so the same chart serves light, dark and print.
+Every chart has a ``<title>`` for screen readers, labels its axes with units, and has a note if an axis does not start
+at zero. Texts are escaped. Colors come from the page's style sheet, so the same chart serves light mode, dark mode and
+print.
 """
 
 from __future__ import annotations
@@ -19,17 +19,22 @@ from noisystudent.display import wording
 WIDTH = 440
 PLOT_HEIGHT = 190
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 32, 46
-_LETTER = 6.6  # mean width of a letter at the charts' font size of 12, for placing the legend
+_LETTER = 6.6  # mean width of a letter at the charts' font size of 12, for the layout of the legend
 _LEGEND_ROW = 18
-_LEGEND_LETTERS = 58  # as many as a row of the legend has room for
-_ROW, _ROW_LETTERS = 24, 26  # of a dot chart: the height of a row, and the letters of its name
+_LEGEND_LETTERS = 58  # letters that fit into a row of the legend
+_ROW, _ROW_LETTERS = 24, 26  # dot chart: the height of a row, and the letters of its name
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A named line of (x, y) points; ``level``: one y across the chart; ``hollow``: x drawn hollow.
+    """A named series of (x, y) points.
 
-    ``color`` is the number of its color, from 1; unless given, its place in the chart.
+    Args:
+        name: name in the legend.
+        points: the points.
+        level: draw the y of the first point as a line across the chart.
+        hollow: x values whose points are drawn hollow.
+        color: number of the color, from 1; by default the position of the series in the chart.
     """
 
     name: str
@@ -66,7 +71,7 @@ class Frame:
 
 
 def nice_ticks(low: float, high: float, at_most: int = 6) -> list[float]:
-    """Round numbers, evenly spaced, from at or below ``low`` to at or above ``high``."""
+    """Returns round numbers, evenly spaced, from at or below ``low`` to at or above ``high``."""
     span = max(high - low, 1e-9)
     power = 10.0 ** math.floor(math.log10(span / at_most))
     for factor in (1, 2, 5, 10, 20):
@@ -86,94 +91,108 @@ def line_chart(
     x_names: Sequence[str],
     covered: Sequence[float] = (),
 ) -> Markup:
-    """Lines over named places 0, 1, 2, ... on the x axis; the y axis zooms to the data and says so.
+    """Draws lines over named positions 0, 1, 2, ... on the x axis; the y axis zooms to the data, with a note.
 
-    ``series`` must hold at least one point. The y axis also covers the values ``covered``: charts can share an axis.
+    Args:
+        series: the lines; they must hold at least one point.
+        title: title of the chart.
+        x_label: label of the x axis.
+        y_label: label of the y axis, with the unit.
+        x_names: names of the positions.
+        covered: further values that the y axis must cover, so that charts can share an axis.
     """
     frame, ticks, legend = _plot(series, (-0.3, max(len(x_names) - 1, 1) + 0.3), covered)
-    every = math.ceil(len(x_names) * (max(map(len, x_names)) + 1) * _LETTER / (WIDTH - LEFT - RIGHT))
+    step = math.ceil(len(x_names) * (max(map(len, x_names)) + 1) * _LETTER / (WIDTH - LEFT - RIGHT))
     body = [legend, _y_axis(frame, ticks, y_label), _x_label(frame, x_label)]
     body += [
-        _text(frame.x(place), frame.bottom + 17, name, "middle")
-        for place, name in enumerate(x_names)
-        if place % every == 0
+        _text(frame.x(position), frame.bottom + 17, name, "middle")
+        for position, name in enumerate(x_names)
+        if position % step == 0
     ]
-    body.append(_start(frame, ticks))
-    for number, one in _numbered(series):
-        line = _level(frame, one, number) if one.level else _line(frame, one, number, lambda x: x_names[int(x)])
-        body.append(line)
+    body.append(_axis_note(frame, ticks))
+    for color, line in _with_colors(series):
+        body.append(_level(frame, line, color) if line.level else _line(frame, line, color, lambda x: x_names[int(x)]))
     return _svg(title, frame.bottom + BOTTOM, body)
 
 
 def curve_chart(
     series: Sequence[Series], *, title: str, x_label: str, y_label: str, covered: Sequence[float] = ()
 ) -> Markup:
-    """Lines over numbers on the x axis, which are spaced as they are; the y axis is that of ``line_chart``."""
-    places = [x for one in series for x, _ in one.points]
-    low, high = min(places), max(places)
+    """Draws lines over a numeric x axis; the arguments and the y axis are those of ``line_chart``."""
+    x_values = [x for line in series for x, _ in line.points]
+    low, high = min(x_values), max(x_values)
     margin = 0.02 * max(high - low, 1e-9)
     frame, ticks, legend = _plot(series, (low - margin, high + margin), covered)
-    body = [legend, _y_axis(frame, ticks, y_label), _x_axis(frame, x_label, (low, high)), _start(frame, ticks)]
-    body += [_line(frame, one, number, lambda x: f"{x:g}") for number, one in _numbered(series)]
+    body = [legend, _y_axis(frame, ticks, y_label), _x_axis(frame, x_label, (low, high)), _axis_note(frame, ticks)]
+    body += [_line(frame, line, color, lambda x: f"{x:g}") for color, line in _with_colors(series)]
     return _svg(title, frame.bottom + BOTTOM, body)
 
 
 def dot_chart(names: Sequence[str], series: Sequence[Series], *, title: str, x_label: str) -> Markup:
-    """A row for each name and on it a dot for each series, whose points are (place of the row, value).
+    """Draws one row per name with one dot per series; the x axis zooms to the data, with a note.
 
-    Rows begin at the top with place 0; a series may lack some. The axis zooms to the data and says so. ``series`` must
-    hold at least one point. Cleveland and McGill 1984, "Graphical Perception": positions on one scale are what eyes
-    compare best.
+    People compare positions on a common scale best (Cleveland and McGill 1984, "Graphical Perception").
+
+    Args:
+        names: names of the rows, from the top.
+        series: points (row number, value); a series may lack rows, but there must be at least one point.
+        title: title of the chart.
+        x_label: label of the x axis, with the unit.
     """
-    values = [value for one in series for _, value in one.points]
+    values = [value for dots in series for _, value in dots.points]
     ticks = nice_ticks(min(values), max(values))
     legend, legend_height = _legend(series, dots=True)
-    shown = [wording.shortened(name, _ROW_LETTERS) for name in names]
+    row_names = [wording.shortened(name, _ROW_LETTERS) for name in names]
     frame = Frame(
         (ticks[0], ticks[-1]),
         (len(names) - 0.5, -0.5),
         TOP + legend_height,
-        12 + _LETTER * max(map(len, shown)),
+        12 + _LETTER * max(map(len, row_names)),
         _ROW * len(names),
     )
-    body = [legend, *(_row(frame, place, name) for place, name in enumerate(shown))]
-    body += [_upright(frame, tick, "axis" if position == 0 else "grid") for position, tick in enumerate(ticks)]
+    body = [legend, *(_row(frame, row, name) for row, name in enumerate(row_names))]
+    body += [_vertical_line(frame, tick, "axis" if position == 0 else "grid") for position, tick in enumerate(ticks)]
     body += [_text(frame.x(tick), frame.bottom + 17, _tick_name(tick), "middle") for tick in ticks]
-    body += [_x_label(frame, x_label), _start(frame, ticks)]
+    body += [_x_label(frame, x_label), _axis_note(frame, ticks)]
     step = min(3.0, 10 / max(len(series) - 1, 1))
-    for place, (number, one) in enumerate(_numbered(series)):
-        # Dots of a row stand a little apart, or equal ones would hide each other.
-        body.append(_dots(frame, one, number, names, step * (place - (len(series) - 1) / 2)))
+    for position, (color, dots) in enumerate(_with_colors(series)):
+        # Small offsets keep dots of equal values in a row from hiding each other.
+        body.append(_dots(frame, dots, color, names, step * (position - (len(series) - 1) / 2)))
     return _svg(title, frame.bottom + BOTTOM, body)
 
 
 def histogram(edges: Sequence[float], counts: Sequence[int], *, title: str, x_label: str, y_label: str) -> Markup:
-    """Bars between consecutive ``edges`` with heights proportional to ``counts``, from zero."""
+    """Draws bars between consecutive ``edges``, with heights proportional to ``counts``, from zero."""
     ticks = nice_ticks(0, max([*counts, 1]))
     frame = Frame((edges[0], edges[-1]), (0, ticks[-1]))
     body = [_y_axis(frame, ticks, y_label), _x_axis(frame, x_label, frame.x_range)]
-    for (low, high), amount in zip(pairwise(edges), counts, strict=True):
-        if amount:
-            label = f"{low:.3g} to {high:.3g}: {amount:,}"
-            body.append(_bar(frame, low, high, amount, label))
+    for (low, high), count in zip(pairwise(edges), counts, strict=True):
+        if count:
+            label = f"{low:.3g} to {high:.3g}: {count:,}"
+            body.append(_bar(frame, low, high, count, label))
     return _svg(title, frame.bottom + BOTTOM, body)
 
 
 def reliability_diagram(
     bins: Sequence[tuple[float, float, float, float, int]], *, title: str, x_label: str, y_label: str
 ) -> Markup:
-    """Accuracy against confidence: ``bins`` are (low, high, mean confidence, accuracy, count).
+    """Draws accuracy against confidence (Guo et al. 2017, figure 1).
 
-    A bar reaches to the accuracy, a dot sits at the mean confidence, the diagonal is perfect calibration
-    (Guo et al. 2017, figure 1).
+    A bar is as high as the accuracy, a dot marks the mean confidence, and the diagonal is perfect calibration.
+
+    Args:
+        bins: (low, high, mean confidence, accuracy, count) of every bin.
+        title: title of the chart.
+        x_label: label of the x axis.
+        y_label: label of the y axis.
     """
     frame = Frame((0, 1), (0, 1))
     body = [
         _y_axis(frame, [0, 0.2, 0.4, 0.6, 0.8, 1], y_label),
         _x_axis(frame, x_label, frame.x_range),
         *(
-            _bar(frame, low, high, accuracy, f"{low:.2f} to {high:.2f}: accuracy {accuracy:.3f}, {amount:,}")
-            for low, high, _, accuracy, amount in bins
+            _bar(frame, low, high, accuracy, f"{low:.2f} to {high:.2f}: accuracy {accuracy:.3f}, {count:,}")
+            for low, high, _, accuracy, count in bins
         ),
         Markup('<line class="diagonal" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
             frame.x(0), frame.y(0), frame.x(1), frame.y(1)
@@ -191,14 +210,14 @@ def reliability_diagram(
 
 
 def interval_chart(difference: float, low: float, high: float, *, title: str, x_label: str) -> Markup:
-    """One number with its interval on an axis that always shows zero."""
+    """Draws a difference with its interval on an axis that includes zero."""
     ticks = nice_ticks(min(low, difference, 0), max(high, difference, 0))
     frame = Frame((ticks[0], ticks[-1]), (0, 1), height=30)
     middle = frame.bottom - 15
     body = [
         _x_label(frame, x_label),
         *(
-            _upright(frame, tick, "zero" if tick == 0 else "grid")
+            _vertical_line(frame, tick, "zero" if tick == 0 else "grid")
             + _text(frame.x(tick), frame.bottom + 17, f"{tick:+g}" if tick else "0", "middle")
             for tick in ticks
         ),
@@ -222,34 +241,34 @@ def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> Mar
     return Markup('<text class="{}" x="{:g}" y="{:g}" text-anchor="{}">{}</text>').format(kind, x, y, anchor, text)
 
 
-def _numbered(series: Sequence[Series]) -> list[tuple[int, Series]]:
-    """The series with the numbers of their colors."""
-    return [(one.color or place, one) for place, one in enumerate(series, start=1)]
+def _with_colors(series: Sequence[Series]) -> list[tuple[int, Series]]:
+    """The numbers of the colors, and the series."""
+    return [(line.color or position, line) for position, line in enumerate(series, start=1)]
 
 
 def _plot(
     series: Sequence[Series], x_range: tuple[float, float], covered: Sequence[float]
 ) -> tuple[Frame, list[float], Markup]:
     """The plot area below the legend, the ticks of its y axis, and the legend."""
-    values = [*covered, *(y for one in series for _, y in one.points)]
+    values = [*covered, *(y for line in series for _, y in line.points)]
     ticks = nice_ticks(min(values), max(values))
     legend, height = _legend(series)
     return Frame(x_range, (ticks[0], ticks[-1]), TOP + height), ticks, legend
 
 
-def _start(frame: Frame, ticks: Sequence[float]) -> Markup:
-    """Where an axis starts, if that is not zero."""
+def _axis_note(frame: Frame, ticks: Sequence[float]) -> Markup:
+    """A note with the start of an axis that does not start at zero."""
     return _text(0, frame.bottom + 38, f"axis starts at {ticks[0]:g}", "start", "note") if ticks[0] > 0 else Markup("")
 
 
-def _upright(frame: Frame, value: float, kind: str) -> Markup:
+def _vertical_line(frame: Frame, value: float, kind: str) -> Markup:
     return Markup('<line class="{}" x1="{x}" y1="{:g}" x2="{x}" y2="{:g}"/>').format(
         kind, frame.top, frame.bottom, x=frame.x(value)
     )
 
 
-def _row(frame: Frame, place: int, name: str) -> Markup:
-    y = frame.y(place)
+def _row(frame: Frame, row: int, name: str) -> Markup:
+    y = frame.y(row)
     line = Markup('<line class="grid" x1="{:g}" y1="{y}" x2="{}" y2="{y}"/>').format(frame.left, WIDTH - RIGHT, y=y)
     return line + _text(frame.left - 8, y + 4, name, "end")
 
@@ -262,8 +281,8 @@ def _y_axis(frame: Frame, ticks: Sequence[float], label: str) -> Markup:
         + _text(LEFT - 7, frame.y(tick) + 4, _tick_name(tick), "end")
         for position, tick in enumerate(ticks)
     ]
-    turned = Markup('<text class="label" text-anchor="middle" transform="translate(12 {:g}) rotate(-90)">{}</text>')
-    parts.append(turned.format(frame.top + PLOT_HEIGHT / 2, label))
+    rotated = Markup('<text class="label" text-anchor="middle" transform="translate(12 {:g}) rotate(-90)">{}</text>')
+    parts.append(rotated.format(frame.top + PLOT_HEIGHT / 2, label))
     return Markup("").join(parts)
 
 
@@ -288,7 +307,7 @@ def _bar(frame: Frame, low: float, high: float, value: float, label: str) -> Mar
     )
 
 
-def _line(frame: Frame, series: Series, number: int, where: Callable[[float], str]) -> Markup:
+def _line(frame: Frame, series: Series, color: int, name_of: Callable[[float], str]) -> Markup:
     points = sorted(series.points)
     path = " ".join(f"{frame.x(x)},{frame.y(y)}" for x, y in points)
     parts = [Markup('<polyline points="{}"/>').format(path)]
@@ -298,35 +317,35 @@ def _line(frame: Frame, series: Series, number: int, where: Callable[[float], st
                 Markup(' class="hollow"') if x in series.hollow else "",
                 frame.x(x),
                 frame.y(y),
-                f"{series.name}, {where(x)}: {y:.1f}",
+                f"{series.name}, {name_of(x)}: {y:.1f}",
             )
         )
-    return Markup('<g class="series series-{}">{}</g>').format(number, Markup("").join(parts))
+    return Markup('<g class="series series-{}">{}</g>').format(color, Markup("").join(parts))
 
 
-def _dots(frame: Frame, series: Series, number: int, names: Sequence[str], archived: float) -> Markup:
+def _dots(frame: Frame, series: Series, color: int, names: Sequence[str], offset: float) -> Markup:
     dots = [
         Markup('<circle cx="{}" cy="{:g}" r="3.5"><title>{}</title></circle>').format(
-            frame.x(value), frame.y(place) + archived, f"{series.name}, {names[int(place)]}: {value:.1f}"
+            frame.x(value), frame.y(row) + offset, f"{series.name}, {names[int(row)]}: {value:.1f}"
         )
-        for place, value in series.points
+        for row, value in series.points
     ]
-    return Markup('<g class="series series-{}">{}</g>').format(number, Markup("").join(dots))
+    return Markup('<g class="series series-{}">{}</g>').format(color, Markup("").join(dots))
 
 
-def _level(frame: Frame, series: Series, number: int) -> Markup:
+def _level(frame: Frame, series: Series, color: int) -> Markup:
     y = series.points[0][1]
     return Markup(
         '<g class="series level series-{}"><line x1="{}" y1="{y}" x2="{}" y2="{y}"><title>{}</title></line></g>'
-    ).format(number, LEFT, WIDTH - RIGHT, f"{series.name}: {y:.1f}", y=frame.y(y))
+    ).format(color, LEFT, WIDTH - RIGHT, f"{series.name}: {y:.1f}", y=frame.y(y))
 
 
 def _legend(series: Sequence[Series], *, dots: bool = False) -> tuple[Markup, float]:
-    """The legend in as many rows as it needs, and its height."""
+    """The legend, in as many rows as needed, and its height."""
     parts: list[Markup] = []
     x, y, mark_width = 0.0, TOP, 8 if dots else 20
-    for number, one in _numbered(series):
-        name = wording.shortened(one.name, _LEGEND_LETTERS)
+    for color, line in _with_colors(series):
+        name = wording.shortened(line.name, _LEGEND_LETTERS)
         width = mark_width + 6 + _LETTER * len(name) + 14
         if x and x + width > WIDTH:
             x, y = 0.0, y + _LEGEND_ROW
@@ -335,7 +354,7 @@ def _legend(series: Sequence[Series], *, dots: bool = False) -> tuple[Markup, fl
         else:
             mark = Markup('<line x1="{:g}" y1="{y:g}" x2="{:g}" y2="{y:g}"/>').format(x, x + mark_width, y=y)
         parts.append(
-            Markup('<g class="series{} series-{}">{}</g>').format(" level" if one.level else "", number, mark)
+            Markup('<g class="series{} series-{}">{}</g>').format(" level" if line.level else "", color, mark)
             + _text(x + mark_width + 6, y + 4, name, "start")
         )
         x += width

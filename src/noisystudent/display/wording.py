@@ -1,4 +1,4 @@
-"""How numbers are written on the page and in the terminal: units, digits, what stands for a missing one."""
+"""How numbers are written on the page and in the terminal: units, digits, the sign for a missing number."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ MISSING = "-"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A fraction as percent: ``0.9524`` is ``95.2%``."""
+    """Writes a fraction as a percentage: ``0.9524`` is ``95.2%``."""
     return MISSING if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f}%"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A plain number with this many decimals."""
+    """Writes a number with ``digits`` decimals."""
     return MISSING if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
 def whole(value: int | None) -> str:
-    """A whole number with thousands separated: ``1797`` is ``1,797``."""
+    """Writes a whole number with separated thousands: ``1797`` is ``1,797``."""
     return MISSING if value is None else f"{value:,}"
 
 
 def compact(value: float | None) -> str:
-    """A large number to three digits: ``5288548`` is ``5.29 M``; below ten thousand it is written in full."""
+    """Writes a large number with three digits: ``5288548`` is ``5.29 M``; numbers below ten thousand in full."""
     if value is None or not math.isfinite(value):
         return MISSING
     for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -35,7 +35,7 @@ def compact(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time span in at most two units: ``4.2 s``, ``3 min 20 s``, ``2 h 13 min``, ``3 d 4 h``."""
+    """Writes a duration in at most two units: ``4.2 s``, ``3 min 20 s``, ``2 h 13 min``, ``3 d 4 h``."""
     if seconds is None or not math.isfinite(seconds):
         return MISSING
     if seconds < 59.95:
@@ -51,36 +51,36 @@ def duration(seconds: float | None) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p-value with its sign of comparison: ``p = 0.012`` or ``p < 0.001``."""
+    """Writes a p-value: ``p = 0.012`` or ``p < 0.001``."""
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
 def points(share: float, digits: int = 1) -> str:
-    """A signed difference of fractions in percentage points: ``0.012`` is ``+1.2``, and zero has no sign."""
+    """Writes a difference of fractions in percentage points: ``0.012`` is ``+1.2``; zero has no sign."""
     text = f"{100 * share:+.{digits}f}"
     return text[1:] if float(text) == 0 else text
 
 
-def plural(amount: int, one: str, many: str | None = None) -> str:
-    """An amount with its noun: ``1 image``, ``1,204 images``."""
-    return f"{amount:,} {one if amount == 1 else many or one + 's'}"
+def plural(count: int, singular: str, plural_form: str | None = None) -> str:
+    """Writes a count with its noun: ``1 image``, ``1,204 images``."""
+    return f"{count:,} {singular if count == 1 else plural_form or singular + 's'}"
 
 
 def shortened(text: str, letters: int) -> str:
-    """A text of at most so many letters: where it is longer, its middle gives way to an ellipsis."""
+    """Shortens a text to at most ``letters`` characters, with an ellipsis in its middle."""
     if len(text) <= letters:
         return text
-    end = 2 * letters // 3  # of a path the end says more than the beginning
+    end = 2 * letters // 3  # the end of a path is more informative than its beginning
     return f"{text[: letters - end - 1]}\N{HORIZONTAL ELLIPSIS}{text[-end:]}"
 
 
 def setting(value: object) -> str:
-    """A setting as one would type it: text as it is, anything else as JSON."""
+    """Writes the value of a setting as a user would type it: text unchanged, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of cells as plain text, the first column to the left and the others to the right."""
+    """Writes lines of cells as plain text, with the first column aligned left and the others aligned right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         "  ".join(
@@ -92,5 +92,5 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """A line without what it must not send to a terminal: names come from files, and could hold escape sequences."""
+    """Replaces characters that a terminal would interpret; names of files can contain escape sequences."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -1,4 +1,4 @@
-"""A source gone through once, shard by shard, by processes that work as a group: each shard is one of theirs."""
+"""Goes through a source once, shard by shard; the processes of a group share the shards."""
 
 from __future__ import annotations
 
@@ -9,30 +9,42 @@ from noisystudent.data.images import Failure, ImageFormat, Images, check_failure
 from noisystudent.data.source import Source
 from noisystudent.runtime.process_group import ProcessGroup
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 def map_shards(
     source: Source,
     format: ImageFormat,
-    answer: Callable[[Images], Answer],
+    function: Callable[[Images], Result],
     *,
     max_corrupt_fraction: float,
     group: ProcessGroup,
-) -> Iterator[tuple[Answer, tuple[Failure, ...]]]:
-    """What ``answer`` makes of each shard's images, in order, beside those that could not be read.
+) -> Iterator[tuple[Result, tuple[Failure, ...]]]:
+    """Applies a function to the images of each shard, in order.
 
-    All processes get all answers, which are the same however many there are; each holds one shard's images at a time.
-    Raises ``DataError``, in all of them, as soon as more images than ``max_corrupt_fraction`` could not be read.
+    All processes get all results, which do not depend on their number. Each holds one shard's images at a time.
+
+    Args:
+        source: the images.
+        format: size and channels of the decoded images.
+        function: what is computed of the decoded images of a shard.
+        max_corrupt_fraction: largest tolerated fraction of unreadable images, 0 to 1.
+        group: the processes that share the shards.
+
+    Yields:
+        For each shard: the result, and the images that could not be read.
+
+    Raises:
+        DataError: too many images are unreadable; raised in all processes as soon as this is certain.
     """
 
-    def work(shard: int) -> tuple[Answer, tuple[Failure, ...]]:
+    def work(shard: int) -> tuple[Result, tuple[Failure, ...]]:
         images = decode_shard(source, shard, format)
-        return answer(images), images.failures
+        return function(images), images.failures
 
     rows = sum(source.shard_sizes)
     failures: list[Failure] = []
-    for answered, failed in group.map_sharded(len(source.shard_sizes), work):
+    for result, failed in group.map_sharded(len(source.shard_sizes), work):
         failures += failed
         check_failures(source, failures, rows, max_corrupt_fraction)
-        yield answered, failed
+        yield result, failed

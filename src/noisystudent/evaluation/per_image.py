@@ -1,4 +1,4 @@
-"""How images fare when a subject looks at them: one by one, so that any measure can be taken later."""
+"""Per-image results of a model under one condition, from which every measure can be computed later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from noisystudent.evaluation.metrics.calibration import losses, squared_distance
 from noisystudent.evaluation.metrics.temperature import apply_temperature, fit_temperature
 from noisystudent.models.predictor import Predictor
 
-FITTED = 2500  # images of each half that a temperature is fitted on at most: T is then known to a percent or two
+FIT_IMAGES = 2500  # the most images of a half that a temperature is fitted on; T is then known to 1 or 2 percent
 
 Floats = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
@@ -23,9 +23,12 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure the answers are and how far that fits, [N] each.
+    """The confidence of N predictions and how well it fits.
 
-    ``top`` is the largest probability, ``loss`` -log p(true class), ``distance`` the squared one of Brier's score.
+    Attributes:
+        top: the largest probability [N].
+        loss: -log p(true class) [N], in nats.
+        distance: the squared distance of the Brier score [N], from 0 to 2.
     """
 
     top: Floats
@@ -35,9 +38,13 @@ class Confidence:
 
 @dataclass(frozen=True)
 class PerImageResults:
-    """How each of N images fared under one condition: whether the first answer is right, and one of the first five.
+    """The results of N images under one condition.
 
-    ``plain`` is the subject's confidence, ``scaled`` that at the ``Temperatures`` of its audience.
+    Attributes:
+        correct: whether the most probable class is the true one, bool [N].
+        top5_correct: whether the true class is among the five most probable ones, bool [N].
+        plain: the confidence of the model's predictions.
+        scaled: the confidence at the ``Temperatures`` of the dataset.
     """
 
     correct: Bools
@@ -48,74 +55,92 @@ class PerImageResults:
 
 @dataclass(frozen=True)
 class Temperatures:
-    """The temperatures of the two halves of an audience, each fitted on clean images of the other half.
+    """The temperatures of the two halves of a dataset, each fitted on the clean images of the other half.
 
-    An image's half is that of its address, so it has the same temperature under every condition, and none has one that
-    was fitted on it.
+    An image's half depends on its address alone. So an image has the same temperature under every condition, and no
+    temperature is applied to the images that it was fitted on.
     """
 
     even: float
     odd: float
 
     def of(self, index: npt.NDArray[np.int64]) -> Floats:
-        """The temperature of each image [N] by its address."""
+        """The temperature of each image by its address [N]."""
         return np.where(index % 2 == 0, self.even, self.odd)
 
     @classmethod
-    def fitted(cls, predictor: Predictor, dataset: EvalDataset) -> Temperatures:
-        """Fits both on at most ``FITTED`` clean images each, drawn by their addresses; 1 where a half has none."""
-        every = max(1, dataset.count // (2 * FITTED))
+    def fit(cls, predictor: Predictor, dataset: EvalDataset) -> Temperatures:
+        """Fits both temperatures, each on at most ``FIT_IMAGES`` clean images that are sampled by their addresses.
+
+        Args:
+            predictor: the model.
+            dataset: the clean images.
+
+        Returns:
+            The temperatures; 1 where the other half has no images.
+        """
+        every = max(1, dataset.count // (2 * FIT_IMAGES))
         values, labels, index = [], [], []
         for batch in dataset.batches(predictor.size, predictor.device):
             addresses = batch.index.cpu().numpy()
-            taken = (addresses // 2) % every == 0
-            values.append(predictor.log_probabilities(batch.views)[taken])
-            labels.append(batch.labels[taken])
-            index.append(addresses[taken])
+            sampled = (addresses // 2) % every == 0
+            values.append(predictor.log_probabilities_of_views(batch.views)[sampled])
+            labels.append(batch.labels[sampled])
+            index.append(addresses[sampled])
         rows, true, odd = np.concatenate(values), np.concatenate(labels), np.concatenate(index) % 2 == 1
 
-        def fit(half: Bools) -> float:
+        def fit_half(half: Bools) -> float:
             return fit_temperature(rows[half], true[half]) if half.any() else 1.0
 
-        return cls(even=fit(odd), odd=fit(~odd))
+        return cls(even=fit_half(odd), odd=fit_half(~odd))
 
 
 def evaluate_images(
     predictor: Predictor, dataset: EvalDataset, temperatures: Temperatures, change: Callable[[EvalBatch], Tensor]
 ) -> PerImageResults:
-    """How each image fares after ``change``, which gives the views [N, C, S, S] to be shown."""
-    return concatenated(_evaluate_batches(predictor, dataset, temperatures, change))
+    """Evaluates each image after a change, such as a corruption.
+
+    Args:
+        predictor: the model.
+        dataset: the images.
+        temperatures: the temperatures of the dataset's halves.
+        change: gives the views that the model sees, uint8 [N, C, S, S], of a batch.
+
+    Returns:
+        The results, one row per readable image, in order.
+    """
+    return concatenate_results(_evaluate_batches(predictor, dataset, temperatures, change))
 
 
 def _evaluate_batches(
     predictor: Predictor, dataset: EvalDataset, temperatures: Temperatures, change: Callable[[EvalBatch], Tensor]
 ) -> Iterator[PerImageResults]:
     for batch in dataset.batches(predictor.size, predictor.device):
-        rows = predictor.log_probabilities(change(batch))
-        places = ranks(rows, batch.labels)
+        rows = predictor.log_probabilities_of_views(change(batch))
+        rank = ranks(rows, batch.labels)
         scaled = apply_temperature(rows, temperatures.of(batch.index.cpu().numpy())[:, None])
-        yield PerImageResults(places == 0, places < 5, _confidence(rows, batch), _confidence(scaled, batch))
+        yield PerImageResults(rank == 0, rank < 5, _confidence(rows, batch), _confidence(scaled, batch))
 
 
 def _confidence(rows: Floats, batch: EvalBatch) -> Confidence:
-    found = np.exp(rows.max(axis=1)), losses(rows, batch.labels), squared_distances(rows, batch.labels)
-    return Confidence(*(each.astype(np.float32) for each in found))
+    columns = np.exp(rows.max(axis=1)), losses(rows, batch.labels), squared_distances(rows, batch.labels)
+    return Confidence(*(column.astype(np.float32) for column in columns))
 
 
-def concatenated(parts: Iterable[PerImageResults]) -> PerImageResults:
-    """The outcomes of several lots of images, or conditions, as one."""
+def concatenate_results(parts: Iterable[PerImageResults]) -> PerImageResults:
+    """Concatenates the results of several batches of images, or of several conditions."""
     parts = list(parts)
 
-    def confidence(some: list[Confidence]) -> Confidence:
+    def concatenate(confidences: list[Confidence]) -> Confidence:
         return Confidence(
-            np.concatenate([each.top for each in some]),
-            np.concatenate([each.loss for each in some]),
-            np.concatenate([each.distance for each in some]),
+            np.concatenate([confidence.top for confidence in confidences]),
+            np.concatenate([confidence.loss for confidence in confidences]),
+            np.concatenate([confidence.distance for confidence in confidences]),
         )
 
     return PerImageResults(
-        np.concatenate([each.correct for each in parts]),
-        np.concatenate([each.top5_correct for each in parts]),
-        confidence([each.plain for each in parts]),
-        confidence([each.scaled for each in parts]),
+        np.concatenate([part.correct for part in parts]),
+        np.concatenate([part.top5_correct for part in parts]),
+        concatenate([part.plain for part in parts]),
+        concatenate([part.scaled for part in parts]),
     )

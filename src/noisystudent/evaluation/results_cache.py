@@ -1,4 +1,4 @@
-"""What a suite has measured so far, piece by piece in a folder, so that a killed one goes on where it was."""
+"""A folder of finished measurements, entry by entry, so that an interrupted evaluation resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -33,77 +33,99 @@ Columns = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class ResultCache:
-    """A folder of finished pieces, which were made from ``inputs``; ``renewing``: others are set aside, not refused."""
+    """A folder of finished entries.
+
+    Attributes:
+        folder: where the entries lie.
+        inputs: what they were made from.
+        archive_stale: whether entries from other inputs are archived and measured again; otherwise they are refused.
+    """
 
     folder: Path
     inputs: Inputs
-    renewing: bool = False
+    archive_stale: bool = False
 
     def sub(self, name: str, inputs: Inputs) -> ResultCache:
-        """A folder in this one for pieces that hang on more inputs."""
-        return ResultCache.open(self.folder / name, {**self.inputs, **inputs}, renewing=self.renewing)
+        """Opens a folder inside this one, for entries that depend on more inputs."""
+        return ResultCache.open(self.folder / name, {**self.inputs, **inputs}, archive_stale=self.archive_stale)
 
     @classmethod
-    def open(cls, folder: Path, inputs: Inputs, *, renewing: bool = False) -> ResultCache:
-        """The folder, new or with pieces from the same inputs.
+    def open(cls, folder: Path, inputs: Inputs, *, archive_stale: bool = False) -> ResultCache:
+        """Opens a folder that is new or has entries from the same inputs.
 
-        Pieces from other inputs are set aside when ``renewing``, to be brought back when those inputs return; otherwise
-        they raise ``MismatchError``.
+        Args:
+            folder: where the entries lie.
+            inputs: what they are made from.
+            archive_stale: whether to archive entries from other inputs; they come back if those inputs return.
+
+        Returns:
+            The cache.
+
+        Raises:
+            MismatchError: the folder has entries from other inputs, and ``archive_stale`` is false.
         """
-        if renewing:
+        if archive_stale:
             prepare(folder, inputs)
         elif state_of(folder, inputs) is State.STALE:
             changes = "; ".join(differences(read_json(folder / INPUTS), dict(inputs)))
             raise MismatchError(
-                f"{folder} holds what was measured otherwise; what differs: {changes}. Give another --out, or "
-                "delete it."
+                f"{folder} holds results that were measured differently; what differs: {changes}. Give another --out, "
+                "or delete the folder."
             )
         begin(folder, inputs)
-        return cls(folder, inputs, renewing)
+        return cls(folder, inputs, archive_stale)
 
     def results(self, entry: str, measure: Callable[[], PerImageResults], *, images: str = "") -> PerImageResults:
-        """The outcomes of a piece, measured now unless they are there; ``images`` as in ``columns``."""
+        """Returns the per-image results of an entry, measured now if there are none; ``images`` as in ``columns``."""
         return _results(self.columns(entry, lambda: _columns(measure()), images=images))
 
     def columns(self, entry: str, measure: Callable[[], Columns], *, images: str = "") -> Columns:
-        """The named columns of a piece, a value for each image, measured now unless they are there.
+        """Returns the columns of an entry, one value per image, measured now if there are none.
 
-        ``images`` is the fingerprint of those that this piece alone is measured on. Where they were others, it is
-        measured again when ``renewing``, and else raises ``MismatchError``.
+        Args:
+            entry: the name of the entry.
+            measure: measures the columns.
+            images: the fingerprint of the images if only this entry is measured on them.
+
+        Returns:
+            The columns by name.
+
+        Raises:
+            MismatchError: the entry was measured on other images, and ``archive_stale`` is false.
         """
         path = self.folder / f"{entry}.parquet"
-        before = _images_of(path) if path.exists() else None
-        if before not in (None, images) and not self.renewing:
+        previous = _images_of(path) if path.exists() else None
+        if previous not in (None, images) and not self.archive_stale:
             raise MismatchError(
                 f"{path} was measured on other images than those that are there now. Give another --out, or delete "
                 "it to measure them again."
             )
-        if before != images:
-            found = measure()
+        if previous != images:
+            columns = measure()
             with atomic_write(path) as temporary:
-                pq.write_table(pa.table(found).replace_schema_metadata({_IMAGES: images}), temporary)
+                pq.write_table(pa.table(columns).replace_schema_metadata({_IMAGES: images}), temporary)
         table = pq.read_table(path)
         return {name: table[name].to_numpy() for name in table.column_names}
 
     def has_columns(self, entry: str) -> bool:
-        """Whether the columns of a piece are there."""
+        """Whether the columns of an entry exist."""
         return (self.folder / f"{entry}.parquet").exists()
 
     def numbers(self, entry: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The named numbers of a piece, measured now unless they are there."""
+        """Returns the named numbers of an entry, measured now if there are none."""
         path = self.folder / f"{entry}.json"
         if not path.exists():
             write_json(path, measure())
-        found: dict[str, Any] = read_json(path)
-        return found
+        numbers: dict[str, Any] = read_json(path)
+        return numbers
 
 
 _CONFIDENCES = tuple(field.name for field in fields(Confidence))
 
 
-def _columns(found: PerImageResults) -> Columns:
-    columns: Columns = {"correct": found.correct, "top5_correct": found.top5_correct}
-    for kind, confidence in (("plain", found.plain), ("scaled", found.scaled)):
+def _columns(results: PerImageResults) -> Columns:
+    columns: Columns = {"correct": results.correct, "top5_correct": results.top5_correct}
+    for kind, confidence in (("plain", results.plain), ("scaled", results.scaled)):
         columns |= {f"{kind}_{name}": getattr(confidence, name) for name in _CONFIDENCES}
     return columns
 

@@ -1,10 +1,11 @@
-"""A checkpoint's scores on a labeled source, before and after its temperature is fitted on another one."""
+"""The scores of a model on a labeled source, before and after its temperature is fitted on another source."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,19 +14,20 @@ from noisystudent.data.images import Failure, Images
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import SettingsError
-from noisystudent.evaluation.labeler import Labeler
+from noisystudent.evaluation.class_mapping import ClassMapping, map_source_classes
 from noisystudent.evaluation.map_shards import map_shards
+from noisystudent.evaluation.metrics.results import EvaluationResult, Scores, TemperatureScaling
 from noisystudent.evaluation.metrics.scores import scaled_scores, score
 from noisystudent.evaluation.metrics.temperature import TEMPERATURES, fit_temperature
-from noisystudent.evaluation.natural.metrics import ClassMapping, map_source_classes
+from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.process_group import ProcessGroup
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """Log-probabilities [N, K], true classes [N], digests [N] that are equal where the pixels are.
+class _Predictions:
+    """Log-probabilities [N, K], true classes [N], digests [N] that are equal if the pixels are.
 
-    ``failures`` are the images that have none, since they could not be read.
+    ``failures`` are the images without a row, because they could not be read.
     """
 
     log_probabilities: npt.NDArray[np.float32]
@@ -33,75 +35,98 @@ class _Answers:
     digests: npt.NDArray[np.str_]
     failures: tuple[Failure, ...] = ()
 
-    def take(self, chosen: npt.NDArray[np.bool_]) -> _Answers:
+    def take(self, chosen: npt.NDArray[np.bool_]) -> _Predictions:
         """The chosen rows."""
-        return _Answers(self.log_probabilities[chosen], self.labels[chosen], self.digests[chosen])
+        return _Predictions(self.log_probabilities[chosen], self.labels[chosen], self.digests[chosen])
 
 
 def score_source(
-    labeler: Labeler, spec: str, *, calibration: str | None, max_corrupt_fraction: float, group: ProcessGroup
-) -> dict[str, object]:
-    """The scores of ``labeler`` on the labeled source ``spec``, the same in all processes that share the work.
+    predictor: Predictor,
+    source: str | Path | Source,
+    *,
+    calibration: str | Path | Source | None,
+    max_corrupt_fraction: float,
+    group: ProcessGroup,
+) -> EvaluationResult:
+    """Scores a model on a labeled source; all processes of the group get the same result.
 
-    With the source ``calibration`` they have a ``temperature_scaling`` too: ``temperature``, fitted on those of its
-    images whose pixels are not scored (``count`` of them; ``left_out`` others), whether it lies ``at_end`` of the
-    range, and ``ece``, ``nll`` and ``brier`` of the scored images at that temperature. Raises ``SettingsError`` when
-    nothing is left to fit on.
+    The source may have only some of the model's classes, in any order (see ``class_mapping.map_classes``). Predictions
+    are still among all classes of the model.
 
-    A source may have some of the classes, in any order (see ``natural.map_classes``): answers are among all of them,
-    and ``classes`` says so. ``unreadable`` holds the reasons of images that are left out, by key, if there are some.
+    Args:
+        predictor: the model.
+        source: the labeled source.
+        calibration: a labeled source on which a temperature is fitted; images that are scored, by their pixels, are
+            left out. None: no temperature scaling.
+        max_corrupt_fraction: largest tolerated fraction of unreadable images, 0 to 1.
+        group: the processes that share the shards.
+
+    Raises:
+        SettingsError: the calibration source has no images other than the scored ones.
+        DataError: a source has classes that the model does not know, or too many unreadable images.
     """
-    classes = labeler.teacher.classes
-    source, found = _open(spec, classes, "evaluated")
-    apart, found_apart = _open(calibration, classes, "calibration") if calibration is not None else (None, found)
-    if apart and apart.fingerprint == source.fingerprint:
-        raise SettingsError(_nothing_apart(source, apart))
-    scored = _answers(labeler, source, found, max_corrupt_fraction, group)
-    scores = score(scored.log_probabilities, scored.labels, classes)
-    if scored.failures:
-        scores["unreadable"] = {failure.key: failure.reason for failure in scored.failures}
-    if not found.plain:
-        scores["classes"] = found.explanation
-    if apart:
-        answers = _answers(labeler, apart, found_apart, max_corrupt_fraction, group)
-        fitted_on = answers.take(~np.isin(answers.digests, scored.digests))
+    scored_source, mapping = _open(source, predictor.classes, "evaluated")
+    calibration_source, calibration_mapping = None, mapping
+    if calibration is not None:
+        calibration_source, calibration_mapping = _open(calibration, predictor.classes, "calibration")
+        if calibration_source.fingerprint == scored_source.fingerprint:
+            raise SettingsError(_no_other_images(scored_source, calibration_source))
+    scored = _predict(predictor, scored_source, mapping, max_corrupt_fraction, group)
+    scores = score(scored.log_probabilities, scored.labels, predictor.classes)
+    scaling = None
+    if calibration_source:
+        predictions = _predict(predictor, calibration_source, calibration_mapping, max_corrupt_fraction, group)
+        fitted_on = predictions.take(~np.isin(predictions.digests, scored.digests))
         if not len(fitted_on.labels):
-            raise SettingsError(_nothing_apart(source, apart))
-        temperature = fit_temperature(fitted_on.log_probabilities, fitted_on.labels)
-        scores["temperature_scaling"] = {
-            "source": apart.name,
-            "count": len(fitted_on.labels),
-            "left_out": len(answers.labels) - len(fitted_on.labels),
-            "at_end": temperature in TEMPERATURES,
-            **scaled_scores(scored.log_probabilities, scored.labels, temperature),
-        }
-    return scores
+            raise SettingsError(_no_other_images(scored_source, calibration_source))
+        left_out = len(predictions.labels) - len(fitted_on.labels)
+        scaling = _scale(scored, fitted_on, calibration_source.name, left_out)
+    return EvaluationResult(
+        **{entry.name: getattr(scores, entry.name) for entry in fields(Scores)},
+        classes="" if mapping.is_identity else mapping.explanation,
+        unreadable={failure.key: failure.reason for failure in scored.failures},
+        temperature_scaling=scaling,
+    )
 
 
-def _open(spec: str, classes: Sequence[str], role: str) -> tuple[Source, ClassMapping]:
+def _open(spec: str | Path | Source, classes: Sequence[str], role: str) -> tuple[Source, ClassMapping]:
     source = open_source(spec, labeled=True)
     return source, map_source_classes(source.classes, classes, role)
 
 
-def _nothing_apart(source: Source, apart: Source) -> str:
-    return (
-        f"--calibrate {apart.name!r} has no images but those of --source {source.name!r}, and a temperature is not "
-        "scored on what it was fitted on. Give --calibrate other labeled images, such as the validation ones."
+def _scale(scored: _Predictions, fitted_on: _Predictions, source: str, left_out: int) -> TemperatureScaling:
+    """Fits a temperature on some images and scores others at it."""
+    temperature = fit_temperature(fitted_on.log_probabilities, fitted_on.labels)
+    return TemperatureScaling(
+        **scaled_scores(scored.log_probabilities, scored.labels, temperature),
+        source=source,
+        count=len(fitted_on.labels),
+        left_out=left_out,
+        at_end=temperature in TEMPERATURES,
     )
 
 
-def _answers(
-    labeler: Labeler, source: Source, found: ClassMapping, max_corrupt_fraction: float, group: ProcessGroup
-) -> _Answers:
-    """What the checkpoint says of a whole source, decoded shard by shard; labels become its outputs."""
+def _no_other_images(source: Source, calibration: Source) -> str:
+    return (
+        f"--calibrate {calibration.name!r} has no images but those of --source {source.name!r}, and a temperature must "
+        "be scored on other images than it was fitted on. Give --calibrate other labeled images, such as the "
+        "validation ones."
+    )
 
-    def answer(images: Images) -> _Answers:
-        labels = found.columns[images.labels]
-        return _Answers(labeler(images.without_labels()), labels, np.array(images.digests, np.str_))
 
-    shards = map_shards(source, labeler.format, answer, max_corrupt_fraction=max_corrupt_fraction, group=group)
+def _predict(
+    predictor: Predictor, source: Source, mapping: ClassMapping, max_corrupt_fraction: float, group: ProcessGroup
+) -> _Predictions:
+    """Predictions for a whole source; the labels are the model's outputs."""
+
+    def predict_shard(images: Images) -> _Predictions:
+        labels = mapping.columns[images.labels]
+        values = predictor.log_probabilities(images.without_labels())
+        return _Predictions(values, labels, np.array(images.digests, np.str_))
+
+    shards = map_shards(source, predictor.format, predict_shard, max_corrupt_fraction=max_corrupt_fraction, group=group)
     parts, failures = zip(*shards, strict=True)
-    return _Answers(
+    return _Predictions(
         np.concatenate([part.log_probabilities for part in parts]),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.digests for part in parts]),

@@ -1,4 +1,4 @@
-"""Settings of what is measured beyond the scores on clean images."""
+"""Settings of the robustness benchmarks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from noisystudent.settings import Settings
 Suite = Literal["clean", "calibration", "corruptions", "perturbations", "natural", "attacks"]
 Epsilon = Annotated[float, Field(ge=0, le=255)]
 
-OUT_OF_DISTRIBUTION = "imagenet-o"  # the set whose images are of none of its classes
-LABEL_SETS = "real"  # no images, but other labels for ImageNet's validation images
-PUBLISHED_CLASSES = {  # how many classes the published sets have
+OUT_OF_DISTRIBUTION = "imagenet-o"  # its images belong to none of its classes
+LABEL_SETS = "real"  # other labels for ImageNet's validation images, without images
+PUBLISHED_CLASSES = {  # number of classes of each published set
     "imagenet-a": 200,
     "imagenet-r": 200,
     OUT_OF_DISTRIBUTION: 200,
@@ -25,117 +25,129 @@ _SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*=.+", re.DOTALL)
 
 
 class EvaluationSettings(Settings):
-    """Which robustness is measured, on images made from the held-out ones or on published ones, and how."""
+    """The robustness benchmarks to run, on images generated from held-out ones or on published sets."""
 
     suite: tuple[Suite, ...] = Field(
         (),
-        description="what is measured of every scored model: clean accuracy (which is always there), calibration, "
-        "corruptions (ImageNet-C's), perturbations (ImageNet-P's sequences), natural (shifted sets), attacks (FGSM, "
-        "PGD and, with autoattack, AutoAttack)",
+        description="benchmarks for every evaluated model: clean (accuracy, always included), calibration, "
+        "corruptions (as in ImageNet-C), perturbations (sequences as in ImageNet-P), natural (naturally shifted sets), "
+        "attacks (FGSM, PGD and, with autoattack, AutoAttack)",
     )
     max_images: Annotated[int, Field(ge=0)] = Field(
-        0, description="images that are taken for the suite, evenly spread; 0 = all"
+        0, description="number of images to evaluate, evenly spread over each source; 0 = all"
     )
     corruptions: tuple[str, ...] = Field(
-        (), description="corruptions by name; empty: those of ImageNet-C's 15 that can be had"
+        (), description="corruptions by name; empty: all of ImageNet-C's 15 that are available"
     )
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(
-        (1, 2, 3, 4, 5), min_length=1, description="severities of the corruptions, 1 to 5"
+        (1, 2, 3, 4, 5), min_length=1, description="severities of the corruptions, from 1 to 5"
     )
     strengths_for: Literal["auto", 32, 64, 224, 299] = Field(
         "auto",
-        description="which published strengths corruptions and perturbations are made with: for images of so many "
-        "pixels; auto: the nearest",
+        description="image size in pixels whose published strengths are used to generate corruptions and "
+        "perturbations; auto: the size nearest to the model's",
     )
     frost_textures: str = Field(
         "",
-        description="a folder of photographs of frost; empty: those of the package imagecorruptions-imaug, if "
-        "installed",
+        description="folder with photographs of frost for the corruption frost; empty: those of the package "
+        "imagecorruptions-imaug, if it is installed",
     )
     corruptions_dir: str = Field(
         "",
-        description="a folder of images that were corrupted already, as ImageNet-C, Tiny-ImageNet-C, CIFAR-10-C and "
-        "CIFAR-100-C are published; empty: they are made from the source",
+        description="folder with a published set of corrupted images: ImageNet-C, Tiny-ImageNet-C, CIFAR-10-C or "
+        "CIFAR-100-C; empty: corruptions are generated from the source",
     )
     perturbations_dir: str = Field(
         "",
-        description="a folder of sequences that were made already, as ImageNet-P, Tiny-ImageNet-P and CIFAR-10-P are "
-        "published; empty: they are made from the source",
+        description="folder with a published set of perturbation sequences: ImageNet-P, Tiny-ImageNet-P or CIFAR-10-P; "
+        "empty: sequences are generated from the source",
     )
     baseline: str = Field(
         "",
-        description="the robustness.json of a classifier, measured the same way, that is to have 100 percent; its "
-        "errors and flips then divide",
+        description="path to a reference model's robustness.json; results are also reported as a percentage of its "
+        "errors and flip rates",
     )
     perturbations: tuple[str, ...] = Field(
-        (), description="perturbations by name; empty: those of ImageNet-P's 10 that can be had"
+        (), description="perturbations by name; empty: all of ImageNet-P's 10 that are available"
     )
     difficulty: Annotated[int, Field(ge=1, le=3)] = Field(
-        1, description="of the perturbations; published means are of 1"
+        1, description="difficulty of the perturbations, from 1 to 3; published means use 1"
     )
     natural: tuple[str, ...] = Field(
         (),
-        description="naturally shifted sets, each as NAME=PLACE: imagenet-a, imagenet-r, imagenet-o, imagenet-sketch, "
-        "imagenetv2 or a name of your own, with a labeled source; real=FILE with the source's reassessed labels",
+        description="naturally shifted sets, each as NAME=SOURCE: imagenet-a, imagenet-r, imagenet-o, imagenet-sketch, "
+        "imagenetv2 or any other name, with a labeled source; real=FILE: reassessed labels of ImageNet's validation "
+        "images",
     )
     epsilons: tuple[Epsilon, ...] = Field(
-        (0.5, 1.0, 2.0, 4.0, 8.0), min_length=1, description="how far attacks may move a pixel, in steps of 255"
+        (0.5, 1.0, 2.0, 4.0, 8.0),
+        min_length=1,
+        description="largest changes per pixel that attacks may make, in steps of 1/255",
     )
     norm: Literal["linf", "l2"] = Field(
-        "linf", description="linf: epsilon bounds every pixel; l2: epsilon / 255 times the root of the number of values"
+        "linf",
+        description="linf: epsilon bounds the change of every pixel value; l2: the Euclidean length of the change is "
+        "at most epsilon / 255 times the square root of the number of pixel values",
     )
-    attack_steps: Annotated[int, Field(ge=1)] = Field(10, description="steps of PGD")
+    attack_steps: Annotated[int, Field(ge=1)] = Field(10, description="PGD steps")
     step_size: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
-        "auto", description="a step of PGD, as a fraction of epsilon; auto: 2.5 / steps"
+        "auto", description="PGD step size as a fraction of epsilon; auto: 2.5 / attack_steps"
     )
-    restarts: Annotated[int, Field(ge=1)] = Field(1, description="random starts of PGD; 1 begins at the image itself")
+    restarts: Annotated[int, Field(ge=1)] = Field(
+        1, description="random starts of PGD, of which the worst result counts; 1: start at the image itself"
+    )
     autoattack: bool = Field(
         False,
-        description="also AutoAttack's standard version, by its authors' package: minutes to hours, so take "
-        "evaluation.max_images",
+        description="also run AutoAttack's standard version, from its authors' package; it takes minutes to hours, so "
+        "set evaluation.max_images",
     )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of corruptions, perturbations and random starts")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="seed of corruptions, perturbations and random starts of attacks"
+    )
 
     @model_validator(mode="after")
-    def _each_once(self) -> Self:
+    def _no_duplicates(self) -> Self:
         for name in ("suite", "corruptions", "severities", "perturbations", "epsilons"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
-                raise ValueError(f"{name} holds a value twice: {', '.join(map(str, values))}; give each once")
+                raise ValueError(f"{name} holds a value twice: {', '.join(map(str, values))}; give each value once")
         return self
 
     @model_validator(mode="after")
-    def _sets_that_are_measured(self) -> Self:
-        for each in self.natural:
-            if not _SET.fullmatch(each):
+    def _valid_natural_sets(self) -> Self:
+        for entry in self.natural:
+            if not _SET.fullmatch(entry):
                 raise ValueError(
-                    f"natural holds {each!r}, which is not NAME=PLACE, such as imagenet-a=/data/imagenet-a; a name has "
-                    'letters, digits, dots, hyphens and underscores; a place with a comma is written ["NAME=PLACE"]'
+                    f"natural holds {entry!r}, which is not NAME=SOURCE, such as imagenet-a=/data/imagenet-a; a name "
+                    "has letters, digits, dots, hyphens and underscores; write a source with a comma as "
+                    '["NAME=SOURCE"]'
                 )
-        names = [each.partition("=")[0] for each in self.natural]
+        names = [entry.partition("=")[0] for entry in self.natural]
+        spellings = {_normalize_name(name): name for name in (*PUBLISHED_CLASSES, LABEL_SETS)}
         for name in names:
-            meant = {_letters(known): known for known in (*PUBLISHED_CLASSES, LABEL_SETS)}.get(_letters(name), name)
-            if name != meant:
-                raise ValueError(f"natural names {name!r}; write {meant}, by which its own way of scoring is known")
+            expected = spellings.get(_normalize_name(name), name)
+            if name != expected:
+                raise ValueError(f"natural names {name!r}; write {expected}, the name that its scoring depends on")
         if len(set(names)) < len(names):
-            raise ValueError(f"natural names a set twice: {', '.join(names)}; give each a name of its own")
+            raise ValueError(f"natural names a set twice: {', '.join(names)}; give each set a different name")
         if self.natural and "natural" not in self.suite:
             raise ValueError(
-                "natural names sets, and the suite has no natural; add natural to evaluation.suite, or leave them out"
+                "natural names sets, but natural is not in the suite; add natural to evaluation.suite, or remove the "
+                "sets"
             )
         if "natural" in self.suite and not self.natural:
             raise ValueError(
-                "natural is in the suite, and no set is given; give them as evaluation.natural NAME=PLACE, such as "
+                "natural is in the suite, but no set is given; give sets as evaluation.natural NAME=SOURCE, such as "
                 "imagenet-a=/data/imagenet-a"
             )
         return self
 
     @property
-    def natural_places(self) -> dict[str, str]:
-        """The place of each naturally shifted set, by name."""
-        return {name: place for name, _, place in (each.partition("=") for each in self.natural)}
+    def natural_sources(self) -> dict[str, str]:
+        """The source of each naturally shifted set, by name."""
+        return {name: source for name, _, source in (entry.partition("=") for entry in self.natural)}
 
 
-def _letters(name: str) -> str:
-    """A name without the signs and capitals in which its spellings differ."""
+def _normalize_name(name: str) -> str:
+    """A name in lower case, letters and digits only: what its spellings have in common."""
     return re.sub("[^a-z0-9]", "", name.lower())

@@ -1,32 +1,41 @@
-"""A suite of measures on one subject and one audience."""
+"""The suite of robustness measures of one model on one dataset."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
-from noisystudent.artifacts.folder import write_json
-from noisystudent.evaluation.adversarial.measure import measure_attacks
-from noisystudent.evaluation.calibration.measure import measure_calibration
-from noisystudent.evaluation.clean import clean_results, describe_clean
-from noisystudent.evaluation.corruptions.measure import measure_corruptions
+from noisystudent.artifacts.typed_json import write_result
+from noisystudent.evaluation.baseline import check_baseline
+from noisystudent.evaluation.clean import clean_results, clean_scores
 from noisystudent.evaluation.eval_dataset import EvalDataset
-from noisystudent.evaluation.natural.measure import measure_natural
-from noisystudent.evaluation.perturbations.measure import measure_perturbations
-from noisystudent.evaluation.preflight import check_suite
+from noisystudent.evaluation.measures import MEASURES, Measure
+from noisystudent.evaluation.results import RobustnessResult
 from noisystudent.evaluation.results_cache import ResultCache
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.progress import Reporter
 
 ROBUSTNESS = "robustness.json"
-_MEASURES = {
-    "corruptions": measure_corruptions,
-    "perturbations": measure_perturbations,
-    "natural": measure_natural,
-    "attacks": measure_attacks,
-    "calibration": measure_calibration,
-}
+
+
+class MeasureModule(Protocol):
+    """What ``measure.py`` in the folder of every measure provides."""
+
+    def check(self, settings: EvaluationSettings, classes: Sequence[str]) -> None:
+        """Raises what ``measure`` would raise, as far as it is known without decoding an image."""
+
+    def measure(
+        self,
+        predictor: Predictor,
+        dataset: EvalDataset,
+        settings: EvaluationSettings,
+        cache: ResultCache,
+        reporter: Reporter,
+    ) -> object:
+        """Measures the model and returns the measure's field of ``RobustnessResult``."""
 
 
 def measure(
@@ -36,32 +45,70 @@ def measure(
     folder: Path,
     reporter: Reporter,
     *,
-    renewing: bool = False,
-) -> dict[str, Any]:
-    """All measures that ``settings.suite`` names, in the folder, where finished pieces are taken as they are.
+    archive_stale: bool = False,
+) -> RobustnessResult:
+    """Measures everything that ``settings.suite`` names; finished entries in the folder are not measured again.
 
-    Pieces from another subject, other images or settings are set aside when ``renewing``, and else refused. What the
-    settings name and is not there is said first (see ``check_suite``).
+    Args:
+        predictor: the model.
+        dataset: the images to evaluate it on.
+        settings: the evaluation settings; everything that they name is checked first (see ``check_suite``).
+        folder: where finished entries and ``robustness.json`` are written.
+        reporter: shows progress.
+        archive_stale: whether to archive entries of another model, other images or other settings; otherwise they
+            are refused.
 
-    Returns what ``robustness.json`` there holds: ``clean`` accuracy on the same images, which is measured in any
-    case, and each measure by its name; ``unreadable`` is how many images were left out, if any.
+    Returns:
+        The results, as in ``robustness.json``. Clean accuracy is always among them.
+
+    Raises:
+        MismatchError: the folder has entries of another model, other images or other settings, and ``archive_stale``
+            is false.
     """
-    check_suite(settings, predictor.classes)  # before hours of measures that are taken earlier
+    check_suite(settings, predictor.classes)
     inputs = {"subject": predictor.fingerprint, "audience": dataset.fingerprint, "precision": predictor.precision}
-    cache = ResultCache.open(folder, inputs, renewing=renewing)
+    cache = ResultCache.open(folder, inputs, archive_stale=archive_stale)
     clean = clean_results(predictor, dataset, cache)
-    told: dict[str, Any] = {
-        "subject": predictor.name,
-        "source": dataset.name,
-        "count": len(clean.correct),
-        "clean": describe_clean(clean),
+    measures: dict[str, Any] = {
+        chosen.name: module_of(chosen).measure(predictor, dataset, settings, cache, reporter)
+        for chosen in _chosen(settings)
     }
-    if dataset.found and not dataset.found.plain:
-        told["classes"] = dataset.found.explanation
-    if unreadable := dataset.count - len(clean.correct):
-        told["unreadable"] = unreadable
-    for name, take in _MEASURES.items():
-        if name in settings.suite:
-            told[name] = take(predictor, dataset, settings, cache, reporter)
-    write_json(folder / ROBUSTNESS, told)
-    return told
+    mapping = dataset.mapping
+    result = RobustnessResult(
+        model=predictor.name,
+        source=dataset.name,
+        count=len(clean.correct),
+        clean=clean_scores(clean),
+        classes=mapping.explanation if mapping and not mapping.is_identity else "",
+        unreadable=dataset.count - len(clean.correct),
+        **measures,
+    )
+    write_result(folder / ROBUSTNESS, result)
+    return result
+
+
+def check_suite(settings: EvaluationSettings, classes: Sequence[str]) -> None:
+    """Checks that everything the suite needs is there, before hours of evaluation or training.
+
+    Args:
+        settings: the evaluation settings.
+        classes: the class of each output of the model.
+
+    Raises:
+        SettingsError: a corruption or perturbation is unknown, a package is missing, or a setting is for measures that
+            are not in the suite.
+        DataError: a published or naturally shifted set, or the images of frost, are missing or do not fit the model.
+        ArtifactError: the file of the baseline is missing or has no results of a measure.
+    """
+    for chosen in _chosen(settings):
+        module_of(chosen).check(settings, classes)
+    check_baseline(settings)
+
+
+def module_of(measure: Measure) -> MeasureModule:
+    """The measuring part of a measure; imported only here, because it needs torch and the list of measures must not."""
+    return cast(MeasureModule, import_module(f"noisystudent.evaluation.{measure.folder}.measure"))
+
+
+def _chosen(settings: EvaluationSettings) -> list[Measure]:
+    return [measure for measure in MEASURES if measure.name in settings.suite]

@@ -1,8 +1,8 @@
-"""Did the unlabeled images help? A paired comparison of two classifiers on the same labeled images."""
+"""Did the unlabeled images help? A paired comparison of two classifiers on the same held-out labels."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,7 +20,14 @@ UNLABELED = "the unlabeled images"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Accuracy of the first minus the second classifier, its 95% interval, and the exact McNemar p-value."""
+    """A paired comparison of the accuracy of two classifiers.
+
+    Attributes:
+        difference: accuracy of the first minus accuracy of the second classifier, in [-1, 1].
+        interval: the 95% interval of the difference.
+        p_value: the exact McNemar p-value.
+        labels: number of labeled images.
+    """
 
     difference: float
     interval: tuple[float, float]
@@ -30,37 +37,50 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The honest answer; numbers are None when there were no held-out labels to take them from.
+    """The student against its control on held-out labels; the numbers are None without held-out labels.
 
-    ``treatment`` is what the student had and the control had not.
+    Attributes:
+        decision: keep the student, roll back to the control, or cannot tell.
+        reason: the reason for the decision, for the report.
+        difference: accuracy of the student minus accuracy of the control, in [-1, 1].
+        interval: the 95% interval of the difference.
+        p_value: the exact McNemar p-value.
+        labels: number of held-out labels; 0 without any, or without a control.
+        source: the role of the source of these labels.
+        treatment: what the student had and the control had not.
     """
 
     decision: Decision
-    reason: str
-    difference: float | None
-    interval: tuple[float, float] | None
-    p_value: float | None
-    labels: int
-    source: Literal["test", "validation", "none"]
+    reason: str = ""
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
+    labels: int = 0
+    source: Literal["test", "validation", "none"] = "none"
     treatment: str = UNLABELED
-
-    def as_json(self) -> dict[str, object]:
-        """The verdict as summary.json holds it."""
-        return {**asdict(self), "interval": list(self.interval) if self.interval else None}
 
 
 def compare(first: Bools, second: Bools, *, seed: int = 0) -> Comparison:
-    """Compares which images two classifiers get right, image by image: both bool [N].
+    """Compares two classifiers on the same images.
 
-    The p-value is McNemar's exact two-sided test: of the images on which just one is right, is the split like coin
-    tosses (McNemar 1947)? The interval is the percentile interval of a paired bootstrap over images, 10,000
-    resamples; an image contributes -1, 0 or 1, so resampling their counts is resampling images.
+    The p-value is that of McNemar's exact two-sided test (McNemar 1947). It tests whether the images that only one
+    classifier gets right split between the two as by fair coin tosses. The interval is the percentile interval of a
+    paired bootstrap over images with 10,000 resamples. Each image contributes -1, 0 or 1, so resampling the three
+    counts equals resampling images.
+
+    Args:
+        first: whether the first classifier is correct on each image, bool [N].
+        second: whether the second classifier is correct on each image, bool [N].
+        seed: the seed of the bootstrap.
+
+    Returns:
+        The difference in accuracy, first minus second, with its interval and p-value.
     """
     wins, losses = int((first & ~second).sum()), int((second & ~first).sum())
     count = len(first)
     p_value = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-    shares = np.array([wins, losses, count - wins - losses]) / count
-    resampled = generator(seed, "bootstrap").multinomial(count, shares, size=RESAMPLES)
+    fractions = np.array([wins, losses, count - wins - losses]) / count
+    resampled = generator(seed, "bootstrap").multinomial(count, fractions, size=RESAMPLES)
     low, high = np.percentile((resampled[:, 0] - resampled[:, 1]) / count, [2.5, 97.5])
     return Comparison((wins - losses) / count, (float(low), float(high)), p_value, count)
 
@@ -68,13 +88,19 @@ def compare(first: Bools, second: Bools, *, seed: int = 0) -> Comparison:
 def reach_verdict(
     comparison: Comparison | None, source: Literal["test", "validation", "none"], treatment: str = UNLABELED
 ) -> Verdict:
-    """The verdict on the student (first) against its labels-only control (second), which had no ``treatment``.
+    """Decides whether to keep the student, from its comparison with the labels-only control.
 
-    ``keep`` when the whole interval lies above zero and the test agrees at 5%, ``roll back`` when it lies below,
-    ``cannot tell`` otherwise or without held-out labels.
+    Args:
+        comparison: the student (first) against the control (second); None without held-out labels.
+        source: the role of the source of the held-out labels.
+        treatment: what the student had and the control had not, for the reason.
+
+    Returns:
+        ``keep`` if the whole interval lies above zero and the test agrees at 5%, ``roll back`` if it lies below zero
+        and the test agrees, else ``cannot tell``.
     """
     if comparison is None or source == "none":
-        reason = "no held-out labels: give --test or --validation, or more labels a class, to get an answer"
+        reason = "no held-out labels: give --test or --validation, or more labels per class, to get an answer"
         return Verdict("cannot tell", reason, None, None, None, 0, "none", treatment)
     low, high = comparison.interval
     decision: Decision

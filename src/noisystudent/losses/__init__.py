@@ -1,1 +1,1 @@
-"""Losses as pure functions of tensors, and the objectives that bind them to settings."""
+"""Losses as pure functions of tensors, and objectives that combine them as the settings say."""

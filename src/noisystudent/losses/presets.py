@@ -1,7 +1,7 @@
-"""Published settings of knowledge distillation by name: a paper's, or those of a released code where it differs.
+"""Published settings of knowledge distillation by name: those of a paper, or of its released code where that differs.
 
-The name of a paper is its first author and year. What belongs to the loss is here, in this package's own convention:
-explicit weights of the hard and the soft part, means over rows, T^2 named. Optimizer, steps and noise are a run's.
+A paper is named by its first author and year. A preset sets the loss only, in the convention of this package: weights
+of the hard and the soft term, means over rows, T^2 as a switch. It does not set the optimizer, the steps or the noise.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def _tf_kd(alpha: float, temperature: float, multiplier: float = 1.0) -> dict[str, Any]:
-    """The released Tf-KD code's distillation: alpha weights the soft part, KL is averaged over rows and classes."""
+    """Distillation of the released Tf-KD code: alpha weights the soft term, KL is averaged over rows and classes."""
     return {
         "method": "kd",
         "hard_weight": round(1 - alpha, 6),
@@ -21,7 +21,7 @@ def _tf_kd(alpha: float, temperature: float, multiplier: float = 1.0) -> dict[st
 
 
 def _tf_kd_reg(alpha: float, temperature: float, multiplier: float = 1.0) -> dict[str, Any]:
-    """The released Tf-KD code's regularization: no T^2, and the student itself is not tempered."""
+    """Regularization of the released Tf-KD code: no T^2, and the student has temperature 1."""
     return {
         **_tf_kd(alpha, temperature, multiplier),
         "method": "virtual_teacher",
@@ -41,12 +41,12 @@ _YUAN_REG: dict[str, Any] = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Hinton et al. 2015, section 3 (speech): relative weight 0.5 on the hard targets.
+    # Hinton et al. 2015, section 3 (speech): relative weight 0.5 of the hard targets.
     "paper:hinton2015": {"method": "kd", "hard_weight": 0.5, "soft_weight": 1.0, "temperature": 2.0},
-    # Furlanello et al. 2018, born-again networks: the former generation's outputs, without and with labels.
+    # Furlanello et al. 2018, born-again networks: outputs of the previous generation, without and with labels.
     "paper:furlanello2018": {"method": "kd", "hard_weight": 0.0, "soft_weight": 1.0, "temperature": 1.0},
     "paper:furlanello2018-labels": {"method": "kd", "hard_weight": 1.0, "soft_weight": 1.0, "temperature": 1.0},
-    # Beyer et al. 2022, "a good teacher is patient and consistent": no labels; its mixup is noise.mixup 1.
+    # Beyer et al. 2022, "A good teacher is patient and consistent": no labels; its mixup is noise.mixup 1.
     "paper:beyer2022": {
         "method": "kd",
         "hard_weight": 0.0,
@@ -54,7 +54,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "temperature": 1.0,
         "teacher_logits": "online",
     },
-    # Touvron et al. 2021, DeiT: equal halves. The distillation token is not part of a loss.
+    # Touvron et al. 2021, DeiT: equal weights. The distillation token is not part of the loss.
     "paper:touvron2021": {"method": "hard", "hard_weight": 0.5, "soft_weight": 0.5},
     "repo:deit-soft": {
         "method": "kd",
@@ -79,7 +79,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "repo:dist-cifar": {"method": "dist", "hard_weight": 1.0, "soft_weight": 2.0, "temperature": 4.0},
     # Sun et al. 2024, logit standardization.
     "paper:sun2024": {"method": "standardized_kd", "hard_weight": 0.1, "soft_weight": 9.0, "temperature": 2.0},
-    # Yuan et al. 2020, teacher-free: the text, in both ways to read it (ImageNet), then the released code (CIFAR-100).
+    # Yuan et al. 2020, teacher-free: both readings of the text (ImageNet), then the released code (CIFAR-100).
     "paper:yuan2020-reg": {**_YUAN_REG, "tempering": "power"},
     "paper:yuan2020-reg-softmax": {**_YUAN_REG, "tempering": "softmax"},
     "repo:tf-kd": _tf_kd(0.95, 20.0),

@@ -1,10 +1,10 @@
-"""Classifiers on disk: a folder in timm's hub layout, that timm alone can load.
+"""Classifiers on disk: folders in timm's hub layout, which timm can load without this package.
 
-    config.json        architecture, class names, input size, normalization, ...: what timm writes, and under
-                       ``noisystudent`` what the caller adds
-    model.safetensors  the network's weights, nothing that could run as code
+    config.json        timm's fields (architecture, class names, input size, normalization, ...), and further values of
+                       the caller under ``noisystudent``
+    model.safetensors  the network's weights, without anything that could run as code
 
-Whoever needs the folder to appear at once writes to another name and renames it; here files are just written.
+The files are written directly. A caller that needs the folder to appear at once writes to another name and renames it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from noisystudent.data.images import ImageFormat
 from noisystudent.errors import ModelError
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import build, require_known, size_argument
+from noisystudent.models.factory import ModelFactory, classifier_from_factory
 from noisystudent.models.normalization import Normalization
 
 CHECKPOINT = "checkpoint"  # the kind of artifact
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
-Json = Any  # what json.dumps takes; the standard library has no type for it
+Json = Any  # a value that json.dumps accepts; the standard library has no type for it
 
 _PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".tar")
-# Constructor arguments that would make timm open another file, or build something that is no classifier.
+# Constructor arguments that would make timm open another file, or build a network that is no classifier.
 _REFUSED_ARGUMENTS = frozenset(
     (
         "pretrained",
@@ -48,7 +49,7 @@ _REFUSED_ARGUMENTS = frozenset(
 
 
 class _Preprocessing(BaseModel):
-    """The part of timm's ``pretrained_cfg`` that is read; what is absent has timm's defaults."""
+    """The fields of timm's ``pretrained_cfg`` that are read; missing fields have timm's defaults."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -58,8 +59,16 @@ class _Preprocessing(BaseModel):
     label_names: list[str] | dict[int, str] | None = None
 
 
+class _Own(BaseModel):
+    """The fields that this package adds to config.json; ``factory`` identifies the factory of a user's architecture."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    factory: str = ""
+
+
 class _Config(BaseModel):
-    """The part of config.json that is read."""
+    """The fields of config.json that are read."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
@@ -68,13 +77,22 @@ class _Config(BaseModel):
     label_names: list[str] | dict[int, str] | None = None
     model_args: dict[str, Json] = {}
     pretrained_cfg: _Preprocessing
+    noisystudent: _Own = _Own()
 
 
 def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str, Json] = MappingProxyType({})) -> None:
-    """Writes ``classifier`` into ``folder``, made if need be; ``extra`` (JSON values) is kept in config.json.
+    """Writes a classifier into a folder.
 
-    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the network; for the families for small
-    images after ``import noisystudent.models.create``. Raises ``OSError`` as the disk does.
+    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the network; a model for small images also needs
+    ``import noisystudent.models.create``.
+
+    Args:
+        classifier: the classifier.
+        folder: the folder, which is made if needed.
+        extra: JSON values that config.json keeps under ``noisystudent``.
+
+    Raises:
+        OSError: the files cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -86,51 +104,68 @@ def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str,
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
-def load_classifier(folder: Path, *, expect_classes: tuple[str, ...] | None = None) -> Classifier:
-    """The classifier that ``folder`` holds, on the CPU, in evaluation mode, without noise.
+def load_classifier(
+    folder: Path, *, expect_classes: tuple[str, ...] | None = None, factory: ModelFactory | None = None
+) -> Classifier:
+    """Loads the classifier of a folder, on the CPU, in evaluation mode, without noise.
 
-    Folders that timm wrote will do: their class names are ``label_names``, or else the numbers from 0. Raises
-    ``ModelError`` when a file is missing, damaged or not safetensors, when config and weights disagree, and
-    when the classes are not ``expect_classes`` (same names, same order).
+    Args:
+        folder: a checkpoint of this package or of timm; timm's class names are ``label_names``, or else the numbers
+            from 0.
+        expect_classes: the required class names, in order.
+        factory: builds the network of a user's own architecture.
+
+    Raises:
+        ModelError: a file is missing, damaged or not safetensors, config and weights disagree, the classes are not
+            ``expect_classes``, or the network needs a factory that is not given, or none.
     """
     config = _read_config(folder)
+    if factory is not None and not config.noisystudent.factory:
+        raise ModelError(
+            f"{folder} holds a {config.architecture}, which timm builds; leave out the factory, or give the folder of "
+            "your own model."
+        )
     tensors = _read_weights(folder)
-    classifier = _build_classifier(config, folder)
-    _require_fitting(classifier.net, tensors, folder)
+    classifier = (
+        _build_from_factory(config, folder, factory)
+        if config.noisystudent.factory
+        else _build_classifier(config, folder)
+    )
+    _require_matching_weights(classifier.net, tensors, folder)
     classifier.net.load_state_dict(tensors)
     if expect_classes is not None and classifier.classes != tuple(expect_classes):
         raise ModelError(
-            f"{folder} tells apart other classes than the data. Its classes: {_listed(classifier.classes)}. "
-            f"The data's: {_listed(tuple(expect_classes))}. They must be the same names in the same order; "
+            f"{folder} has other classes than the data. Its classes: {_list_names(classifier.classes)}. "
+            f"The data's: {_list_names(tuple(expect_classes))}. They must be the same names in the same order; "
             "train a model on these classes, or give the data that the model was trained for."
         )
     return classifier.eval()
 
 
 def checkpoint_fingerprint(folder: Path) -> str:
-    """A checkpoint's fingerprint: ours from its manifest, another's from its weights."""
+    """Returns the fingerprint of a checkpoint, from its manifest if this package wrote it, else from its weights."""
     if (folder / MANIFEST).exists():
         return read_manifest(folder, CHECKPOINT).fingerprint
     return hash_file(folder / WEIGHTS)
 
 
 def label_smoothing_of(folder: Path) -> float:
-    """The label smoothing that a checkpoint of ours was trained with; 0 where nothing is said of it."""
+    """Returns the label smoothing with which a checkpoint of this package was trained; 0 if it is unknown."""
     try:
-        said = json.loads((folder / CONFIG).read_bytes()).get("noisystudent", {}).get("label_smoothing", 0.0)
+        smoothing = json.loads((folder / CONFIG).read_bytes()).get("noisystudent", {}).get("label_smoothing", 0.0)
     except (ValueError, AttributeError):
         return 0.0
-    return float(said) if isinstance(said, int | float) else 0.0
+    return float(smoothing) if isinstance(smoothing, int | float) else 0.0
 
 
 def _config(classifier: Classifier) -> dict[str, Json]:
     net, size, channels = classifier.net, classifier.size, classifier.channels
-    published: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]  # timm sets it
+    published: dict[str, Any] = getattr(net, "pretrained_cfg", None) or {}  # timm sets it, a user's model may not
     count = len(classifier.classes)
     return {
         "architecture": classifier.name.partition(".")[0],  # without the tag of published weights
         "num_classes": count,
-        "num_features": net.num_features,
+        "num_features": getattr(net, "num_features", None),
         "label_names": list(classifier.classes),
         "model_args": {"num_classes": count, "in_chans": channels} | classifier.arguments,
         "pretrained_cfg": {
@@ -162,10 +197,10 @@ def _read_config(folder: Path) -> _Config:
         config = _Config.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ModelError(
-            f"{path} is damaged, or not the {CONFIG} of a timm model: {place}: {first['msg']}. Copy it "
-            "again from where it came."
+            f"{path} is damaged, or not the {CONFIG} of a timm model: {field}: {first['msg']}. Copy it again from its "
+            "source."
         ) from error
     refused = sorted(_REFUSED_ARGUMENTS & config.model_args.keys())
     if refused:
@@ -179,26 +214,26 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
         if pickles:
             raise ModelError(
-                f"{folder} has its weights in {', '.join(pickles)}, not in {WEIGHTS}. Such files are "
-                "pickles, which can run any code when they are opened, so they are refused. If you trust "
-                f"this one, convert it: torch.load('{pickles[0]}', weights_only=True), then "
+                f"{folder} has its weights in {', '.join(pickles)}, not in {WEIGHTS}. Such files are pickles, which "
+                "can run any code when they are opened, so they are refused. If you trust the file, convert it: "
+                f"torch.load('{pickles[0]}', weights_only=True), then "
                 f"safetensors.torch.save_file(state_dict, '{WEIGHTS}')."
             )
         raise ModelError(f"{folder} has no {WEIGHTS}. Give a folder that holds {CONFIG} and {WEIGHTS}.")
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ModelError(f"{path} is damaged: {error}. Copy it again from where it came.") from error
+        raise ModelError(f"{path} is damaged: {error}. Copy it again from its source.") from error
 
 
 def _build_classifier(config: _Config, folder: Path) -> Classifier:
-    name, summaries = config.architecture, config.pretrained_cfg
+    name, preprocessing = config.architecture, config.pretrained_cfg
     require_known(name)
-    channels, height, size = summaries.input_size
+    channels, height, size = preprocessing.input_size
     if height != size:
         raise ModelError(
-            f"{folder} takes images of {height} x {size} pixels; only square ones are read here. Save it "
-            "again with a square input_size."
+            f"{folder} takes images of {height} x {size} pixels, but only square images are supported. Save it again "
+            "with a square input_size."
         )
     own = {"num_classes": config.num_classes, "in_chans": config.model_args.get("in_chans", channels)}
     arguments = size_argument(name, size) | {key: config.model_args[key] for key in config.model_args.keys() - own}
@@ -208,9 +243,20 @@ def _build_classifier(config: _Config, folder: Path) -> Classifier:
         classes=_class_names(config, folder),
         channels=own["in_chans"],
         size=size,
-        normalization=Normalization.published(summaries.mean, summaries.std, own["in_chans"]),
+        normalization=Normalization.published(preprocessing.mean, preprocessing.std, own["in_chans"]),
         arguments=arguments,
     )
+
+
+def _build_from_factory(config: _Config, folder: Path, factory: ModelFactory | None) -> Classifier:
+    """Builds the classifier of a user's architecture, which only its factory can build."""
+    if factory is None:
+        raise ModelError(
+            f"{folder} holds a model of your own, {config.noisystudent.factory}, which only its factory can build. "
+            "Give that too: noisystudent.load(folder, factory=factory), or open_run(folder, factory=...)."
+        )
+    channels, _, size = config.pretrained_cfg.input_size
+    return classifier_from_factory(factory, classes=_class_names(config, folder), channels=channels, size=size)
 
 
 def _class_names(config: _Config, folder: Path) -> tuple[str, ...]:
@@ -221,37 +267,40 @@ def _class_names(config: _Config, folder: Path) -> tuple[str, ...]:
     if len(names) != config.num_classes:
         raise ModelError(
             f"{folder / CONFIG} has num_classes = {config.num_classes} but {len(names)} label_names: "
-            f"{_listed(names)}. Correct the one that is wrong."
+            f"{_list_names(names)}. Correct the wrong one."
         )
     return names
 
 
-def _require_fitting(net: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    wanted = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if wanted == found:
+def _require_matching_weights(net: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    in_model = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    in_file = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if in_model == in_file:
         return
     head = _head_weight(net)
-    if head in found and found[head][0] != wanted[head][0]:
+    if head in in_file and in_file[head][0] != in_model[head][0]:
         raise ModelError(
-            f"{folder} contradicts itself: {CONFIG} has {wanted[head][0]} classes, the last layer {head} in "
-            f"{WEIGHTS} has {found[head][0]}. Take both files from the same checkpoint."
+            f"{folder} contradicts itself: {CONFIG} has {in_model[head][0]} classes, the last layer {head} in "
+            f"{WEIGHTS} has {in_file[head][0]}. Use both files of the same checkpoint."
         )
-    differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    differing = sorted(name for name in in_model.keys() | in_file.keys() if in_model.get(name) != in_file.get(name))
     details = "; ".join(
-        f"{name}: {wanted.get(name)} in the model, {found.get(name)} in the file" for name in differing[:3]
+        f"{name}: {in_model.get(name)} in the model, {in_file.get(name)} in the file" for name in differing[:3]
     )
     raise ModelError(
         f"The weights in {folder / WEIGHTS} are not those of the model that {CONFIG} describes: "
-        f"{len(differing)} tensors differ ({details}). Take both files from the same checkpoint."
+        f"{len(differing)} tensors differ ({details}). Use both files of the same checkpoint."
     )
 
 
 def _head_weight(net: nn.Module) -> str | None:
-    head = net.get_classifier()  # type: ignore[operator]  # every timm model has it
+    get_classifier = getattr(net, "get_classifier", None)  # every timm model has it, a user's model may not
+    if get_classifier is None:
+        return None
+    head = get_classifier()
     return next((f"{name}.weight" for name, module in net.named_modules() if module is head), None)
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def _list_names(names: tuple[str, ...]) -> str:
     shown = ", ".join(names[:10])
     return f"{shown}, ... ({len(names)} in all)" if len(names) > 10 else f"{shown} ({len(names)})"

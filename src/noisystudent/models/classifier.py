@@ -1,4 +1,4 @@
-"""The classifier: a network with all that turns images into its input and its output into names."""
+"""The classifier: a network with its normalization, image size and class names."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from noisystudent.errors import ModelError
 from noisystudent.models.create import create_model, normalization_of, size_argument
 from noisystudent.models.normalization import Normalization, Normalize
 
-Arguments = Mapping[str, Any]  # JSON values that timm's constructor takes, beside classes, channels and noise
+Arguments = Mapping[str, Any]  # further arguments of timm's constructor, as JSON values
 
 
 class Classifier(nn.Module):
-    """A network, its normalization, class names, image size and channels: what a checkpoint holds.
+    """A network with its normalization, class names, image size and channels: the content of a checkpoint.
 
-    ``name`` is the architecture in timm's registry; ``arguments`` are further constructor arguments without
-    which timm would build another network. The noise of the network (dropout, stochastic depth) is on only
-    after ``train()``, as everywhere in torch.
+    The noise of the network (dropout, stochastic depth) acts in training mode only, as everywhere in torch.
+
+    Args:
+        net: the network, from normalized float32 [B, channels, size, size] to logits [B, K].
+        name: name of the architecture in timm's registry.
+        classes: class names, in the order of the logits.
+        channels: channels of the images, 1 or 3.
+        size: edge of the square images in pixels.
+        normalization: mean and standard deviation per channel.
+        arguments: the further constructor arguments that timm needs to build the same network.
     """
 
     def __init__(
@@ -38,7 +45,7 @@ class Classifier(nn.Module):
         super().__init__()
         assert len(normalization.mean) == channels
         self.net = net
-        # Training steps measured 7 to 29% faster on a CPU (ResNets, EfficientNet).
+        # Makes training steps 7 to 29% faster on a CPU (measured with ResNets and EfficientNet).
         self.lay_out(channels_last=True)
         self.name = name
         self.classes = tuple(classes)
@@ -49,26 +56,26 @@ class Classifier(nn.Module):
         self.normalize = Normalize(normalization)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits [B, K] of uint8 pixels [B, C, size, size]."""
+        """Returns logits [B, K] for uint8 pixels [B, C, size, size]."""
         logits: Tensor = self.net(self.normalize(pixels).contiguous(memory_format=self.memory_format))
         return logits
 
     def lay_out(self, *, channels_last: bool) -> None:
-        """Keeps the channels of a pixel together in memory from now on, or each channel for itself."""
+        """Sets the memory layout: channels last stores the channels of a pixel together."""
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net.to(memory_format=self.memory_format)
 
     @property
     def device(self) -> torch.device:
-        """Where the classifier computes."""
+        """The device of the classifier."""
         return self.normalize.device
 
 
 class UnitPixels(nn.Module):
-    """A classifier for float pixels in 0..1, differentiable by them: what attacks, and libraries of attacks, take.
+    """A classifier for float pixels in 0..1, differentiable with respect to them, as adversarial attacks need it.
 
-    It holds the classifier itself, in the mode in which that is. Of pixels that are uint8 values / 255, its logits are
-    the classifier's to rounding.
+    It holds the classifier itself, not a copy, and takes over its mode. For pixels that are uint8 values / 255, its
+    logits equal those of the classifier up to rounding.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -77,10 +84,14 @@ class UnitPixels(nn.Module):
         self.training = classifier.training
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits [B, K] of float pixels [B, C, size, size] in 0..1; raises ``ModelError`` for another shape."""
+        """Returns logits [B, K] for float pixels [B, C, size, size] in 0..1.
+
+        Raises:
+            ModelError: the pixels have another shape.
+        """
         channels, size = self.classifier.channels, self.classifier.size
         if tuple(pixels.shape[1:]) != (channels, size, size):
-            # One channel would be spread over three, and most networks take any size, with other answers.
+            # torch would broadcast one channel to three, and most networks accept any size but then predict otherwise.
             raise ModelError(
                 f"The classifier takes images [B, {channels}, {size}, {size}] and was given {tuple(pixels.shape)}. "
                 "Give images of its channels and size."
@@ -99,7 +110,20 @@ def create_classifier(
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
 ) -> Classifier:
-    """A new classifier around the model ``name``; arguments and errors are those of ``create_model``."""
+    """Creates a classifier around the model ``name``.
+
+    Args:
+        name: name of the model in timm.
+        classes: class names, in the order of the logits.
+        channels: channels of the images, 1 or 3.
+        size: edge of the square images in pixels.
+        pretrained: load timm's published weights and use their normalization.
+        dropout: dropout rate before the last layer.
+        stochastic_depth: drop rate of the last residual block.
+
+    Raises:
+        ModelError: as ``create_model``.
+    """
     net = create_model(
         name,
         classes=len(classes),

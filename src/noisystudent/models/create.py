@@ -1,4 +1,4 @@
-"""Creates models by name: timm's, and the families for small images; loads published weights."""
+"""Creates models by name (timm's and the families for small images) and loads published weights."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from noisystudent.errors import ModelError, nearest_name
 from noisystudent.models.normalization import Normalization
 from noisystudent.noise.model import set_model_noise
 
-PATIENCE = 5.0  # seconds that the hub may take to answer at all
+PATIENCE = 5.0  # seconds to wait for any response of the hub
 WEIGHTS = "model.safetensors"
 
 
 def published_config(name: str, *, advice: str) -> PretrainedCfg:
-    """What timm says of the weights that it publishes for ``name``.
+    """Returns timm's configuration of the weights that it publishes for ``name``.
 
-    Raises ``ModelError``, which ends with ``advice``, when there are none.
+    Raises:
+        ModelError: there are no such weights; the message ends with ``advice``.
     """
     config = get_pretrained_cfg(name)
     if config is None or not is_model_pretrained(name):
@@ -35,32 +36,38 @@ def published_config(name: str, *, advice: str) -> PretrainedCfg:
 
 
 def load_published(net: nn.Module, name: str, arguments: Mapping[str, Any], *, advice: str) -> None:
-    """Loads into ``net`` the weights that timm publishes for ``name``; ``arguments`` are those it was built with.
+    """Loads the weights that timm publishes for ``name`` into ``net``.
 
-    Raises ``ModelError``, which ends with ``advice``, when there are none, or when they are neither in the hub's local
-    cache nor to be had.
+    Args:
+        net: the network.
+        name: name of the model in timm, with or without a tag of its weights.
+        arguments: constructor arguments with which ``net`` was built.
+        advice: last sentence of the error message.
+
+    Raises:
+        ModelError: there are no such weights, or they are not in the hub's local cache and cannot be downloaded.
     """
     config = published_config(name, advice=advice)
     hub_name = config.hf_hub_id
-    # Only safetensors are taken straight from the cache; models with a file of another name go timm's own way.
+    # Only safetensors files are read from the cache directly; timm itself loads files of other names.
     cached = try_to_load_from_cache(hub_name, WEIGHTS) if hub_name and not config.hf_hub_filename else None
     try:
         if isinstance(cached, str):
             published = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": cached}, **arguments)
         else:
             if hub_name:
-                _require_answer()
+                _require_hub()
             published = timm.create_model(name, pretrained=True, **arguments)
-    except Exception as error:  # timm, the hub's client and their transports share no base class
+    except Exception as error:  # errors of timm, the hub's client and their transports have no common base class
         raise ModelError(
-            f"The published weights of model {name!r} could not be had ({type(error).__name__}: {error}). "
-            f"They are downloaded once and then kept; is there a network? {advice}"
+            f"The published weights of model {name!r} could not be downloaded ({type(error).__name__}: {error}). "
+            f"They are downloaded once and then cached; check the network. {advice}"
         ) from error
     net.load_state_dict(published.state_dict())
 
 
-def _require_answer() -> None:
-    """Asks the hub for any answer: its client would try each file six times, which takes most of a minute offline."""
+def _require_hub() -> None:
+    """Checks that the hub responds: its client tries every file six times, which takes most of a minute offline."""
     get_session().head(constants.ENDPOINT, timeout=PATIENCE)
 
 
@@ -74,22 +81,29 @@ def create_model(
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
 ) -> nn.Module:
-    """A network from float32 [B, channels, size, size] to logits [B, classes], by its name in timm.
+    """Creates a network from float32 [B, channels, size, size] to logits [B, classes].
 
-    ``dropout`` is the rate before the last layer, ``stochastic_depth`` the drop rate that the residual blocks
-    reach by the linear rule (the first drops nothing); both in 0..1 and both set even when 0, so that no
-    model's own default sneaks in. ``size`` matters only to models whose input size is fixed, such as ViTs.
+    Args:
+        name: name of the model in timm.
+        classes: number of classes.
+        channels: channels of the images, 1 or 3.
+        size: edge of the square images in pixels; it changes models with a fixed input size only, such as ViTs.
+        pretrained: load timm's published weights.
+        dropout: dropout rate before the last layer, 0 to below 1; 0 overrides the model's default too.
+        stochastic_depth: drop rate that the residual blocks approach by the linear rule, 0 to below 1; the first block
+            drops nothing, and 0 overrides the model's default too.
 
-    Raises ``ModelError`` when the name is unknown, when the model cannot take such images, when it has no
-    place for the noise that is asked for, and when its pretrained weights cannot be had.
+    Raises:
+        ModelError: the name is unknown, the model does not accept such images or has no such noise, or its pretrained
+            weights cannot be loaded.
     """
     require_known(name)
     arguments = {"num_classes": classes, "in_chans": channels} | size_argument(name, size)
     noise = {"drop_rate": dropout, "drop_path_rate": stochastic_depth}
     net = build(name, arguments, noise)
-    # timm only makes room for the noise, each family by its own rule; this sets the rates, or says why not.
+    # timm builds the noise modules, each family by its own rule; this sets their rates.
     set_model_noise(net, dropout=dropout, stochastic_depth=stochastic_depth)
-    _require_room(net, name, torch.Size((1, channels, size, size)))
+    _require_accepts(net, name, torch.Size((1, channels, size, size)))
     if pretrained:
         advice = f"Give --model.pretrained false to train {name} from scratch, or choose another model."
         load_published(net, name, arguments, advice=advice)
@@ -97,24 +111,24 @@ def create_model(
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of a model's parameters, trainable or not; buffers (running statistics) are not counted."""
+    """Returns the number of a model's parameters, trainable or not; buffers (running statistics) do not count."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def normalization_of(net: nn.Module, channels: int) -> Normalization:
-    """The normalization that a timm network's published weights were trained with."""
+    """Returns the normalization with which a timm network's published weights were trained."""
     published: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]  # timm sets it
     return Normalization.published(published["mean"], published["std"], channels)
 
 
 def require_known(name: str) -> None:
-    """Raises ``ModelError`` with the nearest name unless timm, small families included, has ``name``."""
+    """Raises ``ModelError`` unless timm, including the families for small images, has ``name``."""
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         raise ModelError(
             f"Model {name!r} is not known.{nearest_name(architecture, timm.list_models())} "
-            "Any name that timm.list_models() has will do, and for small images tiny_resnet, "
-            "resnet_small_20, resnet_small_18, wrn_28_2 or efficientnet_small_b0."
+            "Give any name of timm.list_models(), or for small images tiny_resnet, resnet_small_20, "
+            "resnet_small_18, wrn_28_2 or efficientnet_small_b0."
         )
     tagged = timm.list_models(f"{architecture}.*", pretrained=True)
     if tag and name not in tagged:
@@ -125,40 +139,45 @@ def require_known(name: str) -> None:
 
 
 def size_argument(name: str, size: int) -> dict[str, Any]:
-    """``{"img_size": size}`` for the models whose input size is fixed at birth, else nothing."""
+    """Returns ``{"img_size": size}`` for models whose input size is fixed at creation, else an empty dict."""
     published = get_pretrained_cfg(name)
     return {"img_size": size} if published is not None and published.fixed_input_size else {}
 
 
 def build(name: str, arguments: Mapping[str, Any], noise: Mapping[str, float]) -> nn.Module:
-    """An untrained timm network; ``noise`` (timm's drop rates) is left out where the model has no such
-    argument.
+    """Builds an untrained timm network.
 
-    Raises ``ModelError`` when the model lacks another argument, or cannot be built with the values given.
+    Args:
+        name: name of the model in timm.
+        arguments: constructor arguments, which the model must accept.
+        noise: timm's drop rates; those that the model does not accept are left out.
+
+    Raises:
+        ModelError: the model does not accept an argument or its value.
     """
-    wanted: dict[str, Any] = dict(noise)
+    accepted: dict[str, Any] = dict(noise)
     while True:
         try:
-            net: nn.Module = timm.create_model(name, pretrained=False, **arguments, **wanted)
+            net: nn.Module = timm.create_model(name, pretrained=False, **arguments, **accepted)
             return net
         except (TypeError, ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
-            lacking = next((argument for argument in wanted if f"'{argument}'" in str(error)), None)
-            if lacking is None or not isinstance(error, TypeError):
+            unknown = next((argument for argument in accepted if f"'{argument}'" in str(error)), None)
+            if unknown is None or not isinstance(error, TypeError):
                 raise ModelError(
                     f"Model {name!r} cannot be built with {dict(arguments)}: "
                     f"{error or type(error).__name__}. Choose another model, or another image size."
                 ) from error
-            del wanted[lacking]
+            del accepted[unknown]
 
 
-def _require_room(net: nn.Module, name: str, shape: torch.Size) -> None:
-    """Sends an image without data through the network without its numbers: many models cannot take small ones."""
-    shadow = {key: tensor.to("meta") for key, tensor in (*net.named_parameters(), *net.named_buffers())}
+def _require_accepts(net: nn.Module, name: str, shape: torch.Size) -> None:
+    """Checks on the meta device, without computing, that the network accepts images of ``shape``; many need more."""
+    meta_tensors = {key: tensor.to("meta") for key, tensor in (*net.named_parameters(), *net.named_buffers())}
     try:
-        functional_call(net.eval(), shadow, torch.empty(shape, device="meta"))
+        functional_call(net.eval(), meta_tensors, torch.empty(shape, device="meta"))
     except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
         if isinstance(error, NotImplementedError) or "meta" in str(error):
-            return  # it asks for numbers, which says nothing about the shape
+            return  # the network reads values, so this check cannot tell
         raise ModelError(
             f"Model {name!r} cannot take images of shape {tuple(shape[1:])} (channels, height, width): "
             f"{error or type(error).__name__}. Choose a model for such images (--model.teacher auto does), or "

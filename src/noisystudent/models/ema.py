@@ -1,4 +1,4 @@
-"""Averaged weights: the model that is evaluated, saved and teaches."""
+"""The exponential moving average of the weights: the model that is evaluated, saved and used as a teacher."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
 from noisystudent.models.classifier import Classifier
-from noisystudent.runtime.sharded_state import share, split, whole
+from noisystudent.runtime.sharded_state import full_tensor, local_shard, shard
 
 
 class Ema:
-    """Exponential moving average of a classifier's weights and of its batch normalization statistics.
+    """The exponential moving average of a classifier's weights and batch normalization statistics.
 
     Step ``n`` (from 0) moves the average by ``1 - min(decay, (1 + n) / (10 + n))`` of the way to the trained
     values (official code: TensorFlow's warm-up, over trainable variables and moving statistics). Integer
-    buffers are copied. ``decay`` 0 keeps a plain copy.
+    buffers are copied. With ``decay`` 0 the average is a copy of the trained values.
 
-    Make it once the trained classifier is on its device: it remembers the tensors that it follows.
+    Create it when the trained classifier is on its device, because it keeps references to the classifier's tensors.
     """
 
     def __init__(self, classifier: Classifier, decay: float) -> None:
@@ -30,18 +30,21 @@ class Ema:
         self.classifier = copy.deepcopy(classifier).eval().requires_grad_(False)
         self._follow(classifier)
 
-    def split(self, mesh: DeviceMesh, classifier: Classifier) -> None:
-        """Splits the average's parameters among processes, as ``classifier``'s have been; it follows their shares."""
-        _replace_parameters(self.classifier, lambda parameter: split(parameter, mesh))
+    def shard(self, mesh: DeviceMesh, classifier: Classifier) -> None:
+        """Shards the average's parameters over the processes as those of ``classifier``, and follows its shards."""
+        _replace_parameters(self.classifier, lambda parameter: shard(parameter, mesh))
         self.classifier.to(classifier.device)
         self._follow(classifier)
 
     def whole(self) -> Classifier:
-        """The average as an ordinary classifier: a copy where it is split, for which all processes must ask at once."""
+        """Returns the average as a classifier that is not sharded; all processes must call it at once.
+
+        If the average is sharded, the classifier is a copy.
+        """
         if not any(isinstance(parameter, DTensor) for parameter in self.classifier.parameters()):
             return self.classifier
         classifier = copy.deepcopy(self.classifier)
-        _replace_parameters(classifier, whole)
+        _replace_parameters(classifier, full_tensor)
         return classifier
 
     def _follow(self, classifier: Classifier) -> None:
@@ -53,20 +56,19 @@ class Ema:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Moves the average towards the trained classifier; ``step`` counts the updates before this one."""
+        """Moves the average towards the trained classifier; ``step`` is the number of earlier updates."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(
-            [share(each) for each in self._averages], [share(each) for each in self._followed], 1 - decay
-        )
+        averages, followed = map(local_shard, self._averages), map(local_shard, self._followed)
+        torch._foreach_lerp_(list(averages), list(followed), 1 - decay)
         if self._copies:
             torch._foreach_copy_(self._copies, self._copied)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The average, under the classifier's own names."""
+        """Returns the average's tensors under the names of the classifier."""
         return self.classifier.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes a saved average; names and shapes must be the classifier's own."""
+        """Loads a saved average; names and shapes must be those of the classifier."""
         self.classifier.load_state_dict(state)
 
 

@@ -1,4 +1,4 @@
-"""The classes of ImageNet and of its larger relatives, as timm lists them."""
+"""The classes of ImageNet and of its larger versions, as timm lists them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
 @cache
 def imagenet_synsets() -> tuple[str, ...]:
-    """The WordNet synsets of ImageNet's 1,000 classes (``n01440764`` ...), in ascending order, from timm."""
+    """Returns the WordNet synsets of ImageNet's 1,000 classes (``n01440764`` ...) in ascending order."""
     return _synsets("imagenet-1k")
 
 
 def published_classes(count: int) -> tuple[str, ...]:
-    """The classes of published weights with ``count`` outputs, in their order.
+    """Returns the class names of published weights with ``count`` outputs, in the order of the outputs.
 
-    Synsets where timm knows a set of that size, the only sign there is of what weights were trained on: ImageNet's
-    1,000 classes, and those of 11,221, 11,821, 21,841, 21,842 and 21,843. Else the numbers from 0.
+    The names are synsets if timm knows a set of that size: ImageNet's 1,000 classes, and the sets of 11,221, 11,821,
+    21,841, 21,842 and 21,843 classes. The size is the only hint at the training data of published weights. For other
+    sizes the names are the numbers from 0.
     """
     subset = infer_imagenet_subset({"num_classes": count})
     return _synsets(subset) if subset else tuple(map(str, range(count)))

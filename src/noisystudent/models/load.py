@@ -1,8 +1,9 @@
-"""Opens a classifier by its name: a checkpoint folder, or ``timm:NAME`` for published weights."""
+"""Opens a checkpoint by its name: a folder, the folder of a run, ``timm:NAME`` or ``local-dir:FOLDER``."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from noisystudent.errors import ModelError
-from noisystudent.models.checkpoint import checkpoint_fingerprint, load_classifier
+from noisystudent.models.checkpoint import CONFIG, checkpoint_fingerprint, load_classifier
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import (
     create_model,
@@ -20,13 +21,88 @@ from noisystudent.models.create import (
     require_known,
     size_argument,
 )
+from noisystudent.models.factory import ModelFactory
 from noisystudent.models.imagenet import published_classes
+
+PUBLISHED = "timm:"
+LOCAL = "local-dir:"
+PREFIXES = (PUBLISHED, LOCAL)
+BEST = "best"  # the delivered checkpoint of a run, in the run's folder
+RUN_FACTS = "run.json"  # written when a run starts
+
+CheckpointName = str | Path
+"""Text is a folder, ``timm:NAME`` or ``local-dir:FOLDER``; a ``Path`` is always a folder, and so is ``./timm:x``."""
+
+
+def open_classifier(checkpoint: CheckpointName, factory: ModelFactory | None = None) -> Classifier:
+    """Opens a checkpoint on the CPU, in evaluation mode, without model noise.
+
+    Published weights keep the image size (timm's ``input_size``), channels, normalization and classes (see
+    ``published_classes``) that they were trained with. They are downloaded once.
+
+    Args:
+        checkpoint: a checkpoint's folder, ours or in timm's hub layout; the folder of a run, whose ``best/`` is
+            opened; ``timm:NAME`` for the weights that timm publishes; ``local-dir:FOLDER`` for a folder in timm's hub
+            layout, as timm writes it.
+        factory: builds the network of a checkpoint whose architecture is the user's own.
+
+    Raises:
+        ModelError: the checkpoint is missing, damaged or not safetensors; the run is not finished; timm does not know
+            the name (the message has the nearest one); the weights are not published or cannot be downloaded; or the
+            network gives features and no logits.
+    """
+    name = _published_name(checkpoint)
+    if name is None:
+        return load_classifier(checkpoint_folder(checkpoint), factory=factory)
+    if factory is not None:
+        raise ModelError(f"{checkpoint} names an architecture that timm builds; leave out the factory.")
+    return _open_published(name)
+
+
+def fingerprint_at(checkpoint: CheckpointName, weights: Mapping[str, Tensor]) -> str:
+    """The fingerprint of a checkpoint: a folder's own, or that of the published ``weights`` (a state dict)."""
+    if _published_name(checkpoint) is None:
+        return checkpoint_fingerprint(checkpoint_folder(checkpoint))
+    return weights_fingerprint(weights)
+
+
+def short_name(checkpoint: CheckpointName) -> str:
+    """The name of a checkpoint in reports: its folder's name (of a run: the run's), or ``timm:NAME``."""
+    if _published_name(checkpoint) is not None:
+        return str(checkpoint)
+    return _named_folder(checkpoint).absolute().name
+
+
+def absolute_name(checkpoint: CheckpointName) -> str:
+    """Text that opens the same checkpoint in another process, whatever its working folder is."""
+    if _published_name(checkpoint) is not None:
+        return str(checkpoint)
+    return os.path.abspath(checkpoint_folder(checkpoint))
+
+
+def checkpoint_folder(checkpoint: CheckpointName) -> Path:
+    """The folder that holds a checkpoint's files; for the folder of a run, its ``best/``.
+
+    Raises ``ModelError`` for a run that is not finished.
+    """
+    folder = _named_folder(checkpoint)
+    best = folder / BEST
+    if (folder / CONFIG).exists():
+        return folder
+    if best.is_dir() and any((folder / name).is_file() for name in (RUN_FACTS, "summary.json")):
+        return best
+    if (folder / RUN_FACTS).is_file():
+        raise ModelError(
+            f"{folder} is the folder of a run that is not finished: it has no {BEST}/. Run the same command again to "
+            "finish it, or give the folder of one of its checkpoints."
+        )
+    return folder
 
 
 def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """A 32-character hash of named tensors, such as a state dict: of names, types, shapes and values.
 
-    The same for the same numbers on any device, in any memory layout and in any order of the mapping.
+    It does not depend on the device, the memory layout or the order of the mapping.
     """
     total = hashlib.sha256()
     for name in sorted(tensors):
@@ -36,46 +112,20 @@ def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()[:32]
 
 
-PUBLISHED = "timm:"
-
-Place = str | Path
-"""Text is a folder or ``timm:NAME``; a ``Path`` is a folder, whatever it is called. ``./timm:x`` as text is one too."""
-
-
-def open_classifier(checkpoint: Place) -> Classifier:
-    """The classifier of a checkpoint's folder, or of ``timm:NAME``, on the CPU, in evaluation mode, without noise.
-
-    Errors of a folder are those of ``load_classifier``. Published weights keep their own image size (timm's
-    ``input_size``), channels, normalization and classes (see ``published_classes``); they are downloaded once. Raises
-    ``ModelError`` for a name that timm has not (the nearest is named), for weights that are not published or cannot be
-    had, and for a network that gives features and tells no classes apart.
-    """
-    name = _published_name(checkpoint)
-    return load_classifier(Path(checkpoint)) if name is None else _published_classifier(name)
+def _named_folder(checkpoint: CheckpointName) -> Path:
+    if isinstance(checkpoint, str):
+        return Path(checkpoint.removeprefix(LOCAL))
+    return checkpoint
 
 
-def fingerprint_at(checkpoint: Place, weights: Mapping[str, Tensor]) -> str:
-    """The fingerprint of what is opened by ``checkpoint``: a folder's own, or that of the published ``weights``.
-
-    Those are the state dict of the network that was opened.
-    """
-    if _published_name(checkpoint) is None:
-        return checkpoint_fingerprint(Path(checkpoint))
-    return weights_fingerprint(weights)
-
-
-def short_name(checkpoint: Place) -> str:
-    """What a checkpoint is called in reports: its folder's name, or ``timm:NAME``."""
-    return Path(checkpoint).name if _published_name(checkpoint) is None else str(checkpoint)
-
-
-def _published_name(checkpoint: Place) -> str | None:
+def _published_name(checkpoint: CheckpointName) -> str | None:
     """The model of ``timm:NAME``; None for a folder."""
-    named = isinstance(checkpoint, str) and checkpoint.startswith(PUBLISHED)
-    return str(checkpoint).removeprefix(PUBLISHED) if named else None
+    if isinstance(checkpoint, str) and checkpoint.startswith(PUBLISHED):
+        return checkpoint.removeprefix(PUBLISHED)
+    return None
 
 
-def _published_classifier(name: str) -> Classifier:
+def _open_published(name: str) -> Classifier:
     require_known(name)
     advice = (
         "Choose another model, one of timm.list_models(pretrained=True), or give a checkpoint's folder; one that is "

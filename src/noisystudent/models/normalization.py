@@ -1,4 +1,4 @@
-"""From 8-bit pixels to the numbers that a network was, or will be, trained on."""
+"""Normalization: from 8-bit pixels to the input of a network."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Normalization:
 
     @classmethod
     def halves(cls, channels: int) -> Self:
-        """0.5 and 0.5 for every channel, pixels to -1..1: for models that are trained from scratch."""
+        """Mean and standard deviation 0.5 per channel, which maps pixels to -1..1, for training from scratch."""
         return cls((0.5,) * channels, (0.5,) * channels)
 
     @classmethod
     def published(cls, mean: Sequence[float], std: Sequence[float], channels: int) -> Self:
-        """Published values; where the model is made for another number of channels, their averages."""
+        """The mean and standard deviation of published weights, averaged for a different number of channels."""
         if len(mean) != channels:
             mean = (sum(mean) / len(mean),) * channels
             std = (sum(std) / len(std),) * channels
@@ -48,15 +48,15 @@ class Normalize(nn.Module):
         super().__init__()
         mean = torch.tensor(normalization.mean, dtype=torch.float64)[None, :, None, None]
         std = torch.tensor(normalization.std, dtype=torch.float64)[None, :, None, None]
-        # Not saved with the weights: timm loads those alone, and config.json has the values.
+        # Not saved with the weights: timm accepts only the network's tensors, and config.json has the values.
         self.register_buffer("scale", (1 / (255 * std)).float(), persistent=False)
         self.register_buffer("shift", (-mean / std).float(), persistent=False)
 
     @property
     def device(self) -> torch.device:
-        """Where the pixels are expected."""
+        """The device of the pixels."""
         return self.scale.device
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The normalised pixels."""
+        """Returns the normalized pixels."""
         return torch.addcmul(self.shift, pixels.float(), self.scale)

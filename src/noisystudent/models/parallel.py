@@ -1,4 +1,4 @@
-"""One model trained by several processes: gradients are averaged, batch statistics are those of the whole batch."""
+"""Training of one model by several processes: averaged gradients, batch statistics of the whole batch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from noisystudent.runtime.process_group import ProcessGroup
 
 
 def wrap_ddp(model: nn.Module, group: ProcessGroup) -> nn.Module:
-    """The model as a module whose backward pass averages gradients over the processes; alone, the model itself.
+    """Wraps a model so that its backward pass averages gradients over the processes (DistributedDataParallel).
 
-    Its batch normalizations are replaced in place by synchronized ones with the same tensors under the same names.
+    In a group of one process, the model is returned unchanged. Otherwise its batch normalization layers are replaced
+    in place by synchronized ones with the same tensors under the same names.
     """
     if group.world_size == 1:
         return model
@@ -32,49 +33,54 @@ def wrap_ddp(model: nn.Module, group: ProcessGroup) -> nn.Module:
 
 
 def wrap_fsdp(classifier: Classifier, ema: Ema, engine: Engine) -> nn.Module:
-    """The classifier, changed in place, as a module of which every process keeps a share only.
+    """Shards a classifier, in place, over the processes (FSDP2, torch's ``fully_shard``).
 
-    Parameters, their gradients, what an optimizer that is made afterwards keeps of them, and their averages in ``ema``
-    are split by rows; a piece of the network at a time is made whole where it computes (torch's ``fully_shard``).
-    Gradients and batch normalization are those of ``wrap_ddp``. Images keep their layout, weights do not:
-    they are split with the channels first.
+    Parameters, their gradients, the state of an optimizer that is created afterwards, and the averages in ``ema`` are
+    split by rows. Units of the network are gathered one at a time while they compute. Gradients and batch normalization
+    are those of ``wrap_ddp``. Weights are stored with the channels first; images keep their layout.
+
+    Args:
+        classifier: the classifier to train.
+        ema: its moving average.
+        engine: the device and the group of processes.
     """
     mesh = init_device_mesh(engine.device.type, (engine.group.world_size,))
     _synchronize(classifier, engine.group)
     classifier.net.to(memory_format=torch.contiguous_format)
-    for piece in fsdp_units(classifier.net):
-        fully_shard(piece, mesh=mesh)
+    for unit in fsdp_units(classifier.net):
+        fully_shard(unit, mesh=mesh)
     fully_shard(classifier, mesh=mesh)
-    ema.split(mesh, classifier)
+    ema.shard(mesh, classifier)
     return classifier
 
 
 def fsdp_units(net: nn.Module) -> list[nn.Module]:
-    """Disjoint parts of a network, such as its residual blocks, with no more than an eighth of the parameters each.
+    """Returns disjoint modules of a network, such as its residual blocks, that are gathered one at a time.
 
-    Larger ones are those whose own parts hold less than half of them. Single layers belong to no piece.
+    A unit holds at most an eighth of the network's parameters, unless smaller units inside it would hold less than half
+    of its parameters. Single layers are no units.
     """
-    return _pieces_of(net, count_parameters(net) // 8)
+    return _units_within(net, count_parameters(net) // 8)
 
 
-def _pieces_of(module: nn.Module, most: int) -> list[nn.Module]:
-    found: list[nn.Module] = []
+def _units_within(module: nn.Module, max_size: int) -> list[nn.Module]:
+    units: list[nn.Module] = []
     for child in module.children():
-        if not any(count_parameters(each) for each in child.children()):
+        if not any(count_parameters(grandchild) for grandchild in child.children()):
             continue
         size = count_parameters(child)
-        # The forward of a container need not be called.
-        called = not isinstance(child, nn.Sequential | nn.ModuleList | nn.ModuleDict)
-        parts = [] if called and size <= most else _pieces_of(child, most)
-        found += [child] if called and 2 * sum(map(count_parameters, parts)) < size else parts
-    return found
+        # The network may use the items of a container without calling its forward method.
+        has_forward = not isinstance(child, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+        inner = [] if has_forward and size <= max_size else _units_within(child, max_size)
+        units += [child] if has_forward and 2 * sum(map(count_parameters, inner)) < size else inner
+    return units
 
 
 class SyncBatchNorm(nn.Module):
-    """Batch normalization over the images of all processes, each of which must have as many as the others.
+    """Batch normalization over the images of all processes, which must hold equal numbers of images.
 
-    torch's own works on accelerators only. Takes the parameters, buffers and settings of a ``BatchNorm``, and what
-    timm puts behind it in one module (an activation). Inputs are [B, C, ...].
+    torch's ``SyncBatchNorm`` works on accelerators only. This one takes over the parameters, buffers and settings of a
+    ``BatchNorm``, and the activation that timm's fused modules apply after it. Inputs are [B, C, ...].
     """
 
     running_mean: Tensor | None
@@ -92,7 +98,7 @@ class SyncBatchNorm(nn.Module):
         self.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The normalized input; in training mode by the statistics of all processes' images."""
+        """Returns the normalized input; training mode uses the statistics of the images of all processes."""
         if self.training:
             normalized = self._normalized(x, *self._statistics(x.float()))
         else:
@@ -101,17 +107,17 @@ class SyncBatchNorm(nn.Module):
         return activated
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance per channel over all processes; the running ones move towards them."""
+        """Mean and biased variance per channel over all processes; updates the running statistics."""
         axes = [axis for axis in range(x.ndim) if axis != 1]
-        mean = self._over_all(x.mean(axes))
-        variance = self._over_all((x - _along_channels(mean, x)).square().mean(axes))
-        self._remember(mean.detach(), variance.detach(), self.group.world_size * x.numel() // x.shape[1])
+        mean = self._mean_over_processes(x.mean(axes))
+        variance = self._mean_over_processes((x - _along_channels(mean, x)).square().mean(axes))
+        self._update_running(mean.detach(), variance.detach(), self.group.world_size * x.numel() // x.shape[1])
         return mean, variance
 
-    def _over_all(self, values: Tensor) -> Tensor:
-        return total(values) / self.group.world_size
+    def _mean_over_processes(self, values: Tensor) -> Tensor:
+        return sum_over_processes(values) / self.group.world_size
 
-    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
+    def _update_running(self, mean: Tensor, variance: Tensor, count: int) -> None:
         if self.running_mean is None or self.running_var is None:
             return
         momentum = self.momentum
@@ -130,8 +136,8 @@ class SyncBatchNorm(nn.Module):
         return torch.addcmul(_along_channels(shift, x), x.float(), _along_channels(scale, x)).to(x.dtype)
 
 
-class _Total(torch.autograd.Function):
-    """The sum over the processes. Each one's loss depends on every one's values, so gradients are summed too."""
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum over the processes; the loss of every process depends on all values, so gradients are summed too."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:  # noqa: ANN401  (torch's signature)
@@ -146,9 +152,9 @@ class _Total(torch.autograd.Function):
         return summed
 
 
-def total(values: Tensor) -> Tensor:
-    """The sum of a tensor that all processes have, through which gradients flow back to all of them."""
-    summed: Tensor = _Total.apply(values)
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Returns the sum of a tensor over the processes; gradients flow back to all of them."""
+    summed: Tensor = _SumOverProcesses.apply(values)
     return summed
 
 

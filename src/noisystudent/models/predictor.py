@@ -1,31 +1,69 @@
-"""Who is measured: a classifier with its own view, as a function of that view."""
+"""The predictor: any model that answers for images, whether it is a checkpoint or a module."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from noisystudent.artifacts.folder import fingerprint_of
-from noisystudent.data.images import ImageFormat
-from noisystudent.errors import ModelError
+from noisystudent.data.images import ImageFormat, Images
+from noisystudent.errors import ModelError, SettingsError
 from noisystudent.models.classifier import Classifier, UnitPixels
-from noisystudent.models.load import Place, fingerprint_at, open_classifier, short_name, weights_fingerprint
+from noisystudent.models.factory import ModelFactory
+from noisystudent.models.image_inputs import ImageInput, map_decoded
+from noisystudent.models.load import CheckpointName, absolute_name, fingerprint_at, open_classifier, short_name
+from noisystudent.models.teacher import (
+    format_of,
+    log_probabilities,
+    on_device,
+    require_channels,
+    require_numbers,
+    stack_rows,
+)
+from noisystudent.models.wrapped_module import (
+    NormalizedModule,
+    check_module,
+    class_names,
+    device_of,
+    features_of,
+    module_fingerprint,
+    normalized,
+    require_eval_mode,
+    require_features,
+    require_logits,
+)
+from noisystudent.noise.crop import PlainView
 from noisystudent.runtime.device import autocast, open_device
 from noisystudent.runtime.settings import RuntimeSettings
 
+Floats = npt.NDArray[np.float32]
 
-@dataclass(frozen=True)
+_DEFAULTS = RuntimeSettings()
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Predictor:
-    """A classifier in evaluation mode: its classes, the square views that it takes, and its answers to them.
+    """A model that answers for images: in evaluation mode, without gradients and noise, with its own preprocessing.
 
-    ``answer`` takes uint8 [B, C, size, size] and gives logits; ``unit`` takes floats of 0..1 and is differentiable.
-    ``fingerprint`` identifies it.
+    Open a checkpoint or wrap a module with ``noisystudent.load``. A predictor computes where its weights lie.
+
+    Attributes:
+        name: the name in reports and messages.
+        fingerprint: identifies the model; results are stored with it.
+        classes: names of the classes, in the order of the logits.
+        size: edge in pixels of the square view that the model takes.
+        channels: 3, or 1 for gray images.
+        batch_size: images per forward pass.
+        precision: ``float32``, or ``bfloat16`` or ``float16`` for mixed precision.
+        unit: logits [B, K] of floats [B, C, size, size] from 0 to 1; differentiable by the pixels.
+        classifier: the classifier of a checkpoint; None for a module.
+        origin: text that opens the same model in another process; empty for a module.
     """
 
     name: str
@@ -33,27 +71,63 @@ class Predictor:
     classes: tuple[str, ...]
     size: int
     channels: int
-    answer: Callable[[Tensor], Tensor]
-    unit: Callable[[Tensor], Tensor]
-    device: torch.device
     batch_size: int
     precision: str = "float32"
+    unit: nn.Module
+    classifier: Classifier | None = None
+    origin: str = ""
 
     @classmethod
-    def open(cls, checkpoint: Place, runtime: RuntimeSettings) -> Predictor:
-        """The classifier of a checkpoint, a folder or ``timm:NAME``, on the device that the settings name."""
-        classifier = open_classifier(checkpoint).to(open_device(runtime))
-        fingerprint = fingerprint_at(checkpoint, classifier.net.state_dict())
-        return cls.of_classifier(short_name(checkpoint), fingerprint, classifier, runtime)
+    def open(
+        cls,
+        model: CheckpointName | Predictor,
+        runtime: RuntimeSettings = _DEFAULTS,
+        *,
+        factory: ModelFactory | None = None,
+    ) -> Predictor:
+        """Opens a checkpoint on the device that the settings name; returns a predictor as it is.
+
+        Args:
+            model: a checkpoint's folder, the folder of a run (its ``best/`` is opened), ``timm:NAME``,
+                ``local-dir:FOLDER``, or a predictor.
+            runtime: device, precision and batch size.
+            factory: builds the network of a checkpoint whose architecture is the user's own.
+
+        Raises:
+            ModelError: as ``open_classifier`` does, and for a module, which needs ``noisystudent.load``.
+            SettingsError: settings are given with a predictor, which has its own; or ``precision`` is auto.
+        """
+        if isinstance(model, Predictor):
+            _refuse_runtime(model, runtime)
+            return model
+        require_model(model)
+        if runtime.precision == "auto":
+            raise SettingsError(
+                "runtime.precision auto times training; a predictor needs float32, bfloat16 or float16."
+            )
+        classifier = open_classifier(model, factory).to(open_device(runtime))
+        fingerprint = fingerprint_at(model, classifier.net.state_dict())
+        origin = "" if factory else absolute_name(model)
+        return cls.of_classifier(short_name(model), fingerprint, classifier, runtime, origin=origin)
 
     @classmethod
-    def of_classifier(cls, name: str, fingerprint: str, classifier: Classifier, runtime: RuntimeSettings) -> Predictor:
-        """A classifier of this package, where it is."""
+    def of_classifier(
+        cls, name: str, fingerprint: str, classifier: Classifier, runtime: RuntimeSettings, *, origin: str = ""
+    ) -> Predictor:
+        """Wraps a classifier of this package on its device; it is put into evaluation mode and frozen."""
         classifier.eval().requires_grad_(False)
         return cls(
-            name, fingerprint, classifier.classes, classifier.size, classifier.channels, classifier,
-            UnitPixels(classifier).eval(), classifier.device, runtime.label_batch_size, runtime.precision,
-        )  # fmt: skip
+            name=name,
+            fingerprint=fingerprint,
+            classes=classifier.classes,
+            size=classifier.size,
+            channels=classifier.channels,
+            batch_size=runtime.label_batch_size,
+            precision=runtime.precision,
+            unit=UnitPixels(classifier).eval(),
+            classifier=classifier,
+            origin=origin,
+        )
 
     @classmethod
     def of_module(
@@ -63,93 +137,255 @@ class Predictor:
         classes: Sequence[str],
         size: int,
         channels: int = 3,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         batch_size: int = 256,
         name: str = "",
     ) -> Predictor:
-        """Any module that takes floats [B, C, size, size] of 0..1 and gives logits [B, K], where it is.
+        """Wraps any module that gives logits [B, K] of images; it stays where it is and as it is.
 
-        ``classes`` are in the order of the logits; ``channels`` is 3, or 1 for gray images. Normalization belongs
-        inside, which cannot be seen from here: wrap a network that takes normalized pixels, as in
-        ``nn.Sequential(torchvision.transforms.v2.Normalize(mean, std), net)``.
+        The fingerprint covers the name, the module's text form, its parameters and its buffers. It cannot cover other
+        attributes: give modules that differ in those alone different names.
 
-        ``name`` is what it is called in reports, its class's name unless given. The fingerprint, by which finished
-        measures are known, is of the name, the module as it is printed, its parameters and its buffers: what it has in
-        other attributes is not seen, so give modules that differ in those alone different names.
+        Args:
+            module: takes floats [B, channels, size, size], in evaluation mode.
+            classes: names of the classes, in the order of the logits.
+            size: edge in pixels of the square images that it takes.
+            channels: 3, or 1 for gray images.
+            mean: with ``std``, per channel: the module gets (pixels - mean) / std, with pixels from 0 to 1. Without
+                both, it gets pixels from 0 to 1.
+            std: see ``mean``.
+            batch_size: images per forward pass.
+            name: the name in reports; by default the name of the module's class.
 
-        Raises ``ModelError`` for a module in training mode, one that cannot take such images, answers that are no
-        logits (probabilities, numbers that are not finite) or of another number of classes, and a class named twice.
+        Raises:
+            ModelError: the module is in training mode; it fails on such images; its answers are no logits
+                (probabilities, numbers that are not finite) or are of another number of classes; a class has no name
+                or two have the same; or mean and std do not fit.
         """
+        name, classes = name or type(module).__name__, class_names(classes)
         require_eval_mode(module)
-        name, classes = name or type(module).__name__, tuple(classes)
-        if len(set(classes)) < len(classes):
-            twice = next(each for each in classes if classes.count(each) > 1)
-            raise ModelError(
-                f"{name} is said to have the class {twice!r} more than once. Give each output its own name."
-            )
-        device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-        _check_answers(module, name, (2, channels, size, size), len(classes), device)
+        unit = normalized(module, name, channels, mean, std)
+        check_module(unit, name, classes, (2, channels, size, size), device_of(unit))
         return cls(
-            name, _fingerprint(name, module), classes, size, channels, lambda views: module(views.float() / 255),
-            module, device, batch_size,
-        )  # fmt: skip
+            name=name,
+            fingerprint=module_fingerprint(name, unit),
+            classes=classes,
+            size=size,
+            channels=channels,
+            batch_size=batch_size,
+            unit=unit,
+        )
 
     @property
     def format(self) -> ImageFormat:
-        """How images are to be decoded for it."""
-        return ImageFormat(self.size, 1 if self.channels == 1 else 3)
+        """The format in which images are decoded for the model."""
+        return format_of(self)
 
-    def log_probabilities(self, views: Tensor) -> npt.NDArray[np.float32]:
-        """Log of the softmax for uint8 views [N, C, size, size], a batch at a time: float32 [N, K]."""
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the weights; images are moved there."""
+        return device_of(self.unit) if self.classifier is None else self.classifier.device
+
+    def predict(self, images: ImageInput) -> list[str]:
+        """Predicts the class of each image.
+
+        Files, PIL images and arrays go through the same preprocessing as in ``noisystudent.predict``: the short edge is
+        resized, and the center is taken. They are decoded 1024 at a time, so memory does not grow with their number.
+
+        Args:
+            images: a source (a folder, ``digits:test`` and so on; see ``docs/sources.md``), one image file, one PIL
+                image, a list of PIL images, image files or arrays, a NumPy array (uint8 [H, W], [H, W, C], [N, H, W] or
+                [N, H, W, C]), a torch tensor (uint8, or floats from 0 to 1; [C, H, W] or [N, C, H, W]), or decoded
+                ``Images``.
+
+        Returns:
+            N names of classes, in the order of the images; of a folder, in the order of the sorted paths.
+
+        Raises:
+            DataError: an image cannot be read, or the images are of an unknown kind.
+            ModelError: the model's answers are no numbers, or it was put into training mode.
+        """
+        return [self.classes[index] for index in self.log_probabilities(images).argmax(axis=1)]
+
+    def predict_proba(self, images: ImageInput) -> Floats:
+        """Computes the probability of each class, float32 [N, K]; arguments and errors are those of ``predict``."""
+        return np.exp(self.log_probabilities(images))
+
+    def log_probabilities(self, images: ImageInput) -> Floats:
+        """Computes the log of the softmax, float32 [N, K]; arguments and errors are those of ``predict``."""
+
+        def predict_shard(shard: Images) -> Floats:
+            values = log_probabilities(self, shard, batch_size=self.batch_size, precision=self.precision)
+            return require_numbers(values, self.name, shard.keys)
+
+        return stack_rows(list(map_decoded(images, self.format, predict_shard)), len(self.classes))
+
+    def features(self, images: ImageInput) -> Floats:
+        """Computes the features before the last layer, float32 [N, F]; arguments are those of ``predict``.
+
+        Raises ``ModelError`` for a network without timm's ``forward_features`` and ``forward_head``.
+        """
+        net, prepare = self._network()
+        require_features(net, self.name)
+        width = getattr(net, "head_hidden_size", getattr(net, "num_features", 0))  # for no images
+
+        def features_of_shard(shard: Images) -> Floats:
+            rows = []
+            for pixels, sizes in on_device(shard, self.batch_size, self.device):
+                with torch.inference_mode(), autocast(self.device, self.precision):
+                    values = features_of(net, prepare(PlainView(self.size)(pixels, sizes)), self.name)
+                rows.append(values.float().cpu().numpy())
+            return require_numbers(stack_rows(rows, width), self.name, shard.keys)
+
+        return stack_rows(list(map_decoded(images, self.format, features_of_shard)), width)
+
+    def log_probabilities_of_views(self, views: Tensor) -> Floats:
+        """Computes the log of the softmax of views as they are, uint8 [N, C, size, size]: float32 [N, K]."""
+        self._require_eval_mode()
         rows = []
         for first in range(0, len(views), self.batch_size):
-            some = views[first : first + self.batch_size]
             with torch.inference_mode(), autocast(self.device, self.precision):
-                logits = self.answer(some.to(self.device))
+                logits = self._logits(views[first : first + self.batch_size].to(self.device))
             rows.append(torch.log_softmax(logits.float(), dim=-1).cpu().numpy())
-        return np.concatenate(rows) if rows else np.zeros((0, len(self.classes)), np.float32)
+        return require_numbers(stack_rows(rows, len(self.classes)), self.name)
+
+    def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensor:
+        """Computes the logits of stored images, as teachers do in training; for files and arrays use ``predict``.
+
+        Args:
+            pixels: canvases, uint8 [B, C, H, W], each image at the top left.
+            sizes: height and width of each image on its canvas, [B, 2].
+
+        Returns:
+            Logits, float32 [B, K], on the device of ``pixels``; they may enter a student's loss.
+        """
+        require_channels(self, pixels)
+        self._require_eval_mode()
+        with torch.inference_mode():
+            logits = self._logits(PlainView(self.size)(pixels.to(self.device), sizes))
+        # An inference tensor may not enter a student's loss; a copy made outside of inference mode may.
+        return logits.to(pixels.device, torch.float32, copy=True)
+
+    def __repr__(self) -> str:
+        shape = f"{self.channels} x {self.size} x {self.size}"
+        return f"Predictor({self.name!r}, {len(self.classes)} classes, {shape} pixels, {self.precision}, {self.device})"
+
+    def _logits(self, views: Tensor) -> Tensor:
+        """Logits [B, K] of views, uint8 [B, C, size, size]."""
+        logits: Tensor = self.unit(views.float() / 255) if self.classifier is None else self.classifier(views)
+        require_logits(logits, self.name, (len(views), len(self.classes)))
+        return logits
+
+    def _network(self) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+        """The network itself, and the function from uint8 views to its input."""
+        if self.classifier is not None:
+            normalize, layout = self.classifier.normalize, self.classifier.memory_format
+            return self.classifier.net, lambda views: normalize(views).contiguous(memory_format=layout)
+        self._require_eval_mode()
+        if isinstance(self.unit, NormalizedModule):
+            scale = self.unit.normalize
+            return self.unit.module, lambda views: scale(views.float() / 255)
+        return self.unit, lambda views: views.float() / 255
+
+    def _require_eval_mode(self) -> None:
+        if self.classifier is None:  # a classifier is out of reach of its caller
+            require_eval_mode(self.unit)
 
 
-def require_eval_mode(model: Callable[[Tensor], Tensor]) -> None:
-    """Raises ``ModelError`` for a module, or a method of one, that is or holds a module in training mode."""
-    owner = getattr(model, "__self__", model)
-    if isinstance(owner, nn.Module) and any(module.training for module in owner.modules()):
+def load(
+    model: CheckpointName | nn.Module | Predictor,
+    *,
+    classes: Sequence[str] | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    factory: ModelFactory | None = None,
+) -> Predictor:
+    """Opens a checkpoint, or wraps a module, as a predictor: the form that every function takes a model in.
+
+    Args:
+        model: a checkpoint's folder; the folder of a run (its ``best/`` is opened); ``timm:NAME`` for published
+            weights; ``local-dir:FOLDER`` for a folder in timm's hub layout; a module; or a predictor, which is
+            returned as it is.
+        classes: for a module: names of the classes, in the order of the logits.
+        size: for a module: edge in pixels of the square images that it takes.
+        channels: for a module: 3 (default), or 1 for gray images.
+        mean: for a module, with ``std``: per channel, for pixels from 0 to 1. The module then gets
+            (pixels - mean) / std. Without both it gets pixels from 0 to 1.
+        std: see ``mean``.
+        device: for a checkpoint: ``auto`` (default), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. A module stays where it
+            is.
+        batch_size: images per forward pass; by default 512 for a checkpoint, 256 for a module.
+        factory: for a checkpoint whose architecture is the user's own: the function that builds its network.
+
+    Returns:
+        The predictor. ``predict``, ``predict_proba`` and ``features`` take images; ``noisystudent.label``,
+        ``evaluate``, ``predict``, ``robustness``, ``compare`` and ``distill`` take the predictor.
+
+    Raises:
+        ModelError: the checkpoint or the module cannot be used; the message says why.
+        SettingsError: an argument is missing, or does not apply to this kind of model.
+    """
+    of_module = {"classes": classes, "size": size, "channels": channels, "mean": mean, "std": std}
+    of_checkpoint = {"device": device, "factory": factory}
+    if isinstance(model, Predictor):
+        _refuse_given("a predictor has its own", of_module | of_checkpoint | {"batch_size": batch_size})
+        return model
+    if isinstance(model, nn.Module):
+        _refuse_given("a module is used where it is and as it is; move it with its own to()", of_checkpoint)
+        if classes is None or size is None:
+            missing = [f"{name}=..." for name in ("classes", "size") if of_module[name] is None]
+            raise SettingsError(
+                f"load was given a module ({type(model).__name__}) without {' and '.join(missing)}: a module does not "
+                "say what its outputs mean or which images it takes. Give classes (names in the order of the logits) "
+                "and size (edge in pixels)."
+            )
+        return Predictor.of_module(
+            model, classes=classes, size=size, channels=channels or 3, mean=mean, std=std, batch_size=batch_size or 256
+        )
+    _refuse_given("they come from the checkpoint", of_module)
+    runtime = _runtime(device or _DEFAULTS.device, batch_size or _DEFAULTS.label_batch_size)
+    return Predictor.open(model, runtime, factory=factory)
+
+
+def require_model(model: object) -> None:
+    """Raises ``ModelError`` unless ``model`` names a checkpoint or is a predictor; a module must be wrapped first."""
+    if isinstance(model, nn.Module):
         raise ModelError(
-            f"The model {type(owner).__name__} is in training mode, in which its answers depend on chance or on the "
-            "batch, and an attack on it says nothing. Call eval() on it first."
+            f"a module ({type(model).__name__}) does not say what its outputs mean or which images it takes. Wrap it: "
+            "noisystudent.load(module, classes=[...], size=...), and give the predictor that this returns."
+        )
+    if not isinstance(model, str | Path | Predictor):
+        raise ModelError(
+            f"{model!r} is no model: give a checkpoint's folder, the folder of a run, timm:NAME, local-dir:FOLDER, or "
+            "what noisystudent.load returned."
         )
 
 
-def _check_answers(
-    module: nn.Module, name: str, shape: tuple[int, int, int, int], classes: int, device: torch.device
-) -> None:
-    """Tries a module with two gray images; raises ``ModelError`` unless it gives logits for each class."""
-    if shape[1] not in (1, 3):
-        raise ModelError(f"{name} is said to take {shape[1]} channels, and images have 1 or 3. Give channels=1 or 3.")
+def _refuse_given(reason: str, arguments: Mapping[str, object]) -> None:
+    given = [name for name, value in arguments.items() if value is not None]
+    if given:
+        raise SettingsError(f"load was given {', '.join(given)}, which does not apply: {reason}. Leave it out.")
+
+
+def _refuse_runtime(predictor: Predictor, runtime: RuntimeSettings) -> None:
+    """Raises ``SettingsError`` for settings that a predictor, which has its own, would ignore."""
+    changed = [name for name in RuntimeSettings.model_fields if getattr(runtime, name) != getattr(_DEFAULTS, name)]
+    if changed:
+        raise SettingsError(
+            f"runtime.{changed[0]} {getattr(runtime, changed[0])} does not apply to {predictor!r}, which has a device, "
+            "a precision and a batch size of its own. Leave it out, or give it to noisystudent.load or Predictor.open."
+        )
+
+
+def _runtime(device: str, batch_size: int) -> RuntimeSettings:
     try:
-        with torch.no_grad():
-            logits = module(torch.full(shape, 0.5, device=device))
-    except Exception as error:  # a module of anyone's may fail in any way
-        raise ModelError(
-            f"{name} was tried with images of shape {shape} (batch, channels, height, width) and failed "
-            f"({type(error).__name__}: {error}). Give the size and channels that it takes."
-        ) from error
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != (shape[0], classes):
-        what = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise ModelError(
-            f"{name} answers images of shape {shape} with {what}, and {classes} classes are named; it must give "
-            "logits [B, K] in the order of the classes."
-        )
-    if not logits.isfinite().all():
-        raise ModelError(f"{name} answers gray images with numbers that are not finite. Check its weights.")
-    if (logits > 0).all() and torch.allclose(logits.sum(dim=1).float(), torch.ones(shape[0], device=logits.device)):
-        raise ModelError(
-            f"{name} gives probabilities (its answers are above 0 and sum to 1), and calibration and attacks are "
-            "of logits. Leave its softmax out, or take the logarithm of what it gives."
-        )
-
-
-def _fingerprint(name: str, module: nn.Module) -> str:
-    printed = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(module))  # an address is another in every process
-    kind = f"{type(module).__module__}.{type(module).__qualname__}"
-    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
-    return fingerprint_of([name, kind, printed, weights_fingerprint(tensors)])
+        return RuntimeSettings.model_validate({"device": str(device), "label_batch_size": batch_size})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = {"label_batch_size": "batch_size"}.get(str(problem["loc"][0]), "device")
+        raise SettingsError(f"load was given {name} {problem['input']!r}: {problem['msg']}.") from None

@@ -1,4 +1,4 @@
-"""Settings of the models, and the plan of which model is trained when. No torch here."""
+"""Settings of the models, and the plan of the models of a run. No torch here."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pydantic import Field, model_validator
 from noisystudent.errors import nearest_name
 from noisystudent.settings import Settings
 
-SMALL_SIZE = 64  # pixels: up to here the ImageNet stems, which shrink an image by 4 at once, throw too much away
+SMALL_SIZE = 64  # pixels; up to this edge, ImageNet stems, which reduce an image 4 times at once, lose too much detail
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyMember:
-    """One rung of a family: its models for large and for small images, and what goes with them."""
+    """A member of a family: its models for large and for small images, their image size and dropout."""
 
     large: str
     small: str
@@ -26,8 +26,8 @@ def _efficientnet(variant: str, size: int, dropout: float) -> FamilyMember:
     return FamilyMember(f"tf_efficientnet_{variant}", f"efficientnet_small_{variant}", size, dropout)
 
 
-# Width and depth are in the models themselves; resolution and dropout are the official efficientnet_params
-# (L2 is the exception: the paper trains it at 475 pixels).
+# Width and depth belong to the models; resolution and dropout are those of the official efficientnet_params, except for
+# L2, which the paper trains at 475 pixels.
 FAMILIES: dict[str, dict[str, FamilyMember]] = {
     "efficientnet": {
         "b0": _efficientnet("b0", 224, 0.2),
@@ -45,28 +45,27 @@ FAMILY_STOCHASTIC_DEPTH = 0.2  # drop rate of the last block, the same for every
 
 
 class ModelSettings(Settings):
-    """Which model is the teacher, which are the students, and what they start from."""
+    """Settings of the teacher's model, the students' models and their initial weights."""
 
     teacher: str = Field(
         "auto",
-        description="name of the first teacher's model, any of timm's or of those for small images; "
-        "auto: up to 16 pixels tiny_resnet, up to 64 resnet_small_20, larger efficientnet_b0",
+        description="name of the first teacher's model, in timm or among the models for small images; "
+        "auto: tiny_resnet up to 16 pixels, resnet_small_20 up to 64, efficientnet_b0 above",
     )
     students: tuple[str, ...] = Field(
         (),
-        description="names of the students' models, one per round, the last repeats; empty: the teacher's. "
-        "The paper takes equal or larger ones; to a smaller one the teacher is distilled",
+        description="names of the students' models, one per round; the last one repeats; empty: the teacher's model. "
+        "The paper uses equal or larger models; a smaller student is a distilled teacher",
     )
     family: str = Field(
         "",
-        description="instead of teacher and students: models that grow along a list, with the paper's "
-        "resolution, dropout and stochastic depth, such as efficientnet:b0,b1,b2 (b0 to b7 and l2; the "
-        "last repeats)",
+        description="instead of teacher and students: models of growing size with the paper's resolution, dropout and "
+        "stochastic depth, such as efficientnet:b0,b1,b2 (b0 to b7 and l2; the last one repeats)",
     )
     pretrained: bool = Field(
         False,
-        description="start every model from timm's published weights, not from scratch (downloads them once; "
-        "they must have been trained without the test images)",
+        description="start every model from timm's published weights instead of from scratch (downloaded once; the "
+        "weights must have been trained without the test images)",
     )
 
     @model_validator(mode="after")
@@ -85,10 +84,10 @@ class ModelSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
-    """One model of a run, before it exists.
+    """The plan of one model of a run.
 
-    ``size`` is the input edge in pixels that the family asks for, ``None`` where the data decide. ``dropout``
-    and ``stochastic_depth`` are the family's rates, ``None`` where the noise settings decide.
+    ``size`` is the family's input edge in pixels, ``None`` if the data decide. ``dropout`` and ``stochastic_depth``
+    are the family's rates, ``None`` if the noise settings decide.
     """
 
     name: str
@@ -98,18 +97,19 @@ class ModelPlan:
 
 
 def family_members(text: str) -> list[FamilyMember]:
-    """The members that a setting such as ``efficientnet:b0,b1`` names, in its order.
+    """Returns the members that a setting such as ``efficientnet:b0,b1`` names, in its order.
 
-    Raises ``ValueError`` for an unknown family or member, or an empty list.
+    Raises:
+        ValueError: the family or a member is unknown, or no members are listed.
     """
-    family, _, listed = text.partition(":")
+    family, _, names = text.partition(":")
     if family not in FAMILIES:
         raise ValueError(
             f"family {family!r} is not known.{nearest_name(family, FAMILIES)} Known: {', '.join(FAMILIES)}; "
             "write it as in efficientnet:b0,b1,b2."
         )
     members = FAMILIES[family]
-    variants = [variant.strip() for variant in listed.split(",")] if listed.strip() else []
+    variants = [variant.strip() for variant in names.split(",")] if names.strip() else []
     if not variants:
         raise ValueError(f"family {text!r} lists no members; write it as in {family}:{','.join(list(members)[:3])}.")
     for variant in variants:
@@ -122,24 +122,29 @@ def family_members(text: str) -> list[FamilyMember]:
 
 
 def choose_model(size: int) -> str:
-    """The model that ``auto`` stands for at ``size`` x ``size`` pixels: one that a laptop can train."""
+    """Returns the model that ``auto`` means at ``size`` x ``size`` pixels: one that a laptop can train."""
     if size <= 16:
         return "tiny_resnet"
     return "resnet_small_20" if size <= SMALL_SIZE else "efficientnet_b0"
 
 
 def plan_models(settings: ModelSettings, rounds: int, size: int) -> list[ModelPlan]:
-    """The teacher's model and then one per round; ``size`` is the edge of the data's images in pixels.
+    """Returns the plan of the teacher's model and of one student per round.
 
-    A family uses its small-image models, at the data's own size, up to ``SMALL_SIZE`` pixels. Students may
-    be smaller than their teacher: who creates them compares ``count_parameters`` and says so.
+    Up to ``SMALL_SIZE`` pixels, a family uses its models for small images, at the size of the data. Students may be
+    smaller than their teacher; the caller compares ``count_parameters`` and warns.
+
+    Args:
+        settings: the settings of the models.
+        rounds: number of rounds.
+        size: edge of the data's images in pixels.
     """
     if settings.family:
-        ladder = [_member_plan(member, size) for member in family_members(settings.family)]
+        plans = [_member_plan(member, size) for member in family_members(settings.family)]
     else:
         names = (settings.teacher, *(settings.students or (settings.teacher,)))
-        ladder = [ModelPlan(choose_model(size) if name == "auto" else name) for name in names]
-    return [ladder[min(index, len(ladder) - 1)] for index in range(rounds + 1)]
+        plans = [ModelPlan(choose_model(size) if name == "auto" else name) for name in names]
+    return [plans[min(index, len(plans) - 1)] for index in range(rounds + 1)]
 
 
 def _member_plan(member: FamilyMember, size: int) -> ModelPlan:

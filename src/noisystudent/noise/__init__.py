@@ -1,3 +1,1 @@
-"""The noise of Noisy Student: what is done to the student's images and inside its network, and the plain
-view.
-"""
+"""The noise of Noisy Student: input noise on the student's images, model noise in its network, and the plain view."""

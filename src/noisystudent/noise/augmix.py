@@ -1,12 +1,12 @@
-"""AugMix, another noise than RandAugment: several short chains of operations, blended with the image itself.
+"""AugMix, an alternative to RandAugment: several short chains of operations, blended with the original image.
 
-Hendrycks et al., 2020: 3 chains of 1 to 3 operations each, their results averaged by weights from Dirichlet(1, 1, 1),
-and the average blended with the image by a share from Beta(1, 1). Every operation draws a level of its own up to the
-magnitude. The operations are those that resemble no corruption of ImageNet-C.
+Hendrycks et al., 2020: 3 chains of 1 to 3 operations, averaged with weights from Dirichlet(1, 1, 1); the average is
+blended with the image by a share from Beta(1, 1). Every operation draws its level, up to the magnitude. The operations
+are those that do not resemble a corruption of ImageNet-C.
 
-Different here: a level is one of ten equal steps up to the magnitude, not a real number, so that images can be
-changed in groups; geometry takes the nearest neighbor and fills with gray, as everywhere in this package; the blend is
-rounded to whole gray levels. The consistency loss of the paper is no part of a noise.
+Differences from the paper: a level is one of ten equal steps up to the magnitude, not a real number, so that images can
+be changed in groups; geometric operations use the nearest neighbor and fill with gray, as everywhere in this package;
+the blend is rounded to whole gray levels. The consistency loss of the paper is not part of the noise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from noisystudent.noise import color, geometric
-from noisystudent.noise.grouping import change_groups, portion
+from noisystudent.noise.grouping import change_groups, portion_size
 from noisystudent.noise.pixels import to_bytes
 from noisystudent.noise.settings import AUGMIX_OPERATIONS
 
@@ -23,15 +23,17 @@ CHAINS = 3
 LEVELS = 10
 LARGEST_LEVEL = 10.0
 
-_DRAWS_AN_OPERATION = 3  # which one, its level, its direction
-_BLEND_DRAWS = 1 + CHAINS  # the image's own share, the chains' weights
+_OPERATION_DRAWS = 3  # the operation, its level, its direction
+_BLEND_DRAWS = 1 + CHAINS  # the share of the chains, the weights of the chains
 
 
 class AugMix:
-    """Random blends of images with chains of 1 to ``depth`` operations of ``magnitude`` (0 to 10), one draw each.
+    """Random blends of images with chains of operations, drawn for every image.
 
-    ``operations`` says which are drawn, all of AugMix's when empty. The paper has depth 3 and magnitude 3 for small
-    images, 1 for ImageNet.
+    Args:
+        depth: largest number of operations of a chain; the paper uses 3.
+        magnitude: largest level of an operation, 0 to 10; the paper uses 3 for small images and 1 for ImageNet.
+        operations: names of the operations to draw from; empty: all of AugMix's.
     """
 
     def __init__(self, *, depth: int, magnitude: float, operations: tuple[str, ...] = ()) -> None:
@@ -41,49 +43,62 @@ class AugMix:
         self.operations = operations or AUGMIX_OPERATIONS
 
     @property
-    def rng(self) -> int:
-        """How many uniform numbers an image needs."""
-        return _BLEND_DRAWS + CHAINS * (1 + self.depth * _DRAWS_AN_OPERATION)
+    def draws(self) -> int:
+        """Number of uniform numbers that an image needs."""
+        return _BLEND_DRAWS + CHAINS * (1 + self.depth * _OPERATION_DRAWS)
 
     def __call__(self, pixels: Tensor, uniforms: Tensor) -> Tensor:
-        """Blends of ``pixels`` (``uint8 [B, C, H, W]``) by ``uniforms`` (``[B, rng]`` in [0, 1)), on the CPU."""
-        most = portion(pixels)
-        portions = zip(torch.split(pixels, most), torch.split(uniforms, most), strict=True)
-        return torch.cat([self._blend(some, chances) for some, chances in portions])
+        """Returns blends of ``pixels``, uint8 [B, C, H, W].
+
+        Args:
+            pixels: images, uint8 [B, C, H, W].
+            uniforms: the random numbers, float32 [B, draws] in [0, 1), on the CPU.
+        """
+        size = portion_size(pixels)
+        portions = zip(torch.split(pixels, size), torch.split(uniforms, size), strict=True)
+        return torch.cat([self._blend(*portion) for portion in portions])
 
     def _blend(self, pixels: Tensor, uniforms: Tensor) -> Tensor:
         share, weights = uniforms[:, 0], dirichlet(uniforms[:, 1:_BLEND_DRAWS])
-        rng = uniforms[:, _BLEND_DRAWS:].view(len(uniforms), CHAINS, 1 + self.depth * _DRAWS_AN_OPERATION)
+        chains = uniforms[:, _BLEND_DRAWS:].view(len(uniforms), CHAINS, 1 + self.depth * _OPERATION_DRAWS)
         blend = pixels.to(torch.float32).mul_(_per_image(1.0 - share, pixels))
-        for weight, chain in zip(weights.unbind(1), rng.unbind(1), strict=True):
-            blend += self._chain(pixels, chain).to(torch.float32).mul_(_per_image(share * weight, pixels))
+        for weight, chain in zip(weights.unbind(1), chains.unbind(1), strict=True):
+            blend += self._apply_chain(pixels, chain).to(torch.float32).mul_(_per_image(share * weight, pixels))
         return to_bytes(blend.add_(0.5))
 
-    def _chain(self, pixels: Tensor, rng: Tensor) -> Tensor:
-        """One to ``depth`` operations on each image, one after another."""
-        depth = (rng[:, 0] * self.depth).to(torch.int64) + 1
-        nothing = len(self.operations) * LEVELS
-        for number, operation in enumerate(rng[:, 1:].view(len(rng), self.depth, _DRAWS_AN_OPERATION).unbind(1)):
-            name = (operation[:, 0] * len(self.operations)).to(torch.int64)
+    def _apply_chain(self, pixels: Tensor, uniforms: Tensor) -> Tensor:
+        """Applies 1 to ``depth`` operations to every image, one after another."""
+        depth = (uniforms[:, 0] * self.depth).to(torch.int64) + 1
+        no_operation = len(self.operations) * LEVELS
+        operations = uniforms[:, 1:].view(len(uniforms), self.depth, _OPERATION_DRAWS)
+        for position, operation in enumerate(operations.unbind(1)):
+            index = (operation[:, 0] * len(self.operations)).to(torch.int64)
             level = (operation[:, 1] * LEVELS).to(torch.int64)
-            group = torch.where(number < depth, name * LEVELS + level, nothing)
-            pixels = change_groups(pixels, group, nothing + 1, operation[:, 2:], self._changed)
+            group = torch.where(position < depth, index * LEVELS + level, no_operation)
+            pixels = change_groups(pixels, group, no_operation + 1, operation[:, 2:], self._change_group)
         return pixels
 
-    def _changed(self, group: int, pixels: Tensor, chances: Tensor) -> Tensor:
-        operation, step = divmod(group, LEVELS)
-        if operation == len(self.operations):
+    def _change_group(self, group: int, pixels: Tensor, uniforms: Tensor) -> Tensor:
+        index, level = divmod(group, LEVELS)
+        if index == len(self.operations):
             return pixels
-        return apply_augmix(
-            self.operations[operation], pixels, self.magnitude * (step + 1) / LEVELS, chances[:, 0] < 0.5
-        )
+        return apply_augmix(self.operations[index], pixels, self.magnitude * (level + 1) / LEVELS, uniforms[:, 0] < 0.5)
 
 
 def apply_augmix(name: str, pixels: Tensor, level: float, mirrored: Tensor) -> Tensor:
-    """Images ``uint8 [B, C, H, W]`` changed by the operation ``name`` at ``level`` (0 to 10) of AugMix's scales.
+    """Applies an operation of AugMix at a level of AugMix's scales.
 
-    At 10 they are 30 degrees, threshold 0, shear 0.3 and a third of the edge; geometric ones go the other way where
-    ``mirrored`` ``[B]``. Posterize keeps 4 bits at level 0 already, as released, and never less than one.
+    At level 10, a rotation is 30 degrees, a solarize threshold 0, a shear 0.3 and a translation a third of the edge.
+    Posterize keeps 4 bits at level 0 and at least one bit, as in the released code.
+
+    Args:
+        name: name of the operation.
+        pixels: images, uint8 [B, C, H, W].
+        level: 0 to 10.
+        mirrored: bool [B]; reverses the direction of geometric operations.
+
+    Returns:
+        The changed images, uint8 [B, C, H, W].
     """
     share = level / LARGEST_LEVEL
     height, width = pixels.shape[-2:]
@@ -111,7 +126,10 @@ def apply_augmix(name: str, pixels: Tensor, level: float, mirrored: Tensor) -> T
 
 
 def dirichlet(uniforms: Tensor) -> Tensor:
-    """Weights from Dirichlet(1, ..., 1), float32 ``[B, N]``: exponential numbers by their sum, equal if all are 0."""
+    """Turns uniform numbers [B, N] into weights from Dirichlet(1, ..., 1), float32 [B, N].
+
+    Weights are exponential numbers divided by their sum, and equal if all of these are 0.
+    """
     exponential = -torch.log1p(-uniforms.to(torch.float64))
     total = exponential.sum(dim=1, keepdim=True)
     even = torch.full_like(exponential, 1.0 / exponential.shape[1])

@@ -1,4 +1,4 @@
-"""A user's own noise: any callable on batches of images, such as a torchvision v2 transform."""
+"""Custom noise: any callable on batches of images, such as a torchvision v2 transform."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ from noisystudent.random_streams import stream_key
 from noisystudent.runtime.device import seeded
 
 BatchTransform = Callable[[Tensor], Tensor]
-"""From noised images uint8 [B, C, S, S] to others of the same type and shape; torch's generator is seeded for it."""
+"""A function from noised images uint8 [B, C, S, S] to images of the same type and shape.
+
+It may draw random numbers from torch's global generator, which is seeded before every call.
+"""
 
 
 class CustomAugmentation:
-    """A user's callable with a seed of its own for every step, so that a resumed stage sees the same images.
+    """A user's callable, seeded anew for every step, so that a resumed stage trains on the same images.
 
-    Unlike the noise of this package its draws depend on the batch. Raises ``SettingsError`` when the callable gives
-    back anything but uint8 images of the same shape.
+    Unlike the noise of this package, its random numbers depend on the batch.
+
+    Args:
+        function: the callable.
+        seed: seed of the stage.
     """
 
     def __init__(self, function: BatchTransform, *, seed: int) -> None:
@@ -30,32 +36,37 @@ class CustomAugmentation:
         self._seed = seed
 
     def __call__(self, pixels: Tensor, step: int) -> Tensor:
-        """The batch of 0-based ``step`` changed by the callable."""
+        """Returns the batch of 0-based ``step``, changed by the callable.
+
+        Raises:
+            SettingsError: the callable returns anything but uint8 images of the same shape.
+        """
         with seeded(stream_key(self._seed, "own-noise", step), pixels.device):
             changed = self._function(pixels)
         if not isinstance(changed, Tensor) or changed.dtype != torch.uint8 or changed.shape != pixels.shape:
-            given = f"{changed.dtype} {list(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
+            result = f"{changed.dtype} {list(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
             raise SettingsError(
-                f"the noise that was given, {describe(self._function)}, returned {given} for images uint8 "
-                f"{list(pixels.shape)}; it must return uint8 of the same shape."
+                f"the custom noise {describe(self._function)} returned {result} for images uint8 "
+                f"{list(pixels.shape)}; it must return uint8 images of the same shape."
             )
         return changed
 
 
 def describe(function: BatchTransform) -> str:
-    """A line that identifies a callable among the inputs of a stage: its name, and a digest of what it is made of.
+    """Returns a line that identifies a callable among the inputs of a stage: its name and a digest of its definition.
 
-    That is the source of a function, or an object's class and its ``repr`` where that shows its parameters (as those
-    of torchvision and torch modules do). What a function reads from elsewhere is not seen.
+    The definition is the source of a function. For an object it is the source of its class and its ``repr``, if that
+    shows parameters (as for torchvision transforms and torch modules). Values that a function reads from elsewhere are
+    not included.
     """
-    plain = inspect.isfunction(function) or inspect.ismethod(function) or inspect.isbuiltin(function)
-    subject = function if plain else type(function)
+    is_function = inspect.isfunction(function) or inspect.ismethod(function) or inspect.isbuiltin(function)
+    definition = function if is_function else type(function)
     try:
-        content = inspect.getsource(subject)
+        content = inspect.getsource(definition)
     except (OSError, TypeError):
         content = ""
-    shown = repr(function)
-    if not plain and not re.search(r" at 0x[0-9a-f]+>", shown):
-        content += shown
+    text = repr(function)
+    if not is_function and not re.search(r" at 0x[0-9a-f]+>", text):
+        content += text
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return f"{subject.__module__}.{subject.__qualname__}#{digest}"
+    return f"{definition.__module__}.{definition.__qualname__}#{digest}"

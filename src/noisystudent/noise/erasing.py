@@ -14,11 +14,15 @@ _WIDEST_ASPECT = 1 / 0.3
 
 
 def erase(pixels: Tensor, uniforms: Tensor, probability: float) -> Tensor:
-    """Copies of ``pixels`` (``uint8 [B, C, H, W]``), each with ``probability`` grayed out in a random box.
+    """Fills a random box of some images with gray (Zhong et al., 2020, section 3.2).
 
-    Zhong et al., 2020, section 3.2: area uniform from 2 to 40% of the image, aspect from 0.3 to 1 / 0.3. It is
-    log-uniform here, and a box that is longer than the image is cut, where they draw again. ``uniforms`` is
-    ``[B, 5]``: whether, area, aspect, top, left.
+    The area is uniform from 2 to 40% of the image, the aspect ratio from 0.3 to 1 / 0.3. Differences from the paper:
+    the aspect ratio is log-uniform, and a box that is longer than the image is clipped, not drawn again.
+
+    Args:
+        pixels: images, uint8 [B, C, H, W].
+        uniforms: random numbers for the choice, area, aspect, top and left, [B, 5] in [0, 1).
+        probability: fraction of images with a box.
     """
     height, width = pixels.shape[-2:]
     area = (_SMALLEST_AREA + uniforms[:, 1] * (_LARGEST_AREA - _SMALLEST_AREA)) * height * width

@@ -1,8 +1,7 @@
 """RandAugment's geometric operations on batches of uint8 images, equal to Pillow's pixel for pixel.
 
-Every function takes ``uint8 [B, C, H, W]`` and, where the direction is random, a boolean ``mirrored``
-``[B]`` that turns it around; it returns a new tensor. What comes from outside the image is gray 128, as
-published.
+Every function takes uint8 [B, C, H, W] and returns a new tensor. If the direction is random, a boolean ``mirrored`` [B]
+reverses it. Pixels from outside the image are gray 128, as published.
 """
 
 from __future__ import annotations
@@ -20,60 +19,59 @@ FILL = 128
 _FIXED_POINT_BITS = 16
 
 Affine = tuple[float, float, float, float, float, float]
-"""Output pixel (x, y) takes its value from (a x + b y + c, d x + e y + f), as in Pillow's
+"""Coefficients (a, b, c, d, e, f): output pixel (x, y) has the value of (a x + b y + c, d x + e y + f), as in Pillow's
 ``Image.transform``.
 """
 
 
 def rotate(pixels: Tensor, degrees: float, mirrored: Tensor) -> Tensor:
-    """Turn each image about its center by ``degrees`` counterclockwise, clockwise where ``mirrored``."""
+    """Rotates every image about its center by ``degrees`` counterclockwise, clockwise where ``mirrored``."""
     height, width = pixels.shape[-2:]
     return affine(
         pixels,
-        _turned(degrees, height=height, width=width),
-        _turned(-degrees, height=height, width=width),
+        _rotation(degrees, height=height, width=width),
+        _rotation(-degrees, height=height, width=width),
         mirrored,
     )
 
 
 def shear_x(pixels: Tensor, level: float, mirrored: Tensor) -> Tensor:
-    """Shift each row by ``level`` times its height below the top edge, to the left (right where
-    ``mirrored``).
-    """
+    """Shifts every row by ``level`` times its distance from the top edge, left (right where ``mirrored``)."""
     return affine(pixels, (1, level, 0, 0, 1, 0), (1, -level, 0, 0, 1, 0), mirrored)
 
 
 def shear_y(pixels: Tensor, level: float, mirrored: Tensor) -> Tensor:
-    """Shift each column by ``level`` times its distance from the left edge, up (down where ``mirrored``)."""
+    """Shifts every column by ``level`` times its distance from the left edge, up (down where ``mirrored``)."""
     return affine(pixels, (1, 0, 0, level, 1, 0), (1, 0, 0, -level, 1, 0), mirrored)
 
 
 def translate_x(pixels: Tensor, distance: int, mirrored: Tensor) -> Tensor:
-    """Shift each image by ``distance`` pixels to the left (right where ``mirrored``)."""
-    return _shifted(pixels, distance, mirrored, axis=3)
+    """Shifts every image by ``distance`` pixels to the left (right where ``mirrored``)."""
+    return _shift(pixels, distance, mirrored, axis=3)
 
 
 def translate_y(pixels: Tensor, distance: int, mirrored: Tensor) -> Tensor:
-    """Shift each image by ``distance`` pixels up (down where ``mirrored``)."""
-    return _shifted(pixels, distance, mirrored, axis=2)
+    """Shifts every image by ``distance`` pixels up (down where ``mirrored``)."""
+    return _shift(pixels, distance, mirrored, axis=2)
 
 
-def _shifted(pixels: Tensor, distance: int, mirrored: Tensor, *, axis: int) -> Tensor:
-    """Each image shifted by ``distance`` (0 or more) toward the start of ``axis``, to its end where ``mirrored``."""
+def _shift(pixels: Tensor, distance: int, mirrored: Tensor, *, axis: int) -> Tensor:
+    """Shifts every image by ``distance`` (0 or more) toward the start of ``axis``, to its end where ``mirrored``."""
     gap = min(distance, pixels.shape[axis])
-    kept = pixels.shape[axis] - gap
-    straight, turned = torch.full_like(pixels, FILL), torch.full_like(pixels, FILL)
-    straight.narrow(axis, 0, kept).copy_(pixels.narrow(axis, gap, kept))
-    turned.narrow(axis, gap, kept).copy_(pixels.narrow(axis, 0, kept))
-    return choose(mirrored, turned, straight)
+    visible = pixels.shape[axis] - gap
+    to_start, to_end = torch.full_like(pixels, FILL), torch.full_like(pixels, FILL)
+    to_start.narrow(axis, 0, visible).copy_(pixels.narrow(axis, gap, visible))
+    to_end.narrow(axis, gap, visible).copy_(pixels.narrow(axis, 0, visible))
+    return choose(mirrored, to_end, to_start)
 
 
 def cutout(pixels: Tensor, pad: int, centers: Tensor) -> Tensor:
-    """Gray out a square of edge ``2 * pad`` around each image's center of the hole (DeVries and Taylor,
-    2017).
+    """Fills a square of every image with gray (DeVries and Taylor, 2017); a square at the border is clipped.
 
-    ``centers`` is ``[B, 2]`` (row, column) in [0, 1), fractions of the image; a hole at the border is cut
-    by it.
+    Args:
+        pixels: images, uint8 [B, C, H, W].
+        pad: half the edge of the square in pixels.
+        centers: centers (row, column) of the squares as fractions of the image, [B, 2] in [0, 1).
     """
     height, width = pixels.shape[-2:]
     row, column = (centers[:, 0] * height).floor(), (centers[:, 1] * width).floor()
@@ -82,13 +80,13 @@ def cutout(pixels: Tensor, pad: int, centers: Tensor) -> Tensor:
 
 
 def fill_box(pixels: Tensor, boxes: Tensor) -> Tensor:
-    """Gray out a box (top, left, height, width) of each image, ``[B, 4]``; what lies outside is cut off."""
+    """Fills a box (top, left, height, width) of every image, [B, 4], with gray; boxes are clipped to the image."""
     hole = box_mask(boxes, *pixels.shape[-2:]).to(pixels.device)
     return (pixels & ~hole) | (hole & FILL)
 
 
 def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
-    """255 within each image's box (top, left, height, width), 0 elsewhere: ``uint8 [B, 1, height, width]``."""
+    """Returns 255 within every image's box (top, left, height, width), 0 elsewhere: uint8 [B, 1, height, width]."""
     top, left, box_height, box_width = boxes.unbind(1)
     rows = _between(height, top, top + box_height)
     columns = _between(width, left, left + box_width)
@@ -96,13 +94,13 @@ def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def _between(length: int, first: Tensor, end: Tensor) -> Tensor:
-    """255 at the places of ``[B, length]`` from ``first`` up to ``end``, 0 elsewhere."""
-    places = torch.arange(length, device=first.device)
-    return ((places >= first[:, None]) & (places < end[:, None])).to(torch.uint8) * 255
+    """255 at the positions from ``first`` up to ``end``, 0 elsewhere: uint8 [B, length]."""
+    positions = torch.arange(length, device=first.device)
+    return ((positions >= first[:, None]) & (positions < end[:, None])).to(torch.uint8) * 255
 
 
 def affine(pixels: Tensor, straight: Affine, mirrored: Affine, chosen: Tensor) -> Tensor:
-    """Map each image by ``straight``, or by ``mirrored`` where the boolean ``chosen`` ``[B]`` is true.
+    """Maps every image by ``straight``, or by ``mirrored`` where the boolean ``chosen`` [B] is true.
 
     Nearest neighbor in 16.16 fixed point, as Pillow's ``Image.transform(size, AFFINE, ..., NEAREST)``.
     """
@@ -113,10 +111,10 @@ def affine(pixels: Tensor, straight: Affine, mirrored: Affine, chosen: Tensor) -
     return extended.gather(2, sources[:, None].expand(-1, channels, -1)).view_as(pixels)
 
 
-# A run asks for the same few maps in every batch: five operations, each both ways in one entry.
+# A run uses the same few maps in every batch: five operations, with both directions in one entry.
 @lru_cache(maxsize=16)
 def _sources(straight: Affine, mirrored: Affine, height: int, width: int, device: torch.device) -> Tensor:
-    """For both ways the flat index of each output pixel's source, int64 ``[2, H * W]``; H * W is outside."""
+    """The flat index of every output pixel's source for both maps, int64 [2, H * W]; H * W means outside."""
     x, y = torch.arange(width), torch.arange(height)[:, None]
     maps = []
     for a, b, c, d, e, f in (straight, mirrored):
@@ -131,8 +129,8 @@ def _fixed(value: float) -> int:
     return math.floor(value * (1 << _FIXED_POINT_BITS) + 0.5)
 
 
-def _turned(degrees: float, *, height: int, width: int) -> Affine:
-    """The rotation about the image's center, built in Pillow's order of operations."""
+def _rotation(degrees: float, *, height: int, width: int) -> Affine:
+    """The rotation about the image's center, computed in Pillow's order of operations."""
     angle = -math.radians(degrees % 360.0)
     cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
     x, y = width / 2.0, height / 2.0

@@ -1,6 +1,6 @@
-"""A batch whose images get different operations: each group changed at once, every image back in its place.
+"""Different operations for the images of a batch: images are grouped, changed per group, and put back in order.
 
-On a CPU all of it happens in portions that stay in the processor's caches.
+On a CPU a batch is split into portions that fit into the processor's caches.
 """
 
 from __future__ import annotations
@@ -12,34 +12,42 @@ from torch import Tensor
 
 from noisystudent.noise.pixels import images_at_once, images_within
 
-_GROUPED_BYTES = 1 << 21  # sorting copies the images, and fresh memory for 128 of 224 px costs more than the noise
+_PORTION_BYTES = 1 << 21  # sorting copies images; allocating memory for 128 of 224 px takes longer than the noise
 
 Change = Callable[[int, Tensor, Tensor], Tensor]
-"""From the number of a group, some of its images and their rows of chances to the changed images."""
+"""A function from the number of a group, images of the group and their rows of uniform numbers to changed images."""
 
 
-def portion(pixels: Tensor) -> int:
-    """How many images ``[B, C, H, W]`` to group at once: all on an accelerator, on a CPU what its cache holds."""
-    return images_within(_GROUPED_BYTES, pixels) if pixels.device.type == "cpu" else max(1, len(pixels))
+def portion_size(pixels: Tensor) -> int:
+    """Returns how many images [B, C, H, W] to group at once: all on an accelerator; on a CPU, as its caches hold."""
+    return images_within(_PORTION_BYTES, pixels) if pixels.device.type == "cpu" else max(1, len(pixels))
 
 
-def change_groups(pixels: Tensor, group: Tensor, groups: int, chances: Tensor, change: Change) -> Tensor:
-    """The images ``[B, C, H, W]``, each changed as a member of its ``group`` (int64 ``[B]``, 0 to ``groups`` - 1).
+def change_groups(pixels: Tensor, group: Tensor, groups: int, uniforms: Tensor, change: Change) -> Tensor:
+    """Changes every image by the operation of its group.
 
-    ``chances`` ``[B, N]`` are handed to ``change`` with their images. Groups on the CPU spare an accelerator all
-    waiting for the host.
+    Args:
+        pixels: images, uint8 [B, C, H, W].
+        group: group of every image, int64 [B] from 0 to ``groups`` - 1; on the CPU, so that an accelerator need not
+            wait for the host.
+        groups: number of groups.
+        uniforms: random numbers for ``change``, [B, N].
+        change: changes images of one group.
+
+    Returns:
+        The changed images, in the order of ``pixels``.
     """
     order = group.argsort(stable=True)
     counts = torch.bincount(group, minlength=groups).tolist()
-    sorted_pixels = pixels.index_select(0, order.to(pixels.device))
-    sorted_chances = chances.index_select(0, order)
-    most = images_at_once(pixels)
+    pixels_by_group = pixels.index_select(0, order.to(pixels.device)).split_with_sizes(counts)
+    uniforms_by_group = uniforms.index_select(0, order).split_with_sizes(counts)
+    size = images_at_once(pixels)
     changed = [
-        change(number, some, some_chances)
-        for number, (members, their_chances) in enumerate(
-            zip(sorted_pixels.split_with_sizes(counts), sorted_chances.split_with_sizes(counts), strict=True)
+        change(number, some_pixels, some_uniforms)
+        for number, (group_pixels, group_uniforms) in enumerate(zip(pixels_by_group, uniforms_by_group, strict=True))
+        if len(group_pixels)
+        for some_pixels, some_uniforms in zip(
+            torch.split(group_pixels, size), torch.split(group_uniforms, size), strict=True
         )
-        if len(members)
-        for some, some_chances in zip(torch.split(members, most), torch.split(their_chances, most), strict=True)
     ]
     return torch.cat(changed).index_select(0, order.argsort().to(pixels.device))

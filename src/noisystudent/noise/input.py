@@ -1,6 +1,8 @@
-"""Input noise: what is done to the student's images, each by its own draws, whatever batch it comes in."""
+"""Input noise: random changes of the student's images, which do not depend on the batch of an image."""
 
 from __future__ import annotations
+
+from typing import assert_never
 
 from torch import Tensor
 
@@ -11,8 +13,8 @@ from noisystudent.noise.crop import (
     edge_of_view,
     flip,
     pad_crop,
+    resize_views,
     resized_crop,
-    shrunk,
     smallest_area,
 )
 from noisystudent.noise.erasing import erase
@@ -20,9 +22,9 @@ from noisystudent.noise.geometric import cutout
 from noisystudent.noise.policies import Distances
 from noisystudent.noise.randaugment import RandAugment
 from noisystudent.noise.settings import LARGEST_MAGNITUDE, NoiseSettings
-from noisystudent.runtime.thread_shares import in_shares
+from noisystudent.runtime.thread_shares import map_in_threads
 
-# An image's draws have fixed places, so that switching one noise off leaves the others as they were.
+# Every noise reads its random numbers at fixed positions, so that switching one noise off does not change the others.
 _CROP = slice(0, 4)
 _FLIP = 4
 _RANDAUGMENT_START = 5
@@ -34,11 +36,16 @@ _AUGMIX_START = 200
 class InputNoise:
     """The student's view of an image: random crop, flip, RandAugment (Xie et al., 2020, section 3.1) or AugMix.
 
-    ``size`` is the model's input edge in pixels; ``strength`` (0 to 2) multiplies RandAugment's magnitude,
-    up to 30, and the crop's reach. At strength 0 the crop takes the whole area without a shift and
-    RandAugment is left out, because its magnitude 0 is not the absence of noise (Solarize inverts there,
-    Brightness is 0.1). ``storage_size`` is the short edge of the stored images, ``size`` unless said: a model
-    that is smaller than another of the same run gets images that were stored for that one, and shrinks them.
+    At strength 0 the crop covers the whole area without a shift, and RandAugment is omitted, because its magnitude 0
+    is not the absence of noise (Solarize inverts, Brightness is 0.1).
+
+    Args:
+        settings: the noise settings.
+        size: the model's input edge in pixels.
+        strength: 0 to 2; it multiplies RandAugment's magnitude, up to 30, and the crop's reach.
+        rng: the random numbers.
+        storage_size: short edge of the stored images, ``size`` by default. It is larger if images are stored for a
+            larger model of the same run; this noise then reduces them.
     """
 
     def __init__(
@@ -72,34 +79,37 @@ class InputNoise:
         )
 
     def __call__(self, pixels: Tensor, sizes: Tensor, epoch: Tensor, index: Tensor) -> Tensor:
-        """From stored images ``uint8 [B, C, H, W]`` to noised ones, ``uint8 [B, C, size, size]``.
+        """Returns noised images, uint8 [B, C, size, size].
 
-        ``sizes`` is each image's valid (height, width) ``[B, 2]``; ``epoch`` and ``index``, int64
-        ``[B]``, say which draws are an image's own. Kept on the CPU they spare an accelerator all waiting
-        for the host.
+        Args:
+            pixels: stored images, uint8 [B, C, H, W].
+            sizes: valid (height, width) of every image, [B, 2].
+            epoch: epoch of every image, int64 [B]; it chooses the random numbers together with ``index``. Both should
+                be on the CPU, so that an accelerator need not wait for the host.
+            index: index of every image, int64 [B].
         """
-        return in_shares(self._noised, pixels, sizes, epoch, index)
+        return map_in_threads(self._apply, pixels, sizes, epoch, index)
 
-    def _noised(self, pixels: Tensor, sizes: Tensor, epoch: Tensor, index: Tensor) -> Tensor:
+    def _apply(self, pixels: Tensor, sizes: Tensor, epoch: Tensor, index: Tensor) -> Tensor:
         uniforms = self.rng.uniform(epoch, index, _RANDAUGMENT_START)
-        pixels = self._cropped(pixels, sizes, uniforms[:, _CROP])
+        pixels = self._crop_views(pixels, sizes, uniforms[:, _CROP])
         if self.settings.flip:
             pixels = flip(pixels, uniforms[:, _FLIP] < 0.5)
         if self._distortion:
-            chances = self.rng.uniform(epoch, index, self._distortion.rng, first=self._distortion_start)
-            pixels = self._distortion(pixels, chances)
+            draws = self.rng.uniform(epoch, index, self._distortion.draws, first=self._distortion_start)
+            pixels = self._distortion(pixels, draws)
         if self.settings.hole:
             pixels = cutout(pixels, self.settings.hole // 2, self.rng.uniform(epoch, index, 2, first=_HOLE_START))
         if self.settings.erasing:
             pixels = erase(pixels, self.rng.uniform(epoch, index, 5, first=_ERASING_START), self.settings.erasing)
         return pixels
 
-    def _cropped(self, pixels: Tensor, sizes: Tensor, uniforms: Tensor) -> Tensor:
+    def _crop_views(self, pixels: Tensor, sizes: Tensor, uniforms: Tensor) -> Tensor:
         match self._crop:
             case "pad":
                 edge = edge_of_view(self.size, self.storage_size)
                 reach = round(self.strength * self.settings.pad * edge)
-                return shrunk(pad_crop(pixels, sizes, uniforms[:, :2], size=edge, reach=reach), self.size)
+                return resize_views(pad_crop(pixels, sizes, uniforms[:, :2], size=edge, reach=reach), self.size)
             case "resized":
                 area = smallest_area(self.settings.resized_area, self.strength)
                 samples = round(self.storage_size / self.size)
@@ -114,3 +124,5 @@ class InputNoise:
                 )
             case "none":
                 return PlainView(self.size)(pixels, sizes)
+            case _:
+                assert_never(self._crop)

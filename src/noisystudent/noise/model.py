@@ -1,8 +1,8 @@
-"""Model noise: dropout before the classifier and stochastic depth in the blocks, set on any timm model.
+"""Model noise: dropout before the classifier and stochastic depth in the blocks of any timm model.
 
-timm's families build stochastic depth only if asked at creation (``timm.create_model(...,
-drop_path_rate=...)`` above 0), each by its own rule. This module sets the paper's rule on what it finds,
-and refuses a model that lacks what was asked of it: noise that is silently missing would spoil the method.
+timm's families build stochastic depth only at creation (``timm.create_model(..., drop_path_rate=...)`` above 0), and
+every family has its own rule. This module sets the rates of existing modules by the paper's rule. It refuses a model
+that has no such modules, because silently missing noise would ruin the method.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch import nn
 
 from noisystudent.errors import ModelError
 
-_PLACE = re.compile(r"(^|_)drop_path\d*$")
+_DROP_PATH_NAME = re.compile(r"(^|_)drop_path\d*$")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelNoise:
-    """The noise that a model has in training mode.
+    """The noise of a model in training mode.
 
-    ``dropout`` is the drop rate before the classifier. ``stochastic_depth`` has the drop rate of every
-    block that has a place for it, from input to output; 0 where nothing is dropped.
+    ``dropout`` is the drop rate before the classifier. ``stochastic_depth`` holds the drop rate of every block with
+    stochastic depth, from input to output; 0 for a block that is never dropped.
     """
 
     dropout: float
@@ -31,14 +31,23 @@ class ModelNoise:
 
 
 def set_model_noise(model: nn.Module, *, dropout: float, stochastic_depth: float) -> ModelNoise:
-    """Set the rate of dropout before the classifier and of stochastic depth, and return what the model now
-    has.
+    """Sets the rates of dropout before the classifier and of stochastic depth.
 
-    Block i of n drops its residual branch with rate ``stochastic_depth * i / n``, for each image on its
-    own, and scales it by 1 / (1 - rate) otherwise (Huang et al., 2016, as in the official code); the first
-    never drops. A block which timm built without the means keeps none: the first, and in families such as
-    ConvNeXt, the whole first stage. Nothing acts in eval mode. Raises ModelError when a rate above 0 finds
-    nothing in the model to act on.
+    Block i of n drops its residual branch with rate ``stochastic_depth * i / n``, independently for every image, and
+    scales it by 1 / (1 - rate) otherwise (Huang et al., 2016, as in the official code). The first block never drops.
+    Blocks that timm builds without a drop path stay without one: the first block, and in families such as ConvNeXt the
+    whole first stage. The noise does not act in evaluation mode.
+
+    Args:
+        model: the model, changed in place.
+        dropout: dropout rate before the classifier, 0 to below 1.
+        stochastic_depth: drop rate that the blocks approach linearly, 0 to below 1.
+
+    Returns:
+        The noise that the model now has.
+
+    Raises:
+        ModelError: a rate is above 0 and the model has no module for it.
     """
     _set_stochastic_depth(model, stochastic_depth)
     _set_dropout(model, dropout)
@@ -46,7 +55,7 @@ def set_model_noise(model: nn.Module, *, dropout: float, stochastic_depth: float
 
 
 def model_noise(model: nn.Module) -> ModelNoise:
-    """The dropout and stochastic depth that ``model`` now has."""
+    """Returns the current dropout and stochastic depth of ``model``."""
     head = _head_dropouts(model)
     if head:
         dropout = max(module.p for module in head)
@@ -62,7 +71,7 @@ def _set_stochastic_depth(model: nn.Module, rate: float) -> None:
         raise ModelError(
             f"Model {_name(model)!r} has no stochastic depth, but noise.stochastic_depth is {rate}: its "
             "family has none, or it was created without drop_path_rate. Switch it off with "
-            "--noise.stochastic_depth 0, or choose a model that has it, such as a ResNet or EfficientNet."
+            "--noise.stochastic_depth 0, or choose a model with stochastic depth, such as a ResNet or EfficientNet."
         )
     for number, paths in enumerate(blocks):
         for path in paths:
@@ -78,24 +87,23 @@ def _set_dropout(model: nn.Module, rate: float) -> None:
     elif not head and rate > 0.0:
         raise ModelError(
             f"Model {_name(model)!r} has no dropout before its classifier, but noise.dropout is {rate}. "
-            "Switch it off with --noise.dropout 0, or choose a model that has it, such as a ResNet or "
-            "EfficientNet."
+            "Switch it off with --noise.dropout 0, or choose a model with dropout, such as a ResNet or EfficientNet."
         )
 
 
 def _blocks(model: nn.Module) -> list[list[DropPath]]:
-    """The stochastic-depth modules of each block, from input to output; an empty list for an empty place.
+    """The stochastic-depth modules of every block, from input to output; an empty list for a block without any.
 
-    A block is a module that owns a ``DropPath`` or an empty place for one, ``drop_path1 = nn.Identity()`` or
-    ``drop_path = None``. Its modules share one rate. Empty places are counted, so that the rule sees every
-    block, but not filled: some families leave them empty where there is no shortcut, and a branch dropped
-    there would take the whole image with it.
+    A block is a module that owns a ``DropPath`` or an empty slot for one, ``drop_path1 = nn.Identity()`` or
+    ``drop_path = None``. Its modules share one rate. Empty slots count, so that the linear rule covers every block, but
+    they stay empty: some families leave them empty in blocks without a shortcut, and dropping such a branch would drop
+    the whole image.
     """
     blocks = []
     for module in model.modules():
         paths = [child for child in module.children() if isinstance(child, DropPath)]
         values = {**vars(module), **module._modules}
-        if paths or any(_is_empty(value) for name, value in values.items() if _PLACE.search(name)):
+        if paths or any(_is_empty(value) for name, value in values.items() if _DROP_PATH_NAME.search(name)):
             blocks.append(paths)
     return blocks
 
@@ -105,14 +113,14 @@ def _is_empty(value: object) -> bool:
 
 
 def _head_dropouts(model: nn.Module) -> list[nn.Dropout]:
-    """The dropout modules before the classifier, in timm called head_drop, head.drop, head_dist.drop ..."""
+    """The dropout modules before the classifier, which timm names head_drop, head.drop, head_dist.drop ..."""
     return [
         module for name, module in model.named_modules() if isinstance(module, nn.Dropout) and name.startswith("head")
     ]
 
 
 def _reads_drop_rate(model: nn.Module) -> bool:
-    """Whether the model looks up ``self.drop_rate`` each time it runs, so that setting it acts."""
+    """Whether the model reads ``self.drop_rate`` in every forward pass, so that setting it has an effect."""
     functions = (getattr(type(model), name, None) for name in ("forward_head", "forward"))
     return hasattr(model, "drop_rate") and any(
         "drop_rate" in function.__code__.co_names for function in functions if function is not None
@@ -120,6 +128,6 @@ def _reads_drop_rate(model: nn.Module) -> bool:
 
 
 def _name(model: nn.Module) -> str:
-    """The timm name of the model's architecture, or its class."""
+    """The timm name of the model's architecture, or the name of its class."""
     config = getattr(model, "pretrained_cfg", None) or {}
     return str(config.get("architecture") or type(model).__name__)

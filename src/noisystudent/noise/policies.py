@@ -1,22 +1,23 @@
-"""What each RandAugment operation does at a magnitude: the paper's scales, a graded form, timm's and torchvision's.
+"""RandAugment policies: the effect of every operation at a magnitude, by the paper, graded, by timm and by torchvision.
 
 ``paper`` is Noisy Student's code. Magnitude M scales by M / 10: rotation 30 degrees, shear 0.3, translation 100 pixels,
 cutout half-edge 40 pixels, enhancement factor 1.8 x + 0.1, posterize 4 bits, solarize threshold 256, solarize-add 110;
-the geometric ones go either way. Two things in it surprise. A larger magnitude makes Posterize and Solarize *weaker*:
-more bits stay, fewer pixels turn. And small magnitudes are not weak for the enhancements, whose identity is M = 5.
-Both are kept as published. What the published code leaves to chance is defined here: eight or more bits (M >= 20)
-and a threshold of 256 or more (M >= 10) change nothing, and Posterize keeps at least one bit (M < 2.5).
+geometric operations have a random direction. Two properties are surprising. A larger magnitude makes Posterize and
+Solarize *weaker*: more bits stay, fewer pixels are inverted. And small magnitudes are not weak for the enhancements,
+whose identity is M = 5. Both are as published. Cases that the published code leaves undefined are defined here: eight
+or more bits (M >= 20) and a threshold of 256 or more (M >= 10) change nothing, and Posterize keeps at least one bit
+(M < 2.5).
 
-``graded`` is ours: the same operations, but magnitude 0 changes nothing and a larger one never less. The enhancements
-go either way from 1, by up to 0.9; Posterize takes up to 4 bits away; Solarize turns more and more of the bright
-pixels; the three operations without a magnitude act on a share of the images. All of these are full at M = 10; the
-others are as published and go on growing.
+``graded`` is our own: the same operations, but magnitude 0 changes nothing, and the effect never decreases with the
+magnitude. The factor of an enhancement differs from 1 by up to 0.9 in a random direction; Posterize removes up to 4
+bits; Solarize inverts more and more of the bright pixels; the three operations without a magnitude act on a fraction of
+the images. All of these reach their full effect at M = 10; the others are as published and continue to grow.
 
-``timm`` and ``torchvision`` are those libraries' RandAugment: the same operations at their scales, without Cutout, with
-translations that are a share of the image's edge. timm applies each operation with probability 0.5, its magnitudes
-end at 10, and its Posterize is kept from 0 bits, which Pillow refuses. torchvision's magnitudes end at 30, its
-enhancements go either way, and one of its operations does nothing. All geometry here takes the nearest neighbor; timm
-draws bilinear or bicubic for each image.
+``timm`` and ``torchvision`` are RandAugment of those libraries: the same operations at their scales, without Cutout,
+with translations by a fraction of the image's edge. timm applies an operation with probability 0.5, and its magnitudes
+end at 10; its Posterize can reach 0 bits, which Pillow refuses, so at least one bit stays here. torchvision's
+magnitudes end at 30, its enhancements have a random direction, and one of its operations is the identity. All geometric
+operations here use the nearest neighbor; timm draws bilinear or bicubic interpolation per image.
 """
 
 from __future__ import annotations
@@ -35,41 +36,48 @@ from noisystudent.noise.settings import OPERATIONS, RandAugmentPolicy
 
 @dataclass(frozen=True)
 class Distances:
-    """Pixels that translation and a cutout's half-edge have at magnitude 10, for images of one size."""
+    """The translation and the half-edge of a cutout at magnitude 10, in pixels, for images of one size."""
 
     translation: float = 100.0
     cutout: float = 40.0
 
     def scaled(self, factor: float) -> Distances:
-        """The same for images ``factor`` times as large."""
+        """Returns the distances for images ``factor`` times as large."""
         return Distances(self.translation * factor, self.cutout * factor)
 
 
 PUBLISHED_DISTANCES = Distances()
 
 Apply = Callable[[str, Tensor, float, Tensor, Distances], Tensor]
-"""As ``apply_operation``: (name, pixels, magnitude, chances, distances) to changed pixels."""
+"""A function such as ``apply_operation``: (name, pixels, magnitude, uniforms, distances) to changed pixels."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A set of operations and how they scale; each acts on an image with ``probability``."""
+    """A set of operations and their scales; an operation acts on an image with ``probability``."""
 
     operations: tuple[str, ...]
     apply: Apply
     probability: float = 1.0
 
 
-def apply_operation(name: str, pixels: Tensor, magnitude: float, chances: Tensor, distances: Distances) -> Tensor:
-    """Copies of ``pixels`` (``uint8 [B, C, H, W]``) changed by the operation ``name`` at ``magnitude`` (0
-    to 30).
+def apply_operation(name: str, pixels: Tensor, magnitude: float, uniforms: Tensor, distances: Distances) -> Tensor:
+    """Applies an operation by the policy ``paper``.
 
-    ``chances`` is ``[B, 3]`` in [0, 1): below a half in the first turns a geometric operation the other
-    way, the others are the row and column of a cutout's center.
+    Args:
+        name: name of the operation.
+        pixels: images, uint8 [B, C, H, W].
+        magnitude: 0 to 30.
+        uniforms: random numbers, [B, 3] in [0, 1): below 0.5, the first reverses the direction of a geometric
+            operation; the others are row and column of a cutout's center.
+        distances: translation and cutout in pixels at magnitude 10.
+
+    Returns:
+        The changed images, uint8 [B, C, H, W].
     """
     level = magnitude / 10.0
-    mirrored = chances[:, 0] < 0.5
-    distance = _whole(level * distances.translation)
+    mirrored = uniforms[:, 0] < 0.5
+    distance = _whole_pixels(level * distances.translation)
     factor = level * 1.8 + 0.1
     match name:
         case "AutoContrast":
@@ -85,7 +93,7 @@ def apply_operation(name: str, pixels: Tensor, magnitude: float, chances: Tensor
         case "Solarize":
             return color.solarize(pixels, int(level * 256))
         case "Color" | "Contrast" | "Brightness" | "Sharpness":
-            return _enhanced(name, pixels, factor)
+            return _enhance(name, pixels, factor)
         case "ShearX":
             return geometric.shear_x(pixels, level * 0.3, mirrored)
         case "ShearY":
@@ -97,13 +105,13 @@ def apply_operation(name: str, pixels: Tensor, magnitude: float, chances: Tensor
         case "SolarizeAdd":
             return color.solarize_add(pixels, int(level * 110))
         case "Cutout":
-            return geometric.cutout(pixels, int(level * distances.cutout), chances[:, 1:])
+            return geometric.cutout(pixels, int(level * distances.cutout), uniforms[:, 1:])
         case _:
             raise AssertionError(f"no RandAugment operation is called {name!r}")
 
 
-def _enhanced(name: str, pixels: Tensor, factor: Tensor | float) -> Tensor:
-    """One of Pillow's four enhancements; factor 1 changes nothing."""
+def _enhance(name: str, pixels: Tensor, factor: Tensor | float) -> Tensor:
+    """Applies one of Pillow's four enhancements; factor 1 changes nothing."""
     enhance = {
         "Color": color.saturation,
         "Contrast": color.contrast,
@@ -113,53 +121,59 @@ def _enhanced(name: str, pixels: Tensor, factor: Tensor | float) -> Tensor:
     return enhance(pixels, factor)
 
 
-def _whole(distance: float) -> int:
-    """A nearest-neighbor shift by a fraction of a pixel is a shift by its rounded value."""
+def _whole_pixels(distance: float) -> int:
+    """Rounds a distance, because a nearest-neighbor shift by a fraction of a pixel is a shift by whole pixels."""
     return math.floor(distance + 0.5)
 
 
-def apply_graded(name: str, pixels: Tensor, magnitude: float, chances: Tensor, distances: Distances) -> Tensor:
-    """As ``apply_operation``, by the policy ``graded``: nothing at magnitude 0, and never less at a larger one.
+def apply_graded(name: str, pixels: Tensor, magnitude: float, uniforms: Tensor, distances: Distances) -> Tensor:
+    """Applies an operation by the policy ``graded``; the arguments are those of ``apply_operation``.
 
-    The first of the ``chances`` also says whether an enhancement goes up or down, the second whether an
-    operation without a magnitude acts.
+    The first of the ``uniforms`` is also the direction of an enhancement; the second decides whether an operation
+    without a magnitude acts.
     """
     share = min(magnitude / 10.0, 1.0)
-    direction = torch.where(chances[:, 0] < 0.5, -1.0, 1.0).to(pixels.device, torch.float32)
+    direction = torch.where(uniforms[:, 0] < 0.5, -1.0, 1.0).to(pixels.device, torch.float32)
     factor = 1.0 + 0.9 * share * direction.view(-1, 1, 1, 1)
     match name:
         case "AutoContrast" | "Equalize" | "Invert":
-            changed = apply_operation(name, pixels, magnitude, chances, distances)
-            return choose(chances[:, 1] < share, changed, pixels)
+            changed = apply_operation(name, pixels, magnitude, uniforms, distances)
+            return choose(uniforms[:, 1] < share, changed, pixels)
         case "Posterize":
             return color.posterize(pixels, 8 - int(4 * share))
         case "Solarize":
             return color.solarize(pixels, 256 - int(256 * share))
         case "Color" | "Contrast" | "Brightness" | "Sharpness":
-            return _enhanced(name, pixels, factor)
+            return _enhance(name, pixels, factor)
         case _:
-            return apply_operation(name, pixels, magnitude, chances, distances)
+            return apply_operation(name, pixels, magnitude, uniforms, distances)
 
 
-def apply_timm(name: str, pixels: Tensor, magnitude: float, chances: Tensor, distances: Distances) -> Tensor:
-    """As ``apply_operation``, by timm's scales (0 to 10): translation by up to 0.45 of the edge."""
+def apply_timm(name: str, pixels: Tensor, magnitude: float, uniforms: Tensor, distances: Distances) -> Tensor:
+    """Applies an operation by timm's scales (magnitude 0 to 10, translation by up to 0.45 of the edge).
+
+    The arguments are those of ``apply_operation``.
+    """
     level = min(magnitude, 10.0) / 10.0
     height, width = pixels.shape[-2:]
-    mirrored = chances[:, 0] < 0.5
+    mirrored = uniforms[:, 0] < 0.5
     match name:
         case "TranslateX":
-            return geometric.translate_x(pixels, _whole(level * 0.45 * width), mirrored)
+            return geometric.translate_x(pixels, _whole_pixels(level * 0.45 * width), mirrored)
         case "TranslateY":
-            return geometric.translate_y(pixels, _whole(level * 0.45 * height), mirrored)
+            return geometric.translate_y(pixels, _whole_pixels(level * 0.45 * height), mirrored)
         case _:
-            return apply_operation(name, pixels, min(magnitude, 10.0), chances, distances)
+            return apply_operation(name, pixels, min(magnitude, 10.0), uniforms, distances)
 
 
-def apply_torchvision(name: str, pixels: Tensor, magnitude: float, chances: Tensor, distances: Distances) -> Tensor:
-    """As ``apply_operation``, by torchvision's scales (0 to 30): translation by up to 150/331 of the edge."""
+def apply_torchvision(name: str, pixels: Tensor, magnitude: float, uniforms: Tensor, distances: Distances) -> Tensor:
+    """Applies an operation by torchvision's scales (magnitude 0 to 30, translation by up to 150/331 of the edge).
+
+    The arguments are those of ``apply_operation``.
+    """
     level = min(magnitude, 30.0) / 30.0
     height, width = pixels.shape[-2:]
-    mirrored = chances[:, 0] < 0.5
+    mirrored = uniforms[:, 0] < 0.5
     direction = torch.where(mirrored, -1.0, 1.0).to(pixels.device, torch.float32).view(-1, 1, 1, 1)
     factor = 1.0 + 0.9 * level * direction
     match name:
@@ -174,9 +188,9 @@ def apply_torchvision(name: str, pixels: Tensor, magnitude: float, chances: Tens
         case "Solarize":
             return color.solarize(pixels, math.ceil(255.0 - 255.0 * level))
         case "Color" | "Contrast" | "Brightness" | "Sharpness":
-            return _enhanced(name, pixels, factor)
+            return _enhance(name, pixels, factor)
         case _:
-            return apply_operation(name, pixels, level * 10.0, chances, distances)
+            return apply_operation(name, pixels, level * 10.0, uniforms, distances)
 
 
 _WITHOUT_CUTOUT = tuple(name for name in OPERATIONS if name != "Cutout")
@@ -189,4 +203,4 @@ POLICIES: dict[RandAugmentPolicy, Policy] = {
         ("Identity", *(name for name in _WITHOUT_CUTOUT if name not in ("Invert", "SolarizeAdd"))), apply_torchvision
     ),
 }
-"""The policies by the name of the setting ``noise.policy``."""
+"""The policies by their names in the setting ``noise.policy``."""

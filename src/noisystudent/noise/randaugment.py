@@ -1,7 +1,7 @@
-"""RandAugment as Noisy Student used it: batched, on the device of the images, one draw an image.
+"""RandAugment as used by Noisy Student, in batches on the device of the images, drawn independently per image.
 
-Cubuk et al., 2020, with the operations and scales of ``policies``: the magnitude is the same for every image, each
-layer draws one operation for each image with replacement. The published code applies it always.
+Cubuk et al., 2020, with the operations and scales of ``policies``. All images have the same magnitude. Every layer
+draws one operation per image, with replacement; the published code always applies it.
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from noisystudent.noise.grouping import change_groups, portion
+from noisystudent.noise.grouping import change_groups, portion_size
 from noisystudent.noise.pixels import choose
 from noisystudent.noise.policies import POLICIES, PUBLISHED_DISTANCES, Distances
 from noisystudent.noise.settings import LARGEST_MAGNITUDE, RandAugmentPolicy
 
-# An operation's own chance: direction, then the row and column of a cutout. One more number chooses the
-# operation.
-_CHANCES = 3
-_DRAWS_A_LAYER = 1 + _CHANCES
+_LAYER_DRAWS = 4  # the operation, its direction, row and column of a cutout
 
 
 class RandAugment:
-    """Random distortion of images by ``layers`` operations of ``magnitude`` (0 to 30), one draw an image.
+    """Random distortion of images by several operations, drawn independently per image.
 
-    ``policy`` says how operations grow with the magnitude, ``operations`` which of them are drawn (all of the policy's
-    when empty; a name given twice is drawn twice as often). ``distances`` are meant for images of the edge
-    ``pixel_reference``; 0 takes them as they are.
+    Args:
+        layers: number of operations per image.
+        magnitude: 0 to 30, the same for all images.
+        policy: name of the policy, which defines how operations grow with the magnitude.
+        operations: names of the operations to draw from; empty: all of the policy's; a name given twice is drawn twice
+            as often.
+        distances: distances in pixels for images of the edge ``pixel_reference``.
+        pixel_reference: edge in pixels; 0 uses ``distances`` unscaled.
     """
 
     def __init__(
@@ -49,37 +51,40 @@ class RandAugment:
         self.operations = tuple(operations) or self._policy.operations
 
     @property
-    def rng(self) -> int:
-        """How many uniform numbers an image needs."""
-        return self.layers * _DRAWS_A_LAYER
+    def draws(self) -> int:
+        """Number of uniform numbers that an image needs."""
+        return self.layers * _LAYER_DRAWS
 
     def __call__(self, pixels: Tensor, uniforms: Tensor) -> Tensor:
-        """Distorted copies of ``pixels`` (``uint8 [B, C, H, W]``) by ``uniforms`` (``[B, rng]`` in [0, 1)).
+        """Returns distorted copies of ``pixels``, uint8 [B, C, H, W].
 
-        Uniforms on the CPU let the images be grouped by operation without waiting for an accelerator.
+        Args:
+            pixels: images, uint8 [B, C, H, W].
+            uniforms: the random numbers, float32 [B, draws] in [0, 1); on the CPU, so that images can be grouped by
+                operation without waiting for an accelerator.
         """
         distorted = torch.empty_like(pixels)
-        most = portion(pixels)
-        rng = uniforms.view(len(uniforms), self.layers, _DRAWS_A_LAYER)
-        portions = (torch.split(each, most) for each in (distorted, pixels, rng))
-        for into, some, layers in zip(*portions, strict=True):
-            for layer in layers.unbind(1):
-                some = self._distorted(some, layer)
-            into.copy_(some)
+        size = portion_size(pixels)
+        layers = uniforms.view(len(uniforms), self.layers, _LAYER_DRAWS)
+        portions = (torch.split(tensor, size) for tensor in (distorted, pixels, layers))
+        for target, portion, portion_layers in zip(*portions, strict=True):
+            for layer in portion_layers.unbind(1):
+                portion = self._apply_layer(portion, layer)
+            target.copy_(portion)
         return distorted
 
-    def _distorted(self, pixels: Tensor, layer: Tensor) -> Tensor:
-        """One layer: each image changed by the operation that it drew."""
+    def _apply_layer(self, pixels: Tensor, layer: Tensor) -> Tensor:
+        """Changes every image by the operation that it drew."""
         scale = min(pixels.shape[-2:]) / self.pixel_reference if self.pixel_reference else 1.0
         distances = self.distances.scaled(scale)
 
-        def change(operation: int, some: Tensor, chances: Tensor) -> Tensor:
-            return self._policy.apply(self.operations[operation], some, self.magnitude, chances, distances)
+        def change(operation: int, group: Tensor, uniforms: Tensor) -> Tensor:
+            return self._policy.apply(self.operations[operation], group, self.magnitude, uniforms, distances)
 
-        place = layer[:, 0] * len(self.operations)
-        operation = place.to(torch.int64)
+        draw = layer[:, 0] * len(self.operations)
+        operation = draw.to(torch.int64)
         distorted = change_groups(pixels, operation, len(self.operations), layer[:, 1:], change)
         if self._policy.probability == 1.0:
             return distorted
-        # What the draw of the operation leaves over is a uniform number of its own.
-        return choose(place - operation < self._policy.probability, distorted, pixels)
+        # The fraction of the operation's draw is a uniform number again, independent of the operation.
+        return choose(draw - operation < self._policy.probability, distorted, pixels)

@@ -1,10 +1,10 @@
-"""The noise settings: one strength for the images, and a switch of its own for each single noise."""
+"""The noise settings: one strength for the input noise, and a switch for every kind of noise."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from noisystudent.errors import nearest_name
 from noisystudent.settings import Settings
@@ -36,7 +36,7 @@ OPERATIONS = (
     "SolarizeAdd",
     "Cutout",
 )
-"""The paper's operations, in the order of its code."""
+"""RandAugment's operations, in the order of the paper's code."""
 
 AUGMIX_OPERATIONS = (
     "AutoContrast",
@@ -52,7 +52,7 @@ AUGMIX_OPERATIONS = (
 """AugMix's operations, in the order of its code."""
 
 SMALL_IMAGE_SIZE = 64
-"""Up to this edge in pixels images are cropped by padding; above it, by a random resized box."""
+"""Edge in pixels; up to it, images are cropped after padding, and above it by a random resized box."""
 
 
 PresetName = Literal[
@@ -74,7 +74,7 @@ PresetName = Literal[
 
 
 def _paper(magnitude: float, dropout: float) -> dict[str, Any]:
-    """The noise of the released training script for one EfficientNet; magnitude 0 stands for no RandAugment at all."""
+    """The noise of the released training script for one EfficientNet; magnitude 0 means no RandAugment."""
     return {
         "strength": 1.0,
         "crop": "resized",
@@ -115,45 +115,39 @@ PRESETS: dict[str, dict[str, Any]] = {
     "augmix": {"strength": 1.0, "policy": "augmix", "layers": 3, "magnitude": 3.0},
     "none": {"strength": 0.0, "crop": "none", "randaugment": False, "dropout": 0.0, "stochastic_depth": 0.0},
 }
-"""Values of the settings by preset: the official scripts (train.sh, svhn) and the libraries' own defaults."""
+"""Values of the settings by preset: those of the official scripts (train.sh, svhn) and defaults of the libraries."""
 
 
 class NoiseSettings(Settings):
-    """The student's noise (Xie et al., 2020, section 2): input noise on images, model noise inside the
-    network.
-
-    Each noise can be switched off alone: ``crop=none``, ``flip=false``, ``randaugment=false``, ``dropout=0``,
-    ``stochastic_depth=0``.
-    """
+    """Settings of the student's noise, on its images and in its network (Xie et al., 2020, section 2)."""
 
     preset: Literal["", PresetName] = Field(
         default="",
-        description="A published noise by name, under all that is set beside it: paper-b0 to paper-b7 and paper-l2 "
-        "(Xie et al. 2020, for ImageNet), svhn (its small-image recipe), timm and torchvision (their RandAugment), "
-        "augmix, none.",
+        description="A published noise by name; settings that you give take precedence over it: paper-b0 to paper-b7 "
+        "and paper-l2 (Xie et al. 2020, ImageNet), svhn (its recipe for small images), timm and torchvision (their "
+        "RandAugment), augmix, none.",
     )
     strength: Literal["auto"] | Strength = Field(
         default="auto",
-        description="How strong the input noise is, 0 to 2: one number that multiplies RandAugment's "
-        "magnitude and the crop's reach (flip, dropout and stochastic depth are not scaled; 0 leaves crop "
-        "and RandAugment out). 'auto' tries the values of 'strengths' on the labels and keeps the best.",
+        description="Strength of the input noise, 0 to 2. It multiplies RandAugment's magnitude and the crop's reach; "
+        "it does not change flip, dropout and stochastic depth. 0 switches crop and RandAugment off. 'auto' tries the "
+        "values of 'strengths' on the labels and uses the best one.",
     )
     strengths: tuple[Strength, ...] = Field(
         default=(0.25, 0.5, 1.0),
         min_length=1,
-        description="The strengths that 'auto' chooses from, each 0 to 2.",
+        description="The strengths that 'auto' tries, each from 0 to 2.",
     )
     crop: Literal["auto"] | CropKind = Field(
         default="auto",
-        description="Random crop: 'pad' shifts the image and mirrors its border in, 'resized' cuts a "
-        "random box and resizes it, 'none' cuts the center; 'auto' is 'pad' up to "
-        f"{SMALL_IMAGE_SIZE} pixels and 'resized' above.",
+        description="Random crop: 'pad' shifts the image and reflects its border, 'resized' crops a random box and "
+        f"resizes it, 'none' crops the center; 'auto' is 'pad' up to {SMALL_IMAGE_SIZE} pixels and 'resized' above.",
     )
     pad: float = Field(
         default=0.125,
         ge=0.0,
         le=0.5,
-        description="Reach of the 'pad' crop at strength 1, as a fraction of the image's edge (0 to 0.5).",
+        description="Largest shift of the 'pad' crop at strength 1, as a fraction of the image's edge (0 to 0.5).",
     )
     resized_area: float = Field(
         default=0.08,
@@ -162,100 +156,105 @@ class NoiseSettings(Settings):
         description="Smallest area of a 'resized' crop at strength 1, as a fraction of the image (above 0, to 1).",
     )
     interpolation: Interpolation = Field(
-        default="bilinear", description="How a 'resized' crop is resized; the official code has bicubic."
+        default="bilinear", description="Interpolation of a 'resized' crop; the official code uses bicubic."
     )
     flip: bool = Field(
         default=False,
-        description="Mirror every second image left to right. Off by default because it changes the "
-        "meaning of digits, letters and traffic signs; switch it on for natural images.",
+        description="Flip an image left to right with probability 0.5. Off by default because it changes the meaning "
+        "of digits, letters and traffic signs; switch it on for natural images.",
     )
     randaugment: bool = Field(default=True, description="Distort the images with RandAugment.")
     policy: PolicyName = Field(
         default="graded",
-        description="How a RandAugment operation grows with the magnitude. 'paper' is the published code, in which "
-        "Posterize, Solarize and the enhancements are not weak at small magnitudes; 'graded' makes every operation "
-        "weak there, which is what a strength below 1 is for. 'timm' and 'torchvision' have those libraries' "
-        "operations, scales and probabilities. 'augmix' is not RandAugment but AugMix: blends of 3 chains of up to "
-        "'layers' operations, levels up to the magnitude (at most 10).",
+        description="How RandAugment's operations depend on the magnitude. 'paper' is the published code, in which "
+        "Posterize, Solarize and the enhancements are strong at small magnitudes too; with 'graded', every operation "
+        "is weak at small magnitudes, as a strength below 1 intends. 'timm' and 'torchvision' use the operations, "
+        "scales and probabilities of those libraries. 'augmix' is AugMix instead of RandAugment: blends of 3 chains of "
+        "up to 'layers' operations, with levels up to the magnitude (at most 10).",
     )
     layers: int = Field(
         default=2,
         ge=1,
         le=16,
-        description="RandAugment operations on each image, one after the other (1 to 16).",
+        description="Number of RandAugment operations per image, applied one after another (1 to 16).",
     )
     magnitude: float = Field(
         default=10.0,
         ge=0.0,
         le=30.0,
-        description="RandAugment's magnitude at strength 1, 0 to 30 (the paper: 27 for EfficientNet-B7 and "
-        "L2). Posterize and Solarize are weaker at larger magnitudes, as published.",
+        description="RandAugment's magnitude at strength 1, 0 to 30 (the paper: 27 for EfficientNet-B7 and L2). With "
+        "policy 'paper', Posterize and Solarize are weaker at larger magnitudes, as published.",
     )
     operations: tuple[str, ...] = Field(
         default=(),
-        description="RandAugment's operations by name, to draw from instead of all of the policy's; one that is named "
-        "twice is drawn twice as often.",
+        description="Names of RandAugment's operations to draw from; empty: all of the policy's. A name given twice is "
+        "drawn twice as often.",
     )
     translation: float = Field(
-        default=100.0, ge=0.0, description="RandAugment: pixels that an image is translated by at magnitude 10."
+        default=100.0, ge=0.0, description="RandAugment: translation of an image at magnitude 10, in pixels."
     )
     cutout: float = Field(
-        default=40.0, ge=0.0, description="RandAugment: pixels of half the edge of Cutout's hole at magnitude 10."
+        default=40.0, ge=0.0, description="RandAugment: half the edge of Cutout's square at magnitude 10, in pixels."
     )
     pixel_reference: int = Field(
         default=224,
         ge=0,
-        description="Edge in pixels for which 'translation' and 'cutout' are meant; they shrink and grow with the "
-        "image. 0 takes them as plain pixels, as the official code does.",
+        description="Edge in pixels of the images for which 'translation' and 'cutout' are given; both scale with the "
+        "image. 0: they are not scaled, as in the official code.",
     )
     hole: int = Field(
         default=0,
         ge=0,
         multiple_of=2,
-        description="Edge in pixels, even, of a gray square on every image, after RandAugment (Cutout as the "
-        "official SVHN recipe has it: 16 of 32); 0 = none.",
+        description="Edge in pixels (an even number) of a gray square on every image, after RandAugment (Cutout of the "
+        "official SVHN recipe: 16 of 32 pixels); 0 = none.",
     )
     erasing: float = Field(
         default=0.0,
         ge=0.0,
         le=1.0,
-        description="Random erasing: the share of images on which a box of 2 to 40% of the image is grayed out.",
+        description="Random erasing: fraction of images in which a box of 2 to 40% of the area is filled with gray.",
     )
     mixup: float = Field(
         default=0.0,
         ge=0.0,
-        description="Mixup: each image is blended with another of the batch, targets too, with a share from "
+        description="Mixup: blends every image and its target with another of the batch, with a share from "
         "Beta(mixup, mixup); 0 = off.",
     )
     cutmix: float = Field(
         default=0.0,
         ge=0.0,
-        description="CutMix: a box of another image of the batch is pasted in, with a share from Beta(cutmix, "
-        "cutmix); 0 = off. With mixup too, each image gets one of the two at random.",
+        description="CutMix: pastes a box of another image of the batch, with a share from Beta(cutmix, cutmix); "
+        "0 = off. If mixup is on too, every image gets one of the two at random.",
     )
     dropout: float = Field(
         default=0.2,
         ge=0.0,
         lt=1.0,
-        description="Dropout before the classifier: the share of features dropped (0 to below 1; the paper: 0.5).",
+        description="Dropout before the classifier: fraction of features dropped (0 to below 1; the paper: 0.5).",
     )
     stochastic_depth: float = Field(
         default=0.2,
         ge=0.0,
         lt=1.0,
-        description="Stochastic depth: the drop rate that the blocks approach linearly from 0 (0 to below 1; "
-        "the paper's survival probability of 0.8 is 0.2 here).",
+        description="Stochastic depth: drop rate that the blocks approach linearly from 0 (0 to below 1; the paper's "
+        "survival probability of 0.8 is 0.2 here).",
     )
 
     teacher: bool = Field(
         default=False,
-        description="Keep the noise on while the teacher labels: for the paper's ablation, not for use.",
+        description="Also apply noise while the teacher labels (an ablation in the paper; leave off otherwise).",
     )
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _above_preset(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {**PRESETS.get(given.get("preset", ""), {}), **given}
+    def _above_preset(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - as pydantic
+        if not isinstance(given, dict):
+            return validate(given)
+        settings = validate({**PRESETS.get(given.get("preset", ""), {}), **given})
+        # Values of the preset do not count as set: what else the user or a recipe sets takes precedence over them.
+        object.__setattr__(settings, "__pydantic_fields_set__", set(given))
+        return settings
 
     @model_validator(mode="after")
     def _known_operations(self) -> Self:
@@ -264,7 +263,7 @@ class NoiseSettings(Settings):
             if name not in known:
                 raise ValueError(
                     f"operations: {name!r} is not an operation of {kind}.{nearest_name(name, known)} "
-                    f"There are {', '.join(known)}"
+                    f"Known: {', '.join(known)}"
                 )
         return self
 
@@ -272,13 +271,11 @@ class NoiseSettings(Settings):
     @classmethod
     def _distinct(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
         if len(set(strengths)) < len(strengths):
-            raise ValueError(f"strengths holds a value twice: {strengths}; give each value once")
+            raise ValueError(f"strengths holds a value twice: {strengths}; give every value once")
         return strengths
 
     def crop_at(self, size: int) -> CropKind:
-        """The kind of crop for images of edge ``size`` in pixels: the setting itself, or what 'auto'
-        means there.
-        """
+        """Returns the kind of crop for images of edge ``size`` in pixels, with 'auto' resolved."""
         if self.crop != "auto":
             return self.crop
         return "pad" if size <= SMALL_IMAGE_SIZE else "resized"

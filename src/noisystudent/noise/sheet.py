@@ -1,4 +1,4 @@
-"""Views of a few images under noise, side by side, for a person to see whether the label survives."""
+"""Views of a few images under noise, side by side, so that people can see whether the label survives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLAIN = "plain"
 
 @dataclass(frozen=True, eq=False)
 class NoiseSheet:
-    """Rows of images and named columns of their views: cells uint8 [rows, columns, S, S, C]."""
+    """A table of views: one row per image, named columns, cells uint8 [rows, columns, S, S, C]."""
 
     columns: tuple[str, ...]
     cells: npt.NDArray[np.uint8]
@@ -33,7 +33,17 @@ class NoiseSheet:
 def strengths_sheet(
     images: Images, settings: NoiseSettings, *, size: int, storage_size: int, rng: CounterRng
 ) -> NoiseSheet:
-    """The images without noise and at each of ``settings.strengths``; a row's columns share their draws."""
+    """Returns the images without noise and at every strength of ``settings.strengths``.
+
+    The columns of a row use the same random numbers.
+
+    Args:
+        images: the images, one per row.
+        settings: the noise settings.
+        size: edge of a view in pixels.
+        storage_size: short edge of the stored images in pixels.
+        rng: the random numbers.
+    """
     columns = {PLAIN: _plain(images, size)}
     rows = torch.arange(len(images))
     for strength in settings.strengths:
@@ -45,32 +55,47 @@ def strengths_sheet(
 def operations_sheet(
     images: Images, settings: NoiseSettings, *, size: int, strength: float, rng: CounterRng
 ) -> NoiseSheet:
-    """The images without noise and after each of the policy's operations, one at a time, at ``strength``."""
+    """Returns the images without noise and after every single operation of the policy.
+
+    Args:
+        images: the images, one per row.
+        settings: the noise settings.
+        size: edge of a view in pixels.
+        strength: strength of the noise, 0 to 2.
+        rng: the random numbers.
+    """
     plain = _plain(images, size)
     names, change = _operations(settings, size, strength * settings.magnitude)
     columns = {PLAIN: plain}
     for number, name in enumerate(dict.fromkeys(settings.operations or names)):
-        chances = rng.uniform(torch.full((len(plain),), number), torch.arange(len(plain)), 3)
-        columns[name] = change(name, plain, chances)
+        uniforms = rng.uniform(torch.full((len(plain),), number), torch.arange(len(plain)), 3)
+        columns[name] = change(name, plain, uniforms)
     return _sheet(columns)
 
 
 def _operations(
     settings: NoiseSettings, size: int, magnitude: float
 ) -> tuple[tuple[str, ...], Callable[[str, Tensor, Tensor], Tensor]]:
-    """The names of a policy's operations, and how one changes images by their chances."""
+    """The names of a policy's operations, and a function that applies one to images with uniform numbers."""
     if settings.policy == "augmix":
         level = min(magnitude, LARGEST_LEVEL)
-        return AUGMIX_OPERATIONS, lambda name, pixels, chances: apply_augmix(name, pixels, level, chances[:, 0] < 0.5)
+        return AUGMIX_OPERATIONS, lambda name, pixels, uniforms: apply_augmix(name, pixels, level, uniforms[:, 0] < 0.5)
     policy, magnitude = POLICIES[settings.policy], min(magnitude, LARGEST_MAGNITUDE)
     distances = Distances(settings.translation, settings.cutout)
     if settings.pixel_reference:
         distances = distances.scaled(size / settings.pixel_reference)
-    return policy.operations, lambda name, pixels, chances: policy.apply(name, pixels, magnitude, chances, distances)
+    return policy.operations, lambda name, pixels, uniforms: policy.apply(name, pixels, magnitude, uniforms, distances)
 
 
 def draws_sheet(images: Images, noise: InputNoise, rows: npt.NDArray[np.int64], epochs: int) -> NoiseSheet:
-    """The images without noise and as ``noise`` shows them in its first epochs, at their places ``rows`` [N]."""
+    """Returns the images without noise and under ``noise`` in its first epochs.
+
+    Args:
+        images: the images, one per row.
+        noise: the noise.
+        rows: index of every image for the random numbers, int64 [N].
+        epochs: number of epochs.
+    """
     columns = {PLAIN: _plain(images, noise.size)}
     for epoch in range(epochs):
         columns[f"epoch {epoch + 1}"] = _noised(images, noise, epoch, torch.from_numpy(rows))

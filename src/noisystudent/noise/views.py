@@ -1,4 +1,4 @@
-"""Views of images as images: what noise makes of them, to store, to label or to show again."""
+"""Noised views of images, as images that can be stored, labeled or shown."""
 
 from __future__ import annotations
 
@@ -11,24 +11,29 @@ from torch import Tensor
 from noisystudent.data.images import Images
 from noisystudent.noise.input import InputNoise
 
-_AT_ONCE = 256
+_BATCH_SIZE = 256
 
 
 def noised(images: Images, noise: InputNoise, *, epoch: int, index: Tensor | None = None) -> Images:
-    """The images as a student sees them, each by its own draw: pixels uint8 [N, C, S, S], all else as it was.
+    """Returns the images as a student sees them, pixels uint8 [N, C, S, S]; all else is unchanged.
 
-    A draw is its address, ``epoch`` and ``index`` (int64 [N]; the place among the images unless said), under the
-    seed and stream of ``noise``: whoever stores these numbers can see the same view again, at any time, in any batch
-    and, with a noise of another size, at another resolution.
+    A view depends on ``epoch`` and ``index`` and on the seed and stream of ``noise`` alone. From these numbers, the
+    same view can be computed again at any time, in any batch and, with a noise of another size, at another resolution.
+
+    Args:
+        images: the images.
+        noise: the noise.
+        epoch: epoch of the views.
+        index: index of every image, int64 [N]; by default its position in ``images``.
     """
     index = torch.arange(len(images)) if index is None else index
-    views = [_view(images, noise, epoch, index, first) for first in range(0, len(images), _AT_ONCE)]
+    views = [_view(images, noise, epoch, index, first) for first in range(0, len(images), _BATCH_SIZE)]
     empty = torch.zeros((0, images.pixels.shape[1], noise.size, noise.size), dtype=torch.uint8)
     sizes = np.full_like(images.sizes, noise.size)
     return replace(images, pixels=torch.cat([empty, *views]).numpy(), sizes=sizes)
 
 
 def _view(images: Images, noise: InputNoise, epoch: int, index: Tensor, first: int) -> Tensor:
-    some = slice(first, first + _AT_ONCE)
-    pixels, sizes = torch.from_numpy(images.pixels[some]), torch.from_numpy(images.sizes[some].astype(np.int64))
-    return noise(pixels, sizes, torch.full_like(index[some], epoch), index[some])
+    rows = slice(first, first + _BATCH_SIZE)
+    pixels, sizes = torch.from_numpy(images.pixels[rows]), torch.from_numpy(images.sizes[rows].astype(np.int64))
+    return noise(pixels, sizes, torch.full_like(index[rows], epoch), index[rows])

@@ -1,24 +1,68 @@
-"""A finished checkpoint, as the stages of a run hand it on."""
+"""Trained models, as the stages of a run hand them on: checkpoints of the run, and predictors from elsewhere."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from noisystudent.artifacts.folder import read_json, read_manifest
-from noisystudent.models.checkpoint import CHECKPOINT, checkpoint_fingerprint, load_classifier
+from noisystudent.errors import ModelError
+from noisystudent.models.checkpoint import CHECKPOINT, load_classifier
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import count_parameters
-from noisystudent.models.teacher import NoisedTeacher, Teacher
+from noisystudent.models.factory import ModelFactory
+from noisystudent.models.predictor import Predictor
+from noisystudent.models.teacher import NoisedTeacher, Teacher, TeacherModel
+from noisystudent.runtime.settings import RuntimeSettings
 
 TRAINING = "training.json"
 
 
+class TrainedModel(Protocol):
+    """A model that can teach and be scored, and what its training took in this run."""
+
+    @property
+    def name(self) -> str:
+        """The stage that trained it, or its number as a given teacher."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the weights."""
+
+    @property
+    def model(self) -> str:
+        """The architecture."""
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters."""
+
+    @property
+    def samples_seen(self) -> int:
+        """Images through forward and backward in this run."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training in this run."""
+
+    def teacher(self, device: torch.device, *, noised: bool = False) -> TeacherModel:
+        """The model as a teacher; ``noised`` keeps its dropout and stochastic depth on."""
+
+    def predictor(self, name: str, device: torch.device, runtime: RuntimeSettings) -> Predictor:
+        """The model as a predictor that is called ``name`` in results."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """A finished checkpoint of the run."""
+    """A trained model on disk, and what its training took.
+
+    ``name``: its stage in a run; ``model``: the architecture; ``samples_seen``: images through forward and backward;
+    ``seconds``: of training; ``factory`` builds the architecture where it is a user's own.
+    """
 
     name: str
     folder: Path
@@ -27,32 +71,78 @@ class Checkpoint:
     parameters: int
     samples_seen: int
     seconds: float
+    factory: ModelFactory | None = field(default=None, repr=False, compare=False)
+
+    def load(self) -> Classifier:
+        """The classifier, on the CPU, in evaluation mode."""
+        return load_classifier(self.folder, factory=self.factory)
 
     def teacher(self, device: torch.device, *, noised: bool = False) -> Teacher:
         """The checkpoint as a teacher; ``noised`` keeps its dropout and stochastic depth on."""
         kind = NoisedTeacher if noised else Teacher
-        return kind(load_classifier(self.folder).to(device))
+        return kind(self.load().to(device))
+
+    def predictor(self, name: str, device: torch.device, runtime: RuntimeSettings) -> Predictor:
+        """The checkpoint as a predictor that is called ``name`` in results."""
+        return Predictor.of_classifier(name, self.fingerprint, self.load().to(device), runtime)
 
 
-def read_checkpoint(name: str, folder: Path) -> Checkpoint:
+def read_checkpoint(name: str, folder: Path, factory: ModelFactory | None = None) -> Checkpoint:
     """A finished checkpoint of a run, from its folder."""
     manifest = read_manifest(folder, CHECKPOINT)
-    facts = read_json(folder / TRAINING)
+    training = read_json(folder / TRAINING)
     return Checkpoint(
-        name, folder, manifest.fingerprint, facts["model"], facts["parameters"], facts["samples_seen"], facts["seconds"]
-    )
-
-
-def open_checkpoint(folder: Path) -> tuple[Checkpoint, Classifier]:
-    """A checkpoint from elsewhere, which cost nothing here, and the classifier that it holds."""
-    classifier = load_classifier(folder)
-    checkpoint = Checkpoint(
-        name=folder.name,
+        name=name,
         folder=folder,
-        fingerprint=checkpoint_fingerprint(folder),
-        model=classifier.name,
-        parameters=count_parameters(classifier.net),
-        samples_seen=0,
-        seconds=0.0,
+        fingerprint=manifest.fingerprint,
+        model=training["model"],
+        parameters=training["parameters"],
+        samples_seen=training["samples_seen"],
+        seconds=training["seconds"],
+        factory=factory,
     )
-    return checkpoint, classifier
+
+
+@dataclass(frozen=True)
+class GivenModel:
+    """A model from elsewhere that teaches, or that a student starts from; it cost nothing here."""
+
+    name: str
+    given: Predictor
+    samples_seen: int = 0
+    seconds: float = 0.0
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the weights."""
+        return self.given.fingerprint
+
+    @property
+    def model(self) -> str:
+        """The architecture, or the name of a module."""
+        return self.given.classifier.name if self.given.classifier else self.given.name
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters."""
+        return count_parameters(self.given.classifier.net if self.given.classifier else self.given.unit)
+
+    def load(self) -> Classifier:
+        """A copy of the classifier; raises ``ModelError`` for a module, whose architecture cannot be built again."""
+        if self.given.classifier is None:
+            raise ModelError(
+                f"{self.given!r} is a module, which a student cannot start from: its architecture cannot be built "
+                "again. Give a checkpoint's folder, a name, or your own factory as model=."
+            )
+        return copy.deepcopy(self.given.classifier)
+
+    def teacher(self, device: torch.device, *, noised: bool = False) -> TeacherModel:
+        """The model as a teacher: a copy of a classifier on ``device``, or a module where it is."""
+        assert not noised
+        return Teacher(self.given.classifier).to(device) if self.given.classifier else self.given
+
+    def predictor(self, name: str, device: torch.device, runtime: RuntimeSettings) -> Predictor:
+        """The model as a predictor; a classifier is moved to ``device``."""
+        if self.given.classifier is None:
+            return self.given
+        return Predictor.of_classifier(name, self.fingerprint, self.given.classifier.to(device), runtime)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,8 @@ from noisystudent.config import Resolved, RunSettings
 from noisystudent.data.splits import DataSplits, open_splits
 from noisystudent.data.unlabeled import InMemoryUnlabeled
 from noisystudent.models.settings import plan_models
-from noisystudent.noise.custom import BatchTransform
+from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
+from noisystudent.results.facts import ExcludedImage, RunFacts, SourceFacts, StoredFormat, UnreadableImage
 from noisystudent.runtime.device import Engine, open_engine
 from noisystudent.runtime.env import describe_machine, versions
 from noisystudent.runtime.process_group import open_process_group
@@ -27,7 +27,7 @@ from noisystudent.training.timing import ComputeMode
 
 
 class IncompleteStage(Exception):
-    """The first stage that a run would have to work on."""
+    """The first stage of a run that is not complete; raised when a run is only planned."""
 
     def __init__(self, name: str, state: State) -> None:
         super().__init__(name)
@@ -36,42 +36,48 @@ class IncompleteStage(Exception):
 
 @dataclass(frozen=True)
 class RunContext:
-    """A run's folder, settings, images, device and, if given, the user's own noise.
+    """A run's folder, settings, data, device, progress and the user's own parts.
 
-    ``dry``: only look, stop at the first stage to be worked on.
+    ``buffer`` holds the labeled images, then the unlabeled ones unless these are streamed. ``explicit`` names the
+    settings that the user gave. ``dry``: nothing is written or trained; the first incomplete stage raises
+    ``IncompleteStage``. ``renamed``: folders of stages that do not have the stage's own name, so that random streams,
+    which are named after stages, never depend on what a user calls a folder.
     """
 
     folder: Path
     settings: RunSettings
     splits: DataSplits
-    buffer: ImageBuffer  # labeled images, then unlabeled ones unless those are streamed
+    buffer: ImageBuffer
     engine: Engine
     reporter: Reporter
     dry: bool = False
-    custom_noise: BatchTransform | None = None
+    extensions: Extensions = NO_EXTENSIONS
+    explicit: frozenset[str] = frozenset()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
-        """Where models compute."""
+        """The device on which models compute."""
         return self.engine.device
 
     @property
     def sharding(self) -> BatchSharding:
-        """How a batch is divided between the processes and the pieces in which it goes through the model."""
+        """How a batch is split between processes and micro-batches."""
         return BatchSharding(self.engine.group, self.settings.train.grad_accum_steps)
 
     @property
-    def shows_whole_batches(self) -> bool:
-        """Whether every process sees a batch whole before it takes its share, since something mixes its images."""
-        return bool(self.custom_noise or self.settings.noise.mixup or self.settings.noise.cutmix)
+    def needs_whole_batches(self) -> bool:
+        """Whether every process builds the whole batch before it takes its share, because images are mixed."""
+        noise = self.settings.noise
+        return bool(self.extensions.noise or noise.mixup or noise.cutmix)
 
     def with_steps(self, steps: int) -> RunContext:
-        """The same workshop, in which every stage trains for ``steps`` steps."""
+        """The same context, with ``steps`` training steps per stage."""
         train = self.settings.train.model_copy(update={"steps": steps})
         return replace(self, settings=self.settings.model_copy(update={"train": train}))
 
-    def computing(self, mode: ComputeMode) -> RunContext:
-        """The same workshop, in which every stage computes in ``mode``."""
+    def with_compute_mode(self, mode: ComputeMode) -> RunContext:
+        """The same context, computing with another precision and memory layout."""
         runtime = self.settings.runtime.model_copy(update=asdict(mode))
         return replace(
             self,
@@ -79,89 +85,125 @@ class RunContext:
             engine=replace(self.engine, **asdict(mode)),
         )
 
-    def is_done(self, name: str, inputs: Inputs) -> bool:
-        """Makes the folder ``name`` ready for ``inputs``; True when its work was finished from these very inputs.
+    def folder_of(self, stage: str) -> Path:
+        """The folder of a stage such as ``round-1/student``."""
+        first, slash, rest = stage.partition("/")
+        return self.folder / f"{self.renamed.get(first, first)}{slash}{rest}"
 
-        What was made from other inputs is set aside, and the user is told what differs.
+    def is_complete(self, stage: str, inputs: Inputs) -> bool:
+        """Prepares the folder of ``stage`` for ``inputs``; True when its work was finished from these very inputs.
+
+        Work from other inputs is archived, and the user learns what differs.
         """
-        folder = self.folder / name
+        folder = self.folder_of(stage)
         if self.dry:
             state = state_of(folder, inputs)
             if state is not State.COMPLETE:
-                raise IncompleteStage(name, state)
+                raise IncompleteStage(stage, state)
             return True
         state, changes = self.engine.group.on_main(lambda: prepare(folder, inputs))
         if changes:
-            self.reporter.say(f"{name}: made again, the old one is set aside; what differs: {'; '.join(changes)}")
+            self.reporter.say(f"{stage}: made again, the old one is archived; what differs: {'; '.join(changes)}")
         if state is State.COMPLETE:
-            self.reporter.say(f"{name}: done before")
+            self.reporter.say(f"{stage}: done before")
         return state is State.COMPLETE
 
 
 def run_lock(folder: Path) -> AbstractContextManager[None]:
-    """Holds a run's folder for the processes that work together: the first one has the lock."""
+    """Locks a run's folder for the processes that work together; the main process holds the lock."""
     return folder_lock(folder) if open_process_group().is_main else nullcontext()
 
 
 def build_context(
-    settings: RunSettings,
+    resolved: Resolved,
     reporter: Reporter,
     *,
     dry: bool = False,
-    custom_noise: BatchTransform | None = None,
+    extensions: Extensions | None = None,
     classes: tuple[str, ...] | None = None,
-    views: Sequence[int] = (),
+    teacher_sizes: Sequence[int] = (),
 ) -> RunContext:
-    """Opens the device and reads the images that the settings name.
+    """Opens the device and reads the data that the settings name.
 
-    ``classes`` are those that teachers know, for a run without labels; ``views`` are the edges in pixels at which
-    models beyond the settings' look at images.
+    ``classes`` are those of given teachers, for a run without labels; ``teacher_sizes`` are input sizes in pixels of
+    models beyond those that the settings name.
     """
+    settings = resolved.settings
     engine = open_engine(settings.runtime)
     reporter = reporter if engine.group.is_main else Reporter(quiet=True)
-    specs = {role: getattr(settings, role) for role in ("labeled", "unlabeled", "validation", "test")}
+    extensions = extensions or NO_EXTENSIONS
+    extensions.check(resolved)
+    roles = ("labeled", "unlabeled", "validation", "test")
+    sources = {role: extensions.sources.get(role, getattr(settings, role)) for role in roles}
     splits = open_splits(
-        specs, settings.data, seed=settings.seed, classes=classes, stored_size=partial(_largest_view, settings, views)
+        sources,
+        settings.data,
+        seed=settings.seed,
+        classes=classes,
+        stored_size=partial(_largest_input_size, settings, teacher_sizes),
     )
-    for role, each in splits.summaries.items():
-        lost = f", {len(each.failures)} unreadable" if each.failures else ""
-        reporter.say(f"{role}: {each.images} images from {each.name}{lost}{', ' + each.note if each.note else ''}")
-    settings = settled(settings, int(np.bincount(splits.labeled.labels, minlength=len(splits.classes)).min()))
-    kept = [splits.unlabeled.images] if isinstance(splits.unlabeled, InMemoryUnlabeled) else []
-    buffer = make_buffer([splits.labeled, *kept], engine.device)
-    return RunContext(Path(settings.out), settings, splits, buffer, engine, reporter, dry, custom_noise)
+    for role, source in splits.summaries.items():
+        unreadable = f", {len(source.failures)} unreadable" if source.failures else ""
+        note = f", {source.note}" if source.note else ""
+        reporter.say(f"{role}: {source.images} images from {source.name}{unreadable}{note}")
+    labels_per_class = np.bincount(splits.labeled.labels, minlength=len(splits.classes))
+    settings = resolve_auto(settings, int(labels_per_class.min()))
+    unlabeled = [splits.unlabeled.images] if isinstance(splits.unlabeled, InMemoryUnlabeled) else []
+    buffer = make_buffer([splits.labeled, *unlabeled], engine.device)
+    return RunContext(
+        Path(settings.out),
+        settings,
+        splits,
+        buffer,
+        engine,
+        reporter,
+        dry=dry,
+        extensions=extensions,
+        explicit=resolved.explicit,
+    )
 
 
-def settled(settings: RunSettings, labels_a_class: int) -> RunSettings:
-    """The settings with what depends on the number of labels (of the class that has the fewest) put in place."""
-    selection, objective = settings.selection.settled(labels_a_class), settings.objective.settled(labels_a_class)
+def resolve_auto(settings: RunSettings, labels_per_class: int) -> RunSettings:
+    """The settings with ``auto`` replaced where it depends on the labels of the class that has the fewest."""
+    selection = settings.selection.resolve_auto(labels_per_class)
+    objective = settings.objective.resolve_auto(labels_per_class)
     return settings.model_copy(update={"selection": selection, "objective": objective})
 
 
-def _largest_view(settings: RunSettings, views: Sequence[int], size: int) -> int:
-    """The largest resolution that a model of the run asks for, so that each finds its view in the stored images."""
-    return max(
-        [size, *views, *(plan.size for plan in plan_models(settings.model, settings.rounds.count, size) if plan.size)]
-    )
+def _largest_input_size(settings: RunSettings, teacher_sizes: Sequence[int], size: int) -> int:
+    """The largest input size of any model in the run, so that each finds its view in the stored images."""
+    plans = plan_models(settings.model, settings.rounds.count, size)
+    return max([size, *teacher_sizes, *(plan.size for plan in plans if plan.size)])
 
 
-def describe_run(resolved: Resolved, context: RunContext, command: list[str]) -> dict[str, Any]:
-    """What run.json holds: settings as settled, with origins, sources with fingerprints, versions, machine, command."""
+def describe_run(resolved: Resolved, context: RunContext, command: Sequence[str]) -> RunFacts:
+    """The content of run.json: command, settings with origins, own parts, sources, versions and machine."""
     splits = context.splits
-    sources: dict[str, Any] = {role: asdict(each) for role, each in splits.summaries.items()}
-    if "unlabeled" in sources:
-        sources["unlabeled"]["left_out"] = [asdict(each) for each in splits.unlabeled.left_out]
-    if "labeled" in sources:
-        sources["labeled"]["classes"] = list(splits.classes)
-    return {
-        "version": versions()["noisystudent"],
-        "command": command,
-        "recipe": resolved.settings.recipe,
-        "format": {"size": splits.format.size, "channels": splits.format.channels},
-        "settings": context.settings.model_dump(mode="json"),
-        "origins": resolved.origins,
-        "sources": sources,
-        "versions": versions(),
-        "machine": describe_machine(),
-        "threads": torch.get_num_threads(),
+    sources: dict[str, SourceFacts | None] = {
+        role: SourceFacts(
+            name=source.name,
+            images=source.images,
+            fingerprint=source.fingerprint,
+            note=source.note,
+            classes=splits.classes if role == "labeled" else None,
+            per_class=source.per_class,
+            failures=tuple(UnreadableImage(**failure) for failure in source.failures),
+            left_out=tuple(ExcludedImage(**asdict(image)) for image in splits.unlabeled.left_out)
+            if role == "unlabeled"
+            else (),
+        )
+        for role, source in splits.summaries.items()
     }
+    return RunFacts(
+        version=versions()["noisystudent"],
+        command=tuple(command),
+        recipe=resolved.settings.recipe,
+        format=StoredFormat(size=splits.format.size, channels=splits.format.channels),
+        settings=context.settings.model_dump(mode="json"),
+        origins=resolved.origins,
+        extensions=context.extensions.described(),
+        sources=sources,
+        versions=versions(),
+        machine=describe_machine(),
+        threads=torch.get_num_threads(),
+    )

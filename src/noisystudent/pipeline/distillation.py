@@ -1,140 +1,171 @@
-"""The story of a distillation: teachers are opened or trained, a student learns from them, and perhaps the next one."""
+"""Distillation: teachers are opened or trained, a student learns from them, and perhaps the next one from that."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
-from noisystudent.artifacts.folder import write_json
+from noisystudent.artifacts.typed_json import write_result
 from noisystudent.config import Resolved, RunSettings
 from noisystudent.errors import ModelError, SettingsError
+from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import Verdict
 from noisystudent.losses.settings import TEACHER_FREE
-from noisystudent.models.checkpoint import CONFIG, label_smoothing_of
-from noisystudent.models.classifier import Classifier
+from noisystudent.models.checkpoint import label_smoothing_of
+from noisystudent.models.load import PREFIXES
+from noisystudent.models.predictor import Predictor, require_model
 from noisystudent.models.settings import ModelPlan, choose_model
 from noisystudent.pipeline.autotune import autotune
-from noisystudent.pipeline.checkpoints import Checkpoint, open_checkpoint
+from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, TrainedModel
 from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
+from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.noise_search import choose_strength
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
-from noisystudent.pipeline.score_stage import EvalResult, score_checkpoint, score_ensemble
-from noisystudent.pipeline.summary import EvaluatedModel, compare_models, deliver, model_row
+from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint, score_checkpoint, score_ensemble
+from noisystudent.pipeline.summary import compare_models, deliver, evaluated_model, mean_of, round_result, total_cost
 from noisystudent.pipeline.train_data import TeacherRef, supervised_spec, transfer_spec
 from noisystudent.pipeline.train_stage import train
+from noisystudent.results.run import RunSummary
 from noisystudent.runtime.progress import Reporter
 
 TREATMENT = "the teaching"  # in a verdict
-HIGH_TEMPERATURE = 2.0  # from here a teacher's smoothed targets drown what it knows of the wrong classes
+HIGH_TEMPERATURE = 2.0  # from here on, a teacher's smoothed targets hide what it knows of the wrong classes
 
 
 @dataclass(frozen=True)
 class DistillationResult:
-    """All that a finished distillation has to tell; of several teachers or generations the mean is scored too."""
+    """All models of a distillation with their scores; of several teachers or generations, their mean as well."""
 
-    teachers: list[EvaluatedModel]
+    teachers: list[ScoredCheckpoint[TrainedModel]]
     ensemble: EvalResult | None
-    students: list[EvaluatedModel]
+    students: list[ScoredCheckpoint[Checkpoint]]
     generations: EvalResult | None
-    control: EvaluatedModel | None
+    control: ScoredCheckpoint[Checkpoint] | None
+    delivered: Checkpoint
 
     @property
-    def evaluated_models(self) -> dict[str, Checkpoint]:
-        """Everyone with a checkpoint, by name: first, if there is one, the control, with whom others are compared."""
-        control = {"control": self.control.checkpoint} if self.control else {}
-        teachers = {f"teacher {number}": each.checkpoint for number, each in enumerate(self.teachers, start=1)}
-        return {**control, **teachers, **{f"student {each.round}": each.checkpoint for each in self.students}}
+    def checkpoints(self) -> dict[str, TrainedModel]:
+        """Every model by name, the control first: the others are compared with it."""
+        control: dict[str, TrainedModel] = {"control": self.control.checkpoint} if self.control else {}
+        teachers = {f"teacher {number}": model.checkpoint for number, model in enumerate(self.teachers, start=1)}
+        return {**control, **teachers, **{f"student {model.round}": model.checkpoint for model in self.students}}
 
 
-def distill(resolved: Resolved, *, reporter: Reporter, command: list[str] | None = None) -> dict[str, Any]:
-    """Distills to the end, or on to the end, and returns what summary.json holds. Raises ``NoisyStudentError``."""
-    settings = resolved.settings
-    folder = Path(settings.out)
-    check_who_teaches(settings)
+def distill(
+    resolved: Resolved,
+    *,
+    reporter: Reporter,
+    extensions: Extensions | None = None,
+    predictors: Mapping[str, Predictor] = MappingProxyType({}),
+) -> RunSummary:
+    """Distills to the end, or resumes, and returns the content of summary.json.
+
+    ``predictors`` are given teachers, by their name in ``distillation.teachers``. Raises ``NoisyStudentError``.
+    """
+    folder = Path(resolved.settings.out)
+    distillation = resolved.settings.distillation
+    check_teachers(resolved.settings, {name: predictors.get(name) for name in distillation.teachers})
+    given = {name: predictors.get(name) for name in (*distillation.teachers, *distillation.students)}
     with run_lock(folder):
-        context, given = _open(settings, reporter)
+        context, opened = _open(resolved, reporter, extensions, given)
         check_measurable(context)
         if context.engine.group.is_main:
-            write_json(folder / "run.json", describe_run(resolved, context, command or sys.argv))
+            write_result(folder / "run.json", describe_run(resolved, context, sys.argv))
         started = time.monotonic()
-        told = tell(context, given)
-        deliver(context, told.students[-1].checkpoint)
-        robustness = measure_robustness(context, told.evaluated_models)
-        summary = summarize(context, told, robustness, seconds=time.monotonic() - started)
+        result = run_distillation(context, opened)
+        deliver(context, result.delivered)
+        robustness = measure_robustness(context, result.checkpoints)
+        summary = summarize(context, result, robustness, session_seconds=time.monotonic() - started)
         if context.engine.group.is_main:
-            write_json(folder / "summary.json", summary)
+            write_result(folder / "summary.json", summary)
         return summary
 
 
-def _open(settings: RunSettings, reporter: Reporter) -> tuple[RunContext, dict[str, Checkpoint]]:
-    """The workshop, and the teachers that are checkpoints, by the name that the settings have, once they fit it."""
-    opened = {name: open_checkpoint(Path(name)) for name in settings.distillation.teachers if is_checkpoint(name)}
-    classes = next((classifier.classes for _, classifier in opened.values()), None)
-    views = [classifier.size for _, classifier in opened.values()]
-    context = build_context(settings, reporter, classes=classes, views=views)
-    settings.distillation.require_classes(len(context.splits.classes))
-    for name, (_, classifier) in opened.items():
-        _check_fits(context, name, classifier)
-    return context, {name: checkpoint for name, (checkpoint, _) in opened.items()}
+def _open(
+    resolved: Resolved, reporter: Reporter, extensions: Extensions | None, given: Mapping[str, Predictor | None]
+) -> tuple[RunContext, dict[str, Predictor]]:
+    """The context, and the models that are given, by their name in the settings, once they fit the data."""
+    distillation, runtime = resolved.settings.distillation, resolved.settings.runtime
+    if runtime.precision == "auto":
+        runtime = runtime.model_copy(update={"precision": "float32"})
+    opened = {
+        name: predictor or Predictor.open(name, runtime)
+        for name, predictor in given.items()
+        if predictor or is_checkpoint(name)
+    }
+    classes = next((predictor.classes for predictor in opened.values()), None)
+    sizes = [predictor.size for predictor in opened.values()]
+    context = build_context(resolved, reporter, extensions=extensions, classes=classes, teacher_sizes=sizes)
+    distillation.require_classes(len(context.splits.classes))
+    for name, predictor in opened.items():
+        _check_fits(context, name, predictor)
+    return context, opened
 
 
-def tell(context: RunContext, given: dict[str, Checkpoint]) -> DistillationResult:
-    """The stages themselves; ``given`` are the teachers that are checkpoints, by the name that the settings have."""
-    settings = context.settings
-    distillation, size = settings.distillation, context.splits.format.size
-    plans = [_plan(name, size) for name in distillation.students]
+def run_distillation(context: RunContext, given: Mapping[str, Predictor]) -> DistillationResult:
+    """The stages of a distillation; ``given`` are the models from elsewhere, by their name in the settings."""
+    distillation, size = context.settings.distillation, context.splits.format.size
+    starts = [GivenModel(name, given[name]) if name in given else None for name in distillation.students]
+    plans = [
+        _plan(name, size) if start is None else ModelPlan(start.load().name, start.given.size)
+        for name, start in zip(distillation.students, starts, strict=True)
+    ]
     context = autotune(context, plans[0])
     strength = choose_strength(context, plans[0])
-    checkpoint = [
-        replace(given[each], name=f"teacher-{number}")
-        if each in given
-        else _train_teacher(context, f"teacher-{number}", _plan(each, size), strength)
-        for number, each in enumerate(distillation.teachers, start=1)
+    teachers: list[TrainedModel] = [
+        GivenModel(f"teacher-{number}", given[name])
+        if name in given
+        else _train_teacher(context, f"teacher-{number}", _plan(name, size), strength)
+        for number, name in enumerate(distillation.teachers, start=1)
     ]
-    teachers = [EvaluatedModel(0, each, score_checkpoint(context, each.name, each)) for each in checkpoint]
+    scored_teachers = [
+        ScoredCheckpoint(0, teacher, score_checkpoint(context, teacher.name, teacher)) for teacher in teachers
+    ]
     ensemble = None
-    if len(checkpoint) > 1:
-        ensemble = score_ensemble(context, "teachers", checkpoint, distillation.weights, distillation.mean)
+    if len(teachers) > 1:
+        ensemble = score_ensemble(context, "teachers", teachers, distillation.weights, distillation.mean)
 
-    students: list[EvaluatedModel] = []
-    teacher_refs = [_teacher_ref(each) for each in checkpoint]
-    for number, plan in enumerate(plans, start=1):
-        how = distillation if number == 1 else distillation.model_copy(update={"weights": ()})
-        spec = transfer_spec(context).taught(how, teacher_refs)
-        student = train(context, f"student-{number}", plan, spec, strength)
-        students.append(EvaluatedModel(number, student, score_checkpoint(context, student.name, student)))
-        teacher_refs = [_teacher_ref(student)]
+    students: list[ScoredCheckpoint[Checkpoint]] = []
+    references = [_reference(teacher) for teacher in teachers]
+    for number, (plan, start) in enumerate(zip(plans, starts, strict=True), start=1):
+        settings = distillation if number == 1 else distillation.model_copy(update={"weights": ()})
+        spec = transfer_spec(context).with_teachers(settings, references)
+        student = train(context, f"student-{number}", plan, spec, strength, start=start)
+        students.append(ScoredCheckpoint(number, student, score_checkpoint(context, student.name, student)))
+        delivered = student
+        references = [_reference(student)]
     generations = None
-    if len(students) > 1 and len({each.checkpoint.model for each in students}) == 1:
-        generations = score_ensemble(context, "generations", [each.checkpoint for each in students])
+    if len(students) > 1 and len({model.checkpoint.model for model in students}) == 1:
+        generations = score_ensemble(context, "generations", [model.checkpoint for model in students])
     control = None
-    if settings.rounds.control and len(context.splits.labeled):
-        alone = train(context, "control", plans[-1], supervised_spec(context), strength)
-        control = EvaluatedModel(0, alone, score_checkpoint(context, "control", alone))
-    return DistillationResult(teachers, ensemble, students, generations, control)
+    if context.settings.rounds.control and len(context.splits.labeled):
+        labels_only = train(context, "control", plans[-1], supervised_spec(context), strength, start=starts[-1])
+        control = ScoredCheckpoint(0, labels_only, score_checkpoint(context, "control", labels_only))
+    return DistillationResult(scored_teachers, ensemble, students, generations, control, delivered)
 
 
-def check_who_teaches(settings: RunSettings) -> None:
+def check_teachers(settings: RunSettings, given: Mapping[str, Predictor | None]) -> None:
     """Raises ``SettingsError`` unless the method has the teachers and the labels that it needs."""
     distillation = settings.distillation
     if distillation.method == "none":
         raise SettingsError("distillation.method is none; give a method, or use 'train' to train on labels alone.")
-    if distillation.taught and not distillation.teachers:
+    if distillation.needs_teacher and not distillation.teachers:
         raise SettingsError(
             f"distillation.method {distillation.method} needs a teacher: give --teacher, a checkpoint's folder or the "
             f"name of a model to train on the labels first. Without a teacher: {', '.join(TEACHER_FREE[1:])}."
         )
-    if not distillation.taught and distillation.teachers:
+    if not distillation.needs_teacher and distillation.teachers:
         raise SettingsError(
             f"distillation.method {distillation.method} has no teacher, and {', '.join(distillation.teachers)} would "
             "not be asked; leave out --teacher, or give another method."
         )
-    to_train = [name for name in distillation.teachers if not is_checkpoint(name)]
-    if not settings.labeled and (to_train or not distillation.taught):
+    to_train = [name for name, predictor in given.items() if predictor is None and not is_checkpoint(name)]
+    if not settings.labeled and (to_train or not distillation.needs_teacher):
         what = f"to train the teacher {to_train[0]!r}" if to_train else f"for the method {distillation.method}"
         raise SettingsError(f"labels are needed {what}; give --labeled, or teachers that are checkpoints.")
     if not settings.labeled and distillation.applies_to == "labeled":
@@ -147,30 +178,40 @@ def check_who_teaches(settings: RunSettings) -> None:
         raise SettingsError("noise.strength auto is chosen by labels, and there are none; give a number, such as 0.25.")
 
 
+def name_model(teacher: str | Path | Predictor) -> str:
+    """The name of a model in ``distillation.teachers`` and ``students``; raises ``ModelError`` for what is no model."""
+    require_model(teacher)
+    if isinstance(teacher, Predictor):
+        return f"{teacher.name} {teacher.fingerprint[:12]}"
+    # A Path is a folder, whatever its name is; ./ keeps it one as text.
+    return teacher if isinstance(teacher, str) else os.path.join(os.curdir, teacher)
+
+
 def is_checkpoint(teacher: str) -> bool:
-    """Whether a teacher is named by its folder, not by its model."""
-    return (Path(teacher) / CONFIG).exists() or "/" in teacher or Path(teacher).is_dir()
+    """Whether text names a finished model, by its folder or a prefix, and not an architecture to train."""
+    return teacher.startswith(PREFIXES) or "/" in teacher or Path(teacher).is_dir()
 
 
-def _check_fits(context: RunContext, name: str, classifier: Classifier) -> None:
-    """Raises ``ModelError`` for a teacher of other classes or channels, warns of one that learned smoothed labels."""
+def _check_fits(context: RunContext, name: str, teacher: Predictor) -> None:
+    """Raises ``ModelError`` for a model of other classes or channels; warns of a teacher with smoothed labels."""
     splits, distillation = context.splits, context.settings.distillation
-    if classifier.classes != splits.classes:
+    if teacher.classes != splits.classes:
         raise ModelError(
-            f"the teacher {name} tells apart other classes than the data, or in another order. Its classes: "
-            f"{', '.join(classifier.classes[:20])} ({len(classifier.classes)}). The data's: "
-            f"{', '.join(splits.classes[:20])} ({len(splits.classes)}). Give a teacher of these classes."
+            f"the model {name} has other classes than the data, or in another order. Its classes: "
+            f"{', '.join(teacher.classes[:20])} ({len(teacher.classes)}). The data's: "
+            f"{', '.join(splits.classes[:20])} ({len(splits.classes)}). Give a model of these classes."
         )
-    if classifier.channels != splits.format.channels:
-        needed = "gray" if classifier.channels == 1 else "rgb"
+    if teacher.channels != splits.format.channels:
+        needed = "gray" if teacher.channels == 1 else "rgb"
         raise ModelError(
-            f"the teacher {name} takes images with {classifier.channels} channels, and these have "
+            f"the model {name} takes images with {teacher.channels} channels, and these have "
             f"{splits.format.channels}; give data.channels {needed}, and the student sees them alike."
         )
-    smoothing = label_smoothing_of(Path(name))
-    if smoothing and distillation.temperature >= HIGH_TEMPERATURE:
+    from_folder = bool(teacher.origin) and Path(teacher.origin).is_dir()
+    smoothing = label_smoothing_of(Path(teacher.origin)) if from_folder else 0.0
+    if smoothing and name in distillation.teachers and distillation.temperature >= HIGH_TEMPERATURE:
         context.reporter.say(
-            f"warning: the teacher {name} was trained with label smoothing {smoothing:g}, which blurs what it knows of "
+            f"warning: the teacher {name} was trained with label smoothing {smoothing:g}, which hides what it knows of "
             f"the wrong classes, the more so at temperature {distillation.temperature:g}; better teachers for students "
             "have learned plain labels (Mueller et al. 2019). Otherwise use distillation.temperature 1."
         )
@@ -180,70 +221,49 @@ def _plan(name: str, size: int) -> ModelPlan:
     return ModelPlan(choose_model(size) if name == "auto" else name)
 
 
-def _train_teacher(context: RunContext, name: str, plan: ModelPlan, strength: float) -> Checkpoint:
-    """A teacher that learns from the labels alone, perhaps broken off early."""
+def _train_teacher(context: RunContext, stage: str, plan: ModelPlan, strength: float) -> Checkpoint:
+    """A teacher that learns from the labels alone, perhaps stopped early."""
     steps = context.settings.distillation.teacher_steps
     if steps:
-        train_settings = context.settings.train.model_copy(update={"stop_after": steps})
-        context = replace(context, settings=context.settings.model_copy(update={"train": train_settings}))
-    return train(context, name, plan, supervised_spec(context), strength)
+        settings = context.settings.train.model_copy(update={"stop_after": steps})
+        context = replace(context, settings=context.settings.model_copy(update={"train": settings}))
+    return train(context, stage, plan, supervised_spec(context), strength)
 
 
-def _teacher_ref(checkpoint: Checkpoint) -> TeacherRef:
-    return TeacherRef(checkpoint, f"answers/{checkpoint.name}/labeled", f"answers/{checkpoint.name}/unlabeled")
+def _reference(teacher: TrainedModel) -> TeacherRef:
+    return TeacherRef(teacher, f"answers/{teacher.name}/labeled", f"answers/{teacher.name}/unlabeled")
 
 
 def summarize(
-    context: RunContext, told: DistillationResult, robustness: dict[str, Any] | None, *, seconds: float
-) -> dict[str, Any]:
-    """What summary.json holds; ``seconds`` is the time of this session, stages found done not counted."""
-    teachers = [model_row(each, f"teacher {number}") for number, each in enumerate(told.teachers, start=1)]
-    students = [
-        {**model_row(each, f"student {each.round}"), "round": each.round, "rolled_back": False}
-        for each in told.students
-    ]
-    last = told.students[-1]
-    teacher = {**teachers[0], "name": "teacher"} if teachers else None
-    if told.ensemble:
-        teacher = _mean_row(told.ensemble, [each.checkpoint for each in told.teachers], "mean of the teachers")
+    context: RunContext, result: DistillationResult, robustness: ComparisonResult | None, *, session_seconds: float
+) -> RunSummary:
+    """The summary of a distillation; ``session_seconds`` is the time of this call, finished stages not counted."""
+    teachers = [evaluated_model(model, f"teacher {number}") for number, model in enumerate(result.teachers, start=1)]
+    last = result.students[-1]
+    teacher = replace(teachers[0], name="teacher") if teachers else None
+    if result.ensemble:
+        teacher = mean_of(result.ensemble, [model.checkpoint for model in result.teachers], "mean of the teachers")
     generations = None
-    if told.generations:
-        generations = _mean_row(told.generations, [each.checkpoint for each in told.students], "mean of the students")
+    if result.generations:
+        members = [model.checkpoint for model in result.students]
+        generations = mean_of(result.generations, members, "mean of the students")
     why = "rounds.control false" if len(context.splits.labeled) else "it needs labels"
-    verdict = Verdict("cannot tell", f"no control was trained ({why})", None, None, None, 0, "none", TREATMENT)
-    if told.control:
-        verdict = compare_models(last, told.control, TREATMENT)
-    checkpoint = [
-        each.checkpoint for each in (*told.teachers, *told.students, *([told.control] if told.control else []))
-    ]
-    return {
-        "recipe": context.settings.recipe,
-        "seed": context.settings.seed,
-        "classes": list(context.splits.classes),
-        "teachers": teachers if told.ensemble else [],
-        "teacher": teacher,
-        "control": model_row(told.control, "control") if told.control else None,
-        "rounds": students,
-        "generations": generations,
-        "student": model_row(last, "student"),
-        "delivered": last.checkpoint.name,
-        "baselines": [],
-        "verdict": verdict.as_json(),
-        "robustness": robustness,
-        "cost": {
-            "seconds": round(sum(each.seconds for each in checkpoint), 1),
-            "session_seconds": round(seconds, 1),
-            "samples_seen": sum(each.samples_seen for each in checkpoint),
-        },
-    }
-
-
-def _mean_row(eval_result: EvalResult, members: Sequence[Checkpoint], name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "model": ", ".join(dict.fromkeys(each.model for each in members)),
-        "parameters": sum(each.parameters for each in members),
-        "samples_seen": sum(each.samples_seen for each in members),
-        "seconds": sum(each.seconds for each in members),
-        **eval_result.scores,
-    }
+    verdict = Verdict(decision="cannot tell", reason=f"no control was trained ({why})", treatment=TREATMENT)
+    if result.control:
+        verdict = compare_models(last, result.control, TREATMENT)
+    models = [*result.teachers, *result.students, *([result.control] if result.control else [])]
+    return RunSummary(
+        recipe=context.settings.recipe,
+        seed=context.settings.seed,
+        classes=context.splits.classes,
+        teachers=tuple(teachers) if result.ensemble else (),
+        teacher=teacher,
+        control=evaluated_model(result.control, "control") if result.control else None,
+        rounds=tuple(round_result(student, f"student {student.round}") for student in result.students),
+        generations=generations,
+        student=evaluated_model(last, "student"),
+        delivered=last.checkpoint.name,
+        verdict=verdict,
+        robustness=robustness,
+        cost=total_cost([model.checkpoint for model in models], session_seconds),
+    )

@@ -1,26 +1,26 @@
-"""How strong the noise should be: chosen in the teacher's stage among a handful, never on test data.
+"""The search for a noise strength: chosen on labels that its teachers did not see, never on test data.
 
-With a validation source every candidate trains a teacher on all labels and is judged there. Without one the labels
-are cross-fitted: every label is judged by a teacher that has not seen it. A teacher of a part of the labels trains for
-that part of the steps, so that each label is seen as often as in the teacher's own stage: more often would ask for
+With a validation source, every candidate strength trains a teacher on all labels and is scored there. Without one, the
+labels are cross-fitted: each is predicted by a teacher that has not seen it. A teacher of a part of the labels trains
+for that part of the steps, so that it sees each label as often as the run's own teacher does; more often would favor
 more noise.
 
-The weakest candidate is taken whose accuracy is at most two standard errors behind the best's. Too much noise costs
-far more than too little: a student has the pile as well, and under noise that merely suits the few labels it learns
+The weakest candidate wins whose accuracy is at most two standard errors below the best. Too much noise costs far more
+than too little: a student has the unlabeled set as well, and under noise that merely suits the few labels it learns
 nothing new (NOTEBOOK.md has the trials). The likelihood would be a finer measure, but it rewards strong noise for the
-calibration that it brings, and chose strengths under which students fell below their teachers.
+calibration that it brings, and it chose strengths under which students fell below their teachers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.artifacts.folder import commit, write_json
+from noisystudent.artifacts.folder import commit
+from noisystudent.artifacts.typed_json import to_json, write_result
 from noisystudent.data.splits import HeldOut, HeldOutPredictions
 from noisystudent.data.stratified import cross_fit_folds
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
@@ -29,75 +29,68 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.train_data import supervised_spec
 from noisystudent.pipeline.train_stage import train
+from noisystudent.results.facts import StrengthCandidate, StrengthChoice
 
 STRENGTH = "strength"
-FOLDS = 2  # fewer labels a class than folds would leave a class untaught
+FOLDS = 2  # a class with fewer labels than folds would be missing from a teacher's labels
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One strength, judged on labels that its teachers did not see.
-
-    ``behind`` is how much its accuracy falls short of the best candidate's, and ``standard_error`` that of this
-    difference, paired over labels.
-    """
-
-    strength: float
-    top1: float
-    nll: float
-    behind: float
-    standard_error: float
-    labels: int
-
-
-def choose_strength(context: RunContext, plan: ModelPlan, name: str = STRENGTH) -> float:
+def choose_strength(context: RunContext, plan: ModelPlan) -> float:
     """The noise strength of the run: the setting, or the weakest candidate that is about as good as the best.
 
-    Writes ``summary.json`` into the folder ``name``; the report shows it.
+    Writes ``strength/summary.json``, which the page shows.
     """
     noise = context.settings.noise
     if noise.strength != "auto":
         return noise.strength
+    candidates = compare_strengths(
+        {strength: _held_out_predictions(context, plan, strength) for strength in noise.strengths}
+    )
     by = "validation" if context.splits.validation else "cross-fitting"
-    candidates = compare_strengths({each: _judge(context, plan, name, each) for each in noise.strengths})
-    chosen = weakest_as_good(candidates)
-    inputs: dict[str, Any] = {"candidates": [asdict(candidate) for candidate in candidates], "by": by}
-    if not context.is_done(f"{name}/choice", inputs):
-        folder = context.folder / name
+    choice = StrengthChoice(chosen=weakest_as_good(candidates), by=by, candidates=tuple(candidates))
+    inputs: dict[str, Any] = {"candidates": [to_json(candidate) for candidate in candidates], "by": by}
+    stage = f"{STRENGTH}/choice"
+    if not context.is_complete(stage, inputs):
 
         def write() -> None:
-            write_json(folder / "summary.json", {"chosen": chosen, **inputs})
-            commit(folder / "choice", STRENGTH, inputs)
+            write_result(context.folder_of(STRENGTH) / "summary.json", choice)
+            commit(context.folder_of(stage), STRENGTH, inputs)
 
         context.engine.group.on_main(write)
-    return chosen
+    return choice.chosen
 
 
-def compare_strengths(judged: Mapping[float, HeldOutPredictions]) -> list[Candidate]:
-    """The candidates with their scores; all must be judged on the same labels in the same order."""
-    correct = {strength: _right(each) for strength, each in judged.items()}
-    best = max(correct.values(), key=lambda each: float(each.mean()))
+def compare_strengths(by_strength: Mapping[float, HeldOutPredictions]) -> list[StrengthCandidate]:
+    """The candidates with their scores; all predictions must be of the same labels in the same order."""
+    correct = {strength: _correct(held) for strength, held in by_strength.items()}
+    best = max(correct.values(), key=lambda values: float(values.mean()))
     return [
-        Candidate(
+        StrengthCandidate(
             strength=strength,
             top1=float(correct[strength].mean()),
-            nll=negative_log_likelihood(each.log_probabilities, each.labels),
+            nll=negative_log_likelihood(held.log_probabilities, held.labels),
             behind=float((best - correct[strength]).mean()),
             standard_error=float((best - correct[strength]).std(ddof=1) / np.sqrt(len(best))),
-            labels=len(each.labels),
+            labels=len(held.labels),
         )
-        for strength, each in judged.items()
+        for strength, held in by_strength.items()
     ]
 
 
-def weakest_as_good(candidates: Sequence[Candidate]) -> float:
-    """The smallest strength whose accuracy is at most two standard errors behind the best's."""
-    return min(each.strength for each in candidates if each.behind <= 2 * each.standard_error)
+def weakest_as_good(candidates: Sequence[StrengthCandidate]) -> float:
+    """The smallest strength whose accuracy is at most two standard errors below the best."""
+    return min(
+        candidate.strength
+        for candidate in candidates
+        if candidate.behind is not None
+        and candidate.standard_error is not None
+        and candidate.behind <= 2 * candidate.standard_error
+    )
 
 
-def _right(judged: HeldOutPredictions) -> npt.NDArray[np.float64]:
+def _correct(held: HeldOutPredictions) -> npt.NDArray[np.float64]:
     """1 for every label that is predicted, 0 for the others: [N]."""
-    correct: npt.NDArray[np.float64] = (judged.log_probabilities.argmax(axis=1) == judged.labels).astype(np.float64)
+    correct: npt.NDArray[np.float64] = (held.log_probabilities.argmax(axis=1) == held.labels).astype(np.float64)
     return correct
 
 
@@ -106,18 +99,19 @@ def fold_steps(steps: int) -> int:
     return max(1, round(steps * (FOLDS - 1) / FOLDS))
 
 
-def _judge(context: RunContext, plan: ModelPlan, name: str, strength: float) -> HeldOutPredictions:
-    """Teachers trained with ``strength``, judged on labels that they did not train on."""
+def _held_out_predictions(context: RunContext, plan: ModelPlan, strength: float) -> HeldOutPredictions:
+    """Predictions by teachers trained with ``strength``, on labels that they did not train on."""
     labeled, validation = context.splits.labeled, context.splits.validation
     if validation:
-        return _train_and_judge(context, plan, f"{name}/{strength:g}", strength, None, validation)
+        return _train_and_predict(context, plan, f"{STRENGTH}/{strength:g}", strength, None, validation)
     folds = cross_fit_folds(labeled.labels, FOLDS, context.settings.seed)
     shorter = context.with_steps(fold_steps(context.settings.train.steps))
     parts = []
     for number, fold in enumerate(folds):
         rest = np.concatenate([other for i, other in enumerate(folds) if i != number])
-        stage = f"{name}/{strength:g}-fold-{number + 1}"
-        parts.append(_train_and_judge(shorter, plan, stage, strength, np.sort(rest), HeldOut(labeled.take(fold))))
+        stage = f"{STRENGTH}/{strength:g}-fold-{number + 1}"
+        held_out = HeldOut(labeled.take(fold))
+        parts.append(_train_and_predict(shorter, plan, stage, strength, np.sort(rest), held_out))
     return HeldOutPredictions(
         tuple(key for part in parts for key in part.keys),
         np.concatenate([part.labels for part in parts]),
@@ -125,9 +119,13 @@ def _judge(context: RunContext, plan: ModelPlan, name: str, strength: float) -> 
     )
 
 
-def _train_and_judge(
-    context: RunContext, plan: ModelPlan, name: str, strength: float, rows: np.ndarray | None, held_out: HeldOut
+def _train_and_predict(
+    context: RunContext,
+    plan: ModelPlan,
+    stage: str,
+    strength: float,
+    rows: npt.NDArray[np.int64] | None,
+    held_out: HeldOut,
 ) -> HeldOutPredictions:
-    checkpoint = train(context, name, plan, supervised_spec(context, rows), strength)
-    teacher = checkpoint.teacher(context.device)
-    return held_out.judge(lambda images: predict(context, teacher, images))
+    teacher = train(context, stage, plan, supervised_spec(context, rows), strength).teacher(context.device)
+    return held_out.predict_and_join(lambda images: predict(context, teacher, images))

@@ -1,66 +1,64 @@
-"""The story of a run: a teacher learns, labels the pile, a noised student learns from both and teaches the next."""
+"""Noisy Student training: a teacher labels, a noised student learns from both and becomes the next teacher."""
 
 from __future__ import annotations
 
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from noisystudent.artifacts.folder import read_json, write_json
+from noisystudent.artifacts.folder import write_json
+from noisystudent.artifacts.typed_json import read_result, to_json, write_result
 from noisystudent.config import Resolved, RunSettings
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.evaluation.verdict import compare
 from noisystudent.models.settings import ModelPlan, plan_models
-from noisystudent.noise.custom import BatchTransform
 from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
+from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noise_search import choose_strength
 from noisystudent.pipeline.page_images import write_noise_sheet
-from noisystudent.pipeline.pseudo_labels import diagnose_labels, label_unlabeled, pseudo_label_accuracy, select_from
+from noisystudent.pipeline.pseudo_labels import (
+    diagnose_labels,
+    label_unlabeled,
+    pseudo_label_accuracy,
+    select_pseudo_labels,
+)
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
-from noisystudent.pipeline.score_stage import score_checkpoint
-from noisystudent.pipeline.summary import EvaluatedModel, Round, RunResult, deliver, summarize
+from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
+from noisystudent.pipeline.summary import Round, RunResult, deliver, summarize
 from noisystudent.pipeline.train_data import TeacherRef, student_spec, supervised_spec
 from noisystudent.pipeline.train_stage import input_noise, train
+from noisystudent.pseudo_labels.selection.results import SelectionSummary
+from noisystudent.results.run import RunSummary
 from noisystudent.runtime.progress import Reporter
 
 
-def run(
-    resolved: Resolved,
-    *,
-    reporter: Reporter,
-    custom_noise: BatchTransform | None = None,
-    command: list[str] | None = None,
-) -> dict[str, Any]:
-    """Runs Noisy Student training to its end, or on to its end, and returns what summary.json holds.
+def run(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | None = None) -> RunSummary:
+    """Runs Noisy Student training to its end, or resumes it, and returns the summary that summary.json holds.
 
-    ``custom_noise`` is the user's own, beside that of the settings.
-
-    Everything that an earlier try finished from the same inputs is taken as it is. Processes that torchrun started
-    share the work; the first one writes. Raises ``NoisyStudentError``.
+    What an earlier call finished from the same inputs is used as it is. Processes that torchrun started share the work,
+    and the main process writes. Raises ``NoisyStudentError``.
     """
     folder = Path(resolved.settings.out)
     with run_lock(folder):
-        context = remove_leakage(build_context(resolved.settings, reporter, custom_noise=custom_noise))
+        context = remove_leakage(build_context(resolved, reporter, extensions=extensions))
         check_measurable(context)
-        first = context.engine.group.is_main
-        if first:
-            write_json(folder / "run.json", describe_run(resolved, context, command or sys.argv))
+        if context.engine.group.is_main:
+            write_result(folder / "run.json", describe_run(resolved, context, sys.argv))
         started = time.monotonic()
-        told = tell(context)
-        deliver(context, told.delivered.checkpoint)
-        robustness = measure_robustness(context, told.evaluated_models)
-        summary = summarize(context, told, robustness, seconds=time.monotonic() - started)
-        if first:
-            write_json(folder / "summary.json", summary)
+        result = run_rounds(context)
+        deliver(context, result.delivered.checkpoint)
+        robustness = measure_robustness(context, result.checkpoints)
+        summary = summarize(context, result, robustness, session_seconds=time.monotonic() - started)
+        if context.engine.group.is_main:
+            write_result(folder / "summary.json", summary)
         return summary
 
 
-def tell(context: RunContext) -> RunResult:
-    """The rounds themselves."""
+def run_rounds(context: RunContext) -> RunResult:
+    """Teacher, rounds and control, each stage by name; see Xie et al. 2020, Algorithm 1."""
     settings = context.settings
     check_distillation(settings)
     settings.distillation.require_classes(len(context.splits.classes))
@@ -68,36 +66,30 @@ def tell(context: RunContext) -> RunResult:
     context = autotune(context, plans[0])
     strength = choose_strength(context, plans[0])
     checkpoint = train(context, "teacher", plans[0], supervised_spec(context), strength)
-    teacher = best = EvaluatedModel(0, checkpoint, score_checkpoint(context, "teacher", checkpoint))
-    current, first_selection, before = teacher, None, None
+    teacher = best = current = ScoredCheckpoint(0, checkpoint, score_checkpoint(context, "teacher", checkpoint))
     rounds: list[Round] = []
+    first_selection: Path | None = None
+    previous: Path | None = None
 
     for number, plan in enumerate(plans[1:], start=1):
-        predictions_name = f"round-{number}/predictions"
-        noise = (
-            input_noise(context, predictions_name, plans[current.round], strength) if settings.noise.teacher else None
-        )
-        predicted = label_unlabeled(
-            context, predictions_name, current.checkpoint, context.splits.unlabeled, noise=noise
-        )
-        selected = select_from(context, f"round-{number}/selection", predicted, number, first_selection)
-        if settings.selection.once and first_selection is None:
-            first_selection = selected
-        spec = student_spec(context, predicted, selected)
+        predictions, selection = _label_and_select(context, current, plans, strength, number, first_selection)
+        if settings.selection.once:
+            first_selection = first_selection or selection
+        spec = student_spec(context, predictions, selection)
         if settings.distillation.method != "none":
-            teacher_ref = TeacherRef(current.checkpoint, f"round-{number}/labeled-predictions", predictions_name)
-            spec = spec.taught(settings.distillation, [teacher_ref])
+            labeled = f"round-{number}/labeled-predictions"
+            reference = TeacherRef(current.checkpoint, labeled, f"round-{number}/predictions")
+            spec = spec.with_teachers(settings.distillation, [reference])
         start = _warm_start(context, current.checkpoint, plan)
         checkpoint = train(context, f"round-{number}/student", plan, spec, strength, start=start)
-        student = EvaluatedModel(number, checkpoint, score_checkpoint(context, f"round-{number}", checkpoint))
+        student = ScoredCheckpoint(number, checkpoint, score_checkpoint(context, f"round-{number}", checkpoint))
 
         rolled_back = is_worse(student, best, settings.rounds.rollback_p)
-        quality, diagnostics = (
-            pseudo_label_accuracy(context, predicted, selected),
-            diagnose_labels(context, predicted, before),
-        )
-        rounds.append(Round(number, student, rolled_back, read_json(selected / "summary.json"), quality, diagnostics))
-        before = predicted
+        accuracy = pseudo_label_accuracy(context, predictions, selection)
+        diagnostics = diagnose_labels(context, predictions, previous)
+        summary = read_result(SelectionSummary, selection / "summary.json")
+        rounds.append(Round(number, student, rolled_back, summary, accuracy, diagnostics))
+        previous = predictions
         _write_round(context, rounds[-1])
         if rolled_back:
             context.reporter.say(
@@ -119,6 +111,22 @@ def tell(context: RunContext) -> RunResult:
     return RunResult(teacher, rounds, control, delivered)
 
 
+def _label_and_select(
+    context: RunContext,
+    teacher: ScoredCheckpoint[Checkpoint],
+    plans: list[ModelPlan],
+    strength: float,
+    number: int,
+    first_selection: Path | None,
+) -> tuple[Path, Path]:
+    """The folders of a round's predictions and of its selection."""
+    stage = f"round-{number}/predictions"
+    noise = input_noise(context, stage, plans[teacher.round], strength) if context.settings.noise.teacher else None
+    predictions = label_unlabeled(context, stage, teacher.checkpoint, context.splits.unlabeled, noise=noise)
+    selection = select_pseudo_labels(context, f"round-{number}/selection", predictions, number, first_selection)
+    return predictions, selection
+
+
 def check_distillation(settings: RunSettings) -> None:
     """Raises ``SettingsError`` where the settings of distillation do not fit into rounds."""
     distillation = settings.distillation
@@ -126,30 +134,30 @@ def check_distillation(settings: RunSettings) -> None:
         raise SettingsError(
             "distillation.teachers and students are for distill; in a run the model.* settings say who they are."
         )
-    if distillation.taught and settings.noise.teacher:
+    if distillation.needs_teacher and settings.noise.teacher:
         raise SettingsError(
             f"noise.teacher noises the teacher that labels, and distillation.method {distillation.method} has one that "
             "is never noised; leave one of the two out."
         )
 
 
-def is_worse(student: EvaluatedModel, other: EvaluatedModel, p_value: float) -> bool:
+def is_worse(student: ScoredCheckpoint[Checkpoint], other: ScoredCheckpoint[Checkpoint], p_value: float) -> bool:
     """Whether validation shows ``student`` to be worse than ``other``; without validation nothing can show it."""
-    if "validation" not in student.eval_result.correct:
+    if "validation" not in student.result.correct:
         return False
-    found = compare(student.eval_result.correct["validation"], other.eval_result.correct["validation"])
-    return found.difference < 0 and found.p_value < p_value
+    comparison = compare(student.result.correct["validation"], other.result.correct["validation"])
+    return comparison.difference < 0 and comparison.p_value < p_value
 
 
-def _validation_top1(evaluated: EvaluatedModel) -> tuple[float, int]:
-    validation = evaluated.eval_result.scores["validation"]
-    return (validation["top1"] if validation else 0.0, evaluated.round)
+def _validation_top1(model: ScoredCheckpoint[Checkpoint]) -> tuple[float, int]:
+    validation = model.result.scores["validation"]
+    return (validation.top1 if validation else 0.0, model.round)
 
 
 def _warm_start(context: RunContext, teacher: Checkpoint, plan: ModelPlan) -> Checkpoint | None:
     if not context.settings.train.warm_start:
         return None
-    if plan.name != teacher.model:
+    if plan.name != teacher.model and not context.extensions.model:
         raise ModelError(
             f"train.warm_start needs students of their teacher's model, but the teacher is {teacher.model!r} and the "
             f"student {plan.name!r}; use one model, or train.warm_start false."
@@ -157,14 +165,23 @@ def _warm_start(context: RunContext, teacher: Checkpoint, plan: ModelPlan) -> Ch
     return teacher
 
 
-def _control(context: RunContext, plan: ModelPlan, student: Checkpoint, strength: float) -> EvaluatedModel:
-    """The labels alone, with the final student's model, noise and samples seen."""
+def _control(
+    context: RunContext, plan: ModelPlan, student: Checkpoint, strength: float
+) -> ScoredCheckpoint[Checkpoint]:
+    """The labels alone, with the final student's model, noise and number of samples seen."""
     checkpoint = train(context, "control", plan, supervised_spec(context), strength)
     assert checkpoint.samples_seen == student.samples_seen
-    return EvaluatedModel(0, checkpoint, score_checkpoint(context, "control", checkpoint))
+    return ScoredCheckpoint(0, checkpoint, score_checkpoint(context, "control", checkpoint))
 
 
-def _write_round(context: RunContext, each: Round) -> None:
-    if not context.dry and context.engine.group.is_main:
-        scores = {**each.student.eval_result.scores, "unlabeled": each.pseudo_labels, "diagnostics": each.diagnostics}
-        write_json(context.folder / f"round-{each.number}" / "scores.json", {**scores, "rolled_back": each.rolled_back})
+def _write_round(context: RunContext, record: Round) -> None:
+    if context.dry or not context.engine.group.is_main:
+        return
+    scores = {role: to_json(value) if value else None for role, value in record.student.result.scores.items()}
+    content = {
+        **scores,
+        "unlabeled": record.pseudo_labels,
+        "diagnostics": record.diagnostics,
+        "rolled_back": record.rolled_back,
+    }
+    write_json(context.folder_of(f"round-{record.number}") / "scores.json", content)

@@ -13,24 +13,27 @@ from noisystudent.data.unlabeled import StreamedUnlabeled, UnlabeledData
 from noisystudent.evaluation.metrics.diagnostics import label_free_diagnostics
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.views import noised
-from noisystudent.pipeline.checkpoints import Checkpoint
+from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pseudo_labels import predictions, selection
+from noisystudent.pipeline.extensions import identity_of
+from noisystudent.pseudo_labels import predictions
 from noisystudent.pseudo_labels.labeling.label_shards import gather_failures, label
 from noisystudent.pseudo_labels.predictions import PREDICTIONS, cut_parts, list_parts, read_copies, read_labels
-from noisystudent.pseudo_labels.selection import SELECTION
+from noisystudent.pseudo_labels.selection.custom import select_custom
+from noisystudent.pseudo_labels.selection.parts import SELECTION
+from noisystudent.pseudo_labels.selection.select import reuse
+from noisystudent.pseudo_labels.selection.select import select as select_rows
 from noisystudent.random_streams import stream_key
 
 
 def label_unlabeled(
-    context: RunContext, name: str, teacher: Checkpoint, unlabeled: UnlabeledData, *, noise: InputNoise | None = None
+    context: RunContext, stage: str, teacher: TrainedModel, unlabeled: UnlabeledData, *, noise: InputNoise | None = None
 ) -> Path:
-    """The teacher's predictions for every image of a pile, in the folder ``name``.
+    """The teacher's predictions for every unlabeled image, in the folder of ``stage``.
 
-    ``noise`` is for the ablation only: the teacher then sees noised images and keeps its own noise.
+    ``noise`` is for an ablation only: the teacher then sees noised images and keeps its own model noise.
     """
-    runtime = context.settings.runtime
-    folder = context.folder / name
+    runtime, folder = context.settings.runtime, context.folder_of(stage)
     inputs: dict[str, Any] = {
         "teacher": teacher.fingerprint,
         "unlabeled": unlabeled.fingerprint,
@@ -47,66 +50,71 @@ def label_unlabeled(
     def finish() -> None:
         if isinstance(unlabeled, StreamedUnlabeled):
             limit = context.settings.data.max_corrupt_fraction
-            stats = [predictions.read_part_stats(path) for path in predictions.list_parts(folder)]
+            stats = [predictions.read_part_stats(path) for path in list_parts(folder)]
             gather_failures(folder, unlabeled.source, stats, limit)
         commit(folder, PREDICTIONS, inputs)
 
-    if not context.is_done(name, inputs):
+    if not context.is_complete(stage, inputs):
         group = context.engine.group
         parts = list(enumerate(cut_parts(len(unlabeled.shard_sizes))))[group.rank :: group.world_size]
         rows = sum(unlabeled.shard_sizes[shard] for _, shards in parts for shard in shards)
-        with context.reporter.bar(name, rows, "images") as bar:
+        with context.reporter.bar(stage, rows, "images") as bar:
             label(
                 teacher.teacher(context.device, noised=noise is not None), read, parts, folder,
                 batch_size=runtime.label_batch_size, precision=runtime.precision,
-                seed=stream_key(context.settings.seed, name), bar=bar,
+                seed=stream_key(context.settings.seed, stage), bar=bar,
             )  # fmt: skip
         group.wait()
         group.on_main(finish)
     return folder
 
 
-def select_from(context: RunContext, name: str, predicted: Path, round_number: int, first: Path | None) -> Path:
-    """The selection of a round; ``first`` is round 1's when the images are chosen only once."""
-    settings = context.settings
-    folder = context.folder / name
+def select_pseudo_labels(
+    context: RunContext, stage: str, predictions_folder: Path, round_number: int, first: Path | None = None
+) -> Path:
+    """The selection of a round, in the folder of ``stage``; ``first``: round 1's, where images are chosen only once."""
+    settings, folder, rule = context.settings, context.folder_of(stage), context.extensions.select
     inputs = {
-        "predictions": read_manifest(predicted, PREDICTIONS).fingerprint,
-        "selection": settings.selection.model_dump(),
+        "predictions": read_manifest(predictions_folder, PREDICTIONS).fingerprint,
+        "selection": identity_of(rule) if rule else settings.selection.model_dump(),
         "round": round_number,
         "seed": settings.seed,
         "chosen": read_manifest(first, SELECTION).fingerprint if first else None,
     }
-    if not context.is_done(name, inputs):
-        parts = predictions.list_parts(predicted)
-        classes = context.splits.classes
+    if not context.is_complete(stage, inputs):
+        parts, classes = list_parts(predictions_folder), context.splits.classes
 
-        def choose() -> None:
-            if first:
-                selection.reuse(folder, parts, first, classes)
+        def write() -> None:
+            if rule:
+                select_custom(folder, parts, rule, name=identity_of(rule), classes=classes, round_number=round_number)
+            elif first:
+                reuse(folder, parts, first, classes)
             else:
-                selection.select(
+                select_rows(
                     folder, parts, settings.selection, classes=classes, round_number=round_number, seed=settings.seed
                 )
             commit(folder, SELECTION, inputs)
 
-        context.engine.group.on_main(choose)
+        context.engine.group.on_main(write)
     return folder
 
 
-def pseudo_label_accuracy(context: RunContext, predicted: Path, selected: Path) -> dict[str, float | None] | None:
-    """How many of the pile's labels, and of the selected ones, are right; None where the truth is not known."""
+def pseudo_label_accuracy(
+    context: RunContext, predictions_folder: Path, selection_folder: Path
+) -> dict[str, float | None] | None:
+    """Accuracy of all pseudo labels and of the selected ones; None where the true classes are not known."""
     truth = context.splits.truth
     if truth is None:
         return None
-    labels = np.concatenate([read_labels(path)[0] for path in list_parts(predicted)])
-    chosen = np.concatenate([read_copies(path) > 0 for path in list_parts(selected)])
-    return {"pseudo_label_top1": truth.accuracy(labels), "selected_top1": truth.accuracy(labels, chosen)}
+    labels = np.concatenate([read_labels(path)[0] for path in list_parts(predictions_folder)])
+    selected = np.concatenate([read_copies(path) > 0 for path in list_parts(selection_folder)])
+    return {"pseudo_label_top1": truth.accuracy(labels), "selected_top1": truth.accuracy(labels, selected)}
 
 
-def diagnose_labels(context: RunContext, predicted: Path, before: Path | None) -> dict[str, float | None]:
-    """The label-free signs of a round's labels, beside those of the round ``before``, a part at a time."""
+def diagnose_labels(context: RunContext, predictions_folder: Path, previous: Path | None) -> dict[str, float | None]:
+    """Label-free diagnostics of a round's predictions, beside those of the ``previous`` round, one part at a time."""
     parts = (
-        (*read_labels(path), read_labels(before / path.name)[0] if before else None) for path in list_parts(predicted)
+        (*read_labels(path), read_labels(previous / path.name)[0] if previous else None)
+        for path in list_parts(predictions_folder)
     )
     return label_free_diagnostics(parts, len(context.splits.classes))

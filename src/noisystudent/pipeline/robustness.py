@@ -1,33 +1,37 @@
-"""The robustness of everyone in a run, on images that no training touched, each beside the first."""
+"""The robustness of all models of a run, on images that no training used, compared with the first model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from noisystudent.artifacts.folder import commit, hash_file, read_json, write_json
+from noisystudent.artifacts.folder import Json, commit, hash_file
+from noisystudent.artifacts.typed_json import read_result, to_json, write_result
 from noisystudent.data.images import Images
 from noisystudent.data.splits import HeldOut
 from noisystudent.errors import SettingsError
 from noisystudent.evaluation.compare import comparison
 from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.natural.measure import open_natural
-from noisystudent.evaluation.preflight import check_suite
-from noisystudent.evaluation.suite import measure
-from noisystudent.models.checkpoint import load_classifier
-from noisystudent.models.predictor import Predictor
-from noisystudent.pipeline.checkpoints import Checkpoint
+from noisystudent.evaluation.results import ComparisonResult
+from noisystudent.evaluation.suite import check_suite, measure
+from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 
 ROBUSTNESS = "robustness"
 STAGE = f"scores/{ROBUSTNESS}"
+_COMPARISON = "comparison.json"
 
 
 def check_measurable(context: RunContext) -> None:
-    """Raises ``SettingsError`` where there are no images to measure the suite on, and what ``check_suite`` raises."""
+    """Checks the suite before anything is trained; raises ``SettingsError`` without images to measure it on.
+
+    It also raises what ``check_suite`` raises.
+    """
     evaluation = context.settings.evaluation
     if not evaluation.suite:
         return
@@ -39,37 +43,48 @@ def check_measurable(context: RunContext) -> None:
     check_suite(evaluation, context.splits.classes)
 
 
-def measure_robustness(context: RunContext, evaluated_models: Mapping[str, Checkpoint]) -> dict[str, Any] | None:
-    """What summary.json holds of the suite that the settings name: ``comparison`` with the first of the contenders.
+def measure_robustness(context: RunContext, checkpoints: Mapping[str, TrainedModel]) -> ComparisonResult | None:
+    """Measures the suite of every model of a run.
 
-    On test images where there are some (``role`` says so), else on validation images; None without a suite. Pieces
-    are kept in ``robustness/<name>``, so a wider suite measures only what is new. Processes that work together share
-    the contenders. ``runtime.precision auto`` counts as float32, which is the same on every machine.
+    Finished entries are stored in ``robustness/<name>``, so that a wider suite measures only what is new. Processes
+    that work together share the models. ``runtime.precision auto`` means float32 here, so that the results are the
+    same on every machine.
+
+    Args:
+        context: the run; it is measured on the test images if there are any, else on the validation images.
+        checkpoints: the models by name; the others are compared with the first.
+
+    Returns:
+        The results of all models, with the role of the images; None without a suite.
     """
     role, held_out = _held_out(context)
     if not context.settings.evaluation.suite or held_out is None:
         return None
-    inputs = _inputs(context, evaluated_models, held_out)
-    if not context.is_done(STAGE, inputs):
-        folders = {name: context.folder / ROBUSTNESS / name.replace(" ", "-") for name in evaluated_models}
-        names, group = list(evaluated_models), context.engine.group
+    inputs = _inputs(context, checkpoints, held_out)
+    folder = context.folder_of(STAGE)
+    if not context.is_complete(STAGE, inputs):
+        folders = {name: context.folder / ROBUSTNESS / name.replace(" ", "-") for name in checkpoints}
+        names, group = list(checkpoints), context.engine.group
 
-        def examine(place: int) -> None:
-            name = names[place]
-            _examine(context, name, evaluated_models[name], folders[name])
+        def measure_one(index: int) -> None:
+            name = names[index]
+            _measure_checkpoint(context, name, checkpoints[name], folders[name])
 
-        for _ in group.map_sharded(len(names), examine):
+        def finish() -> None:
+            write_result(folder / _COMPARISON, replace(comparison(folders), role=role))
+            commit(folder, ROBUSTNESS, inputs)
+
+        for _ in group.map_sharded(len(names), measure_one):
             pass
-        group.on_main(lambda: _finish(context.folder / STAGE, inputs, {"role": role, **comparison(folders)}))
-    told: dict[str, Any] = read_json(context.folder / STAGE / "comparison.json")
-    return told
+        group.on_main(finish)
+    return read_result(ComparisonResult, folder / _COMPARISON)
 
 
-def _inputs(context: RunContext, evaluated_models: Mapping[str, Checkpoint], held_out: HeldOut) -> dict[str, Any]:
-    """All that the numbers hang on; a published set that changes under the same name is not noticed."""
+def _inputs(context: RunContext, checkpoints: Mapping[str, TrainedModel], held_out: HeldOut) -> dict[str, Any]:
+    """Everything that the results depend on; a published set that changes under the same name is not noticed."""
     evaluation = context.settings.evaluation
     inputs = {
-        "checkpoints": {name: checkpoint.fingerprint for name, checkpoint in evaluated_models.items()},
+        "checkpoints": {name: checkpoint.fingerprint for name, checkpoint in checkpoints.items()},
         "images": held_out.fingerprint,
         "evaluation": evaluation.model_dump(mode="json"),
         "precision": _runtime(context).precision,
@@ -78,28 +93,29 @@ def _inputs(context: RunContext, evaluated_models: Mapping[str, Checkpoint], hel
         inputs["baseline"] = hash_file(Path(evaluation.baseline))
     if evaluation.natural:
         sets = open_natural(evaluation, context.splits.classes)
-        inputs["natural"] = {each.name: each.fingerprint for each in sets}
+        inputs["natural"] = {opened.name: opened.fingerprint for opened in sets}
     return inputs
 
 
-def _examine(context: RunContext, name: str, checkpoint: Checkpoint, folder: Path) -> None:
-    """Measures one contender into its folder."""
+def _measure_checkpoint(context: RunContext, name: str, checkpoint: TrainedModel, folder: Path) -> None:
+    """Measures one model; its results stay in the folder."""
     role, held_out = _held_out(context)
     assert held_out is not None
     evaluation, allowed = context.settings.evaluation, context.settings.data.max_corrupt_fraction
-    classifier = load_classifier(checkpoint.folder).to(context.device)
-    predictor = Predictor.of_classifier(name, checkpoint.fingerprint, classifier, _runtime(context))
+    predictor = checkpoint.predictor(name, context.device, _runtime(context))
     reporter = context.reporter if context.engine.group.is_main else Reporter(quiet=True)
     reporter.say(f"robustness of {name}:")
 
-    def measured(images: Images) -> dict[str, Any]:
-        dataset = EvalDataset.of_images(role, images, most=evaluation.max_images, max_corrupt_fraction=allowed)
-        return measure(predictor, dataset, evaluation, folder, reporter, renewing=True)
+    def measured(images: Images) -> dict[str, Json]:
+        dataset = EvalDataset.of_images(role, images, max_images=evaluation.max_images, max_corrupt_fraction=allowed)
+        result = measure(predictor, dataset, evaluation, folder, reporter, archive_stale=True)
+        numbers: dict[str, Json] = to_json(result)
+        return numbers
 
     held_out.examine(measured)
 
 
-def _held_out(context: RunContext) -> tuple[str, HeldOut | None]:
+def _held_out(context: RunContext) -> tuple[Literal["test", "validation"], HeldOut | None]:
     if context.splits.test:
         return "test", context.splits.test
     return "validation", context.splits.validation
@@ -108,8 +124,3 @@ def _held_out(context: RunContext) -> tuple[str, HeldOut | None]:
 def _runtime(context: RunContext) -> RuntimeSettings:
     runtime = context.settings.runtime
     return runtime.model_copy(update={"precision": "float32"}) if runtime.precision == "auto" else runtime
-
-
-def _finish(folder: Path, inputs: dict[str, Any], told: dict[str, Any]) -> None:
-    write_json(folder / "comparison.json", told)
-    commit(folder, ROBUSTNESS, inputs)

@@ -5,28 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from noisystudent.artifacts.folder import atomic_write, commit, read_json, write_json
+from noisystudent.artifacts.folder import atomic_write, commit, write_json
+from noisystudent.artifacts.typed_json import read_result, to_json
 from noisystudent.data.images import Images
 from noisystudent.data.splits import HeldOutPredictions
 from noisystudent.evaluation.metrics.ensemble import mean_log_probabilities
+from noisystudent.evaluation.metrics.results import Scores
 from noisystudent.evaluation.metrics.scores import score
-from noisystudent.evaluation.predict import log_probabilities
-from noisystudent.models.teacher import Teacher
-from noisystudent.pipeline.checkpoints import Checkpoint
+from noisystudent.models.teacher import TeacherModel, log_probabilities
+from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
 
 SCORES = "scores"
 
+Floats = npt.NDArray[np.float32]
+Model = TypeVar("Model", bound=TrainedModel, covariant=True)
 
-def predict(context: RunContext, teacher: Teacher, images: Images) -> npt.NDArray[np.float32]:
-    """Log-probabilities [N, K] of the teacher, with the run's batch size and precision; each process sees its share."""
+
+def predict(context: RunContext, teacher: TeacherModel, images: Images) -> Floats:
+    """Log-probabilities [N, K] of the teacher, by all processes together, at the run's batch size and precision."""
     runtime, group = context.settings.runtime, context.engine.group
     share = images.take(np.arange(len(images))[group.share_of(len(images))]) if group.world_size > 1 else images
     return group.all_gather(
@@ -36,73 +40,88 @@ def predict(context: RunContext, teacher: Teacher, images: Images) -> npt.NDArra
 
 @dataclass(frozen=True)
 class EvalResult:
-    """A checkpoint's scores per held-out source, and which images it gets right."""
+    """Scores by held-out role (None without such a source), and which images are classified correctly, bool [N]."""
 
-    scores: dict[str, Any]
+    scores: dict[str, Scores | None]
     correct: dict[str, npt.NDArray[np.bool_]]
 
 
-def score_checkpoint(context: RunContext, name: str, checkpoint: Checkpoint) -> EvalResult:
-    """Scores on validation and test, with every prediction kept, in the folder ``scores/<name>``."""
-    return _score(context, name, {"checkpoint": checkpoint.fingerprint}, [checkpoint], lambda answers: answers[0])
+@dataclass(frozen=True)
+class ScoredCheckpoint(Generic[Model]):
+    """A trained model with its scores; ``round`` is 0 for teacher and control."""
+
+    round: int
+    checkpoint: Model
+    result: EvalResult
+
+
+def score_checkpoint(context: RunContext, name: str, checkpoint: TrainedModel) -> EvalResult:
+    """Scores on validation and test, with every prediction stored, in the folder ``scores/<name>``."""
+    inputs = {"checkpoint": checkpoint.fingerprint}
+    return _score(context, name, inputs, [checkpoint], lambda predictions: predictions[0])
 
 
 def score_ensemble(
     context: RunContext,
     name: str,
-    members: Sequence[Checkpoint],
+    members: Sequence[TrainedModel],
     weights: Sequence[float] = (),
     mean: Literal["arithmetic", "geometric"] = "arithmetic",
 ) -> EvalResult:
-    """The same of several checkpoints' mean, as ``mean_log_probabilities`` has it."""
-    inputs = {"checkpoints": [each.fingerprint for each in members], "weights": list(weights), "mean": mean}
-    return _score(context, name, inputs, members, lambda answers: mean_log_probabilities(answers, weights, mean))
+    """The same for the mean of several checkpoints, as ``mean_log_probabilities`` defines it."""
+    fingerprints = [member.fingerprint for member in members]
+    inputs = {"checkpoints": fingerprints, "weights": list(weights), "mean": mean}
+    return _score(
+        context, name, inputs, members, lambda predictions: mean_log_probabilities(predictions, weights, mean)
+    )
 
 
 def _score(
     context: RunContext,
     name: str,
     inputs: dict[str, Any],
-    members: Sequence[Checkpoint],
-    combine: Callable[[list[npt.NDArray[np.float32]]], npt.NDArray[np.float32]],
+    members: Sequence[TrainedModel],
+    combine: Callable[[list[Floats]], Floats],
 ) -> EvalResult:
     sources = {"validation": context.splits.validation, "test": context.splits.test}
-    folder = context.folder / "scores" / name
+    stage = f"{SCORES}/{name}"
+    folder = context.folder_of(stage)
     inputs |= {"precision": context.settings.runtime.precision}
     inputs |= {role: source.fingerprint if source else None for role, source in sources.items()}
-    if not context.is_done(f"scores/{name}", inputs):
-        teachers = [each.teacher(context.device) for each in members]
-        judged = {
-            role: source.judge(lambda images: combine([predict(context, each, images) for each in teachers]))
-            for role, source in sources.items()
-            if source
-        }
+    if not context.is_complete(stage, inputs):
+        teachers = [member.teacher(context.device) for member in members]
+
+        def predict_all(images: Images) -> Floats:
+            return combine([predict(context, teacher, images) for teacher in teachers])
+
+        by_role = {role: source.predict_and_join(predict_all) for role, source in sources.items() if source}
 
         def write() -> None:
             classes = context.splits.classes
-            scores = {role: score(each.log_probabilities, each.labels, classes) for role, each in judged.items()}
-            write_json(folder / "scores.json", {role: scores.get(role) for role in sources})
-            for role, each in judged.items():
-                _write_judged(folder / f"{role}.parquet", each)
+            scores = {role: score(held.log_probabilities, held.labels, classes) for role, held in by_role.items()}
+            write_json(
+                folder / "scores.json", {role: to_json(scores[role]) if role in scores else None for role in sources}
+            )
+            for role, held in by_role.items():
+                _write_predictions(folder / f"{role}.parquet", held)
             commit(folder, SCORES, inputs)
 
         context.engine.group.on_main(write)
-    scores = read_json(folder / "scores.json")
     correct = {}
     for role, source in sources.items():
         if source:
             table = pq.read_table(folder / f"{role}.parquet")
             correct[role] = table["label"].to_numpy() == table["prediction"].to_numpy()
-    return EvalResult(scores, correct)
+    return EvalResult(read_result(dict[str, Scores | None], folder / "scores.json"), correct)
 
 
-def _write_judged(path: Path, judged: HeldOutPredictions) -> None:
+def _write_predictions(path: Path, held: HeldOutPredictions) -> None:
     table = pa.table(
         {
-            "key": list(judged.keys),
-            "label": judged.labels,
-            "prediction": judged.log_probabilities.argmax(axis=1),
-            "confidence": np.exp(judged.log_probabilities.max(axis=1)),
+            "key": list(held.keys),
+            "label": held.labels,
+            "prediction": held.log_probabilities.argmax(axis=1),
+            "confidence": np.exp(held.log_probabilities.max(axis=1)),
         }
     )
     with atomic_write(path) as temporary:

@@ -1,143 +1,182 @@
-"""The end of a run: its results, the verdict, summary.json and the delivered model."""
+"""The end of a run: its records, the verdict, the summary, and the delivered model."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from noisystudent.artifacts.folder import commit
+from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import UNLABELED, Verdict, compare, reach_verdict
 from noisystudent.models.checkpoint import CHECKPOINT
-from noisystudent.pipeline.checkpoints import TRAINING, Checkpoint
+from noisystudent.pipeline.checkpoints import TRAINING, Checkpoint, TrainedModel
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.score_stage import EvalResult
+from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
+from noisystudent.pseudo_labels.selection.results import SelectionSummary
+from noisystudent.results.run import Cost, EvaluatedModel, RoundResult, RunSummary
 from noisystudent.training.loop import METRICS
 
-
-@dataclass(frozen=True)
-class EvaluatedModel:
-    """A trained model with its scores; ``round`` is 0 for the teacher."""
-
-    round: int
-    checkpoint: Checkpoint
-    eval_result: EvalResult
+BEST = "best"
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round did."""
+    """One round: its student, what was selected for it, and how the pseudo labels looked."""
 
     number: int
-    student: EvaluatedModel
+    student: ScoredCheckpoint[Checkpoint]
     rolled_back: bool
-    selection: dict[str, Any]
+    selection: SelectionSummary
     pseudo_labels: dict[str, float | None] | None
     diagnostics: dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """All that a finished run has to tell."""
+    """All models of a run with their scores, in the order in which they were trained."""
 
-    teacher: EvaluatedModel
+    teacher: ScoredCheckpoint[Checkpoint]
     rounds: list[Round]
-    control: EvaluatedModel | None
-    delivered: EvaluatedModel
+    control: ScoredCheckpoint[Checkpoint] | None
+    delivered: ScoredCheckpoint[Checkpoint]
 
     @property
-    def evaluated_models(self) -> dict[str, Checkpoint]:
-        """Everyone that was trained, by name: the control first, with whom the others are compared, then the story."""
-        control = {"control": self.control.checkpoint} if self.control else {}
-        students = {f"round {each.number}": each.student.checkpoint for each in self.rounds}
+    def checkpoints(self) -> dict[str, TrainedModel]:
+        """Every model by name, the control first: the others are compared with it."""
+        control: dict[str, TrainedModel] = {"control": self.control.checkpoint} if self.control else {}
+        students = {f"round {record.number}": record.student.checkpoint for record in self.rounds}
         return {**control, "teacher": self.teacher.checkpoint, **students}
 
 
-BEST = "best"
-
-
 def summarize(
-    context: RunContext, story: RunResult, robustness: dict[str, Any] | None, *, seconds: float
-) -> dict[str, Any]:
-    """What summary.json holds; ``seconds`` is the time of this session, stages found done not counted."""
-    rounds = [
-        {
-            **model_row(each.student, f"round {each.number}"),
-            "round": each.number,
-            "selected": each.selection["selected"],
-            "copies": each.selection["copies"],
-            "rolled_back": each.rolled_back,
-            "pseudo_labels": each.pseudo_labels,
-            "diagnostics": each.diagnostics,
-        }
-        for each in story.rounds
-    ]
-    everyone = [story.teacher, *(each.student for each in story.rounds), *([story.control] if story.control else [])]
-    return {
-        "recipe": context.settings.recipe,
-        "seed": context.settings.seed,
-        "classes": list(context.splits.classes),
-        "teacher": model_row(story.teacher, "teacher"),
-        "control": model_row(story.control, "control") if story.control else None,
-        "rounds": rounds,
-        "student": model_row(story.delivered, "student"),
-        "delivered": story.delivered.checkpoint.name.removesuffix("/student"),
-        "baselines": [],
-        "verdict": reach(story).as_json(),
-        "robustness": robustness,
-        "cost": {
-            "seconds": round(sum(each.checkpoint.seconds for each in everyone), 1),
-            "session_seconds": round(seconds, 1),
-            "samples_seen": sum(each.checkpoint.samples_seen for each in everyone),
-        },
-    }
+    context: RunContext, result: RunResult, robustness: ComparisonResult | None, *, session_seconds: float
+) -> RunSummary:
+    """The summary of a run; ``session_seconds`` is the time of this call, finished stages not counted."""
+    rounds = tuple(
+        round_result(
+            record.student,
+            f"round {record.number}",
+            rolled_back=record.rolled_back,
+            selection=record.selection,
+            pseudo_labels=record.pseudo_labels,
+            diagnostics=record.diagnostics,
+        )
+        for record in result.rounds
+    )
+    students = [record.student for record in result.rounds]
+    models = [result.teacher, *students, *([result.control] if result.control else [])]
+    return RunSummary(
+        recipe=context.settings.recipe,
+        seed=context.settings.seed,
+        classes=context.splits.classes,
+        teacher=evaluated_model(result.teacher, "teacher"),
+        control=evaluated_model(result.control, "control") if result.control else None,
+        rounds=rounds,
+        student=evaluated_model(result.delivered, "student"),
+        delivered=result.delivered.checkpoint.name.removesuffix("/student"),
+        verdict=verdict_of(result),
+        robustness=robustness,
+        cost=total_cost([model.checkpoint for model in models], session_seconds),
+    )
 
 
-def reach(story: RunResult) -> Verdict:
-    """The verdict on the last student that was not rolled back (or the teacher) against the control.
-
-    On test labels where there are some, else on validation labels, else it cannot tell.
-    """
-    student = story.delivered
-    if story.control is None:
-        return Verdict("cannot tell", "no control was trained (rounds.control false)", None, None, None, 0, "none")
-    if student is story.control:
-        student = next((each.student for each in reversed(story.rounds) if not each.rolled_back), story.teacher)
-    return compare_models(student, story.control)
+def verdict_of(result: RunResult) -> Verdict:
+    """The verdict on the last student that was not rolled back (or the teacher) against the control."""
+    student = result.delivered
+    if result.control is None:
+        return Verdict(decision="cannot tell", reason="no control was trained (rounds.control false)")
+    if student is result.control:
+        kept = (record.student for record in reversed(result.rounds) if not record.rolled_back)
+        student = next(kept, result.teacher)
+    return compare_models(student, result.control)
 
 
-def compare_models(student: EvaluatedModel, control: EvaluatedModel, treatment: str = UNLABELED) -> Verdict:
-    """The verdict on a student with a ``treatment`` against a control without it, on the best labels there are."""
-    correct, by_control = student.eval_result.correct, control.eval_result.correct
-    if "test" in correct:
-        return reach_verdict(compare(correct["test"], by_control["test"]), "test", treatment)
-    if "validation" in correct:
-        return reach_verdict(compare(correct["validation"], by_control["validation"]), "validation", treatment)
+def compare_models(
+    student: ScoredCheckpoint[TrainedModel], control: ScoredCheckpoint[TrainedModel], treatment: str = UNLABELED
+) -> Verdict:
+    """The verdict on a student with a ``treatment`` against a control without it, on test, else validation labels."""
+    for role in ("test", "validation"):
+        if role in student.result.correct:
+            comparison = compare(student.result.correct[role], control.result.correct[role])
+            return reach_verdict(comparison, "test" if role == "test" else "validation", treatment)
     return reach_verdict(None, "none", treatment)
 
 
-def model_row(evaluated: EvaluatedModel, name: str) -> dict[str, Any]:
-    """A contender as summary.json holds it."""
-    checkpoint = evaluated.checkpoint
-    return {
-        "name": name,
-        "model": checkpoint.model,
-        "parameters": checkpoint.parameters,
-        "samples_seen": checkpoint.samples_seen,
-        "seconds": checkpoint.seconds,
-        **evaluated.eval_result.scores,
-    }
+def evaluated_model(model: ScoredCheckpoint[TrainedModel], name: str) -> EvaluatedModel:
+    """A model as the summary has it."""
+    checkpoint, scores = model.checkpoint, model.result.scores
+    return EvaluatedModel(
+        name=name,
+        model=checkpoint.model,
+        parameters=checkpoint.parameters,
+        samples_seen=checkpoint.samples_seen,
+        seconds=checkpoint.seconds,
+        validation=scores.get("validation"),
+        test=scores.get("test"),
+    )
+
+
+def round_result(
+    student: ScoredCheckpoint[TrainedModel],
+    name: str,
+    *,
+    rolled_back: bool = False,
+    selection: SelectionSummary | None = None,
+    pseudo_labels: dict[str, float | None] | None = None,
+    diagnostics: dict[str, float | None] | None = None,
+) -> RoundResult:
+    """A student as the summary has it, with what it learned from."""
+    checkpoint, scores = student.checkpoint, student.result.scores
+    return RoundResult(
+        name=name,
+        model=checkpoint.model,
+        parameters=checkpoint.parameters,
+        samples_seen=checkpoint.samples_seen,
+        seconds=checkpoint.seconds,
+        validation=scores.get("validation"),
+        test=scores.get("test"),
+        round=student.round,
+        rolled_back=rolled_back,
+        selected=selection.selected if selection else None,
+        copies=selection.copies if selection else None,
+        pseudo_labels=pseudo_labels,
+        diagnostics=diagnostics,
+    )
+
+
+def mean_of(result: EvalResult, members: Sequence[TrainedModel], name: str) -> EvaluatedModel:
+    """The mean of several models as the summary has it."""
+    return EvaluatedModel(
+        name=name,
+        model=", ".join(dict.fromkeys(member.model for member in members)),
+        parameters=sum(member.parameters for member in members),
+        samples_seen=sum(member.samples_seen for member in members),
+        seconds=sum(member.seconds for member in members),
+        validation=result.scores.get("validation"),
+        test=result.scores.get("test"),
+    )
+
+
+def total_cost(checkpoints: Sequence[TrainedModel], session_seconds: float) -> Cost:
+    """What the training of these models took."""
+    return Cost(
+        seconds=round(sum(checkpoint.seconds for checkpoint in checkpoints), 1),
+        session_seconds=round(session_seconds, 1),
+        samples_seen=sum(checkpoint.samples_seen for checkpoint in checkpoints),
+    )
 
 
 def deliver(context: RunContext, checkpoint: Checkpoint) -> None:
     """Copies the delivered checkpoint to ``best/``; a copy, so that the folder can be taken anywhere."""
     inputs = {"checkpoint": checkpoint.fingerprint, "name": checkpoint.name}
-    if context.is_done(BEST, inputs):
+    if context.is_complete(BEST, inputs):
         return
+    folder = context.folder_of(BEST)
 
     def copy() -> None:
         for name in ("config.json", "model.safetensors", TRAINING, METRICS):
-            shutil.copyfile(checkpoint.folder / name, context.folder / BEST / name)
-        commit(context.folder / BEST, CHECKPOINT, inputs, volatile=(METRICS, TRAINING))
+            shutil.copyfile(checkpoint.folder / name, folder / name)
+        commit(folder, CHECKPOINT, inputs, volatile=(METRICS, TRAINING))
 
     context.engine.group.on_main(copy)

@@ -1,4 +1,4 @@
-"""Teachers that answered before: for whole images, or for every view of a training, which is then replayed."""
+"""Cached teachers of a distillation: predictions for whole images, or for every view of a training stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from noisystudent.artifacts.folder import INPUTS, State, commit, differences, read_json, state_of
 from noisystudent.data.unlabeled import InMemoryUnlabeled
 from noisystudent.errors import MismatchError, SettingsError
-from noisystudent.models.teacher import Teacher
+from noisystudent.models.teacher import TeacherModel
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.pseudo_labels import label_unlabeled
 from noisystudent.pipeline.train_data import TeacherRef, TrainSpec
@@ -22,120 +22,121 @@ from noisystudent.training.loader import BatchLoader, InMemoryStream
 from noisystudent.training.teacher_logits import CachedTeachers, CachedViewTeachers, ViewCache
 
 VIEWS = "views"  # the kind in a manifest
-_MODEL_NOISE = {"preset", "strength", "strengths", "teacher", "dropout", "stochastic_depth"}
+_NOISE_UNSEEN_BY_TEACHERS = {"preset", "strength", "strengths", "teacher", "dropout", "stochastic_depth"}
 
 
 def cached_teachers(context: RunContext, spec: TrainSpec, batches: BatchLoader) -> CachedTeachers:
-    """The tutors' predictions for the lesson's images, made in stages of their own, as tables beside the feeds.
+    """The teachers' predictions for all images of a spec, made in stages of their own, one table per stream.
 
-    Raises ``SettingsError`` where images are streamed, or blended: a prediction is of one image.
+    Raises ``SettingsError`` where images are streamed or mixed: a prediction is of one image.
     """
     assert spec.distillation
-    _require_kept(context, "cached")
-    if context.shows_whole_batches:
+    _require_in_memory(context, "cached")
+    if context.needs_whole_batches:
         raise SettingsError(
             "distillation.teacher_logits cached has predictions of single images, and noise.mixup, noise.cutmix or a "
-            "noise of your own makes others of them; use distillation.teacher_logits online or cached_views."
+            "noise of your own changes images; use distillation.teacher_logits online or cached_views."
         )
-    on, buffer = spec.distillation.applies_to, len(context.buffer)
-    labeled = len(context.splits.labeled)
-    teacher_logits_of = torch.zeros(buffer, len(spec.teacher_refs), len(context.splits.classes), device=context.device)
-    for number, teacher_ref in enumerate(spec.teacher_refs):
-        if labeled and on != "unlabeled":
-            unlabeled = InMemoryUnlabeled(context.splits.labeled.without_labels(), [])
-            teacher_logits_of[:labeled, number] = _labels_by(context, teacher_ref, teacher_ref.on_labeled, unlabeled)
-        if buffer > labeled and on != "labeled":
-            assert isinstance(context.splits.unlabeled, InMemoryUnlabeled)
-            teacher_logits_of[labeled:, number] = _labels_by(
-                context, teacher_ref, teacher_ref.on_unlabeled, context.splits.unlabeled
+    applies_to, total = spec.distillation.applies_to, len(context.buffer)
+    labeled, unlabeled = context.splits.labeled, context.splits.unlabeled
+    shape = (total, len(spec.teachers), len(context.splits.classes))
+    log_probabilities = torch.zeros(shape, device=context.device)
+    for number, teacher in enumerate(spec.teachers):
+        if len(labeled) and applies_to != "unlabeled":
+            images = InMemoryUnlabeled(labeled.without_labels(), [])
+            log_probabilities[: len(labeled), number] = _predictions_of(context, teacher, teacher.on_labeled, images)
+        if total > len(labeled) and applies_to != "labeled":
+            assert isinstance(unlabeled, InMemoryUnlabeled)
+            log_probabilities[len(labeled) :, number] = _predictions_of(
+                context, teacher, teacher.on_unlabeled, unlabeled
             )
     tables = []
     for stream in batches.streams:
         assert isinstance(stream, InMemoryStream)
-        tables.append(teacher_logits_of[torch.from_numpy(stream.rows).to(context.device)])
+        tables.append(log_probabilities[torch.from_numpy(stream.rows).to(context.device)])
     return CachedTeachers(tables, batches, spec.distillation.rows)
 
 
-def _labels_by(context: RunContext, teacher_ref: TeacherRef, name: str, unlabeled: InMemoryUnlabeled) -> Tensor:
-    """A tutor's log-probabilities for a pile, stored in the stage ``name``: float32 [N, K]."""
-    folder = label_unlabeled(context, name, teacher_ref.checkpoint, unlabeled)
-    _, values = predictions.read_all(folder, len(context.splits.classes))
-    return torch.from_numpy(values).to(context.device)
+def _predictions_of(context: RunContext, teacher: TeacherRef, stage: str, images: InMemoryUnlabeled) -> Tensor:
+    """A teacher's log-probabilities for images, stored in ``stage``: float32 [N, K]."""
+    folder = label_unlabeled(context, stage, teacher.checkpoint, images)
+    _, log_probabilities = predictions.read_all(folder, len(context.splits.classes))
+    return torch.from_numpy(log_probabilities).to(context.device)
 
 
 def cached_view_teachers(
     context: RunContext,
-    name: str,
+    stage: str,
     spec: TrainSpec,
     batches: BatchLoader,
-    teachers: Sequence[tuple[Teacher, BatchLoader]],
+    teachers: Sequence[tuple[TeacherModel, BatchLoader]],
 ) -> CachedViewTeachers:
-    """The tutors' predictions for every view that the stage ``name`` will show, each made once.
+    """The teachers' predictions for every view that ``stage`` will show, each made once.
 
-    ``teachers`` are the tutors as such, each with the stage's whole batches at its own size. Raises ``MismatchError``
-    where the folder that the settings name holds the views of another training.
+    ``teachers`` pairs each teacher with the stage's whole batches at the teacher's size. Raises ``MismatchError`` where
+    the folder ``distillation.cache`` holds the views of another training.
     """
     assert spec.distillation
-    _require_kept(context, "cached_views")
-    stores = [
-        _store_views(context, name, spec, teacher_ref, *each)
-        for teacher_ref, each in zip(spec.teacher_refs, teachers, strict=True)
+    _require_in_memory(context, "cached_views")
+    caches = [
+        _cache_views(context, stage, spec, reference, teacher, whole)
+        for reference, (teacher, whole) in zip(spec.teachers, teachers, strict=True)
     ]
 
     def read(step: int) -> Tensor:
-        return torch.stack([store.read(step) for store in stores], dim=1)
+        return torch.stack([cache.read(step) for cache in caches], dim=1)
 
     return CachedViewTeachers(read, batches, spec.distillation.rows)
 
 
-def _store_views(
-    context: RunContext, name: str, spec: TrainSpec, teacher_ref: TeacherRef, teacher: Teacher, whole: BatchLoader
+def _cache_views(
+    context: RunContext, stage: str, spec: TrainSpec, reference: TeacherRef, teacher: TeacherModel, whole: BatchLoader
 ) -> ViewCache:
-    """One tutor's answers for all steps of a stage: those that are not there yet are made, by all processes."""
+    """One teacher's predictions for all steps of a stage; all processes together make those that are missing."""
     assert spec.distillation
     settings, engine = context.settings, context.engine
     inputs: dict[str, Any] = {
-        "teacher": teacher_ref.checkpoint.fingerprint,
-        "stage": name,
+        "teacher": reference.checkpoint.fingerprint,
+        "stage": stage,
         "seed": settings.seed,
         **spec.inputs,
         "batch": spec.batch,
-        "noise": settings.noise.model_dump(exclude=_MODEL_NOISE),
+        "noise": settings.noise.model_dump(exclude=_NOISE_UNSEEN_BY_TEACHERS),
         "strength": whole.noise.strength,
         "size": teacher.size,
         "precision": engine.precision,
     }
     given_cache = spec.distillation.cache
     if given_cache:
-        context = replace(context, folder=Path(given_cache))
-        folder_name = teacher_ref.checkpoint.fingerprint[:12]
-        engine.group.on_main(lambda: _refuse_others(context.folder / folder_name, inputs))
+        context = replace(context, folder=Path(given_cache), renamed={})
+        cache_stage = reference.checkpoint.fingerprint[:12]
+        engine.group.on_main(lambda: _refuse_other_views(context.folder_of(cache_stage), inputs))
     else:
-        folder_name = f"{VIEWS}/{name}/{teacher_ref.checkpoint.name}"
-    done = context.is_done(folder_name, inputs)
-    store = ViewCache(context.folder / folder_name, whole, len(context.splits.classes))
-    missing = engine.group.broadcast(store.missing(settings.train.last))
-    if missing or not done:
-        own = missing[engine.group.rank :: engine.group.world_size]
-        with context.reporter.bar(folder_name, len(own) * store.rows_per_part, "views") as bar:
-            for part in own:
-                store.write(part, teacher, engine.precision)
-                bar.advance(store.rows_per_part)
+        cache_stage = f"{VIEWS}/{stage}/{reference.checkpoint.name}"
+    complete = context.is_complete(cache_stage, inputs)
+    cache = ViewCache(context.folder_of(cache_stage), whole, len(context.splits.classes))
+    missing = engine.group.broadcast(cache.missing(settings.train.last))
+    if missing or not complete:
+        own_parts = missing[engine.group.rank :: engine.group.world_size]
+        with context.reporter.bar(cache_stage, len(own_parts) * cache.rows_per_part, "views") as bar:
+            for part in own_parts:
+                cache.write(part, teacher, engine.precision)
+                bar.advance(cache.rows_per_part)
         engine.group.wait()
-        engine.group.on_main(lambda: commit(store.folder, VIEWS, inputs))
-    return store
+        engine.group.on_main(lambda: commit(cache.folder, VIEWS, inputs))
+    return cache
 
 
-def _refuse_others(folder: Path, inputs: dict[str, Any]) -> None:
+def _refuse_other_views(folder: Path, inputs: dict[str, Any]) -> None:
     if state_of(folder, inputs) is State.STALE:
         changes = "; ".join(differences(read_json(folder / INPUTS), inputs))
         raise MismatchError(
-            f"{folder} holds a teacher's answers for other views than those of this training; what differs: {changes}. "
-            "Take its settings and sources, or another folder for distillation.cache."
+            f"{folder} holds a teacher's predictions for other views than those of this training; what differs: "
+            f"{changes}. Use the settings and sources of that training, or another folder for distillation.cache."
         )
 
 
-def _require_kept(context: RunContext, teacher_logits: str) -> None:
+def _require_in_memory(context: RunContext, teacher_logits: str) -> None:
     if not isinstance(context.splits.unlabeled, InMemoryUnlabeled):
         raise SettingsError(
             f"distillation.teacher_logits {teacher_logits} keeps the images in memory, and the unlabeled ones are "

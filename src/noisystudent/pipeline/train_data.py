@@ -18,117 +18,65 @@ from noisystudent.data.images import content_fingerprint
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled
 from noisystudent.errors import DataError, MismatchError, SettingsError, TrainingError
 from noisystudent.losses.losses import apply_temperature, smoothed_one_hot
-from noisystudent.losses.settings import WHO_TEACHES, DistillationSettings, ObjectiveSettings
-from noisystudent.pipeline.checkpoints import Checkpoint
+from noisystudent.losses.settings import DISTILL_ONLY, DistillationSettings, ObjectiveSettings
+from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.streamed_labels import StreamedLabels
 from noisystudent.pseudo_labels import predictions
 from noisystudent.pseudo_labels.predictions import PREDICTIONS
-from noisystudent.pseudo_labels.selection import SELECTION
-from noisystudent.training.loader import LABELED, PSEUDO, UNSHARDED, BatchStream, InMemoryStream, Ints, RawBatch
+from noisystudent.pseudo_labels.selection.parts import SELECTION
+from noisystudent.training.loader import LABELED, PSEUDO, UNSHARDED, BatchStream, InMemoryStream, Ints
 from noisystudent.training.sampler import WindowedSampler
 from noisystudent.training.settings import TrainSettings
-from noisystudent.training.streaming import Loaded, ShardStream
+from noisystudent.training.streaming import ShardStream
 
-Targets = Callable[[npt.NDArray[np.float32]], Tensor]  # target probabilities of stored log-probabilities, [N, K] each
-
-
-class StreamedLabels:
-    """The selected images of a pile with their target probabilities, from the parts of predictions and selection."""
-
-    def __init__(
-        self, unlabeled: StreamedUnlabeled, predicted: Path, selected: Path, *, classes: int, targets: Targets
-    ) -> None:
-        """Counts the copies of each shard; raises ``MismatchError`` for predictions of another source."""
-        self._unlabeled, self._classes, self._targets = unlabeled, classes, targets
-        self._predicted, self._selected = predictions.list_parts(predicted), predictions.list_parts(selected)
-        self._rows = [predictions.read_part_stats(path).rows for path in self._predicted]
-        shards = sum(len(rows) for rows in self._rows)
-        if shards != len(unlabeled.shard_sizes) or len(self._selected) != len(self._predicted):
-            raise MismatchError(
-                f"{predicted} is of {shards} shards in {len(self._predicted)} parts and {selected} has "
-                f"{len(self._selected)} parts, but the unlabeled source has {len(unlabeled.shard_sizes)} shards; give "
-                "the source they were made for, or make them again."
-            )
-        # Of each shard: the number of its part, and its place there.
-        self._places = [(part, place) for part, rows in enumerate(self._rows) for place in range(len(rows))]
-        self._left_out = frozenset(each.key for each in unlabeled.left_out)
-        taken = [copies.sum() for part in range(len(self._rows)) for copies in self._copies(part)]
-        self.counts: Ints = np.array(taken, np.int64)
-
-    def load(self, shard: int, places: Ints) -> Loaded:
-        """What lies at ``places`` (int64 [N]) among a shard's copies: its images, decoded once each, and targets.
-
-        Raises ``MismatchError`` when the source does not hold the images that were labeled.
-        """
-        part, place = self._places[shard]
-        copies = self._copies(part)[place]
-        taken, rows = np.unique(np.repeat(np.arange(len(copies)), copies)[places], return_inverse=True)
-        keys, values = predictions.read_shard(self._predicted[part], place, self._classes)
-        wanted = tuple(keys[row] for row in taken)
-        images = self._unlabeled.read(shard, frozenset(wanted))
-        if images.keys != wanted:
-            missing = next(iter(set(wanted) - set(images.keys)), wanted[0])
-            raise MismatchError(
-                f"{self._predicted[part]} has labels for {len(wanted)} images of shard {shard} of the unlabeled "
-                f"source that are to be trained on, and {len(images)} of them can be read now ({missing!r} cannot, "
-                "for example); give the source they were made for, or make them again."
-            )
-        sizes = torch.from_numpy(images.sizes.astype(np.int64))
-        return Loaded(RawBatch(torch.from_numpy(images.pixels), sizes, self._targets(values[taken])), rows)
-
-    def _copies(self, part: int) -> list[Ints]:
-        """How often training takes each row of a part's shards: int64 [N] each."""
-        copies = predictions.read_copies(self._selected[part])
-        if self._left_out:
-            keys = predictions.read_keys(self._predicted[part])
-            copies[[row for row, key in enumerate(keys) if key in self._left_out]] = 0
-        return np.split(copies, np.cumsum(self._rows[part])[:-1])
+Streams = Callable[[int], tuple[BatchStream, ...]]  # from the seed of a stage's order to its streams
 
 
 @dataclass(frozen=True)
 class TeacherRef:
-    """A checkpoint that teaches, and the names of the stages that store its answers, should they be stored."""
+    """A teacher of a distillation, and the stages that cache its predictions where they are cached."""
 
-    checkpoint: Checkpoint
+    checkpoint: TrainedModel
     on_labeled: str
     on_unlabeled: str
 
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """What a stage trains on: images a step by feed, the feeds in an order by seed, and where they come from.
+    """What a stage trains on.
 
-    ``objective`` is what it is asked to match; ``distillation`` says how, where the labels are not all, and
-    ``teacher_refs`` by whom.
+    ``batch``: images per step by stream; ``streams``: the streams, for a seed; ``inputs``: fingerprints of the data,
+    for the stage's manifest; ``objective``: its settings, for the manifest; ``distillation`` and ``teachers``: how and
+    by whom the student is taught, where labels and pseudo labels are not all.
     """
 
     batch: dict[str, int]
-    streams: Callable[[int], tuple[BatchStream, ...]]
+    streams: Streams
     inputs: dict[str, Any]
     objective: dict[str, Any]
     distillation: DistillationSettings | None = None
-    teacher_refs: tuple[TeacherRef, ...] = ()
+    teachers: tuple[TeacherRef, ...] = ()
 
-    def taught(self, distillation: DistillationSettings, teacher_refs: Sequence[TeacherRef]) -> TrainSpec:
-        """The same images with the objective of distillation; the tutors are left out where it needs none."""
+    def with_teachers(self, distillation: DistillationSettings, teachers: Sequence[TeacherRef]) -> TrainSpec:
+        """The same images with a distillation objective; teachers are dropped where the method needs none."""
         assert distillation.method != "none"
-        teacher_refs = tuple(teacher_refs) if distillation.taught else ()
-        told = distillation.model_dump(exclude={"preset", "cache", *WHO_TEACHES})
+        teachers = tuple(teachers) if distillation.needs_teacher else ()
         objective = {
             "label_smoothing": self.objective["label_smoothing"],
-            "distillation": told,
-            "teachers": [teacher_ref.checkpoint.fingerprint for teacher_ref in teacher_refs],
+            "distillation": distillation.model_dump(exclude={"preset", "cache", *DISTILL_ONLY}),
+            "teachers": [teacher.checkpoint.fingerprint for teacher in teachers],
         }
-        return replace(self, objective=objective, distillation=distillation, teacher_refs=teacher_refs)
+        return replace(self, objective=objective, distillation=distillation, teachers=teachers)
 
 
 def supervised_spec(context: RunContext, rows: Ints | None = None) -> TrainSpec:
-    """The labels only, or those of ``rows``: for teacher, control and the choice of noise."""
-    settings, splits = context.settings, context.splits
-    rows = np.arange(len(splits.labeled)) if rows is None else rows
+    """The labeled images alone, all or those in ``rows``: for teacher, control and the search for a noise strength."""
+    settings, labeled = context.settings, context.splits.labeled
+    rows = np.arange(len(labeled)) if rows is None else rows
     batch = {LABELED: settings.train.batch_size}
     targets = _labeled_targets(context)
-    inputs = {"labeled": content_fingerprint(splits.labeled.take(rows))}
+    inputs = {"labeled": content_fingerprint(labeled.take(rows))}
 
     def streams(seed: int) -> tuple[BatchStream, ...]:
         return (InMemoryStream(LABELED, context.buffer, targets, rows, batch[LABELED], seed=seed),)
@@ -137,15 +85,15 @@ def supervised_spec(context: RunContext, rows: Ints | None = None) -> TrainSpec:
 
 
 def transfer_spec(context: RunContext) -> TrainSpec:
-    """The labels and all unlabeled images without any, for teachers to speak of; or what there is of the two.
+    """All labeled and all unlabeled images, without pseudo labels: what a distillation shows its teachers.
 
-    Raises ``DataError`` where there are no images, and ``SettingsError`` for a pile that does not fit into memory.
+    Raises ``DataError`` without any images, ``SettingsError`` for an unlabeled set that does not fit into memory.
     """
     settings, splits = context.settings, context.splits
     if not isinstance(splits.unlabeled, InMemoryUnlabeled):
         raise SettingsError(
-            "distill keeps its images in memory, and the unlabeled ones are streamed; raise data.memory_limit_gb, "
-            "give fewer, or use run with distillation.method, which streams them."
+            "distill keeps its images in memory, and the unlabeled ones are streamed; raise data.memory_limit_gb, give "
+            "fewer images, or use run with distillation.method, which streams them."
         )
     labeled, total = len(splits.labeled), len(context.buffer)
     if not total:
@@ -164,37 +112,45 @@ def transfer_spec(context: RunContext) -> TrainSpec:
     return TrainSpec(batch, streams, inputs, {"label_smoothing": settings.objective.label_smoothing})
 
 
-def student_spec(context: RunContext, predicted: Path, selected: Path) -> TrainSpec:
-    """The labels and the selected pseudo labels together, in the ratio that the settings name."""
-    settings, splits = context.settings, context.splits
-    source = read_manifest(predicted, PREDICTIONS).fingerprint
-    require_inputs(selected, read_manifest(selected, SELECTION), "predictions", source)
+def student_spec(context: RunContext, predictions_folder: Path, selection_folder: Path) -> TrainSpec:
+    """The labeled images and the selected pseudo labels, in the ratio that the settings name."""
+    settings, unlabeled = context.settings, context.splits.unlabeled
+    predictions_fingerprint = read_manifest(predictions_folder, PREDICTIONS).fingerprint
+    selection = read_manifest(selection_folder, SELECTION)
+    require_inputs(selection_folder, selection, "predictions", predictions_fingerprint)
     batch = student_batch(settings.train)
     inputs: dict[str, Any] = {
-        "labeled": content_fingerprint(splits.labeled),
-        "predictions": source,
-        "selection": read_manifest(selected, SELECTION).fingerprint,
+        "labeled": content_fingerprint(context.splits.labeled),
+        "predictions": predictions_fingerprint,
+        "selection": selection.fingerprint,
     }
-    objective = settings.objective.model_dump()
-    unlabeled = splits.unlabeled
     if isinstance(unlabeled, StreamedUnlabeled):
         inputs["window"] = settings.data.window
-        return TrainSpec(batch, _sharded_streams(context, unlabeled, predicted, selected, batch), inputs, objective)
-    assert isinstance(unlabeled, InMemoryUnlabeled)
-    return TrainSpec(batch, _in_memory_streams(context, unlabeled, predicted, selected, batch), inputs, objective)
+        streams = _sharded_streams(context, unlabeled, predictions_folder, selection_folder, batch)
+    else:
+        assert isinstance(unlabeled, InMemoryUnlabeled)
+        streams = _in_memory_streams(context, unlabeled, predictions_folder, selection_folder, batch)
+    return TrainSpec(batch, streams, inputs, settings.objective.model_dump())
 
 
 def _in_memory_streams(
-    context: RunContext, unlabeled: InMemoryUnlabeled, predicted: Path, selected: Path, batch: Mapping[str, int]
-) -> Callable[[int], tuple[BatchStream, ...]]:
-    """The feeds of a student whose images all lie in the pool, the pile's after the labeled ones."""
-    keys, values = predictions.read_all(predicted, len(context.splits.classes))
-    in_unlabeled = _rows_of_unlabeled(predicted, keys, unlabeled)
-    copies = np.concatenate([predictions.read_copies(path) for path in predictions.list_parts(selected)])[in_unlabeled]
+    context: RunContext,
+    unlabeled: InMemoryUnlabeled,
+    predictions_folder: Path,
+    selection_folder: Path,
+    batch: Mapping[str, int],
+) -> Streams:
+    """The streams of a student whose images are all in the buffer, the unlabeled ones after the labeled ones."""
+    keys, log_probabilities = predictions.read_all(predictions_folder, len(context.splits.classes))
+    rows_here = _rows_of_unlabeled(predictions_folder, keys, unlabeled)
+    parts = predictions.list_parts(selection_folder)
+    copies = np.concatenate([predictions.read_copies(path) for path in parts])[rows_here]
     labeled = len(context.splits.labeled)
     rows = labeled + np.repeat(np.arange(len(copies)), copies)
-    require_some(context, selected, len(rows), len(copies))
-    pseudo_targets = _pseudo_targets(context.settings.objective, len(context.splits.classes), values[in_unlabeled])
+    require_some(context, selection_folder, len(rows), len(copies))
+    pseudo_targets = _pseudo_targets(
+        context.settings.objective, len(context.splits.classes), log_probabilities[rows_here]
+    )
     targets = torch.cat([_labeled_targets(context)[:labeled], pseudo_targets.to(context.device)])
 
     def streams(seed: int) -> tuple[BatchStream, ...]:
@@ -207,28 +163,32 @@ def _in_memory_streams(
 
 
 def _sharded_streams(
-    context: RunContext, unlabeled: StreamedUnlabeled, predicted: Path, selected: Path, batch: Mapping[str, int]
-) -> Callable[[int], tuple[BatchStream, ...]]:
-    """The feeds of a student whose pseudo-labeled images are decoded as they are needed."""
+    context: RunContext,
+    unlabeled: StreamedUnlabeled,
+    predictions_folder: Path,
+    selection_folder: Path,
+    batch: Mapping[str, int],
+) -> Streams:
+    """The streams of a student whose unlabeled images are decoded when they are needed."""
     settings, classes = context.settings, len(context.splits.classes)
     pseudo_targets = partial(_pseudo_targets, settings.objective, classes)
-    labels = StreamedLabels(unlabeled, predicted, selected, classes=classes, targets=pseudo_targets)
-    require_some(context, selected, int(labels.counts.sum()), sum(unlabeled.shard_sizes))
+    labels = StreamedLabels(unlabeled, predictions_folder, selection_folder, classes=classes, targets=pseudo_targets)
+    require_some(context, selection_folder, int(labels.counts.sum()), sum(unlabeled.shard_sizes))
     targets, labeled = _labeled_targets(context), np.arange(len(context.splits.labeled))
-    sharding = UNSHARDED if context.shows_whole_batches else context.sharding
+    sharding = UNSHARDED if context.needs_whole_batches else context.sharding
 
     def streams(seed: int) -> tuple[BatchStream, ...]:
-        order = WindowedSampler(labels.counts, window=settings.data.window, seed=seed, stream=PSEUDO)
+        sampler = WindowedSampler(labels.counts, window=settings.data.window, seed=seed, stream=PSEUDO)
         return (
             InMemoryStream(LABELED, context.buffer, targets, labeled, batch[LABELED], seed=seed),
-            ShardStream(PSEUDO, order, labels.load, batch[PSEUDO], context.device, sharding=sharding),
+            ShardStream(PSEUDO, sampler, labels.load, batch[PSEUDO], context.device, sharding=sharding),
         )
 
     return streams
 
 
 def student_batch(settings: TrainSettings) -> dict[str, int]:
-    """How many labeled and how many pseudo-labeled images a student's batch has: at least one of each."""
+    """Labeled and pseudo-labeled images per step of a student: at least one of each."""
     pseudo = round(settings.batch_size * settings.ratio / (1 + settings.ratio))
     pseudo = min(max(pseudo, 1), settings.batch_size - 1)
     return {LABELED: settings.batch_size - pseudo, PSEUDO: pseudo}
@@ -243,29 +203,34 @@ def _labeled_targets(context: RunContext) -> Tensor:
     return targets
 
 
-def _pseudo_targets(objective: ObjectiveSettings, classes: int, values: npt.NDArray[np.float32]) -> Tensor:
-    stored = torch.from_numpy(values)
+def _pseudo_targets(objective: ObjectiveSettings, classes: int, log_probabilities: npt.NDArray[np.float32]) -> Tensor:
+    soft_labels = torch.from_numpy(log_probabilities)
     if objective.labels == "soft":
-        return apply_temperature(stored, objective.temperature)
-    return smoothed_one_hot(stored.argmax(dim=1), classes, objective.label_smoothing)
+        return apply_temperature(soft_labels, objective.temperature)
+    return smoothed_one_hot(soft_labels.argmax(dim=1), classes, objective.label_smoothing)
 
 
-def require_some(context: RunContext, selected: Path, taken: int, predicted: int) -> None:
+def require_some(context: RunContext, selection_folder: Path, selected: int, predicted: int) -> None:
     """Raises ``TrainingError`` when a selection takes none of the predicted labels."""
-    if not taken:
-        raise TrainingError(
-            f"no pseudo label was selected in {selected.parent.name} (of {predicted} predictions); lower "
-            f"selection.threshold ({context.settings.selection.threshold}) or give more labels."
-        )
+    if selected:
+        return
+    if context.extensions.select:
+        advice = "return copies above 0 from your own selection"
+    else:
+        advice = f"lower selection.threshold ({context.settings.selection.threshold})"
+    raise TrainingError(
+        f"no pseudo label was selected in {selection_folder.parent.name} (of {predicted} predictions); {advice}, or "
+        "give more labels."
+    )
 
 
-def _rows_of_unlabeled(predicted: Path, keys: list[str], unlabeled: InMemoryUnlabeled) -> Ints:
-    """The predictions' rows of the unlabeled images: all, or all but those that this run leaves out of the pile."""
-    left_out = {each.key for each in unlabeled.left_out}
+def _rows_of_unlabeled(predictions_folder: Path, keys: list[str], unlabeled: InMemoryUnlabeled) -> Ints:
+    """The rows of the predictions that are of this run's unlabeled images, without those that the run leaves out."""
+    left_out = {image.key for image in unlabeled.left_out}
     rows = np.array([row for row, key in enumerate(keys) if key not in left_out], np.int64)
     if tuple(keys[row] for row in rows) != unlabeled.images.keys:
         raise MismatchError(
-            f"{predicted} was made for other images than the unlabeled ones given ({len(keys)} rows there, "
+            f"{predictions_folder} was made for other images than the unlabeled ones given ({len(keys)} rows there, "
             f"{len(unlabeled.images)} images here); give the source that it was made for, or make it again."
         )
     return rows

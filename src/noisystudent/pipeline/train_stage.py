@@ -7,204 +7,269 @@ from collections.abc import Callable
 from torch import Tensor
 
 from noisystudent.artifacts.folder import commit, disk_full_as_error, write_json
-from noisystudent.errors import SettingsError
+from noisystudent.errors import ModelError, SettingsError
 from noisystudent.evaluation.metrics.accuracy import top_k
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.losses.objectives import LossTerms, distillation_objective, noisy_student, supervised
-from noisystudent.models.checkpoint import CHECKPOINT, load_classifier, save_classifier
+from noisystudent.models.checkpoint import CHECKPOINT, save_classifier
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.create import count_parameters
+from noisystudent.models.factory import classifier_from_factory
 from noisystudent.models.settings import ModelPlan
 from noisystudent.models.teacher import Teacher
 from noisystudent.noise.counter_rng import CounterRng
-from noisystudent.noise.custom import CustomAugmentation, describe
+from noisystudent.noise.custom import CustomAugmentation
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import build_mixing
-from noisystudent.pipeline.checkpoints import TRAINING, Checkpoint, read_checkpoint
+from noisystudent.noise.model import set_model_noise
+from noisystudent.pipeline.checkpoints import TRAINING, Checkpoint, GivenModel, read_checkpoint
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.extensions import CheckedObjective, identity_of
 from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.teacher_logits import cached_teachers, cached_view_teachers
 from noisystudent.pipeline.train_data import TrainSpec
 from noisystudent.random_streams import stream_key
 from noisystudent.runtime.device import seeded
 from noisystudent.training.loader import UNSHARDED, Batch, BatchLoader, BatchSharding
-from noisystudent.training.loop import METRICS, fit
+from noisystudent.training.loop import METRICS, Objective, fit
 from noisystudent.training.state import STATE
 from noisystudent.training.teacher_logits import AskTeachers, OnlineTeachers, TeacherLogitsBatches
 
 
-def build_batches(
-    context: RunContext, name: str, plan: ModelPlan, spec: TrainSpec, strength: float
-) -> Callable[[int], Batch]:
-    """The batches of the stage ``name`` by turn, in the order and under the noise of its own seed."""
-    key = stream_key(context.settings.seed, name)
-    streams = spec.streams(key)
-    mixing = build_mixing(context.settings.noise, CounterRng(context.settings.seed, f"mixing/{name}"))
-    custom_noise = CustomAugmentation(context.custom_noise, seed=key) if context.custom_noise else None
-
-    def at(size: int, sharding: BatchSharding) -> BatchLoader:
-        noise = _noise_at(context, name, size, strength)
-        return BatchLoader(streams, noise, custom_noise=custom_noise, mixing=mixing, sharding=sharding)
-
-    batches = at(size_of(context, plan), context.sharding)
-    return (
-        TeacherLogitsBatches(batches, _teacher_logits(context, name, spec, batches, at))
-        if spec.teacher_refs
-        else batches
-    )
-
-
-def size_of(context: RunContext, plan: ModelPlan) -> int:
-    """The input edge in pixels of a model: its family's, or the data's."""
-    return plan.size or context.splits.format.size
-
-
-def input_noise(context: RunContext, name: str, plan: ModelPlan, strength: float) -> InputNoise:
-    """The noise that the stage ``name`` puts on its images."""
-    return _noise_at(context, name, size_of(context, plan), strength)
-
-
-def _noise_at(context: RunContext, name: str, size: int, strength: float) -> InputNoise:
-    return InputNoise(
-        context.settings.noise,
-        size=size,
-        strength=strength,
-        rng=CounterRng(context.settings.seed, f"input-noise/{name}"),
-        storage_size=context.splits.format.storage_size,
-    )
-
-
-def _teacher_logits(
-    context: RunContext,
-    name: str,
-    spec: TrainSpec,
-    batches: BatchLoader,
-    at: Callable[[int, BatchSharding], BatchLoader],
-) -> AskTeachers:
-    """The lesson's tutors as the settings have them teach; ``at`` gives the stage's batches at another size."""
-    assert spec.distillation
-    if spec.distillation.teacher_logits == "cached":
-        return cached_teachers(context, spec, batches)
-    teachers = [teacher_ref.checkpoint.teacher(context.device) for teacher_ref in spec.teacher_refs]
-    others = sorted({teacher.size for teacher in teachers} - {batches.noise.size})
-    if others and context.custom_noise:
-        raise SettingsError(
-            f"a noise of your own shows images at the student's {batches.noise.size} pixels only, and a teacher "
-            f"takes {others[0]}; use distillation.teacher_logits cached, or a teacher of the student's size."
-        )
-    if spec.distillation.teacher_logits == "online":
-        at_size = {size: at(size, context.sharding) for size in others}
-        return OnlineTeachers(teachers, at_size, spec.distillation.rows, context.engine.precision)
-    whole = [at(teacher.size, UNSHARDED) for teacher in teachers]
-    return cached_view_teachers(context, name, spec, batches, list(zip(teachers, whole, strict=True)))
-
-
 def train(
     context: RunContext,
-    name: str,
+    stage: str,
     plan: ModelPlan,
     spec: TrainSpec,
     strength: float,
     *,
-    start: Checkpoint | None = None,
+    start: Checkpoint | GivenModel | None = None,
 ) -> Checkpoint:
-    """Trains one model on ``spec`` under noise into the folder ``name``, or finds it done.
+    """Trains one model on ``spec`` under noise in the folder of ``stage``, or finds it done.
 
-    ``start`` is a checkpoint of the same model to start from; None starts from scratch (or from published weights
-    when ``model.pretrained`` asks for them).
+    ``start`` is a checkpoint of the same model to start from; without it the model starts from scratch, or from
+    published weights where ``model.pretrained`` says so.
     """
-    settings = context.settings
-    folder = context.folder / name
-    inputs = {
-        "stage": name,
-        "seed": settings.seed,
-        **spec.inputs,
-        "objective": spec.objective,
-        "model": {"name": plan.name, "size": size_of(context, plan), "channels": context.splits.format.channels,
-                  "pretrained": settings.model.pretrained, "start": start.fingerprint if start else None},
-        "noise": {**settings.noise.model_dump(exclude={"preset", "strength", "strengths", "teacher"}),
-                  **_model_noise(context, plan)},
-        "custom_noise": describe(context.custom_noise) if context.custom_noise else None,
-        "strength": strength,
-        "train": settings.train.model_dump(exclude={"save_every", "evaluate_every", "warm_start", "ratio"}),
-        "batch": spec.batch,
-        "precision": settings.runtime.precision,
-    }  # fmt: skip
-    if context.is_done(name, inputs):
-        return read_checkpoint(name, folder)
-    key = stream_key(settings.seed, name)
+    settings, folder, factory = context.settings, context.folder_of(stage), context.extensions.model
+    inputs = train_inputs(context, stage, plan, spec, strength, start)
+    if context.is_complete(stage, inputs):
+        return read_checkpoint(stage, folder, factory)
+    key = stream_key(settings.seed, stage)
     classifier = new_classifier(context, plan, key, start)
-    batches = build_batches(context, name, plan, spec, strength)
-    objective = objective_of(context, spec)
-    with context.reporter.bar(name, settings.train.last, "steps") as bar:
-        checkpoint, seconds = fit(
+    batches = build_batches(context, stage, plan, spec, strength)
+    objective = objective_of(context, stage, spec)
+    with context.reporter.bar(stage, settings.train.last, "steps") as bar:
+        trained, seconds = fit(
             classifier, batches, objective, settings.train, folder,
-            seed=key, engine=context.engine, evaluate=_watch(context), bar=bar,
+            seed=key, engine=context.engine, evaluate=_validate(context), bar=bar,
         )  # fmt: skip
     steps = settings.train.last
-    training = {"model": plan.name, "parameters": count_parameters(checkpoint), "steps": steps,
-                "samples_seen": steps * sum(spec.batch.values()), "seconds": round(seconds, 2)}  # fmt: skip
+    training = {
+        "model": classifier.name,
+        "parameters": count_parameters(trained),
+        "steps": steps,
+        "samples_seen": steps * sum(spec.batch.values()),
+        "seconds": round(seconds, 2),
+    }
+
+    extra = {"label_smoothing": spec.objective["label_smoothing"]}
+    if factory:
+        extra["factory"] = identity_of(factory)
 
     def finish() -> None:
         with disk_full_as_error(folder / "model.safetensors"):
-            save_classifier(checkpoint, folder, extra={"label_smoothing": spec.objective["label_smoothing"]})
+            save_classifier(trained, folder, extra=extra)
         write_json(folder / TRAINING, training)
         commit(folder, CHECKPOINT, inputs, volatile=(METRICS, TRAINING, STATE))
         (folder / STATE).unlink(missing_ok=True)
 
     context.engine.group.on_main(finish)
-    return read_checkpoint(name, folder)
+    return read_checkpoint(stage, folder, factory)
 
 
-def _model_noise(context: RunContext, plan: ModelPlan) -> dict[str, float]:
-    """Dropout and stochastic depth: the family's where it has them, but a setting of 0 always switches off."""
-    noise = context.settings.noise
-    dropout = noise.dropout if plan.dropout is None or noise.dropout == 0 else plan.dropout
-    depth = noise.stochastic_depth
-    depth = depth if plan.stochastic_depth is None or depth == 0 else plan.stochastic_depth
-    return {"dropout": dropout, "stochastic_depth": depth}
-
-
-def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkpoint | None) -> Classifier:
-    """The model of ``plan`` with weights drawn by ``key``, or with those of ``start``."""
-    with seeded(stream_key(key, "weights"), context.device):
-        classifier = create_classifier(
-            plan.name,
-            classes=context.splits.classes,
-            channels=context.splits.format.channels,
-            size=size_of(context, plan),
-            pretrained=context.settings.model.pretrained,
+def train_inputs(
+    context: RunContext,
+    stage: str,
+    plan: ModelPlan,
+    spec: TrainSpec,
+    strength: float,
+    start: Checkpoint | GivenModel | None,
+) -> dict[str, object]:
+    """All that decides the weights of a training stage."""
+    settings, extensions = context.settings, context.extensions
+    model: dict[str, object] = {
+        "name": plan.name,
+        "size": input_size(context, plan),
+        "channels": context.splits.format.channels,
+        "pretrained": settings.model.pretrained,
+        "start": start.fingerprint if start else None,
+    }
+    if extensions.model:
+        model["factory"] = identity_of(extensions.model)
+    inputs = {
+        "stage": stage,
+        "seed": settings.seed,
+        **spec.inputs,
+        "objective": spec.objective,
+        "model": model,
+        "noise": {
+            **settings.noise.model_dump(exclude={"preset", "strength", "strengths", "teacher"}),
             **_model_noise(context, plan),
-        )
+        },
+        "own_noise": identity_of(extensions.noise) if extensions.noise else None,
+        "strength": strength,
+        "train": settings.train.model_dump(exclude={"save_every", "evaluate_every", "warm_start", "ratio"}),
+        "batch": spec.batch,
+        "precision": settings.runtime.precision,
+    }
+    if extensions.objective:
+        inputs["own_objective"] = identity_of(extensions.objective)
+    return inputs
+
+
+def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkpoint | GivenModel | None) -> Classifier:
+    """The model of ``plan`` with weights drawn by ``key``, or with those of ``start``."""
+    classes, channels = context.splits.classes, context.splits.format.channels
+    size, noise = input_size(context, plan), _model_noise(context, plan)
+    with seeded(stream_key(key, "weights"), context.device):
+        if factory := context.extensions.model:
+            classifier = classifier_from_factory(factory, classes=classes, channels=channels, size=size)
+            _set_noise_of_own_model(context, classifier, noise)
+        else:
+            classifier = create_classifier(
+                plan.name,
+                classes=classes,
+                channels=channels,
+                size=size,
+                pretrained=context.settings.model.pretrained,
+                **noise,
+            )
     if start:
-        classifier.load_state_dict(load_classifier(start.folder).state_dict())
+        classifier.load_state_dict(start.load().state_dict())
     return classifier
 
 
-def objective_of(context: RunContext, spec: TrainSpec) -> Callable[[Tensor, Batch], LossTerms]:
-    """Distillation's objective for a lesson that has it; else the supervised one, or Noisy Student's for two parts."""
+def _model_noise(context: RunContext, plan: ModelPlan) -> dict[str, float]:
+    """Dropout and stochastic depth: what the user gave, else the family's, else the settings'; 0 switches them off."""
+    noise = context.settings.noise
+    rates = {"dropout": noise.dropout, "stochastic_depth": noise.stochastic_depth}
+    family = {"dropout": plan.dropout, "stochastic_depth": plan.stochastic_depth}
+    for name, rate in family.items():
+        if rate is not None and rates[name] != 0 and f"noise.{name}" not in context.explicit:
+            rates[name] = rate
+    return rates
+
+
+def _set_noise_of_own_model(context: RunContext, classifier: Classifier, rates: dict[str, float]) -> None:
+    """Sets model noise where a user's own model has a place for it; a rate that the user gave must find one."""
+    for name, rate in rates.items():
+        others = {"dropout": 0.0, "stochastic_depth": 0.0, name: rate}
+        try:
+            set_model_noise(classifier.net, **others)
+        except ModelError:
+            if f"noise.{name}" in context.explicit:
+                raise
+            context.reporter.say(f"note: the model has no place for {name.replace('_', ' ')}; it trains without it")
+            rates = {**rates, name: 0.0}
+    set_model_noise(classifier.net, **rates)
+
+
+def build_batches(
+    context: RunContext, stage: str, plan: ModelPlan, spec: TrainSpec, strength: float
+) -> Callable[[int], Batch]:
+    """The batches of a stage by micro-step, in the order and under the noise of the stage's own seed."""
+    key = stream_key(context.settings.seed, stage)
+    streams = spec.streams(key)
+    mixing = build_mixing(context.settings.noise, CounterRng(context.settings.seed, f"mixing/{stage}"))
+    custom_noise = CustomAugmentation(context.extensions.noise, seed=key) if context.extensions.noise else None
+
+    def batches_at(size: int, sharding: BatchSharding) -> BatchLoader:
+        noise = _noise_at(context, stage, size, strength)
+        return BatchLoader(streams, noise, custom_noise=custom_noise, mixing=mixing, sharding=sharding)
+
+    batches = batches_at(input_size(context, plan), context.sharding)
+    if not spec.teachers:
+        return batches
+    return TeacherLogitsBatches(batches, _ask_teachers(context, stage, spec, batches, batches_at))
+
+
+def input_size(context: RunContext, plan: ModelPlan) -> int:
+    """The input edge of a model in pixels: its family's, or the data's."""
+    return plan.size or context.splits.format.size
+
+
+def input_noise(context: RunContext, stage: str, plan: ModelPlan, strength: float) -> InputNoise:
+    """The noise on the images of a stage."""
+    return _noise_at(context, stage, input_size(context, plan), strength)
+
+
+def _noise_at(context: RunContext, stage: str, size: int, strength: float) -> InputNoise:
+    return InputNoise(
+        context.settings.noise,
+        size=size,
+        strength=strength,
+        rng=CounterRng(context.settings.seed, f"input-noise/{stage}"),
+        storage_size=context.splits.format.storage_size,
+    )
+
+
+def _ask_teachers(
+    context: RunContext,
+    stage: str,
+    spec: TrainSpec,
+    batches: BatchLoader,
+    batches_at: Callable[[int, BatchSharding], BatchLoader],
+) -> AskTeachers:
+    """The teachers of a spec, online or cached as the settings say; ``batches_at`` gives batches at another size."""
+    assert spec.distillation
+    if spec.distillation.teacher_logits == "cached":
+        return cached_teachers(context, spec, batches)
+    teachers = [teacher.checkpoint.teacher(context.device) for teacher in spec.teachers]
+    other_sizes = sorted({teacher.size for teacher in teachers} - {batches.noise.size})
+    if other_sizes and context.extensions.noise:
+        raise SettingsError(
+            f"a noise of your own shows images at the student's {batches.noise.size} pixels only, and a teacher takes "
+            f"{other_sizes[0]}; use distillation.teacher_logits cached, or a teacher of the student's size."
+        )
+    if spec.distillation.teacher_logits == "online":
+        by_size = {size: batches_at(size, context.sharding) for size in other_sizes}
+        return OnlineTeachers(teachers, by_size, spec.distillation.rows, context.engine.precision)
+    whole = [batches_at(teacher.size, UNSHARDED) for teacher in teachers]
+    return cached_view_teachers(context, stage, spec, batches, list(zip(teachers, whole, strict=True)))
+
+
+def objective_of(context: RunContext, stage: str, spec: TrainSpec) -> Objective:
+    """The user's own objective, else that of distillation, of Noisy Student (two streams) or of plain labels."""
+    if context.extensions.objective:
+        return CheckedObjective(context.extensions.objective, stage)
     weighting, distillation = context.settings.objective.weighting, spec.distillation
     steps = context.settings.train.steps
-    if distillation:
-        return lambda logits, batch: distillation_objective(
-            logits, batch.targets, batch.labeled, batch.teacher_logits, distillation, progress=(batch.step + 1) / steps
+
+    def distill(logits: Tensor, batch: Batch) -> LossTerms:
+        assert distillation
+        progress = (batch.step + 1) / steps
+        return distillation_objective(
+            logits, batch.targets, batch.labeled, batch.teacher_logits, distillation, progress=progress
         )
+
+    if distillation:
+        return distill
     if len(spec.batch) == 1:
         return lambda logits, batch: supervised(logits, batch.targets)
     return lambda logits, batch: noisy_student(logits, batch.targets, batch.labeled, weighting)
 
 
-def _watch(context: RunContext) -> Callable[[Classifier], dict[str, float]] | None:
+def _validate(context: RunContext) -> Callable[[Classifier], dict[str, float]] | None:
     """Validation scores while training, for the curves in metrics.jsonl; they choose nothing."""
     validation = context.splits.validation
     if validation is None or not context.settings.train.evaluate_every:
         return None
 
     def evaluate(classifier: Classifier) -> dict[str, float]:
-        judged = validation.judge(lambda images: predict(context, Teacher(classifier), images))
+        held = validation.predict_and_join(lambda images: predict(context, Teacher(classifier), images))
         return {
-            "validation_top1": top_k(judged.log_probabilities, judged.labels, 1),
-            "validation_nll": negative_log_likelihood(judged.log_probabilities, judged.labels),
+            "validation_top1": top_k(held.log_probabilities, held.labels, 1),
+            "validation_nll": negative_log_likelihood(held.log_probabilities, held.labels),
         }
 
     return evaluate

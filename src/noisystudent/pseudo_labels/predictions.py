@@ -1,20 +1,20 @@
 """A teacher's stored soft labels: Parquet parts in the order of the source, readable without torch.
 
-A part holds the rows of one shard; of several consecutive ones when the source has more than ``MOST_PARTS`` shards,
-for a file costs its readers milliseconds, however few its rows. The rows of each shard are a row group of their own,
-so that they can be read alone; a shard without rows has none.
+A part holds the rows of one shard, or of several consecutive shards if the source has more than ``MAX_PARTS`` shards,
+because opening a file costs milliseconds for any number of rows. The rows of each shard form one row group, so a shard
+can be read alone; a shard without rows has no row group.
 
 Columns: ``key``; ``prediction`` (uint16); ``confidence`` (float32, the largest probability at temperature 1); and the
-soft label. Up to 100 classes it is ``log_probabilities`` in full; beyond, ``top_classes`` and
-``top_log_probabilities`` hold the most probable ones, in that order and as many in all rows of a part, and the rest
-of the mass is spread evenly over the others. What is stored of them is rounded to ``DIGITS`` binary digits, which
-moves a probability by less than 0.0004; prediction and confidence are exact.
+soft label. For up to 100 classes, the soft label is all ``log_probabilities``. For more classes, ``top_classes`` and
+``top_log_probabilities`` hold the most probable classes in descending order, as many in all rows of a part; the rest
+of the probability is spread evenly over the other classes. The stored log-probabilities are rounded to
+``MANTISSA_BITS`` binary digits, which changes a probability by less than 0.0004. Prediction and confidence are exact.
 
-Every row of a shard is accounted for. An image that cannot be decoded has nothing to store, so it has no row that
-every reader would have to step over; the part's metadata names it and the reason, in the same file, so that a kill or
-two processes with the same part can never lose or double it. ``failed.parquet`` beside the finished parts gathers
-these as a table, for people and SQL: ``shard`` (uint32), ``key``, ``reason``. The metadata (JSON under the name
-``noisystudent.part``) also says how many rows each shard has, and how many classes are kept with how much of the mass.
+Every image of a shard is accounted for. An image that cannot be decoded has no row; its key and the reason are in the
+metadata of the part. Because they are in the same file, a kill or two processes that write the same part can never
+lose or duplicate them. ``failed.parquet`` beside the finished parts collects them in a table, for people and SQL:
+``shard`` (uint32), ``key``, ``reason``. The metadata (JSON under the name ``noisystudent.part``) also holds the number
+of rows of each shard, the number of kept classes and their share of the probability.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ import pyarrow.parquet as pq
 from noisystudent.artifacts.folder import atomic_write
 from noisystudent.errors import ArtifactError
 
-PREDICTIONS = "predictions"  # the kind in a manifest
+PREDICTIONS = "predictions"  # manifest kind
 FAILED = "failed.parquet"
-MOST_PARTS = 10_000  # of one source
-FULL_UP_TO = 100  # classes
-KEPT_MASS = 0.99  # of the mean row, decides how many classes are kept
-MOST_KEPT = 128
-DIGITS = 10  # binary, of a stored log-probability beyond FULL_UP_TO classes
+MAX_PARTS = 10_000  # per source
+MAX_FULL_CLASSES = 100  # up to this number, all classes are stored
+KEPT_MASS = 0.99  # share of the mean row's probability that the kept classes must reach
+MAX_KEPT_CLASSES = 128
+MANTISSA_BITS = 10  # of a stored log-probability, for more than MAX_FULL_CLASSES classes
 
-_ABOUT = b"noisystudent.part"
-# Hardly a number occurs twice in a row group, so dictionaries only add to it. What is alike in neighboring rows is a
-# key's beginning, and the first byte of a float; the bits of class numbers beyond the highest one are not needed.
+_METADATA_KEY = b"noisystudent.part"
+# Few numbers occur twice in a row group, so dictionaries would only add bytes. Neighboring rows share the beginning of
+# the key and the first byte of the floats; class indices need no bits above the highest one.
 _ENCODINGS = {
     "key": "DELTA_BYTE_ARRAY",
     "prediction": "DELTA_BINARY_PACKED",
@@ -58,40 +58,45 @@ Failed = Sequence[tuple[str, str]]  # key and reason
 
 
 def cut_parts(shards: int) -> tuple[range, ...]:
-    """The shards of each part of a source of ``shards``: as few to a part as keep the parts to ``MOST_PARTS``."""
-    size = max(1, -(-shards // MOST_PARTS))
+    """The shards of each part, for a source of ``shards`` shards: as few per part as ``MAX_PARTS`` parts allow."""
+    size = max(1, -(-shards // MAX_PARTS))
     return tuple(range(first, min(first + size, shards)) for first in range(0, shards, size))
 
 
 def part_path(folder: Path, part: int) -> Path:
-    """Where the part of 0-based number ``part`` lies; from 100,000 parts on the names grow longer."""
+    """The path of the part with 0-based number ``part``; from 100,000 parts on, names get longer."""
     return folder / f"part-{part:05d}.parquet"
 
 
 def list_parts(folder: Path) -> list[Path]:
-    """The parts of a folder in the order of their numbers, which from 100,000 on is not that of their names.
+    """The paths of a folder's parts, in the order of their numbers (from 100,000 parts on, names sort differently).
 
-    Raises ``ArtifactError`` when there are none, or one whose name this program does not write.
+    Raises:
+        ArtifactError: the folder has no parts, or a part with a name that this program does not write.
     """
     parts = {_number_of(path): path for path in folder.glob("part-*.parquet")}
     if not parts:
-        raise ArtifactError(f"{folder} holds no part-*.parquet; it is not a folder of predictions or a selection.")
+        raise ArtifactError(
+            f"{folder} has no part-*.parquet, so it holds no predictions or selection; name such a folder."
+        )
     return [parts[number] for number in sorted(parts)]
 
 
 def _number_of(path: Path) -> int:
     number = path.stem.removeprefix("part-")
     if not (number.isascii() and number.isdecimal()) or path != part_path(path.parent, int(number)):
-        raise ArtifactError(f"{path} is not named as parts are, like {part_path(path.parent, 0).name}; move it away.")
+        raise ArtifactError(
+            f"{path} is not the name of a part, such as {part_path(path.parent, 0).name}; move the file away."
+        )
     return int(number)
 
 
 @dataclass(frozen=True, eq=False)
 class ShardLabels:
-    """What a part stores of one shard: keys [N], predictions [N], confidences [N] and soft labels [N, M].
+    """The rows of one shard in a part: keys [N], predictions [N], confidences [N] and log-probabilities [N, M].
 
-    ``classes`` [N, M] are the classes that the log-probabilities are of, most probable first; None says that they are
-    all there, in their order. ``failed`` names the images that could not be decoded, and says why.
+    ``classes`` [N, M] are the indices of the classes of the log-probabilities, most probable first; None means all
+    classes in order. ``failed`` holds the key and the reason of each image that could not be decoded.
     """
 
     keys: Sequence[str]
@@ -103,13 +108,19 @@ class ShardLabels:
 
     @classmethod
     def of(cls, keys: Sequence[str], log_probabilities: Floats, failed: Failed = ()) -> ShardLabels:
-        """From a shard's keys [N] and log-probabilities float32 [N, K], of which no more is held than may be stored."""
-        if log_probabilities.shape[1] <= FULL_UP_TO:
+        """Makes the rows of a shard; keeps no more classes in memory than may be stored.
+
+        Args:
+            keys: keys of the images, [N].
+            log_probabilities: log-probabilities of all classes, float32 [N, K].
+            failed: key and reason of each image that could not be decoded.
+        """
+        if log_probabilities.shape[1] <= MAX_FULL_CLASSES:
             prediction = log_probabilities.argmax(axis=1).astype(np.uint16)
             return cls(keys, prediction, np.exp(log_probabilities.max(axis=1)), log_probabilities, None, failed)
-        width = min(MOST_KEPT, log_probabilities.shape[1])
+        width = min(MAX_KEPT_CLASSES, log_probabilities.shape[1])
         top = np.argpartition(-log_probabilities, width - 1, axis=1)[:, :width]
-        top.sort(axis=1)  # of equally probable classes, the first comes first
+        top.sort(axis=1)  # so that equally probable classes stay in order
         values = np.take_along_axis(log_probabilities, top, axis=1)
         order = np.argsort(-values, axis=1, kind="stable")
         classes = np.take_along_axis(top, order, axis=1).astype(np.uint16)
@@ -119,10 +130,11 @@ class ShardLabels:
 
 @dataclass(frozen=True)
 class PartStats:
-    """What a part says of itself.
+    """The metadata of a part.
 
-    ``rows`` is how many of each of its shards; ``failed`` are the images without one: place of the shard in the part
-    (from 0), key, reason. ``kept_classes`` have ``kept_mass`` of all probability in the part.
+    ``rows``: the number of rows of each shard; ``failed``: the images without a row, each as position of the shard in
+    the part (from 0), key and reason; ``kept_classes``: the number of stored classes per row; ``kept_mass``: their
+    share of all probability in the part.
     """
 
     rows: tuple[int, ...]
@@ -132,12 +144,12 @@ class PartStats:
 
 
 def write_part(path: Path, shards: Sequence[ShardLabels]) -> None:
-    """Writes the part of these shards (at least one) atomically; one that is there stays."""
-    kept, mass = _kept(shards)
-    failed = [(place, *each) for place, shard in enumerate(shards) for each in shard.failed]
-    about = PartStats(tuple(len(shard.keys) for shard in shards), tuple(failed), kept, mass)
-    tables = [_table(shard, kept) for shard in shards]
-    schema = tables[0].schema.with_metadata({_ABOUT: json.dumps(vars(about)).encode()})
+    """Writes the part that holds these shards (at least one) atomically; an existing part is not replaced."""
+    kept_classes, kept_mass = _kept(shards)
+    failed = [(position, key, reason) for position, shard in enumerate(shards) for key, reason in shard.failed]
+    stats = PartStats(tuple(len(shard.keys) for shard in shards), tuple(failed), kept_classes, kept_mass)
+    tables = [_table(shard, kept_classes) for shard in shards]
+    schema = tables[0].schema.with_metadata({_METADATA_KEY: json.dumps(vars(stats)).encode()})
     with atomic_write(path, once=True) as temporary, _writer(temporary, schema) as writer:
         for table in tables:
             if table.num_rows:
@@ -145,20 +157,20 @@ def write_part(path: Path, shards: Sequence[ShardLabels]) -> None:
 
 
 def _kept(shards: Sequence[ShardLabels]) -> tuple[int, float]:
-    """How many of the most probable classes are kept, and their share of the mean row."""
+    """The number of classes to keep, the most probable ones, and their share of the mean row's probability."""
     rows = sum(len(shard.keys) for shard in shards)
     width = shards[0].log_probabilities.shape[1]
     if shards[0].classes is None:
         return width, 1.0
     if not rows:
         return 1, 1.0
-    group = [np.exp(shard.log_probabilities).sum(axis=0, dtype=np.float64) for shard in shards]
-    mass = np.sum(group, axis=0).cumsum() / rows
+    sums = [np.exp(shard.log_probabilities).sum(axis=0, dtype=np.float64) for shard in shards]
+    mass = np.sum(sums, axis=0).cumsum() / rows
     kept = min(int(np.searchsorted(mass, KEPT_MASS)) + 1, width)
     return kept, round(float(mass[kept - 1]), 6)
 
 
-def _table(shard: ShardLabels, kept: int) -> pa.Table:
+def _table(shard: ShardLabels, kept_classes: int) -> pa.Table:
     columns = {
         "key": pa.array(list(shard.keys), pa.string()),
         "prediction": pa.array(shard.prediction),
@@ -166,59 +178,68 @@ def _table(shard: ShardLabels, kept: int) -> pa.Table:
     }
     if shard.classes is None:
         values = pa.array(shard.log_probabilities.ravel())
-        return pa.table(columns | {"log_probabilities": pa.FixedSizeListArray.from_arrays(values, kept)})
-    columns["top_classes"] = _lists(shard.classes[:, :kept])
-    columns["top_log_probabilities"] = _lists(_rounded(shard.log_probabilities[:, :kept]))
+        return pa.table(columns | {"log_probabilities": pa.FixedSizeListArray.from_arrays(values, kept_classes)})
+    columns["top_classes"] = _lists(shard.classes[:, :kept_classes])
+    columns["top_log_probabilities"] = _lists(_round(shard.log_probabilities[:, :kept_classes]))
     return pa.table(columns)
 
 
 def _lists(values: npt.NDArray[np.generic]) -> pa.Array:
-    """Rows as lists, whose type does not say how long they are: that differs from part to part."""
+    """Rows as lists of variable length in the schema, because the length differs from part to part."""
     starts = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
     return pa.ListArray.from_arrays(pa.array(starts), pa.array(values.ravel()))
 
 
-def _rounded(values: Floats) -> Floats:
-    """Each to ``DIGITS`` binary digits: at most 2^-DIGITS of itself away. As float32, since few programs read less."""
+def _round(values: Floats) -> Floats:
+    """Rounds to ``MANTISSA_BITS`` binary digits, a relative error of at most 2^-MANTISSA_BITS.
+
+    The type stays float32, because few programs read smaller floats from Parquet.
+    """
     fraction, exponent = np.frexp(values)
-    rounded: Floats = np.ldexp(np.rint(fraction * 2**DIGITS) / 2**DIGITS, exponent)
+    rounded: Floats = np.ldexp(np.rint(fraction * 2**MANTISSA_BITS) / 2**MANTISSA_BITS, exponent)
     return rounded
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    # Statistics of keys let SQL find one image without reading all; those of the rest would say nothing.
+    # Statistics of keys let SQL find one image without reading all rows; those of other columns would be useless.
     return pq.ParquetWriter(
         path, schema, compression="zstd", compression_level=3, use_dictionary=False, write_statistics=["key"],
-        column_encoding={name: each for name, each in _ENCODINGS.items() if name.split(".")[0] in schema.names},
+        column_encoding={name: encoding for name, encoding in _ENCODINGS.items() if name.split(".")[0] in schema.names},
     )  # fmt: skip
 
 
 def read_part_stats(path: Path) -> PartStats:
-    """What a part says of itself; raises ``ArtifactError`` when its rows are others, or it cannot be read."""
+    """The metadata of a part.
+
+    Raises:
+        ArtifactError: the part cannot be read, or its metadata does not match its rows.
+    """
     try:
-        return _account(path, pq.read_metadata(path))
+        return _parse_stats(path, pq.read_metadata(path))
     except (pa.ArrowInvalid, ValueError) as error:
         raise ArtifactError(f"{path} is damaged ({error}); delete it and run the command again.") from None
 
 
-def _account(path: Path, found: pq.FileMetaData) -> PartStats:
-    about = (found.metadata or {}).get(_ABOUT)
-    if about is None:
-        raise ArtifactError(f"{path} does not say which rows are of which shard; delete it and run the command again.")
-    said = json.loads(about)
-    failed = tuple((int(place), str(key), str(reason)) for place, key, reason in said["failed"])
-    stats = PartStats(tuple(said["rows"]), failed, said["kept_classes"], said["kept_mass"])
-    groups = tuple(found.row_group(group).num_rows for group in range(found.num_row_groups))
+def _parse_stats(path: Path, file: pq.FileMetaData) -> PartStats:
+    text = (file.metadata or {}).get(_METADATA_KEY)
+    if text is None:
+        raise ArtifactError(
+            f"{path} does not record which rows belong to which shard; delete it and run the command again."
+        )
+    stored = json.loads(text)
+    failed = tuple((int(position), str(key), str(reason)) for position, key, reason in stored["failed"])
+    stats = PartStats(tuple(stored["rows"]), failed, stored["kept_classes"], stored["kept_mass"])
+    groups = tuple(file.row_group(group).num_rows for group in range(file.num_row_groups))
     if groups != tuple(filter(None, stats.rows)):
         raise ArtifactError(
-            f"{path} says that its shards have {stats.rows} rows, but has {groups}; delete it and run the command "
-            "again."
+            f"{path} records {stats.rows} rows for its shards, but its row groups have {groups}; delete it and run the "
+            "command again."
         )
     return stats
 
 
 def write_failed(folder: Path, failed: Sequence[tuple[int, str, str]]) -> None:
-    """Writes ``failed.parquet`` atomically from shard, key and reason of all images that could not be decoded."""
+    """Writes ``failed.parquet`` atomically: shard, key and reason of all images that could not be decoded."""
     shards, keys, reasons = zip(*failed, strict=True) if failed else ((), (), ())
     columns = {
         "shard": pa.array(shards, pa.uint32()),
@@ -230,16 +251,28 @@ def write_failed(folder: Path, failed: Sequence[tuple[int, str, str]]) -> None:
 
 
 def read_log_probabilities(path: Path, classes: int) -> tuple[list[str], Floats]:
-    """Reads one part back: keys [N] and log-probabilities float32 [N, classes], the unstored mass spread evenly."""
+    """Reads one part: keys [N] and log-probabilities float32 [N, classes].
+
+    Probability that is not stored is spread evenly over the other classes.
+    """
     return _soft_labels(pq.read_table(path), classes)
 
 
-def read_shard(path: Path, place: int, classes: int) -> tuple[list[str], Floats]:
-    """Reads of a part only the rows of its shard number ``place`` (from 0), as ``read_log_probabilities`` does."""
+def read_shard(path: Path, position: int, classes: int) -> tuple[list[str], Floats]:
+    """Reads only the rows of one shard of a part, like ``read_log_probabilities``.
+
+    Args:
+        path: the part.
+        position: the position of the shard in the part, from 0.
+        classes: the number of classes.
+
+    Returns:
+        Keys [N] and log-probabilities float32 [N, classes].
+    """
     with pq.ParquetFile(path) as file:
-        rows = _account(path, file.metadata).rows
-        group = sum(1 for count in rows[:place] if count)
-        table = file.read_row_group(group) if rows[place] else file.schema_arrow.empty_table()
+        rows = _parse_stats(path, file.metadata).rows
+        group = sum(1 for count in rows[:position] if count)
+        table = file.read_row_group(group) if rows[position] else file.schema_arrow.empty_table()
     return _soft_labels(table, classes)
 
 
@@ -249,7 +282,7 @@ def _soft_labels(table: pa.Table, classes: int) -> tuple[list[str], Floats]:
         return keys, _matrix(table["log_probabilities"], len(keys)).astype(np.float32).reshape(len(keys), classes)
     top = _matrix(table["top_classes"], len(keys)).astype(np.int64)
     values = _matrix(table["top_log_probabilities"], len(keys)).astype(np.float32)
-    # By rounding, their sum may have become more than 1, and another as probable as the prediction.
+    # Rounding may have raised their sum above 1, or made another class as probable as the prediction.
     mass = np.exp(values.astype(np.float64)).sum(axis=1)
     values -= np.log(np.maximum(mass, 1)).astype(np.float32)[:, None]
     values[:, 1:] = np.minimum(values[:, 1:], np.nextafter(values[:, :1], np.float32(-np.inf)))
@@ -265,24 +298,24 @@ def _matrix(column: pa.ChunkedArray, rows: int) -> npt.NDArray[np.generic]:
 
 
 def read_all(folder: Path, classes: int) -> tuple[list[str], Floats]:
-    """All parts of a folder, one after another: keys [N], log-probabilities float32 [N, classes]."""
+    """Reads all parts of a folder, in order: keys [N] and log-probabilities float32 [N, classes]."""
     parts = [read_log_probabilities(path, classes) for path in list_parts(folder)]
     return [key for keys, _ in parts for key in keys], np.concatenate([values for _, values in parts])
 
 
 def read_keys(path: Path) -> list[str]:
-    """The keys of one part: [N]."""
+    """Reads the keys of one part, [N]."""
     keys: list[str] = pq.read_table(path, columns=["key"])["key"].to_pylist()
     return keys
 
 
 def read_labels(path: Path) -> tuple[npt.NDArray[np.int64], Floats]:
-    """The predicted classes of one part, int64 [N], and their confidences, float32 [N]."""
+    """Reads the predicted classes of one part, int64 [N], and their confidences, float32 [N]."""
     table = pq.read_table(path, columns=["prediction", "confidence"])
     return table["prediction"].to_numpy().astype(np.int64), table["confidence"].to_numpy().astype(np.float32)
 
 
 def read_copies(path: Path) -> npt.NDArray[np.int64]:
-    """How often training takes each row of a selection's part: int64 [N]."""
+    """Reads the copies per row of one part of a selection, int64 [N]; 0 means rejected."""
     copies: npt.NDArray[np.int64] = pq.read_table(path, columns=["copies"])["copies"].to_numpy().astype(np.int64)
     return copies

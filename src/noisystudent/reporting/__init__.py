@@ -1,1 +1,1 @@
-"""The page and the table that every run ends with; reads a run folder, needs no torch."""
+"""The page and the table of a run, made from its folder without torch."""

@@ -1,4 +1,4 @@
-"""Images as data URIs, so that the page holds all that it shows."""
+"""Images as data URIs, so that the page needs no other file."""
 
 from __future__ import annotations
 
@@ -11,41 +11,50 @@ from PIL import Image
 
 from noisystudent.errors import DataError
 
-SMALLEST_EDGE = 64  # tiny images are enlarged by a whole factor to at least this
-LARGEST_EDGE = 112
+MIN_EDGE = 64  # pixels; smaller images are enlarged by a whole factor to at least this
+MAX_EDGE = 112  # pixels; larger images are reduced to this
 
 
 def data_uri(pixels: npt.NDArray[np.uint8]) -> str:
-    """A PNG ``data:`` URI of a uint8 image [H, W], [H, W, 1] or [H, W, 3].
+    """Converts an image to a PNG ``data:`` URI.
 
-    Images whose longer edge is below 64 are enlarged by a whole factor with every pixel kept sharp; those
-    above 112 are reduced to it. Raises ``DataError`` for any other shape or type.
+    An image whose longer edge is below 64 pixels is enlarged by a whole factor with sharp pixels; one whose longer edge
+    is above 112 pixels is reduced to 112.
+
+    Args:
+        pixels: the image, uint8 [H, W], [H, W, 1] or [H, W, 3].
+
+    Returns:
+        The URI.
+
+    Raises:
+        DataError: the image has another shape or type.
     """
     gray = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     color = gray.ndim == 3 and gray.shape[2] == 3
     if pixels.dtype != np.uint8 or not (gray.ndim == 2 or color) or gray.size == 0:
         raise DataError(
-            f"An image of type {pixels.dtype} and shape {list(pixels.shape)} cannot be shown: "
-            "uint8 [H, W], [H, W, 1] or [H, W, 3] is needed."
+            f"an image of type {pixels.dtype} and shape {list(pixels.shape)} cannot be shown; make it uint8 [H, W], "
+            "[H, W, 1] or [H, W, 3]."
         )
-    image = _resized(Image.fromarray(np.ascontiguousarray(gray)))
+    image = _resize(Image.fromarray(np.ascontiguousarray(gray)))
     stream = io.BytesIO()
     image.save(stream, format="PNG", optimize=True)
     return png_uri(stream.getvalue())
 
 
 def png_uri(png: bytes) -> str:
-    """A ``data:`` URI of the bytes of a PNG file."""
+    """Converts the bytes of a PNG file to a ``data:`` URI."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def _resized(image: Image.Image) -> Image.Image:
+def _resize(image: Image.Image) -> Image.Image:
     edge = max(image.size)
-    if edge < SMALLEST_EDGE:
-        factor = -(-SMALLEST_EDGE // edge)
+    if edge < MIN_EDGE:
+        factor = -(-MIN_EDGE // edge)
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    if edge > LARGEST_EDGE:
-        scale = LARGEST_EDGE / edge
+    if edge > MAX_EDGE:
+        scale = MAX_EDGE / edge
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         return image.resize(size, Image.Resampling.LANCZOS)
     return image

@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file that needs nothing else, neither network nor script."""
+"""The page of a run: one HTML file that needs no other file, no network and no script."""
 
 from __future__ import annotations
 
@@ -12,34 +12,43 @@ import numpy as np
 
 from noisystudent.artifacts.folder import atomic_write
 from noisystudent.errors import ArtifactError, DataError
+from noisystudent.evaluation.verdict import Verdict
 from noisystudent.reporting import views
 from noisystudent.reporting.images import data_uri, png_uri
 from noisystudent.reporting.read import read_run
-from noisystudent.reporting.records import RunRecord, Verdict
-from noisystudent.reporting.robustness.view import robustness_view
+from noisystudent.reporting.records import RunRecord
+from noisystudent.reporting.robustness import robustness_view
 from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
 from noisystudent.reporting.templates import template
 
 LoadImages = Callable[[str, list[str]], dict[str, np.ndarray]]
 
-KEYS_LISTED = 100  # of the images left out; the rest is counted
+KEYS_LISTED = 100  # images left out per source; the others are only counted
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """Data URIs per role and key; ``problem`` says why some or all are missing."""
+    """Data URIs by role and key; ``problem`` says why some or all are missing."""
 
     uris: dict[str, dict[str, str]] = field(default_factory=dict)
     problem: str = ""
 
 
 def write_report(run_folder: Path, *, load_images: LoadImages | None, out: Path | None = None) -> Path:
-    """Writes the page of a finished run and returns where: ``out``, or ``report.html`` in the run folder.
+    """Writes the page of a finished run; the same folder and images give the same bytes.
 
-    ``load_images(role, keys)`` gives uint8 images [H, W] or [H, W, C] of the role ``"test"`` or
-    ``"unlabeled"`` by key; keys that it leaves out, or ``None`` in its place, leave gaps on the page.
-    Raises ``ArtifactError`` when the folder has no ``summary.json`` or ``run.json``, when a file of it is
-    damaged, or when the page cannot be written. The same folder and images give the same bytes.
+    Args:
+        run_folder: the folder of the run.
+        load_images: from a role (``"test"`` or ``"unlabeled"``) and keys to images by key, uint8 [H, W] or [H, W, C];
+            keys that it leaves out are gaps on the page, and None leaves out all images.
+        out: the file to write; None writes ``report.html`` in the run folder.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ArtifactError: the folder has no ``summary.json`` or ``run.json``, one of its files is damaged, or the page
+            cannot be written.
     """
     record = read_run(Path(run_folder))
     page = render_page(record, load_thumbnails(record, load_images))
@@ -49,13 +58,13 @@ def write_report(run_folder: Path, *, load_images: LoadImages | None, out: Path 
             temporary.write_bytes(page.encode("utf-8", errors="replace"))
     except OSError as error:
         raise ArtifactError(
-            f"the report cannot be written to {out}: {error.strerror or error}. Name another place for it."
+            f"the report cannot be written to {out}: {error.strerror or error}. Name another file for it."
         ) from error
     return out
 
 
 def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
-    """The page as HTML text; all that comes from the run is escaped."""
+    """The page as HTML text; every text from the run is escaped."""
     summary, facts = record.summary, record.facts
     settings = views.setting_views(facts.settings, facts.origins)
     return template("page.html").render(
@@ -72,11 +81,12 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
         progress_chart=views.progress_chart(summary),
         rounds=views.round_views(record),
         student=views.student_view(summary),
+        reason_text=views.reason_text,
         classes_in_tables=views.CLASSES_IN_TABLES,
         keys_listed=KEYS_LISTED,
         sources={role: source for role, source in facts.sources.items() if source is not None},
-        chosen_settings=[one for one in settings if one.origin != "default"],
-        default_settings=[one for one in settings if one.origin == "default"],
+        chosen_settings=[setting for setting in settings if setting.origin != "default"],
+        default_settings=[setting for setting in settings if setting.origin == "default"],
         command=shlex.join(facts.command),
         thumbnails=thumbnails,
         noise_sheet=png_uri(record.noise_sheet) if record.noise_sheet else None,
@@ -84,9 +94,9 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
 
 
 def load_thumbnails(record: RunRecord, load_images: LoadImages | None) -> Thumbnails:
-    """The images that the page shows; a source that cannot be read becomes a sentence on the page."""
+    """Loads the images that the page shows; a source that cannot be read becomes a sentence on the page."""
     if load_images is None:
-        return Thumbnails(problem="The images are not shown: the page was written without access to them.")
+        return Thumbnails(problem="The images are not shown because the page was written without access to them.")
     uris: dict[str, dict[str, str]] = {}
     problems: list[str] = []
     for role, keys in _keys_shown(record).items():
@@ -100,15 +110,15 @@ def load_thumbnails(record: RunRecord, load_images: LoadImages | None) -> Thumbn
 
 def _keys_shown(record: RunRecord) -> dict[str, list[str]]:
     examples, mistakes = record.examples, record.mistakes
-    groups = (examples.surest, examples.least_sure, *examples.rejected.values()) if examples else ()
+    groups = (examples.most_confident, examples.least_confident, *examples.rejected.values()) if examples else ()
     return {
-        "test": _unique(one.key for one in mistakes.images) if mistakes else [],
-        "unlabeled": _unique(one.key for group in groups for one in group),
+        "test": _unique(image.key for image in mistakes.images) if mistakes else [],
+        "unlabeled": _unique(example.key for group in groups for example in group),
     }
 
 
 def _headline(verdict: Verdict) -> str:
-    # A p-value torn over two lines cannot be read.
+    # A p-value that breaks over two lines is hard to read.
     return re.sub(r"p ([<=]) ", "p\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}", verdict_sentence(verdict))
 
 

@@ -1,4 +1,4 @@
-"""A contact sheet: rows of images, named columns of their views, as one PNG."""
+"""A contact sheet as one PNG: images in rows, their views in named columns."""
 
 from __future__ import annotations
 
@@ -11,34 +11,40 @@ from PIL import Image, ImageDraw, ImageFont
 
 from noisystudent.artifacts.folder import atomic_write
 
-SMALLEST_CELL = 72  # pixels: smaller images are enlarged by a whole factor, every pixel kept sharp
+MIN_CELL = 72  # pixels; smaller images are enlarged by a whole factor with sharp pixels
 GAP = 6
 HEADER = 22
-PAPER, INK = (255, 255, 255), (40, 40, 40)
+BACKGROUND, INK = (255, 255, 255), (40, 40, 40)
 
 
 def write_sheet(path: Path, columns: Sequence[str], cells: npt.NDArray[np.uint8]) -> None:
-    """Writes ``cells``, uint8 [rows, columns, S, S, 1 or 3], with the names of the columns above them."""
-    drawn = draw_sheet(columns, cells)
+    """Writes a contact sheet as a PNG file.
+
+    Args:
+        path: the file to write.
+        columns: names of the columns.
+        cells: square images, uint8 [rows, columns, S, S, 1 or 3].
+    """
+    sheet = draw_sheet(columns, cells)
     with atomic_write(path) as temporary:
-        drawn.save(temporary, format="PNG", optimize=True)
+        sheet.save(temporary, format="PNG", optimize=True)
 
 
 def draw_sheet(columns: Sequence[str], cells: npt.NDArray[np.uint8]) -> Image.Image:
-    """The sheet as an image; a column is as wide as its image or its name, whichever is wider."""
+    """Draws a contact sheet; a column is as wide as the wider of its images and its name."""
     rows, count, edge = cells.shape[:3]
     assert count == len(columns)
-    factor = max(1, -(-SMALLEST_CELL // edge))
+    factor = max(1, -(-MIN_CELL // edge))
     edge *= factor
     font = ImageFont.load_default(size=12)
     widths = [max(edge, int(font.getlength(name)) + GAP) for name in columns]
     lefts = np.cumsum([GAP, *(width + GAP for width in widths)])
-    sheet = Image.new("RGB", (int(lefts[-1]), HEADER + rows * (edge + GAP)), PAPER)
+    sheet = Image.new("RGB", (int(lefts[-1]), HEADER + rows * (edge + GAP)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    for number, (name, left) in enumerate(zip(columns, lefts, strict=False)):
+    for column, (name, left) in enumerate(zip(columns, lefts, strict=False)):
         draw.text((int(left), 4), name, fill=INK, font=font)
         for row in range(rows):
-            cell = cells[row, number]
+            cell = cells[row, column]
             image = Image.fromarray(cell[..., 0] if cell.shape[-1] == 1 else cell).convert("RGB")
             enlarged = image.resize((edge, edge), Image.Resampling.NEAREST)
             sheet.paste(enlarged, (int(left), HEADER + row * (edge + GAP)))

@@ -1,4 +1,4 @@
-"""Charts as files of their own, for documents that bring no style sheet."""
+"""Charts as separate SVG files, for documents without the style sheet of the page."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ _MARGIN = 14
 
 
 def standalone(chart: Markup) -> str:
-    """A chart of ``charts`` as the text of an SVG file that needs nothing else.
+    """Converts a chart to the text of an SVG file that needs no style sheet.
 
-    It has the page's light colors on a ground of its own, so that it can be read on white and on dark pages, whatever
-    the reader's system prefers, and by programs that know no variables in style sheets.
+    The chart has the light colors of the page and an opaque background, so it is readable on white and on dark pages.
+    Its style has no CSS variables, because some programs do not know them.
+
+    Args:
+        chart: a chart of ``noisystudent.display.charts``.
+
+    Returns:
+        The text of the file.
     """
     opening, title, rest = re.split(r"(?<=>)(?=<title>)|(?<=</title>)", str(chart), maxsplit=2)
     width, height = (float(number) + 2 * _MARGIN for number in re.findall(r'viewBox="0 0 (\S+) (\S+)"', opening)[0])
@@ -26,9 +32,9 @@ def standalone(chart: Markup) -> str:
 
 
 def _style() -> str:
-    """The charts' style sheet with the light palette in place of its variables."""
+    """The style sheet of the charts, with the colors of the light palette in place of its variables."""
     folder = files("noisystudent.reporting")
     light = (folder / "palette.css").read_text(encoding="utf-8").partition("}")[0]
     palette = dict(re.findall(r"--([\w-]+): ([^;]+);", light))
     style = (folder / "charts.css").read_text(encoding="utf-8") + ".ground { fill: var(--ground); }\n"
-    return re.sub(r"var\(--([\w-]+)\)", lambda found: palette[found[1]], style)
+    return re.sub(r"var\(--([\w-]+)\)", lambda match: palette[match[1]], style)

@@ -1,29 +1,28 @@
-"""The two things that every run ends with, shared by the page and the terminal: its table and its verdict."""
+"""The table and the verdict of a run, for the page and the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from noisystudent.display import wording
-from noisystudent.reporting.read import parse_summary, parse_verdict
-from noisystudent.reporting.records import EvaluatedModel, Role, Summary, Verdict
+from noisystudent.evaluation.verdict import Verdict
+from noisystudent.results.run import EvaluatedModel, Role, RunSummary
 
 Kind = Literal["baseline", "teacher", "control", "round", "rolled back", "delivered"]
 
 COLUMNS = ("", "Top-1", "Top-5", "ECE", "NLL", "Parameters", "Samples seen", "Time")
 
 _OPENINGS = {
-    "keep": "Keep the student",
+    "keep": "{treatment} helped",
     "roll back": "Roll back",
-    "cannot tell": "Cannot tell whether {helper} helped",
+    "cannot tell": "Cannot tell whether {treatment} helped",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table; shares are fractions, ``seconds`` is wall time, ``None`` means not measured."""
+    """One row of the table; accuracies and errors are fractions from 0 to 1, and None means not measured."""
 
     name: str
     kind: Kind
@@ -36,7 +35,7 @@ class Row:
     seconds: float | None = None
 
     def cells(self) -> tuple[str, ...]:
-        """The texts under ``COLUMNS``: accuracies and ECE in percent, NLL in nats."""
+        """The texts of the columns ``COLUMNS``: accuracies and ECE in percent, NLL in nats."""
         return (
             self.name,
             wording.percent(self.top1),
@@ -49,49 +48,50 @@ class Row:
         )
 
 
-def summary_rows(summary: Mapping[str, object] | Summary) -> list[Row]:
-    """The table of a run from the content of its ``summary.json``, in the order it is read in.
+def summary_rows(summary: RunSummary) -> list[Row]:
+    """The rows of a run's table: baselines, teachers, control, rounds and the delivered model.
 
-    Baselines, teacher, control, every round (rolled-back ones named as such), then what was delivered. Scores
-    are those on the test source, or on validation where the student has no test scores. Raises
-    ``ArtifactError`` when the content is not a summary.
+    Args:
+        summary: the summary of the run.
+
+    Returns:
+        The rows, with the scores on the test source, or on validation if the student has no test scores.
     """
-    summary = parse_summary(summary)
     role = summary.reporting_role()
-    rows = [Row(f"Baseline: {one.name}", "baseline", one.top1) for one in summary.baselines]
-    rows += [_row(one.name.capitalize(), "teacher", one, role) for one in summary.teachers]
+    rows = [Row(f"Baseline: {baseline.name}", "baseline", baseline.top1) for baseline in summary.baselines]
+    rows += [_row(teacher.name.capitalize(), "teacher", teacher, role) for teacher in summary.teachers]
     if summary.teacher is not None:
         rows.append(_row(summary.teacher.name.capitalize(), "teacher", summary.teacher, role))
     if summary.control is not None:
         rows.append(_row("Control (labels only)", "control", summary.control, role))
-    for one in summary.rounds:
-        name = one.name.capitalize() + (" (rolled back)" if one.rolled_back else "")
-        rows.append(_row(name, "rolled back" if one.rolled_back else "round", one, role))
+    for student in summary.rounds:
+        name = student.name.capitalize() + (" (rolled back)" if student.rolled_back else "")
+        rows.append(_row(name, "rolled back" if student.rolled_back else "round", student, role))
     if summary.generations is not None:
         rows.append(_row(summary.generations.name.capitalize(), "round", summary.generations, role))
     rows.append(_row(f"Delivered: {summary.delivered}", "delivered", summary.student, role))
     return rows
 
 
-def table_caption(summary: Mapping[str, object] | Summary) -> str:
-    """One sentence that says on which source, and on how many labels, the table's scores were measured."""
-    summary = parse_summary(summary)
+def table_caption(summary: RunSummary) -> str:
+    """One sentence: the source of the table's scores and its number of labels."""
     role = summary.reporting_role()
     scores = summary.student.scores(role)
     if scores is None:
-        return "There were no held-out labels, so nothing could be scored."
+        return "There were no held-out labels, so there are no scores."
     return f"Scores on {wording.plural(scores.count, 'label')} of the {role} source."
 
 
-def verdict_sentence(verdict: Mapping[str, object] | Verdict) -> str:
-    """The verdict in a sentence: decision, difference in points, interval, p-value, labels and source."""
-    verdict = parse_verdict(verdict)
-    opening = _OPENINGS[verdict.decision].format(helper=verdict.helper)
+def verdict_sentence(verdict: Verdict) -> str:
+    """The verdict as a sentence: decision, difference in points, interval, p-value, labels and source."""
+    treatment = verdict.treatment
+    if verdict.decision != "cannot tell":
+        treatment = treatment[:1].upper() + treatment[1:]
+    opening = _OPENINGS[verdict.decision].format(treatment=treatment)
     if verdict.difference is None:
         reason = verdict.reason.strip().rstrip(".") or "nothing was measured on held-out labels"
         return f"{opening}: {reason}."
-    subject = "it" if verdict.decision == "keep" else "the student"
-    # One decimal is what a few thousand labels can carry.
+    # A few thousand labels justify one decimal.
     digits = 2 if (verdict.labels or 0) >= 10_000 else 1
     details = []
     if verdict.interval is not None:
@@ -99,7 +99,7 @@ def verdict_sentence(verdict: Mapping[str, object] | Verdict) -> str:
         details.append(f"95% interval {low} to {high}")
     if verdict.p_value is not None:
         details.append(wording.p_value(verdict.p_value))
-    sentence = f"{opening}: {subject} is {_comparison(verdict.difference, digits)} the labels-only control"
+    sentence = f"{opening}: the student is {_comparison(verdict.difference, digits)} the labels-only control"
     if details:
         sentence += f" ({', '.join(details)})"
     if verdict.labels:

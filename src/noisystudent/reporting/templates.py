@@ -1,4 +1,4 @@
-"""The pages' templates: everything that they are given is escaped, and a name that is missing is an error."""
+"""The templates of the pages: every value is escaped, and a missing name is an error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from noisystudent.display import wording
 
 
 def template(name: str) -> Template:
-    """The template of this name, with the ways of writing numbers as filters."""
+    """Loads a template, with the number formats of ``wording`` as filters."""
     environment = Environment(
         loader=PackageLoader("noisystudent", "reporting"),
         autoescape=True,

@@ -1,8 +1,6 @@
-"""The end of a run in the terminal: the table, robustness where it was measured, then the verdict."""
+"""The results of a run in the terminal: the table, robustness if it was measured, then the verdict."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
@@ -10,27 +8,24 @@ from rich.table import Table
 from rich.text import Text
 
 from noisystudent.display.wording import aligned, printable
-from noisystudent.reporting.read import parse_robustness, parse_summary
-from noisystudent.reporting.records import Summary
-from noisystudent.reporting.robustness.notes import measured_sentence
-from noisystudent.reporting.robustness.records import Robustness
-from noisystudent.reporting.robustness.table import robustness_table
+from noisystudent.evaluation.results import ComparisonResult
+from noisystudent.reporting.robustness import measured_sentence, robustness_table
 from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
+from noisystudent.results.run import RunSummary
 
 _ROW_STYLES = {"rolled back": "dim", "delivered": "bold", "baseline": "dim"}
 _VERDICT_STYLES = {"keep": "bold green", "roll back": "bold red", "cannot tell": "bold yellow"}
 
 
-def render_summary(summary: Mapping[str, object] | Summary) -> Group:
-    """The table and the verdict of a ``summary.json`` as one thing that a rich console prints."""
-    summary = parse_summary(summary)
+def render_summary(summary: RunSummary) -> Group:
+    """The table and the verdict of a run as one renderable for a rich console."""
     table = Table(box=SIMPLE_HEAD, title=printable(table_caption(summary)), title_justify="left", title_style="")
     for position, column in enumerate(COLUMNS):
         table.add_column(column, justify="right" if position else "left", no_wrap=position > 0)
     for row in summary_rows(summary):
         table.add_row(*(Text(printable(cell)) for cell in row.cells()), style=_ROW_STYLES.get(row.kind, ""))
     verdict = summary.verdict
-    # A line that is too long goes on in the next: a number cut off would be another number.
+    # Long lines wrap, because a truncated number would be a wrong number.
     sentence, *lines = plain_robustness(summary.robustness) if summary.robustness else [""]
     robustness = [Text(line, no_wrap=True, overflow="ignore") for line in lines]
     return Group(
@@ -40,25 +35,28 @@ def render_summary(summary: Mapping[str, object] | Summary) -> Group:
     )
 
 
-def plain_summary(summary: Mapping[str, object] | Summary) -> str:
-    """The same as aligned plain text, for logs and pipes: no color, no lines, never wrapped."""
-    summary = parse_summary(summary)
+def plain_summary(summary: RunSummary) -> str:
+    """The table and the verdict as aligned plain text for logs and pipes: no color, no rules, no wrapping."""
     lines = [COLUMNS, *(tuple(printable(cell) for cell in row.cells()) for row in summary_rows(summary))]
     table = [table_caption(summary), *aligned(lines)]
     robustness = plain_robustness(summary.robustness) if summary.robustness else []
     return "\n".join([*table, *robustness, printable(verdict_sentence(summary.verdict))])
 
 
-def plain_robustness(told: Mapping[str, object] | Robustness) -> list[str]:
-    """What was measured and the compact table of a ``comparison.json``, as plain aligned lines."""
-    told = parse_robustness(told)
-    table = robustness_table(told, compact=True)
+def plain_robustness(comparison: ComparisonResult) -> list[str]:
+    """A sentence about the measures, then the compact table of a comparison, as plain aligned lines."""
+    table = robustness_table(comparison, compact=True)
     rows = [table.columns, *(tuple(map(printable, row)) for row in table.rows)]
-    return [printable(measured_sentence(told)), *aligned(rows)]
+    return [printable(measured_sentence(comparison)), *aligned(rows)]
 
 
-def print_summary(summary: Mapping[str, object] | Summary, console: Console | None = None) -> None:
-    """Prints the table and the verdict: formatted on a terminal, plain text elsewhere."""
+def print_summary(summary: RunSummary, console: Console | None = None) -> None:
+    """Prints the table and the verdict of a run: formatted on a terminal, as plain text elsewhere.
+
+    Args:
+        summary: the summary of the run.
+        console: where to print; None prints to standard output.
+    """
     console = console or Console()
     if console.is_terminal:
         console.print(render_summary(summary), crop=False)

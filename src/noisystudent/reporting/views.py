@@ -1,4 +1,4 @@
-"""What the page shows, worked out from a ``RunRecord``: charts, shortened tables, settings and origins."""
+"""The content of the page, computed from a ``RunRecord``: charts, shortened tables, settings and origins."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from noisystudent.display import charts, wording
-from noisystudent.display.reliability import reliability_chart
-from noisystudent.reporting.records import (
-    ClassSelection,
-    EvaluatedModel,
-    Role,
-    RoundResult,
-    RunRecord,
-    Scores,
-    SelectionSummary,
-    Summary,
-    Verdict,
-)
+from noisystudent.evaluation.calibration.reliability import reliability_chart
+from noisystudent.evaluation.metrics.results import Scores
+from noisystudent.evaluation.verdict import Verdict
+from noisystudent.pseudo_labels.selection.parts import BELOW_THRESHOLD, CUSTOM, NOT_YET, OVER_TARGET, SELECTED
+from noisystudent.pseudo_labels.selection.results import ClassSelection, SelectionSummary
+from noisystudent.reporting.records import RunRecord
+from noisystudent.results.run import EvaluatedModel, Role, RoundResult, RunSummary
 
-CLASSES_IN_TABLES = 50  # beyond this a table shows the ends that matter and says what it leaves out
+CLASSES_IN_TABLES = 50  # with more classes, a table shows the ones that matter most and says so
 CLASSES_IN_MATRIX = 20
 PAIRS_SHOWN = 20
+
+_REASONS = {
+    SELECTED: "selected",
+    BELOW_THRESHOLD: "confidence below the threshold",
+    OVER_TARGET: "beyond the target of its class",
+    NOT_YET: "waits for a later round",
+    CUSTOM: "rejected by the custom rule",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class RoundView:
-    """One round: its result and, where the folder has it, its selection with the classes to list."""
+    """One round: its result, and its selection with the classes to list if the folder has it."""
 
     result: RoundResult
     scores: Scores | None
@@ -42,7 +45,7 @@ class RoundView:
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """The accuracy on one class; ``images`` is None where the confusion matrix is not known."""
+    """The accuracy on one class; ``images`` is None if the confusion matrix is unknown."""
 
     name: str
     accuracy: float | None
@@ -51,7 +54,7 @@ class ClassScore:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell of the confusion matrix; ``shade`` is the root of its share of the true class, 0 to 1."""
+    """One cell of the confusion matrix; ``shade`` is the square root of its share of the true class, 0 to 1."""
 
     count: int
     shade: float
@@ -60,7 +63,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class ConfusedPair:
-    """A true class taken for another; ``share`` is of the images of the true class."""
+    """A true class predicted as another; ``share`` is the fraction of the true class's images."""
 
     truth: str
     prediction: str
@@ -70,7 +73,7 @@ class ConfusedPair:
 
 @dataclass(frozen=True, slots=True)
 class StudentView:
-    """Calibration, classes and confusion of the delivered student; absent parts are None or empty."""
+    """Calibration, classes and confusion of the delivered student; missing parts are None or empty."""
 
     scores: Scores
     role: Role
@@ -83,7 +86,7 @@ class StudentView:
 
 @dataclass(frozen=True, slots=True)
 class SettingView:
-    """One setting as it is typed, and where its value came from."""
+    """One setting as a user would type it, and the origin of its value."""
 
     name: str
     value: str
@@ -91,7 +94,7 @@ class SettingView:
 
 
 def verdict_chart(verdict: Verdict) -> Markup | None:
-    """The difference to the control with its interval, in points; None where it was not measured."""
+    """The difference from the control with its interval, in percentage points; None if it was not measured."""
     if verdict.difference is None or verdict.interval is None:
         return None
     low, high = verdict.interval
@@ -104,15 +107,17 @@ def verdict_chart(verdict: Verdict) -> Markup | None:
     )
 
 
-def progress_chart(summary: Summary) -> Markup | None:
-    """Accuracy from the teacher through the rounds, the control as a level; None without rounds or scores."""
-    line_up = (summary.teacher, *summary.rounds)
-    rolled_back = frozenset(float(place) for place, one in enumerate(summary.rounds, start=1) if one.rolled_back)
+def progress_chart(summary: RunSummary) -> Markup | None:
+    """Accuracy of the teacher and of each round, with the control as a level; None without rounds or scores."""
+    models = (summary.teacher, *summary.rounds)
+    rolled_back = frozenset(
+        float(position) for position, student in enumerate(summary.rounds, start=1) if student.rolled_back
+    )
     series = [
         charts.Series(name, points, hollow=rolled_back)
         for name, points in (
-            ("Test", _accuracies(line_up, "test")),
-            ("Validation", _accuracies(line_up, "validation")),
+            ("Test", _accuracies(models, "test")),
+            ("Validation", _accuracies(models, "validation")),
             ("Pseudo labels", _pseudo_label_accuracies(summary, "pseudo_label_top1")),
             ("Selected pseudo labels", _pseudo_label_accuracies(summary, "selected_top1")),
         )
@@ -129,18 +134,23 @@ def progress_chart(summary: Summary) -> Markup | None:
         title="Top-1 accuracy of the teacher and of every student",
         x_label="checkpoint",
         y_label="top-1 accuracy (%)",
-        x_names=["teacher" if summary.teacher else "no teacher", *(one.name for one in summary.rounds)],
+        x_names=["teacher" if summary.teacher else "no teacher", *(student.name for student in summary.rounds)],
     )
 
 
+def reason_text(reason: str) -> str:
+    """The words for a reason of a selection, such as ``waits for a later round`` for ``not-yet``."""
+    return _REASONS.get(reason, reason)
+
+
 def round_views(record: RunRecord) -> list[RoundView]:
-    """The rounds in order."""
+    """The content of each round, in order."""
     role = record.summary.reporting_role()
-    return [_round_view(one, record.selections.get(one.round), role) for one in record.summary.rounds]
+    return [_round_view(result, record.selections.get(result.round), role) for result in record.summary.rounds]
 
 
-def student_view(summary: Summary) -> StudentView | None:
-    """The delivered student on test, or else on validation; None without held-out labels."""
+def student_view(summary: RunSummary) -> StudentView | None:
+    """The delivered student on the test source, or else on validation; None without held-out labels."""
     role = summary.reporting_role()
     scores = summary.student.scores(role)
     if role is None or scores is None:
@@ -149,9 +159,9 @@ def student_view(summary: Summary) -> StudentView | None:
     confidence = None
     if reliability is not None:
         confidence = charts.histogram(
-            [*(one.low for one in scores.calibration), scores.calibration[-1].high],
-            [one.count for one in scores.calibration],
-            title=f"How confident the student is ({role})",
+            [*(interval.low for interval in scores.calibration), scores.calibration[-1].high],
+            [interval.count for interval in scores.calibration],
+            title=f"Confidence of the student ({role})",
             x_label="confidence (share, 0 to 1)",
             y_label="images",
         )
@@ -167,23 +177,31 @@ def student_view(summary: Summary) -> StudentView | None:
     )
 
 
-def confused_pairs(confusion: Sequence[Sequence[int]], summary: Summary) -> list[ConfusedPair]:
-    """The most frequent confusions of two classes, most frequent first; at most 20."""
-    found = [
-        (amount, truth, prediction, amount / sum(row))
+def confused_pairs(confusion: Sequence[Sequence[int]], summary: RunSummary) -> list[ConfusedPair]:
+    """The most frequent confusions of two classes, most frequent first.
+
+    Args:
+        confusion: counts by true class (rows) and predicted class (columns), int [K, K].
+        summary: the summary of the run, for the class names.
+
+    Returns:
+        At most 20 pairs.
+    """
+    counts = [
+        (count, truth, prediction, count / sum(row))
         for truth, row in enumerate(confusion)
-        for prediction, amount in enumerate(row)
-        if amount and truth != prediction
+        for prediction, count in enumerate(row)
+        if count and truth != prediction
     ]
-    found.sort(key=lambda one: (-one[0], one[1], one[2]))
+    counts.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
     return [
-        ConfusedPair(summary.class_name(truth), summary.class_name(prediction), amount, share)
-        for amount, truth, prediction, share in found[:PAIRS_SHOWN]
+        ConfusedPair(summary.class_name(truth), summary.class_name(prediction), count, share)
+        for count, truth, prediction, share in counts[:PAIRS_SHOWN]
     ]
 
 
 def setting_views(settings: Mapping[str, object], origins: Mapping[str, str]) -> list[SettingView]:
-    """All settings under their dotted names, each with where its value came from."""
+    """All settings by dotted name, with the origin of each value."""
     return [
         SettingView(name, wording.setting(value), origins.get(name, "not recorded"))
         for name, value in _flattened(settings)
@@ -198,26 +216,26 @@ def _flattened(settings: Mapping[str, object], prefix: str = "") -> Iterator[tup
             yield prefix + name, value
 
 
-def _accuracies(line_up: Sequence[EvaluatedModel | None], role: Role) -> tuple[tuple[float, float], ...]:
+def _accuracies(models: Sequence[EvaluatedModel | None], role: Role) -> tuple[tuple[float, float], ...]:
     return tuple(
-        (float(place), 100 * scores.top1)
-        for place, one in enumerate(line_up)
-        if one is not None and (scores := one.scores(role)) is not None
+        (float(position), 100 * scores.top1)
+        for position, model in enumerate(models)
+        if model is not None and (scores := model.scores(role)) is not None
     )
 
 
-def _pseudo_label_accuracies(summary: Summary, name: str) -> tuple[tuple[float, float], ...]:
+def _pseudo_label_accuracies(summary: RunSummary, name: str) -> tuple[tuple[float, float], ...]:
     return tuple(
-        (float(place), 100 * share)
-        for place, one in enumerate(summary.rounds, start=1)
-        if (share := (one.pseudo_labels or {}).get(name)) is not None
+        (float(position), 100 * share)
+        for position, student in enumerate(summary.rounds, start=1)
+        if (share := (student.pseudo_labels or {}).get(name)) is not None
     )
 
 
 def _round_view(result: RoundResult, selection: SelectionSummary | None, role: Role | None) -> RoundView:
-    classes = sorted(selection.per_class, key=lambda one: one.selected) if selection else []
-    shown = classes[:CLASSES_IN_TABLES] if len(classes) > CLASSES_IN_TABLES else None
-    listed = tuple(shown if shown is not None else (selection.per_class if selection else ()))
+    classes = selection.per_class if selection else ()
+    if len(classes) > CLASSES_IN_TABLES:
+        classes = tuple(sorted(classes, key=lambda entry: entry.selected)[:CLASSES_IN_TABLES])
     histogram = None
     if selection and selection.confidence_histogram:
         histogram = charts.histogram(
@@ -232,22 +250,22 @@ def _round_view(result: RoundResult, selection: SelectionSummary | None, role: R
         scores=result.scores(role),
         selection=selection,
         histogram=histogram,
-        classes=listed,
-        largest=max((max(one.predicted, one.copies) for one in listed), default=0),
+        classes=classes,
+        largest=max((max(entry.predicted, entry.copies) for entry in classes), default=0),
         facts=tuple(_round_facts(result)),
     )
 
 
 def _round_facts(result: RoundResult) -> Iterator[tuple[str, str]]:
-    truths = result.pseudo_labels or {}
+    accuracies = result.pseudo_labels or {}
     diagnostics = result.diagnostics or {}
     named = (
-        ("Accuracy of all pseudo labels", wording.percent(truths.get("pseudo_label_top1"))),
-        ("Accuracy of the selected ones", wording.percent(truths.get("selected_top1"))),
-        ("Labeled as by the teacher before", wording.percent(diagnostics.get("agreement"))),
-        ("Drift of class frequencies (0 same, 1 disjoint)", wording.number(diagnostics.get("class_drift"))),
+        ("Accuracy of all pseudo labels", wording.percent(accuracies.get("pseudo_label_top1"))),
+        ("Accuracy of the selected pseudo labels", wording.percent(accuracies.get("selected_top1"))),
+        ("Same label as in the round before", wording.percent(diagnostics.get("agreement"))),
+        ("Drift of class frequencies (0 is equal, 1 is disjoint)", wording.number(diagnostics.get("class_drift"))),
         ("Mean confidence", wording.number(diagnostics.get("mean_confidence"))),
-        ("Evenness of classes (1 even)", wording.number(diagnostics.get("class_balance"))),
+        ("Class balance (1 is even)", wording.number(diagnostics.get("class_balance"))),
     )
     yield from ((name, text) for name, text in named if text != wording.MISSING)
 
@@ -256,15 +274,15 @@ def _class_scores(scores: Scores, classes: Sequence[str]) -> tuple[ClassScore, .
     images = dict(zip(classes, map(sum, scores.confusion or ()), strict=False))
     rows = [ClassScore(name, share, images.get(name)) for name, share in scores.per_class.items()]
     if len(rows) > CLASSES_IN_TABLES:
-        rows.sort(key=lambda one: 2.0 if one.accuracy is None else one.accuracy)
+        rows.sort(key=lambda row: 2.0 if row.accuracy is None else row.accuracy)
     return tuple(rows[:CLASSES_IN_TABLES])
 
 
 def _matrix(confusion: Sequence[Sequence[int]]) -> tuple[tuple[Cell, ...], ...]:
     return tuple(
         tuple(
-            Cell(amount, math.sqrt(amount / max(sum(row), 1)), truth == prediction)
-            for prediction, amount in enumerate(row)
+            Cell(count, math.sqrt(count / max(sum(row), 1)), truth == prediction)
+            for prediction, count in enumerate(row)
         )
         for truth, row in enumerate(confusion)
     )

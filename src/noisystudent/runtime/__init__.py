@@ -1,1 +1,1 @@
-"""Where the work runs: device, precision, threads, progress. The only room that reads the environment."""
+"""Where the work runs: device, precision, processes, threads, progress. Only this package reads the environment."""

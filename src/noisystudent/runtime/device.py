@@ -1,4 +1,4 @@
-"""Where and how work runs: the device, its precision, its random state, and the processes that share the work."""
+"""The device of a computation, its precision, its random state, and the processes that share the work."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from noisystudent.runtime.settings import RuntimeSettings
 
 @dataclass(frozen=True)
 class Engine:
-    """Where and how work runs: the device, the processes that work together, and how training computes.
+    """The device, the group of processes, and how training computes.
 
-    ``precision`` and ``channels_last`` are ``auto`` until a run has timed them.
+    ``precision`` and ``channels_last`` are ``auto`` until a run has timed the choices.
     """
 
     device: torch.device
@@ -34,9 +34,10 @@ ON_CPU = Engine(torch.device("cpu"))
 
 
 def open_engine(settings: RuntimeSettings) -> Engine:
-    """The engine that the settings name, together with the other processes that torchrun started.
+    """Returns the engine that the settings describe, and joins the processes that torchrun started.
 
-    Raises ``SettingsError`` when the named device, or the compiler that is asked for, is not there.
+    Raises:
+        SettingsError: the device is missing, or ``compile`` is set and there is no compiler.
     """
     group = open_process_group()
     device = open_device(settings)
@@ -49,10 +50,13 @@ def open_engine(settings: RuntimeSettings) -> Engine:
 
 
 def open_device(settings: RuntimeSettings) -> torch.device:
-    """The device that the settings name; ``auto`` takes CUDA, then Apple's MPS, then the CPU. Sets torch's threads.
+    """Returns the device that the settings name, and sets the number of torch's threads.
 
-    Of several CUDA devices, where none is named, each of several processes of this machine takes one in turn.
-    Raises ``SettingsError`` when the named device is not there.
+    ``auto`` prefers CUDA, then Apple's MPS, then the CPU. Without a device number, the processes of a machine are
+    spread over its CUDA devices.
+
+    Raises:
+        SettingsError: the device is missing.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -74,14 +78,14 @@ def open_device(settings: RuntimeSettings) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which forward passes run: bfloat16 or float16 mixed precision, or nothing for float32."""
+    """Returns the context of forward passes: bfloat16 or float16 mixed precision, or no change for float32."""
     lower = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
     return torch.autocast(device.type, dtype=lower, enabled=lower is not None)
 
 
 @contextmanager
 def seeded(key: int, device: torch.device) -> Iterator[None]:
-    """Seeds torch's generators with ``key`` for the block and gives the caller's random state back after it."""
+    """Seeds torch's generators with ``key`` for the block, and restores the caller's random state afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(key)
         yield

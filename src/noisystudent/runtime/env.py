@@ -1,4 +1,4 @@
-"""What the environment says: cache folder, threads, torchrun's rank, machine and versions. No torch here."""
+"""The environment of the process: cache folder, threads, torchrun's rank, machine, versions. No torch here."""
 
 from __future__ import annotations
 
@@ -13,56 +13,57 @@ from noisystudent.errors import SettingsError
 
 
 def cache_folder() -> Path:
-    """Where indexes of other people's shards are kept: ``$XDG_CACHE_HOME/noisystudent``, or ``~/.cache/noisystudent``.
+    """Returns the folder of shard indexes: ``$XDG_CACHE_HOME/noisystudent``, or ``~/.cache/noisystudent``.
 
-    It need not exist yet, and may be deleted at any time. A relative ``XDG_CACHE_HOME`` is passed over, as its
-    specification asks.
+    The folder need not exist, and users may delete it at any time. A relative ``XDG_CACHE_HOME`` is ignored, as its
+    specification requires.
     """
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache"
     return base / "noisystudent"
 
 
 def disable_spin_wait() -> None:
-    """Asks OpenMP for threads that sleep while they wait, unless the user's environment says how they wait.
+    """Makes OpenMP threads sleep while they wait, unless the user's environment sets ``OMP_WAIT_POLICY``.
 
-    By default they spin, and where another program holds a core the spinning thread keeps the one it waits for from
+    By default they spin. If another program occupies a core, a spinning thread can keep the thread it waits for from
     running: with one of two cores busy, small models then train slower on two threads than on one.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def launcher_rank() -> tuple[int, int]:
-    """The number of this process, from 0, and how many there are, from RANK and WORLD_SIZE; 0 and 1 without both.
+    """Returns rank and world size of this process, from RANK and WORLD_SIZE; (0, 1) unless both are set.
 
-    Raises ``SettingsError`` when the two make no sense.
+    Raises:
+        SettingsError: the two are no whole numbers, or the rank is not below the world size.
     """
     if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         return 0, 1
     rank, count = os.environ["RANK"], os.environ["WORLD_SIZE"]
-    if not (_is_whole(rank) and _is_whole(count) and int(rank) < int(count)):
+    if not (_is_whole_number(rank) and _is_whole_number(count) and int(rank) < int(count)):
         raise SettingsError(
-            f"the environment says RANK={rank!r} and WORLD_SIZE={count!r}, and a rank is a whole number from 0 to "
+            f"the environment has RANK={rank!r} and WORLD_SIZE={count!r}, but a rank is a whole number from 0 to "
             "below the world size; start with torchrun, or unset both."
         )
     return int(rank), int(count)
 
 
 def require_single_process(command: str) -> None:
-    """Raises ``SettingsError`` when torchrun started several processes for a verb whose work they cannot share."""
+    """Raises ``SettingsError`` if torchrun started several processes for a command that runs in one process."""
     _, count = launcher_rank()
     if count > 1:
         raise SettingsError(
-            f"'{command}' is the work of one process, and the environment says WORLD_SIZE={count}; start it without "
-            "torchrun, or unset RANK and WORLD_SIZE."
+            f"'{command}' runs in one process, and the environment has WORLD_SIZE={count}; start it without torchrun, "
+            "or unset RANK and WORLD_SIZE."
         )
 
 
 def exit_process(code: int) -> NoReturn:
-    """Ends the process with an exit code; one of several ends at once, without the interpreter's own end.
+    """Ends the process with an exit code; a process of a group skips the shutdown of the interpreter.
 
-    In that end torch now and then aborts a process that was one of a group ("terminate called without an active
-    exception", seen in 1 of 20 with gloo), and torchrun takes its finished work for failed.
+    During that shutdown torch sometimes aborts a process of a group ("terminate called without an active exception",
+    in 1 of 20 processes with gloo), and torchrun then reports its finished work as failed.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
         raise SystemExit(code)
@@ -74,7 +75,7 @@ def exit_process(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _is_whole(text: str) -> bool:
+def _is_whole_number(text: str) -> bool:
     return text.isascii() and text.isdecimal()
 
 
@@ -82,23 +83,23 @@ PACKAGES = ("noisystudent", "torch", "torchvision", "timm", "numpy", "pillow", "
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
+    """Returns the versions of Python and of the packages that a result depends on."""
+    version_of = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            version_of[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            version_of[name] = "not installed"
+    return version_of
 
 
 def describe_machine() -> str:
-    """One line: processor, cores that this process may use, operating system."""
+    """Returns one line: processor, cores that this process may use, operating system."""
     return f"{_processor()}, {count_cores()} cores, {platform.system()} {platform.machine()}"
 
 
 def count_cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""Processes that do one job together, as torchrun starts them; a process that was started alone is the first of one."""
+"""The group of processes that torchrun started; a process that was started alone is a group of one."""
 
 from __future__ import annotations
 
@@ -22,115 +22,116 @@ from noisystudent.errors import NoisyStudentError
 from noisystudent.runtime.env import launcher_rank
 
 _CPU = torch.device("cpu")
-_LOOK = 0.1  # seconds between looks for the first process
+_POLL_INTERVAL = 0.1  # seconds between checks for the main process
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """One process among ``count`` that work together: ``rank`` 0 is the first, the only one that writes."""
+    """One process of a group of ``world_size``; rank 0 is the main process, the only one that writes files."""
 
     rank: int = 0
     world_size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes and speaks for all."""
+        """Whether this process is the main one, which writes files and prints."""
         return self.rank == 0
 
     @property
     def rank_key(self) -> tuple[int, ...]:
-        """Names for a random stream of this process's own: none when it is alone."""
+        """Extra names of a random stream that differs between processes; empty for a process alone."""
         return (self.rank,) if self.world_size > 1 else ()
 
-    def on_main(self, function: Callable[[], Answer]) -> Answer:
-        """What ``function`` returns to the first process, in all of them; the others do not call it.
+    def on_main(self, function: Callable[[], Result]) -> Result:
+        """Calls ``function`` in the main process and returns its result in all processes.
 
-        An error that is meant for people is raised in all of them alike.
+        A ``NoisyStudentError`` of the function is raised in all processes.
         """
         if self.world_size == 1:
             return function()
-        answer: list[Answer | None] = [None]
+        result: list[Result | None] = [None]
         problem: list[NoisyStudentError | None] = [None]
         if self.is_main:
             try:
-                answer = [function()]
+                result = [function()]
             except NoisyStudentError as error:
                 problem = [error]
-        said = [answer[0], problem[0]]
-        dist.broadcast_object_list(said, src=0, device=_CPU)
-        if isinstance(said[1], NoisyStudentError):
-            raise said[1]
-        return said[0]  # type: ignore[return-value]
+        message = [result[0], problem[0]]
+        dist.broadcast_object_list(message, src=0, device=_CPU)
+        if isinstance(message[1], NoisyStudentError):
+            raise message[1]
+        return message[0]  # type: ignore[return-value]
 
-    def broadcast(self, value: Answer) -> Answer:
-        """The first process's ``value``, in all of them."""
+    def broadcast(self, value: Result) -> Result:
+        """Returns the main process's ``value`` in all processes."""
         return self.on_main(lambda: value)
 
     def wait(self) -> None:
-        """Waits until all processes are here."""
+        """Waits until all processes have called it."""
         if self.world_size > 1:
             dist.barrier()
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over the processes of a tensor that all of them have."""
+        """Returns the mean of a tensor over the processes; ``values`` are overwritten."""
         if self.world_size > 1:
             dist.all_reduce(values)
             values /= self.world_size
         return values
 
     def share_of(self, rows: int) -> slice:
-        """The consecutive rows of ``rows`` that this process takes; every row is one process's."""
+        """Returns the consecutive rows of ``rows`` that belong to this process; every row belongs to one process."""
         bounds = [rows * rank // self.world_size for rank in (self.rank, self.rank + 1)]
         return slice(*bounds)
 
     def all_gather(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The rows of all processes, one after another in the order of the processes."""
+        """Returns the rows of all processes, in the order of the ranks."""
         if self.world_size == 1:
             return rows
-        return np.concatenate(self._of_all(rows))
+        return np.concatenate(self._gather_objects(rows))
 
-    def map_sharded(self, pieces: int, function: Callable[[int], Answer]) -> Iterator[Answer]:
-        """What ``function`` returns for each of ``pieces`` pieces of work, from 0, in order, in all processes.
+    def map_sharded(self, shards: int, function: Callable[[int], Result]) -> Iterator[Result]:
+        """Yields the result of ``function`` for every shard number from 0 on, in order, in all processes.
 
-        Every piece is one process's, which waits after each for the others: none holds more than ``count`` answers.
+        Every shard is computed by one process. The processes wait for each other after every shard, so that no process
+        holds more than ``world_size`` results.
         """
         if self.world_size == 1:
-            yield from map(function, range(pieces))
+            yield from map(function, range(shards))
             return
-        for first in range(0, pieces, self.world_size):
-            own = range(first, pieces)[self.rank : self.rank + 1]  # none at the end, where there is no piece left
-            for answers in self._of_all([function(piece) for piece in own]):
-                yield from answers
+        for first in range(0, shards, self.world_size):
+            own = range(first, shards)[self.rank : self.rank + 1]  # empty at the end, if no shard is left
+            for results in self._gather_objects([function(shard) for shard in own]):
+                yield from results
 
-    def _of_all(self, own: Answer) -> list[Answer]:
-        """What each process has, in their order."""
-        found = [own] * self.world_size
-        dist.all_gather_object(found, own)
-        return found
+    def _gather_objects(self, own: Result) -> list[Result]:
+        """Returns the objects of all processes, in the order of the ranks."""
+        gathered = [own] * self.world_size
+        dist.all_gather_object(gathered, own)
+        return gathered
 
 
 SINGLE = ProcessGroup()
 
 
 def open_process_group() -> ProcessGroup:
-    """The place of this process among those that torchrun started with it, which it joins, once in a process."""
+    """Joins the processes that torchrun started, once per process, and returns the group."""
     group = ProcessGroup(*launcher_rank())
     if group.world_size > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         store, *_ = next(rendezvous("env://"))
-        dist.init_process_group(backend, store=_fresh(store, group), rank=group.rank, world_size=group.world_size)
+        dist.init_process_group(backend, store=_fresh_store(store, group), rank=group.rank, world_size=group.world_size)
         atexit.register(dist.destroy_process_group)
     return group
 
 
-def _fresh(store: Store, group: ProcessGroup) -> Store:
-    """A part of the store that no process of an earlier start has written to.
+def _fresh_store(store: Store, group: ProcessGroup) -> Store:
+    """Returns a part of the store that no process of an earlier start has written to.
 
-    torchrun keeps one store over all its restarts, and in it the addresses of processes that are gone: one that finds
-    them waits for the dead. How often torchrun has restarted is no help, since each machine counts for itself. So the
-    first process and each other show each other a mark that nobody could know before.
+    torchrun keeps one store over all its restarts, with the addresses of processes that no longer run. A process that
+    reads such an address waits for ever. The number of restarts does not help, because every machine counts its own.
+    So the main process and every other process exchange random marks, which cannot come from an earlier start.
     """
     marks, mark = PrefixStore("noisystudent", store), secrets.token_hex(8)
     if group.is_main:
@@ -139,12 +140,12 @@ def _fresh(store: Store, group: ProcessGroup) -> Store:
             marks.set(marks.get(f"{mark}/{rank}").decode(), mark)
         return PrefixStore(mark, store)
     while not marks.check([mark]):
-        first = marks.get("first").decode()  # perhaps of a process that is gone, until the new one is here
-        marks.set(f"{first}/{group.rank}", mark)
-        time.sleep(_LOOK)
+        main_mark = marks.get("first").decode()  # until the new main process is up, perhaps the mark of an earlier one
+        marks.set(f"{main_mark}/{group.rank}", mark)
+        time.sleep(_POLL_INTERVAL)
     return PrefixStore(marks.get(mark).decode(), store)
 
 
 def local_rank() -> int:
-    """Which of the processes on this machine this is, from 0: the accelerator that is its own."""
+    """Returns the number of this process among those of this machine, from 0; it chooses the accelerator."""
     return int(os.environ.get("LOCAL_RANK", "0"))

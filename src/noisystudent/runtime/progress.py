@@ -1,4 +1,4 @@
-"""Progress that a person can follow: a live line on a terminal, a plain line every few seconds elsewhere."""
+"""Progress bars: a live line on a terminal, a plain line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLAIN_INTERVAL = 10.0  # seconds between plain lines
 
 
 class Bar:
-    """One stage's progress; ``advance`` takes what was done since the last call and the numbers to show."""
+    """The progress of one stage, counted in units such as steps or images."""
 
     def __init__(self, name: str, total: int, unit: str, live: tuple[Progress, TaskID] | None) -> None:
         self.name, self.total, self.unit = name, total, unit
@@ -24,19 +24,19 @@ class Bar:
         self._first = 0
 
     def start_at(self, done: int) -> None:
-        """Says that ``done`` units were finished in an earlier session; they do not count into the rate."""
+        """Sets the number of units that an earlier session finished; they do not count into the rate."""
         self.done = self._first = done
         if self._live:
             self._live[0].update(self._live[1], completed=done)
 
     def extend(self, count: int) -> None:
-        """Says that ``count`` more units are to be done than was known at first."""
+        """Adds ``count`` units to the total."""
         self.total += count
         if self._live:
             self._live[0].update(self._live[1], total=self.total)
 
     def advance(self, count: int, values: dict[str, float] | None = None) -> None:
-        """Reports ``count`` more units done, and named numbers such as losses."""
+        """Adds ``count`` finished units, and shows named numbers such as losses."""
         self.done += count
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in (values or {}).items())
         now = time.monotonic()
@@ -54,24 +54,24 @@ class Bar:
             )
 
     def rate(self, now: float) -> float:
-        """Units per second of this session."""
+        """Returns the units per second of this session."""
         return (self.done - self._first) / max(now - self._start, 1e-9)
 
 
 class Reporter:
-    """Where progress and remarks go; ``quiet`` silences both (tests, library use)."""
+    """Prints progress and remarks to standard error; ``quiet`` silences both, for tests and library use."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
 
     def say(self, message: str) -> None:
-        """Prints one remark on its own line."""
+        """Prints one remark on a line."""
         self.console.print(message, markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, name: str, total: int, unit: str) -> Iterator[Bar]:
-        """A bar for one stage of ``total`` units, closed with a line that says how long it took."""
+        """Yields a bar for a stage of ``total`` units; at the end, prints a line with its time and rate."""
         start = time.monotonic()
         if self.quiet:
             yield _SilentBar(name, total, unit, None)

@@ -1,4 +1,4 @@
-"""Settings of where and how the work runs; none of them is meant to change a result beyond rounding."""
+"""Settings of where and how the work runs; none of them changes a result beyond rounding."""
 
 from __future__ import annotations
 
@@ -10,40 +10,45 @@ from noisystudent.settings import Settings
 
 
 class RuntimeSettings(Settings):
-    """Where and how the work runs."""
+    """Settings of the device, the precision, the memory layout and the threads."""
 
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:1, mps")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
+        description="auto, cpu, cuda, cuda:N or mps; auto prefers CUDA, then Apple's MPS, then the CPU",
+    )
     precision: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         "float32",
-        description="bfloat16, float16 = automatic mixed precision (float16 with scaled losses); auto, for run and "
-        "train only, times a few steps of each and keeps float32 unless its step takes over 1.1 times as long as "
-        "another's. Not the default: results should not hang on the speed of a machine",
+        description="bfloat16, float16 = automatic mixed precision (float16 with scaled losses); auto (run and train "
+        "only) times a few steps of each and keeps float32 unless another is more than 1.1 times as fast. auto is not "
+        "the default, so that results do not depend on the speed of a machine",
     )
     channels_last: bool | Literal["auto"] = Field(
-        True, description="training keeps the channels of a pixel together in memory; auto times both ways"
+        True, description="store the channels of a pixel together in memory during training; auto times both layouts"
     )
     compile: bool = Field(
         False,
-        description="torch compiles the training models, a minute or more at a stage's start, so that steps may take "
-        "less time; needs a C++ compiler on a CPU",
+        description="compile the training models with torch: a stage starts a minute or more later, and its steps may "
+        "be faster; needs a C++ compiler on a CPU",
     )
     sharded: bool = Field(
         False,
-        description="under torchrun every process keeps its share of a training model only, with gradients, optimizer "
-        "and averages, for models that do not fit on a device otherwise; slower than keeping all",
+        description="under torchrun, shard the training model, its gradients, its optimizer and its averaged weights "
+        "over the processes, for a model that does not fit on one device; slower than full copies",
     )
-    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads for torch; 0 = as torch decides")
+    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads of torch; 0 = torch's default")
     label_batch_size: Annotated[int, Field(ge=1)] = Field(
         512, description="images per forward pass when labeling and scoring"
     )
 
     @model_validator(mode="after")
-    def _whole_models(self) -> RuntimeSettings:
-        asked = [name for name in ("precision", "channels_last") if getattr(self, name) == "auto"]
-        asked += ["compile"] * self.compile
-        if self.sharded and asked:
+    def _sharded_is_possible(self) -> RuntimeSettings:
+        conflicts = [f"{name} auto" for name in ("precision", "channels_last") if getattr(self, name) == "auto"]
+        conflicts += ["compile"] * self.compile
+        if self.sharded and conflicts:
             raise ValueError(
-                f"sharded is for models that do not fit on a device whole, which {' and '.join(asked)} needs; name a "
-                "precision and a layout (channels_last), leave compile false, or leave out sharded."
+                f"sharded is for models that do not fit on one device, but {' and '.join(conflicts)} needs a full copy "
+                "of the model on one device; give a precision and a layout (channels_last), set compile to false, or "
+                "leave out sharded."
             )
         return self

@@ -1,4 +1,4 @@
-"""A batch shared out among threads, for work that is many small operations of torch on a CPU."""
+"""A batch split over several threads, for functions made of many small torch operations on a CPU."""
 
 from __future__ import annotations
 
@@ -10,39 +10,44 @@ from threading import Barrier
 import torch
 from torch import Tensor
 
-_LEAST_SHARE = 1 << 20  # values: below, handing out costs as much as it saves; 7 color images of 224 px
-_MOST_SHARES = 8  # beyond, threads mostly wait for Python
+_MIN_SHARE = 1 << 20  # values (7 color images of 224 px); with fewer, starting a thread costs as much as it saves
+_MAX_THREADS = 8  # with more, threads mostly wait for Python
 
 
-def in_shares(function: Callable[..., Tensor], first: Tensor, *others: Tensor) -> Tensor:
-    """``function`` of tensors that have a row for each image, a few threads taking some of the rows each.
+def map_in_threads(function: Callable[..., Tensor], first: Tensor, *others: Tensor) -> Tensor:
+    """Calls ``function`` on consecutive shares of the rows in several threads, and concatenates the results.
 
-    For a function whose result for a row depends on that row alone. Torch's own threads split every single operation
-    and wait for each other after it, which for an image at a time costs more than it saves. There are as many shares
-    as torch has threads, fewer for a small batch, and on an accelerator one.
+    Torch's own threads split every operation and wait for each other after it, which costs more than it saves for
+    operations on few images. There is one share per thread of torch, fewer for a small batch, and one on an
+    accelerator.
+
+    Args:
+        function: its result for a row must depend on that row alone.
+        first: first argument of the function, one row per image.
+        others: its further arguments, one row per image.
     """
-    most = min(torch.get_num_threads(), _MOST_SHARES)
-    count = min(most, len(first), first.numel() // _LEAST_SHARE)
+    max_threads = min(torch.get_num_threads(), _MAX_THREADS)
+    count = min(max_threads, len(first), first.numel() // _MIN_SHARE)
     if count <= 1 or first.device.type != "cpu":
         return function(first, *others)
     shares = zip(*(tensor.tensor_split(count) for tensor in (first, *others)), strict=True)
-    return torch.cat(list(_helpers(most).map(lambda share: function(*share), shares)))
+    return torch.cat(list(_thread_pool(max_threads).map(lambda share: function(*share), shares)))
 
 
 @cache
-def _helpers(count: int) -> ThreadPoolExecutor:
+def _thread_pool(count: int) -> ThreadPoolExecutor:
     """Threads in which torch does not split its operations further."""
     threads = torch.get_num_threads()
     ready = Barrier(count + 1)
 
     def begin() -> None:
         torch.set_num_threads(1)
-        torch.get_num_threads()  # a thread's first look at the number would take what the last one set: here still 1
+        torch.get_num_threads()  # a thread reads the number that was last set when it first asks: here still 1
         ready.wait()
 
-    helpers = ThreadPoolExecutor(count, "share", initializer=begin)
+    pool = ThreadPoolExecutor(count, "share", initializer=begin)
     for _ in range(count):
-        helpers.submit(int)
+        pool.submit(int)
     ready.wait()
-    torch.set_num_threads(threads)  # for threads to come: they begin with the number that was set last, by any thread
-    return helpers
+    torch.set_num_threads(threads)  # for later threads, which start with the number that any thread set last
+    return pool

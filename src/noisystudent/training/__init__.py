@@ -1,1 +1,1 @@
-"""Training: the one loop, what it is fed with, and the state that makes it resumable."""
+"""Training: the one loop, its batches, and the state that makes it resumable."""

@@ -104,8 +104,8 @@ def make_buffer(sources: Sequence[Images], device: torch.device) -> ImageBuffer:
     pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
     first = 0
     for images in sources:
-        place = pixels[first : first + len(images), :, : images.pixels.shape[2], : images.pixels.shape[3]]
-        place.copy_(torch.from_numpy(images.pixels))
+        region = pixels[first : first + len(images), :, : images.pixels.shape[2], : images.pixels.shape[3]]
+        region.copy_(torch.from_numpy(images.pixels))
         first += len(images)
     sizes = torch.cat([torch.from_numpy(images.sizes.astype(np.int64)) for images in sources])
     return ImageBuffer(pixels, sizes.to(device))

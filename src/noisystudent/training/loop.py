@@ -19,7 +19,7 @@ from noisystudent.models.classifier import Classifier
 from noisystudent.models.ema import Ema
 from noisystudent.models.parallel import wrap_ddp, wrap_fsdp
 from noisystudent.random_streams import stream_key
-from noisystudent.runtime.compiling import compiled, naming_failed_compilation
+from noisystudent.runtime.compiling import compile_failure_as_error, compile_model
 from noisystudent.runtime.device import ON_CPU, Engine, autocast
 from noisystudent.runtime.process_group import SINGLE, ProcessGroup
 from noisystudent.runtime.progress import Bar
@@ -27,7 +27,7 @@ from noisystudent.training.loader import Batch
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import TrainState
 
-STAIRS = 146  # 350 epochs / 2.4, the paper's number of decays by 0.97 (Xie et al. 2020, section 4.1)
+STAIRCASE_DECAYS = 146  # decays by 0.97: one every 2.4 of 350 epochs (Xie et al. 2020, section 4.1)
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
@@ -37,12 +37,12 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
         return settings.learning_rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, settings.steps - warmup)
     if settings.schedule == "staircase":
-        return settings.learning_rate * 0.97 ** math.floor(progress * STAIRS)
+        return settings.learning_rate * 0.97 ** math.floor(progress * STAIRCASE_DECAYS)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 METRICS = "metrics.jsonl"
-LOG_EVERY = 20  # steps; also how far training may run on after a loss that is not finite
+LOG_EVERY = 20  # steps; a loss that is not finite is noticed after at most this many
 
 Objective = Callable[[Tensor, Batch], LossTerms]
 Evaluate = Callable[[Classifier], dict[str, float]]
@@ -60,24 +60,40 @@ def fit(
     evaluate: Evaluate | None = None,
     bar: Bar | None = None,
 ) -> tuple[Classifier, float]:
-    """Trains ``classifier`` for ``settings.last`` steps and returns its averaged self and the seconds it took.
+    """Trains ``classifier`` for ``settings.last`` steps, resuming from the state in ``folder`` if there is one.
 
-    The state is saved in ``folder`` every ``settings.save_every`` seconds; a call with the same arguments goes on
-    from there and ends, on a CPU, with the same bits as one that was never killed. ``metrics.jsonl`` there gets a row
-    every 20 steps. Raises ``TrainingError`` naming the step at which a loss was not finite; the last good state stays.
-    With float16 losses are scaled, and a step whose gradients overflow is left out and the scale halved.
+    A resumed call with the same arguments ends, on a CPU, with the same bits as a call that was never killed. With
+    float16, losses are scaled; a step whose gradients overflow is skipped, and the scale is halved. Several processes
+    train together: each gets its share of every batch, and the first one writes.
 
-    Several processes train together: each is given its share of every batch, the first one writes. ``batches`` is
-    asked ``settings.grad_accum_steps`` times a step.
+    Args:
+        classifier: the model; its weights are changed in place.
+        batches: from a 0-based micro-step to its batch; each step has ``settings.grad_accum_steps`` micro-steps.
+        objective: from logits, float [B, K], and their batch to the loss and named terms to log.
+        settings: steps, learning rate, optimizer and so on.
+        folder: holds the saved state, written every ``settings.save_every`` seconds, and ``metrics.jsonl``, with one
+            row every 20 steps.
+        seed: the seed of model noise (dropout, stochastic depth).
+        engine: the device, its precision, the processes and how the model is computed.
+        evaluate: from the averaged model to named scores for ``metrics.jsonl``, every ``settings.evaluate_every``
+            steps.
+        bar: shows the progress.
+
+    Returns:
+        The model with averaged weights, and the seconds of training, including those before a kill.
+
+    Raises:
+        TrainingError: a loss is not finite, or gradients overflow float16 at every scale; the last good state is kept.
+        ArtifactError: the saved state is damaged.
     """
     device, group, micro_batches = engine.device, engine.group, settings.grad_accum_steps
     assert engine.channels_last != "auto"
     classifier.lay_out(channels_last=engine.channels_last)
-    if not engine.sharded:  # of a model that is split, only shares are to reach the device
+    if not engine.sharded:  # of a sharded model, only the shards move to the device
         classifier.to(device)
     ema = Ema(classifier, settings.ema_decay)
     wrapped = wrap_fsdp(classifier, ema, engine) if engine.sharded else wrap_ddp(classifier, group)
-    model: Callable[[Tensor], Tensor] = compiled(wrapped) if engine.compile else wrapped
+    model: Callable[[Tensor], Tensor] = compile_model(wrapped) if engine.compile else wrapped
     optimizer = make_optimizer(classifier, settings)
     scaler = torch.amp.GradScaler(device.type, enabled=engine.precision == "float16")
     state = TrainState(classifier, ema, optimizer, scaler)
@@ -87,7 +103,7 @@ def fit(
         bar.start_at(state.step)
     saved = started = time.monotonic() - state.seconds
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), naming_failed_compilation():
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), compile_failure_as_error():
         classifier.train()
         for step in range(state.step, settings.last):
             torch.manual_seed(stream_key(seed, "model-noise", step, *group.rank_key))
@@ -123,14 +139,14 @@ def fit(
                     bar.advance(state.step - bar.done, row)
                 due = last or time.monotonic() - saved > state.pause(settings.save_every)
                 if group.broadcast(due):
-                    state.save(folder, group)  # after the flush, which has made sure that every loss was finite
+                    state.save(folder, group)  # after the flush, which has checked that every loss is finite
                     saved = time.monotonic()
 
     return ema.whole(), state.seconds
 
 
 def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Timm's optimizer of that name; biases and normalization are left out of weight decay."""
+    """Makes the optimizer that ``settings`` name, from timm; biases and normalization have no weight decay."""
     options: dict[str, Any] = {"rmsproptf": {"alpha": 0.9, "eps": 1e-3}}.get(settings.optimizer, {})
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
         classifier,
@@ -144,37 +160,44 @@ def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.opt
 
 
 def check_scale(scaler: torch.amp.GradScaler, step: int) -> None:
-    """Raises ``TrainingError`` where gradients have overflowed so often that losses would have to be made smaller."""
+    """Raises ``TrainingError`` if gradients overflow so often that the loss scale has fallen below 1."""
     if scaler.is_enabled() and scaler.get_scale() < 1:
         raise TrainingError(
-            f"gradients overflow float16 again and again, at step {step} even with the loss multiplied by "
-            f"{scaler.get_scale():g}. The last good state is kept; use runtime.precision bfloat16 or float32, or lower "
-            "train.learning_rate, and run again."
+            f"the gradients overflow float16 repeatedly, at step {step} even with a loss scale of "
+            f"{scaler.get_scale():g}. The last good state is kept; set runtime.precision to bfloat16 or float32, or "
+            "lower train.learning_rate, and run again."
         )
 
 
 class Metrics:
-    """Rows of numbers in a JSONL file; keeps them on the device between rows, so that steps need not wait."""
+    """Writes named numbers to a JSONL file; keeps them on the device between rows, so that steps do not wait."""
 
     def __init__(self, path: Path, step: int, group: ProcessGroup = SINGLE) -> None:
-        """Opens the file for a stage of which ``step`` steps are done; later rows of a killed try are dropped.
+        """Opens the file, and drops rows that a killed attempt wrote after its last saved state.
 
-        Numbers are means over the processes of ``group``, the first of which writes.
+        Args:
+            path: the file.
+            step: the number of finished steps.
+            group: the processes over which numbers are averaged; the first one writes.
         """
         self._path, self._group = path, group
         self._waiting: list[tuple[int, dict[str, Tensor]]] = []
         if not group.is_main:
             return
         rows = path.read_text().splitlines() if path.exists() else []
-        kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= step]
-        path.write_text("".join(f"{row}\n" for row in kept))
+        valid = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= step]
+        path.write_text("".join(f"{row}\n" for row in valid))
 
     def add(self, step: int, values: dict[str, Tensor]) -> None:
-        """Takes one step's numbers, scalars on the device."""
+        """Adds the numbers of one step, scalars on the device."""
         self._waiting.append((step, values))
 
     def check(self) -> dict[str, float]:
-        """Means of the waiting numbers; raises ``TrainingError`` naming the first step whose loss is not finite."""
+        """Means of the waiting numbers.
+
+        Raises:
+            TrainingError: a number is not finite; the message names the first such step.
+        """
         if not self._waiting:
             return {}
         names = list(self._waiting[0][1])
@@ -190,7 +213,7 @@ class Metrics:
         return dict(zip(names, table.mean(dim=0).tolist(), strict=True))
 
     def flush(self, more: dict[str, float]) -> dict[str, float]:
-        """Writes one row with the means since the last and ``more``; returns the means."""
+        """Writes one row: the means since the last row, and ``more``; returns the means."""
         means = self.check()
         row = {"step": self._waiting[-1][0] + 1, **means, **more}
         self._waiting.clear()

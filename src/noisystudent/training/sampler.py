@@ -1,7 +1,7 @@
-"""The order in which training sees its images: a pure function of seed, stream and step.
+"""Samplers: the order in which training sees its samples, as a pure function of seed, stream and step.
 
-A *position* is a place in an epoch's list of images, in which copies of one image are several. Orders say for every
-step which positions it shows and in which epoch; what lies there is not their business.
+A *position* is an index in an epoch's list of samples, which has one entry per copy of an image. A sampler returns the
+epoch and the position of every sample of a step; it does not know which image is at a position.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Ints = npt.NDArray[np.int64]
 
 
 class ShuffleSampler:
-    """An endless pass over ``count`` positions, reshuffled in every epoch.
+    """Samples ``count`` positions without replacement, and reshuffles them in every epoch, endlessly.
 
-    Nothing is remembered between calls but two permutations, kept because they are slow to draw again.
+    The only state is a cache of two permutations, which are slow to draw again.
     """
 
     def __init__(self, count: int, *, seed: int, stream: str) -> None:
@@ -32,16 +32,16 @@ class ShuffleSampler:
         return self._count
 
     def batch(self, step: int, size: int) -> tuple[Ints, Ints]:
-        """The epochs of a step's images and their positions, each int64 [size].
+        """The epochs and the positions of a step's samples, each int64 [size].
 
-        With one ``size`` for all steps, every epoch has every position exactly once, and batches run on
-        across its end. Position and epoch are what an image's noise is drawn by.
+        If all steps have the same ``size``, every epoch has every position exactly once, and batches continue across
+        the end of an epoch. The noise of a sample depends on its epoch and position.
         """
-        epochs, places = epochs_and_places(step, size, len(self))
+        epochs, offsets = epochs_and_offsets(step, size, len(self))
         positions = np.empty(size, dtype=np.int64)
         for epoch in np.unique(epochs):
             within = epochs == epoch
-            positions[within] = self._permutation(int(epoch))[places[within]]
+            positions[within] = self._permutation(int(epoch))[offsets[within]]
         return epochs, positions
 
     def _permutation(self, epoch: int) -> Ints:
@@ -53,14 +53,20 @@ class ShuffleSampler:
         return permutation
 
 
-def epochs_and_places(step: int, size: int, count: int) -> tuple[Ints, Ints]:
-    """In which epoch of ``count`` draws those of a step lie, and their places in it, each int64 [size]."""
+def epochs_and_offsets(step: int, size: int, count: int) -> tuple[Ints, Ints]:
+    """The epochs of a step's samples and their offsets in the order of these epochs, each int64 [size].
+
+    Args:
+        step: the step, from 0.
+        size: samples per step.
+        count: samples per epoch.
+    """
     return np.divmod(np.arange(step * size, (step + 1) * size, dtype=np.int64), count)
 
 
 @dataclass(frozen=True)
 class Window:
-    """Neighbors of an epoch: the shards whose positions are shuffled together, in ascending order."""
+    """Consecutive shards of an epoch whose positions are shuffled together, in ascending order."""
 
     epoch: int
     number: int
@@ -68,15 +74,22 @@ class Window:
 
 
 class WindowedSampler:
-    """An endless pass over the positions of many shards, of which only a window is ever needed at a time.
+    """Samples the positions of many shards so that only a window of shards is needed at a time, endlessly.
 
-    Each epoch takes the shards in a new order, a window of neighbors after the other, and shuffles the positions of
-    each window. ``counts`` (int64 [S]) says how many positions each shard has: shard s has those that follow the
-    shards before it. A window has about ``window`` positions, a whole number of shards. Nothing is remembered but
-    two epochs' plans and two windows' shuffles, which are slow to draw again.
+    Each epoch shuffles the shards, cuts their order into windows, and shuffles the positions of each window. The only
+    state is a cache of the plans of two epochs and of two shuffled windows, which are slow to draw again.
     """
 
     def __init__(self, counts: Ints, *, window: int, seed: int, stream: str) -> None:
+        """Makes the sampler.
+
+        Args:
+            counts: the number of positions of each shard, int64 [S]; the positions of a shard follow those of the
+                shards before it.
+            window: the approximate number of positions per window; a window has whole shards.
+            seed: the seed of the run.
+            stream: the name of the stream; streams of different names are shuffled independently.
+        """
         assert counts.sum() > 0
         assert window > 0
         self.starts = np.concatenate([[0], np.cumsum(counts)])
@@ -89,35 +102,35 @@ class WindowedSampler:
         return int(self.starts[-1])
 
     def batch(self, step: int, size: int) -> tuple[Ints, Ints]:
-        """The epochs of a step's images and their positions, each int64 [size], as ``ShuffleSampler`` has them."""
-        epochs, places = epochs_and_places(step, size, len(self))
+        """The epochs and the positions of a step's samples, each int64 [size], as in ``ShuffleSampler``."""
+        epochs, offsets = epochs_and_offsets(step, size, len(self))
         positions = np.empty(size, dtype=np.int64)
         for epoch in np.unique(epochs):
             plan = self._plan(int(epoch))
-            windows = np.searchsorted(plan.begins, places, side="right") - 1
+            windows = np.searchsorted(plan.starts, offsets, side="right") - 1
             for number in np.unique(windows[epochs == epoch]):
                 within = (epochs == epoch) & (windows == number)
                 shuffled = self.positions(self.window(int(epoch), int(number)))
-                positions[within] = shuffled[places[within] - plan.begins[number]]
+                positions[within] = shuffled[offsets[within] - plan.starts[number]]
         return epochs, positions
 
     def window(self, epoch: int, number: int) -> Window:
-        """The ``number``-th window of an epoch; one beyond the last is the first of the next epoch."""
+        """The window with this number in an epoch, from 0; the one after the last is the first of the next epoch."""
         plan = self._plan(epoch)
         if number == len(plan.windows):
             return self.window(epoch + 1, 0)
         return Window(epoch, number, plan.windows[number])
 
     def window_numbers(self, epoch: int, positions: Ints) -> Ints:
-        """The number of the window in which an epoch shows each of the positions: int64 [N]."""
+        """The number of the window that contains each position in an epoch, int64 [N]."""
         return self._plan(epoch).window_of_shard[self.shards_of(positions)]
 
     def shards_of(self, positions: Ints) -> Ints:
-        """The shard that has each of the positions: int64 [N]."""
+        """The shard that contains each position, int64 [N]."""
         return np.searchsorted(self.starts, positions, side="right") - 1
 
     def positions(self, window: Window) -> Ints:
-        """The positions of a window in the order in which they are shown."""
+        """The positions of a window, in shuffled order."""
         key = (window.epoch, window.number)
         shuffled = self._shuffles.get(key)
         if shuffled is None:
@@ -128,22 +141,22 @@ class WindowedSampler:
             self._shuffles = newest | {key: shuffled}
         return shuffled
 
-    def place(self, window: Window) -> int:
-        """How many draws of its epoch come before a window's."""
-        return int(self._plan(window.epoch).begins[window.number])
+    def start(self, window: Window) -> int:
+        """The offset of a window's first position in the order of its epoch."""
+        return int(self._plan(window.epoch).starts[window.number])
 
     def _plan(self, epoch: int) -> _Plan:
         plan = self._plans.get(epoch)
         if plan is None:
-            plan = self._planned(epoch)
+            plan = self._make_plan(epoch)
             newest = dict(sorted(self._plans.items())[-1:])
             self._plans = newest | {epoch: plan}
         return plan
 
-    def _planned(self, epoch: int) -> _Plan:
+    def _make_plan(self, epoch: int) -> _Plan:
         counts = np.diff(self.starts)
-        filled = np.flatnonzero(counts)
-        order = generator(self._seed, "order", self._stream, "shards", epoch).permutation(filled)
+        nonempty = np.flatnonzero(counts)
+        order = generator(self._seed, "order", self._stream, "shards", epoch).permutation(nonempty)
         before = np.cumsum(counts[order]) - counts[order]
         cuts = np.flatnonzero(np.diff(before // self._size)) + 1
         window_of_shard = np.full(len(counts), -1, np.int64)
@@ -155,8 +168,8 @@ class WindowedSampler:
 
 @dataclass(frozen=True)
 class _Plan:
-    """An epoch's windows, how many draws come before each, and the window of each shard (-1: it has no position)."""
+    """An epoch's windows, the offset of the first position of each, and the window of each shard (-1: it is empty)."""
 
     windows: list[Ints]
-    begins: Ints
+    starts: Ints
     window_of_shard: Ints

@@ -10,55 +10,58 @@ from noisystudent.settings import Settings
 
 
 class TrainSettings(Settings):
-    """How long, how fast and with what optimizer every stage trains."""
+    """Steps, batch size, learning rate and optimizer of every training stage."""
 
     steps: Annotated[int, Field(ge=1)] = Field(
-        1200, description="optimizer steps of every stage (teacher, students, control)"
+        1200, description="optimizer steps of every training stage (teacher, students, control)"
     )
     stop_after: Annotated[int, Field(ge=0)] = Field(
-        0, description="steps after which a stage is broken off, its schedule being that of all steps; 0 = never"
+        0, description="stop every stage early after this many steps; the schedule is unchanged; 0 = never"
     )
     batch_size: Annotated[int, Field(ge=2)] = Field(
-        128, description="images per step; a student's are shared between labeled and pseudo-labeled by train.ratio"
+        128, description="images per step; train.ratio splits those of a student into labeled and pseudo-labeled"
     )
     ratio: Annotated[float, Field(gt=0)] = Field(
-        3.0, description="pseudo-labeled images per labeled one in a student's batch"
+        3.0, description="pseudo-labeled images per labeled image in a student's batch"
     )
     grad_accum_steps: Annotated[int, Field(ge=1)] = Field(
         1,
-        description="pieces that a batch goes through the model in, for one that does not fit on the device; "
-        "batch normalization sees a piece at a time",
+        description="number of micro-batches that a batch is split into, if it does not fit on the device; batch "
+        "normalization sees one micro-batch at a time",
     )
     optimizer: Literal["adamw", "sgd", "rmsproptf"] = Field(
         "adamw",
-        description="sgd has momentum 0.9 and Nesterov; rmsproptf is the paper's (decay 0.9, momentum 0.9, eps 1e-3)",
+        description="sgd: momentum 0.9 with Nesterov; rmsproptf: the paper's (decay 0.9, momentum 0.9, eps 1e-3)",
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak learning rate")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.02, description="not applied to biases and normalization")
     schedule: Literal["cosine", "staircase"] = Field(
-        "cosine", description="cosine: down to 0 at the last step; staircase: the paper's x0.97, 146 times in all"
+        "cosine", description="cosine: falls to 0 at the last step; staircase: the paper's x0.97, 146 times in total"
     )
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.05, description="fraction of the steps with linearly rising rate"
+        0.05, description="fraction of the steps in which the learning rate rises linearly"
     )
-    clip: Annotated[float, Field(gt=0)] = Field(1.0, description="largest norm of the gradient")
+    clip: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="largest norm of the gradient; larger gradients are scaled down to it"
+    )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.99,
-        description="decay of the averaged weights that teachers and scores use, with the official warm-up; 0 = none",
+        description="decay of the averaged weights (EMA) that teachers and scores use, with the official warm-up; "
+        "0 = no average",
     )
     warm_start: bool = Field(
-        False, description="students start from their teacher's weights (same model only), not from scratch"
+        False, description="students start from the weights of their teacher (same model only) instead of from scratch"
     )
     evaluate_every: Annotated[int, Field(ge=0)] = Field(
-        0, description="steps between validation scores in metrics.jsonl; 0 = never"
+        0, description="write validation scores to metrics.jsonl every this many steps; 0 = never"
     )
     save_every: Annotated[float, Field(gt=0)] = Field(
         60.0,
-        description="seconds between saved states, from which a killed stage goes on; more where saving would "
-        "otherwise take over 2% of the time",
+        description="seconds between saved states, from which a killed stage resumes; longer if saving would take "
+        "more than 2% of the time",
     )
 
     @property
     def last(self) -> int:
-        """The number of steps that a stage takes."""
+        """The number of steps of a stage."""
         return min(self.stop_after, self.steps) if self.stop_after else self.steps

@@ -1,8 +1,8 @@
-"""A stream of images that do not fit into memory: one window of shards is decoded at a time, and the next one ahead.
+"""A stream of images that do not fit into memory: decodes one window of shards at a time, and the next one ahead.
 
-A step needs the images of one window, or of two at a border, while the window after them is being decoded: at most
-three are in memory. The samples are a function of the step alone, so a window can be dropped and decoded again at any
-time, by any number of threads.
+A step needs the images of one window, or of two at a border, while the window after them is being decoded. So at most
+three windows are in memory. The samples are a function of the step alone, so a window can be dropped and decoded again
+at any time, by any number of threads.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import torch
 from noisystudent.training.loader import UNSHARDED, BatchSharding, Ints, RawBatch, SampleIndices, collate
 from noisystudent.training.sampler import Window, WindowedSampler
 
-_WINDOWS = 3  # in memory at most: two that a step may need, and the next
+_WINDOWS = 3  # largest number in memory: two that a step may need, and the next one
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A shard's samples: M different images in ``raw``, and the row in it of each requested place, int64 [N]."""
+    """Samples of a shard: M different images in ``raw``, and the row in it of each requested sample, int64 [N]."""
 
     raw: RawBatch
     rows: Ints
 
 
-Load = Callable[[int, Ints], Loaded]  # from a shard and places in it (int64 [N], sorted, unique): its samples
+Load = Callable[[int, Ints], Loaded]  # from a shard and positions within it (int64 [N], sorted, unique) to samples
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class _Shard:
 
 
 class ShardStream:
-    """A stream of images that are decoded when needed, one window of neighboring shards after the other."""
+    """A stream of images that are decoded when needed, one window of shards after another."""
 
     def __init__(
         self,
@@ -53,7 +53,16 @@ class ShardStream:
         *,
         sharding: BatchSharding = UNSHARDED,
     ) -> None:
-        """``load`` is called by another thread; ``sharding`` says which of a step's samples this process shows."""
+        """Makes the stream.
+
+        Args:
+            name: the name of the stream.
+            sampler: the order of the samples.
+            load: loads samples of a shard; called by another thread.
+            count: samples per step, over all processes.
+            device: the device of the batches.
+            sharding: the split of a step's samples among processes and micro-batches.
+        """
         self.name, self.count = name, count
         self._sampler, self._load = sampler, load
         self._device, self._sharding = device, sharding
@@ -82,21 +91,21 @@ class ShardStream:
 
     def _of_window(self, window: Window, positions: Ints, within: Ints) -> list[tuple[Ints, RawBatch]]:
         """The samples at ``positions[within]``, all of one window: for each shard, rows of the batch and samples."""
-        shards = self._opened(window)
-        self._opened(self._sampler.window(window.epoch, window.number + 1))
+        shards = self._open(window)
+        self._open(self._sampler.window(window.epoch, window.number + 1))
         numbers = self._sampler.shards_of(positions[within])
         by_shard = []
         for number in np.unique(numbers).tolist():
             rows = within[numbers == number]
             shard = shards[number]
-            places = np.searchsorted(shard.positions, positions[rows])
-            assert np.array_equal(shard.positions[places], positions[rows])
+            indices = np.searchsorted(shard.positions, positions[rows])
+            assert np.array_equal(shard.positions[indices], positions[rows])
             loaded = shard.loaded.result()
-            by_shard.append((rows, loaded.raw.take(loaded.rows[places])))
+            by_shard.append((rows, loaded.raw.take(loaded.rows[indices])))
         return by_shard
 
-    def _opened(self, window: Window) -> dict[int, _Shard]:
-        """A window's shards; decoding has begun by the time this returns."""
+    def _open(self, window: Window) -> dict[int, _Shard]:
+        """The shards of a window, whose decoding has started when this returns."""
         key = (window.epoch, window.number)
         if key not in self._windows:
             self._windows[key] = self._start_decoding(window)
@@ -110,15 +119,15 @@ class ShardStream:
         shards = self._sampler.shards_of(positions)
         shards_of_window = {}
         for shard in np.unique(shards).tolist():
-            own = positions[shards == shard]
-            places = own - self._sampler.starts[shard]
-            shards_of_window[shard] = _Shard(own, self._loader.submit(self._load, shard, places))
+            in_shard = positions[shards == shard]
+            loaded = self._loader.submit(self._load, shard, in_shard - self._sampler.starts[shard])
+            shards_of_window[shard] = _Shard(in_shard, loaded)
         return shards_of_window
 
     def _shown_here(self, window: Window) -> Ints:
         """The positions of a window that this process shows."""
         positions, group = self._sampler.positions(window), self._sharding.group
-        first = window.epoch * len(self) + self._sampler.place(window)
-        places = np.arange(first, first + len(positions)) % self.count
-        shown: Ints = positions[places % self._sharding.count // self._sharding.micro_batches == group.rank]
+        first = window.epoch * len(self) + self._sampler.start(window)
+        rows = np.arange(first, first + len(positions)) % self.count  # of the batch
+        shown: Ints = positions[rows % self._sharding.count // self._sharding.micro_batches == group.rank]
         return shown

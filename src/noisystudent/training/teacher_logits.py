@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from noisystudent.errors import MismatchError
-from noisystudent.models.teacher import Teacher
+from noisystudent.models.teacher import TeacherModel
 from noisystudent.pseudo_labels.predictions import ShardLabels, part_path, read_log_probabilities, write_part
 from noisystudent.runtime.device import autocast
 from noisystudent.training.loader import Batch, BatchLoader
@@ -44,7 +44,7 @@ class OnlineTeachers:
     A teacher of another input size gets the same views at its own size, from the entry of ``batches`` for that size.
     """
 
-    teachers: Sequence[Teacher]
+    teachers: Sequence[TeacherModel]
     batches: Mapping[int, BatchLoader]
     rows: Rows
     precision: str = "float32"
@@ -95,14 +95,14 @@ class CachedViewTeachers:
         return self.read(batch.step)[torch.from_numpy(rows)].to(batch.pixels.device)
 
 
-def teacher_logits_of(teacher: Teacher, pixels: Tensor) -> Tensor:
+def teacher_logits_of(teacher: TeacherModel, pixels: Tensor) -> Tensor:
     """A teacher's logits for square images that fill their canvas: float32 [B, K]."""
     sizes = torch.full((len(pixels), 2), pixels.shape[-1], device=pixels.device)
     return teacher(pixels, sizes)
 
 
 def view_keys(batches: BatchLoader, step: int) -> list[str]:
-    """What identifies each view of a step's batch, as text: stream, epoch and position."""
+    """The key of each view of a step's batch: stream, epoch and position as text."""
     return [
         f"{stream.name}/{epoch}/{position}"
         for stream, indices in zip(batches.streams, batches.indices(step), strict=True)
@@ -132,7 +132,7 @@ class ViewCache:
         parts = -(-steps // self._steps_per_part)
         return [part for part in range(parts) if not part_path(self.folder, part).exists()]
 
-    def write(self, part: int, teacher: Teacher, precision: str = "float32") -> None:
+    def write(self, part: int, teacher: TeacherModel, precision: str = "float32") -> None:
         """Computes and stores the log-probabilities (temperature 1) of ``teacher`` for the views of a part's steps."""
         by_step = []
         for step in self._steps(part):
@@ -146,19 +146,19 @@ class ViewCache:
 
         Raises ``MismatchError`` when the part holds other views.
         """
-        part, place = divmod(step, self._steps_per_part)
+        part, position = divmod(step, self._steps_per_part)
         if self._read is None or self._read[0] != part:
             path = part_path(self.folder, part)
             keys, values = read_log_probabilities(path, self._classes)
             if keys != self._view_keys(part):
                 raise MismatchError(
-                    f"{path} holds other views than this training shows; delete its folder, or give another one."
+                    f"{path} holds other views than this training uses; delete its folder, or name another folder."
                 )
             self._read = part, torch.from_numpy(values)
-        return self._read[1][place * self._batches.size : (place + 1) * self._batches.size]
+        return self._read[1][position * self._batches.size : (position + 1) * self._batches.size]
 
     def _steps(self, part: int) -> range:
         return range(part * self._steps_per_part, (part + 1) * self._steps_per_part)
 
     def _view_keys(self, part: int) -> list[str]:
-        return [address for step in self._steps(part) for address in view_keys(self._batches, step)]
+        return [key for step in self._steps(part) for key in view_keys(self._batches, step)]

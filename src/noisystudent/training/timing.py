@@ -1,4 +1,4 @@
-"""How long a training step takes in each way of computing, timed on the device at hand."""
+"""Times a training step in different compute modes on the current device."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from noisystudent.errors import TrainingError
 from noisystudent.models.classifier import Classifier
 from noisystudent.runtime.device import autocast
 
-WARM_UP, ROUNDS = 2, 5  # steps in each way
-HOPELESS = 2.0  # times as long as the quickest after warming up: not timed any further
+WARMUP_STEPS, TIMED_STEPS = 2, 5  # per compute mode
+TOO_SLOW = 2.0  # a mode that takes this many times as long as the fastest after warm-up is not timed any further
 
 
 @dataclass(frozen=True)
 class ComputeMode:
-    """A way of computing: the precision of forward and backward passes, and how images lie in memory."""
+    """The precision of forward and backward passes, and the memory layout of images."""
 
     precision: str
     channels_last: bool
@@ -31,33 +31,44 @@ class ComputeMode:
 
 
 def time_modes(classifier: Classifier, modes: Sequence[ComputeMode], batch_size: int) -> dict[ComputeMode, float]:
-    """Seconds of a step, forward and backward, in each of ``modes`` in their order: the least of seven.
+    """Times a training step, forward and backward, in each compute mode.
 
-    The ways take turns, so that what else the machine does meets all alike. One that the device cannot compute in is
-    left out; raises ``TrainingError`` when that is all of them. Changes gradients and memory layout of ``classifier``.
+    The modes alternate step by step, so that other load on the machine affects all of them equally. This changes the
+    gradients and the memory layout of ``classifier``.
+
+    Args:
+        classifier: the model.
+        modes: the compute modes to time.
+        batch_size: images per step.
+
+    Returns:
+        The seconds of the fastest of seven steps, by mode; modes that the device does not support are left out.
+
+    Raises:
+        TrainingError: the device supports none of the modes.
     """
     device = classifier.device
     shape = (batch_size, classifier.channels, classifier.size, classifier.size)
     pixels = torch.randint(256, shape, dtype=torch.uint8, device=device)
     labels = torch.arange(batch_size, device=device) % len(classifier.classes)
     seconds: dict[ComputeMode, float] = {}
-    left, problem = list(modes), ""
+    remaining, problem = list(modes), ""
     classifier.train()
-    for number in range(WARM_UP + ROUNDS):
-        if number == WARM_UP:
-            left = [mode for mode in left if seconds[mode] <= HOPELESS * min(seconds.values())]
-        for mode in tuple(left):
+    for number in range(WARMUP_STEPS + TIMED_STEPS):
+        if number == WARMUP_STEPS:
+            remaining = [mode for mode in remaining if seconds[mode] <= TOO_SLOW * min(seconds.values())]
+        for mode in tuple(remaining):
             try:
-                taken = _time_step(classifier, mode, pixels, labels)
-            except RuntimeError as error:  # torch's: not implemented for a type, or no memory left
+                elapsed = _time_step(classifier, mode, pixels, labels)
+            except RuntimeError as error:  # from torch: not implemented for a type, or out of memory
                 problem = str(error)
-                left.remove(mode)
+                remaining.remove(mode)
                 seconds.pop(mode, None)
             else:
-                seconds[mode] = min(taken, seconds.get(mode, math.inf))
+                seconds[mode] = min(elapsed, seconds.get(mode, math.inf))
     if not seconds:
         raise TrainingError(
-            f"{classifier.name} can be trained in none of these ways on {device}: {'; '.join(map(str, modes))} "
+            f"{classifier.name} cannot be trained on {device} in any of these modes: {'; '.join(map(str, modes))} "
             f"({problem.splitlines()[0]}). Choose a smaller train.batch_size, or another model."
         )
     return seconds
@@ -76,6 +87,6 @@ def _time_step(classifier: Classifier, mode: ComputeMode, pixels: Tensor, labels
 
 
 def _wait(device: torch.device) -> None:
-    """Waits until the device has done all that it was told to do."""
+    """Waits until the device has finished all queued work."""
     if device.type != "cpu":
         torch.accelerator.synchronize()

@@ -1,4 +1,4 @@
-"""Calibration in the suite: numbers recomputed from the classifier's own answers, temperatures of the halves too."""
+"""Calibration in the suite: numbers recomputed from the model's predictions, temperatures of the halves too."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 
 import noisystudent
 from noisystudent.data.sources.open import open_source
-from noisystudent.evaluation import per_image as results
+from noisystudent.evaluation import per_image
 from noisystudent.evaluation.corruptions.generate import corrupt
 from noisystudent.evaluation.eval_dataset import EvalDataset
 from noisystudent.evaluation.settings import EvaluationSettings
@@ -39,7 +39,7 @@ def dataset(checkpoint):
 
 
 @pytest.fixture(scope="module")
-def told(checkpoint, dataset, tmp_path_factory):
+def result(checkpoint, dataset, tmp_path_factory):
     predictor = Predictor.open(checkpoint, RuntimeSettings())
     return measure(predictor, dataset, SETTINGS, tmp_path_factory.mktemp("suite"), Reporter(quiet=True))
 
@@ -65,10 +65,10 @@ def ece_by_hand(confidence, correct, bins=15):
     return total / len(correct)
 
 
-def test_each_half_has_the_temperature_of_the_other(checkpoint, dataset, told):
+def test_each_half_has_the_temperature_of_the_other(checkpoint, dataset, result):
     logits, labels, index = answers(checkpoint, dataset)
     even = index % 2 == 0
-    for temperature, others in zip(told["calibration"]["temperatures"], (~even, even), strict=True):
+    for temperature, others in zip(result.calibration.temperatures, (~even, even), strict=True):
         best = minimize_scalar(
             lambda t, rows=others: likelihood(logits[rows], labels[rows], t).mean(), bounds=(0.05, 20), method="bounded"
         )
@@ -77,7 +77,7 @@ def test_each_half_has_the_temperature_of_the_other(checkpoint, dataset, told):
 
 
 @pytest.mark.parametrize("severity", [None, 1, 4])
-def test_scores_before_and_after_are_those_of_the_answers(checkpoint, dataset, told, severity):
+def test_scores_before_and_after_are_those_of_the_predictions(checkpoint, dataset, result, severity):
     changes = [lambda batch: batch.views]
     if severity:
         changes = [
@@ -85,43 +85,43 @@ def test_scores_before_and_after_are_those_of_the_answers(checkpoint, dataset, t
             for name in SETTINGS.corruptions
         ]
     parts = [answers(checkpoint, dataset, change) for change in changes]
-    logits, labels, index = (np.concatenate(each) for each in zip(*parts, strict=True))
-    of_even, of_odd = told["calibration"]["temperatures"]
+    logits, labels, index = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    of_even, of_odd = result.calibration.temperatures
     own = np.where(index % 2 == 0, of_even, of_odd)[:, None]
-    found = told["calibration"]["corrupted"][str(severity)] if severity else told["calibration"]
+    condition = result.calibration.corrupted[severity] if severity else result.calibration
     correct = logits.argmax(axis=1) == labels
     for kind, temperature in (("plain", np.ones_like(own)), ("scaled", own)):
         rows = log_softmax(logits / temperature, axis=1)
-        scores = found[kind]
-        assert scores["nll"] == pytest.approx(likelihood(logits, labels, temperature).mean(), rel=1e-5)
-        assert scores["brier"] == pytest.approx(((np.exp(rows) - np.eye(10)[labels]) ** 2).sum(axis=1).mean(), rel=1e-5)
-        assert scores["ece"] == pytest.approx(ece_by_hand(np.exp(rows.max(axis=1)), correct), abs=1e-5)
-    assert sum(each["count"] for each in found["reliability"]) == len(correct)
+        scores = getattr(condition, kind)
+        assert scores.nll == pytest.approx(likelihood(logits, labels, temperature).mean(), rel=1e-5)
+        assert scores.brier == pytest.approx(((np.exp(rows) - np.eye(10)[labels]) ** 2).sum(axis=1).mean(), rel=1e-5)
+        assert scores.ece == pytest.approx(ece_by_hand(np.exp(rows.max(axis=1)), correct), abs=1e-5)
+    assert sum(row.count for row in condition.reliability) == len(correct)
 
 
-def test_temperatures_bring_clean_confidence_to_accuracy(told):
-    calibration = told["calibration"]
-    assert calibration["scaled"]["nll"] < calibration["plain"]["nll"]
-    assert calibration["scaled"]["ece"] < calibration["plain"]["ece"]
-    assert set(calibration["corrupted"]) == {"1", "4"}
+def test_temperatures_bring_clean_confidence_to_accuracy(result):
+    calibration = result.calibration
+    assert calibration.scaled.nll < calibration.plain.nll
+    assert calibration.scaled.ece < calibration.plain.ece
+    assert set(calibration.corrupted) == {1, 4}
 
 
-def test_clean_accuracy_has_top_five_and_an_error(checkpoint, dataset, told):
+def test_clean_accuracy_has_top_five_and_an_error(checkpoint, dataset, result):
     logits, labels, _ = answers(checkpoint, dataset)
     among = (np.argsort(-logits, axis=1, kind="stable")[:, :5] == labels[:, None]).any(axis=1)
     top1 = (logits.argmax(axis=1) == labels).mean()
-    assert told["clean"]["top1"] == pytest.approx(top1)
-    assert told["clean"]["top5"] == pytest.approx(among.mean())
-    assert told["clean"]["top1_standard_error"] == pytest.approx(np.sqrt(top1 * (1 - top1) / 500))
+    assert result.clean.top1 == pytest.approx(top1)
+    assert result.clean.top5 == pytest.approx(among.mean())
+    assert result.clean.top1_standard_error == pytest.approx(np.sqrt(top1 * (1 - top1) / 500))
 
 
 def test_temperatures_are_fitted_on_a_part_of_many_images(checkpoint, dataset, monkeypatch):
     """A sample by addresses, so that it does not follow the order of the images, and memory stays flat."""
     predictor = Predictor.open(checkpoint, RuntimeSettings())
     sizes = []
-    monkeypatch.setattr(results, "FITTED", 50)
-    fit = results.fit_temperature
-    monkeypatch.setattr(results, "fit_temperature", lambda rows, labels: sizes.append(len(rows)) or fit(rows, labels))
-    results.Temperatures.fitted(predictor, dataset)
+    monkeypatch.setattr(per_image, "FIT_IMAGES", 50)
+    fit = per_image.fit_temperature
+    monkeypatch.setattr(per_image, "fit_temperature", lambda rows, labels: sizes.append(len(rows)) or fit(rows, labels))
+    per_image.Temperatures.fit(predictor, dataset)
     assert all(30 <= size <= 70 for size in sizes)
     assert len(sizes) == 2

@@ -1,4 +1,4 @@
-"""What a user gets wrong when robustness is measured: told at once, by name, before anything else is done."""
+"""Users' mistakes when robustness is measured are reported by name, before anything else is done."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from PIL import Image
 from torch import nn
 
 import noisystudent
+from noisystudent.artifacts.typed_json import read_result, to_json
 from noisystudent.commands.main import main
-from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
-from noisystudent.evaluation.preflight import check_suite
+from noisystudent.errors import ArtifactError, DataError, ModelError, SettingsError
+from noisystudent.evaluation.results import RobustnessResult
 from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.evaluation.suite import check_suite
 from noisystudent.models.predictor import Predictor
 
 CLASSES = tuple("0123456789")
@@ -68,34 +70,34 @@ def predictor(module, classes=CLASSES):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--suite="], r"without a suite only the scores are taken"),
-        (["--evaluation.epsilons=1"], r"evaluation\.epsilons: without a suite only the scores are taken"),
+        (["--suite="], r"--suite names no benchmark"),
+        (["--evaluation.epsilons=1"], r"uses evaluation\.epsilons only with evaluation\.suite"),
         (["--suite=attacks", "--evaluation.baseline=no/such"], "the suite has neither"),
-        (["--suite=corruptions", "--evaluation.baseline=no/such"], "'no/such' is not there, or is no JSON"),
+        (["--suite=corruptions", "--evaluation.baseline=no/such"], "'no/such' is missing or is not JSON"),
         (["--suite=corruptions", "--evaluation.corruptions=fogg"], "names 'fogg'"),
-        (["--suite=corruptions", "--evaluation.frost_textures=no/such"], "frost textures 'no/such' is not there"),
+        (["--suite=corruptions", "--evaluation.frost_textures=no/such"], "frost textures 'no/such' does not exist"),
         (["--suite=corruptions", "--evaluation.corruptions_dir=no/such"], "There is no folder 'no/such'"),
         (["--suite=perturbations", "--evaluation.perturbations_dir=no/such"], "There is no folder 'no/such'"),
         (["--suite=attacks", "--evaluation.epsilons=1,1"], r"setting evaluation: epsilons holds a value twice"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_scored(checkpoint, images, tmp_path, capsys, words, message):
+def test_mistakes_are_reported_before_anything_is_scored(checkpoint, images, tmp_path, capsys, words, message):
     out = tmp_path / "out"
     assert main(["evaluate", f"--checkpoint={checkpoint}", f"--source={images}", f"--out={out}", *words]) != 0
-    told = capsys.readouterr()
-    assert re.search(message, told.err)
-    assert not told.out
+    printed = capsys.readouterr()
+    assert re.search(message, printed.err)
+    assert not printed.out
     assert not out.exists()
 
 
-def test_a_published_perturbation_that_is_made_nowhere_is_no_mistake(tmp_path):
+def test_a_published_perturbation_that_cannot_be_generated_is_no_mistake(tmp_path):
     np.save(tmp_path / "spatter.npy", np.zeros((2, 5, 16, 16, 3), np.uint8))
     settings = EvaluationSettings(suite=("perturbations",), perturbations=("spatter",))
     with pytest.raises(SettingsError, match="names 'spatter'"):
         check_suite(settings, CLASSES)
-    check_suite(settings.model_copy(update={"perturbed": str(tmp_path)}), CLASSES)
-    named = {"perturbed": str(tmp_path), "perturbations": ("rotate",)}
-    with pytest.raises(DataError, match=r"has no 'rotate'.*There are spatter"):
+    check_suite(settings.model_copy(update={"perturbations_dir": str(tmp_path)}), CLASSES)
+    named = {"perturbations_dir": str(tmp_path), "perturbations": ("rotate",)}
+    with pytest.raises(DataError, match=r"has no 'rotate'.*It has spatter"):
         check_suite(settings.model_copy(update=named), CLASSES)
 
 
@@ -108,7 +110,7 @@ def test_a_suite_needs_a_folder_and_not_a_file(checkpoint, images, tmp_path, cap
     assert (tmp_path / "scores.json").read_text() == "{}"
 
 
-def test_nobody_is_measured_where_one_of_several_cannot_be(checkpoint, images, tmp_path):
+def test_no_model_is_measured_if_one_of_several_cannot_be(checkpoint, images, tmp_path):
     wrong = predictor(linear(), [f"class {number}" for number in range(10)])
     for other, error in ((tmp_path / "no-checkpoint", ModelError), (wrong, DataError)):
         with pytest.raises(error):
@@ -135,15 +137,13 @@ def test_logarithms_of_probabilities_are_logits():
     assert predictor(Wrapped(linear(), lambda logits: logits.log_softmax(1)).eval()).classes == CLASSES
 
 
-def test_a_source_with_other_classes_is_told_both_sides(checkpoint, images, tmp_path):
+def test_a_source_with_other_classes_is_refused_with_both_sides(checkpoint, images, tmp_path):
     (images / "3").rename(images / "three")
-    with pytest.raises(
-        DataError, match=r"has 1 of its 10 classes that the model has not: 'three'\. The model's are '0',"
-    ):
+    with pytest.raises(DataError, match=r"unknown to the model \(1 of 10\): 'three'\. The model's classes are '0',"):
         noisystudent.evaluate(checkpoint=checkpoint, source=images)
 
 
-def test_severities_around_corruptions_are_told_where_to_lie(checkpoint, images, tmp_path):
+def test_severities_around_corruptions_are_refused_with_the_right_layout(checkpoint, images, tmp_path):
     settings = {"evaluation.suite": ["corruptions"], "evaluation.corruptions_dir": str(tmp_path / "set")}
 
     def measure():
@@ -152,10 +152,10 @@ def test_severities_around_corruptions_are_told_where_to_lie(checkpoint, images,
         )
 
     (tmp_path / "set/1/fog").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"it has fog without severities\. A severity is a folder named 1 to 5 in that"):
+    with pytest.raises(DataError, match=r"has fog without severities\. A severity is a folder named 1 to 5 inside"):
         measure()
     (tmp_path / "set/2/fog").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"twice.*Severities lie in the folders of corruptions, as fog/1: move"):
+    with pytest.raises(DataError, match=r"twice.*Severities must be folders inside .*, such as fog/1: move"):
         measure()
     (tmp_path / "set/2/fog").rmdir()
     (tmp_path / "set/2/fog").parent.rmdir()
@@ -163,7 +163,7 @@ def test_severities_around_corruptions_are_told_where_to_lie(checkpoint, images,
     (tmp_path / "set/1").rmdir()
     images.rename(tmp_path / "set/fog/1")
     (tmp_path / "set/fog/1/3").rename(tmp_path / "set/fog/1/three")
-    with pytest.raises(DataError, match=r"evaluation\.corrupted, fog at severity 1: .*'three'"):
+    with pytest.raises(DataError, match=r"evaluation\.corruptions_dir, fog at severity 1: .*'three'"):
         noisystudent.robustness(
             checkpoint=checkpoint, source="digits:test", out=tmp_path / "out", settings=settings, quiet=True
         )
@@ -173,23 +173,23 @@ def test_a_damaged_array_gets_no_advice_to_unpickle_it(checkpoint, images, tmp_p
     (tmp_path / "fog.npy").write_bytes(b"no array")
     np.save(tmp_path / "labels.npy", np.zeros(5, np.int64))
     settings = {"evaluation.suite": ["corruptions"], "evaluation.corruptions_dir": str(tmp_path)}
-    with pytest.raises(DataError, match=r"fog\.npy' is no \.npy file of plain numbers: it is damaged") as told:
+    with pytest.raises(DataError, match=r"fog\.npy' is not a \.npy file of plain numbers: it is damaged") as raised:
         noisystudent.robustness(
             checkpoint=checkpoint, source=images, out=tmp_path / "out", settings=settings, quiet=True
         )
-    assert "pickle" not in str(told.value)
+    assert "pickle" not in str(raised.value)
 
 
 def test_sequences_that_are_too_short_are_named(checkpoint, images, tmp_path):
     np.save(tmp_path / "rotate.npy", np.zeros((2, 1, 16, 16, 3), np.uint8))
     settings = {"evaluation.suite": ["perturbations"], "evaluation.perturbations_dir": str(tmp_path)}
-    with pytest.raises(DataError, match=r"evaluation\.perturbed, rotate: A sequence has 1 frames"):
+    with pytest.raises(DataError, match=r"evaluation\.perturbations_dir, rotate: A sequence has 1 frames"):
         noisystudent.robustness(
             checkpoint=checkpoint, source=images, out=tmp_path / "out", settings=settings, quiet=True
         )
 
 
-def test_a_baseline_with_half_of_a_perturbation_lacks_it(checkpoint, images, tmp_path):
+def test_a_baseline_with_half_of_a_perturbation_is_refused(checkpoint, images, tmp_path):
     settings = {"evaluation.suite": ["perturbations"], "evaluation.perturbations": ["rotate"]}
 
     def measure(**more):
@@ -197,10 +197,10 @@ def test_a_baseline_with_half_of_a_perturbation_lacks_it(checkpoint, images, tmp
             checkpoint=checkpoint, source=images, out=tmp_path / "out", settings={**settings, **more}, quiet=True
         )
 
-    told = measure()
-    del told["perturbations"]["perturbations"]["rotate"]["top5_distance"]
-    (tmp_path / "baseline.json").write_text(json.dumps(told))
-    with pytest.raises(MismatchError, match="lacks rotate, or a part of it"):
+    content = to_json(measure())
+    del content["perturbations"]["perturbations"]["rotate"]["top5_distance"]
+    (tmp_path / "baseline.json").write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match=r"baseline\.json' is not what .*rotate\.top5_distance: Field required"):
         measure(**{"evaluation.baseline": str(tmp_path / "baseline.json")})
 
 
@@ -222,16 +222,16 @@ def test_unreadable_images_are_named_and_counted(checkpoint, images, tmp_path, c
     assert "left out, since it could not be read: 3/1.png (not a JPEG" in printed
     assert "1 image could not be read" in printed
     assert "left out: 2 in 1 condition, such as fog-1" in printed
-    told = json.loads((tmp_path / "out/robustness.json").read_text())
-    assert told["unreadable"] == 1
-    assert told["count"] == told["perturbations"]["count"] == 39
-    assert told["corruptions"]["unreadable"] == {"fog-1": 2}
+    result = read_result(RobustnessResult, tmp_path / "out/robustness.json")
+    assert result.unreadable == 1
+    assert result.count == result.perturbations.count == 39
+    assert result.corruptions.unreadable == {"fog-1": 2}
     assert list(json.loads((tmp_path / "out/scores.json").read_text())["unreadable"]) == ["3/1.png"]
 
 
-def test_settings_that_do_not_fit_together_are_told_without_a_dump():
-    with pytest.raises(SettingsError) as told:
+def test_settings_that_do_not_fit_together_are_reported_without_a_dump():
+    with pytest.raises(SettingsError) as raised:
         noisystudent.robustness(
             checkpoint="x", source="digits", out="unused", settings={"evaluation.suite": ["natural"]}, quiet=True
         )
-    assert str(told.value).startswith("setting evaluation: natural is in the suite, and no set is given")
+    assert str(raised.value).startswith("setting evaluation: natural is in the suite, but no set is given")

@@ -1,6 +1,7 @@
-"""Robustness on published sets: the same as on generated ones that hold the same images, and what gaps do."""
+"""Robustness on published sets: the same as on generated ones with the same images, and what gaps do."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 import noisystudent
+from noisystudent.artifacts.typed_json import to_json
 from noisystudent.commands.main import main
 from noisystudent.data.sources.folder import FolderSource
 from noisystudent.data.sources.open import open_source
@@ -41,8 +43,10 @@ def given(tmp_path_factory):
         settings={"train.steps": 20, "train.batch_size": 32, "data.size": 16, "model.teacher": "tiny_resnet"},
     )  # fmt: skip
     source = open_source("digits:test", labeled=True)
-    all_of_them = list(source.read(0))
-    records = [record for digit in range(10) for record in [each for each in all_of_them if each.label == digit][:3]]
+    all_records = list(source.read(0))
+    records = [
+        record for digit in range(10) for record in [record for record in all_records if record.label == digit][:3]
+    ]
     np.savez(
         root / "few.npz",
         x=np.stack([np.asarray(record.image) for record in records]),
@@ -56,17 +60,19 @@ def given(tmp_path_factory):
     arrays.mkdir()
     frames.mkdir()
     for name in NAMES:
-        views = [corrupt(batch.views, name, each, index=batch.index, seed=0)[:, 0].numpy() for each in range(1, 6)]
-        np.save(arrays / f"{name}.npy", np.concatenate(views))
-        for severity, some in enumerate(views, 1):
-            for row, (pixels, label) in enumerate(zip(some, batch.labels, strict=True)):
+        by_severity = [
+            corrupt(batch.views, name, severity, index=batch.index, seed=0)[:, 0].numpy() for severity in range(1, 6)
+        ]
+        np.save(arrays / f"{name}.npy", np.concatenate(by_severity))
+        for severity, views in enumerate(by_severity, 1):
+            for row, (pixels, label) in enumerate(zip(views, batch.labels, strict=True)):
                 folder = folders / "some" / name / str(severity) / str(label)
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(folder / f"{row}.png")
     np.save(arrays / "labels.npy", np.tile(batch.labels, 5))
     for name in STEADY:
-        made = list(sequence(batch.views, name, index=batch.index, seed=0))
-        np.save(frames / f"{name}.npy", torch.stack(made, dim=1).permute(0, 1, 3, 4, 2).numpy())
+        sequences = list(sequence(batch.views, name, index=batch.index, seed=0))
+        np.save(frames / f"{name}.npy", torch.stack(sequences, dim=1).permute(0, 1, 3, 4, 2).numpy())
     return root
 
 
@@ -84,39 +90,39 @@ def generated(given, tmp_path_factory):
     )
 
 
-def test_arrays_of_the_generated_images_have_their_outcomes(given, generated, tmp_path):
-    told = robustness(given, tmp_path, {**CORRUPTIONS, "evaluation.corruptions_dir": str(given / "arrays")})
-    found, expected = told["corruptions"], generated[1]["corruptions"]
-    assert found["errors"] == expected["errors"]
+def test_arrays_of_the_generated_images_have_their_results(given, generated, tmp_path):
+    settings = {**CORRUPTIONS, "evaluation.corruptions_dir": str(given / "arrays")}
+    result, expected = robustness(given, tmp_path, settings).corruptions, generated[1].corruptions
+    assert result.errors == expected.errors
     for name in ("per_corruption", "mean", "mean_of_present", "present", "missing", "count"):
-        assert found[name] == expected[name], name
-    assert (found["source"], expected["source"]) == ("published", "generated")
-    assert (found["edge"], found["classes_by"], found["missing_classes"], found["alexnet"]) == (16, "place", [], None)
+        assert getattr(result, name) == getattr(expected, name), name
+    assert (result.source, expected.source) == ("published", "generated")
+    assert (result.edge, result.classes_by, result.missing_classes, result.alexnet) == (16, "position", (), None)
     for entry in (f"{name}-{severity}" for name in NAMES for severity in (1, 3, 5)):
-        one, other = (pq.read_table(folder / f"corruptions/{entry}.parquet") for folder in (tmp_path, generated[0]))
-        assert one.equals(other), entry
+        tables = [pq.read_table(folder / f"corruptions/{entry}.parquet") for folder in (tmp_path, generated[0])]
+        assert tables[0].equals(tables[1]), entry
 
 
 def test_folders_of_the_generated_images_have_their_errors(given, generated, tmp_path):
     settings = {"evaluation.suite": "corruptions,calibration", "evaluation.corruptions_dir": str(given / "folders")}
-    told = robustness(given, tmp_path, settings)
-    assert told["corruptions"]["errors"] == {
-        name: generated[1]["corruptions"]["errors"][name] for name in sorted(NAMES, key=TEST_CORRUPTIONS.index)
+    result = robustness(given, tmp_path, settings)
+    assert result.corruptions.errors == {
+        name: generated[1].corruptions.errors[name] for name in sorted(NAMES, key=TEST_CORRUPTIONS.index)
     }
-    assert told["corruptions"]["classes_by"] == "name"
-    assert set(told["calibration"]["corrupted"]) == {"1", "2", "3", "4", "5"}
+    assert result.corruptions.classes_by == "name"
+    assert set(result.calibration.corrupted) == {1, 2, 3, 4, 5}
 
 
 def test_sequences_of_the_generated_frames_are_as_steady(given, generated, tmp_path):
-    told = robustness(given, tmp_path, {**PERTURBATIONS, "evaluation.perturbations_dir": str(given / "frames")})
-    found, expected = told["perturbations"], generated[1]["perturbations"]
-    assert found["source"] == "published"
-    assert found["count"] == 30
+    settings = {**PERTURBATIONS, "evaluation.perturbations_dir": str(given / "frames")}
+    result, expected = robustness(given, tmp_path, settings).perturbations, generated[1].perturbations
+    assert result.source == "published"
+    assert result.count == 30
     for name in STEADY:
-        assert found["perturbations"][name] == pytest.approx(expected["perturbations"][name])
-    assert found["missing"] == expected["missing"]
+        assert asdict(result.perturbations[name]) == pytest.approx(asdict(expected.perturbations[name]))
+    assert result.missing == expected.missing
     few = {**PERTURBATIONS, "evaluation.perturbations_dir": str(given / "frames"), "evaluation.max_images": 5}
-    assert robustness(given, tmp_path / "few", few)["perturbations"]["count"] == 5
+    assert robustness(given, tmp_path / "few", few).perturbations.count == 5
 
 
 def test_noise_of_a_difficulty_is_another_file(given, tmp_path):
@@ -131,9 +137,9 @@ def test_noise_of_a_difficulty_is_another_file(given, tmp_path):
     np.save(tmp_path / "gaussian_noise_2.npy", frames)
     np.save(tmp_path / "hail.npy", frames)
     out = tmp_path.with_name("out")
-    told = robustness(given, out, settings)["perturbations"]
-    assert list(told["perturbations"]) == ["gaussian_noise", "rotate"]  # shot noise has difficulty 1 alone
-    assert told["ignored"] == ["hail"]
+    result = robustness(given, out, settings).perturbations
+    assert list(result.perturbations) == ["gaussian_noise", "rotate"]  # shot noise has difficulty 1 alone
+    assert result.ignored == ("hail",)
     with pytest.raises(DataError, match=r"names 'shot_noise' at difficulty 2, and .* has no 'shot_noise_2'"):
         robustness(given, out, {**settings, "evaluation.perturbations": ["shot_noise"]})
 
@@ -158,21 +164,21 @@ def test_images_are_seen_to_their_edges(tmp_path, size):
     predictor = Predictor.of_module(Bordered().eval(), classes=("framed", "plain"), size=size)
     dataset = EvalDataset.of_source(FolderSource(tmp_path / "clean", labeled=True), predictor.format)
     settings = EvaluationSettings(suite=("corruptions",), corruptions_dir=str(tmp_path / "set"))
-    told = measure(predictor, dataset, settings, tmp_path / "out", Reporter(quiet=True))
-    assert told["clean"]["top1"] == 0.5
-    assert told["corruptions"]["errors"] == {"fog": {"1": 0.0}}
-    assert told["corruptions"]["edge"] == 224
-    assert "fog at severity 2, 3, 4, 5" in told["corruptions"]["missing"]
+    result = measure(predictor, dataset, settings, tmp_path / "out", Reporter(quiet=True))
+    assert result.clean.top1 == 0.5
+    assert result.corruptions.errors == {"fog": {1: 0.0}}
+    assert result.corruptions.edge == 224
+    assert "fog at severity 2, 3, 4, 5" in result.corruptions.missing
 
 
-class Told(nn.Module):
+class FirstPixel(nn.Module):
     """The class that an image's first pixel names."""
 
     def forward(self, pixels):
         return nn.functional.one_hot((pixels[:, 0, 0, 0] * 255).round().long() % 2, 2).float()
 
 
-def told_images(errors, rows=20):
+def labeled_images(errors, rows=20):
     """``rows`` images of classes 0 and 1 in turn, of which so many name the other class: [rows, 8, 8]."""
     named = np.arange(rows) % 2 ^ (np.arange(rows) < errors)
     return np.broadcast_to(named[:, None, None], (rows, 8, 8)).astype(np.uint8)
@@ -183,33 +189,33 @@ def imagenet(tmp_path, monkeypatch):
     """A set of all 75 conditions whose errors are known, of two classes that count as all of ImageNet's."""
     monkeypatch.setattr(published_corruptions, "imagenet_synsets", lambda: ("n01", "n02"))
     monkeypatch.setattr(published_corruptions, "_IMAGENET_EDGE", 8)
-    errors = {name: [(3 * place + s) % 11 for s in range(5)] for place, name in enumerate(TEST_CORRUPTIONS)}
-    for name, each in errors.items():
-        np.save(tmp_path / f"{name}.npy", np.concatenate([told_images(count) for count in each]))
+    errors = {name: [(3 * rank + s) % 11 for s in range(5)] for rank, name in enumerate(TEST_CORRUPTIONS)}
+    for name, by_severity in errors.items():
+        np.save(tmp_path / f"{name}.npy", np.concatenate([labeled_images(count) for count in by_severity]))
     np.save(tmp_path / "labels.npy", np.arange(100) % 2)
-    np.savez(tmp_path / "clean.npz", x=told_images(2), y=np.arange(20) % 2, classes=np.array(["n01", "n02"]))
-    predictor = Predictor.of_module(Told().eval(), classes=("n01", "n02"), size=8, channels=1)
+    np.savez(tmp_path / "clean.npz", x=labeled_images(2), y=np.arange(20) % 2, classes=np.array(["n01", "n02"]))
+    predictor = Predictor.of_module(FirstPixel().eval(), classes=("n01", "n02"), size=8, channels=1)
     dataset = EvalDataset.of_source(open_source(str(tmp_path / "clean.npz"), labeled=True), predictor.format)
 
     def take(out, **changes):
         settings = EvaluationSettings(suite=("corruptions",), corruptions_dir=str(tmp_path), **changes)
-        return measure(predictor, dataset, settings, tmp_path / out, Reporter(quiet=True))["corruptions"]
+        return measure(predictor, dataset, settings, tmp_path / out, Reporter(quiet=True)).corruptions
 
     return errors, take
 
 
 def test_all_of_imagenet_is_compared_with_alexnet(imagenet):
     errors, take = imagenet
-    told = take("out")
-    means = {name: np.mean(each) / 20 for name, each in errors.items()}
-    assert told["mean"] == pytest.approx(np.mean(list(means.values())))
+    result = take("out")
+    means = {name: np.mean(by_severity) / 20 for name, by_severity in errors.items()}
+    assert result.mean == pytest.approx(np.mean(list(means.values())))
     ces = [100 * means[name] / ALEXNET_ERRORS[name] for name in TEST_CORRUPTIONS]
     relative = [100 * (means[name] - 0.1) / (ALEXNET_ERRORS[name] - ALEXNET_CLEAN_ERROR) for name in TEST_CORRUPTIONS]
-    assert told["alexnet"]["mean_corruption_error"] == pytest.approx(np.mean(ces))
-    assert told["alexnet"]["relative_mean_corruption_error"] == pytest.approx(np.mean(relative))
-    assert list(told["alexnet"]["corruption_errors"].values()) == pytest.approx(ces)
-    assert told["alexnet"]["clean_error"] == pytest.approx(0.1)
-    assert told["alexnet"]["clean_source"].endswith("clean.npz")
+    assert result.alexnet.mean_corruption_error == pytest.approx(np.mean(ces))
+    assert result.alexnet.relative_mean_corruption_error == pytest.approx(np.mean(relative))
+    assert list(result.alexnet.corruption_errors.values()) == pytest.approx(ces)
+    assert result.alexnet.clean_error == pytest.approx(0.1)
+    assert result.alexnet.clean_source.endswith("clean.npz")
 
 
 @pytest.mark.parametrize(
@@ -218,23 +224,23 @@ def test_all_of_imagenet_is_compared_with_alexnet(imagenet):
 def test_other_sets_are_not_compared_with_alexnet(imagenet, monkeypatch, name, value):
     _, take = imagenet
     monkeypatch.setattr(published_corruptions, name, value)
-    told = take("out")
-    assert told["mean"] is not None
-    assert told["alexnet"] is None
+    result = take("out")
+    assert result.mean is not None
+    assert result.alexnet is None
 
 
 def test_nor_are_parts_of_it(imagenet, tmp_path):
     _, take = imagenet
-    told = take("severities", severities=(1, 2, 3, 4))
-    assert (told["mean"], told["alexnet"]) == (None, None)
+    result = take("severities", severities=(1, 2, 3, 4))
+    assert (result.mean, result.alexnet) == (None, None)
     (tmp_path / "fog.npy").unlink()
-    told = take("out")
-    assert (told["mean"], told["alexnet"], told["missing"]) == (None, None, ["fog"])
+    result = take("out")
+    assert (result.mean, result.alexnet, result.missing) == (None, None, ("fog",))
     np.save(tmp_path / "labels.npy", np.zeros(100, int))
     np.save(tmp_path / "fog.npy", np.load(tmp_path / "snow.npy"))
-    told = take("labels")
-    assert (told["mean"], told["alexnet"], told["missing"]) == (None, None, [])
-    assert told["missing_classes"] == ["n02"]  # of every condition
+    result = take("labels")
+    assert (result.mean, result.alexnet, result.missing) == (None, None, ())
+    assert result.missing_classes == ("n02",)  # of every condition
 
 
 def test_classes_without_images_are_named(given, tmp_path):
@@ -244,18 +250,18 @@ def test_classes_without_images_are_named(given, tmp_path):
             folder.mkdir(parents=True)
             Image.fromarray(np.full((16, 16), 20 * int(digit), np.uint8)).save(folder / "0.png")
     settings = {"evaluation.suite": ["corruptions"], "evaluation.corruptions_dir": str(tmp_path / "set")}
-    told = robustness(given, tmp_path / "out", settings)["corruptions"]
-    assert told["missing_classes"] == {"fog-2": ["9"], "fog-3": list("3456789")}
-    assert told["counts"] == {"fog": {"1": 10, "2": 9, "3": 3}}
-    assert told["count"] is None
+    result = robustness(given, tmp_path / "out", settings).corruptions
+    assert result.missing_classes == {"fog-2": ("9",), "fog-3": tuple("3456789")}
+    assert result.counts == {"fog": {1: 10, 2: 9, 3: 3}}
+    assert result.count is None
     stranger = tmp_path / "set/fog/3/ten"
     stranger.mkdir()
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(stranger / "0.png")
-    with pytest.raises(DataError, match="a class 'ten' that the model of 10 classes has not"):
+    with pytest.raises(DataError, match="class 'ten' is unknown to the model, which has 10 classes"):
         robustness(given, tmp_path / "other", settings)
 
 
-def test_what_is_named_and_not_there_is_said(given, tmp_path):
+def test_what_is_named_and_missing_is_reported(given, tmp_path):
     settings = {"evaluation.suite": ["corruptions"], "evaluation.corruptions_dir": str(given / "folders")}
     with pytest.raises(DataError, match=r"names 'contrst', which is not in .*Did you mean 'contrast'"):
         robustness(given, tmp_path, {**settings, "evaluation.corruptions": ["contrst"]})
@@ -264,7 +270,7 @@ def test_what_is_named_and_not_there_is_said(given, tmp_path):
         robustness(given, tmp_path, frames)
 
 
-def test_a_condition_that_changed_is_refused_and_others_are_taken(given, tmp_path, monkeypatch):
+def test_a_condition_that_changed_is_refused_and_others_are_kept(given, tmp_path, monkeypatch):
     for name in NAMES:
         np.save(tmp_path / f"{name}.npy", np.load(given / f"arrays/{name}.npy"))
     np.save(tmp_path / "labels.npy", np.load(given / "arrays/labels.npy"))
@@ -277,12 +283,14 @@ def test_a_condition_that_changed_is_refused_and_others_are_taken(given, tmp_pat
         robustness(given, tmp_path / "out", settings)
     entry = tmp_path / "out/corruptions/contrast-5.parquet"
     entry.unlink()
-    looked = []
-    answer = Predictor.log_probabilities
-    monkeypatch.setattr(Predictor, "log_probabilities", lambda *all: (looked.append(len(all[1])), answer(*all))[1])
+    sizes = []
+    predict = Predictor.log_probabilities_of_views
+    monkeypatch.setattr(
+        Predictor, "log_probabilities_of_views", lambda self, views: sizes.append(len(views)) or predict(self, views)
+    )
     again = robustness(given, tmp_path / "out", settings)
-    assert looked == [30]  # the images of one condition
-    assert again["corruptions"]["errors"]["gaussian_noise"] == first["corruptions"]["errors"]["gaussian_noise"]
+    assert sizes == [30]  # the images of one condition
+    assert again.corruptions.errors["gaussian_noise"] == first.corruptions.errors["gaussian_noise"]
     with pytest.raises(MismatchError, match="what differs: source"):
         robustness(given, tmp_path / "out", CORRUPTIONS)
 
@@ -290,42 +298,50 @@ def test_a_condition_that_changed_is_refused_and_others_are_taken(given, tmp_pat
 def test_a_baseline_has_100(given, generated, tmp_path):
     baseline = generated[0] / "robustness.json"
     settings = {**CORRUPTIONS, **PERTURBATIONS, "evaluation.suite": "corruptions,perturbations"}
-    told = robustness(given, generated[0], {**settings, "evaluation.baseline": str(baseline)})
-    for each in told["perturbations"]["relative"]["perturbations"].values():
-        assert each == pytest.approx({"flip_probability": 100, "top5_distance": 100})
-    assert told["perturbations"]["relative"]["mean_flip_rate"] is None  # two of ten
-    assert told["corruptions"]["relative_to_baseline"]["corruption_errors"] == pytest.approx(dict.fromkeys(NAMES, 100))
+    result = robustness(given, generated[0], {**settings, "evaluation.baseline": str(baseline)})
+    for rates in result.perturbations.relative.perturbations.values():
+        assert asdict(rates) == pytest.approx({"flip_probability": 100, "top5_distance": 100})
+    assert result.perturbations.relative.mean_flip_rate is None  # two of ten
+    assert result.corruptions.relative_to_baseline.corruption_errors == pytest.approx(dict.fromkeys(NAMES, 100))
     other = json.loads(baseline.read_text())
-    other["subject"] = "AlexNet"
+    other["model"] = "AlexNet"
     other["perturbations"]["perturbations"]["rotate"]["flip_probability"] *= 4
     other["corruptions"]["per_corruption"]["contrast"] /= 2
     (tmp_path / "other.json").write_text(json.dumps(other))
-    told = robustness(given, generated[0], {**settings, "evaluation.baseline": str(tmp_path / "other.json")})
-    relative = told["perturbations"]["relative"]
-    assert relative["baseline"] == told["corruptions"]["relative_to_baseline"]["baseline"] == "AlexNet"
-    assert relative["perturbations"]["rotate"]["flip_probability"] == pytest.approx(25)
-    assert told["corruptions"]["relative_to_baseline"]["corruption_errors"]["contrast"] == pytest.approx(200)
+    result = robustness(given, generated[0], {**settings, "evaluation.baseline": str(tmp_path / "other.json")})
+    stability, errors = result.perturbations.relative, result.corruptions.relative_to_baseline
+    assert stability.baseline == errors.baseline == "AlexNet"
+    assert stability.perturbations["rotate"].flip_probability == pytest.approx(25)
+    assert errors.corruption_errors["contrast"] == pytest.approx(200)
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda told: told["perturbations"].update(difficulty=2), MismatchError, "difficulty is 2 there and 1 here"),
-        (lambda told: told["perturbations"].update(source="published"), MismatchError, "source is 'published' there"),
-        (lambda told: told["perturbations"].update(table=64), MismatchError, "table is 64 there and 32 here"),
-        (lambda told: told["perturbations"]["perturbations"].pop("rotate"), MismatchError, "lacks rotate"),
-        (lambda told: told.pop("perturbations"), ArtifactError, "Measure it with --suite perturbations"),
         (
-            lambda told: told["perturbations"]["perturbations"]["rotate"].update(flip_probability=0),
+            lambda content: content["perturbations"].update(difficulty=2),
+            MismatchError,
+            "difficulty is 2 there and 1 here",
+        ),
+        (
+            lambda content: content["perturbations"].update(source="published"),
+            MismatchError,
+            "source is 'published' there",
+        ),
+        (lambda content: content["perturbations"].update(table=64), MismatchError, "table is 64 there and 32 here"),
+        (lambda content: content["perturbations"]["perturbations"].pop("rotate"), MismatchError, "lacks rotate"),
+        (lambda content: content.pop("perturbations"), ArtifactError, "Measure it with --suite perturbations"),
+        (
+            lambda content: content["perturbations"]["perturbations"]["rotate"].update(flip_probability=0),
             DataError,
             "it must be above 0",
         ),
     ],
 )
 def test_a_baseline_of_another_kind_is_refused(given, generated, tmp_path, change, error, message):
-    told = json.loads((generated[0] / "robustness.json").read_text())
-    change(told)
-    (tmp_path / "baseline.json").write_text(json.dumps(told))
+    content = json.loads((generated[0] / "robustness.json").read_text())
+    change(content)
+    (tmp_path / "baseline.json").write_text(json.dumps(content))
     with pytest.raises(error, match=message):
         robustness(given, generated[0], {**PERTURBATIONS, "evaluation.baseline": str(tmp_path / "baseline.json")})
 
@@ -337,15 +353,15 @@ def test_the_ten_have_a_mean_flip_rate(given, tmp_path):
     for name in TEST_PERTURBATIONS:
         (tmp_path / f"{name}.npy").symlink_to(given / "frames/rotate.npy")
     settings = {"evaluation.suite": ["perturbations"], "evaluation.perturbations_dir": str(tmp_path)}
-    told = robustness(given, tmp_path / "out", settings)
-    for place, each in enumerate(told["perturbations"]["perturbations"].values(), 1):
-        each["flip_probability"] *= place
-        each["top5_distance"] *= 2
-    (tmp_path / "baseline.json").write_text(json.dumps(told))
+    content = to_json(robustness(given, tmp_path / "out", settings))
+    for rank, stability in enumerate(content["perturbations"]["perturbations"].values(), 1):
+        stability["flip_probability"] *= rank
+        stability["top5_distance"] *= 2
+    (tmp_path / "baseline.json").write_text(json.dumps(content))
     settings["evaluation.baseline"] = str(tmp_path / "baseline.json")
-    relative = robustness(given, tmp_path / "out", settings)["perturbations"]["relative"]
-    assert relative["mean_flip_rate"] == pytest.approx(100 * sum(1 / place for place in range(1, 11)) / 10)
-    assert relative["mean_top5_distance"] == pytest.approx(50)
+    relative = robustness(given, tmp_path / "out", settings).perturbations.relative
+    assert relative.mean_flip_rate == pytest.approx(100 * sum(1 / rank for rank in range(1, 11)) / 10)
+    assert relative.mean_top5_distance == pytest.approx(50)
 
 
 def test_the_command_prints_what_is_published(given, tmp_path, capsys):
@@ -363,10 +379,10 @@ def test_the_command_prints_what_is_published(given, tmp_path, capsys):
     assert "holds no part of a published set" in capsys.readouterr().err
 
 
-def test_classifiers_are_compared_on_a_published_set(given, tmp_path, capsys):
+def test_models_are_compared_on_a_published_set(given, tmp_path, capsys):
     words = ["compare", str(given / "checkpoint"), str(given / "checkpoint"), f"--source={given / 'few.npz'}"]
     words += [f"--evaluation.corruptions_dir={given / 'folders'}", f"--out={tmp_path}"]
     assert main(words) == 0
-    told = json.loads((tmp_path / "comparison.json").read_text())
-    (difference,) = told["differences"].values()
+    comparison = json.loads((tmp_path / "comparison.json").read_text())
+    (difference,) = comparison["differences"].values()
     assert difference["corruptions"] == {"difference": 0.0, "interval": [0.0, 0.0], "conditions": 10}

@@ -1,4 +1,4 @@
-"""Robustness on images at hand: the measures against their parts, and that finished pieces are taken as they are."""
+"""Robustness on generated images: the measures against their parts; finished entries are not measured again."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from PIL import Image
 from torch import nn
 
 import noisystudent
+from noisystudent.artifacts.typed_json import read_result
 from noisystudent.commands.main import main
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
-from noisystudent.evaluation.adversarial.attacks import attacked, fgsm
-from noisystudent.evaluation.compare import comparison
+from noisystudent.evaluation import compare
+from noisystudent.evaluation.adversarial.attacks import attack_images, fgsm
 from noisystudent.evaluation.corruptions.generate import corrupt
 from noisystudent.evaluation.eval_dataset import EvalDataset, address_of
 from noisystudent.evaluation.perturbations.generate import sequence
+from noisystudent.evaluation.results import RobustnessResult
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.classifier import UnitPixels
 from noisystudent.models.predictor import Predictor
 from noisystudent.runtime.settings import RuntimeSettings
+from robustness_examples import robustness
 from suite_images import learned_a_little
 
 NAMES = ("gaussian_noise", "contrast")
@@ -46,13 +49,13 @@ def given(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(given, tmp_path_factory):
+def measured(given, tmp_path_factory):
     checkpoint, source = given
-    out = tmp_path_factory.mktemp("told")
+    out = tmp_path_factory.mktemp("measured")
     return out, noisystudent.robustness(checkpoint=checkpoint, source=source, out=out, settings=SUITE, quiet=True)
 
 
-def sitting_of(given):
+def batch_of(given):
     checkpoint, source = given
     predictor = Predictor.open(checkpoint, RuntimeSettings())
     (batch,) = EvalDataset.of_source(open_source(source, labeled=True), predictor.format).batches(
@@ -61,33 +64,33 @@ def sitting_of(given):
     return predictor, batch
 
 
-def test_errors_are_those_of_the_corrupted_views(given, told):
-    predictor, batch = sitting_of(given)
+def test_errors_are_those_of_the_corrupted_views(given, measured):
+    predictor, batch = batch_of(given)
     classifier = load_classifier(given[0])
     for name in NAMES:
         for severity in (1, 5):
             views = corrupt(batch.views, name, severity, index=batch.index, seed=0)
             with torch.no_grad():
                 wrong = classifier(views).argmax(dim=1).numpy() != batch.labels
-            assert told[1]["corruptions"]["errors"][name][str(severity)] == pytest.approx(wrong.mean())
+            assert measured[1].corruptions.errors[name][severity] == pytest.approx(wrong.mean())
     with torch.no_grad():
         correct = classifier(batch.views).argmax(dim=1).numpy() == batch.labels
-    assert told[1]["clean"]["top1"] == pytest.approx(correct.mean())
-    assert predictor.size == told[1]["attacks"]["image"][1] == 16
+    assert measured[1].clean.top1 == pytest.approx(correct.mean())
+    assert predictor.size == measured[1].attacks.image[1] == 16
 
 
-def test_a_mean_over_a_part_of_the_set_is_not_given_its_name(told):
-    corruptions = told[1]["corruptions"]
-    assert corruptions["mean"] is None
-    assert corruptions["per_corruption"] == {}  # severities 2 to 4 were not measured
-    assert "contrast at severity 2, 3, 4" in corruptions["missing"]
-    assert "snow" in corruptions["missing"]
-    assert corruptions["source"] == "generated"
-    assert told[1]["perturbations"]["mean_flip_probability"] is None
+def test_a_mean_over_a_part_of_the_set_is_not_given_its_name(measured):
+    corruptions = measured[1].corruptions
+    assert corruptions.mean is None
+    assert corruptions.per_corruption == {}  # severities 2 to 4 were not measured
+    assert "contrast at severity 2, 3, 4" in corruptions.missing
+    assert "snow" in corruptions.missing
+    assert corruptions.source == "generated"
+    assert measured[1].perturbations.mean_flip_probability is None
 
 
-def test_flips_are_counted_over_the_frames(given, told):
-    _, batch = sitting_of(given)
+def test_flips_are_counted_over_the_frames(given, measured):
+    _, batch = batch_of(given)
     classifier = load_classifier(given[0])
     for name in ("gaussian_noise", "rotate"):
         with torch.no_grad():
@@ -95,59 +98,57 @@ def test_flips_are_counted_over_the_frames(given, told):
                 [classifier(frame).argmax(dim=1) for frame in sequence(batch.views, name, index=batch.index, seed=0)]
             )
         flips = answers[1:] != (answers[:1] if name == "gaussian_noise" else answers[:-1])
-        found = told[1]["perturbations"]["perturbations"][name]
-        assert found["flip_probability"] == pytest.approx(float(flips.float().mean()))
-        assert found["sequences"] == 24
+        stability = measured[1].perturbations.perturbations[name]
+        assert stability.flip_probability == pytest.approx(float(flips.float().mean()))
+        assert stability.sequences == 24
 
 
-def test_accuracy_under_attack_is_that_of_the_attacked_images(given, told):
-    _, batch = sitting_of(given)
+def test_accuracy_under_attack_is_that_of_the_attacked_images(given, measured):
+    _, batch = batch_of(given)
     model = UnitPixels(load_classifier(given[0])).eval()
     labels = torch.from_numpy(batch.labels)
-    fooled = attacked(model, batch.views.float() / 255, labels, fgsm(8 / 255)).fooled
-    clean, strong = told[1]["attacks"]["curve"]
-    assert clean["fgsm"] == clean["pgd"] == told[1]["attacks"]["clean"] == told[1]["clean"]["top1"]
-    assert strong["fgsm"] == pytest.approx(1 - float(fooled.float().mean()))
+    fooled = attack_images(model, batch.views.float() / 255, labels, fgsm(8 / 255)).fooled
+    clean, strong = measured[1].attacks.curve
+    assert clean.fgsm == clean.pgd == measured[1].attacks.clean == measured[1].clean.top1
+    assert strong.fgsm == pytest.approx(1 - float(fooled.float().mean()))
 
 
-def test_finished_pieces_are_taken_as_they_are(given, told, monkeypatch):
-    out, first = told
+def test_finished_entries_are_not_measured_again(given, measured, monkeypatch):
+    out, first = measured
     asked = []
-    monkeypatch.setattr(Predictor, "log_probabilities", lambda *_: asked.append(1))
+    monkeypatch.setattr(Predictor, "log_probabilities_of_views", lambda *_: asked.append(1))
     checkpoint, source = given
     assert noisystudent.robustness(checkpoint=checkpoint, source=source, out=out, settings=SUITE, quiet=True) == first
     assert not asked
-    assert json.loads((out / "robustness.json").read_text()) == first
+    assert read_result(RobustnessResult, out / "robustness.json") == first
 
 
-def test_a_wider_suite_measures_only_what_is_new(given, told):
-    out, _ = told
+def test_a_wider_suite_measures_only_what_is_new(given, measured):
+    out, _ = measured
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     more = {**SUITE, "evaluation.corruptions": [*NAMES, "brightness"], "evaluation.severities": [1, 2, 3, 4, 5]}
     checkpoint, source = given
     wider = noisystudent.robustness(checkpoint=checkpoint, source=source, out=out, settings=more, quiet=True)
-    assert set(wider["corruptions"]["per_corruption"]) == {*NAMES, "brightness"}
-    assert wider["corruptions"]["mean_of_present"] == pytest.approx(
-        np.mean(list(wider["corruptions"]["per_corruption"].values()))
-    )
+    assert set(wider.corruptions.per_corruption) == {*NAMES, "brightness"}
+    assert wider.corruptions.mean_of_present == pytest.approx(np.mean(list(wider.corruptions.per_corruption.values())))
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_pieces_of_another_seed_are_refused(given, told):
+def test_entries_of_another_seed_are_refused(given, measured):
     checkpoint, source = given
-    with pytest.raises(MismatchError, match="measured otherwise; what differs: seed: 0 -> 1"):
+    with pytest.raises(MismatchError, match="measured differently; what differs: seed: 0 -> 1"):
         noisystudent.robustness(
-            checkpoint=checkpoint, source=source, out=told[0], settings={**SUITE, "evaluation.seed": 1}, quiet=True
+            checkpoint=checkpoint, source=source, out=measured[0], settings={**SUITE, "evaluation.seed": 1}, quiet=True
         )
 
 
-def test_a_image_has_its_own_corruption_whatever_it_is_shown_with(given):
-    predictor, all_of_them = sitting_of(given)
-    few = EvalDataset.of_source(open_source(given[1], labeled=True), predictor.format, images=5)
-    (some,) = few.batches(16, torch.device("cpu"))
-    assert few.count == len(some.labels) == 5
-    rows = [all_of_them.index.tolist().index(address) for address in some.index.tolist()]
-    assert torch.equal(all_of_them.views[rows], some.views)
+def test_the_corruption_of_an_image_does_not_depend_on_its_batch(given):
+    predictor, all_of_them = batch_of(given)
+    few = EvalDataset.of_source(open_source(given[1], labeled=True), predictor.format, max_images=5)
+    (part,) = few.batches(16, torch.device("cpu"))
+    assert few.count == len(part.labels) == 5
+    rows = [all_of_them.index.tolist().index(address) for address in part.index.tolist()]
+    assert torch.equal(all_of_them.views[rows], part.views)
     assert address_of("a") != address_of("b")
     assert 0 <= address_of("a") < 2**62
 
@@ -163,11 +164,11 @@ def test_images_that_cannot_be_read_are_no_more_than_allowed(given, tmp_path):
         noisystudent.robustness(
             checkpoint=given[0], source=tmp_path / "images", out=tmp_path / "a", settings=settings, quiet=True
         )
-    told = noisystudent.robustness(
+    result = noisystudent.robustness(
         checkpoint=given[0], source=tmp_path / "images", out=tmp_path / "b",
         settings={**settings, "data.max_corrupt_fraction": 0.2}, quiet=True,
     )  # fmt: skip
-    assert told["count"] == told["attacks"]["count"] == 10
+    assert result.count == result.attacks.count == 10
 
 
 def test_any_module_is_measured_as_it_is(given):
@@ -177,7 +178,7 @@ def test_any_module_is_measured_as_it_is(given):
             return torch.stack([mean - 0.5, 0.5 - mean], dim=1)
 
     predictor = Predictor.of_module(Bright().eval(), classes=("light", "dark"), size=16, channels=1)
-    values = predictor.log_probabilities(torch.full((3, 1, 16, 16), 250, dtype=torch.uint8))
+    values = predictor.log_probabilities_of_views(torch.full((3, 1, 16, 16), 250, dtype=torch.uint8))
     assert values.argmax(axis=1).tolist() == [0, 0, 0]
     with pytest.raises(ModelError, match="training mode"):
         Predictor.of_module(Bright().train(), classes=("light", "dark"), size=16, channels=1)
@@ -209,8 +210,8 @@ def test_a_comparison_is_paired_and_a_model_equals_itself(given, tmp_path, capsy
     assert main(["compare", str(checkpoint), str(other), *words]) == 0
     printed = capsys.readouterr().out
     assert "0.0 (0.0 to 0.0)" in printed
-    told = json.loads((tmp_path / "out/comparison.json").read_text())
-    (difference,) = told["differences"].values()
+    comparison = json.loads((tmp_path / "out/comparison.json").read_text())
+    (difference,) = comparison["differences"].values()
     assert difference["corruptions"] == {"difference": 0.0, "interval": [0.0, 0.0], "conditions": 4}
     assert difference["clean"]["p_value"] == 1.0
     assert set(difference["by_severity"]) == {"1", "3"}
@@ -233,22 +234,23 @@ def test_differences_are_means_over_images_of_their_conditions(tmp_path):
             path = tmp_path / name / f"{entry}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(pa.table({"correct": correct, "confidence": np.ones(200, np.float32)}), path)
-        told = {"corruptions": {"errors": {"fog": {"1": 0.3, "2": 0.3}}}}
-        (tmp_path / name / "robustness.json").write_text(json.dumps(told))
-    found = comparison(folders)["differences"]["two"]
+        content = robustness(rank=0)
+        content["corruptions"]["errors"] = {"fog": {"1": 0.3, "2": 0.3}}
+        (tmp_path / name / "robustness.json").write_text(json.dumps(content))
+    difference = compare.comparison(folders).differences["two"]
     expected = np.mean(
         [table["two", p].mean() - table["one", p].mean() for p in ("corruptions/fog-1", "corruptions/fog-2")]
     )
-    assert found["corruptions"]["difference"] == pytest.approx(expected)
+    assert difference.corruptions.difference == pytest.approx(expected)
     # The percentile interval is about 1.96 standard errors of the images' means to either side.
-    each = np.mean(
+    by_image = np.mean(
         [table["two", p].astype(int) - table["one", p].astype(int) for p in ("corruptions/fog-1", "corruptions/fog-2")],
         axis=0,
     )
-    error = each.std() / np.sqrt(200)
-    low, high = found["corruptions"]["interval"]
+    error = by_image.std() / np.sqrt(200)
+    low, high = difference.corruptions.interval
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.1)
-    assert found["by_severity"]["1"]["difference"] == pytest.approx(
+    assert difference.by_severity[1].difference == pytest.approx(
         table["two", "corruptions/fog-1"].mean() - table["one", "corruptions/fog-1"].mean()
     )
 
@@ -263,7 +265,7 @@ def test_differences_are_means_over_images_of_their_conditions(tmp_path):
         ({"evaluation.corruptions": ["frost"], "evaluation.frost_textures": "no/such"}, DataError, "frost|textures"),
     ],
 )
-def test_what_cannot_be_measured_is_said(given, tmp_path, changes, error, message):
+def test_what_cannot_be_measured_is_reported(given, tmp_path, changes, error, message):
     checkpoint, source = given
     with pytest.raises(error, match=message):
         noisystudent.robustness(

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import noisystudent
-from labeling_set import SETTINGS, content, keys, save_folder, save_pile, save_teacher
-from noisystudent.artifacts import claims as shared_folder
+from labeling_set import SETTINGS, content, keys, save_folder, save_teacher, save_unlabeled
+from noisystudent.artifacts import claims
 from noisystudent.artifacts.folder import read_json, verify
 from noisystudent.commands.main import main
 from noisystudent.errors import ArtifactError, DataError, MismatchError, SettingsError
-from noisystudent.pseudo_labels.labeling import worker as working
+from noisystudent.pseudo_labels.labeling import worker as worker_module
 from noisystudent.pseudo_labels.labeling.job import SUMMARY, Task
 from noisystudent.pseudo_labels.labeling.worker import PartWriter, in_order
 from noisystudent.pseudo_labels.predictions import (
@@ -37,16 +37,16 @@ ROWS = 3 * 1024 + 24
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """Teacher, source, and what one undisturbed worker makes of them."""
+    """A teacher, a source, and the predictions of one undisturbed worker."""
     root = tmp_path_factory.mktemp("given")
-    teacher, source = save_teacher(root / "teacher"), save_pile(root / "pile.npz", SHARDS)
+    teacher, source = save_teacher(root / "teacher"), save_unlabeled(root / "unlabeled.npz", SHARDS)
     whole = noisystudent.label(teacher=teacher, source=source, out=root / "whole", settings=SETTINGS, quiet=True)
     return teacher, source, whole
 
 
 @pytest.fixture
 def label(given, tmp_path):
-    """Labels the given source into a folder of the test's own."""
+    """Labels the given source into the test's own folder."""
     teacher, source, _ = given
 
     def call(worker: str | None = None, **changed):
@@ -76,7 +76,7 @@ def test_one_worker_accounts_for_every_image_in_order(given):
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_workers_at_once_make_what_one_makes_byte_for_byte(given, label, count, monkeypatch):
     monkeypatch.setattr(
-        shared_folder, "_runs", lambda process: True
+        claims, "_is_running", lambda process: True
     )  # threads here: one process, whose claims are alive
     with ThreadPoolExecutor(count) as pool:
         folders = list(pool.map(label, [f"{index + 1}/{count}" for index in range(count)]))
@@ -90,8 +90,8 @@ def test_a_worker_alone_does_the_work_of_those_that_never_came(given, label):
 @pytest.mark.parametrize("size", [2, 3])
 def test_under_torchrun_every_row_is_labeled_once(given, label, monkeypatch, size):
     labeled: list[int] = []
-    original = working.label_shard
-    monkeypatch.setattr(working, "label_shard", lambda *a, **k: labeled.append(a[2]) or original(*a, **k))
+    original = worker_module.label_shard
+    monkeypatch.setattr(worker_module, "label_shard", lambda *a, **k: labeled.append(a[2]) or original(*a, **k))
     for rank in range(size):
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", str(size))
@@ -110,7 +110,7 @@ def test_workers_begin_with_shares_that_are_apart_and_help_from_the_other_end():
 
 def test_a_worker_that_joins_late_takes_what_no_other_has(given, label, monkeypatch):
     """While one worker is at its first shard, another labels all others; then both end with complete predictions."""
-    monkeypatch.setattr(shared_folder, "_runs", lambda process: True)
+    monkeypatch.setattr(claims, "_is_running", lambda process: True)
     begun, go_on = threading.Event(), threading.Event()
     labeled: dict[str, list[int]] = {"1/1": [], "2/5": []}
     original = PartWriter._read
@@ -138,7 +138,7 @@ def test_a_worker_that_joins_late_takes_what_no_other_has(given, label, monkeypa
 
 def test_two_workers_that_claim_the_same_shards_are_harmless(given, label, monkeypatch):
     """Claims that hold nothing back are waste only: every part appears once, whole, and as one worker makes it."""
-    monkeypatch.setattr(shared_folder, "_claimed", lambda path, text: True)
+    monkeypatch.setattr(claims, "_write_claim", lambda path, text: True)
     with ThreadPoolExecutor(3) as pool:
         folder, *_ = pool.map(label, ["1/1"] * 3)
     assert content(folder) == content(given[2])
@@ -151,7 +151,7 @@ def test_the_shards_of_a_killed_worker_are_taken_at_once(given, label, tmp_path,
     claim.write_text(json.dumps({"host": socket.gethostname(), "process": other.pid, "owner": "", "mark": ""}))
     other.communicate()
     (out / ".part-00002.parquet.0123456789ab.tmp").write_bytes(b"half a part")
-    old = claim.stat().st_mtime - 2 * shared_folder.LEASE
+    old = claim.stat().st_mtime - 2 * claims.LEASE
     os.utime(out / ".part-00002.parquet.0123456789ab.tmp", (old, old))
     assert content(label()) == content(given[2])
 
@@ -167,10 +167,10 @@ def test_a_worker_waits_for_a_shard_that_another_machine_labels(given, label, tm
         waits.append(seconds)
         assert sorted(path.name for path in out.glob("part-*")) == [f"part-0000{i}.parquet" for i in (0, 2, 3)]
         if len(waits) == 3:  # it is not renewed: the other machine is gone
-            old = claim.stat().st_mtime - shared_folder.LEASE - 5
+            old = claim.stat().st_mtime - claims.LEASE - 5
             os.utime(claim, (old, old))
 
-    monkeypatch.setattr(working.time, "sleep", sleep)
+    monkeypatch.setattr(worker_module.time, "sleep", sleep)
     assert content(label("1/2")) == content(given[2])
     assert waits == pytest.approx([0.1, 0.3, 0.7])
 
@@ -182,7 +182,7 @@ def test_labeling_again_finds_it_done_and_a_part_is_never_made_twice(given, labe
 
 
 def test_images_that_cannot_be_decoded_are_recorded_with_their_part(tmp_path):
-    source = save_folder(tmp_path / "pile", 1100, {3: b"", 1023: b"\xff\xd8 no jpeg", 1050: b"GIF"})
+    source = save_folder(tmp_path / "unlabeled", 1100, {3: b"", 1023: b"\xff\xd8 no jpeg", 1050: b"GIF"})
     teacher = save_teacher(tmp_path / "teacher", channels=3)
     folders = [
         noisystudent.label(
@@ -197,16 +197,16 @@ def test_images_that_cannot_be_decoded_are_recorded_with_their_part(tmp_path):
     stats = read_part_stats(folders[0] / "part-00000.parquet")
     assert stats.rows == (1022,)
     assert stats.failed == tuple((0, row["key"], row["reason"]) for row in failed[:2])
-    # All images of the source, each in one place; and the readers meet none that has no label.
+    # Every image of the source is accounted for once, and no row lacks a label.
     accounted = [*keys(folders[0]), *(row["key"] for row in failed)]
     assert sorted(accounted) == [f"{number:05d}.png" for number in range(1100)]
-    found, values = read_all(folders[0], 3)
-    assert len(found) == len(values) == 1097
-    assert noisystudent.select(predictions=folders[0], out=tmp_path / "s")["rows"] == 1097
+    stored_keys, values = read_all(folders[0], 3)
+    assert len(stored_keys) == len(values) == 1097
+    assert noisystudent.select(predictions=folders[0], out=tmp_path / "s").rows == 1097
 
 
 def test_too_many_unreadable_images_refuse_the_manifest_and_a_higher_limit_gives_it(tmp_path):
-    source = save_folder(tmp_path / "pile", 20, dict.fromkeys(range(5), b""))
+    source = save_folder(tmp_path / "unlabeled", 20, dict.fromkeys(range(5), b""))
     words = {
         "teacher": save_teacher(tmp_path / "t", channels=3),
         "source": source,
@@ -226,14 +226,16 @@ def test_a_part_that_does_not_account_for_its_shard_is_named(given, label, tmp_p
     part = folder / "part-00001.parquet"
     shards = [ShardLabels.of(*read_log_probabilities(part, 3))]
     pq.write_table(pq.read_table(part).slice(1), part)
-    with pytest.raises(ArtifactError, match=r"part-00001\.parquet says .* have \(1024,\) rows, but has \(1023,\)"):
+    with pytest.raises(
+        ArtifactError, match=r"part-00001\.parquet records \(1024,\) rows .*, but its row groups have \(1023,\)"
+    ):
         label()
     part.unlink()
     write_part(part, shards * 2)
     with pytest.raises(ArtifactError, match=r"part-00001\.parquet accounts for \[1024, 1024\] images, but .* \[1024\]"):
         label()
     pq.write_table(pq.read_table(part).replace_schema_metadata(None), part)
-    with pytest.raises(ArtifactError, match=r"part-00001\.parquet does not say which rows are of which shard"):
+    with pytest.raises(ArtifactError, match=r"part-00001\.parquet does not record which rows belong to which shard"):
         label()
     part.write_bytes(b"nonsense")
     with pytest.raises(ArtifactError, match=r"part-00001\.parquet is damaged"):
@@ -275,9 +277,13 @@ def test_an_error_gives_the_shard_back(given, label, tmp_path, monkeypatch):
 def test_workers_that_start_at_once_on_a_folder_of_other_inputs_mix_nothing(
     given, label, tmp_path, monkeypatch, changed
 ):
-    monkeypatch.setattr(shared_folder, "_runs", lambda process: True)
+    monkeypatch.setattr(claims, "_is_running", lambda process: True)
     before = content(label())
-    new = save_teacher(tmp_path / "new", seed=1) if changed == "teacher" else save_pile(tmp_path / "new.npz", 4, seed=1)
+    new = (
+        save_teacher(tmp_path / "new", seed=1)
+        if changed == "teacher"
+        else save_unlabeled(tmp_path / "new.npz", 4, seed=1)
+    )
     alone = label(out=tmp_path / "alone", **{changed: new})
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda worker: label(worker, **{changed: new}), ["1/4", "2/4", "3/4", "4/4"]))
@@ -288,7 +294,7 @@ def test_workers_that_start_at_once_on_a_folder_of_other_inputs_mix_nothing(
 
 
 def test_a_worker_of_other_inputs_is_refused_while_one_is_at_work(given, label, tmp_path, monkeypatch):
-    monkeypatch.setattr(shared_folder, "PATIENCE", 0.2)
+    monkeypatch.setattr(claims, "PATIENCE", 0.2)
     new = save_teacher(tmp_path / "new", seed=1)
     original, refused = PartWriter._read, []
 
@@ -324,7 +330,7 @@ def test_a_worker_whose_folder_was_taken_away_writes_nothing_into_the_next(given
 def test_two_that_commit_at_once_write_the_same_manifest(given, label, monkeypatch):
     folder = label()
     whole = content(folder)
-    monkeypatch.setattr(shared_folder, "_claimed", lambda path, text: True)
+    monkeypatch.setattr(claims, "_write_claim", lambda path, text: True)
     original = Task.commit
     both = threading.Barrier(2, timeout=20)
 

@@ -1,4 +1,4 @@
-"""Parts of several shards: the same rows as parts of one, the same bytes whoever labels, one shard in memory."""
+"""Parts of several shards: the rows of parts of one, the same bytes from any worker, one shard in memory."""
 
 import gc
 import re
@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import noisystudent
-from labeling_set import SETTINGS, content, content_after_kills, keys, save_folder, save_pile, save_teacher
-from noisystudent.artifacts import claims as shared_folder
+from labeling_set import SETTINGS, content, content_after_kills, keys, save_folder, save_teacher, save_unlabeled
+from noisystudent.artifacts import claims
 from noisystudent.artifacts.folder import read_json
 from noisystudent.errors import DataError
 from noisystudent.pseudo_labels import predictions
@@ -32,26 +32,26 @@ from noisystudent.pseudo_labels.predictions import (
 from noisystudent.reporting.read import _pseudo_labels
 
 SHARDS, MOST = 5, 2  # so three shards go to the first part and two to the second
-FEWER_PARTS = f"from noisystudent import predictions; predictions.MOST_PARTS = {MOST}; "
+FEWER_PARTS = f"from noisystudent.pseudo_labels import predictions; predictions.MAX_PARTS = {MOST}; "
 
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """Teacher, source, and what one undisturbed worker makes of them, in parts of one shard and of several."""
+    """A teacher, a source, and the predictions of one undisturbed worker, in parts of one shard and of several."""
     root = tmp_path_factory.mktemp("given")
-    teacher, source = save_teacher(root / "teacher"), save_pile(root / "pile.npz", SHARDS)
+    teacher, source = save_teacher(root / "teacher"), save_unlabeled(root / "unlabeled.npz", SHARDS)
     words = {"teacher": teacher, "source": source, "settings": SETTINGS, "quiet": True}
     single = noisystudent.label(**words, out=root / "single")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predictions, "MOST_PARTS", MOST)
+        patch.setattr(predictions, "MAX_PARTS", MOST)
         several = noisystudent.label(**words, out=root / "several")
     return words, single, several
 
 
 @pytest.fixture
 def label(given, tmp_path, monkeypatch):
-    """Labels the given source into a folder of the test's own, several shards a part."""
-    monkeypatch.setattr(predictions, "MOST_PARTS", MOST)
+    """Labels the given source into the test's own folder, several shards per part."""
+    monkeypatch.setattr(predictions, "MAX_PARTS", MOST)
 
     def call(worker: str | None = None, **changed):
         return noisystudent.label(**{**given[0], "out": tmp_path / "out", **changed}, worker=worker)
@@ -66,9 +66,9 @@ def test_several_shards_make_a_part_of_a_row_group_each_with_the_rows_of_parts_o
     assert keys(several) == keys(single)
     np.testing.assert_array_equal(read_all(several, 3)[1], read_all(single, 3)[1])
     for shard, alone in enumerate(list_parts(single)):
-        found, values = read_shard(list_parts(several)[shard // 3], shard % 3, 3)
+        shard_keys, values = read_shard(list_parts(several)[shard // 3], shard % 3, 3)
         expected, same = read_log_probabilities(alone, 3)
-        assert found == expected
+        assert shard_keys == expected
         np.testing.assert_array_equal(values, same)
     assert read_json(several / "summary.json")["parts"] == 2
 
@@ -76,7 +76,7 @@ def test_several_shards_make_a_part_of_a_row_group_each_with_the_rows_of_parts_o
 @pytest.mark.parametrize("count", [2, 3])
 def test_workers_at_once_make_what_one_makes_byte_for_byte(given, label, count, monkeypatch):
     monkeypatch.setattr(
-        shared_folder, "_runs", lambda process: True
+        claims, "_is_running", lambda process: True
     )  # threads here: one process, whose claims are alive
     with ThreadPoolExecutor(count) as pool:
         folder, *_ = pool.map(label, [f"{index + 1}/{count}" for index in range(count)])
@@ -125,7 +125,7 @@ def test_a_shard_without_rows_moves_no_other_and_failures_keep_the_number_of_the
     broken = dict.fromkeys(range(1024, 2048), b"") | {5: b"", 3075: b"GIF"}
     folder = label(
         teacher=save_teacher(tmp_path / "teacher", channels=3),
-        source=save_folder(tmp_path / "pile", 3080, broken),
+        source=save_folder(tmp_path / "unlabeled", 3080, broken),
         settings={**SETTINGS, "data.max_corrupt_fraction": 0.5},
     )
     assert [read_part_stats(path).rows for path in list_parts(folder)] == [(1023, 0), (1024, 7)]
@@ -133,17 +133,17 @@ def test_a_shard_without_rows_moves_no_other_and_failures_keep_the_number_of_the
     assert sorted(failed["key"].to_pylist()) == [f"{number:05d}.png" for number in sorted(broken)]
     assert [int(key[:5]) // 1024 for key in failed["key"].to_pylist()] == failed["shard"].to_pylist()
     whole = read_all(folder, 3)
-    pieces = [read_shard(path, place, 3) for path in list_parts(folder) for place in (0, 1)]
-    assert [len(found) for found, _ in pieces] == [1023, 0, 1024, 7]
-    assert whole[0] == [key for found, _ in pieces for key in found]
-    np.testing.assert_array_equal(whole[1], np.concatenate([values for _, values in pieces]))
+    shards = [read_shard(path, index, 3) for path in list_parts(folder) for index in (0, 1)]
+    assert [len(shard_keys) for shard_keys, _ in shards] == [1023, 0, 1024, 7]
+    assert whole[0] == [key for shard_keys, _ in shards for key in shard_keys]
+    np.testing.assert_array_equal(whole[1], np.concatenate([values for _, values in shards]))
     summary = noisystudent.select(predictions=folder, out=tmp_path / "selection")
-    assert summary["rows"] == 2054
+    assert summary.rows == 2054
 
 
 def row_groups(path):
-    found = pq.read_metadata(path)
-    return [found.row_group(group).num_rows for group in range(found.num_row_groups)]
+    metadata = pq.read_metadata(path)
+    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
 
 def test_a_selection_has_the_row_groups_of_its_predictions_and_the_page_reads_both(given, tmp_path):
@@ -161,8 +161,8 @@ def test_a_part_of_empty_shards_only_is_read_as_no_rows(tmp_path):
         empty = ShardLabels.of([], np.zeros((0, classes), np.float32), [("a", "broken")])
         predictions.write_part(path, [empty, empty])
         assert read_part_stats(path).failed == ((0, "a", "broken"), (1, "a", "broken"))
-        for found, values in (read_log_probabilities(path, classes), read_shard(path, 1, classes)):
-            assert found == []
+        for shard_keys, values in (read_log_probabilities(path, classes), read_shard(path, 1, classes)):
+            assert shard_keys == []
             assert values.shape == (0, classes)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import noisystudent
-from labeling_set import SETTINGS, content, content_after_kills, keys, save_pile, save_teacher
+from labeling_set import SETTINGS, content, content_after_kills, keys, save_teacher, save_unlabeled
 from noisystudent.commands.main import main
 from noisystudent.errors import WorkerError
 from noisystudent.pseudo_labels.labeling import processes as starting
@@ -24,9 +24,9 @@ KILLS = 10
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """Words for the command that labels, and what one undisturbed worker makes."""
+    """Arguments of the label command, and the predictions of one undisturbed worker."""
     root = tmp_path_factory.mktemp("given")
-    teacher, source = save_teacher(root / "teacher"), save_pile(root / "pile.npz", SHARDS)
+    teacher, source = save_teacher(root / "teacher"), save_unlabeled(root / "unlabeled.npz", SHARDS)
     whole = noisystudent.label(teacher=teacher, source=source, out=root / "whole", settings=SETTINGS, quiet=True)
     options = [f"--{name}={value}" for name, value in SETTINGS.items()]
     return ["label", f"--teacher={teacher}", f"--source={source}", *options], content(whole)
@@ -56,7 +56,7 @@ def wait_for(condition, seconds: float = 60) -> None:
 
 
 def children(process: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def runs(process: int) -> bool:
@@ -67,33 +67,37 @@ def runs(process: int) -> bool:
 
 
 def claims(out: Path) -> set[str]:
-    """What is written into the claims in force."""
-    found = set()
+    """The content of the claims in force."""
+    texts = set()
     for path in out.glob(".part-*.claim"):
         with suppress(FileNotFoundError):
-            found.add(path.read_text())
-    return found - {""}
+            texts.add(path.read_text())
+    return texts - {""}
 
 
-def test_a_worker_that_dies_is_reported_with_its_last_words(given, tmp_path, monkeypatch, capsys):
+def test_a_worker_that_dies_is_reported_with_its_last_output(given, tmp_path, monkeypatch, capsys):
     dies = "import sys; sys.stdin.readline(); print('before'); sys.exit('noisystudent: the disk caught fire')"
     monkeypatch.setattr(starting, "_CHILD", dies)
-    monkeypatch.setattr(starting, "LOOK", 0.05)
+    monkeypatch.setattr(starting, "POLL_INTERVAL", 0.05)
     assert main([*given[0], f"--out={tmp_path / 'out'}", "--workers=2"]) == 1
     printed = capsys.readouterr().err
     for worker in ("1/2", "2/2"):
-        assert f"worker {worker} died (exit code 1); it said last:\nbefore\nnoisystudent: the disk" in printed
+        assert f"worker {worker} died (exit code 1); its last output:\nbefore\nnoisystudent: the disk" in printed
     (line,) = [line for line in printed.splitlines() if line.startswith("noisystudent: 2 of 2 workers died")]
     assert "12 of 12 parts are not made" in line
-    said = r"run the same command again for the rest\. Worker [12]/2 \(exit code 1\) said last: the disk caught fire$"
-    assert re.search(said, line)
+    message = (
+        r"run the same command again for the rest\. Worker [12]/2 \(exit code 1\) printed last: the disk caught fire$"
+    )
+    assert re.search(message, line)
 
 
 def test_a_worker_that_is_killed_is_named_by_its_signal(given, tmp_path, monkeypatch):
     monkeypatch.setattr(starting, "_CHILD", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    monkeypatch.setattr(starting, "LOOK", 0.05)
+    monkeypatch.setattr(starting, "POLL_INTERVAL", 0.05)
     words = {word.split("=")[0][2:]: word.split("=")[1] for word in given[0][1:3]}
-    with pytest.raises(WorkerError, match=r"3 of 3 workers died.*Worker 4/9 \(killed by SIGKILL\) said last: nothing"):
+    with pytest.raises(
+        WorkerError, match=r"3 of 3 workers died.*Worker 4/9 \(killed by SIGKILL\) printed last: nothing"
+    ):
         noisystudent.label(**words, out=tmp_path / "out", worker="2/3", workers=3, quiet=True)
 
 
@@ -102,7 +106,7 @@ def test_no_process_is_started_for_finished_predictions(given, tmp_path, monkeyp
     noisystudent.label(**words, out=tmp_path / "out", settings=SETTINGS, quiet=True)
     before = content(tmp_path / "out")
     started = []
-    monkeypatch.setattr(starting, "_start", lambda *told: started.append(told))
+    monkeypatch.setattr(starting, "_start", lambda *arguments: started.append(arguments))
     noisystudent.label(**words, out=tmp_path / "out", settings=SETTINGS, workers=3, quiet=True)
     assert not started
     assert content(tmp_path / "out") == before
@@ -136,7 +140,7 @@ def test_when_the_parent_is_killed_so_are_its_workers(given, tmp_path, kind):
     if kind == signal.SIGINT:
         assert process.returncode == 130
         assert "run the same command again" in printed
-    wait_for(lambda: not any(runs(each) for each in workers), 10)
+    wait_for(lambda: not any(runs(worker) for worker in workers), 10)
     finish(start(given, tmp_path / "out", "--workers=2"))
     assert content_after_kills(tmp_path / "out") == given[1]
 

@@ -1,4 +1,4 @@
-"""The verb evaluate with a temperature that is fitted on images apart from the scored ones."""
+"""The evaluate command with a temperature that is fitted on other images than the scored ones."""
 
 import json
 import re
@@ -15,16 +15,15 @@ from noisystudent.commands.main import main
 from noisystudent.data.images import decode_source
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, SettingsError
-from noisystudent.evaluation import map_shards as turns
-from noisystudent.evaluation.labeler import Labeler
-from noisystudent.runtime.settings import RuntimeSettings
+from noisystudent.evaluation import map_shards as mapping
+from noisystudent.models.predictor import load
 
-USUAL = ["top1", "top5", "ece", "nll", "brier", "count", "per_class", "confusion", "calibration"]
+SCORES = ["top1", "count", "top5", "ece", "nll", "brier", "per_class", "confusion", "calibration"]
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A model of forty digits."""
+    """A model that learned from forty digits."""
     out = tmp_path_factory.mktemp("models") / "teacher"
     quick = {"train.steps": 80, "train.batch_size": 40, "noise.strength": 0.0, "data.size": 8}
     noisystudent.train(labeled="digits:labeled", out=out, settings=quick, quiet=True)
@@ -33,14 +32,14 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answers(checkpoint):
-    """Log-probabilities and labels by source, each from one pass over all images."""
-    labeler = Labeler.open(checkpoint, RuntimeSettings())
+    """Log-probabilities and labels by source, from one pass over all images."""
+    predictor = load(checkpoint)
 
     def of(spec: str) -> tuple[np.ndarray, np.ndarray]:
         images = decode_source(
-            open_source(spec, labeled=True), labeler.format, max_corrupt_fraction=0, memory_limit_gb=1
+            open_source(spec, labeled=True), predictor.format, max_corrupt_fraction=0, memory_limit_gb=1
         )
-        return labeler(images).astype(np.float64), images.labels
+        return predictor.log_probabilities(images).astype(np.float64), images.labels
 
     return {spec: of(spec) for spec in ("digits:test", "digits:unlabeled")}
 
@@ -53,13 +52,14 @@ def test_the_command_line_scores_digits_with_a_temperature_from_other_digits(che
     words = ["evaluate", "--checkpoint", str(checkpoint), "--source", "digits:test", "--out", str(tmp_path / "s.json")]
     assert main(words) == 0
     plain = json.loads((tmp_path / "s.json").read_text())
-    assert list(plain) == USUAL
+    assert list(plain) == [*SCORES, "classes", "unreadable", "temperature_scaling"]
+    assert (plain.pop("classes"), plain.pop("unreadable"), plain.pop("temperature_scaling")) == ("", {}, None)
     assert "temperature" not in capsys.readouterr().out
 
     assert main([*words, "--calibrate", "digits:unlabeled"]) == 0
     scores = json.loads((tmp_path / "s.json").read_text())
     scaled = scores.pop("temperature_scaling")
-    assert scores == plain
+    assert {name: scores[name] for name in SCORES} == plain
     assert (scaled["source"], scaled["at_end"]) == ("digits:unlabeled", False)
     assert (scaled["count"], scaled["left_out"]) == (1257, 0)
 
@@ -81,7 +81,7 @@ def test_the_command_line_scores_digits_with_a_temperature_from_other_digits(che
 
 
 def test_the_scored_source_is_refused_before_anything_is_predicted(checkpoint, monkeypatch, capsys):
-    monkeypatch.setattr(turns, "decode_shard", None)
+    monkeypatch.setattr(mapping, "decode_shard", None)
     words = ["evaluate", "--checkpoint", str(checkpoint), "--source", "digits:test", "--calibrate", "digits:test@0"]
     assert main(words) == 2
     error = capsys.readouterr().err
@@ -96,35 +96,35 @@ def digits_file(path, rows):
 
 
 def test_the_scored_images_under_other_names_are_refused_too(checkpoint, tmp_path):
-    eval_result = digits_file(tmp_path / "scored.npz", np.arange(100))
+    scored = digits_file(tmp_path / "scored.npz", np.arange(100))
     backwards = digits_file(tmp_path / "backwards.npz", np.arange(100)[::-1])
     with pytest.raises(SettingsError, match="has no images but those of --source"):
-        noisystudent.evaluate(checkpoint=checkpoint, source=eval_result, calibrate=backwards)
+        noisystudent.evaluate(checkpoint=checkpoint, source=scored, calibrate=backwards)
 
 
 def test_images_that_are_scored_are_left_out_of_the_fit(checkpoint, tmp_path, capsys):
-    eval_result = digits_file(tmp_path / "scored.npz", np.arange(100))
+    scored = digits_file(tmp_path / "scored.npz", np.arange(100))
     apart = digits_file(tmp_path / "apart.npz", np.arange(100, 400))
     both = digits_file(tmp_path / "both.npz", np.arange(400))
     pixels = {row: image.tobytes() for row, image in enumerate(load_digits().images)}
     assert not {pixels[row] for row in range(100)} & {pixels[row] for row in range(100, 400)}
     clean, mixed = (
-        noisystudent.evaluate(checkpoint=checkpoint, source=eval_result, calibrate=given)["temperature_scaling"]
+        noisystudent.evaluate(checkpoint=checkpoint, source=scored, calibrate=given).temperature_scaling
         for given in (apart, both)
     )
-    assert (clean["count"], clean["left_out"]) == (300, 0)
-    assert (mixed["count"], mixed["left_out"]) == (300, 100)
-    assert mixed["temperature"] == pytest.approx(clean["temperature"], rel=1e-6)
-    words = ["evaluate", "--checkpoint", str(checkpoint), "--source", str(eval_result), "--calibrate", str(both)]
+    assert (clean.count, clean.left_out) == (300, 0)
+    assert (mixed.count, mixed.left_out) == (300, 100)
+    assert mixed.temperature == pytest.approx(clean.temperature, rel=1e-6)
+    words = ["evaluate", "--checkpoint", str(checkpoint), "--source", str(scored), "--calibrate", str(both)]
     assert main(words) == 0
     assert "note: 100 more were left out" in capsys.readouterr().out
 
 
-def test_a_temperature_at_the_end_of_its_range_is_said_to_be_so(checkpoint, tmp_path, capsys):
-    labeler = Labeler.open(checkpoint, RuntimeSettings())
+def test_a_temperature_at_the_end_of_its_range_is_marked(checkpoint, tmp_path, capsys):
+    predictor = load(checkpoint)
     source = open_source("digits:unlabeled", labeled=True)
-    images = decode_source(source, labeler.format, max_corrupt_fraction=0, memory_limit_gb=1)
-    right = np.flatnonzero(labeler(images).argmax(axis=1) == images.labels)
+    images = decode_source(source, predictor.format, max_corrupt_fraction=0, memory_limit_gb=1)
+    right = np.flatnonzero(predictor.log_probabilities(images).argmax(axis=1) == images.labels)
     assert len(right)
     rows = [int(images.keys[row].removeprefix("digit-")) for row in right]
     easy = digits_file(tmp_path / "easy.npz", rows)
@@ -138,5 +138,5 @@ def test_a_temperature_at_the_end_of_its_range_is_said_to_be_so(checkpoint, tmp_
 def test_a_calibration_source_of_other_classes_is_refused(checkpoint, tmp_path):
     path = tmp_path / "two.npz"
     np.savez(path, x=np.zeros((2, 8, 8), np.uint8), y=[0, 1], classes=["a", "b"])
-    with pytest.raises(DataError, match=r"The calibration source has .* that the model has not"):
+    with pytest.raises(DataError, match=r"The calibration source has .* unknown to the model"):
         noisystudent.evaluate(checkpoint=checkpoint, source="digits:test", calibrate=path)

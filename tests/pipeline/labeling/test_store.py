@@ -10,13 +10,13 @@ import pytest
 
 import noisystudent
 from flaky_store import FlakyFileSystem
-from labeling_set import SETTINGS, content, save_pile, save_teacher
+from labeling_set import SETTINGS, content, save_teacher, save_unlabeled
 from noisystudent.artifacts.folder import INPUTS, MANIFEST
 from noisystudent.commands.main import main
-from noisystudent.data import files as retries
+from noisystudent.data import files
 from noisystudent.data.store import Store, fetched, local_folder
 from noisystudent.errors import ArtifactError, DataError, MismatchError
-from noisystudent.pseudo_labels.labeling import worker as working
+from noisystudent.pseudo_labels.labeling import worker as worker_module
 from noisystudent.pseudo_labels.labeling.worker import PartWriter
 from noisystudent.pseudo_labels.predictions import PREDICTIONS
 from object_store import s3_bucket
@@ -26,33 +26,33 @@ URL = "flaky://bucket/predictions"
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """Teacher and source, and what one worker makes of them in a folder."""
+    """A teacher and a source, and the predictions of one worker in a folder."""
     root = tmp_path_factory.mktemp("given")
-    words = {"teacher": save_teacher(root / "teacher"), "source": save_pile(root / "pile.npz", 4)}
+    words = {"teacher": save_teacher(root / "teacher"), "source": save_unlabeled(root / "unlabeled.npz", 4)}
     words |= {"settings": SETTINGS, "quiet": True}
     return words, noisystudent.label(**words, out=root / "predictions")
 
 
 @pytest.fixture(autouse=True)
 def store(tmp_path, monkeypatch) -> Store:
-    """An empty store that fails at every tenth request, and a cache of the test's own."""
-    monkeypatch.setattr(retries, "WAITS", (0.0,) * len(retries.WAITS))
+    """An empty store that fails at every tenth request, and the test's own cache."""
+    monkeypatch.setattr(files, "WAITS", (0.0,) * len(files.WAITS))
     monkeypatch.setattr(FlakyFileSystem, "store", {})
     monkeypatch.setattr(FlakyFileSystem, "requests", itertools.count(1))
-    monkeypatch.setattr(working, "LONGEST_COMMIT", 0.0)
+    monkeypatch.setattr(worker_module, "LONGEST_COMMIT", 0.0)
     machine(tmp_path, monkeypatch, "first")
     return Store(URL)
 
 
 def machine(tmp_path, monkeypatch, name: str) -> None:
-    """From here on this is another machine, with another cache."""
+    """From here on, this is another machine with another cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
 
 
 def stored() -> dict[str, bytes]:
     filesystem, path = fsspec.core.url_to_fs(URL.replace("flaky", "memory"))
     filesystem.store = FlakyFileSystem.store
-    return {name.rsplit("/", 1)[-1]: each.getvalue() for name, each in filesystem.store.items() if path in name}
+    return {name.rsplit("/", 1)[-1]: file.getvalue() for name, file in filesystem.store.items() if path in name}
 
 
 def test_a_store_gets_the_bytes_of_a_folder_and_others_read_them_there(given, tmp_path, monkeypatch):

@@ -1,9 +1,10 @@
-"""Several processes in one folder: nothing is lost or mixed, and claims do not depend on any machine's clock."""
+"""Several processes in one folder: no work is lost or mixed, and claims do not depend on any machine's clock."""
 
 import errno
 import fcntl
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from noisystudent.artifacts import claims as shared_folder
-from noisystudent.artifacts.claims import LEASE, claim, require_begun, sweep
+from noisystudent.artifacts import claims
+from noisystudent.artifacts.claims import LEASE, claim, require_begun, shared_folder, sweep
 from noisystudent.artifacts.folder import State, atomic_write, commit, folder_lock, prepare, read_json
 from noisystudent.errors import ArtifactError, MismatchError
 
@@ -24,11 +25,11 @@ OLD, NEW = {"teacher": "old"}, {"teacher": "new"}
 
 @pytest.fixture
 def patience(monkeypatch):
-    monkeypatch.setattr(shared_folder, "PATIENCE", 0.3)
+    monkeypatch.setattr(claims, "PATIENCE", 0.3)
 
 
 def at_once(count: int, function) -> list:
-    """What ``function(i)`` gives for each i when all are called at the same moment."""
+    """The results of ``function(i)`` for all i, called at the same moment."""
     start = threading.Barrier(count, timeout=20)
 
     def call(index: int):
@@ -47,54 +48,54 @@ def finish(folder: Path, inputs: dict, text: str) -> None:
 
 def test_processes_with_the_same_inputs_share_a_folder(tmp_path):
     folder = tmp_path / "stage"
-    with shared_folder.shared_folder(folder, NEW) as first, shared_folder.shared_folder(folder, NEW) as second:
+    with shared_folder(folder, NEW) as first, shared_folder(folder, NEW) as second:
         assert first == second == (State.PARTIAL, [])
         (folder / "data.txt").write_text("done")
         commit(folder, "thing", NEW)
-        with shared_folder.shared_folder(folder, NEW) as third:
+        with shared_folder(folder, NEW) as third:
             assert third == (State.COMPLETE, [])
 
 
-def test_other_work_is_not_set_aside_while_others_work_on_it(tmp_path, patience):
+def test_other_work_is_not_archived_while_processes_work_on_it(tmp_path, patience):
     folder = tmp_path / "stage"
-    with shared_folder.shared_folder(folder, OLD):
+    with shared_folder(folder, OLD):
         (folder / "data.txt").write_text("old")
         with (
             pytest.raises(MismatchError, match=r'other processes are working in .* \(teacher: "old" -> "new"\)'),
-            shared_folder.shared_folder(folder, NEW),
+            shared_folder(folder, NEW),
         ):
             pass
     assert (folder / "data.txt").read_text() == "old"
-    with shared_folder.shared_folder(folder, NEW) as (state, changes):
+    with shared_folder(folder, NEW) as (state, changes):
         assert (state, changes) == (State.PARTIAL, ['teacher: "old" -> "new"'])
         assert not (folder / "data.txt").exists()
-    with shared_folder.shared_folder(folder, OLD):
+    with shared_folder(folder, OLD):
         assert (folder / "data.txt").read_text() == "old"
 
 
-def test_a_folder_that_one_process_holds_alone_cannot_be_shared_and_the_other_way_round(tmp_path, patience):
+def test_a_locked_folder_cannot_be_shared_and_a_shared_one_cannot_be_locked(tmp_path, patience):
     with (
         folder_lock(tmp_path / "a"),
         pytest.raises(ArtifactError, match="another process"),
-        shared_folder.shared_folder(tmp_path / "a", NEW),
+        shared_folder(tmp_path / "a", NEW),
     ):
         pass
     with (
-        shared_folder.shared_folder(tmp_path / "b", NEW),
+        shared_folder(tmp_path / "b", NEW),
         pytest.raises(ArtifactError, match="another process"),
         folder_lock(tmp_path / "b"),
     ):
         pass
 
 
-def test_sixteen_that_start_at_once_on_a_stale_folder_set_it_aside_once(tmp_path):
+def test_sixteen_processes_that_start_at_once_archive_a_stale_folder_once(tmp_path):
     for number in range(5):
         folder = tmp_path / str(number) / "stage"
         finish(folder, OLD, "precious")
         everyone = threading.Barrier(16, timeout=20)
 
         def enter(index: int, folder=folder, everyone=everyone) -> list[str]:
-            with shared_folder.shared_folder(folder, NEW) as (state, changes):
+            with shared_folder(folder, NEW) as (state, changes):
                 assert state is State.PARTIAL
                 (folder / f"{index}.txt").write_text("new")
                 everyone.wait()
@@ -107,21 +108,40 @@ def test_sixteen_that_start_at_once_on_a_stale_folder_set_it_aside_once(tmp_path
         assert (archived / "data.txt").read_text() == "precious"
 
 
-def test_sixteen_that_start_at_once_bring_set_aside_work_back_once(tmp_path):
+def test_sixteen_processes_that_start_at_once_restore_archived_work_once(tmp_path):
     for number in range(5):
         folder = tmp_path / str(number) / "stage"
         finish(folder, NEW, "precious")
         finish(folder, OLD, "older")
 
         def enter(index: int, folder=folder) -> State:
-            with shared_folder.shared_folder(folder, NEW) as (state, _):
+            with shared_folder(folder, NEW) as (state, _):
                 assert (folder / "data.txt").read_text() == "precious"
                 return state
 
         assert at_once(16, enter) == [State.COMPLETE] * 16
 
 
-def test_of_two_kinds_of_inputs_at_once_only_one_gets_the_new_folder(tmp_path, patience):
+def test_a_lock_that_another_process_makes_while_work_is_restored_is_no_foreign_file(tmp_path, monkeypatch):
+    folder = tmp_path / "stage"
+    finish(folder, NEW, "precious")
+    finish(folder, OLD, "older")
+    shutil.rmtree(folder)
+    unlink, removed = Path.unlink, []
+
+    def unlink_and_lock_again(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        if path.name == ".lock" and not removed:
+            removed.append(path)
+            path.touch()
+
+    monkeypatch.setattr(Path, "unlink", unlink_and_lock_again)
+    with shared_folder(folder, NEW) as (state, _):
+        assert state is State.COMPLETE
+    assert removed == [folder / ".lock"]
+
+
+def test_of_two_inputs_at_once_only_one_gets_the_new_folder(tmp_path, patience):
     for number in range(10):
         folder = tmp_path / str(number) / "stage"
         everyone = threading.Barrier(8, timeout=20)
@@ -129,7 +149,7 @@ def test_of_two_kinds_of_inputs_at_once_only_one_gets_the_new_folder(tmp_path, p
         def enter(index: int, folder=folder, everyone=everyone) -> str:
             inputs = {"teacher": index % 2}
             try:
-                with shared_folder.shared_folder(folder, inputs):
+                with shared_folder(folder, inputs):
                     everyone.wait()
                     assert read_json(folder / "inputs.json") == inputs
                     return str(index % 2)
@@ -144,15 +164,15 @@ def test_of_two_kinds_of_inputs_at_once_only_one_gets_the_new_folder(tmp_path, p
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
-def test_without_locks_a_folder_is_shared_but_nothing_is_set_aside(tmp_path, monkeypatch, code):
+def test_without_locks_a_folder_is_shared_but_never_archived(tmp_path, monkeypatch, code):
     def refuse(*_):
         raise OSError(code, os.strerror(code))
 
     finish(tmp_path / "stale", OLD, "old")
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with shared_folder.shared_folder(tmp_path / "new", NEW) as (state, _):
+    with shared_folder(tmp_path / "new", NEW) as (state, _):
         assert state is State.PARTIAL
-    with pytest.raises(ArtifactError, match="no locks"), shared_folder.shared_folder(tmp_path / "stale", NEW):
+    with pytest.raises(ArtifactError, match="no locks"), shared_folder(tmp_path / "stale", NEW):
         pass
     assert (tmp_path / "stale" / "data.txt").read_text() == "old"
 
@@ -168,7 +188,7 @@ def test_a_folder_that_was_moved_or_begun_from_other_inputs_is_noticed(tmp_path)
         require_begun(folder, OLD)
 
 
-def test_two_at_once_that_write_a_file_once_leave_the_first_whole(tmp_path):
+def test_processes_that_write_a_file_once_at_the_same_time_leave_the_first_one(tmp_path):
     def write(index: int) -> None:
         with atomic_write(tmp_path / "part", once=True) as temporary:
             temporary.write_text(str(index) * 1000)
@@ -201,7 +221,7 @@ def other():
 
 
 def claim_of(folder: Path, process: int, *, host: str = "", age: float = 0.0) -> Path:
-    """A claim on the piece of work ``x``, last renewed ``age`` seconds ago by the file system's clock."""
+    """A claim of the work ``x``, last renewed ``age`` seconds ago by the file system's clock."""
     path = folder / ".x.claim"
     path.write_text(json.dumps({"host": host or socket.gethostname(), "process": process, "owner": "", "mark": ""}))
     now = path.stat().st_mtime
@@ -209,97 +229,93 @@ def claim_of(folder: Path, process: int, *, host: str = "", age: float = 0.0) ->
     return path
 
 
-def taken(folder: Path) -> bool:
-    with claim(folder, "x") as mine:
-        return mine
+def can_claim(folder: Path) -> bool:
+    with claim(folder, "x") as is_ours:
+        return is_ours
 
 
-def test_a_claim_is_given_back_however_the_work_ends(tmp_path):
-    with claim(tmp_path, "x") as mine:
-        assert mine
+def test_a_claim_is_removed_after_success_and_after_an_error(tmp_path):
+    with claim(tmp_path, "x") as is_ours:
+        assert is_ours
         assert (tmp_path / ".x.claim").exists()
     with pytest.raises(RuntimeError), claim(tmp_path, "x"):
         raise RuntimeError
     assert not list(tmp_path.iterdir())
 
 
-def test_the_claim_of_a_living_process_holds_and_that_of_a_dead_one_does_not(tmp_path, other):
+def test_the_claim_of_a_running_process_is_valid_and_that_of_a_dead_one_is_not(tmp_path, other):
     claim_of(tmp_path, other.pid)
-    assert not taken(tmp_path)
+    assert not can_claim(tmp_path)
     other.communicate()
-    assert taken(tmp_path)
+    assert can_claim(tmp_path)
 
 
-def test_a_container_that_was_restarted_takes_its_own_claim_though_the_number_is_its_own(tmp_path):
+def test_a_restarted_container_takes_over_a_claim_with_its_own_process_number(tmp_path):
     claim_of(tmp_path, os.getpid())
-    assert taken(tmp_path)
+    assert can_claim(tmp_path)
 
 
 @pytest.mark.parametrize("skew", [-7200.0, 0.0, 7200.0])
 def test_claims_of_other_machines_lapse_by_the_clock_of_the_file_system(tmp_path, monkeypatch, skew):
-    """The local clock may be hours off: it is never asked."""
-    honest = time.time
-    monkeypatch.setattr(time, "time", lambda: honest() + skew)
-    monkeypatch.setattr(time, "time_ns", lambda: int((honest() + skew) * 1e9))
+    """The local clock may be hours off; it is never read."""
+    real_time = time.time
+    monkeypatch.setattr(time, "time", lambda: real_time() + skew)
+    monkeypatch.setattr(time, "time_ns", lambda: int((real_time() + skew) * 1e9))
     claim_of(tmp_path, 1, host="elsewhere", age=LEASE / 2)
-    assert not taken(tmp_path)
+    assert not can_claim(tmp_path)
     claim_of(tmp_path, 1, host="elsewhere", age=LEASE + 5)
-    assert taken(tmp_path)
+    assert can_claim(tmp_path)
 
 
 @pytest.mark.parametrize("offset", [-7200.0, 7200.0])
 def test_a_file_system_whose_clock_is_hours_off_makes_no_difference(tmp_path, monkeypatch, offset):
-    honest = shared_folder._now
-    monkeypatch.setattr(shared_folder, "_now", lambda folder: honest(folder) + offset)  # new files are stamped so
+    real_now = claims._now
+    monkeypatch.setattr(claims, "_now", lambda folder: real_now(folder) + offset)
     path = claim_of(tmp_path, 1, host="elsewhere")
     for age, lapsed in ((LEASE / 2, False), (LEASE + 5, True)):
-        stamp = honest(tmp_path) + offset - age
+        stamp = real_now(tmp_path) + offset - age
         os.utime(path, (stamp, stamp))
-        assert taken(tmp_path) is lapsed
+        assert can_claim(tmp_path) is lapsed
 
 
 def test_a_claim_is_renewed_while_its_owner_works(tmp_path, monkeypatch):
-    monkeypatch.setattr(shared_folder, "RENEWAL", 0.02)
+    monkeypatch.setattr(claims, "RENEWAL", 0.02)
     with claim(tmp_path, "x"):
         before = (tmp_path / ".x.claim").stat().st_mtime_ns
         time.sleep(0.3)
         assert (tmp_path / ".x.claim").stat().st_mtime_ns > before
 
 
-def test_an_owner_whose_claim_was_taken_over_leaves_the_others_alone(tmp_path):
+def test_an_owner_whose_claim_was_taken_over_does_not_remove_the_new_claim(tmp_path):
     with claim(tmp_path, "x"):
         claim_of(tmp_path, 1, host="elsewhere")
     assert (tmp_path / ".x.claim").exists()
 
 
 @pytest.mark.parametrize("text", ["", '{"host": "a', "3", "{}", '{"host": "HOST", "process": "x"}'])
-def test_a_damaged_claim_holds_for_its_time_only(tmp_path, text):
+def test_a_damaged_claim_lapses_with_its_lease(tmp_path, text):
     path = tmp_path / ".x.claim"
     path.write_text(text.replace("HOST", socket.gethostname()))
-    assert not taken(tmp_path)
+    assert not can_claim(tmp_path)
     old = path.stat().st_mtime - LEASE - 5
     os.utime(path, (old, old))
-    assert taken(tmp_path)
+    assert can_claim(tmp_path)
 
 
-def test_of_sixteen_at_once_one_gets_the_claim(tmp_path):
+def test_of_sixteen_claims_at_once_one_succeeds(tmp_path, monkeypatch):
     everyone = threading.Barrier(16, timeout=20)
 
     def take(_: int) -> bool:
-        with claim(tmp_path, "x") as mine:
+        with claim(tmp_path, "x") as is_ours:
             everyone.wait()
-            return mine
+            return is_ours
 
-    # Threads are one process, whose own claim would count as that of an earlier life.
-    original = shared_folder._runs
-    shared_folder._runs = lambda process: True
-    try:
-        assert sum(at_once(16, take)) == 1
-    finally:
-        shared_folder._runs = original
+    # The threads are one process, whose own claim would count as that of a process before a restart.
+    monkeypatch.setattr(claims, "_is_running", lambda process: True)
+    assert sum(at_once(16, take)) == 1
 
 
-def test_sweeping_removes_what_killed_processes_left_and_nothing_else(tmp_path):
+def test_sweeping_removes_only_files_that_killed_processes_left(tmp_path):
     for name in (".part.abc.tmp", ".x.claim", ".new.tmp", ".new.claim", "part-00000.parquet", ".lock"):
         (tmp_path / name).write_text("x")
         if "new" not in name:

@@ -1,3 +1,5 @@
+"""The four states of a folder, atomic writes, manifests and fingerprints."""
+
 import errno
 import json
 import shutil
@@ -6,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from noisystudent.artifacts import folder as artifacts
 from noisystudent.artifacts.folder import (
     State,
     atomic_write,
@@ -43,7 +44,7 @@ def test_a_folder_goes_from_absent_to_partial_to_complete(tmp_path):
     assert prepare(folder, inputs) == (State.COMPLETE, [])
 
 
-def test_other_inputs_set_the_work_aside_and_name_what_differs(tmp_path):
+def test_other_inputs_archive_the_work_and_name_the_differences(tmp_path):
     folder = tmp_path / "stage"
     finish(folder, {"train": {"steps": 300, "rate": 1}})
     state, changes = prepare(folder, {"train": {"steps": 400, "rate": 1}})
@@ -52,7 +53,7 @@ def test_other_inputs_set_the_work_aside_and_name_what_differs(tmp_path):
     assert not (folder / "data.txt").exists()
 
 
-def test_work_set_aside_comes_back_with_its_inputs(tmp_path):
+def test_archived_work_returns_with_its_inputs(tmp_path):
     folder = tmp_path / "stage"
     first = finish(folder, {"steps": 300}, "from 300")
     finish(folder, {"steps": 400}, "from 400")
@@ -62,7 +63,7 @@ def test_work_set_aside_comes_back_with_its_inputs(tmp_path):
     assert verify(folder, "thing").fingerprint == first.fingerprint
 
 
-def test_partial_work_of_other_inputs_is_kept_too(tmp_path):
+def test_partial_work_of_other_inputs_is_archived_too(tmp_path):
     folder = tmp_path / "stage"
     prepare(folder, {"steps": 300})
     (folder / "state").write_text("at step 200")
@@ -72,7 +73,7 @@ def test_partial_work_of_other_inputs_is_kept_too(tmp_path):
     assert (folder / "state").read_text() == "at step 200"
 
 
-def test_work_set_aside_comes_back_to_a_folder_that_is_only_locked(tmp_path):
+def test_archived_work_returns_to_a_folder_that_holds_only_a_lock(tmp_path):
     folder = tmp_path / "stage"
     finish(folder, {"steps": 300}, "from 300")
     prepare(folder, {"steps": 400})
@@ -88,7 +89,7 @@ def test_work_set_aside_comes_back_to_a_folder_that_is_only_locked(tmp_path):
     assert (folder / "thesis.txt").read_text() == "precious"
 
 
-def test_equal_content_has_equal_fingerprints_whatever_is_volatile(tmp_path):
+def test_volatile_files_do_not_change_the_fingerprint(tmp_path):
     manifests = []
     for name, seconds in (("a", "1.0"), ("b", "2.0")):
         folder = tmp_path / name
@@ -123,7 +124,7 @@ def test_a_manifest_of_another_kind_format_or_input_is_refused(tmp_path):
         read_manifest(folder, "thing")
 
 
-def test_unfinished_and_missing_folders_are_told_apart(tmp_path):
+def test_unfinished_and_missing_folders_have_different_errors(tmp_path):
     with pytest.raises(ArtifactError, match="does not exist"):
         read_manifest(tmp_path / "nothing", "thing")
     begin(tmp_path / "begun", {})
@@ -131,7 +132,7 @@ def test_unfinished_and_missing_folders_are_told_apart(tmp_path):
         read_manifest(tmp_path / "begun", "thing")
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path):
     path = tmp_path / "file.json"
     write_json(path, {"old": 1})
 
@@ -151,7 +152,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_librarys_own_error_on_a_full_disk_is_the_same_clear_error(tmp_path, monkeypatch):
+def test_an_error_of_a_library_on_a_full_disk_is_the_same_clear_error(tmp_path, monkeypatch):
     def fail() -> None:
         with atomic_write(tmp_path / "state.pt"):
             raise RuntimeError("unexpected pos 3024896")
@@ -183,4 +184,4 @@ def test_fingerprints_ignore_the_order_of_keys_only():
 
 def test_differences_name_added_and_removed_values():
     assert differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"d": 3}}) == ["b.c: 2 -> null", "b.d: null -> 3"]
-    assert artifacts.differences({"a": 1}, {"a": 1}) == []
+    assert differences({"a": 1}, {"a": 1}) == []

@@ -1,4 +1,4 @@
-"""Every format and mode becomes the right pixels, and everything else a reason."""
+"""Decoding: correct pixels for every format and color mode, and an error with a reason for everything else."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def raw_png(width: int, height: int, *, depth: int, color_type: int, content: bytes, extra: bytes = b"") -> bytes:
-    """A PNG file put together by hand, for what Pillow does not write."""
+    """A PNG file assembled by hand, for variants that Pillow does not write."""
     head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + extra + png_chunk(b"IDAT", zlib.compress(content)) + png_chunk(b"IEND", b"")
 
@@ -99,7 +99,7 @@ def test_sixteen_bit_color_keeps_the_high_byte():
     assert np.abs(decode_image(content, 3).astype(int) - values / 257).max() <= 1
 
 
-def test_rgba_lies_on_white():
+def test_rgba_is_composited_on_white():
     pixels = np.dstack([noise_image(6, 6), noise_image(6, 6, seed=1, channels=1)])
     alpha = pixels[..., 3:] / 255
     expected = pixels[..., :3] * alpha + WHITE * (1 - alpha)
@@ -108,7 +108,7 @@ def test_rgba_lies_on_white():
         assert np.abs(decode_image(content, 1) - luma(expected)).max() <= 2
 
 
-def test_gray_with_alpha_lies_on_white():
+def test_gray_with_alpha_is_composited_on_white():
     pixels = np.dstack([noise_image(6, 6, channels=1), noise_image(6, 6, seed=1, channels=1)])
     expected = pixels[..., 0] * (pixels[..., 1] / 255) + WHITE * (1 - pixels[..., 1] / 255)
     content = encoded(gray_alpha(pixels), "PNG")
@@ -134,10 +134,10 @@ def test_palette_colors_are_looked_up(format):
 
 
 def test_palette_transparency_is_white():
-    one = decode_image(encoded(palette_image(), "PNG", transparency=1), 3)
-    assert one.tolist() == [[[255, 0, 0], [255] * 3], [[0, 0, 255], [255] * 3]]
+    transparent = decode_image(encoded(palette_image(), "PNG", transparency=1), 3)
+    assert transparent.tolist() == [[[255, 0, 0], [255] * 3], [[0, 0, 255], [255] * 3]]
     gif = decode_image(encoded(palette_image(), "GIF", transparency=1), 3)
-    assert np.array_equal(gif, one)
+    assert np.array_equal(gif, transparent)
     graded = decode_image(encoded(palette_image(), "PNG", transparency=b"\x00\x80\xff"), 3)
     assert graded[0, 0].tolist() == [255, 255, 255]
     assert np.abs(graded[0, 1].astype(int) - [127, 255, 127]).max() <= 1
@@ -162,7 +162,7 @@ def test_cmyk_jpeg_has_the_colors_of_its_inks():
     assert np.abs(decoded[:, 9:] - [127, 127, 127]).max() <= 4
 
 
-# What a file of each orientation holds for the upright image to come out: the inverse of the viewer's turn.
+# The stored pixels for each orientation: the inverse of the rotation that a viewer applies.
 STORED = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
@@ -188,13 +188,13 @@ def test_exif_orientation_is_applied(orientation, format):
     assert np.abs(decoded.astype(int) - upright).mean() < (4 if format == "JPEG" else 0.01)
 
 
-def test_damaged_exif_does_not_cost_the_image():
+def test_damaged_exif_does_not_make_an_image_unreadable():
     pixels = smooth_image(16, 16)
     content = encoded(Image.fromarray(pixels), "JPEG", quality=95, exif=b"Exif\0\0II*\0\xff\xff\xff\xff garbage")
     assert np.abs(decode_image(content, 3).astype(int) - pixels).mean() < 4
 
 
-def test_animation_gives_its_first_frame():
+def test_an_animation_decodes_to_its_first_frame():
     frames = [Image.new("RGB", (6, 6), color) for color in ("red", "lime", "blue")]
     for format in ("GIF", "WEBP", "PNG"):
         options = {"lossless": True} if format == "WEBP" else {}
@@ -214,12 +214,12 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("kept", [0.02, 0.3, 0.7, 0.95])
-def test_truncated_files_are_failures_not_half_images(name, kept):
+@pytest.mark.parametrize("fraction", [0.02, 0.3, 0.7, 0.95])
+def test_truncated_files_are_failures_not_partial_images(name, fraction):
     content = FILES[name]
     decode_image(content, 3)
     with pytest.raises(DataError):
-        decode_image(content[: int(kept * len(content))], 3)
+        decode_image(content[: int(fraction * len(content))], 3)
 
 
 @pytest.mark.parametrize(
@@ -232,9 +232,9 @@ def test_truncated_files_are_failures_not_half_images(name, kept):
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a JPEG, PNG"),
         (encoded(Image.new("RGB", (4, 4)), "TIFF"), "not a JPEG, PNG"),
     ],
-    ids=["empty", "text", "bare jpeg head", "bare png head", "postscript", "tiff"],
+    ids=["empty", "text", "jpeg header only", "png header only", "postscript", "tiff"],
 )
-def test_what_is_no_image_is_refused_with_a_reason(content, reason):
+def test_a_file_that_is_not_an_image_is_refused_with_a_reason(content, reason):
     for read in (lambda: decode_image(content, 3), lambda: read_header(content)):
         with pytest.raises(DataError, match=reason) as caught:
             read()
@@ -251,7 +251,7 @@ def test_damaged_png_checksum_is_refused():
 @pytest.mark.parametrize(
     ("width", "height"), [(20_000, 8_901), (13_400, 13_300), (60_000, 60_000), (2**31 - 1, 1), (0, 5)]
 )
-def test_a_huge_head_is_refused_before_decoding(width, height):
+def test_a_huge_image_is_refused_before_decoding(width, height):
     bomb = raw_png(width, height, depth=8, color_type=0, content=bytes(1000))
     for read in (lambda: decode_image(bomb, 1), lambda: read_header(bomb)):
         with pytest.raises(DataError):
@@ -294,11 +294,11 @@ def test_warning_filters_survive_threads():
     ],
     ids=["L", "1", "LA", "I;16", "RGB", "RGBA", "color palette", "gray palette"],
 )
-def test_header_tells_size_and_gray(image, gray):
+def test_the_header_gives_size_and_gray(image, gray):
     assert read_header(encoded(image, "PNG")) == (2, 3, gray)
 
 
-def test_header_needs_only_the_head():
+def test_reading_the_header_needs_only_the_beginning_of_the_file():
     content = encoded(Image.fromarray(noise_image(200, 300)), "JPEG")
     assert read_header(content[:1000]) == (200, 300, False)
 
@@ -322,7 +322,7 @@ def test_odd_arrays_are_refused(array):
 
 
 @given(position=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), name=st.sampled_from(sorted(FILES)))
-def test_any_changed_byte_gives_a_image_or_a_reason(position, value, name):
+def test_any_changed_byte_gives_an_image_or_a_reason(position, value, name):
     content = bytearray(FILES[name])
     content[int(position * len(content))] = value
     try:

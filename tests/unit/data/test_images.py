@@ -1,4 +1,4 @@
-"""Decoded images: their size on the canvas, their digests, what fails, and what is too much."""
+"""Decoded images: size on the canvas, digests, failures, and the memory limit."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def valid(images: Images, row: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("size", "edge"), [(8, 8), (64, 64), (65, 97), (224, 256)])
-def test_stored_edge_leaves_room_for_the_official_crop(size, edge):
+def test_storage_size_leaves_a_margin_for_the_official_crop(size, edge):
     assert ImageFormat(size, 3).storage_size == edge
 
 
@@ -148,16 +148,16 @@ def test_digests_tell_shapes_apart():
     assert decoded.digests[0] != decoded.digests[1]
 
 
-def test_failures_are_named_and_neighbors_keep_their_place():
+def test_failures_are_named_and_other_images_keep_their_order():
     good = [noise_image(8, 8, seed=seed) for seed in range(40)]
     mixed: list = list(good)
     mixed[3], mixed[20] = b"", png(noise_image(64, 64))[:300]
     decoded = decode(ListSource(mixed), ImageFormat(8, 3), max_corrupt_fraction=0.05)
     assert [failure.key for failure in decoded.failures] == ["0/3", "0/20"]
     assert decoded.failures[0] == Failure("0/3", "the file is empty")
-    left = [row for row in range(40) if row not in (3, 20)]
-    assert decoded.keys == tuple(f"0/{row}" for row in left)
-    assert all(np.array_equal(valid(decoded, at), good[row]) for at, row in enumerate(left))
+    remaining = [row for row in range(40) if row not in (3, 20)]
+    assert decoded.keys == tuple(f"0/{row}" for row in remaining)
+    assert all(np.array_equal(valid(decoded, at), good[row]) for at, row in enumerate(remaining))
 
 
 def test_a_file_that_vanishes_is_a_failure(tmp_path):
@@ -183,14 +183,14 @@ def test_too_many_failures_are_refused_with_names_and_the_setting():
     assert len(decode(source, ImageFormat(8, 3), max_corrupt_fraction=0.07)) == 93
 
 
-def test_it_stops_at_the_first_shard_that_settles_it():
-    class Endless(ListSource):
+def test_decoding_stops_at_the_first_shard_with_too_many_failures():
+    class FirstShardOnly(ListSource):
         def read(self, shard):
             assert shard == 0
             return super().read(shard)
 
     with pytest.raises(DataError, match="At least 10 of the 20"):
-        decode(Endless([b"bad"] * 10, [noise_image(8, 8)] * 10), ImageFormat(8, 3), max_corrupt_fraction=0.4)
+        decode(FirstShardOnly([b"bad"] * 10, [noise_image(8, 8)] * 10), ImageFormat(8, 3), max_corrupt_fraction=0.4)
 
 
 def test_a_source_without_any_readable_image_is_refused():
@@ -218,7 +218,7 @@ def test_too_much_memory_is_refused_before_anything_is_read():
         decode(source, ImageFormat(40, 3), memory_limit_gb=0.08)
 
 
-def test_memory_of_wide_images_is_counted_when_it_is_known():
+def test_memory_of_wide_images_is_counted_once_their_width_is_known():
     shards = [[noise_image(100, 150)] * 5] * 2
     with pytest.raises(DataError, match=r"need 0\.000"):
         decode(ListSource(*shards), ImageFormat(64, 3), memory_limit_gb=10 * 3 * 64 * 64 / 1e9)
@@ -226,15 +226,15 @@ def test_memory_of_wide_images_is_counted_when_it_is_known():
 
 
 def test_progress_counts_every_image_once():
-    seen: list[int] = []
+    counts: list[int] = []
     decode_source(
         ListSource([noise_image(8, 8)] * 3, [b"", noise_image(8, 8)]),
         ImageFormat(8, 3),
         max_corrupt_fraction=0.5,
         memory_limit_gb=1,
-        progress=seen.append,
+        progress=counts.append,
     )
-    assert seen == [3, 2]
+    assert counts == [3, 2]
 
 
 def test_decoding_twice_gives_the_same(tmp_path):
@@ -257,10 +257,10 @@ def test_take_and_without_labels():
     assert whole.pixels[3].any()
     assert len(whole.take(np.arange(0))) == 0
 
-    blind = whole.without_labels()
-    assert blind.labels.tolist() == [-1] * 4
-    assert blind.classes is None
-    assert blind.pixels is whole.pixels
+    unlabeled = whole.without_labels()
+    assert unlabeled.labels.tolist() == [-1] * 4
+    assert unlabeled.classes is None
+    assert unlabeled.pixels is whole.pixels
     assert whole.labels.tolist() == [0, 1, 0, 1]
 
 
@@ -279,13 +279,13 @@ def test_take_and_without_labels():
         ([(3, 9), (4, 5)], 8),
     ],
 )
-def test_auto_size_follows_the_labeled_images(shapes, size):
+def test_auto_size_comes_from_the_labeled_images(shapes, size):
     source = ListSource([np.zeros(shape, np.uint8) for shape in shapes])
     assert infer_format(source, DataSettings()) == ImageFormat(size, 1)
     assert infer_format(source, DataSettings(size=48)) == ImageFormat(48, 1)
 
 
-def test_auto_channels_are_gray_only_when_all_are(tmp_path):
+def test_auto_channels_are_gray_only_if_all_images_are(tmp_path):
     write_image(tmp_path / "a.png", channels=1)
     source = FolderSource(tmp_path, labeled=False)
     assert infer_format(source, DataSettings()).channels == 1
@@ -297,11 +297,11 @@ def test_auto_channels_are_gray_only_when_all_are(tmp_path):
     assert infer_format(source, DataSettings(channels="gray")) == ImageFormat(12, 1)
 
 
-def test_a_format_that_is_given_needs_no_image():
+def test_a_given_format_needs_no_image():
     assert infer_format(ListSource(), DataSettings(size=96, channels="rgb")) == ImageFormat(96, 3)
 
 
-def test_gray_and_color_meet_in_one_format():
+def test_gray_and_color_images_get_one_format():
     gray, color = noise_image(8, 8, channels=1), noise_image(8, 8)
     assert decode(ListSource([gray, color]), ImageFormat(8, 3)).pixels.shape == (2, 3, 8, 8)
     assert np.array_equal(decode(ListSource([gray, color]), ImageFormat(8, 1)).pixels[0, 0], gray)
@@ -322,12 +322,12 @@ def test_gray_and_color_meet_in_one_format():
     ],
     ids=str,
 )
-def test_settings_refuse_what_is_out_of_range(wrong):
+def test_settings_refuse_values_out_of_range(wrong):
     with pytest.raises(ValidationError):
         DataSettings(**wrong)
 
 
-def test_settings_describe_themselves():
+def test_every_setting_has_a_description_and_the_documented_default():
     assert all(field.description for field in DataSettings.model_fields.values())
     assert DataSettings().model_dump() == {
         "size": "auto",

@@ -1,4 +1,4 @@
-"""MUNGE against rows worked out by hand, closed forms for two rows, and the paper's argument for it."""
+"""MUNGE against rows computed by hand, closed forms for two rows, and the paper's argument for it."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, SettingsError
 
 ROOT = Path(__file__).parents[3]
-MANY = 40_000  # attributes that are drawn alike, each an experiment of its own
+MANY = 40_000  # identically distributed attributes, each a separate experiment
 
 
 def table(rows: int = 30, columns: int = 5, seed: int = 0) -> np.ndarray:
@@ -34,38 +34,40 @@ def test_neighbors_are_found_in_the_copy_that_is_being_changed_with_scaled_attri
     # of 1,000 counts as 1; then (100, 1) with (0, 0), which now lies in the third row; then back; then (1000, 0.5) with
     # (300, 0), which now lies in the first.
     rows = [[0, 0], [100, 1], [300, 0], [1000, 0.5]]
-    found = munge(rows, multiplier=1, probability=1, variance=np.inf)
-    assert found.tolist() == [[1000, 0.5], [100, 1], [0, 0], [300, 0]]
+    munged = munge(rows, multiplier=1, probability=1, variance=np.inf)
+    assert munged.tolist() == [[1000, 0.5], [100, 1], [0, 0], [300, 0]]
 
 
 def test_nominal_values_are_as_far_apart_whatever_their_numbers():
     # The second row is nearest to the first if 0 and 9 are as far apart as 0 and 1; they swap, swap back, and then the
     # second and the third row swap.
     rows = [[0, 0], [0.1, 9], [0.2, 1]]
-    found = munge(rows, multiplier=1, probability=1, variance=np.inf, nominal=[1])
-    assert found.tolist() == [[0, 0], [0.2, 1], [0.1, 9]]
-    assert found.tolist() != munge(rows, multiplier=1, probability=1, variance=np.inf).tolist()
+    munged = munge(rows, multiplier=1, probability=1, variance=np.inf, nominal=[1])
+    assert munged.tolist() == [[0, 0], [0.2, 1], [0.1, 9]]
+    assert munged.tolist() != munge(rows, multiplier=1, probability=1, variance=np.inf).tolist()
 
 
 @pytest.mark.parametrize("variance", [0.5, 1.0, 3.0])
 def test_two_rows_that_are_always_drawn_have_a_closed_form(variance):
-    # Let the rows be x and x + d, sd = d / s. Visited twice, a value is x + a + b, a from Normal(0, sd) and b from
+    # Let the rows be x and x + d, sd = d / s. After two visits, a value is x + a + b, a from Normal(0, sd) and b from
     # Normal(0, |d'| / s), where d', the difference after the first, is d + c - a, c as a. So the mean is x, the
     # variance sd^2 + E[d'^2] / s^2, and the fourth moment E[a^4] + 6 E[a^2 d'^2] / s^2 + 3 E[d'^4] / s^4.
     low, d = 2.0, 3.0
-    s, one = variance, (d / variance) ** 2
-    second = one + (d**2 + 2 * one) / s**2
+    s, square = variance, (d / variance) ** 2
+    second = square + (d**2 + 2 * square) / s**2
     fourth = (
-        3 * one**2 + 6 * (one * d**2 + 4 * one**2) / s**2 + 3 * (d**4 + 6 * d**2 * 2 * one + 3 * (2 * one) ** 2) / s**4
+        3 * square**2
+        + 6 * (square * d**2 + 4 * square**2) / s**2
+        + 3 * (d**4 + 6 * d**2 * 2 * square + 3 * (2 * square) ** 2) / s**4
     )
-    found = munge(two_rows(low, low + d), multiplier=1, probability=1, variance=variance, seed=5)
-    for row, mean in zip(found, (low, low + d), strict=True):
+    munged = munge(two_rows(low, low + d), multiplier=1, probability=1, variance=variance, seed=5)
+    for row, mean in zip(munged, (low, low + d), strict=True):
         assert abs(row.mean() - mean) < 4 * np.sqrt(second / MANY)
         assert abs(((row - mean) ** 2).mean() - second) < 4 * np.sqrt((fourth - second**2) / MANY)
 
 
 def test_the_probability_counts_at_each_of_the_two_visits_and_over_seeds():
-    # Two rows of one attribute: a value stays or comes back with p^2 + (1 - p)^2 and else is about the other's.
+    # Two rows of one attribute: a value stays or returns with p^2 + (1 - p)^2, else it is near the other value.
     p, low, high, seeds = 0.3, -1.0, 4.0, 2000
     expected = (p**2 + (1 - p) ** 2) * low + 2 * p * (1 - p) * high
     drawn = np.array(
@@ -77,22 +79,22 @@ def test_the_probability_counts_at_each_of_the_two_visits_and_over_seeds():
 
 def test_nominal_values_are_swapped_with_the_probability():
     p = 0.3
-    found = munge(two_rows(0, 7), multiplier=1, probability=p, variance=1, nominal=range(MANY))
-    assert set(np.unique(found)) == {0, 7}
-    np.testing.assert_array_equal(found.sum(axis=0), np.full(MANY, 7))
-    swapped, expected = (found[0] == 7).mean(), 2 * p * (1 - p)
+    munged = munge(two_rows(0, 7), multiplier=1, probability=p, variance=1, nominal=range(MANY))
+    assert set(np.unique(munged)) == {0, 7}
+    np.testing.assert_array_equal(munged.sum(axis=0), np.full(MANY, 7))
+    swapped, expected = (munged[0] == 7).mean(), 2 * p * (1 - p)
     assert abs(swapped - expected) < 4 * np.sqrt(expected * (1 - expected) / MANY)
 
 
 def test_each_pass_keeps_the_values_of_every_nominal_column():
     rows = table(40, 4)
-    rows[:, 1] = np.arange(40)  # never shared by two rows, so that a swap shows
+    rows[:, 1] = np.arange(40)  # different in every row, so that a swap is visible
     rows[:, 3] = np.arange(40) % 5
-    found = munge(rows, multiplier=3, probability=0.6, variance=2, nominal=(1, 3)).reshape(3, 40, 4)
-    for one in found:
-        np.testing.assert_array_equal(np.sort(one[:, [1, 3]], axis=0), np.sort(rows[:, [1, 3]], axis=0))
-        assert (one[:, 1] != rows[:, 1]).any()
-        assert not np.isin(one[:, 0], rows[:, 0]).all()
+    munged = munge(rows, multiplier=3, probability=0.6, variance=2, nominal=(1, 3)).reshape(3, 40, 4)
+    for one_pass in munged:
+        np.testing.assert_array_equal(np.sort(one_pass[:, [1, 3]], axis=0), np.sort(rows[:, [1, 3]], axis=0))
+        assert (one_pass[:, 1] != rows[:, 1]).any()
+        assert not np.isin(one_pass[:, 0], rows[:, 0]).all()
 
 
 def test_rows_that_are_all_alike_stay_as_they_are():
@@ -103,16 +105,16 @@ def test_rows_that_are_all_alike_stay_as_they_are():
 def test_duplicates_stay_as_they_are_and_so_does_what_two_rows_share():
     rows = np.repeat([[0.0, 5.0], [1.0, 5.0]], 2, axis=0)
     np.testing.assert_array_equal(munge(rows, multiplier=1, probability=1, variance=1), rows)
-    found = munge(rows[1:3], multiplier=5, probability=1, variance=1)
-    assert (found[:, 1] == 5).all()
-    assert (found[:, 0] != 0).all()
+    munged = munge(rows[1:3], multiplier=5, probability=1, variance=1)
+    assert (munged[:, 1] == 5).all()
+    assert (munged[:, 0] != 0).all()
 
 
-def test_draws_depend_on_the_seed_alone_and_more_passes_keep_the_first():
+def test_draws_depend_on_the_seed_only_and_more_passes_keep_the_first():
     rows = table()
     given = {"probability": 0.5, "variance": 1.0}
-    two, again, four = (munge(rows, multiplier=count, **given) for count in (2, 2, 4))
-    assert two.tobytes() == again.tobytes() == four[:60].tobytes()
+    two, repeated, four = (munge(rows, multiplier=count, **given) for count in (2, 2, 4))
+    assert two.tobytes() == repeated.tobytes() == four[:60].tobytes()
     assert not np.array_equal(two, munge(rows, multiplier=2, **given, seed=1))
     assert not np.array_equal(two[:30], two[30:])
     assert np.array_equal(rows, table())
@@ -124,12 +126,12 @@ def test_units_do_not_matter():
     np.testing.assert_array_equal(munge(rows * units, **given), munge(rows, **given) * units)
 
 
-def test_munged_digits_lie_nearer_to_the_data_than_attributes_drawn_by_themselves():
+def test_munged_digits_lie_nearer_to_the_data_than_independently_drawn_attributes():
     digits = load_digits().data[:600]
     munged = munge(digits, multiplier=1, probability=0.5, variance=1)
-    apart = np.random.default_rng(0).permuted(digits, axis=0)
+    independent = np.random.default_rng(0).permuted(digits, axis=0)
     neighbors = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(digits)
-    near, far = (neighbors.kneighbors(rows)[0].mean() for rows in (munged, apart))
+    near, far = (neighbors.kneighbors(rows)[0].mean() for rows in (munged, independent))
     assert 0 < near < far
 
 

@@ -1,4 +1,4 @@
-"""The data room on real images."""
+"""The data package on real images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_sign_digits_are_read_bit_for_bit():
     assert DuplicateIndex(images, "none").identical(decode(train, format)) == {}
 
 
-def test_sign_digits_as_a_pile_keep_their_truth_apart():
+def test_unlabeled_sign_digits_give_their_classes_only_as_truth():
     folder = unpack("sign-digits-64") / "test"
     labeled, unlabeled = (open_source(folder, labeled=labeled) for labeled in (True, False))
     assert unlabeled.classes is None

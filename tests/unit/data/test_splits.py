@@ -1,11 +1,11 @@
-"""Which labels train and which are set aside, by what else is held out."""
+"""Which labels train and which validate, depending on the other held-out sources."""
 
 import pytest
 
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.splits import open_splits
 
-LABELED = "digits:unlabeled"  # 1,257 images, about 125 a class
+LABELED = "digits:unlabeled"  # 1,257 images, about 125 per class
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Splits are stratified, seeded and disjoint; checks say what does not fit."""
+"""Splits are stratified, seeded and disjoint; checks name what does not match."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ labelings = st.lists(st.integers(0, 4), min_size=1, max_size=120).map(np.array)
 
 
 def labels_of(*counts: int) -> np.ndarray:
-    """Labels with the given number of each class, mixed."""
+    """Shuffled labels with the given count per class."""
     return np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
 
 
@@ -42,11 +42,11 @@ def test_carving_takes_the_fraction_of_each_class():
     assert np.bincount(labels[train]).tolist() == [80, 40, 20]
 
 
-def test_carving_follows_the_seed():
+def test_carving_depends_on_the_seed():
     labels = labels_of(60, 60)
-    one, same, other = (carve_validation(labels, 0.2, 25, seed)[1] for seed in (1, 1, 2))
-    assert np.array_equal(one, same)
-    assert not np.array_equal(one, other)
+    first, same, other = (carve_validation(labels, 0.2, 25, seed)[1] for seed in (1, 1, 2))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
 
 
 @pytest.mark.parametrize(("counts", "fraction"), [((100, 24), 0.2), ((4,) * 10, 0.2), ((100, 100), 0.0), ((), 0.2)])
@@ -58,29 +58,29 @@ def test_nothing_is_carved_from_few_labels(counts, fraction):
     assert validation.dtype == np.int64
 
 
-def test_drawing_takes_as_many_of_each_class():
+def test_drawing_takes_the_same_number_of_each_class():
     labels = labels_of(9, 4, 30)
     drawn, rest = draw_labeled(labels, 4, seed=0)
     assert np.bincount(labels[drawn]).tolist() == [4, 4, 4]
     assert sorted([*drawn, *rest]) == list(range(43))
     assert np.array_equal(draw_labeled(labels, 4, seed=0)[0], drawn)
     assert not np.array_equal(draw_labeled(labels, 4, seed=1)[0], drawn)
-    with pytest.raises(DataError, match=r"Class number 1 has 4 images, and 5 a class"):
+    with pytest.raises(DataError, match=r"Class number 1 has 4 images, fewer than the 5 labels per class"):
         draw_labeled(labels, 5, seed=0)
 
 
 def test_draws_of_one_class_do_not_depend_on_the_others():
-    one = draw_labeled(np.array([0] * 20 + [1] * 20), 3, seed=0)[0]
-    other = draw_labeled(np.array([0] * 20 + [1] * 99), 3, seed=0)[0]
-    assert np.array_equal(one[:3], other[:3])
+    few = draw_labeled(np.array([0] * 20 + [1] * 20), 3, seed=0)[0]
+    many = draw_labeled(np.array([0] * 20 + [1] * 99), 3, seed=0)[0]
+    assert np.array_equal(few[:3], many[:3])
 
 
 def test_drawing_is_uniform():
     labels = labels_of(10)
-    times = np.zeros(10)
+    draws = np.zeros(10)
     for seed in range(1000):
-        times[draw_labeled(labels, 3, seed)[0]] += 1
-    assert np.abs(times - 300).max() < 5 * np.sqrt(300 * 0.7)  # five standard deviations
+        draws[draw_labeled(labels, 3, seed)[0]] += 1
+    assert np.abs(draws - 300).max() < 5 * np.sqrt(300 * 0.7)  # five standard deviations
 
 
 @given(labelings.filter(lambda labels: np.bincount(labels)[np.unique(labels)].min() >= 2), st.integers(2, 6))
@@ -92,7 +92,7 @@ def test_folds_are_a_stratified_partition(labels, folds):
     for label in np.unique(labels):
         assert np.ptp([(labels[part] == label).sum() for part in parts]) <= 1
         for part in parts:
-            assert (np.delete(labels, part) == label).any()  # the others can always learn the class
+            assert (np.delete(labels, part) == label).any()  # the other folds always contain the class
 
 
 def test_folds_need_two_labels_of_each_class():
@@ -100,11 +100,11 @@ def test_folds_need_two_labels_of_each_class():
         cross_fit_folds(labels_of(5, 1, 5), 2, seed=0)
 
 
-def test_folds_follow_the_seed():
+def test_folds_depend_on_the_seed():
     labels = labels_of(20, 20)
-    one, same, other = (cross_fit_folds(labels, 4, seed) for seed in (1, 1, 2))
-    assert all(np.array_equal(first, second) for first, second in zip(one, same, strict=True))
-    assert not all(np.array_equal(first, second) for first, second in zip(one, other, strict=True))
+    folds, same, other = (cross_fit_folds(labels, 4, seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(first, second) for first, second in zip(folds, same, strict=True))
+    assert not all(np.array_equal(first, second) for first, second in zip(folds, other, strict=True))
 
 
 def test_classes_must_be_the_same_in_the_same_order():
@@ -113,7 +113,7 @@ def test_classes_must_be_the_same_in_the_same_order():
         check_same_classes(("a", "b", "c"), ("a", "d"), "test")
     message = str(caught.value)
     for part in (
-        "The test source",
+        "classes of the test source differ",
         "it lacks 'b', 'c'",
         "only it has 'd'",
         "Labeled: 'a', 'b', 'c'",

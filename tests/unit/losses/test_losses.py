@@ -1,3 +1,5 @@
+"""Cross entropy, label smoothing and the Noisy Student objective against torch's functions and formulas."""
+
 import math
 
 import pytest
@@ -8,13 +10,13 @@ from noisystudent.losses.losses import apply_temperature, cross_entropy, smoothe
 from noisystudent.losses.objectives import noisy_student, supervised
 
 
-def test_smoothed_targets_are_torchs_own():
+def test_smoothed_targets_match_torch():
     logits, classes = torch.randn(16, 7), torch.randint(7, (16,))
     ours = cross_entropy(logits, smoothed_one_hot(classes, 7, 0.1)).mean()
     torch.testing.assert_close(ours, F.cross_entropy(logits, classes, label_smoothing=0.1))
 
 
-def test_cross_entropy_with_soft_targets_is_torchs_own():
+def test_cross_entropy_with_soft_targets_matches_torch():
     logits, targets = torch.randn(16, 7), torch.softmax(torch.randn(16, 7), dim=1)
     torch.testing.assert_close(cross_entropy(logits, targets).mean(), F.cross_entropy(logits, targets))
 
@@ -25,14 +27,14 @@ def test_cross_entropy_by_hand():
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
-def test_retempered_probabilities_are_a_softmax_at_that_temperature(temperature):
+def test_applying_a_temperature_gives_the_softmax_at_that_temperature(temperature):
     logits = torch.randn(5, 9) * 3
     torch.testing.assert_close(
         apply_temperature(torch.log_softmax(logits, dim=1), temperature), torch.softmax(logits / temperature, dim=1)
     )
 
 
-def test_retempering_goes_to_one_hot_and_to_even():
+def test_a_low_temperature_gives_one_hot_and_a_high_one_even_probabilities():
     stored = torch.log(torch.tensor([[0.5, 0.3, 0.2]]))
     torch.testing.assert_close(apply_temperature(stored, 0.01), torch.tensor([[1.0, 0.0, 0.0]]), atol=1e-6, rtol=0)
     torch.testing.assert_close(apply_temperature(stored, 1e6), torch.full((1, 3), 1 / 3), atol=1e-5, rtol=0)
@@ -66,7 +68,7 @@ def test_the_gradient_is_probability_minus_target():
     torch.testing.assert_close(logits.grad, (torch.softmax(logits.detach(), dim=1) - targets) / 4)
 
 
-def test_losses_are_computed_in_float32_whatever_the_logits_are():
+def test_losses_of_half_precision_logits_are_in_float32():
     logits = (torch.randn(4, 6) * 30).to(torch.bfloat16)
     targets = smoothed_one_hot(torch.tensor([0, 1, 2, 3]), 6, 0.0)
     assert cross_entropy(logits, targets).dtype == torch.float32

@@ -1,4 +1,4 @@
-"""Checkpoints: the same answers after a round trip, for us and for timm; the doubtful refused."""
+"""Checkpoints: the same predictions after a round trip, for this package and for timm; unsafe files are refused."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ CLASSES = ("cat", "dog", "größer")
 
 
 def trained(name: str = "tiny_resnet", size: int = 8, channels: int = 3) -> Classifier:
-    """A classifier whose weights and statistics are its own, with its noise on."""
+    """A classifier with random weights and statistics, and with noise."""
     classifier = create_classifier(
         name, classes=CLASSES, channels=channels, size=size, dropout=0.5, stochastic_depth=0.2
     )
@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
         ("mobilenetv3_small_050", 96, 3),
     ],
 )
-def test_a_checkpoint_comes_back_as_it_was(tmp_path, name, size, channels):
+def test_a_checkpoint_is_loaded_as_it_was_saved(tmp_path, name, size, channels):
     classifier = trained(name, size, channels)
     save_classifier(classifier, tmp_path, extra={"round": 2})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
@@ -72,18 +72,18 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path, name, size, channels):
     assert (again / "model.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
 
 
-def test_the_config_is_what_timm_reads(folder):
+def test_the_config_has_the_fields_that_timm_reads(folder):
     save_classifier(trained("mobilenetv3_small_050", 224), folder, extra={"recipe": "paper"})
     config = json.loads((folder / "config.json").read_text())
-    summaries = config["pretrained_cfg"]
+    preprocessing = config["pretrained_cfg"]
     assert config["architecture"] == "mobilenetv3_small_050"
     assert config["label_names"] == list(CLASSES)
     assert config["num_classes"] == config["model_args"]["num_classes"] == 3
     assert config["num_features"] == 288
     assert config["noisystudent"] == {"recipe": "paper"}
-    assert summaries["input_size"] == [3, 224, 224]
-    assert summaries["crop_pct"] == 224 / 256
-    assert (summaries["interpolation"], summaries["mean"], summaries["std"]) == (
+    assert preprocessing["input_size"] == [3, 224, 224]
+    assert preprocessing["crop_pct"] == 224 / 256
+    assert (preprocessing["interpolation"], preprocessing["mean"], preprocessing["std"]) == (
         "bicubic",
         [0.5] * 3,
         [0.5] * 3,
@@ -111,8 +111,8 @@ torch.testing.assert_close(logits, expected["logits"], atol=1e-5, rtol=1e-5)
 assert net.pretrained_cfg["label_names"] == ["cat", "dog", "größer"]
 assert "noisystudent" not in sys.modules
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
 
 
 def test_timm_loads_the_small_families_once_they_are_registered(folder):
@@ -132,13 +132,13 @@ def test_a_folder_that_timm_wrote_is_loaded(tmp_path, labels):
     assert (classifier.size, classifier.normalization.mean) == (224, (0.485, 0.456, 0.406))
     pixels = images(classifier)
     mean, std = (torch.tensor(classifier.normalization.mean), torch.tensor(classifier.normalization.std))
-    normalised = (pixels / 255 - mean[:, None, None]) / std[:, None, None]
+    normalized = (pixels / 255 - mean[:, None, None]) / std[:, None, None]
     with torch.no_grad():
-        torch.testing.assert_close(classifier(pixels), net(normalised), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(classifier(pixels), net(normalized), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("file", ["pytorch_model.bin", "model.pth", "last.pt", "epoch.ckpt"])
-def test_pickles_are_refused_with_the_way_out(folder, file):
+def test_pickles_are_refused_with_advice_to_convert_them(folder, file):
     (folder / "model.safetensors").rename(folder / file)
     with pytest.raises(ModelError, match=rf"(?s){file}.*pickles.*run any code.*convert.*safetensors"):
         load_classifier(folder)
@@ -206,7 +206,7 @@ def test_other_classes_than_expected_are_refused_with_both_lists(folder, expecte
         ({"pretrained_cfg": {"input_size": [3, 8, 9]}}, "8 x 9 pixels"),
     ],
 )
-def test_a_config_that_asks_for_something_else_is_refused(folder, changes, message):
+def test_a_config_with_unknown_or_unsafe_content_is_refused(folder, changes, message):
     edit(folder, **changes)
     with pytest.raises(ModelError, match=message):
         load_classifier(folder)

@@ -1,4 +1,4 @@
-"""Models by name: what they are given, what they refuse, and their normalization."""
+"""Models by name: their noise, their image sizes, their weights and their normalization."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from timm.models import _builder, get_pretrained_cfg
 
 from noisystudent.errors import ModelError
-from noisystudent.models import create as published
+from noisystudent.models import create
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import count_parameters, create_model
 from noisystudent.models.normalization import Normalization, Normalize
@@ -28,12 +28,12 @@ NAME = "mobilenetv3_small_050"  # small, and has published weights
         ("tiny_resnet.in1k", "no published weights 'in1k'.*none"),
     ],
 )
-def test_unknown_names_are_refused_with_the_nearest(name, message):
+def test_unknown_names_are_refused_with_the_closest_name(name, message):
     with pytest.raises(ModelError, match=message):
         create_model(name, classes=2, channels=3, size=32)
 
 
-def test_noise_is_set_and_has_its_linear_rule():
+def test_noise_is_set_by_the_linear_rule():
     net = create_model("resnet18", classes=2, channels=3, size=64, dropout=0.4, stochastic_depth=0.2)
     noise = model_noise(net)
     assert noise.dropout == 0.4
@@ -52,7 +52,7 @@ def test_small_families_have_both_noises(name):
     assert pooled.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
 
 
-def test_no_noise_is_the_default_even_where_timm_has_another():
+def test_no_noise_is_the_default_even_if_timms_default_differs():
     name = "swin_tiny_patch4_window7_224"
     assert model_noise(timm.create_model(name, img_size=56)).stochastic_depth[-1] > 0
     assert not any(model_noise(create_model(name, classes=2, channels=3, size=56)).stochastic_depth)
@@ -71,7 +71,7 @@ def test_a_model_with_a_fixed_input_takes_the_images_size():
 
 @pytest.mark.parametrize("name", ["gmlp_s16_224", "vit_tiny_patch16_224", "vgg11", "inception_v3"])
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
-def test_a_model_that_cannot_take_such_small_images_says_so(name):
+def test_a_model_that_does_not_accept_such_small_images_is_refused(name):
     with pytest.raises(ModelError, match=rf"(?s){name}.*Choose a"):
         create_model(name, classes=2, channels=3, size=8)
 
@@ -82,17 +82,17 @@ def test_pretrained_without_published_weights_is_refused():
 
 
 def test_pretrained_without_a_network_is_refused_at_once(monkeypatch):
-    asked = []
+    requests = []
 
     class Offline:
         def head(self, url, *, timeout):
-            asked.append((url, timeout))
+            requests.append((url, timeout))
             raise OSError("the hub cannot be reached")
 
-    monkeypatch.setattr(published, "get_session", Offline)
+    monkeypatch.setattr(create, "get_session", Offline)
     with pytest.raises(ModelError, match=rf"{NAME}.*the hub cannot be reached.*--model\.pretrained false"):
         create_model(NAME, classes=2, channels=3, size=64, pretrained=True)
-    assert asked == [(constants.ENDPOINT, published.PATIENCE)]
+    assert requests == [(constants.ENDPOINT, create.PATIENCE)]
 
 
 def test_pretrained_weights_in_the_cache_need_no_network(monkeypatch, tmp_path):
@@ -104,14 +104,14 @@ def test_pretrained_weights_in_the_cache_need_no_network(monkeypatch, tmp_path):
     weights = timm.create_model(NAME).state_dict()
     save_file(weights, folder / "snapshots" / "0123abc" / "model.safetensors")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(published, "get_session", lambda: pytest.fail("the network was asked"))
+    monkeypatch.setattr(create, "get_session", lambda: pytest.fail("the network was used"))
     net = create_model(NAME, classes=2, channels=3, size=64, pretrained=True)
     assert torch.equal(net.conv_stem.weight, weights["conv_stem.weight"])
 
 
 def test_pretrained_weights_come_with_their_normalization_and_keep_the_noise(monkeypatch):
     weights = timm.create_model(NAME).state_dict()
-    monkeypatch.setattr(published, "_require_answer", lambda: None)
+    monkeypatch.setattr(create, "_require_hub", lambda: None)
     monkeypatch.setattr(_builder, "load_state_dict_from_hf", lambda *_, **__: dict(weights))
     classifier = create_classifier(
         NAME, classes=("a", "b"), channels=3, size=64, pretrained=True, dropout=0.4, stochastic_depth=0.2
@@ -133,12 +133,12 @@ def test_normalize_is_the_textbook_formula():
     normalization = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 4), dtype=np.uint8)
     mean, std = (np.array(values).reshape(1, 3, 1, 1) for values in (normalization.mean, normalization.std))
-    normalised = Normalize(normalization)(torch.from_numpy(pixels))
-    assert normalised.dtype == torch.float32
-    np.testing.assert_allclose(normalised.numpy(), (pixels / 255 - mean) / std, atol=1e-6)
+    normalized = Normalize(normalization)(torch.from_numpy(pixels))
+    assert normalized.dtype == torch.float32
+    np.testing.assert_allclose(normalized.numpy(), (pixels / 255 - mean) / std, atol=1e-6)
 
 
-def test_an_attack_can_follow_the_gradient_to_the_pixels():
+def test_gradients_reach_the_pixels():
     classifier = create_classifier("tiny_resnet", classes=("a", "b"), channels=1, size=8).eval()
     pixels = torch.randint(0, 256, (2, 1, 8, 8)).float().requires_grad_()
     classifier(pixels).sum().backward()

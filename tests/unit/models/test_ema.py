@@ -1,4 +1,4 @@
-"""Averaged weights against the formula, in double precision."""
+"""The moving average of weights against its formula, in double precision."""
 
 import numpy as np
 import pytest
@@ -29,10 +29,10 @@ def test_weights_and_statistics_follow_the_closed_form(decay):
     for step in range(12):
         train_step(classifier, optimizer)
         ema.update(step)
-        kept = min(decay, (1 + step) / (10 + step))
+        weight = min(decay, (1 + step) / (10 + step))
         for name, value in classifier.state_dict().items():
             if value.is_floating_point():
-                expected[name] = kept * expected[name] + (1 - kept) * value.double().numpy()
+                expected[name] = weight * expected[name] + (1 - weight) * value.double().numpy()
             else:
                 expected[name] = value.numpy().copy()
     moved = 0
@@ -62,7 +62,7 @@ def test_the_average_is_evaluated_and_not_trained():
     assert torch.equal(ema.classifier(pixels), ema.classifier(pixels))
 
 
-def test_a_saved_average_goes_on_as_if_never_interrupted():
+def test_a_saved_average_continues_exactly():
     classifier = small()
     optimizer = torch.optim.SGD(classifier.parameters(), lr=0.5)
     ema = Ema(classifier, 0.9)
@@ -71,8 +71,8 @@ def test_a_saved_average_goes_on_as_if_never_interrupted():
     resumed = Ema(classifier, 0.9)
     resumed.load_state_dict({name: value.clone() for name, value in ema.state_dict().items()})
     train_step(classifier, optimizer)
-    for each in (ema, resumed):
-        each.update(1)
+    for average in (ema, resumed):
+        average.update(1)
     assert all(torch.equal(resumed.state_dict()[name], value) for name, value in ema.state_dict().items())
 
 

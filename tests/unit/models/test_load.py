@@ -1,4 +1,4 @@
-"""Published weights as checkpoints: ``timm:NAME`` wherever a checkpoint's folder is taken. No network is asked."""
+"""Published weights as checkpoints: ``timm:NAME`` works wherever a checkpoint folder does. No network is used."""
 
 import json
 
@@ -13,21 +13,20 @@ from safetensors.torch import save_file
 import noisystudent
 from noisystudent.commands.main import main
 from noisystudent.errors import ModelError
-from noisystudent.evaluation.labeler import Labeler
 from noisystudent.models import create as published
-from noisystudent.models import load as opening
+from noisystudent.models import load as loading
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.imagenet import imagenet_synsets, published_classes
 from noisystudent.models.load import fingerprint_at, open_classifier, short_name, weights_fingerprint
-from noisystudent.runtime.settings import RuntimeSettings
+from noisystudent.models.predictor import Predictor
 
 VIT, RESNET = "test_vit.r160_in1k", "test_resnet.r160_in1k"  # timm's smallest with published weights, of 160 px
 
 
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
-    """The hub's cache on disk with seeded weights of two models, and a network that nobody may ask."""
+    """The hub's cache on disk with seeded weights of two models; any use of the network fails the test."""
     for seed, name in enumerate((VIT, RESNET)):
         folder = tmp_path / "hub" / f"models--timm--{name}"
         (folder / "refs").mkdir(parents=True)
@@ -36,13 +35,13 @@ def cached(tmp_path, monkeypatch):
         torch.manual_seed(seed)
         save_file(timm.create_model(name).state_dict(), folder / "snapshots" / "0123abc" / "model.safetensors")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(published, "get_session", lambda: pytest.fail("the network was asked"))
+    monkeypatch.setattr(published, "get_session", lambda: pytest.fail("the network was used"))
     return tmp_path / "hub"
 
 
 @pytest.fixture
 def images(tmp_path):
-    """Three of ImageNet's classes in a folder, two images each."""
+    """Three of ImageNet's classes in a folder, two images per class."""
     random = np.random.default_rng(0)
     for synset in ("n15075141", "n01440764", "n02123045"):
         folder = tmp_path / "images" / synset
@@ -77,7 +76,7 @@ def test_a_published_model_has_what_timm_says_of_it(cached, name):
 
 def test_a_model_of_another_size_and_normalization_keeps_them(monkeypatch):
     asked = []
-    monkeypatch.setattr(opening, "load_published", lambda net, name, arguments, *, advice: asked.append(arguments))
+    monkeypatch.setattr(loading, "load_published", lambda net, name, arguments, *, advice: asked.append(arguments))
     classifier = open_classifier("timm:inception_v3.tv_in1k")
     assert classifier.size == 299
     assert classifier.normalization.mean == timm.get_pretrained_cfg("inception_v3.tv_in1k").mean
@@ -125,7 +124,7 @@ def test_without_a_network_one_line_says_so_and_speaks_of_no_training(monkeypatc
     words = [f"--checkpoint=timm:{RESNET}", "--source=digits:test", f"--out={tmp_path / 'out.csv'}"]
     assert main(["predict", *words]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"weights of model '{RESNET}' could not be had (OSError: the hub cannot be reached)" in line
+    assert f"weights of model '{RESNET}' could not be downloaded (OSError: the hub cannot be reached)" in line
     assert "a checkpoint's folder" in line
     assert "pretrained false" not in line
     assert "scratch" not in line
@@ -169,8 +168,7 @@ def test_a_fingerprint_knows_weights_that_changed(cached):
     assert fingerprint_at(f"timm:{VIT}", first) == fingerprint_at(f"timm:{VIT}", again)
     changed = {**first, "norm.weight": first["norm.weight"] + 1}
     assert fingerprint_at(f"timm:{VIT}", first) != fingerprint_at(f"timm:{VIT}", changed)
-    teacher = Labeler.open(f"timm:{VIT}", RuntimeSettings()).teacher
-    assert fingerprint_at(f"timm:{VIT}", teacher.weights) == fingerprint_at(f"timm:{VIT}", first)
+    assert Predictor.open(f"timm:{VIT}").fingerprint == fingerprint_at(f"timm:{VIT}", first)
 
 
 def test_predict_gives_timms_own_answers_by_synset(cached, images, tmp_path):
@@ -181,20 +179,20 @@ def test_predict_gives_timms_own_answers_by_synset(cached, images, tmp_path):
     assert [float(row[2]) for row in rows] == pytest.approx(probabilities.amax(dim=1).tolist(), abs=2e-4)
 
 
-def test_every_verb_that_takes_a_checkpoint_takes_published_weights(cached, images, tmp_path, capsys):
+def test_every_command_that_takes_a_checkpoint_takes_published_weights(cached, images, tmp_path, capsys):
     answer = timms_answers(VIT, images).argmax(dim=1)[-1]
     (images / "n15075141").rename(images / imagenet_synsets()[answer])  # so that some answers are right
     checkpoint, source = f"timm:{VIT}", f"--source={images}"
     suite = ["--suite=corruptions", "--evaluation.corruptions=contrast", "--evaluation.severities=5"]
     assert main(["evaluate", f"--checkpoint={checkpoint}", source, f"--out={tmp_path / 'robust'}", *suite]) == 0
-    assert "3 of the model's 1000 classes, found by their names" in capsys.readouterr().out
-    told = json.loads((tmp_path / "robust/robustness.json").read_text())
+    assert "3 of the model's 1000 classes, found by the names that the model gives them" in capsys.readouterr().out
+    robust = json.loads((tmp_path / "robust/robustness.json").read_text())
     scores = json.loads((tmp_path / "robust/scores.json").read_text())
-    assert told["subject"] == checkpoint
+    assert robust["model"] == checkpoint
     columns = [imagenet_synsets().index(file.parent.name) for file in sorted(images.rglob("*.png"))]
     right = timms_answers(VIT, images).argmax(dim=1).numpy() == columns
     assert 0 < right.mean() < 1
-    assert told["clean"]["top1"] == scores["top1"] == right.mean()
+    assert robust["clean"]["top1"] == scores["top1"] == right.mean()
     logs = timms_answers(VIT, images).log_softmax(dim=1)
     assert scores["nll"] == pytest.approx(-float(logs[range(6), columns].mean()), rel=1e-4)
 
@@ -207,6 +205,6 @@ def test_every_verb_that_takes_a_checkpoint_takes_published_weights(cached, imag
     assert main(words) == 0
     assert set(json.loads((tmp_path / "compared/comparison.json").read_text())["differences"]) == {f"2 timm:{RESNET}"}
     assert "3 of the model&#39;s 1000 classes" in (tmp_path / "compared/comparison.html").read_text()
-    # Another model's pieces are never taken for this one's.
+    # Another model's results are never taken for this one's.
     assert main(["evaluate", f"--checkpoint=timm:{RESNET}", source, f"--out={tmp_path / 'robust'}", *suite]) == 1
     assert "what differs: subject" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The plan of models: who is trained, at what resolution, with what noise."""
+"""The plan of models: their names, resolutions and noise."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def test_students_default_to_the_teachers_model():
     assert names(ModelSettings(), 1, 8) == ["tiny_resnet"] * 2
 
 
-def test_the_last_student_repeats_and_spare_ones_are_left_out():
+def test_the_last_student_repeats_and_extra_ones_are_ignored():
     settings = ModelSettings(teacher="auto", students=("wrn_16_2", "wrn_28_2"))
     assert names(settings, 4, 32) == ["resnet_small_20", "wrn_16_2", "wrn_28_2", "wrn_28_2", "wrn_28_2"]
     assert names(settings, 1, 32) == ["resnet_small_20", "wrn_16_2"]
@@ -92,7 +92,7 @@ def test_the_efficientnet_table_is_the_official_one_and_every_member_exists():
         ({"student": "wrn_28_2"}, "student"),
     ],
 )
-def test_wrong_settings_say_what_is_allowed(settings, message):
+def test_errors_of_settings_name_what_is_allowed(settings, message):
     with pytest.raises(ValidationError, match=f"(?s){message}"):
         ModelSettings(**settings)
 

@@ -1,4 +1,4 @@
-"""A teacher is a type: frozen, plain, deterministic, whatever is done around it. On every model family."""
+"""A teacher is frozen, un-noised and deterministic, whatever is done around it; on every model family."""
 
 import pytest
 import torch
@@ -113,8 +113,8 @@ def test_a_teacher_takes_the_same_part_of_images_stored_for_another_size():
     torch.testing.assert_close(own.view(96, 96), image[0, 0, 16:-16, 16:-16] / 127.5 - 1, atol=0.01, rtol=0)
     for edge in (192, 320, 160):
         other = F.interpolate(image, (edge, edge), mode="bicubic", antialias=True).round().to(torch.uint8)
-        found = teacher(other, torch.tensor([[edge, edge]]))
-        torch.testing.assert_close(found, own, atol=0.05, rtol=0)
+        logits = teacher(other, torch.tensor([[edge, edge]]))
+        torch.testing.assert_close(logits, own, atol=0.05, rtol=0)
 
 
 def test_logits_may_enter_a_students_loss():

@@ -1,4 +1,4 @@
-"""AugMix against an image-by-image one on Pillow, from the same draws, and what it promises for a batch."""
+"""AugMix against a reference on Pillow with the same random numbers, and its independence of the batch."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ from noisystudent.noise.settings import AUGMIX_OPERATIONS, NoiseSettings
 def images(count: int, size: int = 24, channels: int = 3) -> torch.Tensor:
     random = np.random.default_rng(0)
     smooth = [
-        np.asarray(Image.fromarray(each).resize((size, size), Image.Resampling.BICUBIC))
-        for each in random.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+        np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC))
+        for pixels in random.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
     ]
     return torch.from_numpy(np.stack(smooth)).permute(0, 3, 1, 2)[:, :channels].contiguous()
 
@@ -65,15 +65,15 @@ def to_array(image: Image.Image) -> np.ndarray:
 @pytest.mark.parametrize("negative", [False, True])
 @pytest.mark.parametrize("level", [0.3, 2.1, 3.0, 7.5])
 @pytest.mark.parametrize("name", AUGMIX_OPERATIONS)
-def test_each_operation_is_pillows(name, level, negative, channels):
+def test_every_operation_matches_pillow(name, level, negative, channels):
     pixels = images(3, channels=channels)
-    found = apply_augmix(name, pixels, level, torch.full((3,), negative))
-    for image, ours in zip(pixels, found, strict=True):
+    changed = apply_augmix(name, pixels, level, torch.full((3,), negative))
+    for image, ours in zip(pixels, changed, strict=True):
         np.testing.assert_array_equal(ours.numpy(), to_array(on_pillow(name, to_pillow(image), level, negative)))
 
 
 def mixed_on_pillow(pixels: torch.Tensor, uniforms: torch.Tensor, depth: int, magnitude: float) -> np.ndarray:
-    """One image's AugMix in float64, from its uniform numbers in the order in which they are documented."""
+    """AugMix of one image in float64, from its uniform numbers in their documented order."""
     numbers = iter(uniforms.double().tolist())
     share = next(numbers)
     exponential = np.array([-np.log(1 - next(numbers)) for _ in range(3)])
@@ -90,26 +90,26 @@ def mixed_on_pillow(pixels: torch.Tensor, uniforms: torch.Tensor, depth: int, ma
 
 
 @pytest.mark.parametrize(("depth", "magnitude", "channels"), [(3, 3.0, 3), (1, 10.0, 3), (4, 1.0, 1)])
-def test_a_batch_is_what_pillow_makes_of_each_image(depth, magnitude, channels):
+def test_a_batch_matches_pillow_image_by_image(depth, magnitude, channels):
     pixels = images(24, channels=channels)
     augment = AugMix(depth=depth, magnitude=magnitude)
     index = torch.arange(24)
-    uniforms = CounterRng(0, "augmix").uniform(torch.zeros_like(index), index, augment.rng)
-    found = augment(pixels, uniforms)
-    for image, ours, numbers in zip(pixels, found, uniforms, strict=True):
+    uniforms = CounterRng(0, "augmix").uniform(torch.zeros_like(index), index, augment.draws)
+    mixed = augment(pixels, uniforms)
+    for image, ours, numbers in zip(pixels, mixed, uniforms, strict=True):
         expected = mixed_on_pillow(image, numbers, depth, magnitude)
         assert np.abs(ours.numpy() - expected).max() <= 0.5 + 1e-3
 
 
-def test_a_image_does_not_depend_on_its_batch():
+def test_an_image_does_not_depend_on_its_batch():
     pixels, augment = images(40), AugMix(depth=3, magnitude=3.0)
-    uniforms = torch.rand(40, augment.rng, generator=torch.Generator().manual_seed(0))
+    uniforms = torch.rand(40, augment.draws, generator=torch.Generator().manual_seed(0))
     whole = augment(pixels, uniforms)
     assert torch.equal(augment(pixels[17:18], uniforms[17:18]), whole[17:18])
     assert torch.equal(augment(pixels.flip(0), uniforms.flip(0)), whole.flip(0))
 
 
-def test_the_weights_are_dirichlets():
+def test_the_weights_have_a_dirichlet_distribution():
     uniforms = torch.rand(200_000, 3, generator=torch.Generator().manual_seed(0))
     weights = dirichlet(uniforms).double()
     assert torch.allclose(weights.sum(1), torch.ones(1, dtype=torch.float64), atol=1e-6)
@@ -118,19 +118,19 @@ def test_the_weights_are_dirichlets():
     assert dirichlet(torch.zeros(1, 3)).tolist() == [pytest.approx([1 / 3] * 3)]
 
 
-def test_the_setting_takes_it_and_nothing_else_moves():
+def test_the_setting_switches_augmix_on_and_changes_nothing_else():
     pixels, sizes, index = images(8), torch.full((8, 2), 24), torch.arange(8)
     settings = {"preset": "augmix", "crop": "pad"}
     mixed = InputNoise(NoiseSettings(**settings), size=24, strength=1.0, rng=CounterRng(0, "x"))
     none = InputNoise(NoiseSettings(**settings, randaugment=False), size=24, strength=1.0, rng=CounterRng(0, "x"))
-    seen = mixed(pixels, sizes, torch.zeros_like(index), index)
+    views = mixed(pixels, sizes, torch.zeros_like(index), index)
     cropped = none(pixels, sizes, torch.zeros_like(index), index)
     augment = AugMix(depth=3, magnitude=3.0)
-    uniforms = CounterRng(0, "x").uniform(torch.zeros_like(index), index, augment.rng, first=200)
-    assert torch.equal(seen, augment(cropped, uniforms))
+    uniforms = CounterRng(0, "x").uniform(torch.zeros_like(index), index, augment.draws, first=200)
+    assert torch.equal(views, augment(cropped, uniforms))
 
 
-def test_an_operation_that_augmix_does_not_have_is_named():
+def test_an_operation_that_is_not_augmixs_is_named():
     with pytest.raises(ValidationError, match="'Cutout' is not an operation of AugMix"):
         NoiseSettings(policy="augmix", operations=("Rotate", "Cutout"))
     assert NoiseSettings(policy="paper", operations=("Cutout",)).operations == ("Cutout",)

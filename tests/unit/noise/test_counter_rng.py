@@ -1,4 +1,4 @@
-"""Draws: every number against SplitMix64 in Python's own integers."""
+"""Random numbers against SplitMix64 in Python integers."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Draws, crops, flip and the plain view."""
+"""Random numbers, crops and the plain view."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_a_resized_crop_of_everything_is_the_image():
 
 def test_a_resized_crop_stays_inside_the_valid_part():
     pixels = torch.zeros(64, 1, 20, 30, dtype=torch.uint8)
-    pixels[:, :, :16, :24] = 200  # whatever lies outside is zero and must never be seen
+    pixels[:, :, :16, :24] = 200  # pixels outside are zero and must not reach the crop
     sizes = torch.tensor([[16, 24]]).expand(64, 2)
     uniforms = torch.rand(64, 4, generator=torch.Generator().manual_seed(0))
     assert resized_crop(pixels, sizes, uniforms, size=16, area=0.1).min() == 200
@@ -66,8 +66,8 @@ def test_the_plain_view_is_the_center_of_the_stored_image(height, width):
     assert torch.equal(PlainView(96)(pixels, sizes), pixels[:, :, top : top + 96, left : left + 96])
 
 
-def test_the_plain_view_of_a_model_smaller_than_the_stored_images_shrinks_them():
-    # A wave across the image: the view must hold size / (size + 32) of its period, not a corner of it.
+def test_the_plain_view_of_a_model_smaller_than_the_stored_images_reduces_them():
+    # A ramp across the image: the view must show the central size / (size + 32) of it, not a corner.
     position = torch.arange(292) / 292
     pixels = (position * 255).round().to(torch.uint8).expand(1, 1, 292, 292)
     view = PlainView(224)(pixels, torch.tensor([[292, 292]]))

@@ -1,4 +1,4 @@
-"""A user's own noise: what it is given, what it must give back, and that a stage remembers which one it was."""
+"""Custom noise: its input, its required output, and its identity among the inputs of a stage."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def speckle(pixels):
     return torch.where(torch.rand(pixels.shape) < 0.5, pixels, 0)
 
 
-def test_it_acts_on_the_batch_and_is_seeded_by_step():
+def test_custom_noise_acts_on_the_batch_and_is_seeded_by_step():
     pixels = torch.full((4, 3, 8, 8), 200, dtype=torch.uint8)
     assert torch.equal(CustomAugmentation(darken, seed=0)(pixels, 0), pixels // 2)
     noise = CustomAugmentation(speckle, seed=0)
@@ -38,22 +38,22 @@ def test_it_acts_on_the_batch_and_is_seeded_by_step():
         (lambda pixels: None, "NoneType"),
     ],
 )
-def test_other_things_than_such_images_are_refused(function, named):
+def test_results_other_than_such_images_are_refused(function, named):
     with pytest.raises(SettingsError, match=named):
         CustomAugmentation(function, seed=0)(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), 0)
 
 
-def test_a_callable_is_known_by_its_name_and_content():
+def test_a_callable_is_identified_by_its_name_and_content():
     assert describe(darken) == describe(darken) != describe(speckle)
     assert describe(darken).startswith(f"{__name__}.darken#")
     assert describe(v2.RandomRotation(10)) == describe(v2.RandomRotation(10)) != describe(v2.RandomRotation(20))
 
 
-def test_a_torchvision_transform_trains_and_another_one_trains_anew(tmp_path, capsys):
-    words = {"labeled": "digits:labeled", "out": tmp_path / "model", "settings": QUICK}
-    first = noisystudent.train(**words, noise=v2.RandomInvert(0.5), quiet=True)
-    again = noisystudent.train(**words, noise=v2.RandomInvert(0.5), quiet=True)
-    other = noisystudent.train(**words, noise=v2.RandomInvert(0.9), quiet=True)
-    without = noisystudent.train(**words, quiet=True)
+def test_training_with_another_torchvision_transform_is_another_stage(tmp_path, capsys):
+    arguments = {"labeled": "digits:labeled", "out": tmp_path / "model", "settings": QUICK}
+    first = noisystudent.train(**arguments, noise=v2.RandomInvert(0.5), quiet=True)
+    again = noisystudent.train(**arguments, noise=v2.RandomInvert(0.5), quiet=True)
+    other = noisystudent.train(**arguments, noise=v2.RandomInvert(0.9), quiet=True)
+    without = noisystudent.train(**arguments, quiet=True)
     assert first.fingerprint == again.fingerprint
     assert len({first.fingerprint, other.fingerprint, without.fingerprint}) == 3

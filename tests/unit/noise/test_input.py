@@ -1,4 +1,4 @@
-"""Input noise as a whole: boxes, cutout, the policy's draws, independence of the batch, settings."""
+"""Input noise as a whole: boxes, cutout, the draws of operations, independence of the batch, settings."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def uniforms(rows: int, count: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 96), (96, 128), (144, 96), (100, 300)])
-def test_boxes_fit_and_have_the_area_and_aspect_that_were_asked_for(height, width):
+def test_boxes_fit_and_have_the_given_area_and_aspect(height, width):
     boxes = random_boxes(torch.tensor([[height, width]]).expand(4000, 2), uniforms(4000, 4), 0.2)
     top, left, tall, wide = boxes.double().unbind(1)
     assert (boxes[:, :2] >= 0).all()
@@ -36,14 +36,14 @@ def test_boxes_fit_and_have_the_area_and_aspect_that_were_asked_for(height, widt
     largest = min(1.0, 4 / 3 / (width / height), 4 / 3 * (width / height))
     assert area.min() > 0.19
     assert area.quantile(0.5).item() == pytest.approx((0.2 + largest) / 2, abs=0.03)
-    for start, room in ((top, height - tall), (left, width - wide)):  # places are uniform where there is room
-        assert (start / room)[room > 9].mean().item() == pytest.approx(0.5, abs=0.03)
+    for start, largest_start in ((top, height - tall), (left, width - wide)):  # positions are uniform
+        assert (start / largest_start)[largest_start > 9].mean().item() == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_resized_crop_is_bilinear_sampling_of_its_box():
-    pixels, sizes, chance = random_pixels(8, 3, 40, 56), torch.tensor([[40, 50]]).expand(8, 2), uniforms(8, 4)
-    ours = resized_crop(pixels, sizes, chance, size=48, area=0.3)
-    for image, box, cut in zip(pixels, random_boxes(sizes, chance, 0.3).tolist(), ours, strict=True):
+    pixels, sizes, draws = random_pixels(8, 3, 40, 56), torch.tensor([[40, 50]]).expand(8, 2), uniforms(8, 4)
+    ours = resized_crop(pixels, sizes, draws, size=48, area=0.3)
+    for image, box, cut in zip(pixels, random_boxes(sizes, draws, 0.3).tolist(), ours, strict=True):
         top, left, height, width = box
         region = image[None, :, top : top + height, left : left + width].double()
         resized = torch.nn.functional.interpolate(region, (48, 48), mode="bilinear", align_corners=False)[0]
@@ -87,7 +87,7 @@ def test_noise_is_the_same_bits_whatever_the_number_of_threads(crop):
     assert all(torch.equal(view, views[0]) for view in views)
 
 
-def test_nothing_outside_the_valid_part_is_seen():
+def test_pixels_outside_the_valid_part_have_no_effect():
     pixels = random_pixels(16, 1, 36, 36).clamp(min=100)
     valid = torch.tensor([[24, 24 + 2 * (i % 6)] for i in range(16)])
     for image, (height, width) in zip(pixels, valid.tolist(), strict=True):
@@ -101,13 +101,11 @@ def test_nothing_outside_the_valid_part_is_seen():
 
 
 @pytest.mark.parametrize("magnitude", [4.0, 10.0, 30.0])
-def test_cutout_is_pillows_rectangle_wherever_its_center_lies(magnitude):
-    pixels, chance = random_pixels(40, 3, 33, 47), uniforms(40, 3)
-    ours = apply_operation(
-        "Cutout", pixels, magnitude, chance, PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
-    )
+def test_cutout_matches_pillows_rectangle_at_any_center(magnitude):
+    pixels, draws = random_pixels(40, 3, 33, 47), uniforms(40, 3)
+    ours = apply_operation("Cutout", pixels, magnitude, draws, PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224))
     pad = int(magnitude / 10 * 40 * 33 / 224)
-    for image, (_, down, right), cut in zip(pixels, chance.tolist(), ours, strict=True):
+    for image, (_, down, right), cut in zip(pixels, draws.tolist(), ours, strict=True):
         row, column = int(down * 33), int(right * 47)
         canvas = Image.fromarray(image.permute(1, 2, 0).numpy())
         corners = (column - pad, row - pad, column + pad - 1, row + pad - 1)
@@ -117,8 +115,8 @@ def test_cutout_is_pillows_rectangle_wherever_its_center_lies(magnitude):
 
 def test_every_layer_draws_each_operation_equally_often():
     rows, layers = 6400, 2
-    chance = uniforms(rows, RandAugment(layers=layers, magnitude=10.0).rng).view(rows, layers, -1)
-    drawn = (chance[:, :, 0] * len(OPERATIONS)).long()
+    draws = uniforms(rows, RandAugment(layers=layers, magnitude=10.0).draws).view(rows, layers, -1)
+    drawn = (draws[:, :, 0] * len(OPERATIONS)).long()
     for layer in drawn.unbind(1):
         counts = torch.bincount(layer, minlength=16)
         assert ((counts - 400).abs() < 4 * (400 * 15 / 16) ** 0.5).all()
@@ -128,11 +126,11 @@ def test_every_layer_draws_each_operation_equally_often():
 
 def test_randaugment_is_its_operations_one_after_the_other():
     augment = RandAugment(layers=2, magnitude=9.0, policy="paper")
-    pixels, chance = random_pixels(60, 3, 20, 20), uniforms(60, augment.rng)
-    ours = augment(pixels, chance)
+    pixels, draws = random_pixels(60, 3, 20, 20), uniforms(60, augment.draws)
+    ours = augment(pixels, draws)
     for i in range(60):
         image = pixels[i : i + 1]
-        for layer in chance[i].view(2, 1, 4).unbind(0):
+        for layer in draws[i].view(2, 1, 4).unbind(0):
             name = OPERATIONS[int(layer[0, 0] * 16)]
             image = apply_operation(
                 name, image, 9.0, layer[:, 1:], PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
@@ -140,12 +138,10 @@ def test_randaugment_is_its_operations_one_after_the_other():
         assert torch.equal(ours[i], image[0])
 
 
-def test_pixel_distances_follow_the_image_unless_told_otherwise():
-    pixels, chance = random_pixels(1, 1, 56, 56), torch.tensor([[0.9, 0.5, 0.5]])
-    scaled = apply_operation(
-        "TranslateX", pixels, 4.0, chance, PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
-    )
-    plain = apply_operation("TranslateX", pixels, 4.0, chance, PUBLISHED_DISTANCES)
+def test_pixel_distances_scale_with_the_image_by_default():
+    pixels, draws = random_pixels(1, 1, 56, 56), torch.tensor([[0.9, 0.5, 0.5]])
+    scaled = apply_operation("TranslateX", pixels, 4.0, draws, PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224))
+    plain = apply_operation("TranslateX", pixels, 4.0, draws, PUBLISHED_DISTANCES)
     assert torch.equal(scaled[..., :46], pixels[..., 10:])
     assert torch.equal(plain[..., :16], pixels[..., 40:])
 
@@ -157,7 +153,7 @@ def test_flip_mirrors_the_chosen_images_only():
     assert torch.equal(choose(chosen, pixels.flip(3), pixels), expected)
 
 
-def test_to_bytes_clips_and_cuts_the_fraction():
+def test_to_bytes_clips_and_truncates():
     values = torch.tensor([-7.0, 0.0, 0.99, 1.0, 254.999, 255.0, 256.0, 1e9])
     assert to_bytes(values).tolist() == [0, 0, 0, 1, 254, 255, 255, 255]
 
@@ -192,21 +188,21 @@ def test_the_automatic_crop_pads_small_images_and_resizes_large_ones():
 
 
 @pytest.mark.parametrize("crop", ["pad", "resized", "none"])
-def test_a_small_model_sees_what_the_teacher_sees_of_images_stored_for_a_larger_one(crop):
+def test_a_small_model_sees_the_plain_view_of_images_stored_for_a_larger_one(crop):
     pixels = torch.zeros(4, 1, 160, 160, dtype=torch.uint8)
     pixels[:, :, 80:] = 255
     sizes = torch.full((4, 2), 160)
     settings = NoiseSettings(crop=crop, randaugment=False)
     noise = InputNoise(settings, size=32, strength=0.0, rng=CounterRng(0, "test"), storage_size=160)
     zeros = torch.zeros(4, dtype=torch.int64)
-    seen = noise(pixels, sizes, zeros, torch.arange(4)).float()
-    assert (seen - PlainView(32)(pixels, sizes).float()).abs().mean() < 2
+    views = noise(pixels, sizes, zeros, torch.arange(4)).float()
+    assert (views - PlainView(32)(pixels, sizes).float()).abs().mean() < 2
 
 
 def test_a_resized_crop_of_images_stored_larger_does_not_alias():
-    # Stripes one pixel wide have no place at a fifth of the size: only their mean may be left.
+    # Stripes of one pixel cannot be shown at a fifth of the size: only their mean may remain.
     pixels = (torch.arange(160) % 2 * 255).to(torch.uint8).expand(8, 1, 160, 160)
     settings = NoiseSettings(crop="resized", randaugment=False)
     noise = InputNoise(settings, size=32, strength=0.2, rng=CounterRng(0, "test"), storage_size=160)
-    seen = noise(pixels, torch.full((8, 2), 160), torch.zeros(8, dtype=torch.int64), torch.arange(8)).float()
-    assert (seen - 127.5).abs().mean() < 40
+    views = noise(pixels, torch.full((8, 2), 160), torch.zeros(8, dtype=torch.int64), torch.arange(8)).float()
+    assert (views - 127.5).abs().mean() < 40

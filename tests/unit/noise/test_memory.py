@@ -1,4 +1,4 @@
-"""The noise's peak memory: at most three float32 copies of the batch beside the batch itself."""
+"""The peak memory of noise: at most three float32 copies of the batch beside the batch itself."""
 
 import weakref
 
@@ -20,18 +20,18 @@ def storages(tree) -> list[torch.UntypedStorage]:
 
 
 class LiveBytes(TorchDispatchMode):
-    """Adds up the bytes that torch's calls allocate until they are freed, and keeps the ``most`` alive at once.
+    """Counts the bytes of the results of torch's calls until they are freed; ``peak`` is the most at one time.
 
-    It sees every result of a call, in Python or not, on any device, but not what a kernel allocates for itself.
+    It counts the results of all calls on any device, but not memory that a kernel allocates for itself.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.live = self.most = 0
+        self.live = self.peak = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        # Views and what is written in place or to out= lie in storages that were there before.
+        # Views and results that are written in place or to out= have the storage of an argument.
         known = {storage.data_ptr() or id(storage) for storage in storages((args, kwargs))}
         for storage in storages(result):
             if (storage.data_ptr() or id(storage)) not in known:
@@ -41,18 +41,18 @@ class LiveBytes(TorchDispatchMode):
 
     def _change(self, count: int) -> None:
         self.live += count
-        self.most = max(self.most, self.live)
+        self.peak = max(self.peak, self.live)
 
 
 def copies(pixels: torch.Tensor, work) -> float:
-    """How many float32 copies of ``pixels`` were alive at the most during ``work``, its result among them."""
+    """The peak memory of ``work``, its result included, in float32 copies of ``pixels``."""
     with LiveBytes() as memory:
         result = work()
-    assert memory.live >= result.nbytes  # what is returned is still counted
-    return memory.most / (pixels.numel() * 4)
+    assert memory.live >= result.nbytes  # the result is still counted
+    return memory.peak / (pixels.numel() * 4)
 
 
-# Images on "meta" hold no numbers: they go the way of an accelerator, in large groups, without one.
+# Images on "meta" hold no values: they are processed in large groups as on an accelerator.
 @pytest.fixture(params=["cpu", "meta"])
 def pixels(request) -> torch.Tensor:
     return torch.randint(
@@ -61,24 +61,24 @@ def pixels(request) -> torch.Tensor:
 
 
 def uniforms(augment: RandAugment) -> torch.Tensor:
-    return CounterRng(0, "test").uniform(torch.zeros(IMAGES, dtype=torch.int64), torch.arange(IMAGES), augment.rng)
+    return CounterRng(0, "test").uniform(torch.zeros(IMAGES, dtype=torch.int64), torch.arange(IMAGES), augment.draws)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_makes_three_float_copies_at_the_most(name, pixels):
-    chances = torch.rand(IMAGES, 3, generator=torch.Generator().manual_seed(0))
-    assert copies(pixels, lambda: apply_operation(name, pixels, 9.0, chances, PUBLISHED_DISTANCES)) <= 3.0
+def test_an_operation_makes_at_most_three_float_copies(name, pixels):
+    draws = torch.rand(IMAGES, 3, generator=torch.Generator().manual_seed(0))
+    assert copies(pixels, lambda: apply_operation(name, pixels, 9.0, draws, PUBLISHED_DISTANCES)) <= 3.0
     augment = RandAugment(layers=2, magnitude=9.0, operations=(name,))
     assert copies(pixels, lambda: augment(pixels, uniforms(augment))) <= 3.0
 
 
 @pytest.mark.parametrize("policy", ["paper", "graded", "timm", "torchvision"])
-def test_randaugment_makes_three_float_copies_at_the_most(policy, pixels):
+def test_randaugment_makes_at_most_three_float_copies(policy, pixels):
     augment = RandAugment(layers=2, magnitude=9.0, policy=policy)
     assert copies(pixels, lambda: augment(pixels, uniforms(augment))) <= 3.0
 
 
-def test_the_meter_counts_what_is_alive_at_once(pixels):
+def test_the_meter_counts_simultaneous_memory(pixels):
     assert copies(pixels, lambda: pixels.float().add_(1.0)[:, :1].clone()) == pytest.approx(1.0 + 1.0 / 3.0)
     assert copies(pixels, lambda: (pixels.float() + 1.0) * 2.0) == pytest.approx(2.0)
     assert copies(pixels, lambda: torch.stack([pixels.float() for _ in range(2)])) == pytest.approx(4.0)

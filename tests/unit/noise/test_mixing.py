@@ -1,4 +1,4 @@
-"""Mixup, CutMix and random erasing; views at other resolutions."""
+"""Mixup, CutMix and random erasing; the same view at another resolution."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from scipy.stats import beta, kstest
 
 from noisystudent.noise.counter_rng import CounterRng
-from noisystudent.noise.crop import shrunk
+from noisystudent.noise.crop import resize_views
 from noisystudent.noise.erasing import erase
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import Mixing, build_mixing, partners
@@ -16,39 +16,39 @@ COUNT, EDGE, CLASSES = 400, 20, 5
 
 
 def mixed(mixup: float, cutmix: float, count: int = COUNT):
-    """Images of one gray level each, mixed with the next: everything can be read off the levels and targets."""
+    """Images of a single gray level, mixed with the next one, so that levels and targets show the shares."""
     levels = torch.where(torch.arange(count) % 2 == 0, 0, 200).to(torch.uint8)
     pixels = levels[:, None, None, None].expand(count, 3, EDGE, EDGE).contiguous()
     targets = torch.eye(CLASSES)[torch.arange(count) % CLASSES]
     index = torch.arange(count)
     mixing = Mixing(mixup=mixup, cutmix=cutmix, rng=CounterRng(0, "test"))
     partner = partners([count])
-    found, soft = mixing(pixels, targets, partner, torch.zeros_like(index), index)
-    own = soft[index, index % CLASSES]
-    torch.testing.assert_close(soft, own[:, None] * targets + (1 - own[:, None]) * targets[partner])
-    return levels.float(), found, own
+    images, soft = mixing(pixels, targets, partner, torch.zeros_like(index), index)
+    share = soft[index, index % CLASSES]
+    torch.testing.assert_close(soft, share[:, None] * targets + (1 - share[:, None]) * targets[partner])
+    return levels.float(), images, share
 
 
 def test_mixup_blends_images_and_targets_by_one_share():
-    levels, found, own = mixed(0.4, 0.0)
-    expected = own * levels + (1 - own) * levels.roll(-1)
-    assert (found.float() - expected[:, None, None, None]).abs().max() <= 0.51
-    assert kstest(own.numpy(), beta(0.4, 0.4).cdf).pvalue > 0.001
+    levels, images, share = mixed(0.4, 0.0)
+    expected = share * levels + (1 - share) * levels.roll(-1)
+    assert (images.float() - expected[:, None, None, None]).abs().max() <= 0.51
+    assert kstest(share.numpy(), beta(0.4, 0.4).cdf).pvalue > 0.001
 
 
-def test_cutmix_pastes_one_box_whose_share_is_the_targets():
-    levels, found, own = mixed(0.0, 1.0)
-    foreign = found[:, 0].float() != levels[:, None, None]
-    torch.testing.assert_close(1 - own, foreign.flatten(1).float().mean(dim=1))
+def test_cutmix_pastes_one_box_with_the_share_of_the_targets():
+    levels, images, share = mixed(0.0, 1.0)
+    foreign = images[:, 0].float() != levels[:, None, None]
+    torch.testing.assert_close(1 - share, foreign.flatten(1).float().mean(dim=1))
     for image in foreign[:50]:
         rows, columns = image.any(dim=1), image.any(dim=0)
         assert int(image.sum()) == int(rows.sum()) * int(columns.sum()), "not a rectangle"
-    assert torch.equal(found[:, 0], found[:, 2])
+    assert torch.equal(images[:, 0], images[:, 2])
 
 
-def test_with_both_each_image_gets_one_of_the_two():
-    _, found, _ = mixed(1.0, 1.0, 1000)
-    blended = ((found != 0) & (found != 200)).flatten(1).any(dim=1).float().mean().item()
+def test_with_both_every_image_gets_one_of_the_two():
+    _, images, _ = mixed(1.0, 1.0, 1000)
+    blended = ((images != 0) & (images != 200)).flatten(1).any(dim=1).float().mean().item()
     assert blended == pytest.approx(0.5, abs=4 * 0.5 / 1000**0.5)
 
 
@@ -67,7 +67,7 @@ def test_mixing_is_off_by_default():
     assert build_mixing(NoiseSettings(cutmix=1.0), CounterRng(0, "test")) is not None
 
 
-def test_erasing_grays_a_rectangle_of_the_published_area_on_its_share_of_images():
+def test_erasing_fills_a_rectangle_of_the_published_area_in_a_fraction_of_images():
     pixels = torch.zeros(2000, 3, 50, 50, dtype=torch.uint8)
     uniforms = torch.rand(2000, 5, generator=torch.Generator().manual_seed(0))
     gray = erase(pixels, uniforms, 0.25)[:, 1] == 128
@@ -81,7 +81,7 @@ def test_erasing_grays_a_rectangle_of_the_published_area_on_its_share_of_images(
         assert int(image.sum()) == int(image.any(dim=1).sum()) * int(image.any(dim=0).sum())
 
 
-def test_erasing_acts_in_input_noise_and_leaves_the_other_draws():
+def test_erasing_acts_in_input_noise_and_does_not_change_other_noise():
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (64, 1, 16, 16)).astype(np.uint8))
     sizes, index = torch.full((64, 2), 16), torch.arange(64)
     views = [
@@ -97,7 +97,7 @@ def test_erasing_acts_in_input_noise_and_leaves_the_other_draws():
 
 @pytest.mark.parametrize("crop", ["resized", "pad"])
 def test_the_same_draws_at_another_resolution_are_the_same_view(crop):
-    # What lets a teacher with another input size look at just what its student looks at.
+    # So a teacher with another input size can see the same view as its student.
     ramp = torch.linspace(0, 255, 64)
     pixels = torch.stack([ramp.expand(64, 64), ramp[:, None].expand(64, 64)])[None].expand(16, 2, 64, 64)
     pixels = torch.cat([pixels, pixels[:, :1]], dim=1).round().to(torch.uint8)
@@ -109,7 +109,7 @@ def test_the_same_draws_at_another_resolution_are_the_same_view(crop):
         )
         for size in (64, 32)
     )
-    assert (shrunk(student, 32).float() - teacher.float()).abs().mean() < 2.5
+    assert (resize_views(student, 32).float() - teacher.float()).abs().mean() < 2.5
 
 
 def test_bicubic_crops_are_sharper_than_bilinear_ones():

@@ -1,4 +1,4 @@
-"""Model noise: what is set is what acts, on families that keep it in different places."""
+"""Model noise: the rates that are set act, in families that store them in different modules."""
 
 import pytest
 import timm
@@ -10,7 +10,7 @@ import noisystudent.models.create  # noqa: F401 - names the small families for t
 from noisystudent.errors import ModelError
 from noisystudent.noise.model import ModelNoise, model_noise, set_model_noise
 
-# Where the noise lives: drop_rate read by forward_head (ResNet, EfficientNet), head_drop (ViT), head.drop (ConvNeXt).
+# The noise is drop_rate in forward_head (ResNet, EfficientNet), head_drop (ViT) or head.drop (ConvNeXt).
 FAMILIES = [
     "resnet18",
     "efficientnet_b0",
@@ -48,7 +48,7 @@ def test_the_two_branches_of_a_vit_block_share_a_rate():
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_takes_both_noises(name):
+def test_every_family_has_both_noises(name):
     model = create(name, drop_rate=0.1, drop_path_rate=0.1)
     noise = set_model_noise(model, dropout=0.4, stochastic_depth=0.5)
     assert noise.dropout == 0.4
@@ -61,9 +61,9 @@ def test_every_family_takes_both_noises(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize(("dropout", "stochastic_depth"), [(0.5, 0.0), (0.0, 0.5), (0.0, 0.0)])
-def test_each_noise_acts_alone_and_only_in_training(name, dropout, stochastic_depth):
+def test_either_noise_acts_alone_and_only_in_training(name, dropout, stochastic_depth):
     model = create(name, drop_path_rate=0.1)
-    for module in model.modules():  # batch statistics would tell two passes apart too
+    for module in model.modules():  # batch statistics would make two passes differ too
         if isinstance(module, nn.BatchNorm2d):
             module.track_running_stats, module.momentum = True, 0.0
         if isinstance(module, nn.LayerNorm | nn.BatchNorm2d) or "gamma" in dict(module.named_parameters(recurse=False)):
@@ -74,10 +74,10 @@ def test_each_noise_acts_alone_and_only_in_training(name, dropout, stochastic_de
     with torch.no_grad():
         model.train()
         torch.manual_seed(1)
-        samples_seen = [model(images) for _ in range(3)]
+        passes = [model(images) for _ in range(3)]
         model.eval()
         plain = [model(images) for _ in range(2)]
-    noisy = not (torch.equal(samples_seen[0], samples_seen[1]) and torch.equal(samples_seen[0], samples_seen[2]))
+    noisy = not (torch.equal(passes[0], passes[1]) and torch.equal(passes[0], passes[2]))
     assert noisy == (dropout + stochastic_depth > 0)
     assert torch.equal(*plain)
 
@@ -86,21 +86,21 @@ def test_stochastic_depth_is_per_image_and_keeps_the_expectation():
     path = create("resnet18", drop_path_rate=0.1).layer4[1].drop_path
     path.drop_prob = 0.25
     torch.manual_seed(0)
-    kept = path.train()(torch.ones(4000, 2, 3, 3))
-    assert kept.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
-    assert torch.equal(kept.flatten(1).amax(1), kept.flatten(1).amin(1))
-    assert kept.mean().item() == pytest.approx(1.0, abs=0.05)
+    branch = path.train()(torch.ones(4000, 2, 3, 3))
+    assert branch.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert torch.equal(branch.flatten(1).amax(1), branch.flatten(1).amin(1))
+    assert branch.mean().item() == pytest.approx(1.0, abs=0.05)
 
 
-def test_noise_can_be_set_again_and_taken_away():
+def test_noise_can_be_set_again_and_switched_off():
     model = create("efficientnet_b0", drop_path_rate=0.1)
     set_model_noise(model, dropout=0.5, stochastic_depth=0.5)
     assert set_model_noise(model, dropout=0.0, stochastic_depth=0.0) == ModelNoise(0.0, (0.0,) * 16)
     assert set_model_noise(model, dropout=0.2, stochastic_depth=0.16).stochastic_depth[8] == pytest.approx(0.08)
 
 
-def test_blocks_without_a_shortcut_are_left_alone():
-    model = create("cspnext_s", drop_path_rate=0.1)  # some of its blocks add nothing to what they compute
+def test_blocks_without_a_shortcut_do_not_change():
+    model = create("cspnext_s", drop_path_rate=0.1)  # some of its blocks have no shortcut
     before = [name for name, module in model.named_modules() if isinstance(module, DropPath)]
     set_model_noise(model, dropout=0.0, stochastic_depth=0.2)
     assert before == [name for name, module in model.named_modules() if isinstance(module, DropPath)]

@@ -1,4 +1,4 @@
-"""Policies and presets: timm's and torchvision's operations against those libraries, the published recipes."""
+"""Policies and presets: timm's and torchvision's operations against those libraries, and the published recipes."""
 
 import numpy as np
 import pytest
@@ -29,15 +29,14 @@ def to_pillow(pixels: torch.Tensor) -> Image.Image:
 
 
 def changed(policy: str, name: str, pixels: torch.Tensor, magnitude: float, *, positive: bool) -> np.ndarray:
-    """The operation by our policy, all images in one direction, HWC."""
-    chances = torch.full((len(pixels), 3), 0.75 if positive else 0.25)
-    found = POLICIES[policy].apply(name, pixels, magnitude, chances, PUBLISHED_DISTANCES)
-    return found.permute(0, 2, 3, 1).numpy()
+    """The images changed by our policy, all in one direction, [N, H, W, C]."""
+    draws = torch.full((len(pixels), 3), 0.75 if positive else 0.25)
+    return POLICIES[policy].apply(name, pixels, magnitude, draws, PUBLISHED_DISTANCES).permute(0, 2, 3, 1).numpy()
 
 
 @pytest.mark.parametrize("magnitude", [4.0, 9.0])
 @pytest.mark.parametrize("name", POLICIES["timm"].operations)
-def test_the_timm_policy_is_timms(name, magnitude, monkeypatch):
+def test_the_timm_policy_matches_timm(name, magnitude, monkeypatch):
     theirs = name + "Rel" if name.startswith("Translate") else name
     assert theirs in timm_augment._RAND_TRANSFORMS
     for positive in (True, False):
@@ -57,7 +56,7 @@ def test_the_timm_policy_draws_timms_operations_with_its_probability():
     augment = RandAugment(layers=1, magnitude=9.0, policy="timm", operations=("Invert",))
     pixels = images(2000, 4)
     index = torch.arange(len(pixels))
-    inverted = augment(pixels, CounterRng(0, "test").uniform(torch.zeros_like(index), index, augment.rng))
+    inverted = augment(pixels, CounterRng(0, "test").uniform(torch.zeros_like(index), index, augment.draws))
     share = (inverted == 255 - pixels).all(dim=(1, 2, 3)).float().mean().item()
     assert share == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
     assert ((inverted == 255 - pixels) | (inverted == pixels)).all()
@@ -65,14 +64,14 @@ def test_the_timm_policy_draws_timms_operations_with_its_probability():
 
 @pytest.mark.parametrize("magnitude", [9, 20, 30])
 @pytest.mark.parametrize("name", POLICIES["torchvision"].operations)
-def test_the_torchvision_policy_is_torchvisions(name, magnitude):
+def test_the_torchvision_policy_matches_torchvision(name, magnitude):
     space = TorchvisionRandAugment()._augmentation_space(31, (40, 40))
     assert set(space) == set(POLICIES["torchvision"].operations)
     magnitudes, signed = space[name]
     value = float(magnitudes[magnitude].item()) if magnitudes.ndim else 0.0
     pixels = images()
     for positive in (True, False) if signed else (True,):
-        # torchvision translates the image, the paper the grid: the other direction.
+        # torchvision translates the image, the paper translates the grid, which is the opposite direction.
         ours_positive = positive != name.startswith("Translate")
         ours = changed("torchvision", name, pixels, float(magnitude), positive=ours_positive)
         theirs = np.stack(
@@ -86,15 +85,15 @@ def test_the_torchvision_policy_is_torchvisions(name, magnitude):
             ]
         )
         if name.startswith("Shear"):
-            # Its shears go through degrees and back, so a grid point on the border of two pixels may take either.
+            # torchvision converts shears to degrees and back, so a point on the border of two pixels may use either.
             assert (ours != theirs).any(axis=3).mean() <= 0.03
         else:
-            # Its factors are steps of a float32 ladder, which moves a blend on the border of two levels by one.
+            # torchvision's factors are float32 steps, which can move a blend on the border of two levels by one.
             allowed = 1 if name in ("Color", "Contrast", "Brightness", "Sharpness") else 0
             assert np.abs(ours.astype(int) - theirs).max() <= allowed
 
 
-def test_a_list_of_operations_replaces_the_policys():
+def test_a_list_of_operations_replaces_those_of_the_policy():
     noise = InputNoise(
         NoiseSettings(operations=("Posterize", "Posterize"), policy="paper", magnitude=5.0, crop="none", layers=1),
         size=40, strength=1.0, rng=CounterRng(0, "test"),
@@ -118,7 +117,7 @@ def test_a_list_of_operations_replaces_the_policys():
         ("l2", 27, 0.5),
     ],
 )  # fmt: skip
-def test_paper_presets_are_the_published_table(member, magnitude, dropout):
+def test_paper_presets_match_the_published_table(member, magnitude, dropout):
     settings = NoiseSettings(preset=f"paper-{member}")
     assert (settings.magnitude, settings.dropout, settings.stochastic_depth) == (magnitude, dropout, 0.2)
     assert (settings.layers, settings.policy, settings.strength, settings.flip) == (2, "paper", 1.0, True)
@@ -129,7 +128,7 @@ def test_the_smallest_published_students_had_no_randaugment(member):
     assert not NoiseSettings(preset=f"paper-{member}").randaugment
 
 
-def test_what_is_set_beside_a_preset_wins_and_all_presets_are_valid():
+def test_given_settings_override_a_preset_and_all_presets_are_valid():
     assert NoiseSettings(preset="paper-b7", magnitude=10.0).magnitude == 10.0
     for name in PRESETS:
         assert NoiseSettings(preset=name).preset == name
@@ -137,7 +136,7 @@ def test_what_is_set_beside_a_preset_wins_and_all_presets_are_valid():
     assert (resolved.settings.noise.magnitude, resolved.settings.noise.hole) == (5.0, 0)
 
 
-def test_the_svhn_preset_grays_a_square_of_sixteen():
+def test_the_svhn_preset_fills_a_square_of_sixteen_pixels():
     settings = NoiseSettings(preset="svhn", randaugment=False, crop="none")
     noise = InputNoise(settings, size=32, strength=1.0, rng=CounterRng(0, "test"))
     pixels = torch.full((200, 1, 32, 32), 7, dtype=torch.uint8)
@@ -147,7 +146,7 @@ def test_the_svhn_preset_grays_a_square_of_sixteen():
     assert gray.min() >= 8 * 8  # a hole with its center in a corner
 
 
-def test_no_noise_leaves_the_image():
+def test_the_preset_none_does_not_change_images():
     noise = InputNoise(NoiseSettings(preset="none"), size=40, strength=0.0, rng=CounterRng(0, "test"))
     pixels = images()
     zeros = torch.zeros(4, dtype=torch.int64)

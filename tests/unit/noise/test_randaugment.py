@@ -1,4 +1,4 @@
-"""RandAugment's operations against Pillow, and its draws against their definition."""
+"""RandAugment's operations against Pillow, and its independence of the batch."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SHAPES = [(1, 8, 8), (3, 8, 8), (3, 32, 32), (1, 47, 33), (3, 33, 47)]
 
 
 def images(shape, count=6, seed=0) -> torch.Tensor:
-    """Random images with smooth and rough ones among them, and one of a single level."""
+    """Random images: rough ones, a smooth one, and one of a single level."""
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (count, *shape)).astype(np.uint8)
     pixels[1] = (np.linspace(20, 200, shape[2])[None, None, :] + np.zeros(shape)).astype(np.uint8)
@@ -23,7 +23,7 @@ def images(shape, count=6, seed=0) -> torch.Tensor:
 
 
 def distances_for(pixels: torch.Tensor) -> Distances:
-    """The published distances, which are meant for images of 224 pixels."""
+    """The published distances of images of 224 pixels, scaled."""
     return PUBLISHED_DISTANCES.scaled(min(pixels.shape[-2:]) / 224)
 
 
@@ -46,7 +46,7 @@ def affine(image: Image.Image, matrix) -> Image.Image:
 
 
 def reference(name: str, image: Image.Image, level: float, sign: int) -> Image.Image:
-    """Pillow's own way to do each operation at M / 10 = ``level``, by the published scales."""
+    """The operation in Pillow at M / 10 = ``level``, by the published scales."""
     scale = min(image.size) / 224
     distance = int(np.floor(level * 100 * scale + 0.5))
     factor = level * 1.8 + 0.1
@@ -88,18 +88,18 @@ def reference(name: str, image: Image.Image, level: float, sign: int) -> Image.I
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "Cutout"])
 @pytest.mark.parametrize("magnitude", [2.0, 5.0, 9.0, 17.0, 27.0])
-def test_every_operation_is_pillows(name, shape, magnitude):
+def test_every_operation_matches_pillow(name, shape, magnitude):
     pixels = images(shape)
-    for chance, sign in ((0.75, 1), (0.25, -1)):
-        chances = torch.full((len(pixels), 3), chance)
-        ours = apply_operation(name, pixels, magnitude, chances, distances_for(pixels)).numpy()
+    for draw, sign in ((0.75, 1), (0.25, -1)):
+        draws = torch.full((len(pixels), 3), draw)
+        ours = apply_operation(name, pixels, magnitude, draws, distances_for(pixels)).numpy()
         pillows = [from_pillow(reference(name, to_pillow(image), magnitude / 10, sign)) for image in pixels]
         np.testing.assert_array_equal(ours, np.stack(pillows))
 
 
 @pytest.mark.parametrize("name", ["AutoContrast", "Equalize"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_levels_of_large_planes_are_pillows_too(name, channels):
+def test_levels_of_large_planes_match_pillow_too(name, channels):
     pixels = images((channels, 90, 70), count=6)  # counted plane by plane
     changed = apply_operation(name, pixels, 9.0, torch.zeros(len(pixels), 3), distances_for(pixels)).numpy()
     pillows = [from_pillow(reference(name, to_pillow(image), 0.9, 1)) for image in pixels]
@@ -107,12 +107,12 @@ def test_levels_of_large_planes_are_pillows_too(name, channels):
 
 
 @pytest.mark.parametrize("name", ["Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"])
-def test_geometric_operations_go_both_ways(name):
+def test_geometric_operations_have_two_directions(name):
     pixels = images((1, 32, 32))[:1]
-    ways = [
-        apply_operation(name, pixels, 10.0, torch.tensor([[c, 0.5, 0.5]]), distances_for(pixels)) for c in (0.1, 0.9)
+    directions = [
+        apply_operation(name, pixels, 10.0, torch.tensor([[d, 0.5, 0.5]]), distances_for(pixels)) for d in (0.1, 0.9)
     ]
-    assert not torch.equal(*ways)
+    assert not torch.equal(*directions)
 
 
 def test_cutout_is_a_gray_square_around_its_center():
@@ -127,23 +127,22 @@ def test_cutout_is_a_gray_square_around_its_center():
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_graded_operations_do_nothing_at_zero(name):
     pixels = images((3, 16, 16))
-    chances = torch.rand(len(pixels), 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(apply_graded(name, pixels, 0.0, chances, distances_for(pixels)), pixels)
+    draws = torch.rand(len(pixels), 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(apply_graded(name, pixels, 0.0, draws, distances_for(pixels)), pixels)
 
 
 @pytest.mark.parametrize("name", ["Contrast", "Brightness", "Color", "Posterize", "Solarize", "SolarizeAdd", "Rotate"])
 def test_graded_operations_grow_with_the_magnitude(name):
     pixels = images((3, 32, 32), count=40)
-    chances = torch.rand(40, 3, generator=torch.Generator().manual_seed(0))
+    draws = torch.rand(40, 3, generator=torch.Generator().manual_seed(0))
     changes = [
-        (apply_graded(name, pixels, m, chances, distances_for(pixels)).float() - pixels).abs().mean()
-        for m in (1, 5, 10)
+        (apply_graded(name, pixels, m, draws, distances_for(pixels)).float() - pixels).abs().mean() for m in (1, 5, 10)
     ]
     assert 0 <= changes[0] < changes[1] < changes[2]
 
 
 @pytest.mark.parametrize("policy", ["graded", "paper"])
-def test_a_images_noise_depends_on_nothing_but_its_place(policy):
+def test_the_noise_of_an_image_depends_only_on_epoch_and_index(policy):
     noise = InputNoise(NoiseSettings(policy=policy, flip=True), size=16, strength=0.7, rng=CounterRng(3, "test"))
     pixels, sizes = images((3, 16, 16), count=32), torch.full((32, 2), 16)
     epoch, index = torch.full((32,), 5), torch.arange(32)

@@ -1,4 +1,4 @@
-"""Contact sheets: what their cells hold, how they are drawn, and the verb that writes them."""
+"""Contact sheets: their cells, their layout, and the command that writes them."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from noisystudent.noise.input import InputNoise
 from noisystudent.noise.policies import POLICIES
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.noise.sheet import draws_sheet, operations_sheet, strengths_sheet
-from noisystudent.reporting.sheet import GAP, HEADER, SMALLEST_CELL, draw_sheet
+from noisystudent.reporting.sheet import GAP, HEADER, MIN_CELL, draw_sheet
 
 SIZE = 8
 
@@ -33,7 +33,7 @@ def test_a_sample_is_spread_evenly_over_the_source():
     assert SampleSource(open_digits(labeled=False), 5000).shard_sizes == (1797,)
 
 
-def test_columns_are_the_plain_view_and_each_strength(digits):
+def test_columns_are_the_plain_view_and_every_strength(digits):
     settings = NoiseSettings(strengths=(0.0, 1.0), crop="none")
     sheet = strengths_sheet(digits, settings, size=SIZE, storage_size=SIZE, rng=CounterRng(0, "test"))
     assert sheet.columns == ("plain", "strength 0", "strength 1")
@@ -43,43 +43,43 @@ def test_columns_are_the_plain_view_and_each_strength(digits):
     assert not np.array_equal(sheet.cells[:, 0], sheet.cells[:, 2])
 
 
-def test_every_operation_has_a_column_of_its_own(digits):
+def test_every_operation_has_a_column(digits):
     sheet = operations_sheet(digits, NoiseSettings(policy="paper"), size=SIZE, strength=1.0, rng=CounterRng(0, "test"))
     assert sheet.columns == ("plain", *POLICIES["paper"].operations)
     inverted = sheet.columns.index("Invert")
     np.testing.assert_array_equal(sheet.cells[:, inverted], 255 - sheet.cells[:, 0])
 
 
-def test_the_runs_sheet_shows_what_training_shows(digits):
+def test_the_sheet_of_a_run_shows_the_views_of_training(digits):
     noise = InputNoise(NoiseSettings(), size=SIZE, strength=1.0, rng=CounterRng(0, "test"))
     rows = np.array([4, 9, 1, 0, 7])
     sheet = draws_sheet(digits, noise, rows, 3)
     pixels, sizes = torch.from_numpy(digits.pixels), torch.full((5, 2), SIZE)
-    seen = noise(pixels, sizes, torch.full((5,), 2), torch.from_numpy(rows))
-    np.testing.assert_array_equal(sheet.cells[:, 3, :, :, 0], seen[:, 0].numpy())
+    views = noise(pixels, sizes, torch.full((5,), 2), torch.from_numpy(rows))
+    np.testing.assert_array_equal(sheet.cells[:, 3, :, :, 0], views[:, 0].numpy())
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_cells_stand_enlarged_in_their_places(channels):
+def test_cells_are_enlarged_at_their_positions(channels):
     cells = np.random.default_rng(0).integers(0, 256, (2, 3, 10, 10, channels), dtype=np.uint8)
     drawn = np.asarray(draw_sheet(("a", "b", "c"), cells))
-    factor = -(-SMALLEST_CELL // 10)
+    factor = -(-MIN_CELL // 10)
     edge = 10 * factor
     assert drawn.shape == (HEADER + 2 * (edge + GAP), GAP + 3 * (edge + GAP), 3)
     top, left = HEADER + edge + GAP, GAP + 2 * (edge + GAP)
-    shown = drawn[top : top + edge : factor, left : left + edge : factor]
-    np.testing.assert_array_equal(shown, np.broadcast_to(cells[1, 2], (10, 10, 3)))
+    cell = drawn[top : top + edge : factor, left : left + edge : factor]
+    np.testing.assert_array_equal(cell, np.broadcast_to(cells[1, 2], (10, 10, 3)))
     assert (drawn[:, :GAP] == 255).all()
 
 
 @pytest.mark.parametrize("by", ["strengths", "operations"])
-def test_the_verb_writes_a_png(tmp_path, capsys, by):
+def test_the_command_writes_a_png(tmp_path, capsys, by):
     out = tmp_path / "sheets" / "noise.png"
     assert main(["show-noise", "digits", "--by", by, "--out", str(out), "--images", "3", "--noise.policy=timm"]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     with Image.open(out) as image:
         assert image.format == "PNG"
-        assert image.height == HEADER + 3 * (SMALLEST_CELL + GAP)
+        assert image.height == HEADER + 3 * (MIN_CELL + GAP)
 
 
 def test_no_images_is_an_error(tmp_path):

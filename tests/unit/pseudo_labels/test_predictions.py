@@ -1,4 +1,4 @@
-"""Parts of predictions: which shards they hold, their names and order, and what is stored of many classes."""
+"""Parts of predictions: their shards, names and order, and the stored log-probabilities of many classes."""
 
 import json
 
@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import noisystudent
-from labeling_set import SETTINGS, save_pile, save_teacher
+from labeling_set import SETTINGS, save_teacher, save_unlabeled
 from noisystudent.errors import ArtifactError
 from noisystudent.pseudo_labels.predictions import (
-    DIGITS,
     KEPT_MASS,
+    MANTISSA_BITS,
     ShardLabels,
     cut_parts,
     list_parts,
@@ -22,20 +22,21 @@ from noisystudent.pseudo_labels.predictions import (
     read_part_stats,
     write_part,
 )
-from noisystudent.pseudo_labels.selection import SelectionSettings, select
+from noisystudent.pseudo_labels.selection.select import select
+from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 
 SHARDS = (0, 1, 9_999, 10_000, 99_999, 100_000, 100_001, 1_000_000, 2_999_999)
 
 
 @pytest.mark.parametrize(
-    ("shards", "parts", "most"),
+    ("shards", "parts", "shards_per_part"),
     [(0, 0, 0), (1, 1, 1), (10_000, 10_000, 1), (10_001, 5_001, 2), (97_657, 9_766, 10), (292_969, 9_766, 30)],
 )
-def test_shards_are_cut_into_at_most_ten_thousand_parts_of_consecutive_ones(shards, parts, most):
-    cut = cut_parts(shards)
-    assert len(cut) == parts
-    assert {len(each) for each in cut[:-1]} <= {most}
-    assert [shard for each in cut for shard in each] == list(range(shards))
+def test_shards_are_grouped_into_at_most_ten_thousand_parts_of_consecutive_shards(shards, parts, shards_per_part):
+    shards_of_parts = cut_parts(shards)
+    assert len(shards_of_parts) == parts
+    assert {len(shards_of_part) for shards_of_part in shards_of_parts[:-1]} <= {shards_per_part}
+    assert [shard for shards_of_part in shards_of_parts for shard in shards_of_part] == list(range(shards))
 
 
 def test_parts_beyond_five_digits_stay_in_the_order_of_their_shards(tmp_path):
@@ -53,7 +54,7 @@ def test_rows_beyond_five_digits_are_read_and_selected_in_order(tmp_path):
         write_part(part_path(predictions, shard), [ShardLabels.of([f"{shard}-a", f"{shard}-b"], log_probabilities)])
     keys, _ = read_all(predictions, 2)
     assert keys == [f"{shard}-{row}" for shard in SHARDS for row in "ab"]
-    # All are equally confident, so the first rows win: 11 of 18.
+    # All are equally confident, so the first 11 of 18 rows are selected.
     settings = SelectionSettings(rule="threshold", per_class=11)
     select(selection, list_parts(predictions), settings, classes=("x", "y"), round_number=1, seed=0)
     assert [path.name for path in list_parts(selection)] == [path.name for path in list_parts(predictions)]
@@ -64,38 +65,40 @@ def test_rows_beyond_five_digits_are_read_and_selected_in_order(tmp_path):
 @pytest.mark.parametrize(
     "name", ["part-00001 (copy).parquet", "part-1.parquet", "part-x.parquet", "part-\u0661.parquet"]
 )
-def test_a_file_that_is_named_almost_like_a_part_is_not_taken_for_one(tmp_path, name):
+def test_a_file_with_almost_the_name_of_a_part_is_refused(tmp_path, name):
     part_path(tmp_path, 0).touch()
     (tmp_path / name).touch()
-    with pytest.raises(ArtifactError, match=r"is not named as parts are, like part-00000\.parquet; move it away"):
+    with pytest.raises(
+        ArtifactError, match=r"is not the name of a part, such as part-00000\.parquet; move the file away"
+    ):
         list_parts(tmp_path)
 
 
-def softmax(random, rows: int, classes: int, scale: float):
+def log_softmax(random, rows: int, classes: int, scale: float):
     logits = scale * random.normal(size=(rows, classes))
     return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
 
 
-def test_as_many_classes_are_kept_as_hold_the_mass_of_the_parts_mean_row(tmp_path):
+def test_the_kept_classes_reach_the_required_share_of_the_mean_row(tmp_path):
     random = np.random.default_rng(0)
-    shards = [softmax(random, rows, 400, scale) for rows, scale in ((30, 4.0), (10, 3.0), (25, 5.0))]
+    shards = [log_softmax(random, rows, 400, scale) for rows, scale in ((30, 4.0), (10, 3.0), (25, 5.0))]
     path = part_path(tmp_path, 0)
-    write_part(path, [ShardLabels.of([str(row) for row in range(len(each))], each) for each in shards])
+    write_part(path, [ShardLabels.of([str(row) for row in range(len(shard))], shard) for shard in shards])
     mean = np.sort(np.exp(np.concatenate(shards).astype(np.float64)), axis=1)[:, ::-1].mean(axis=0)
-    kept = next(count for count in range(1, 400) if mean[:count].sum() >= KEPT_MASS)
+    kept_classes = next(count for count in range(1, 400) if mean[:count].sum() >= KEPT_MASS)
     stats = read_part_stats(path)
-    assert stats.kept_classes == kept
-    assert stats.kept_mass == pytest.approx(mean[:kept].sum(), abs=1e-6)
+    assert stats.kept_classes == kept_classes
+    assert stats.kept_mass == pytest.approx(mean[:kept_classes].sum(), abs=1e-6)
     table = pq.read_table(path)
-    assert {len(row) for row in table["top_classes"].to_pylist()} == {kept}
-    said = np.array(table["top_log_probabilities"].to_pylist())
-    values = -np.sort(-np.concatenate(shards), axis=1)[:, :kept]
-    assert np.abs(said / values - 1).max() <= 2.0**-DIGITS
-    assert np.abs(np.exp(said) - np.exp(values)).max() < 0.0004
+    assert {len(row) for row in table["top_classes"].to_pylist()} == {kept_classes}
+    stored = np.array(table["top_log_probabilities"].to_pylist())
+    values = -np.sort(-np.concatenate(shards), axis=1)[:, :kept_classes]
+    assert np.abs(stored / values - 1).max() <= 2.0**-MANTISSA_BITS
+    assert np.abs(np.exp(stored) - np.exp(values)).max() < 0.0004
     np.testing.assert_array_equal(table["confidence"], np.exp(values[:, 0]))
 
 
-def test_rounding_makes_no_other_class_the_prediction_and_no_row_more_than_a_whole(tmp_path):
+def test_rounding_keeps_the_prediction_and_keeps_the_sum_of_probabilities_at_one(tmp_path):
     random = np.random.default_rng(1)
     rows, classes = 500, 150
     near = np.full((rows, classes), 1e-9)
@@ -112,16 +115,17 @@ def test_rounding_makes_no_other_class_the_prediction_and_no_row_more_than_a_who
     assert np.abs(np.exp(restored) - near).max() < 0.001
 
 
-def test_label_says_how_much_of_the_probability_it_kept(tmp_path, capsys):
-    teacher, source = save_teacher(tmp_path / "teacher", classes=300), save_pile(tmp_path / "pile.npz", 2)
+def test_label_reports_the_share_of_the_probability_that_it_kept(tmp_path, capsys):
+    teacher, source = save_teacher(tmp_path / "teacher", classes=300), save_unlabeled(tmp_path / "pile.npz", 2)
     folder = noisystudent.label(teacher=teacher, source=source, out=tmp_path / "out", settings=SETTINGS)
-    said = json.loads((folder / "summary.json").read_text())
-    assert {name: said[name] for name in ("images", "failed", "parts", "classes")} == {
+    summary = json.loads((folder / "summary.json").read_text())
+    assert {name: summary[name] for name in ("images", "failed", "parts", "classes")} == {
         "images": 1048, "failed": 0, "parts": 2, "classes": 300,
     }  # fmt: skip
-    # An untrained teacher knows nothing: 128 classes, the most that are kept, are far from the whole.
-    assert said["kept"]["fewest"] == said["kept"]["most"] == 128
+    # The probabilities of an untrained teacher are almost even, so it keeps the largest number of classes, 128.
+    assert summary["kept"]["fewest"] == summary["kept"]["most"] == 128
     rows = [row for path in list_parts(folder) for row in pq.read_table(path)["top_log_probabilities"].to_pylist()]
-    assert said["kept"]["mass"] == pytest.approx(np.exp(rows).sum(axis=1).mean(), abs=1e-4)
-    line = f"1,048 images labeled in 2 parts; stored of 300 classes: the 128 likeliest, {said['kept']['mass']:.2%} of"
+    assert summary["kept"]["mass"] == pytest.approx(np.exp(rows).sum(axis=1).mean(), abs=1e-4)
+    mass = f"{summary['kept']['mass']:.2%}"
+    line = f"1,048 images labeled in 2 parts; stored of 300 classes: the 128 likeliest, {mass} of"
     assert line in capsys.readouterr().err

@@ -15,13 +15,14 @@ from noisystudent.pseudo_labels.predictions import (
     read_log_probabilities,
     write_part,
 )
-from noisystudent.pseudo_labels.selection import SelectionSettings, count_rows, reuse, select
-from noisystudent.pseudo_labels.selection.copies import permuted
-from noisystudent.pseudo_labels.selection.counts import BINS
+from noisystudent.pseudo_labels.selection.copies import permute
+from noisystudent.pseudo_labels.selection.counts import BINS, count_rows
+from noisystudent.pseudo_labels.selection.select import reuse, select
+from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 
 
 def write_predictions(folder: Path, prediction, confidence, classes: int, part_rows: int = 50) -> list[Path]:
-    """Parts whose rows have these predictions and confidences (of two classes' mass, the rest is even)."""
+    """Writes parts with these predictions and confidences; the rest of each row's probability is spread evenly."""
     prediction, confidence = np.asarray(prediction), np.asarray(confidence, np.float64)
     rest = (1 - confidence) / (classes - 1)
     probabilities = np.repeat(rest[:, None], classes, axis=1)
@@ -37,7 +38,7 @@ def write_predictions(folder: Path, prediction, confidence, classes: int, part_r
 
 
 def write_rows(folder: Path, prediction, confidence, part_rows: int) -> list[Path]:
-    """Parts with exactly these predictions and confidences, and no soft labels."""
+    """Writes parts with exactly these predictions and confidences, without soft labels."""
     folder.mkdir(parents=True)
     paths = []
     for first in range(0, len(prediction), part_rows):
@@ -53,7 +54,7 @@ def write_rows(folder: Path, prediction, confidence, part_rows: int) -> list[Pat
 
 
 def read_selection(folder: Path, predictions: list[Path]):
-    """All columns of the predictions and of the selection made from them, side by side."""
+    """All columns of the predictions and of the selection made from them, by name."""
     columns = {}
     for paths in (predictions, list_parts(folder)):
         table = pa.concat_tables([pq.read_table(path) for path in paths])
@@ -61,13 +62,13 @@ def read_selection(folder: Path, predictions: list[Path]):
     return columns
 
 
-def run(tmp_path, prediction, confidence, classes=3, round_number=1, seed=0, **chosen):
+def run(tmp_path, prediction, confidence, classes=3, round_number=1, seed=0, **selection):
     parts = write_predictions(tmp_path / "predictions", prediction, confidence, classes)
     names = [f"class-{i}" for i in range(classes)]
     summary = select(
         tmp_path / "selection",
         parts,
-        SelectionSettings(**chosen).settled(0),
+        SelectionSettings(**selection).resolve_auto(0),
         classes=names,
         round_number=round_number,
         seed=seed,
@@ -76,10 +77,10 @@ def run(tmp_path, prediction, confidence, classes=3, round_number=1, seed=0, **c
 
 
 def confidences(random, rows: int, kind: str):
-    """Confidences that are hard to tell apart, in one way or another."""
+    """Confidences that are hard to order: ties, neighboring float32 numbers, tiny numbers, or even ones."""
     if kind == "ties":
         return random.choice([0.4, 0.5, 0.5001, 0.7, 0.999, 1.0 - 1e-7, 1.0], rows).astype(np.float32)
-    if kind == "neighbors":  # float32 numbers next to each other, in bins wide and narrow
+    if kind == "neighbors":  # consecutive float32 numbers, in wide and in narrow bins
         start = np.float32(random.choice([1e-30, 2e-4, 0.01, 0.2, 0.3, 0.6, 0.9999])).view(np.uint32)
         return np.minimum((start + random.integers(0, rows, rows).astype(np.uint32)).view(np.float32), 1)
     if kind == "tiny":
@@ -87,24 +88,24 @@ def confidences(random, rows: int, kind: str):
     return random.uniform(0, 1, rows).astype(np.float32)
 
 
-def taken_by_sorting(prediction, confidence, classes: int, chosen: SelectionSettings, round_number: int):
-    """The rows that a full sort takes, and the places of each class, straight from the rules' words."""
-    taken, places = np.zeros(len(prediction), bool), np.zeros(classes, int)
-    passed = confidence >= np.float32(chosen.threshold)
+def select_by_sorting(prediction, confidence, classes: int, selection: SelectionSettings, round_number: int):
+    """The rows that a full sort selects and the target count of each class, directly from the rules."""
+    selected, target_counts = np.zeros(len(prediction), bool), np.zeros(classes, int)
+    passed = confidence >= np.float32(selection.threshold)
     mean = -(-int(passed.sum()) // classes)
     for label in range(classes):
-        mine = prediction == label
-        if chosen.rule == "curriculum":
-            wanted = int(np.ceil(min(1.0, chosen.fraction * round_number) * mine.sum() - 1e-9))
-            places[label] = wanted
+        in_class = prediction == label
+        if selection.rule == "curriculum":
+            wanted = int(np.ceil(min(1.0, selection.fraction * round_number) * in_class.sum() - 1e-9))
+            target_counts[label] = wanted
         else:
-            able = int((mine & passed).sum())
-            target = {"auto": mean, "none": able}.get(chosen.per_class, chosen.per_class)
-            wanted = min(able, target)
-            places[label] = min(target, wanted * chosen.max_copies)
-        order = sorted(np.flatnonzero(mine), key=lambda row: (-confidence[row], row))
-        taken[order[:wanted]] = True
-    return taken, places
+            eligible = int((in_class & passed).sum())
+            target = {"auto": mean, "none": eligible}.get(selection.per_class, selection.per_class)
+            wanted = min(eligible, target)
+            target_counts[label] = min(target, wanted * selection.max_copies)
+        order = sorted(np.flatnonzero(in_class), key=lambda row: (-confidence[row], row))
+        selected[order[:wanted]] = True
+    return selected, target_counts
 
 
 @settings(max_examples=60, deadline=None)
@@ -123,32 +124,32 @@ def taken_by_sorting(prediction, confidence, classes: int, chosen: SelectionSett
         ]
     ),
 )
-def test_a_selection_is_that_of_a_full_sort(tmp_path_factory, seed, rows, kind, rule):
+def test_a_selection_equals_that_of_a_full_sort(tmp_path_factory, seed, rows, kind, rule):
     random, classes = np.random.default_rng(seed), 6
-    chosen, round_number = SelectionSettings(**rule[0]).settled(0), rule[1]
+    selection, round_number = SelectionSettings(**rule[0]).resolve_auto(0), rule[1]
     prediction = random.choice([0, 0, 0, 1, 1, 3, 5], rows)  # classes 2 and 4 get no row
     confidence = confidences(random, rows, kind)
     folder = tmp_path_factory.mktemp("s")
     parts = write_rows(folder / "p", prediction, confidence, part_rows=int(random.integers(1, rows + 1)))
     names = [str(label) for label in range(classes)]
-    summary = select(folder / "s", parts, chosen, classes=names, round_number=round_number, seed=seed)
-    found = read_selection(folder / "s", parts)
-    taken, places = taken_by_sorting(prediction, confidence, classes, chosen, round_number)
-    assert np.array_equal(found["copies"] > 0, taken)
+    summary = select(folder / "s", parts, selection, classes=names, round_number=round_number, seed=seed)
+    columns = read_selection(folder / "s", parts)
+    selected, target_counts = select_by_sorting(prediction, confidence, classes, selection, round_number)
+    assert np.array_equal(columns["copies"] > 0, selected)
     for label in range(classes):
-        copies = found["copies"][(prediction == label) & taken]
-        assert copies.sum() == places[label] == summary["per_class"][label]["copies"]
+        copies = columns["copies"][(prediction == label) & selected]
+        assert copies.sum() == target_counts[label] == summary.per_class[label].copies
         assert not len(copies) or copies.max() - copies.min() <= 1
-    excess = "not-yet" if chosen.rule == "curriculum" else "over-target"
-    low = (confidence < np.float32(chosen.threshold)) & (chosen.rule == "threshold")
-    assert np.array_equal(found["reason"], np.where(taken, "selected", np.where(low, "below-threshold", excess)))
+    excess = "not-yet" if selection.rule == "curriculum" else "over-target"
+    low = (confidence < np.float32(selection.threshold)) & (selection.rule == "threshold")
+    assert np.array_equal(columns["reason"], np.where(selected, "selected", np.where(low, "below-threshold", excess)))
 
 
-def test_what_workers_count_adds_up_to_the_selection_of_the_whole(tmp_path):
+def test_the_counts_of_workers_add_up_to_those_of_all_parts(tmp_path):
     random = np.random.default_rng(5)
     prediction, confidence = random.integers(0, 3, 400), confidences(random, 400, "even")
     parts = write_rows(tmp_path / "p", prediction, confidence, part_rows=30)
-    chosen = SelectionSettings(rule="threshold", threshold=0.4)
+    selection = SelectionSettings(rule="threshold", threshold=0.4)
     shares = [count_rows(parts[worker::3], classes=3, threshold=0.4) for worker in range(3)]
     counts = shares[0] + shares[1] + shares[2]
     whole = count_rows(parts, classes=3, threshold=0.4)
@@ -157,58 +158,58 @@ def test_what_workers_count_adds_up_to_the_selection_of_the_whole(tmp_path):
     assert counts.rows.tolist() == np.bincount(prediction).tolist()
     assert counts.eligible.tolist() == [int((confidence[prediction == i] >= np.float32(0.4)).sum()) for i in range(3)]
     summaries = [
-        select(tmp_path / name, parts, chosen, classes="abc", round_number=1, seed=0, counts=given)
-        for name, given in (("with", counts), ("without", None))
+        select(tmp_path / name, parts, selection, classes="abc", round_number=1, seed=0, counts=worker_counts)
+        for name, worker_counts in (("with", counts), ("without", None))
     ]
     assert summaries[0] == summaries[1]
     for name in ("with", "without"):
         assert list_parts(tmp_path / name)[3].read_bytes() == list_parts(tmp_path / "with")[3].read_bytes()
-    with pytest.raises(MismatchError, match="are not those that were counted"):
-        select(tmp_path / "o", parts, chosen, classes="abc", round_number=1, seed=0, counts=shares[0] + shares[0])
+    with pytest.raises(MismatchError, match="differ from those that were counted"):
+        select(tmp_path / "o", parts, selection, classes="abc", round_number=1, seed=0, counts=shares[0] + shares[0])
     other = count_rows(parts, classes=3, threshold=0.5)
     with pytest.raises(MismatchError, match=r"selection\.threshold is 0\.4; count the rows again"):
-        select(tmp_path / "o", parts, chosen, classes="abc", round_number=1, seed=0, counts=other)
+        select(tmp_path / "o", parts, selection, classes="abc", round_number=1, seed=0, counts=other)
     with pytest.raises(ValueError, match="do not add up"):
         shares[0] + other
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 10, 97, 256, 1000, 100_003])
-def test_the_draw_of_copies_is_a_permutation(count):
+def test_permute_is_a_permutation(count):
     keys = np.random.default_rng(count).integers(0, 2**64, (6, 1), dtype=np.uint64)
-    found = permuted(np.arange(count), np.full(count, count), np.repeat(keys, count, axis=1))
-    assert np.array_equal(np.sort(found), np.arange(count))
+    permuted = permute(np.arange(count), np.full(count, count), np.repeat(keys, count, axis=1))
+    assert np.array_equal(np.sort(permuted), np.arange(count))
 
 
-@pytest.mark.parametrize(("count", "winners"), [(3, 1), (7, 3), (12, 5), (50, 20)])
-def test_every_row_and_every_pair_of_rows_wins_equally_often(count, winners):
-    rng = 6000
-    keys = np.random.default_rng(1).integers(0, 2**64, (6, rng), dtype=np.uint64)
-    numbers = np.tile(np.arange(count), rng)
-    found = permuted(numbers, np.full(len(numbers), count), np.repeat(keys, count, axis=1)).reshape(rng, count)
-    won = (found < winners).astype(np.float64)
-    single, both = winners / count, winners * (winners - 1) / count / (count - 1)
+@pytest.mark.parametrize(("count", "drawn_count"), [(3, 1), (7, 3), (12, 5), (50, 20)])
+def test_every_row_and_every_pair_of_rows_is_drawn_equally_often(count, drawn_count):
+    draws = 6000
+    keys = np.random.default_rng(1).integers(0, 2**64, (6, draws), dtype=np.uint64)
+    numbers = np.tile(np.arange(count), draws)
+    permuted = permute(numbers, np.full(len(numbers), count), np.repeat(keys, count, axis=1)).reshape(draws, count)
+    drawn = (permuted < drawn_count).astype(np.float64)
+    single, both = drawn_count / count, drawn_count * (drawn_count - 1) / count / (count - 1)
     # Five standard errors of a fraction over all draws.
-    assert np.abs(won.mean(axis=0) - single).max() < 5 * np.sqrt(single * (1 - single) / rng)
-    pairs = (won.T @ won / rng)[np.triu_indices(count, 1)]
-    assert np.abs(pairs - both).max() < 5 * np.sqrt(both * (1 - both) / rng) + 1e-12
+    assert np.abs(drawn.mean(axis=0) - single).max() < 5 * np.sqrt(single * (1 - single) / draws)
+    pairs = (drawn.T @ drawn / draws)[np.triu_indices(count, 1)]
+    assert np.abs(pairs - both).max() < 5 * np.sqrt(both * (1 - both) / draws) + 1e-12
 
 
-def test_a_part_that_cannot_be_right_is_named(tmp_path):
-    chosen = {"settings": SelectionSettings().settled(0), "classes": "abc", "round_number": 1, "seed": 0}
-    for name, prediction, confidence, said in (
+def test_an_invalid_part_is_named(tmp_path):
+    arguments = {"settings": SelectionSettings().resolve_auto(0), "classes": "abc", "round_number": 1, "seed": 0}
+    for name, prediction, confidence, message in (
         ("class", [0, 3], [0.5, 0.5], "predicts class number 3, but there are 3 classes"),
         ("negative", [0, 1], [0.5, -0.5], "not a number from 0 to 1"),
         ("nan", [0, 1], [0.5, np.nan], "not a number from 0 to 1"),
     ):
         parts = write_rows(tmp_path / name, prediction, confidence, part_rows=9)
-        with pytest.raises(ArtifactError, match=rf"part-00000\.parquet.*{said}"):
-            select(tmp_path / "s", parts, **chosen)
+        with pytest.raises(ArtifactError, match=rf"part-00000\.parquet.*{message}"):
+            select(tmp_path / "s", parts, **arguments)
     parts[0].write_bytes(b"PAR1 no table")
     with pytest.raises(ArtifactError, match=r"part-00000\.parquet is damaged"):
-        select(tmp_path / "s", parts, **chosen)
+        select(tmp_path / "s", parts, **arguments)
     pq.write_table(pa.table({"key": ["a"], "prediction": [0]}), parts[0])
     with pytest.raises(ArtifactError, match="has no column 'confidence'"):
-        select(tmp_path / "s", parts, **chosen)
+        select(tmp_path / "s", parts, **arguments)
 
 
 def test_an_earlier_selection_of_other_images_is_refused(tmp_path):
@@ -224,72 +225,72 @@ def test_an_earlier_selection_of_other_images_is_refused(tmp_path):
 def test_the_curriculum_is_the_exact_top_of_every_class(tmp_path_factory, seed, rows, round_number):
     random = np.random.default_rng(seed)
     prediction = random.integers(0, 3, rows)
-    # Few distinct values, so that ties fall into the last place often.
+    # Few distinct values, so that the cutoff often lies within ties.
     confidence = random.choice([0.4, 0.5, 0.5001, 0.7, 0.999, 1.0 - 1e-7], rows)
-    _, found = run(tmp_path_factory.mktemp("s"), prediction, confidence, round_number=round_number, fraction=0.2)
-    stored = found["confidence"]
+    _, columns = run(tmp_path_factory.mktemp("s"), prediction, confidence, round_number=round_number, fraction=0.2)
+    stored = columns["confidence"]
     for label in range(3):
-        mine = np.flatnonzero(prediction == label)
-        want = int(np.ceil(min(1, 0.2 * round_number) * len(mine) - 1e-9))
-        order = mine[np.lexsort((mine, -stored[mine]))]
-        assert set(np.flatnonzero((found["copies"] > 0) & (prediction == label))) == set(order[:want])
-    assert set(found["copies"]) <= {0, 1}
+        rows_of_class = np.flatnonzero(prediction == label)
+        wanted = int(np.ceil(min(1, 0.2 * round_number) * len(rows_of_class) - 1e-9))
+        order = rows_of_class[np.lexsort((rows_of_class, -stored[rows_of_class]))]
+        assert set(np.flatnonzero((columns["copies"] > 0) & (prediction == label))) == set(order[:wanted])
+    assert set(columns["copies"]) <= {0, 1}
 
 
-def test_the_curriculum_grows_to_the_whole_pile(tmp_path):
+def test_the_curriculum_grows_to_all_unlabeled_images(tmp_path):
     random = np.random.default_rng(0)
     prediction, confidence = random.integers(0, 3, 100), random.uniform(0.34, 1, 100)
-    kept = []
+    selected = []
     for number in (1, 2, 5, 9):
-        _, found = run(tmp_path / str(number), prediction, confidence, round_number=number, fraction=0.2)
-        kept.append(set(np.flatnonzero(found["copies"])))
-    assert kept[0] < kept[1] < kept[2] == kept[3] == set(range(100))
+        _, columns = run(tmp_path / str(number), prediction, confidence, round_number=number, fraction=0.2)
+        selected.append(set(np.flatnonzero(columns["copies"])))
+    assert selected[0] < selected[1] < selected[2] == selected[3] == set(range(100))
 
 
 def test_the_threshold_rule_balances_by_copies_up_to_the_cap(tmp_path):
     prediction = [0] * 10 + [1] * 4 + [2] * 1
     confidence = [0.9] * 10 + [0.8] * 4 + [0.7]
-    summary, found = run(tmp_path, prediction, confidence, rule="threshold", threshold=0.3, per_class=8, max_copies=5)
-    copies = [int(found["copies"][np.asarray(prediction) == label].sum()) for label in range(3)]
+    summary, columns = run(tmp_path, prediction, confidence, rule="threshold", threshold=0.3, per_class=8, max_copies=5)
+    copies = [int(columns["copies"][np.asarray(prediction) == label].sum()) for label in range(3)]
     assert copies == [8, 8, 5]
-    assert [row["copies"] for row in summary["per_class"]] == copies
-    assert set(found["copies"][np.asarray(prediction) == 1]) == {2}
-    assert summary["reasons"] == {"selected": 13, "over-target": 2}
+    assert [row.copies for row in summary.per_class] == copies
+    assert set(columns["copies"][np.asarray(prediction) == 1]) == {2}
+    assert summary.reasons == {"selected": 13, "over-target": 2}
 
 
 def test_uneven_copies_differ_by_one_and_are_drawn_by_the_seed(tmp_path):
-    drawn = []
+    copies_by_run = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        _, found = run(tmp_path / name, [0] * 7 + [1] * 20, [0.9] * 27, seed=seed, rule="threshold", per_class=17)
-        copies = found["copies"][:7]
+        _, columns = run(tmp_path / name, [0] * 7 + [1] * 20, [0.9] * 27, seed=seed, rule="threshold", per_class=17)
+        copies = columns["copies"][:7]
         assert copies.sum() == 17
         assert set(copies) == {2, 3}
-        drawn.append(tuple(copies))
-    assert drawn[0] == drawn[1]
-    assert drawn[0] != drawn[2]
+        copies_by_run.append(tuple(copies))
+    assert copies_by_run[0] == copies_by_run[1]
+    assert copies_by_run[0] != copies_by_run[2]
 
 
 def test_rejected_rows_keep_their_reason(tmp_path):
-    _, found = run(tmp_path, [0, 0, 0, 1], [0.9, 0.8, 0.4, 0.35], rule="threshold", threshold=0.5, per_class=1)
-    assert found["reason"].tolist() == ["selected", "over-target", "below-threshold", "below-threshold"]
+    _, columns = run(tmp_path, [0, 0, 0, 1], [0.9, 0.8, 0.4, 0.35], rule="threshold", threshold=0.5, per_class=1)
+    assert columns["reason"].tolist() == ["selected", "over-target", "below-threshold", "below-threshold"]
 
 
 def test_the_threshold_itself_is_enough(tmp_path):
-    _, found = run(tmp_path, [0, 0], [0.5, 0.4999], classes=3, rule="threshold", threshold=0.5, per_class="none")
-    assert found["copies"].tolist() == [1, 0]
+    _, columns = run(tmp_path, [0, 0], [0.5, 0.4999], classes=3, rule="threshold", threshold=0.5, per_class="none")
+    assert columns["copies"].tolist() == [1, 0]
 
 
-def test_an_empty_class_is_named_not_fatal(tmp_path):
+def test_an_empty_class_is_a_warning(tmp_path):
     summary, _ = run(tmp_path, [0] * 5 + [1] * 5, [0.9] * 10, rule="threshold")
-    assert any("class-2" in warning and "no pseudo label" in warning for warning in summary["warnings"])
+    assert any("class-2" in warning and "no pseudo label" in warning for warning in summary.warnings)
 
 
 def test_auto_target_is_the_mean_over_classes(tmp_path):
     summary, _ = run(tmp_path, [0] * 9 + [1] * 3 + [2] * 3, [0.9] * 15, rule="threshold", per_class="auto")
-    assert [row["copies"] for row in summary["per_class"]] == [5, 5, 5]
+    assert [row.copies for row in summary.per_class] == [5, 5, 5]
 
 
-def test_how_parts_are_cut_changes_nothing(tmp_path):
+def test_the_split_into_parts_changes_nothing(tmp_path):
     random = np.random.default_rng(3)
     prediction, confidence = random.integers(0, 3, 120), random.choice([0.5, 0.6, 0.9], 120)
     results = []
@@ -312,18 +313,18 @@ def test_reuse_keeps_the_images_and_takes_the_new_labels(tmp_path):
     _, first = run(tmp_path, [0, 0, 1, 1], [0.9, 0.4, 0.9, 0.8], rule="threshold", threshold=0.5, per_class="none")
     later = write_predictions(tmp_path / "later", [1, 1, 1, 0], [0.6, 0.99, 0.9, 0.5], 3)
     summary = reuse(tmp_path / "reused", later, tmp_path / "selection", ["a", "b", "c"])
-    found = read_selection(tmp_path / "reused", later)
-    assert found["copies"].tolist() == first["copies"].tolist() == [1, 0, 1, 1]
-    assert found["prediction"].tolist() == [1, 1, 1, 0]
-    assert [row["selected"] for row in summary["per_class"]] == [1, 2, 0]
+    columns = read_selection(tmp_path / "reused", later)
+    assert columns["copies"].tolist() == first["copies"].tolist() == [1, 0, 1, 1]
+    assert columns["prediction"].tolist() == [1, 1, 1, 0]
+    assert [row.selected for row in summary.per_class] == [1, 2, 0]
 
 
 def test_histogram_and_counts_add_up(tmp_path):
     random = np.random.default_rng(0)
-    summary, found = run(tmp_path, random.integers(0, 3, 77), random.uniform(0.34, 1, 77), fraction=0.3)
-    assert sum(summary["confidence_histogram"]["counts"]) == summary["rows"] == 77
-    assert sum(summary["reasons"].values()) == 77
-    assert summary["selected"] == (found["copies"] > 0).sum()
+    summary, columns = run(tmp_path, random.integers(0, 3, 77), random.uniform(0.34, 1, 77), fraction=0.3)
+    assert sum(summary.confidence_histogram.counts) == summary.rows == 77
+    assert sum(summary.reasons.values()) == 77
+    assert summary.selected == (columns["copies"] > 0).sum()
 
 
 def test_many_classes_are_stored_as_top_k_with_the_rest_spread(tmp_path):

@@ -1,4 +1,4 @@
-"""The page: every section there, well-formed, self-contained, escaped, honest about what is missing."""
+"""The page: all sections, well-formed, self-contained, escaped, and explicit about missing results."""
 
 import base64
 import io
@@ -20,10 +20,9 @@ from noisystudent.reporting import read
 from noisystudent.reporting.images import data_uri
 from noisystudent.reporting.page import write_report
 from noisystudent.reporting.read import read_run
-from noisystudent.reporting.records import Summary
 from noisystudent.reporting.views import confused_pairs, setting_views
 from reading_pages import INJECTION, Page, section_text
-from robustness_examples import named_as_in_a_run, told_of
+from robustness_examples import comparison_of, named_as_in_a_run
 
 SECTIONS = [
     *("verdict", "scores", "progress", "strength", "rounds", "calibration", "classes"),
@@ -31,10 +30,10 @@ SECTIONS = [
 ]
 
 
-# ---- a synthetic run: all numbers are made up from a seed, no model was trained ----
+# ---- a synthetic run: all numbers come from a seed, no model was trained ----
 
 
-def made_up_scores(random: np.random.Generator, classes: list[str], top1: float, count: int = 400) -> dict:
+def synthetic_scores(random: np.random.Generator, classes: list[str], top1: float, count: int = 400) -> dict:
     total = len(classes)
     truth = np.arange(count) % total
     wrong = random.random(count) >= top1
@@ -68,8 +67,8 @@ def made_up_scores(random: np.random.Generator, classes: list[str], top1: float,
 
 
 def evaluated(name: str, **scores: dict | None) -> dict:
-    both = {"validation": None, "test": None} | scores
-    return {"name": name, "model": "small", "parameters": 1_234_567, "samples_seen": 96_000, "seconds": 83.0} | both
+    by_role = {"validation": None, "test": None} | scores
+    return {"name": name, "model": "small", "parameters": 1_234_567, "samples_seen": 96_000, "seconds": 83.0} | by_role
 
 
 def write_rows(file: Path, **columns: object) -> None:
@@ -87,23 +86,23 @@ def write_selection(folder: Path, random: np.random.Generator, classes: list[str
     confidence = random.beta(6, 2, rows).astype(np.float32)
     copies = np.where(confidence > 0.7, 1 + (prediction == 0), 0).astype(np.uint16)
     reason = np.where(copies > 0, "selected", np.where(confidence > 0.6, "over-target", "below-threshold"))
-    for part, place in enumerate(np.array_split(np.arange(rows), 2)):
+    for part, part_rows in enumerate(np.array_split(np.arange(rows), 2)):
         write_rows(
             folder.parent / "predictions" / f"part-{part:05d}.parquet",
-            key=[f"pile/{index:04d}.png" for index in place],
-            prediction=prediction[place],
-            confidence=confidence[place],
+            key=[f"unlabeled/{row:04d}.png" for row in part_rows],
+            prediction=prediction[part_rows],
+            confidence=confidence[part_rows],
         )
         write_rows(
             folder / f"part-{part:05d}.parquet",
-            copies=copies[place],
-            reason=pa.array(reason[place].tolist()).dictionary_encode(),
+            copies=copies[part_rows],
+            reason=pa.array(reason[part_rows].tolist()).dictionary_encode(),
         )
     counts, edges = np.histogram(confidence, 20, (0, 1))
-    names, amounts = np.unique(reason, return_counts=True)
+    reasons, reason_counts = np.unique(reason, return_counts=True)
     per_class = [
         {
-            "class": name,
+            "name": name,
             "predicted": int((prediction == index).sum()),
             "selected": int(((prediction == index) & (copies > 0)).sum()),
             "copies": int(copies[prediction == index].sum()),
@@ -116,7 +115,7 @@ def write_selection(folder: Path, random: np.random.Generator, classes: list[str
         "selected": int((copies > 0).sum()),
         "copies": int(copies.sum()),
         "per_class": per_class,
-        "reasons": dict(zip(names.tolist(), amounts.tolist(), strict=True)),
+        "reasons": dict(zip(reasons.tolist(), reason_counts.tolist(), strict=True)),
         "confidence_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
         "warnings": [f"class {classes[0]!r} has few images"],
     }
@@ -133,7 +132,7 @@ def run_facts(classes: list[str], **more: object) -> dict:
         "origins": {"train.steps": "command line", "train.mixing": "default", "noise.operations": "default"},
         "sources": {"labeled": source, "unlabeled": None, "validation": None, "test": None},
         "versions": {"numpy": "2.0"},
-        "machine": "a made-up machine",
+        "machine": "a synthetic machine",
     } | more
 
 
@@ -142,8 +141,8 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
     classes = classes or [f"class {letter}" for letter in "abcdef"]
     eval_result = [
         {
-            "validation": made_up_scores(random, classes, top1, 120),
-            "test": made_up_scores(random, classes, top1),
+            "validation": synthetic_scores(random, classes, top1, 120),
+            "test": synthetic_scores(random, classes, top1),
         }
         for top1 in (0.80, 0.82, 0.86, 0.89, 0.88)
     ]
@@ -174,19 +173,26 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
     facts = run_facts(classes)
     labeled = facts["sources"]["labeled"]
     facts["sources"]["labeled"] = labeled | {"failures": [{"key": "a/broken.png", "reason": "truncated"}]}
-    twins = [
-        {"key": "pile/0001.png", "same_as": "test/0002.png", "found": "identical"},
-        {"key": "pile/0003.png", "same_as": "test/0004.png", "found": "near-duplicate"},
+    duplicates = [
+        {"key": "unlabeled/0001.png", "same_as": "test/0002.png", "found": "identical"},
+        {"key": "unlabeled/0003.png", "same_as": "test/0004.png", "found": "near-duplicate"},
     ]
-    facts["sources"]["unlabeled"] = {"name": "images/pile", "images": 300, "left_out": twins}
+    facts["sources"]["unlabeled"] = {"name": "images/unlabeled", "images": 300, "left_out": duplicates}
     facts["sources"]["test"] = labeled | {"name": "images/test"}
     write_json(folder / "run.json", facts)
     candidates = [
-        {"strength": s, "top1": 0.8 + s / 10, "nll": 0.6, "behind": 0.12, "standard_error": 0.034, "labels": 40}
-        for s in (0.0, 0.25, 0.5)
+        {
+            "strength": strength,
+            "top1": 0.8 + strength / 10,
+            "nll": 0.6,
+            "behind": 0.12,
+            "standard_error": 0.034,
+            "labels": 40,
+        }
+        for strength in (0.0, 0.25, 0.5)
     ]
-    strength = {"chosen": 0.5, "by": "cross-fitting", "candidates": candidates}
-    write_json(folder / "strength" / "summary.json", strength)
+    choice = {"chosen": 0.5, "by": "cross-fitting", "candidates": candidates}
+    write_json(folder / "strength" / "summary.json", choice)
     for number in range(1, rounds + 1):
         write_selection(folder / f"round-{number}" / "selection", random, classes)
     label = np.arange(400) % len(classes)
@@ -201,17 +207,17 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
 
 
 def minimal_run(folder: Path) -> Path:
-    """No held-out labels, no control, no rounds, nothing but the two files that every run has."""
-    nothing = {
+    """A run without held-out labels, control and rounds: only the two files that every run has."""
+    verdict = {
         "decision": "cannot tell",
         "reason": "no held-out labels",
         "difference": None,
         "interval": None,
     }
-    nothing |= {"p_value": None, "labels": 0, "source": "none"}
+    verdict |= {"p_value": None, "labels": 0, "source": "none"}
     summary = {"recipe": "curriculum", "seed": 0, "classes": ["cat", "dog"], "teacher": evaluated("teacher")}
     summary |= {"control": None, "rounds": [], "student": evaluated("teacher"), "delivered": "teacher"}
-    summary |= {"baselines": [], "verdict": nothing, "cost": {"seconds": None, "samples_seen": None}}
+    summary |= {"baselines": [], "verdict": verdict, "cost": {"seconds": None, "samples_seen": None}}
     write_json(folder / "summary.json", summary)
     write_json(folder / "run.json", run_facts(["cat", "dog"], origins={}))
     return folder
@@ -223,8 +229,8 @@ def with_robustness(folder: Path, robustness: dict | None) -> Path:
     return folder
 
 
-def made_up_images(role: str, keys: list[str]) -> dict[str, np.ndarray]:
-    """A checkered square whose shade follows from the key; every seventh is missing."""
+def synthetic_images(role: str, keys: list[str]) -> dict[str, np.ndarray]:
+    """Checkered squares whose shade depends on the key; every seventh image is missing."""
     shades = {key: sum(key.encode()) % 200 for key in keys}
     board = np.indices((8, 8)).sum(axis=0) % 2
     return {key: (shade + 50 * board).astype(np.uint8) for key, shade in shades.items() if shade % 7}
@@ -237,17 +243,17 @@ def full(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def full_page(full) -> Page:
-    return Page(write_report(full, load_images=made_up_images).read_text())
+    return Page(write_report(full, load_images=synthetic_images).read_text())
 
 
-def test_every_section_is_there_in_order(full_page):
+def test_the_page_has_all_sections_in_order(full_page):
     ids = [attributes["id"] for tag, attributes in full_page.tags if tag in ("section", "header")]
     assert ids == SECTIONS
     links = [link[1:] for link in full_page.attributes("href")]
     assert set(links) <= set(ids)
 
 
-def test_the_page_needs_nothing_from_outside(full_page, full):
+def test_the_page_needs_no_other_file(full_page, full):
     tags = {tag for tag, _ in full_page.tags}
     assert not tags & {"script", "link", "iframe", "object", "embed"}
     assert all(link.startswith("#") for link in full_page.attributes("href"))
@@ -256,81 +262,81 @@ def test_the_page_needs_nothing_from_outside(full_page, full):
     assert not [name for _, attributes in full_page.tags for name in attributes if name.startswith("on")]
 
 
-def test_headline_says_the_verdict(full_page):
+def test_the_headline_is_the_verdict(full_page):
     sentence = (
-        "Keep the student: it is 7.2 points better than the labels-only control "
+        "The unlabeled images helped: the student is 7.2 points better than the labels-only control "
         "(95% interval +3.1 to +11.4, p < 0.001) on 400 held-out labels of the test source."
     )
     assert sentence in section_text(full_page, "verdict")
 
 
-def test_sections_tell_what_the_files_say(full_page, full):
+def test_sections_show_the_content_of_the_files(full_page, full):
     selection = json.loads((full / "round-3" / "selection" / "summary.json").read_text())
-    said = {name: section_text(full_page, name) for name in SECTIONS}
-    assert "Baseline: logistic regression 71.0%" in said["scores"]
-    assert "Round 2 (rolled back)" in said["scores"]
-    assert "Delivered: round-3" in said["scores"]
-    assert "Strength 0.5 was chosen by cross-fitting" in said["strength"]
-    assert "3.4%" in said["strength"]
-    assert "What the teacher saw" not in said["strength"]
-    assert "Round 2 (rolled back)" in said["rounds"]
-    assert f"below-threshold {selection['reasons']['below-threshold']}" in said["rounds"]
-    assert "class 'class a' has few images" in said["rounds"]
-    assert "Accuracy of the selected ones 93.0%" in said["rounds"]
-    assert "Expected calibration error 3.4% on 400 labels of the test source" in said["calibration"]
-    assert "is wrong on 40 of 400 test images" in said["mistakes"]
-    assert "Rejected: below-threshold" in said["examples"]
-    assert "Rejected: over-target" in said["examples"]
-    assert "a/broken.png : truncated" in said["left-out"]
-    assert "pile/0001.png is the same image as test/0002.png" in said["left-out"]
-    assert "pile/0003.png looks the same as test/0004.png" in said["left-out"]
-    assert "train.steps 3000 command line" in said["settings"]
-    assert "2 settings at the default value" in said["settings"]
-    assert "2 h 13 min and 1.79 M samples seen on a made-up machine" in said["cost"]
-    assert "noisystudent run --out 'runs/my first'" in said["repeat"]
+    texts = {name: section_text(full_page, name) for name in SECTIONS}
+    assert "Baseline: logistic regression 71.0%" in texts["scores"]
+    assert "Round 2 (rolled back)" in texts["scores"]
+    assert "Delivered: round-3" in texts["scores"]
+    assert "Strength 0.5 was chosen by cross-fitting" in texts["strength"]
+    assert "3.4%" in texts["strength"]
+    assert "Training images under noise" not in texts["strength"]
+    assert "Round 2 (rolled back)" in texts["rounds"]
+    assert f"confidence below the threshold {selection['reasons']['below-threshold']}" in texts["rounds"]
+    assert "class 'class a' has few images" in texts["rounds"]
+    assert "Accuracy of the selected pseudo labels 93.0%" in texts["rounds"]
+    assert "Expected calibration error 3.4% on 400 labels of the test source" in texts["calibration"]
+    assert "is wrong on 40 of 400 test images" in texts["mistakes"]
+    assert "Rejected: confidence below the threshold" in texts["examples"]
+    assert "Rejected: beyond the target of its class" in texts["examples"]
+    assert "a/broken.png : truncated" in texts["left-out"]
+    assert "unlabeled/0001.png is identical to test/0002.png" in texts["left-out"]
+    assert "unlabeled/0003.png looks the same as test/0004.png" in texts["left-out"]
+    assert "train.steps 3000 command line" in texts["settings"]
+    assert "2 settings at the default value" in texts["settings"]
+    assert "2 h 13 min and 1.79 M samples seen on a synthetic machine" in texts["cost"]
+    assert "noisystudent run --out 'runs/my first'" in texts["repeat"]
 
 
-def test_images_are_shown_or_their_absence_is(full_page, full):
+def test_images_or_gaps_are_shown(full_page, full):
     record = read_run(full)
-    shown = record.mistakes.images + record.examples.surest + record.examples.least_sure
-    shown += tuple(one for group in record.examples.rejected.values() for one in group)
-    loaded = made_up_images("", [one.key for one in shown])
-    assert 0 < len(loaded) < len({one.key for one in shown})
+    entries = record.mistakes.images + record.examples.most_confident + record.examples.least_confident
+    entries += tuple(example for group in record.examples.rejected.values() for example in group)
+    loaded = synthetic_images("", [entry.key for entry in entries])
+    assert 0 < len(loaded) < len({entry.key for entry in entries})
     images = [attributes for tag, attributes in full_page.tags if tag == "img"]
-    assert len(images) == sum(one.key in loaded for one in shown)
+    assert len(images) == sum(entry.key in loaded for entry in entries)
     gaps = [1 for tag, attributes in full_page.tags if tag == "span" and attributes.get("class") == "gap"]
-    assert len(images) + len(gaps) == len(shown)
+    assert len(images) + len(gaps) == len(entries)
 
 
-def test_minimal_run_explains_what_is_missing(tmp_path):
+def test_a_minimal_run_says_what_is_missing(tmp_path):
     page = Page(write_report(minimal_run(tmp_path / "bare"), load_images=None).read_text())
-    said = {name: section_text(page, name) for name in SECTIONS}
-    assert "Cannot tell whether the unlabeled images helped: no held-out labels." in said["verdict"]
-    assert "no held-out labels, so nothing could be scored" in said["scores"]
-    assert "No control was trained" in said["scores"]
-    assert "No round was run" in said["progress"]
-    assert "given in the settings" in said["strength"]
-    assert "trained without pseudo labels" in said["rounds"]
-    assert "no held-out labels" in said["calibration"]
-    assert "no held-out labels" in said["classes"]
-    assert "no test source" in said["mistakes"]
-    assert "no pseudo labels" in said["examples"]
-    assert "Every image could be decoded" in said["left-out"]
-    assert "No image was the same as a held-out one" in said["left-out"]
-    assert "not recorded" in said["cost"]
+    texts = {name: section_text(page, name) for name in SECTIONS}
+    assert "Cannot tell whether the unlabeled images helped: no held-out labels." in texts["verdict"]
+    assert "no held-out labels, so there are no scores" in texts["scores"]
+    assert "No control was trained" in texts["scores"]
+    assert "No round was run" in texts["progress"]
+    assert "given in the settings" in texts["strength"]
+    assert "trained without pseudo labels" in texts["rounds"]
+    assert "no held-out labels" in texts["calibration"]
+    assert "no held-out labels" in texts["classes"]
+    assert "no test source" in texts["mistakes"]
+    assert "no pseudo labels" in texts["examples"]
+    assert "Every image could be decoded" in texts["left-out"]
+    assert "No image duplicates a held-out image" in texts["left-out"]
+    assert "not recorded" in texts["cost"]
     assert not [tag for tag, _ in page.tags if tag in ("svg", "img")]
 
 
 def test_no_test_source_is_reported_on_validation(tmp_path):
     folder = full_run(tmp_path / "run")
     summary = json.loads((folder / "summary.json").read_text())
-    for one in (summary["teacher"], summary["control"], summary["student"], *summary["rounds"]):
-        one["test"] = None
+    for model in (summary["teacher"], summary["control"], summary["student"], *summary["rounds"]):
+        model["test"] = None
     summary["verdict"]["source"] = "validation"
     write_json(folder / "summary.json", summary)
     for file in (folder / "scores").glob("*/*.parquet"):
         file.unlink()
-    page = Page(write_report(folder, load_images=made_up_images).read_text())
+    page = Page(write_report(folder, load_images=synthetic_images).read_text())
     assert "somewhat optimistic" in section_text(page, "verdict")
     assert "Scores on 120 labels of the validation source" in section_text(page, "scores")
     assert "There was no test source" in section_text(page, "mistakes")
@@ -340,7 +346,7 @@ def test_no_test_source_is_reported_on_validation(tmp_path):
 def test_everything_from_the_run_is_escaped(tmp_path):
     classes = [INJECTION, "ordinary", "</style><script>", "third"]
     folder = full_run(tmp_path / "<b>run", classes)
-    with_robustness(folder, told_of(INJECTION, "</style><script>"))
+    with_robustness(folder, comparison_of(INJECTION, "</style><script>"))
     facts = json.loads((folder / "run.json").read_text())
     facts["settings"] = {INJECTION: {"x": INJECTION}, "y": [INJECTION]}
     facts["origins"] = {f"{INJECTION}.x": INJECTION}
@@ -357,7 +363,7 @@ def test_everything_from_the_run_is_escaped(tmp_path):
         prediction=[2],
         confidence=[0.9],
     )
-    text = write_report(folder, load_images=made_up_images).read_text()
+    text = write_report(folder, load_images=synthetic_images).read_text()
     page = Page(text)
     assert "<script" not in text
     assert text.count("</style>") == 1
@@ -366,7 +372,7 @@ def test_everything_from_the_run_is_escaped(tmp_path):
         assert "<script>" in section_text(page, section), f"the name should be readable in {section}"
 
 
-def test_names_that_are_no_text_do_not_stop_the_page(tmp_path):
+def test_names_that_are_not_valid_text_do_not_stop_the_page(tmp_path):
     folder = minimal_run(tmp_path / "run")
     facts = json.loads((folder / "run.json").read_text())
     facts["command"].append("bad\udcffname")
@@ -375,22 +381,22 @@ def test_names_that_are_no_text_do_not_stop_the_page(tmp_path):
 
 
 def test_robustness_follows_the_scores(tmp_path):
-    told = named_as_in_a_run(told_of("one", "two", "three"))
-    page = Page(write_report(with_robustness(full_run(tmp_path / "run"), told), load_images=None).read_text())
+    comparison = named_as_in_a_run(comparison_of("one", "two", "three"))
+    page = Page(write_report(with_robustness(full_run(tmp_path / "run"), comparison), load_images=None).read_text())
     ids = [attributes["id"] for tag, attributes in page.tags if tag in ("section", "header")]
     assert ids == [*SECTIONS[:2], "robustness", *SECTIONS[2:]]
     assert "#robustness" in page.attributes("href")
-    said = section_text(page, "robustness")
-    assert "Measured on 200 images of the test source (digits:test): accuracy, errors under 2 generated" in said
-    assert "were generated from the images at hand" in said
-    assert "Round 1 91.0% +1.0 (-1.0 to +3.0)" in said
-    assert "Error by corruption, mean over severities" in said
-    assert "optimistic" not in said
+    text = section_text(page, "robustness")
+    assert "Measured on 200 images of the test source (digits:test): accuracy, errors under 2 generated" in text
+    assert "were generated from the images at hand" in text
+    assert "Round 1 91.0% +1.0 (-1.0 to +3.0)" in text
+    assert "Error by corruption, mean over severities" in text
+    assert "optimistic" not in text
 
 
 def test_robustness_on_validation_images_says_so(tmp_path):
-    told = named_as_in_a_run(told_of("one", "two")) | {"role": "validation"}
-    page = Page(write_report(with_robustness(full_run(tmp_path / "run"), told), load_images=None).read_text())
+    comparison = named_as_in_a_run(comparison_of("one", "two")) | {"role": "validation"}
+    page = Page(write_report(with_robustness(full_run(tmp_path / "run"), comparison), load_images=None).read_text())
     assert "images of the validation source (digits:test)" in section_text(page, "robustness")
     assert "somewhat optimistic" in section_text(page, "robustness")
 
@@ -401,15 +407,15 @@ def test_a_run_without_robustness_has_no_section_for_it(tmp_path):
     assert "#robustness" not in page.attributes("href")
 
 
-def test_wrong_robustness_is_named_by_its_place(tmp_path):
-    told = named_as_in_a_run(told_of("one", "two"))
-    told["measured"]["round 1"]["corruptions"]["errors"]["fog"]["1"] = "many"
-    folder = with_robustness(minimal_run(tmp_path / "run"), told)
+def test_an_invalid_value_of_robustness_is_named(tmp_path):
+    comparison = named_as_in_a_run(comparison_of("one", "two"))
+    comparison["measured"]["round 1"]["corruptions"]["errors"]["fog"]["1"] = "many"
+    folder = with_robustness(minimal_run(tmp_path / "run"), comparison)
     with pytest.raises(ArtifactError, match=r"robustness\.measured\.round 1\.corruptions\.errors\.fog\.1"):
         read_run(folder)
 
 
-def test_many_classes_are_cut_to_those_that_matter(tmp_path):
+def test_of_many_classes_only_the_most_important_are_listed(tmp_path):
     folder = full_run(tmp_path / "run", [f"kind {index}" for index in range(70)], rounds=1)
     page = Page(write_report(folder, load_images=None).read_text())
     assert "The 50 classes with the fewest selected images, of 70" in section_text(page, "rounds")
@@ -421,7 +427,7 @@ def test_many_classes_are_cut_to_those_that_matter(tmp_path):
 def test_confused_pairs_are_the_largest_off_the_diagonal(full):
     summary = read_run(full).summary
     pairs = confused_pairs([[8, 2, 0], [5, 5, 0], [0, 1, 9]], summary)
-    assert [(one.truth, one.prediction, one.count, one.share) for one in pairs] == [
+    assert [(pair.truth, pair.prediction, pair.count, pair.share) for pair in pairs] == [
         ("class b", "class a", 5, 0.5),
         ("class a", "class b", 2, 0.2),
         ("class c", "class b", 1, 0.1),
@@ -429,8 +435,8 @@ def test_confused_pairs_are_the_largest_off_the_diagonal(full):
 
 
 def test_settings_keep_their_origin():
-    found = setting_views({"train": {"steps": 3, "on": True}, "empty": {}}, {"train.steps": "file"})
-    assert [(one.name, one.value, one.origin) for one in found] == [
+    settings = setting_views({"train": {"steps": 3, "on": True}, "empty": {}}, {"train.steps": "file"})
+    assert [(setting.name, setting.value, setting.origin) for setting in settings] == [
         ("train.steps", "3", "file"),
         ("train.on", "true", "not recorded"),
         ("empty", "{}", "not recorded"),
@@ -451,24 +457,24 @@ def test_examples_are_the_extremes_of_all_parts(full):
         )
     ]
     examples = read_run(full).examples
-    kept = sorted((row for row in rows if row["copies"]), key=lambda row: -row["confidence"])
-    assert [one.key for one in examples.surest] == [row["key"] for row in kept[:12]]
-    assert [one.key for one in examples.least_sure] == [row["key"] for row in reversed(kept[-12:])]
+    selected = sorted((row for row in rows if row["copies"]), key=lambda row: -row["confidence"])
+    assert [example.key for example in examples.most_confident] == [row["key"] for row in selected[:12]]
+    assert [example.key for example in examples.least_confident] == [row["key"] for row in reversed(selected[-12:])]
     for reason in ("below-threshold", "over-target"):
-        left = sorted((row for row in rows if row["reason"] == reason), key=lambda row: -row["confidence"])
-        assert [one.key for one in examples.rejected[reason]] == [row["key"] for row in left[:12]]
+        rejected = sorted((row for row in rows if row["reason"] == reason), key=lambda row: -row["confidence"])
+        assert [example.key for example in examples.rejected[reason]] == [row["key"] for row in rejected[:12]]
     assert (examples.rows, examples.complete) == (300, True)
 
 
 def test_examples_stop_after_enough_rows(full, monkeypatch):
-    monkeypatch.setattr(read, "EXAMPLE_ROWS", 100)
+    monkeypatch.setattr(read, "MAX_ROWS_SEARCHED", 100)
     examples = read_run(full).examples
     assert (examples.rows, examples.complete) == (150, False)
     page = Page(write_report(full, load_images=None, out=full / "short.html").read_text())
-    assert "looking through its first 150 rows" in section_text(page, "examples")
+    assert "only its first 150 rows were searched" in section_text(page, "examples")
 
 
-def test_few_kept_rows_are_not_shown_twice(tmp_path):
+def test_few_selected_rows_are_not_shown_twice(tmp_path):
     folder = full_run(tmp_path / "run", rounds=1)
     selection = folder / "round-1" / "selection"
     (selection / "part-00001.parquet").unlink()
@@ -476,8 +482,8 @@ def test_few_kept_rows_are_not_shown_twice(tmp_path):
     write_rows(folder / "round-1" / "predictions" / "part-00000.parquet", **predicted)
     write_rows(selection / "part-00000.parquet", copies=[1, 3], reason=["selected"] * 2)
     examples = read_run(folder).examples
-    assert [one.key for one in examples.surest] == ["x", "y"]
-    assert examples.least_sure == ()
+    assert [example.key for example in examples.most_confident] == ["x", "y"]
+    assert examples.least_confident == ()
     assert examples.rejected == {}
 
 
@@ -485,11 +491,11 @@ def test_mistakes_are_the_most_confident_ones(full):
     rows = pq.read_table(full / "scores" / "round-3" / "test.parquet").to_pylist()
     wrong = sorted((row for row in rows if row["label"] != row["prediction"]), key=lambda row: -row["confidence"])
     mistakes = read_run(full).mistakes
-    assert [one.key for one in mistakes.images] == [row["key"] for row in wrong[:24]]
+    assert [mistake.key for mistake in mistakes.images] == [row["key"] for row in wrong[:24]]
     assert (mistakes.wrong, mistakes.count) == (40, 400)
 
 
-def test_delivered_name_cannot_leave_the_folder(tmp_path):
+def test_the_delivered_name_cannot_leave_the_folder(tmp_path):
     folder = full_run(tmp_path / "run")
     write_rows(folder / "elsewhere.parquet", key=["x"], label=[0], prediction=[1], confidence=[0.9])
     summary = json.loads((folder / "summary.json").read_text())
@@ -497,11 +503,11 @@ def test_delivered_name_cannot_leave_the_folder(tmp_path):
     assert read_run(folder).mistakes is None
 
 
-# ---- what goes wrong ----
+# ---- errors ----
 
 
 @pytest.mark.parametrize("name", ["summary.json", "run.json"])
-def test_missing_file_is_named_with_what_to_do(tmp_path, name):
+def test_a_missing_file_is_named_with_a_remedy(tmp_path, name):
     folder = minimal_run(tmp_path / "run")
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match=rf"{name} is missing\. It is written when"):
@@ -510,14 +516,14 @@ def test_missing_file_is_named_with_what_to_do(tmp_path, name):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1, 2]", '{"classes": 3}', "\x00\x01", "[" * 100_000])
-def test_damaged_summary_is_named_with_what_to_do(tmp_path, content):
+def test_a_damaged_summary_is_named_with_a_remedy(tmp_path, content):
     folder = minimal_run(tmp_path / "run")
     (folder / "summary.json").write_text(content)
     with pytest.raises(ArtifactError, match=r"summary\.json is .*Delete summary\.json and run the command"):
         write_report(folder, load_images=None)
 
 
-def test_wrong_value_is_named_by_its_place(tmp_path):
+def test_an_invalid_value_is_named(tmp_path):
     folder = full_run(tmp_path / "run")
     summary = json.loads((folder / "summary.json").read_text())
     summary["rounds"][1]["test"]["top1"] = "high"
@@ -534,7 +540,7 @@ def test_wrong_value_is_named_by_its_place(tmp_path):
         ("scores/round-3/test.parquet", "confidence"),
     ],
 )
-def test_damaged_part_is_named(tmp_path, file, column):
+def test_a_damaged_part_is_named(tmp_path, file, column):
     folder = full_run(tmp_path / "run")
     (folder / file).write_bytes(b"PAR1 no table")
     with pytest.raises(ArtifactError, match=re.escape(file)):
@@ -569,11 +575,11 @@ def test_sources_that_cannot_be_read_are_a_sentence(full, tmp_path):
     assert not [tag for tag, _ in page.tags if tag == "img"]
 
 
-def test_writing_is_atomic_repeatable_and_says_where_it_failed(full, tmp_path, monkeypatch):
+def test_writing_is_atomic_and_repeatable_and_errors_name_the_file(full, tmp_path, monkeypatch):
     out = tmp_path / "deep" / "page.html"
-    assert write_report(full, load_images=made_up_images, out=out) == out
+    assert write_report(full, load_images=synthetic_images, out=out) == out
     first = out.read_bytes()
-    write_report(full, load_images=made_up_images, out=out)
+    write_report(full, load_images=synthetic_images, out=out)
     assert out.read_bytes() == first
 
     def refuse(*_: object) -> None:
@@ -586,7 +592,7 @@ def test_writing_is_atomic_repeatable_and_says_where_it_failed(full, tmp_path, m
     assert list(out.parent.iterdir()) == [out]
 
 
-def test_report_is_light():
+def test_the_report_does_not_import_torch():
     code = (
         "import sys, noisystudent.reporting.page, noisystudent.reporting.terminal\n"
         "assert not {'torch', 'timm', 'matplotlib', 'sklearn'} & set(sys.modules)"
@@ -611,7 +617,7 @@ def test_large_images_are_reduced_in_proportion():
     assert decoded(data_uri(np.zeros((1, 5000), np.uint8))).shape == (1, 112)
 
 
-def test_middling_images_stay_as_they_are():
+def test_images_of_medium_size_are_unchanged():
     image = np.random.default_rng(0).integers(0, 256, (70, 64), np.uint8)
     np.testing.assert_array_equal(decoded(data_uri(image)), image)
     np.testing.assert_array_equal(decoded(data_uri(image[..., None])), image)
@@ -624,6 +630,6 @@ def test_other_arrays_are_refused(image):
 
 
 def test_class_names_beyond_the_list_are_numbered(full):
-    summary: Summary = read_run(full).summary
+    summary = read_run(full).summary
     assert summary.class_name(1) == "class b"
     assert summary.class_name(99) == "class 99"

@@ -1,4 +1,4 @@
-"""Charts as files: nothing from outside, the palette's colors in place, readable on their own ground."""
+"""Charts as files: self-contained, with the colors of the palette, readable on their background."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -24,18 +24,19 @@ CHARTS = {
 def luminance(color: str) -> float:
     """The relative luminance of WCAG 2.1 of a color such as ``#fff`` or ``#1a1d23``."""
     digits = color.lstrip("#")
-    pairs = [each * 2 for each in digits] if len(digits) == 3 else [digits[place : place + 2] for place in (0, 2, 4)]
+    pairs = [digit * 2 for digit in digits] if len(digits) == 3 else [digits[start : start + 2] for start in (0, 2, 4)]
     linear = [c / 12.92 if (c := int(pair, 16) / 255) <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for pair in pairs]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def contrast(one: str, other: str) -> float:
-    low, high = sorted((luminance(one), luminance(other)))
+def contrast(first: str, second: str) -> float:
+    """The contrast ratio of WCAG 2.1 of two colors."""
+    low, high = sorted((luminance(first), luminance(second)))
     return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_file_holds_all_that_it_needs(name):
+def test_a_file_is_self_contained(name):
     text = standalone(CHARTS[name])
     root = ElementTree.fromstring(text)
     assert root.tag == f"{SVG}svg"
@@ -43,17 +44,17 @@ def test_a_file_holds_all_that_it_needs(name):
     assert "var(" not in text
     assert "{%" not in text
     assert not re.search(r"url\(|@import|href|<script", text)
-    # All that the chart drew is still there.
-    before = [one.tag for one in ElementTree.fromstring(CHARTS[name]).iter()]
-    after = [one.tag.removeprefix(SVG) for one in root.iter()]
+    # All elements of the chart are still there.
+    before = [element.tag for element in ElementTree.fromstring(CHARTS[name]).iter()]
+    after = [element.tag.removeprefix(SVG) for element in root.iter()]
     assert [tag for tag in after if tag != "style"][:2] == ["svg", "title"]
     assert sorted([*before, "style", "rect"]) == sorted(after)
 
 
-def test_the_ground_covers_the_drawing_with_a_margin():
+def test_the_background_covers_the_chart_with_a_margin():
     root = ElementTree.fromstring(standalone(CHARTS["lines"]))
     x, y, width, height = map(float, root.attrib["viewBox"].split())
-    ground = next(one for one in root if one.attrib.get("class") == "ground")
+    ground = next(element for element in root if element.attrib.get("class") == "ground")
     assert [float(ground.attrib[name]) for name in ("x", "y", "width", "height")] == [x, y, width, height]
     assert (float(root.attrib["width"]), float(root.attrib["height"])) == (width, height)
     inner = ElementTree.fromstring(CHARTS["lines"]).attrib["viewBox"].split()
@@ -63,12 +64,12 @@ def test_the_ground_covers_the_drawing_with_a_margin():
     assert y + height > float(inner[3])
 
 
-def test_texts_and_series_stand_out_from_the_ground():
+def test_texts_and_series_contrast_with_the_background():
     style = ElementTree.fromstring(standalone(CHARTS["lines"])).find(f"{SVG}style").text
     ground = re.search(r"\.ground \{ fill: (#\w+)", style)[1]
     texts = re.findall(r"svg\.chart text[.\w]* \{ fill: (#\w+)", style)
     series = re.findall(r"\.series-\d \{ color: (#\w+)", style)
     assert len(texts) == 2
     assert len(series) == len(set(series)) == 8
-    assert all(contrast(each, ground) >= 4.5 for each in texts)  # WCAG 2.1, 1.4.3: text
-    assert all(contrast(each, ground) >= 3 for each in series)  # WCAG 2.1, 1.4.11: graphics
+    assert all(contrast(color, ground) >= 4.5 for color in texts)  # WCAG 2.1, 1.4.3: text
+    assert all(contrast(color, ground) >= 3 for color in series)  # WCAG 2.1, 1.4.11: graphics

@@ -1,19 +1,21 @@
-"""The table and the verdict that page and terminal share, and how numbers are written."""
+"""The table and the verdict of page and terminal, and the formats of numbers."""
 
 import io
 
 import pytest
 from rich.console import Console
 
+from noisystudent.artifacts.typed_json import from_json
 from noisystudent.display import wording
 from noisystudent.errors import ArtifactError
+from noisystudent.evaluation.verdict import Verdict
 from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
 from noisystudent.reporting.terminal import plain_summary, print_summary
-from summaries import evaluated, summary
+from summaries import evaluated, parsed_summary, summary
 
 
 def test_rows_in_reading_order():
-    rows = summary_rows(summary())
+    rows = summary_rows(parsed_summary(summary()))
     assert [(row.name, row.kind, row.top1) for row in rows] == [
         ("Baseline: nearest neighbor", "baseline", 0.6),
         ("Teacher", "teacher", 0.8),
@@ -27,27 +29,27 @@ def test_rows_in_reading_order():
     assert len(rows[0].cells()) == len(COLUMNS)
 
 
-def test_rows_fall_back_to_validation_and_say_so():
-    rows = summary_rows(summary("validation"))
-    assert rows[1].top1 == 0.8
-    assert table_caption(summary("validation")) == "Scores on 300 labels of the validation source."
+def test_rows_fall_back_to_validation_and_the_caption_says_so():
+    content = parsed_summary(summary("validation"))
+    assert summary_rows(content)[1].top1 == 0.8
+    assert table_caption(content) == "Scores on 300 labels of the validation source."
 
 
 def test_rows_never_mix_sources():
     mixed = summary() | {"control": evaluated("control", 0.99, "validation")}
-    assert summary_rows(mixed)[2].top1 is None
+    assert summary_rows(parsed_summary(mixed))[2].top1 is None
 
 
-def test_no_control_no_rounds():
-    bare = summary() | {"control": None, "rounds": [], "baselines": []}
-    assert [row.kind for row in summary_rows(bare)] == ["teacher", "delivered"]
+def test_rows_without_control_and_rounds():
+    minimal = summary() | {"control": None, "rounds": [], "baselines": []}
+    assert [row.kind for row in summary_rows(parsed_summary(minimal))] == ["teacher", "delivered"]
 
 
-def test_what_is_no_summary_is_refused():
+def test_other_content_than_a_summary_is_refused():
     with pytest.raises(ArtifactError, match="The summary is not what this program writes: classes"):
-        summary_rows({"recipe": "curriculum"})
+        parsed_summary({"recipe": "curriculum"})
     with pytest.raises(ArtifactError, match="The verdict is not what this program writes: decision"):
-        verdict_sentence({"decision": "perhaps"})
+        from_json(Verdict, {"decision": "perhaps"}, "The verdict")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_what_is_no_summary_is_refused():
         (
             {"decision": "keep", "difference": 0.0324, "interval": [0.011, 0.053], "p_value": 0.0021}
             | {"labels": 1797, "source": "test"},
-            "Keep the student: it is 3.2 points better than the labels-only control "
+            "The unlabeled images helped: the student is 3.2 points better than the labels-only control "
             "(95% interval +1.1 to +5.3, p = 0.002) on 1,797 held-out labels of the test source.",
         ),
         (
@@ -74,7 +76,8 @@ def test_what_is_no_summary_is_refused():
         ),
         (
             {"decision": "keep", "difference": 0.0024, "interval": None, "p_value": None, "labels": 50_000},
-            "Keep the student: it is 0.24 points better than the labels-only control on 50,000 held-out labels.",
+            "The unlabeled images helped: the student is 0.24 points better than the labels-only control "
+            "on 50,000 held-out labels.",
         ),
         (
             {"decision": "cannot tell", "reason": "no held-out labels: give --test."},
@@ -86,25 +89,27 @@ def test_what_is_no_summary_is_refused():
         ),
     ],
 )
-def test_verdict_in_one_sentence(verdict, sentence):
-    assert verdict_sentence(verdict) == sentence
+def test_the_verdict_is_one_sentence(verdict, sentence):
+    assert verdict_sentence(from_json(Verdict, verdict, "The verdict")) == sentence
 
 
-def printed(content: dict, *, terminal: bool, width: int = 120) -> str:
+def print_to_text(content: dict, *, terminal: bool, width: int = 120) -> str:
     stream = io.StringIO()
-    print_summary(content, Console(file=stream, force_terminal=terminal, width=width, legacy_windows=False))
+    print_summary(
+        parsed_summary(content), Console(file=stream, force_terminal=terminal, width=width, legacy_windows=False)
+    )
     return stream.getvalue()
 
 
-def test_terminal_shows_table_then_verdict_in_color():
-    text = printed(summary(), terminal=True)
+def test_a_terminal_shows_the_table_then_the_verdict_in_color():
+    text = print_to_text(summary(), terminal=True)
     assert "\x1b[" in text
     assert text.index("Round 2 (rolled back)") < text.index("Delivered: round-1") < text.index("Roll back:")
 
 
-def test_pipe_gets_plain_aligned_text():
-    text = printed(summary(), terminal=False, width=20)
-    assert text == plain_summary(summary()) + "\n"
+def test_a_pipe_gets_plain_aligned_text():
+    text = print_to_text(summary(), terminal=False, width=20)
+    assert text == plain_summary(parsed_summary(summary())) + "\n"
     assert "\x1b" not in text
     lines = text.splitlines()
     assert lines[0] == "Scores on 300 labels of the test source."
@@ -113,8 +118,8 @@ def test_pipe_gets_plain_aligned_text():
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_names_cannot_command_the_terminal(terminal):
-    text = printed(summary(baseline="[red]x[/red]\x1b]0;owned\x07"), terminal=terminal)
+def test_names_cannot_send_escape_sequences_to_the_terminal(terminal):
+    text = print_to_text(summary(baseline="[red]x[/red]\x1b]0;owned\x07"), terminal=terminal)
     assert "\x1b]0" not in text
     assert "\x07" not in text
     assert "[red]x[/red]" in text
@@ -177,8 +182,8 @@ def test_plurals_and_percent():
     assert wording.setting("plain") == "plain"
 
 
-def test_long_texts_lose_their_middle():
+def test_long_texts_are_shortened_in_the_middle():
     assert wording.shortened("short", 5) == "short"
-    cut = wording.shortened("1 runs/first/round-1/student", 20)
-    assert len(cut) == 20
-    assert cut == "1 runs\N{HORIZONTAL ELLIPSIS}und-1/student"
+    shortened = wording.shortened("1 runs/first/round-1/student", 20)
+    assert len(shortened) == 20
+    assert shortened == "1 runs\N{HORIZONTAL ELLIPSIS}und-1/student"

@@ -1,4 +1,4 @@
-"""A batch shared out among threads gives what one thread gives."""
+"""A batch that is split over threads gives the same result as one thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from noisystudent.runtime.thread_shares import in_shares
+from noisystudent.runtime.thread_shares import map_in_threads
 
 
 @pytest.fixture
@@ -24,43 +24,43 @@ def large_batch() -> torch.Tensor:
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_every_row_comes_back_in_its_place():
+def test_rows_keep_their_order():
     calls = []
 
     def double(rows: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         calls.append((rows[:, 0].tolist(), torch.get_num_threads(), threading.current_thread()))
         return rows[:, :1] * 2 + numbers[:, None]
 
-    done = in_shares(double, large_batch(), torch.arange(10) * 100)
-    assert done[:, 0].tolist() == [102 * row for row in range(10)]
+    result = map_in_threads(double, large_batch(), torch.arange(10) * 100)
+    assert result[:, 0].tolist() == [102 * row for row in range(10)]
     assert sorted(rows for rows, _, _ in calls) == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
     assert {threads for _, threads, _ in calls} == {1}
     assert threading.main_thread() not in {thread for _, _, thread in calls}
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_threads_outside_keep_their_number():
-    in_shares(torch.clone, large_batch())
+def test_other_threads_keep_their_number_of_torch_threads():
+    map_in_threads(torch.clone, large_batch())
     assert torch.get_num_threads() == 3
-    seen = []
-    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    counts = []
+    thread = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
     thread.start()
     thread.join()
-    assert seen == [3]
+    assert counts == [3]
 
 
 @pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("batch", [torch.zeros(64, 3072), torch.zeros(1, 1 << 22), torch.zeros(0, 5)], ids=len)
-def test_small_batches_stay_whole(batch):
+def test_small_batches_are_not_split(batch):
     callers = []
-    in_shares(lambda rows: (callers.append(threading.current_thread()), rows)[1], batch)
+    map_in_threads(lambda rows: (callers.append(threading.current_thread()), rows)[1], batch)
     assert callers == [threading.main_thread()]
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_an_error_in_a_share_is_the_callers():
+def test_an_error_in_a_share_reaches_the_caller():
     def fail(rows: torch.Tensor) -> torch.Tensor:
         raise RuntimeError(f"no {rows[-1, 0]}")
 
     with pytest.raises(RuntimeError, match="no 3"):
-        in_shares(fail, large_batch())
+        map_in_threads(fail, large_batch())

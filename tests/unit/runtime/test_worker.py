@@ -1,4 +1,4 @@
-"""Which worker a process is, from its option and from what schedulers and launchers put into the environment."""
+"""The number of a worker, from its option and from the variables that schedulers and launchers set."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ VARIABLES = (
 
 @pytest.fixture
 def environment(monkeypatch):
-    """Sets variables of the environment; at first none that says which worker this is."""
+    """Sets variables of the environment; at first none that describes a worker."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return lambda values: [monkeypatch.setenv(name, str(value)) for name, value in values.items()]
@@ -45,13 +45,13 @@ def slurm(task, count, first=0, step=1):
         ({**slurm(2, 3), "RANK": 1, "WORLD_SIZE": 2}, "1/2", Worker(0, 2, "--worker")),
     ],
 )
-def test_the_worker_is_known_from_option_scheduler_and_launcher(environment, values, given, expected):
+def test_the_worker_comes_from_option_scheduler_and_launcher(environment, values, given, expected):
     environment(values)
     assert find_worker(given) == expected
 
 
 @pytest.mark.parametrize("given", ["17/16", "0/16", "3", "3/0", "x/16", "-1/16", "3/16/2", "3.5/16", "", "auto", "9/"])
-def test_a_worker_that_cannot_be_is_refused_with_what_was_given_and_what_is_allowed(environment, given):
+def test_an_impossible_worker_is_refused_with_the_value_and_the_allowed_form(environment, given):
     with pytest.raises(SettingsError, match=r"--worker is '.*3/16, the third of sixteen") as caught:
         find_worker(given)
     assert repr(given) in str(caught.value)
@@ -70,7 +70,7 @@ def test_a_worker_that_cannot_be_is_refused_with_what_was_given_and_what_is_allo
         ({"RANK": "one", "WORLD_SIZE": "2"}, None, "RANK='one'"),
     ],
 )
-def test_an_environment_that_makes_no_sense_is_named(environment, values, given, named):
+def test_contradictory_variables_of_the_environment_are_named(environment, values, given, named):
     environment(values)
     with pytest.raises(SettingsError) as caught:
         find_worker(given)
@@ -79,11 +79,11 @@ def test_an_environment_that_makes_no_sense_is_named(environment, values, given,
 
 def test_workers_that_divide_a_worker_divide_its_share():
     outer = [Worker(index, 3) for index in range(3)]
-    inner = [each.divided(index, 4, "") for each in outer for index in range(4)]
-    assert [(each.index, each.count) for each in inner] == [(index, 12) for index in range(12)]
+    inner = [worker.divided(index, 4, "") for worker in outer for index in range(4)]
+    assert [(worker.index, worker.count) for worker in inner] == [(index, 12) for index in range(12)]
 
 
-def test_processes_of_one_machine_take_its_cuda_devices_in_turn(environment, monkeypatch):
+def test_processes_of_one_machine_are_spread_over_its_cuda_devices(environment, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert str(open_device(RuntimeSettings())) == "cuda:0"

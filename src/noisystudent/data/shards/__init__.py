@@ -1,1 +1,1 @@
-"""Images in tar files of the WebDataset layout: their members, their index, the source, and packing them."""
+"""Images in tar files in the WebDataset layout: members, index, source, and packing."""

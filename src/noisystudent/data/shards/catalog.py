@@ -1,4 +1,4 @@
-"""The catalog of packed shards, ``shards.json``: the facts of each, so that reading one file opens thousands."""
+"""The catalog of packed shards, ``shards.json``: the summary of each, so one file is enough to open thousands."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from noisystudent.artifacts.folder import write_json
-from noisystudent.data.files import File, neighbor
-from noisystudent.data.shards.index import Facts, is_older
+from noisystudent.data.files import File, sibling_file
+from noisystudent.data.shards.index import ShardInfo, is_older
 
 CATALOG = "shards.json"
 _FORMAT = 1
@@ -18,35 +18,42 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Catalog:
-    """Whether the shards carry labels, and the facts of each."""
+    """Whether the shards have labels, and the summary of each shard in the order of the files."""
 
     labeled: bool
-    facts: list[Facts]
+    shards: list[ShardInfo]
 
 
-def write_catalog(folder: Path, labeled: bool, facts: dict[str, Facts]) -> None:
-    """Writes the catalog of shards by name; whoever writes it has seen that no key is in two of them."""
-    shards = [{"name": name, **asdict(each)} for name, each in facts.items()]
-    write_json(folder / CATALOG, {"format": _FORMAT, "labeled": labeled, "shards": shards})
+def write_catalog(folder: Path, labeled: bool, shards: dict[str, ShardInfo]) -> None:
+    """Writes the catalog of shards by file name; the caller guarantees that no key occurs in two of them."""
+    entries = [{"name": name, **asdict(shard)} for name, shard in shards.items()]
+    write_json(folder / CATALOG, {"format": _FORMAT, "labeled": labeled, "shards": entries})
 
 
 def read_catalog(files: Sequence[File]) -> Catalog | None:
-    """What the catalog beside ``files`` says of them, or None unless it is of all of them as they are now."""
+    """The catalog beside ``files``, or None unless it describes all of them in their present state."""
     if len({file.folder for file in files}) != 1 or len({file.base for file in files}) != len(files):
         return None
-    found = neighbor(files[0], CATALOG)
-    if found is None or any(is_older(found, file) for file in files):
+    catalog_file = sibling_file(files[0], CATALOG)
+    if catalog_file is None or any(is_older(catalog_file, file) for file in files):
         return None
     try:
-        told = json.loads(found.read())
-        facts = {str(each["name"]): _facts(each) for each in told["shards"]} if told["format"] == _FORMAT else {}
-        labeled = bool(told["labeled"])
+        content = json.loads(catalog_file.read())
+        entries = content["shards"] if content["format"] == _FORMAT else []
+        shards = {str(entry["name"]): _shard_info(entry) for entry in entries}
+        labeled = bool(content["labeled"])
     except (ValueError, KeyError, TypeError):
         return None
-    if any(file.base not in facts or facts[file.base].bytes != file.size for file in files):
+    if any(file.base not in shards or shards[file.base].bytes != file.size for file in files):
         return None
-    return Catalog(labeled, [facts[file.base] for file in files])
+    return Catalog(labeled, [shards[file.base] for file in files])
 
 
-def _facts(told: dict[str, Any]) -> Facts:
-    return Facts(int(told["bytes"]), int(told["rows"]), str(told["content"]), str(told["labels"]), int(told["ignored"]))
+def _shard_info(entry: dict[str, Any]) -> ShardInfo:
+    return ShardInfo(
+        bytes=int(entry["bytes"]),
+        rows=int(entry["rows"]),
+        content=str(entry["content"]),
+        labels=str(entry["labels"]),
+        ignored=int(entry["ignored"]),
+    )

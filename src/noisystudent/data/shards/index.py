@@ -1,7 +1,7 @@
-"""The index of a tar shard: a row for each image with its key, place, size, sample and label.
+"""The index of a tar shard: one row per image with its key, position, size, digest and label.
 
-An index is a function of the tar file alone, whether it was written by ``pack``, kept in the cache or made just now.
-It is a Parquet file, so that the numbers of rows and the digests are read without the rows.
+An index depends on the tar file only, whether ``pack`` wrote it, the cache holds it or it has just been made. It is a
+Parquet file, so the row count and the digests can be read without the rows.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from noisystudent.artifacts.folder import atomic_write
-from noisystudent.data.files import DIGEST_BYTES, SAMPLE_BYTES, File, neighbor, sample_digest
-from noisystudent.data.shards.members import BLOCK, Member, Window, scan_members
+from noisystudent.data.files import DIGEST_BYTES, SAMPLE_BYTES, File, sample_digest, sibling_file
+from noisystudent.data.shards.members import BLOCK, BlockReader, Member, scan_members
 from noisystudent.data.sources.folder import SUFFIXES
 from noisystudent.data.sources.labels import label_text
 from noisystudent.errors import DataError
 from noisystudent.runtime.env import cache_folder
 
-NO_IMAGE = -1  # the start of a row that has a label and no image
+NO_IMAGE = -1  # the start in a row with a label but no image
 
 _FORMAT = 1
-_FACTS = b"noisystudent"
+_METADATA_KEY = b"noisystudent"
 _SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -39,16 +39,16 @@ _SCHEMA = pa.schema(
     ]
 )
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL)  # key and extension, as WebDataset splits them
-_LONGEST_LABEL = 2**20  # bytes of a .cls or .json member that is looked into
+_LONGEST_LABEL = 2**20  # bytes; longer .cls and .json members are not read
 _JSON_FIELDS = ("cls", "label", "class")
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known of a shard without its rows.
+class ShardInfo:
+    """The summary of a shard.
 
-    ``bytes`` is the size of the tar file; ``content`` identifies keys and images, ``labels`` the labels, both in
-    order; ``ignored`` counts members that are no part of an image: links, devices, hidden and other files.
+    ``bytes`` is the size of the tar file. ``content`` identifies the keys and images, ``labels`` the labels, both in
+    order. ``ignored`` counts the members that do not belong to an image: links, devices, hidden and other files.
     """
 
     bytes: int
@@ -60,10 +60,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Index:
-    """The rows of one shard (columns key, start, size, sample, label) and its facts."""
+    """The rows of one shard (columns key, start, size, sample, label) and its summary."""
 
     table: pa.Table
-    facts: Facts
+    info: ShardInfo
 
 
 def index_name(shard: str) -> str:
@@ -72,100 +72,100 @@ def index_name(shard: str) -> str:
 
 
 def make_index(file: File) -> Index:
-    """The index of a tar file, from its headers and a few KiB of each image.
+    """The index of a tar file, made from its headers and a few KiB of each image.
 
-    Members belong together by the name before the first dot after the last slash. A key has at most one image
-    (jpg, jpeg, png, webp, bmp, gif); its label is the text of ``.cls`` or a field of ``.json``: ``cls``, ``label`` or
-    ``class``. Raises ``DataError``, naming shard and member, for a member that is there twice, two images of one
-    key, and damage.
+    Members with the same name before the first dot after the last slash belong together; that name is the key. A key
+    has at most one image (jpg, jpeg, png, webp, bmp, gif). Its label is the text of ``.cls`` or the field ``cls``,
+    ``label`` or ``class`` of ``.json``. Raises ``DataError``, naming shard and member, for a duplicate member, for two
+    images with the same key, and for damage.
     """
-    window = Window(file)
+    reader = BlockReader(file)
     rows: dict[str, dict[str, object]] = {}
-    seen: set[tuple[str, str]] = set()
+    known: set[tuple[str, str]] = set()
     ignored = 0
-    for member in scan_members(file, window):
+    for member in scan_members(file, reader):
         key, kind = _split(member)
         if not kind:
             ignored += 1
             continue
-        if (key, kind) in seen:
-            what = "a second image of the same key" if kind == "image" else "there twice"
-            raise DataError(f"The member {member.name!r} of {file.name!r} is {what}. Give every image its own key.")
-        seen.add((key, kind))
+        if (key, kind) in known:
+            problem = "a second image of the same key" if kind == "image" else "there twice"
+            raise DataError(f"The member {member.name!r} of {file.name!r} is {problem}. Give every image its own key.")
+        known.add((key, kind))
         row = rows.setdefault(key, {})
         if kind == "image":
-            row |= {"start": member.start, "size": member.size, "sample": _sampled(window, member)}
+            row |= {"start": member.start, "size": member.size, "sample": _member_digest(reader, member)}
         elif member.size <= _LONGEST_LABEL:
-            row[kind] = _label_in(kind, window.read(member.start, member.size))
-    kept = {key: row for key, row in rows.items() if "start" in row or row.get("cls") or row.get("json")}
-    ignored += len(rows) - len(kept)
-    return _index(file.size, kept, ignored)
+            row[kind] = _parse_label(kind, reader.read(member.start, member.size))
+    useful = {key: row for key, row in rows.items() if "start" in row or row.get("cls") or row.get("json")}
+    ignored += len(rows) - len(useful)
+    return _build_index(file.size, useful, ignored)
 
 
 def load_index(file: File) -> Index:
-    """The index of a shard: the one beside it when it fits, else the one in the cache, else made and kept there.
+    """The index of a shard: from the file beside it if that fits, else from the cache, else made now and cached.
 
-    One beside the shard fits when it speaks of a tar file of that size and, on this machine, is not older than it; one
-    in the cache when size and time of change (or ETag) are the same.
+    A file beside the shard fits if it records the shard's size and, for local files, is not older than the shard. A
+    file in the cache fits if the shard's size and modification time (or ETag) are the same.
     """
-    beside = neighbor(file, index_name(file.base))
-    if beside is not None and not is_older(beside, file):
-        index = _parsed(beside.read(), file.size)
+    index_file = sibling_file(file, index_name(file.base))
+    if index_file is not None and not is_older(index_file, file):
+        index = _parse_index(index_file.read(), file.size)
         if index is not None:
             return index
-    return _cached(file)
+    return _load_cached(file)
 
 
 def is_older(index: File, file: File) -> bool:
-    """Whether an index was written before the file that it speaks of was last changed, both on this machine."""
+    """Whether an index was written before the last change of its file; False unless both are local."""
     return index.modified is not None and file.modified is not None and index.modified < file.modified
 
 
 def save_index(path: Path, index: Index, more: Mapping[str, object]) -> None:
-    """Writes an index, atomically, with ``more`` facts (JSON) beside its own."""
-    facts = json.dumps({"format": _FORMAT, **asdict(index.facts), **more}, sort_keys=True)
+    """Writes an index atomically, with its summary and ``more`` values (JSON) as metadata."""
+    metadata = json.dumps({"format": _FORMAT, **asdict(index.info), **more}, sort_keys=True)
     with atomic_write(path) as temporary:
-        pq.write_table(index.table.replace_schema_metadata({_FACTS: facts}), temporary, compression="zstd")
+        pq.write_table(index.table.replace_schema_metadata({_METADATA_KEY: metadata}), temporary, compression="zstd")
 
 
-def read_facts(path: Path) -> dict[str, object]:
-    """All facts that ``save_index`` wrote."""
-    facts: dict[str, object] = json.loads(pq.read_schema(path).metadata[_FACTS])
-    return facts
+def read_metadata(path: Path) -> dict[str, object]:
+    """The metadata that ``save_index`` wrote: the summary, and the values passed as ``more``."""
+    metadata: dict[str, object] = json.loads(pq.read_schema(path).metadata[_METADATA_KEY])
+    return metadata
 
 
 def _split(member: Member) -> tuple[str, str]:
-    """Key and kind of a member: ``image``, ``cls``, ``json``, or empty for what is passed over."""
-    found = _NAME.fullmatch(member.name.removeprefix("./")) if member.regular else None
-    if found is None:
+    """The key and the kind of a member: ``image``, ``cls``, ``json``, or empty for an ignored one."""
+    match = _NAME.fullmatch(member.name.removeprefix("./")) if member.regular else None
+    if match is None:
         return "", ""
-    extension = found[2].lower()
+    extension = match[2].lower()
     if f".{extension}" in SUFFIXES:
-        return found[1], "image"
-    return found[1], extension if extension in ("cls", "json") else ""
+        return match[1], "image"
+    return match[1], extension if extension in ("cls", "json") else ""
 
 
-def _sampled(window: Window, member: Member) -> bytes:
+def _member_digest(reader: BlockReader, member: Member) -> bytes:
     length = min(SAMPLE_BYTES, member.size)
-    head = window.read(member.start, length)
-    tail = window.read(member.start + member.size - length, length)
+    head = reader.read(member.start, length)
+    tail = reader.read(member.start + member.size - length, length)
     return sample_digest(member.size, head, tail)
 
 
-def _label_in(kind: str, content: bytes) -> str | None:
-    """The label that a ``.cls`` or ``.json`` member tells, or None."""
+def _parse_label(kind: str, content: bytes) -> str | None:
+    """The label in a ``.cls`` or ``.json`` member, or None."""
     try:
         text = content.decode("utf-8")
         if kind == "cls":
             return label_text(text)
-        told = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    fields = [told[name] for name in _JSON_FIELDS if name in told] if isinstance(told, dict) else []
+    fields = [value[name] for name in _JSON_FIELDS if name in value] if isinstance(value, dict) else []
     return next((text for text in map(label_text, fields) if text), None)
 
 
-def _index(size: int, rows: Mapping[str, Mapping[str, object]], ignored: int) -> Index:
+def _build_index(size: int, rows: Mapping[str, Mapping[str, object]], ignored: int) -> Index:
     table = pa.table(
         {
             "key": list(rows),
@@ -176,25 +176,25 @@ def _index(size: int, rows: Mapping[str, Mapping[str, object]], ignored: int) ->
         },
         schema=_SCHEMA,
     )
-    return Index(table, _facts(table, size, ignored))
+    return Index(table, _summarize(table, size, ignored))
 
 
-def _facts(table: pa.Table, size: int, ignored: int) -> Facts:
-    """The facts of an index; where the images lie in the file is no part of what identifies them."""
+def _summarize(table: pa.Table, size: int, ignored: int) -> ShardInfo:
+    """The summary of an index; its digests do not depend on the positions of the images in the file."""
     content = hashlib.sha256(json.dumps(table["key"].to_pylist()).encode())
     content.update(table["size"].to_numpy().tobytes())
     content.update(b"".join(table["sample"].to_pylist()))
     labels = hashlib.sha256(json.dumps(table["label"].to_pylist()).encode())
-    return Facts(size, table.num_rows, content.hexdigest()[:32], labels.hexdigest()[:32], ignored)
+    return ShardInfo(size, table.num_rows, content.hexdigest()[:32], labels.hexdigest()[:32], ignored)
 
 
-def _parsed(content: bytes, size: int) -> Index | None:
-    """The index in the bytes of a Parquet file, or None for one of another file, format or making."""
+def _parse_index(content: bytes, size: int) -> Index | None:
+    """The index in the bytes of a Parquet file, or None if it is of another file or format, or not valid."""
     try:
         table = pq.read_table(pa.BufferReader(content))
-        told = json.loads((table.schema.metadata or {})[_FACTS])
-        ignored = int(told["ignored"])
-        fits = told["format"] == _FORMAT and told["bytes"] == size and table.schema.equals(_SCHEMA)
+        metadata = json.loads((table.schema.metadata or {})[_METADATA_KEY])
+        ignored = int(metadata["ignored"])
+        fits = metadata["format"] == _FORMAT and metadata["bytes"] == size and table.schema.equals(_SCHEMA)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
         return None
     if not fits:
@@ -203,16 +203,16 @@ def _parsed(content: bytes, size: int) -> Index | None:
     end = pc.add(table["start"], table["size"])
     inside = pc.and_(pc.greater_equal(table["start"], BLOCK), pc.less_equal(end, size))
     absent = pc.and_(pc.equal(table["start"], NO_IMAGE), pc.equal(table["size"], 0))
-    placed = pc.and_(pc.or_(inside, absent), pc.greater_equal(table["size"], 0))
-    return Index(table, _facts(table, size, ignored)) if pc.all(placed, min_count=0).as_py() else None
+    is_valid = pc.and_(pc.or_(inside, absent), pc.greater_equal(table["size"], 0))
+    return Index(table, _summarize(table, size, ignored)) if pc.all(is_valid, min_count=0).as_py() else None
 
 
-def _cached(file: File) -> Index:
-    """The index of the shard from the cache folder, made and kept there when it is not."""
+def _load_cached(file: File) -> Index:
+    """The index of the shard from the cache folder; made and saved there first if it is missing."""
     identity = json.dumps([_FORMAT, file.name if file.filesystem else str(Path(file.name).resolve()), file.stamp])
     path = cache_folder() / "shards" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.parquet"
     if path.is_file():
-        index = _parsed(path.read_bytes(), file.size)
+        index = _parse_index(path.read_bytes(), file.size)
         if index is not None:
             return index
     index = make_index(file)
@@ -220,7 +220,7 @@ def _cached(file: File) -> Index:
         save_index(path, index, {"shard": file.name})
     except OSError as error:
         raise DataError(
-            f"The index of {file.name!r} cannot be kept in {path.parent} ({error.strerror}). Make that folder "
-            "writable, or set XDG_CACHE_HOME to another."
+            f"The index of {file.name!r} cannot be saved in {path.parent} ({error.strerror}). Make that folder "
+            "writable, or set XDG_CACHE_HOME to another folder."
         ) from error
     return index

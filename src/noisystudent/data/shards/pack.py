@@ -1,4 +1,4 @@
-"""Any source written as tar shards with index, class names and catalog; the bytes of images stay as they are."""
+"""Writes any source as tar shards with index, class names and catalog, without re-encoding the images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from noisystudent.artifacts.folder import State, atomic_write, commit, folder_lo
 from noisystudent.data.files import File, file_at, is_url
 from noisystudent.data.images import Failure
 from noisystudent.data.shards.catalog import CATALOG, write_catalog
-from noisystudent.data.shards.index import Facts, index_name, load_index, make_index, read_facts, save_index
+from noisystudent.data.shards.index import ShardInfo, index_name, load_index, make_index, read_metadata, save_index
 from noisystudent.data.source import Record, Source
 from noisystudent.data.sources.folder import SUFFIXES
 from noisystudent.data.sources.open import open_source
@@ -28,13 +28,13 @@ ROWS_PER_SHARD, BYTES_PER_SHARD = 10_000, 10**9
 
 _FAILURES = "failures.json"
 _LONGEST_KEY = 1000  # characters
-# How files of images begin, for those whose key does not tell.
-_BEGINNINGS = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"RIFF", "webp"))
+# The first bytes of image files, for keys without an image ending.
+_MAGIC_BYTES = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"RIFF", "webp"))
 
 
 @dataclass(frozen=True)
-class Packed:
-    """What ``pack`` wrote: the number of tar files and of images in them, and what was left out and why."""
+class PackResult:
+    """The result of ``pack``: the numbers of tar files and of images in them, and the images left out, with reasons."""
 
     folder: Path
     shards: int
@@ -50,12 +50,26 @@ def pack(
     rows_per_shard: int = ROWS_PER_SHARD,
     bytes_per_shard: int = BYTES_PER_SHARD,
     quiet: bool = False,
-) -> Packed:
-    """Any source as tar shards in WebDataset's layout, with index, class names and catalog, in the folder ``out``.
+) -> PackResult:
+    """Writes any source as tar shards in the WebDataset layout, with index, class names and catalog.
 
-    The bytes of images are kept as they are, undecoded; arrays become PNG. A shard is full at so many rows or bytes,
-    whichever comes first. Killed and called again, it keeps the shards that are finished. An image that cannot be read
-    is left out and listed, also in ``failures.json``.
+    The bytes of image files are copied without decoding; arrays become PNG files. If the call is interrupted and
+    repeated, finished shards are reused. Unreadable images are left out and listed, also in ``failures.json``.
+
+    Args:
+        source: any source that ``docs/sources.md`` lists: a folder, ``.npz``, tar, Parquet or CSV file, URL, ``hf:``.
+        out: the folder to write.
+        labeled: whether the source has labels, to be packed too.
+        rows_per_shard: most images per shard, at least 1.
+        bytes_per_shard: a shard is full when its images have this many bytes, at least 1, or ``rows_per_shard``.
+        quiet: show no progress bar.
+
+    Returns:
+        The folder, the numbers of shards and images, and the images left out.
+
+    Raises:
+        DataError: the source is missing or unreadable, a key is unsafe as a file name, or two keys become the same.
+        SettingsError: ``rows_per_shard`` or ``bytes_per_shard`` is below 1.
     """
     for name, value in (("rows", rows_per_shard), ("bytes", bytes_per_shard)):
         if value < 1:
@@ -74,13 +88,12 @@ def pack_source(
     rows_per_shard: int = ROWS_PER_SHARD,
     bytes_per_shard: int = BYTES_PER_SHARD,
     progress: Callable[[int], None] | None = None,
-) -> Packed:
-    """Writes ``shard-000000.tar`` and so on, each full at so many rows or bytes, whichever comes first.
+) -> PackResult:
+    """Writes ``source`` as ``shard-000000.tar`` and so on, as ``pack`` does.
 
-    Members are ``<key>.<ending>`` and, for a labeled source, ``<key>.cls`` with the number of the class; the key loses
-    the ending of an image, and its other dots become ``%2E``. Arrays become PNG. Equal sources give equal bytes.
-    Killed and called again, it keeps the shards that are finished. An image that cannot be read is left out and
-    listed. Raises ``DataError`` for a key that is unsafe as a name and for two keys that would become one.
+    Members are ``<key>.<ending>`` and, for a labeled source, ``<key>.cls`` with the class index. The key loses its
+    image ending, and its other dots become ``%2E``. Equal sources give equal bytes. Raises ``DataError`` for a key that
+    is unsafe as a file name, and for two keys that become the same.
     """
     inputs = {
         "source": source.fingerprint,
@@ -91,46 +104,46 @@ def pack_source(
     with folder_lock(folder):
         state, _ = prepare(folder, inputs)
         if state is not State.COMPLETE:
-            facts, failures = _write_all(source, folder, rows_per_shard, bytes_per_shard, progress)
-            if not any(each.rows for each in facts.values()):
+            shards, failures = _write_all(source, folder, rows_per_shard, bytes_per_shard, progress)
+            if not any(shard.rows for shard in shards.values()):
                 raise DataError(f"None of the images of {source.name!r} can be read, so there is nothing to pack.")
             if source.classes is not None:
                 write_json(folder / "classes.json", list(source.classes))
             write_json(folder / _FAILURES, failures)
-            write_catalog(folder, source.classes is not None, facts)
-            commit(folder, SHARDS, inputs, volatile=tuple(facts))  # the catalog identifies the tar files
-        told = read_json(folder / CATALOG)["shards"]
-        failed = [Failure(*pair) for pair in read_json(folder / _FAILURES)]
-        return Packed(folder, len(told), sum(each["rows"] for each in told), failed)
+            write_catalog(folder, source.classes is not None, shards)
+            commit(folder, SHARDS, inputs, volatile=tuple(shards))  # the catalog identifies the tar files
+        entries = read_json(folder / CATALOG)["shards"]
+        left_out = [Failure(*pair) for pair in read_json(folder / _FAILURES)]
+        return PackResult(folder, len(entries), sum(entry["rows"] for entry in entries), left_out)
 
 
 def _write_all(
-    source: Source, folder: Path, rows: int, size: int, progress: Callable[[int], None] | None
-) -> tuple[dict[str, Facts], list[list[str]]]:
-    """Every shard that is not finished yet; the facts of all by name, and the images left out."""
-    facts: dict[str, Facts] = {}
+    source: Source, folder: Path, rows_per_shard: int, bytes_per_shard: int, progress: Callable[[int], None] | None
+) -> tuple[dict[str, ShardInfo], list[list[str]]]:
+    """Writes every shard that is not finished; returns the summaries of all by file name, and the images left out."""
+    shards: dict[str, ShardInfo] = {}
     failures: list[list[str]] = []
-    seen: set[str] = set()
+    keys: set[str] = set()
     position, total = 0, sum(source.shard_sizes)
     records: Iterator[Record] | None = None
     while position < total:
-        path = folder / f"shard-{len(facts):06d}.tar"
+        path = folder / f"shard-{len(shards):06d}.tar"
         if _is_finished(path):
-            seen.update(load_index(_file(path)).table["key"].to_pylist())
+            keys.update(load_index(_file(path)).table["key"].to_pylist())
         else:
             records = records or _records_from(source, position)
-            _write_shard(path, records, seen, rows, size)
-        told: dict[str, Any] = read_facts(path.with_name(index_name(path.name)))
-        facts[path.name] = Facts(*(told[name] for name in ("bytes", "rows", "content", "labels", "ignored")))
-        failures += told["failures"]
-        position += told["taken"]
+            _write_shard(path, records, keys, rows_per_shard, bytes_per_shard)
+        metadata: dict[str, Any] = read_metadata(path.with_name(index_name(path.name)))
+        shards[path.name] = ShardInfo(*(metadata[name] for name in ("bytes", "rows", "content", "labels", "ignored")))
+        failures += metadata["failures"]
+        position += metadata["taken"]
         if progress is not None:
-            progress(told["taken"])
-    return facts, failures
+            progress(metadata["taken"])
+    return shards, failures
 
 
 def _records_from(source: Source, position: int) -> Iterator[Record]:
-    """The records from a row on; whole shards before it are not read."""
+    """The records from a row on; shards that lie entirely before it are not read."""
     for shard, rows in enumerate(source.shard_sizes):
         if position < rows:
             yield from itertools.islice(source.read(shard), max(0, position), None)
@@ -138,17 +151,19 @@ def _records_from(source: Source, position: int) -> Iterator[Record]:
 
 
 def _is_finished(path: Path) -> bool:
-    """Whether a shard and its index, which is written last, are there and fit each other."""
+    """Whether a shard and its index, which is written last, exist and match."""
     index = path.with_name(index_name(path.name))
-    return path.is_file() and index.is_file() and read_facts(index).get("bytes") == path.stat().st_size
+    return path.is_file() and index.is_file() and read_metadata(index).get("bytes") == path.stat().st_size
 
 
-def _write_shard(path: Path, records: Iterator[Record], seen: set[str], most_rows: int, most_bytes: int) -> None:
-    """One shard and then its index, each whole or not at all; adds its keys to ``seen``."""
+def _write_shard(
+    path: Path, records: Iterator[Record], keys: set[str], rows_per_shard: int, bytes_per_shard: int
+) -> None:
+    """Writes one shard and then its index, both atomically; adds its keys to ``keys``."""
     taken = rows = size = 0
     failures: list[list[str]] = []
     with atomic_write(path) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
-        while rows < most_rows and size < most_bytes:
+        while rows < rows_per_shard and size < bytes_per_shard:
             record = next(records, None)
             if record is None:
                 break
@@ -157,26 +172,26 @@ def _write_shard(path: Path, records: Iterator[Record], seen: set[str], most_row
                 failures.append([record.key, record.problem])
                 continue
             key = member_key(record.key)
-            if key in seen:
+            if key in keys:
                 raise DataError(
                     f"Two images would have the key {key!r} in the shards, {record.key!r} and one before it. Rename "
-                    "one of them: endings do not tell keys apart."
+                    "one of them: keys must differ in more than the ending."
                 )
-            seen.add(key)
-            content, ending = _encoded(record)
-            _add(archive, f"{key}.{ending}", content)
+            keys.add(key)
+            content, ending = _encode(record)
+            _add_member(archive, f"{key}.{ending}", content)
             if record.label >= 0:
-                _add(archive, f"{key}.cls", str(record.label).encode())
+                _add_member(archive, f"{key}.cls", str(record.label).encode())
             rows, size = rows + 1, size + len(content)
     index = make_index(_file(path))
-    assert index.facts.rows == rows
+    assert index.info.rows == rows
     save_index(path.with_name(index_name(path.name)), index, {"taken": taken, "failures": failures})
 
 
 def member_key(key: str) -> str:
-    """The key of a record as it stands in a tar file, without the ending of an image and without further dots.
+    """The key of a record as a member name in a tar file, without the image ending and without further dots.
 
-    Raises ``DataError`` for one that is no safe relative name: empty, absolute, with ``..``, hidden, with control
+    Raises ``DataError`` for a key that is not a safe relative name: empty, absolute, hidden, with ``..``, control
     characters or backslashes, or longer than 1000 characters.
     """
     name = key.replace("://", "/", 1) if is_url(key) else key
@@ -184,17 +199,17 @@ def member_key(key: str) -> str:
     if dot and f".{ending.lower()}" in SUFFIXES:
         name = stem
     parts = name.split("/")
-    unsafe = any(part in ("", ".", "..") for part in parts) or parts[-1].startswith(".") or "\\" in name
-    if unsafe or len(name) > _LONGEST_KEY or not name.isprintable():
+    is_unsafe = any(part in ("", ".", "..") for part in parts) or parts[-1].startswith(".") or "\\" in name
+    if is_unsafe or len(name) > _LONGEST_KEY or not name.isprintable():
         raise DataError(
             f"The key {key!r} is not safe as a name in a tar file: it must be relative, without '..', hidden names, "
-            f"backslashes and control characters, and of at most {_LONGEST_KEY} characters. Rename the image."
+            f"backslashes and control characters, and have at most {_LONGEST_KEY} characters. Rename the image."
         )
     return "/".join([*parts[:-1], parts[-1].replace("%", "%25").replace(".", "%2E")])
 
 
-def _encoded(record: Record) -> tuple[bytes, str]:
-    """The bytes of an image file, and the ending of its name."""
+def _encode(record: Record) -> tuple[bytes, str]:
+    """The bytes of an image file, and the ending for its name."""
     if not isinstance(record.image, bytes):
         buffer = io.BytesIO()
         Image.fromarray(record.image).save(buffer, "PNG")
@@ -202,11 +217,11 @@ def _encoded(record: Record) -> tuple[bytes, str]:
     ending = record.key.rpartition(".")[2].lower()
     if f".{ending}" in SUFFIXES:
         return record.image, ending
-    return record.image, next((name for begin, name in _BEGINNINGS if record.image.startswith(begin)), "jpg")
+    return record.image, next((ending for magic, ending in _MAGIC_BYTES if record.image.startswith(magic)), "jpg")
 
 
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    """A member that says nothing of who wrote it and when."""
+def _add_member(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Adds a member without owner and time, so that equal contents give equal bytes."""
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = len(content), 0o644, 0
     archive.addfile(info, io.BytesIO(content))

@@ -1,1 +1,1 @@
-"""Where images come from: folders, arrays, tables, Parquet, the Hugging Face hub, built-in digits."""
+"""Image sources: folders, arrays, tables of paths, Parquet, Hugging Face data sets, and built-in digits."""

@@ -1,4 +1,4 @@
-"""Images in arrays: ``.npz`` files, and the source that any array of images becomes."""
+"""Images in arrays: a source for arrays in memory, and ``.npz`` files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from noisystudent.data.source import NO_LABEL, Record, cut_shards, shard_slice
 from noisystudent.errors import DataError, nearest_name
 
-# Names of the arrays of images and of labels, by the part of the file that the user asks for.
+# Names of the arrays of images and labels, by the requested part of the file.
 _PARTS = {
     "train": (("x_train", "y_train"),),
     "test": (("x_test", "y_test"),),
@@ -26,10 +26,10 @@ _UNREADABLE = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile
 
 
 class ArraySource:
-    """Images that lie in memory: uint8 [N, H, W] (gray) or [N, H, W, 3] (RGB).
+    """Images in memory: uint8 [N, H, W] (gray) or [N, H, W, 3] (RGB).
 
-    ``labels`` (rows of ``classes``) and ``classes`` may be given to an unlabeled source too: they are then
-    told by ``truth`` alone and never by a record.
+    ``labels`` are indices into ``classes``. An unlabeled source may have both, too: only ``truth`` then returns them,
+    and the records have no labels.
     """
 
     def __init__(
@@ -48,23 +48,23 @@ class ArraySource:
         self.shard_sizes: tuple[int, ...] = cut_shards(len(images))
         self.files: Mapping[str, str] = {}
         self._images, self._keys = images, tuple(keys)
-        self._told_labels = labels if labeled else None
+        self._record_labels = labels if labeled else None
         self._labels, self._known_classes = labels, classes
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when a pixel, a key or, in a labeled source, a label or a class name changes."""
+        """Changes if a pixel, a key or, in a labeled source, a label or a class name changes."""
         total = hashlib.sha256(f"arrays\0{self._images.shape}\0{self._keys}\0{self.classes}\0".encode())
         total.update(np.ascontiguousarray(self._images).ravel().data)
-        if self._told_labels is not None:
-            total.update(self._told_labels.tobytes())
+        if self._record_labels is not None:
+            total.update(self._record_labels.tobytes())
         return total.hexdigest()
 
     def read(self, shard: int) -> Iterator[Record]:
-        """The records of one shard; their images are views into the array."""
+        """The records of one shard; their images are views of the array."""
         rows = shard_slice(shard)
         for row, key in enumerate(self._keys[rows], start=rows.start):
-            label = NO_LABEL if self._told_labels is None else int(self._told_labels[row])
+            label = NO_LABEL if self._record_labels is None else int(self._record_labels[row])
             yield Record(key, self._images[row], label)
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
@@ -76,13 +76,20 @@ class ArraySource:
 
 
 def open_npz(path: str | Path, part: str = "", *, labeled: bool) -> ArraySource:
-    """One part of a ``.npz`` file as a source; keys are row numbers, such as ``000123``.
+    """Opens one part of a ``.npz`` file as a source; its keys are row numbers, such as ``000123``.
 
-    ``part`` is ``train``, ``test`` or empty. Arrays are read as ``x_train`` and ``y_train``, ``x_test`` and
-    ``y_test``, or, when no part is named, also as ``x`` and ``y`` or ``images`` and ``labels``; ``classes``
-    holds the class names (the numbers themselves where it is absent). Images are uint8 [N, H, W], [N, H, W,
-    1] or [N, H, W, 3], labels are integers [N]. Arrays of Python objects are never loaded. Raises
-    ``DataError``.
+    The file has images, uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], and labels, integers [N], under the names
+    ``x_train`` and ``y_train``, ``x_test`` and ``y_test``, or, if no part is requested, also ``x`` and ``y`` or
+    ``images`` and ``labels``. The array ``classes`` has the class names; without it, the numbers are the names. Arrays
+    of Python objects are never loaded.
+
+    Args:
+        path: the file.
+        part: ``train``, ``test`` or empty.
+        labeled: whether the records have labels.
+
+    Raises:
+        DataError: the file is unreadable, or an array is missing or has another shape or type.
     """
     name = f"{path}:{part}" if part else str(path)
     if part not in _PARTS:
@@ -98,7 +105,7 @@ def open_npz(path: str | Path, part: str = "", *, labeled: bool) -> ArraySource:
         labels = checked_labels(name, labels_name, labels, rows=len(images), classes=classes)
     elif labeled:
         raise DataError(
-            f"{name!r} is given as labeled but holds no array {labels_name!r}. Add it: one integer for each image."
+            f"{name!r} is given as labeled but holds no array {labels_name!r}. Add it: one integer per image."
         )
     width = max(6, len(str(len(images) - 1)))
     keys = [f"{row:0{width}d}" for row in range(len(images))]
@@ -106,9 +113,9 @@ def open_npz(path: str | Path, part: str = "", *, labeled: bool) -> ArraySource:
 
 
 def _load_arrays(name: str, path: Path) -> dict[str, npt.NDArray[np.generic]]:
-    """All arrays in a ``.npz`` file, none of them of Python objects: those would run code when loaded."""
+    """All arrays in a ``.npz`` file; ``DataError`` for arrays of Python objects, because loading them runs code."""
     try:
-        with zipfile.ZipFile(path):  # a bare array under this name would load too, as something else
+        with zipfile.ZipFile(path):  # a bare array under this name would load too, but not as a dictionary
             pass
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
@@ -124,25 +131,25 @@ def _array_names(name: str, part: str, present: Iterable[str]) -> tuple[str, str
     for images_name, labels_name in _PARTS[part]:
         if images_name in present:
             return images_name, labels_name
-    wanted = " or ".join(repr(images_name) for images_name, _ in _PARTS[part])
+    allowed = " or ".join(repr(images_name) for images_name, _ in _PARTS[part])
     raise DataError(
-        f"{name!r} has no array {wanted}; it has {', '.join(map(repr, present)) or 'none'}. "
+        f"{name!r} has no array {allowed}; it has {', '.join(map(repr, present)) or 'none'}. "
         "Name the images x_train (and x_test), or x, and the labels y_train (and y_test), or y."
     )
 
 
 def checked_images(name: str, array_name: str, images: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """The images as uint8 [N, H, W] or [N, H, W, 3]."""
+    """The images as uint8 [N, H, W] or [N, H, W, 3]; ``DataError`` for another type or shape."""
     if images.dtype != np.uint8:
         raise DataError(
-            f"{array_name!r} in {name!r} is of type {images.dtype}, and images are uint8 with values 0 "
-            "to 255. Scale and convert them before saving."
+            f"{array_name!r} in {name!r} is of type {images.dtype}, and images are uint8 with values "
+            "0 to 255. Scale and convert them before saving."
         )
     gray_shape = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 1)
     if not gray_shape and not (images.ndim == 4 and images.shape[-1] == 3):
         raise DataError(
-            f"{array_name!r} in {name!r} has the shape {images.shape}, and images are [N, H, W], [N, H, "
-            "W, 1] or [N, H, W, 3]. Move the channels to the end before saving."
+            f"{array_name!r} in {name!r} has the shape {images.shape}, and images are [N, H, W], "
+            "[N, H, W, 1] or [N, H, W, 3]. Move the channels to the end before saving."
         )
     if not images.size:
         raise DataError(f"{array_name!r} in {name!r} is empty: its shape is {images.shape}. Save some images.")
@@ -151,7 +158,7 @@ def checked_images(name: str, array_name: str, images: npt.NDArray[np.generic]) 
 
 
 def _class_names(name: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> tuple[str, ...]:
-    """The class names in the file; without any, the numbers up to the largest label of any of its parts."""
+    """The class names in the file; without any, the numbers up to the largest label in all parts."""
     if "classes" in arrays:
         classes = tuple(str(text) for text in np.atleast_1d(arrays["classes"]).tolist())
         if len(set(classes)) < len(classes):
@@ -165,18 +172,17 @@ def _class_names(name: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> tu
 def checked_labels(
     name: str, array_name: str, labels: npt.NDArray[np.generic], *, rows: int, classes: tuple[str, ...]
 ) -> npt.NDArray[np.int64]:
-    """The labels as int64 [N], each a row of ``classes``."""
+    """The labels as int64 [N], each an index into ``classes``; ``DataError`` for another type, shape or range."""
     if labels.dtype.kind not in "iu" or labels.shape not in ((rows,), (rows, 1)):
         raise DataError(
-            f"{array_name!r} in {name!r} is {labels.dtype} of shape {labels.shape}, and labels are integers "
-            f"of shape ({rows},), one for each image. Save them so."
+            f"{array_name!r} in {name!r} is {labels.dtype} of shape {labels.shape}, and labels are "
+            f"integers of shape ({rows},), one per image. Convert them before saving."
         )
     checked = labels.astype(np.int64).reshape(rows)
     low, high = int(checked.min()), int(checked.max())
     if low < 0 or high >= len(classes):
         raise DataError(
             f"{array_name!r} in {name!r} has labels from {low} to {high}, and {len(classes)} classes allow 0 "
-            f"to {len(classes) - 1}. Number the classes from 0, and keep unlabeled images in a file of "
-            "their own."
+            f"to {len(classes) - 1}. Number the classes from 0, and save unlabeled images in a separate file."
         )
     return checked

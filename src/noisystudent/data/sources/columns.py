@@ -1,4 +1,4 @@
-"""Which columns of a table hold images, labels and keys: Hugging Face's layout, and plain tables like it."""
+"""Finds the columns with images, labels and keys in a table: Hugging Face's layout, and similar plain tables."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import pyarrow as pa
 
 from noisystudent.errors import DataError
 
-_IMAGES = ("image", "img", "picture")
-_LABELS = ("label", "labels", "class")
-_KEYS = ("key", "id")
+# Column names in data sets of others, the preferred first.
+_IMAGE_NAMES = ("image", "img", "picture")
+_LABEL_NAMES = ("label", "labels", "class")
+_KEY_NAMES = ("key", "id")
+
+NO_BYTES = "the row has no image bytes (a path alone is not opened)"  # a record's problem
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns by name: ``image`` is binary, or where ``nested`` a struct whose field ``bytes`` is.
+    """The names of the columns of a table.
 
-    ``labels`` are the columns that may hold the label (usable when there is one), ``classes`` the names of its numbers,
-    ``key`` what names each row; None where there is none.
+    ``image`` is a binary column or, if ``nested``, a struct with a binary field ``bytes``. ``labels`` are the columns
+    that may be the label (usable if there is only one), ``classes`` the class names of its numbers, or None. ``key`` is
+    the column that identifies each row, or None.
     """
 
     image: str
@@ -31,43 +35,42 @@ class Columns:
 
     @property
     def image_path(self) -> str:
-        """The column as Parquet names it."""
+        """The path of the image column in a Parquet file."""
         return f"{self.image}.bytes" if self.nested else self.image
 
     def label(self, name: str) -> str | None:
-        """The label column, or None; a ``DataError`` about the source ``name`` when several could be meant."""
+        """The label column, or None; ``DataError``, naming the source ``name``, if several columns are possible."""
         if len(self.labels) > 1:
             raise DataError(
                 f"{name!r} has several columns that may hold the labels: {', '.join(map(repr, self.labels))}. Name the "
-                "one that is meant 'label'."
+                "right one 'label'."
             )
         return self.labels[0] if self.labels else None
 
 
 def find_columns(name: str, schema: pa.Schema) -> Columns:
-    """The columns of the table ``name``; a ``DataError`` that lists what there is when not one holds images."""
+    """The columns of the table ``name``; ``DataError``, listing all columns, if the image column is not clear."""
     images = [field.name for field in schema if holds_bytes(field.type)]
-    image = next((each for each in _IMAGES if each in images), images[0] if len(images) == 1 else None)
+    image = next((column for column in _IMAGE_NAMES if column in images), images[0] if len(images) == 1 else None)
     if image is None:
         raise DataError(
             f"{name!r} has {len(images)} columns of bytes among {', '.join(map(repr, schema.names)) or 'none'}, and "
-            "one is needed that holds the bytes of image files. Name it 'image'."
+            "one with the bytes of image files is needed. Name it 'image'."
         )
-    features = _features(schema)
-    numbered = {
-        each: names
-        for each, names in features.items()
-        if each in schema.names and pa.types.is_integer(_type(schema, each))
+    class_names = {
+        column: names
+        for column, names in _class_label_names(schema).items()
+        if column in schema.names and pa.types.is_integer(_type(schema, column))
     }
-    named = [each for each in _LABELS if each in schema.names and _is_simple(_type(schema, each))]
-    labels = tuple(named[:1] or numbered)
-    key = next((each for each in _KEYS if each in schema.names and _is_simple(_type(schema, each))), None)
-    classes = numbered.get(labels[0]) if labels else None
+    label_columns = [column for column in _LABEL_NAMES if _has_simple(schema, column)]
+    labels = tuple(label_columns[:1] or class_names)
+    key = next((column for column in _KEY_NAMES if _has_simple(schema, column)), None)
+    classes = class_names.get(labels[0]) if labels else None
     return Columns(image, pa.types.is_struct(_type(schema, image)), labels, classes, key)
 
 
 def holds_bytes(type: pa.DataType) -> bool:
-    """Whether a column of this type holds bytes, by itself or in a field ``bytes``."""
+    """Whether a column of this type holds bytes, directly or in a field ``bytes``."""
     if pa.types.is_struct(type):
         return any(field.name == "bytes" and holds_bytes(field.type) for field in type)
     return bool(pa.types.is_binary(type) or pa.types.is_large_binary(type))
@@ -77,21 +80,26 @@ def _type(schema: pa.Schema, name: str) -> pa.DataType:
     return schema.field(name).type
 
 
+def _has_simple(schema: pa.Schema, name: str) -> bool:
+    """Whether the schema has the column ``name``, with numbers or text."""
+    return name in schema.names and _is_simple(_type(schema, name))
+
+
 def _is_simple(type: pa.DataType) -> bool:
     if pa.types.is_dictionary(type):
         return _is_simple(type.value_type)
     return bool(pa.types.is_integer(type) or pa.types.is_string(type) or pa.types.is_large_string(type))
 
 
-def _features(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
-    """The class names of each ``ClassLabel`` column, as Hugging Face's datasets writes them into the schema."""
+def _class_label_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """The class names by ``ClassLabel`` column, which Hugging Face's datasets writes into the schema."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
         return {}
-    found: dict[str, tuple[str, ...]] = {}
+    class_names: dict[str, tuple[str, ...]] = {}
     for name, feature in features.items() if isinstance(features, Mapping) else ():
         names = feature.get("names") if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel" else None
         if isinstance(names, list) and names and len(set(map(str, names))) == len(names):
-            found[name] = tuple(map(str, names))
-    return found
+            class_names[name] = tuple(map(str, names))
+    return class_names

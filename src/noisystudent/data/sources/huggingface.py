@@ -1,4 +1,4 @@
-"""Images in data sets of Hugging Face's ``datasets`` package, by name or from a folder of ``save_to_disk``."""
+"""Images in data sets of the Hugging Face package ``datasets``, by name or from a folder of ``save_to_disk``."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ from typing import Any
 
 from noisystudent.data.files import content_digest
 from noisystudent.data.source import NO_LABEL, Record, cut_shards, shard_slice
-from noisystudent.data.sources.columns import Columns, find_columns
+from noisystudent.data.sources.columns import NO_BYTES, Columns, find_columns
 from noisystudent.data.sources.labels import label_text
-from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, settle_labels
+from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, resolve_labels
 from noisystudent.errors import DataError
 
 PREFIX = "hf:"
 
 _BATCH_ROWS = 32
-_NO_BYTES = "the row holds no bytes of an image (one that is only named by a path is not opened)"
 
 Dataset = Any  # datasets.Dataset; the package is an extra
 
 
 class HuggingFaceSource:
-    """The rows of a data set, memory-mapped; columns are found as in Parquet, and keys are ``row:<number>`` else.
+    """The rows of a data set, memory-mapped, with the same columns as in Parquet; default keys are ``row:<number>``.
 
-    ``spec`` is ``hf:NAME``, ``hf:NAME:SPLIT`` or a folder that ``Dataset.save_to_disk`` wrote. Raises ``DataError``,
-    with the command that installs ``datasets`` where it is missing.
+    ``spec`` is ``hf:NAME``, ``hf:NAME:SPLIT`` or a folder that ``Dataset.save_to_disk`` wrote. Raises ``DataError``; if
+    ``datasets`` is not installed, the message has the command that installs it.
     """
 
     def __init__(self, spec: str, *, labeled: bool) -> None:
         self.name = spec
         data = _load(spec)
         if not len(data):
-            raise DataError(f"{spec!r} has no rows.")
+            raise DataError(f"{spec!r} has no rows. Give a data set with images.")
         self._columns: Columns = find_columns(spec, data.features.arrow_schema)
         self._data: Dataset = _undecoded(data, self._columns)
         self.shard_sizes: tuple[int, ...] = cut_shards(len(data))
@@ -46,12 +45,15 @@ class HuggingFaceSource:
         self._labels: list[int] | None = None
         if labeled:
             if self._columns.label(spec) is None:
-                raise DataError(f"{spec!r} is given as labeled but has no column 'label'. Name the labels so.")
-            self.classes, self._labels = settle_labels(spec, self._keys, self._label_texts, self._columns.classes)
+                raise DataError(
+                    f"{spec!r} is given as labeled but has no column 'label'. Give the column of labels this name, or "
+                    "give the source as unlabeled."
+                )
+            self.classes, self._labels = resolve_labels(spec, self._keys, self._label_texts, self._columns.classes)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with keys, labels, classes, and each image's size, first or last 4 KiB."""
+        """Changes with the keys, the labels, the classes, and the size, first or last 4 KiB of each image."""
         keys = list(self._keys) if self._columns.key else len(self._keys)
         total = hashlib.sha256(json.dumps(["hf", self.classes, keys, self._labels]).encode())
         for content in self._contents(range(len(self._keys))):
@@ -63,14 +65,14 @@ class HuggingFaceSource:
         return self.read_rows(shard, range(self.shard_sizes[shard]))
 
     def read_rows(self, shard: int, rows: Sequence[int]) -> Iterator[Record]:
-        """Some records of one shard, by their numbers in it, in that order."""
-        chosen = [shard_slice(shard).start + row for row in rows]
-        for row, content in zip(chosen, self._contents(chosen), strict=True):
+        """The given rows of one shard, in that order."""
+        source_rows = [shard_slice(shard).start + row for row in rows]
+        for row, content in zip(source_rows, self._contents(source_rows), strict=True):
             label = NO_LABEL if self._labels is None else self._labels[row]
-            yield Record(self._keys[row], content, label, "" if content else _NO_BYTES)
+            yield Record(self._keys[row], content, label, "" if content else NO_BYTES)
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
-        """The class name of each key, for reports only, or None unless every one is labeled with one of ``classes``."""
+        """The class name of each key, for reports only, or None unless every label is one of ``classes``."""
         if len(self._columns.labels) != 1:
             return None
         return known_truth(self._keys, self._label_texts, self._columns.classes, classes)
@@ -82,8 +84,8 @@ class HuggingFaceSource:
 
     def _contents(self, rows: Sequence[int]) -> Iterator[bytes]:
         for start in range(0, len(rows), _BATCH_ROWS):
-            some = list(rows[start : start + _BATCH_ROWS])
-            for value in self._data[some][self._columns.image]:
+            batch = list(rows[start : start + _BATCH_ROWS])
+            for value in self._data[batch][self._columns.image]:
                 yield ((value or {}).get("bytes") if self._columns.nested else value) or b""
 
 
@@ -94,31 +96,31 @@ def _load(spec: str) -> Dataset:
         raise DataError(f"{spec!r} needs the package datasets: pip install 'noisystudent[hf]' ({error}).") from error
     name, _, split = spec.removeprefix(PREFIX).partition(":")
     try:
-        hub = spec.startswith(PREFIX)
-        found = datasets.load_dataset(name) if hub else datasets.load_from_disk(os.path.expanduser(spec))
-    except Exception as error:  # a hub, a cache and a dozen file formats lie below
+        from_hub = spec.startswith(PREFIX)
+        data = datasets.load_dataset(name) if from_hub else datasets.load_from_disk(os.path.expanduser(spec))
+    except Exception as error:  # a hub, a cache and a dozen file formats may fail
         raise DataError(f"{spec!r} cannot be loaded by datasets ({type(error).__name__}: {error}).") from error
-    if isinstance(found, datasets.DatasetDict):
-        return _one_split(spec, dict(found), split if hub else "")
-    return found
+    if isinstance(data, datasets.DatasetDict):
+        return _choose_split(spec, dict(data), split if from_hub else "")
+    return data
 
 
-def _one_split(spec: str, splits: dict[str, Dataset], wanted: str) -> Dataset:
-    wanted = wanted or (next(iter(splits)) if len(splits) == 1 else "")
-    if wanted not in splits:
+def _choose_split(spec: str, splits: dict[str, Dataset], name: str) -> Dataset:
+    name = name or (next(iter(splits)) if len(splits) == 1 else "")
+    if name not in splits:
+        problem = f"has no split {name!r}" if name else "does not say which split to use"
         raise DataError(
-            f"{spec!r} does not say which split to take, or one that is not there ({wanted!r}). It has "
-            f"{', '.join(map(repr, splits))}: write hf:NAME:SPLIT, or give the folder of the split."
+            f"{spec!r} {problem}. The splits are {', '.join(map(repr, splits))}: write hf:NAME:SPLIT, or give the "
+            "folder of the split."
         )
-    return splits[wanted]
+    return splits[name]
 
 
 def _undecoded(data: Dataset, columns: Columns) -> Dataset:
-    """The data set with images as the bytes that they are stored as, and nothing else."""
+    """The data set with only the image and label columns, and images as their stored bytes."""
     import datasets
 
-    kept = [name for name in (columns.image, *columns.labels) if name]
-    data = data.select_columns(kept).with_format(None)
+    data = data.select_columns([columns.image, *columns.labels]).with_format(None)
     feature = data.features[columns.image]
     if isinstance(feature, datasets.Image):
         return data.cast_column(columns.image, datasets.Image(decode=False))

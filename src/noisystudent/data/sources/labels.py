@@ -1,4 +1,4 @@
-"""From labels as they are written, numbers or names, to rows of a list of classes."""
+"""Maps the labels in a source, numbers or names, to indices of its classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 
-from noisystudent.data.files import File, neighbor
+from noisystudent.data.files import File, sibling_file
 from noisystudent.errors import DataError
 
 MOST_CLASSES = 2**16  # predictions are stored as 16-bit numbers
@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 def label_text(value: object) -> str | None:
-    """A label as text, numbers in their plain form (``007`` is ``7``); None for what is no label."""
+    """A label as text, with numbers in canonical form (``007`` becomes ``7``); None if it is not a label."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     text = str(value).strip()
@@ -23,10 +23,10 @@ def label_text(value: object) -> str | None:
 
 
 def classes_of(name: str, texts: Iterable[str]) -> tuple[str, ...]:
-    """The classes that label texts stand for when nothing else names them.
+    """The classes of the source ``name``, from its label texts, if no file names the classes.
 
-    Numbers: every number from 0 to the largest. Names: in the order of their text. Raises ``DataError`` for both
-    together, negative numbers, and more than 65,536 classes.
+    For numbers: every number from 0 to the largest. For names: the sorted names. Raises ``DataError`` for a mixture of
+    both, for negative numbers, and for more than 65,536 classes.
     """
     distinct = sorted(set(texts))
     numbers = [int(text) for text in distinct if _NUMBER.fullmatch(text)]
@@ -39,7 +39,7 @@ def classes_of(name: str, texts: Iterable[str]) -> tuple[str, ...]:
     if numbers and not 0 <= min(numbers) <= max(numbers) < MOST_CLASSES:
         raise DataError(
             f"The labels of {name!r} go from {min(numbers)} to {max(numbers)}, and 0 to {MOST_CLASSES - 1} are "
-            "allowed. Number the classes from 0, and keep unlabeled images apart."
+            "allowed. Number the classes from 0, and give unlabeled images as a separate source."
         )
     classes = tuple(map(str, range(max(numbers) + 1))) if numbers else tuple(distinct)
     if len(classes) > MOST_CLASSES:
@@ -48,30 +48,32 @@ def classes_of(name: str, texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def numbering(classes: Sequence[str]) -> dict[str, int]:
-    """The row of ``classes`` for each label text: its name or its number, which wins where names are numbers."""
-    return {name: row for row, name in enumerate(classes)} | {str(row): row for row in range(len(classes))}
+    """The class index by label text: a name or a number; the number takes precedence if a name is also a number."""
+    return {name: index for index, name in enumerate(classes)} | {str(index): index for index in range(len(classes))}
 
 
 def classes_beside(file: File) -> tuple[str, ...] | None:
-    """The class names in ``classes.json`` (a list) or ``classes.txt`` (a name a line) beside a file, or None."""
+    """The class names in ``classes.json`` (a list) or ``classes.txt`` (a name per line) beside a file, or None."""
     for base in ("classes.json", "classes.txt"):
-        found = neighbor(file, base)
-        if found is not None:
-            return _checked(found, _parsed(found, found.read()))
+        class_file = sibling_file(file, base)
+        if class_file is not None:
+            return _checked(class_file, _parse(class_file, class_file.read()))
     return None
 
 
-def _parsed(file: File, content: bytes) -> object:
+def _parse(file: File, content: bytes) -> object:
     try:
         text = content.decode("utf-8")
         return json.loads(text) if file.base.endswith(".json") else [line.strip() for line in text.splitlines()]
     except ValueError as error:
-        raise DataError(f"{file.name!r} cannot be read ({error}). Write UTF-8, in .json a list of names.") from error
+        raise DataError(
+            f"{file.name!r} cannot be read ({error}). Write UTF-8 text; in .json, a list of names."
+        ) from error
 
 
 def _checked(file: File, names: object) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise DataError(f"{file.name!r} holds no list of class names. Write a list of texts, none of them empty.")
+        raise DataError(f"{file.name!r} is not a list of class names. Write a list of strings, none of them empty.")
     if len(set(names)) < len(names) or len(names) > MOST_CLASSES:
         raise DataError(f"{file.name!r} has a class name twice, or more than {MOST_CLASSES:,}. Give each its own name.")
     return tuple(names)

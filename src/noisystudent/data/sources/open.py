@@ -1,4 +1,4 @@
-"""From what the user typed to a source of images."""
+"""Opens the source that a text such as a path, a URL or a built-in name stands for."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast, get_args
 
-from noisystudent.data.files import holds, is_pattern, is_url
-from noisystudent.data.source import Source
+from noisystudent.data.files import folder_contains, is_pattern, is_url
+from noisystudent.data.source import Source, require_source
 from noisystudent.data.sources.arrays import open_npz
 from noisystudent.data.sources.builtin import DigitsPart, open_digits
 from noisystudent.data.sources.folder import SUFFIXES, FolderSource
 from noisystudent.errors import DataError, nearest_name
 
 _UNDERSTOOD = (
-    "Understood are a folder of images (labeled: with a folder for each class); FILE.npz, FILE.npz:train and "
-    "FILE.npz:test; tar files in WebDataset's layout and Parquet files with image bytes, each as one file, a folder "
+    "Understood are a folder of images (labeled: with a folder per class); FILE.npz, FILE.npz:train and "
+    "FILE.npz:test; tar files in the WebDataset layout and Parquet files with image bytes, each as one file, a folder "
     "of them or a pattern (train-{000..123}.tar, train-*.parquet), also behind a URL (s3://...); a table of paths as "
     ".csv or .parquet; hf:NAME:SPLIT; digits, digits:labeled, digits:unlabeled and digits:test, the last three also "
     "with a seed, as digits:test@3."
@@ -26,12 +26,22 @@ _DIGITS = re.compile(r"digits(?::(?P<part>[^@]*))?(?:@(?P<seed>.*))?", re.DOTALL
 _NPZ = re.compile(r"(?P<path>.*\.npz)(?::(?P<part>[^/\\]*))?", re.DOTALL | re.IGNORECASE)
 
 
-def open_source(spec: str | Path, *, labeled: bool) -> Source:
-    """The source that ``spec`` names; ``docs/sources.md`` shows every kind.
+def open_source(spec: str | Path | Source, *, labeled: bool) -> Source:
+    """Opens the source that ``spec`` names; ``docs/sources.md`` lists every kind.
 
-    ``labeled`` says whether its records carry labels; where False, a source that knows its labels keeps them
-    to ``truth``. A folder that is itself named ``digits`` is given as ``./digits``. Raises ``DataError``.
+    Args:
+        spec: a path, a URL, a pattern or a built-in name, or a source, which is returned as it is. Write ``./digits``
+            for a folder named ``digits``.
+        labeled: whether the records have labels. An unlabeled source that knows its labels gives them only by
+            ``truth``.
+
+    Raises:
+        DataError: the source is missing, unreadable or of an unknown kind.
+        SettingsError: ``spec`` is an object that is not a source, or does not fit ``labeled``.
     """
+    if not isinstance(spec, str | Path):
+        require_source(spec, labeled=labeled)
+        return spec
     text = str(spec)
     if digits := _DIGITS.fullmatch(text):
         return _digits(text, digits["part"], digits["seed"], labeled=labeled)
@@ -45,17 +55,17 @@ def open_source(spec: str | Path, *, labeled: bool) -> Source:
     if (npz := _NPZ.fullmatch(text)) and Path(npz["path"]).expanduser().is_file():
         return open_npz(npz["path"], npz["part"] or "", labeled=labeled)
     ending = path.suffix.lower()
-    if ending in _FILES and (path.is_file() or is_pattern(text)):
-        return _FILES[ending](text, labeled)
+    if ending in _OPENERS and (path.is_file() or is_pattern(text)):
+        return _OPENERS[ending](text, labeled)
     if path.is_file():
         raise DataError(
             f"{text!r} is a file that is not understood. {_UNDERSTOOD} Unpack an archive into a folder first."
         )
-    raise DataError(f"There is no source {text!r}.{_nearby(path)} {_UNDERSTOOD}")
+    raise DataError(f"There is no source {text!r}.{_name_hint(path)} {_UNDERSTOOD}")
 
 
 def _folder(spec: str, path: Path, *, labeled: bool) -> Source:
-    """A folder by what lies in it: shards count only where there are no images and no folders beside them."""
+    """Opens a folder by its content: shards count only if there are no images and no folders beside them."""
     if (path / "dataset_dict.json").is_file() or all((path / name).is_file() for name in _SAVED_BY_DATASETS):
         return _hugging_face(spec, labeled=labeled)
     endings = set()
@@ -66,24 +76,24 @@ def _folder(spec: str, path: Path, *, labeled: bool) -> Source:
                 if ending in SUFFIXES or entry.is_dir():
                     return FolderSource(spec, labeled=labeled)
                 endings.add(ending)
-    kind = next((ending for ending in _IN_FOLDERS if ending in endings), None)
-    return _FILES[kind](spec, labeled) if kind else FolderSource(spec, labeled=labeled)
+    kind = next((ending for ending in _FOLDER_ENDINGS if ending in endings), None)
+    return _OPENERS[kind](spec, labeled) if kind else FolderSource(spec, labeled=labeled)
 
 
 def _behind_url(url: str, *, labeled: bool) -> Source:
     ending = Path(url).suffix.lower()
-    if ending in _FILES:
-        return _FILES[ending](url, labeled)
-    kind = next((ending for ending in _IN_FOLDERS if holds(url, ending)), None)
+    if ending in _OPENERS:
+        return _OPENERS[ending](url, labeled)
+    kind = next((ending for ending in _FOLDER_ENDINGS if folder_contains(url, ending)), None)
     if kind is None:
         raise DataError(
             f"There is no source {url!r}: a URL names a .tar, .parquet or .csv file, or a folder of .tar or .parquet "
             "files. For single images give a table of their paths, or pack them with 'noisystudent pack'."
         )
-    return _FILES[kind](url, labeled)
+    return _OPENERS[kind](url, labeled)
 
 
-# The rooms behind these are imported for who needs them: pyarrow and fsspec take a moment.
+# Each of these imports its module only if it is needed, because pyarrow and fsspec are slow to import.
 
 
 def _shards(spec: str, labeled: bool) -> Source:
@@ -93,16 +103,16 @@ def _shards(spec: str, labeled: bool) -> Source:
 
 
 def _parquet(spec: str, labeled: bool) -> Source:
-    from noisystudent.data.sources.parquet import ParquetSource, names_paths
-    from noisystudent.data.sources.path_table import ManifestSource
+    from noisystudent.data.sources.parquet import ParquetSource, is_path_table
+    from noisystudent.data.sources.path_table import PathTableSource
 
-    return ManifestSource(spec, labeled=labeled) if names_paths(spec) else ParquetSource(spec, labeled=labeled)
+    return PathTableSource(spec, labeled=labeled) if is_path_table(spec) else ParquetSource(spec, labeled=labeled)
 
 
 def _table(spec: str, labeled: bool) -> Source:
-    from noisystudent.data.sources.path_table import ManifestSource
+    from noisystudent.data.sources.path_table import PathTableSource
 
-    return ManifestSource(spec, labeled=labeled)
+    return PathTableSource(spec, labeled=labeled)
 
 
 def _hugging_face(spec: str, *, labeled: bool) -> Source:
@@ -111,8 +121,8 @@ def _hugging_face(spec: str, *, labeled: bool) -> Source:
     return HuggingFaceSource(spec, labeled=labeled)
 
 
-_FILES: dict[str, Callable[[str, bool], Source]] = {".tar": _shards, ".parquet": _parquet, ".csv": _table}
-_IN_FOLDERS = (".tar", ".parquet")
+_OPENERS: dict[str, Callable[[str, bool], Source]] = {".tar": _shards, ".parquet": _parquet, ".csv": _table}
+_FOLDER_ENDINGS = (".tar", ".parquet")
 _SAVED_BY_DATASETS = ("dataset_info.json", "state.json")
 
 
@@ -129,9 +139,9 @@ def _digits(spec: str, part: str | None, seed: str | None, *, labeled: bool) -> 
     return open_digits(cast(DigitsPart, part or ""), seed=int(seed or 0), labeled=labeled)
 
 
-def _nearby(path: Path) -> str:
-    """A hint at a neighbor with a similar name, or nothing."""
+def _name_hint(path: Path) -> str:
+    """A hint at a file beside ``path`` with a similar name, or an empty string."""
     try:
-        return nearest_name(path.name, (neighbor.name for neighbor in path.parent.iterdir()))
+        return nearest_name(path.name, (entry.name for entry in path.parent.iterdir()))
     except OSError:
         return ""

@@ -1,4 +1,4 @@
-"""Images as bytes in Parquet files, in the layout of Hugging Face's hub, one row group or less at a time."""
+"""Images as bytes in Parquet files, in the layout of the Hugging Face hub, read by row group or in smaller parts."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ import pyarrow.parquet as pq
 
 from noisystudent.data.files import SAMPLE_BYTES, File, list_files, short_names
 from noisystudent.data.source import NO_LABEL, SHARD_ROWS, Record, cut_shards
-from noisystudent.data.sources.columns import Columns, find_columns, holds_bytes
-from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, label_texts, settle_labels
+from noisystudent.data.sources.columns import NO_BYTES, Columns, find_columns, holds_bytes
+from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, label_texts, resolve_labels
 from noisystudent.errors import DataError
 
-_OPENERS = 8  # files whose ends are read at the same time
-_BUFFER_BYTES = 2**22  # read at once
-_BATCH_ROWS = 32  # made into Python objects at once
-_NO_BYTES = "the row holds no bytes of an image (one that is only named by a path is not opened)"
+_OPENERS = 8  # threads that read footers
+_BUFFER_BYTES = 2**22  # per read
+_BATCH_ROWS = 32  # converted to Python objects at once
 
 
 @dataclass(frozen=True)
-class _Run:
-    """Where the rows of a shard lie: file, row group, first row there and in the file, number of rows."""
+class _RowRange:
+    """The position of a shard's rows: file, row group, first row in the group and in the file, number of rows."""
 
     file: int
     group: int
@@ -39,12 +38,12 @@ class _Run:
 
 
 class ParquetSource:
-    """The rows of Parquet files; a shard is a run of at most 1024 rows of one row group.
+    """The rows of Parquet files; a shard is up to 1024 consecutive rows of one row group.
 
-    ``spec`` is a ``.parquet`` file, a folder of them, or a pattern with braces or wildcards, as a path or a URL.
-    Images are in the column ``image`` (``img``, ``picture``, or the only one of bytes), binary or a struct with a
-    field ``bytes``. Labels are in ``label`` (``labels``, ``class``), as numbers, named by the schema's Hugging Face
-    metadata where it does, or as names. Keys are in ``key`` or ``id``; else they are ``<file>:<row>``. Raises
+    ``spec`` is a ``.parquet`` file, a folder of them, or a pattern with braces or wildcards, as a path or URL. Images
+    are in the column ``image`` (or ``img``, ``picture``, or the only column of bytes), binary or a struct with a field
+    ``bytes``. Labels are in ``label`` (or ``labels``, ``class``), as names or as numbers, whose names come from the
+    schema's Hugging Face metadata, if any. Keys are in ``key`` or ``id``; otherwise they are ``<file>:<row>``. Raises
     ``DataError``.
     """
 
@@ -59,26 +58,28 @@ class ParquetSource:
         self._rows = [footer.num_rows for footer in footers]
         if not sum(self._rows):
             raise DataError(f"The {len(self._files)} files of {spec!r} have no rows. Give files with images.")
-        self._runs = [run for number, footer in enumerate(footers) for run in _runs(number, _group_rows(footer))]
-        self.shard_sizes: tuple[int, ...] = tuple(run.rows for run in self._runs)
+        self._ranges = [
+            row_range for number, footer in enumerate(footers) for row_range in _row_ranges(number, _group_rows(footer))
+        ]
+        self.shard_sizes: tuple[int, ...] = tuple(row_range.rows for row_range in self._ranges)
         self.classes: tuple[str, ...] | None = None
         self._keys = self._all_keys()
         self._labels: list[int] | None = None
         if labeled:
             if self._columns.label(self.name) is None:
                 raise DataError(
-                    f"{spec!r} is given as labeled but has no column 'label'. Name the labels so, or give it as "
-                    "unlabeled."
+                    f"{spec!r} is given as labeled but has no column 'label'. Give the column of labels this name, or "
+                    "give the source as unlabeled."
                 )
-            self.classes, self._labels = settle_labels(spec, self._keys, self._label_texts, self._columns.classes)
-        self._waiting: dict[tuple[int, int, int], Iterator[bytes | None]] = {}  # readers in the middle of a row group
+            self.classes, self._labels = resolve_labels(spec, self._keys, self._label_texts, self._columns.classes)
+        self._open_readers: dict[tuple[int, int, int], Iterator[bytes | None]] = {}  # in the middle of a row group
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with keys, labels, classes, the ends of the files, and 4 KiB at either end of every row group.
+        """Changes with the keys, the labels, the classes, the file footers, and 4 KiB at each end of every row group.
 
-        The end of a Parquet file holds the sizes of all columns of all row groups, so that images that differ show
-        unless they are of exactly the same size and lie inside a row group.
+        A footer holds the compressed sizes of all columns of all row groups. A change of the images is therefore missed
+        only if it leaves the size exactly the same and lies inside a row group.
         """
         keys = self._keys if isinstance(self._keys, tuple) else [self._names, self._rows]
         total = hashlib.sha256(json.dumps(["parquet", self.classes, self.shard_sizes, keys, self._labels]).encode())
@@ -87,29 +88,29 @@ class ParquetSource:
 
     @cached_property
     def files(self) -> dict[str, str]:
-        """What identifies each file, by its name: its end, and 4 KiB at either end of every row group."""
+        """A digest of each file by name: its footer, and 4 KiB at each end of every row group."""
         with ThreadPoolExecutor(_OPENERS) as pool:
-            digests = pool.map(lambda file: _sampled(file, self._columns.image_path), self._files)
+            digests = pool.map(lambda file: _file_digest(file, self._columns.image_path), self._files)
             return dict(zip(self._names, digests, strict=True))
 
     def read(self, shard: int) -> Iterator[Record]:
-        """The records of one shard; shards read one after another go on where the last one ended."""
-        run = self._runs[shard]
-        file = self._files[run.file]
-        first = sum(self._rows[: run.file]) + run.first_in_file
-        images = self._waiting.pop((run.file, run.group, run.first), None)
-        with _naming(file):
+        """The records of one shard; reading shards in order continues where the previous one ended."""
+        row_range = self._ranges[shard]
+        file = self._files[row_range.file]
+        first = sum(self._rows[: row_range.file]) + row_range.first_in_file
+        images = self._open_readers.pop((row_range.file, row_range.group, row_range.first), None)
+        with _parquet_errors(file):
             if images is None:
-                images = itertools.islice(_images(file, run.group, self._columns), run.first, None)
-            for row in range(first, first + run.rows):
+                images = itertools.islice(_images(file, row_range.group, self._columns), row_range.first, None)
+            for row in range(first, first + row_range.rows):
                 content = next(images)
                 label = NO_LABEL if self._labels is None else self._labels[row]
-                yield Record(self._keys[row], content or b"", label, "" if content else _NO_BYTES)
-        self._waiting.clear()
-        self._waiting[run.file, run.group, run.first + run.rows] = images
+                yield Record(self._keys[row], content or b"", label, "" if content else NO_BYTES)
+        self._open_readers.clear()
+        self._open_readers[row_range.file, row_range.group, row_range.first + row_range.rows] = images
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
-        """The class name of each key, for reports only, or None unless every one is labeled with one of ``classes``."""
+        """The class name of each key, for reports only, or None unless every label is one of ``classes``."""
         if len(self._columns.labels) != 1:
             return None
         return known_truth(self._keys, self._label_texts, self._columns.classes, classes)
@@ -130,14 +131,14 @@ class ParquetSource:
         return label_texts(self._column(label) if label else None)
 
     def _column(self, name: str) -> pa.ChunkedArray:
-        """A small column of all files."""
+        """A small column, from all files."""
         with ThreadPoolExecutor(_OPENERS) as pool:
             parts = list(pool.map(lambda file: _column_of(file, name), self._files))
         return pa.chunked_array([chunk for part in parts for chunk in part.chunks])
 
 
 class _Readable(io.RawIOBase):
-    """A ``File`` as pyarrow wants it."""
+    """A ``File`` as a Python file object, for pyarrow."""
 
     def __init__(self, file: File) -> None:
         self._file, self._position = file, 0
@@ -164,41 +165,41 @@ class _Readable(io.RawIOBase):
 
 
 @contextmanager
-def _naming(file: File) -> Iterator[None]:
-    """Turns whatever pyarrow says of damage into a ``DataError`` that names the file."""
+def _parquet_errors(file: File) -> Iterator[None]:
+    """Turns pyarrow's errors about damage into a ``DataError`` that names the file."""
     try:
         yield
     except (pa.ArrowException, OSError, StopIteration) as error:
         raise DataError(
             f"{file.name!r} cannot be read as Parquet ({error or 'a row group is shorter than it says'}). It was cut "
-            "short or damaged: copy or make it again."
+            "short or is damaged: copy or make it again."
         ) from error
 
 
-def names_paths(spec: str) -> bool:
-    """Whether a spec is a single Parquet file with a column ``path`` and none of bytes: a table of images."""
+def is_path_table(spec: str) -> bool:
+    """Whether a spec is a single Parquet file with a column ``path`` and no column of bytes: a table of paths."""
     files = list_files(spec, ".parquet")
     schema = _footer(files[0]).schema.to_arrow_schema()
     return len(files) == 1 and "path" in schema.names and not any(holds_bytes(field.type) for field in schema)
 
 
-def _opened(file: File) -> pq.ParquetFile:
+def _open(file: File) -> pq.ParquetFile:
     return pq.ParquetFile(pa.PythonFile(_Readable(file), mode="r"), buffer_size=_BUFFER_BYTES, pre_buffer=False)
 
 
 def _footer(file: File) -> pq.FileMetaData:
-    with _naming(file):
-        return _opened(file).metadata
+    with _parquet_errors(file):
+        return _open(file).metadata
 
 
 def _column_of(file: File, name: str) -> pa.ChunkedArray:
-    with _naming(file):
-        return _opened(file).read(columns=[name]).column(name)
+    with _parquet_errors(file):
+        return _open(file).read(columns=[name]).column(name)
 
 
 def _images(file: File, group: int, columns: Columns) -> Iterator[bytes | None]:
-    """The bytes of each row of a row group, as they are streamed from the file."""
-    batches = _opened(file).iter_batches(
+    """Streams the image bytes of each row of a row group."""
+    batches = _open(file).iter_batches(
         batch_size=_BATCH_ROWS, row_groups=[group], columns=[columns.image_path], use_threads=False
     )
     for batch in batches:
@@ -212,26 +213,26 @@ def _group_rows(footer: pq.FileMetaData) -> list[int]:
     return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
 
 
-def _runs(file: int, groups: Sequence[int]) -> Iterator[_Run]:
-    before = 0
+def _row_ranges(file: int, groups: Sequence[int]) -> Iterator[_RowRange]:
+    start = 0  # of the row group, in the file
     for group, group_rows in enumerate(groups):
         for first, rows in zip(itertools.count(0, SHARD_ROWS), cut_shards(group_rows), strict=False):
-            yield _Run(file, group, first, before + first, rows)
-        before += group_rows
+            yield _RowRange(file, group, first, start + first, rows)
+        start += group_rows
 
 
-def _check_same(file: File, found: Columns, other: File, expected: Columns) -> None:
-    if found != expected:
+def _check_same(file: File, columns: Columns, first_file: File, expected: Columns) -> None:
+    if columns != expected:
         raise DataError(
-            f"The columns of {file.name!r} are others than those of {other.name!r}: {found} and {expected}. Give files "
-            "of one data set."
+            f"The columns of {file.name!r} differ from those of {first_file.name!r}: {columns} and {expected}. Give "
+            "files of the same data set."
         )
 
 
-def _sampled(file: File, image_path: str) -> str:
-    """A digest of a file's end and of both ends of the images of each row group."""
-    length = int.from_bytes(file.read(file.size - 8, 4), "little")
-    total = hashlib.sha256(file.read(file.size - 8 - length, length))
+def _file_digest(file: File, image_path: str) -> str:
+    """A digest of a file's footer and of both ends of the images of each row group."""
+    footer_bytes = int.from_bytes(file.read(file.size - 8, 4), "little")
+    total = hashlib.sha256(file.read(file.size - 8 - footer_bytes, footer_bytes))
     footer = _footer(file)
     for group in range(footer.num_row_groups):
         columns = [footer.row_group(group).column(number) for number in range(footer.num_columns)]
@@ -239,6 +240,6 @@ def _sampled(file: File, image_path: str) -> str:
             if column.path_in_schema == image_path:
                 start = column.dictionary_page_offset or column.data_page_offset
                 size = column.total_compressed_size
-                step = min(SAMPLE_BYTES, size)
-                total.update(file.read(start, step) + file.read(start + size - step, step))
+                length = min(SAMPLE_BYTES, size)
+                total.update(file.read(start, length) + file.read(start + size - length, length))
     return total.hexdigest()

@@ -1,4 +1,4 @@
-"""Images named by a table: a CSV or Parquet file with a column of paths and, for a labeled source, one of labels."""
+"""Images listed in a table: a CSV or Parquet file with a column of paths and, if labeled, one of labels."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException, BufferReader
 
 from noisystudent.data.files import SAMPLE_BYTES, File, file_at, is_url, sample_digest
-from noisystudent.data.source import NO_LABEL, Record, cut_shards, says_too_large, shard_slice
+from noisystudent.data.source import NO_LABEL, Record, cut_shards, shard_slice, size_problem
 from noisystudent.data.sources.labels import label_text
-from noisystudent.data.sources.tables import check_keys, known_truth, settle_labels
+from noisystudent.data.sources.tables import check_keys, known_truth, resolve_labels
 from noisystudent.errors import DataError
 
-# Where a table from elsewhere may point to: stores, and never this machine's own files by another way in.
+# A table from elsewhere may point to stores, but never to local files outside its folder.
 ALLOWED_SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "hf")
 
-_READERS = 16  # images fetched at the same time
-_WAITING = 4 * _READERS  # images in memory at most
+_READERS = 16  # threads that read images
+_CHUNK = 4 * _READERS  # most images in memory
 
 
-class ManifestSource:
-    """The images that a table names, in its order; keys are their paths as they stand there.
+class PathTableSource:
+    """The images that a table lists, in its order; the paths in the table are the keys.
 
-    ``spec`` is the path or URL of a ``.csv`` or ``.parquet`` file with a column ``path`` and, when labeled, ``label``
-    (names, or numbers from 0). Paths are relative to the table's folder and stay inside: absolute ones and ``..`` are
-    refused, and a symbolic link that leads out is a record with a ``problem``. A path may also be a URL of a store
-    (s3, gs, gcs, az, abfs, abfss, http, https, hf), or one of the kind of the table's own. Raises ``DataError``.
+    ``spec`` is the path or URL of a ``.csv`` or ``.parquet`` file with a column ``path`` and, if labeled, ``label``
+    (names, or numbers from 0). Paths are relative to the table's folder and must stay inside it: absolute paths and
+    ``..`` are errors, and a symbolic link that leads out of it gives a record with a ``problem``. A path may also be a
+    URL of a store (s3, gs, gcs, az, abfs, abfss, http, https, hf), or with the same scheme as the table's own URL.
+    Raises ``DataError``.
     """
 
     def __init__(self, spec: str, *, labeled: bool) -> None:
@@ -46,12 +47,12 @@ class ManifestSource:
         columns = _read_csv(table) if table.base.lower().endswith(".csv") else _read_parquet(table)
         if "path" not in columns:
             raise DataError(
-                f"{spec!r} has the columns {', '.join(map(repr, columns)) or 'none'}, and 'path' is needed. Name the "
-                "column of paths so."
+                f"{spec!r} has the columns {', '.join(map(repr, columns)) or 'none'}, and 'path' is needed. Give the "
+                "column of paths this name."
             )
         self._keys = check_keys(spec, columns["path"])
         if not self._keys:
-            raise DataError(f"{spec!r} names no images. Write one path a row.")
+            raise DataError(f"{spec!r} names no images. Write one path per row.")
         for key in self._keys:
             _check_path(spec, key)
         self._texts = [label_text(value) for value in columns.get("label", [])]
@@ -64,77 +65,77 @@ class ManifestSource:
                 raise DataError(
                     f"{spec!r} is given as labeled but has no column 'label'. Add it, or give it as unlabeled."
                 )
-            self.classes, self._labels = settle_labels(spec, self._keys, self._texts, None)
+            self.classes, self._labels = resolve_labels(spec, self._keys, self._texts, None)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with keys, labels, classes, and each image's size, first or last 4 KiB."""
+        """Changes with the keys, the labels, the classes, and the size, first or last 4 KiB of each image."""
         total = hashlib.sha256(json.dumps(["manifest", self.classes, self._keys, self._labels]).encode())
         with ThreadPoolExecutor(_READERS) as pool:
-            for digest in pool.map(self._sample, self._keys):
+            for digest in pool.map(self._digest, self._keys):
                 total.update(digest)
         return total.hexdigest()
 
     def read(self, shard: int) -> Iterator[Record]:
-        """The records of one shard; an image that cannot be read says so in ``problem``."""
+        """The records of one shard; an unreadable image has a ``problem``."""
         return self.read_rows(shard, range(self.shard_sizes[shard]))
 
     def read_rows(self, shard: int, rows: Sequence[int]) -> Iterator[Record]:
-        """Some records of one shard, by their numbers in it, in that order; several are fetched at the same time."""
+        """The given rows of one shard, in that order; several images are read at the same time."""
         first = shard_slice(shard).start
         with ThreadPoolExecutor(_READERS) as pool:
-            for start in range(0, len(rows), _WAITING):
-                some = rows[start : start + _WAITING]
-                contents = pool.map(self._content, [self._keys[first + row] for row in some])
-                for row, (content, problem) in zip(some, contents, strict=True):
+            for start in range(0, len(rows), _CHUNK):
+                chunk = rows[start : start + _CHUNK]
+                contents = pool.map(self._content, [self._keys[first + row] for row in chunk])
+                for row, (content, problem) in zip(chunk, contents, strict=True):
                     label = NO_LABEL if self._labels is None else self._labels[first + row]
                     yield Record(self._keys[first + row], content, label, problem)
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
-        """The class name of each key, for reports only, or None unless every one is labeled with one of ``classes``."""
+        """The class name of each key, for reports only, or None unless every label is one of ``classes``."""
         return known_truth(self._keys, self._texts, None, classes) if self._texts else None
 
     def _content(self, key: str) -> tuple[bytes, str]:
-        """The bytes of an image and an empty text, or no bytes and the reason."""
+        """The bytes of an image and an empty string, or no bytes and the reason."""
         try:
             return self._file(key).read(), ""
         except DataError as error:
             return b"", str(error)
 
-    def _sample(self, key: str) -> bytes:
+    def _digest(self, key: str) -> bytes:
         try:
             file = self._file(key)
-            step = min(SAMPLE_BYTES, file.size)
-            return sample_digest(file.size, file.read(0, step), file.read(file.size - step, step))
+            length = min(SAMPLE_BYTES, file.size)
+            return sample_digest(file.size, file.read(0, length), file.read(file.size - length, length))
         except DataError:
             return b"unreadable"
 
     def _file(self, key: str) -> File:
-        place = key if is_url(key) else f"{self._folder}/{key}"
-        if not is_url(place) and not Path(place).resolve().is_relative_to(Path(self._folder).resolve()):
+        location = key if is_url(key) else f"{self._folder}/{key}"
+        if not is_url(location) and not Path(location).resolve().is_relative_to(Path(self._folder).resolve()):
             raise DataError(f"{key!r} is a link that leads out of {self._folder!r}")
-        file = file_at(place)
+        file = file_at(location)
         if file is None:
-            raise DataError(f"there is no file {place!r}")
-        if problem := says_too_large(file.size):
+            raise DataError(f"there is no file {location!r}")
+        if problem := size_problem(file.size):
             raise DataError(problem)
         return file
 
 
 def _check_path(spec: str, key: str) -> None:
-    """Raises ``DataError`` for a path that could lead anywhere but below the table's folder or to a store."""
+    """Raises ``DataError`` for a path that leads neither below the table's folder nor to a store."""
     if is_url(key):
         scheme = key.split("://", 1)[0]
-        own = spec.split("://", 1)[0] if is_url(spec) else None
-        if scheme not in ALLOWED_SCHEMES and scheme != own:
+        table_scheme = spec.split("://", 1)[0] if is_url(spec) else None
+        if scheme not in ALLOWED_SCHEMES and scheme != table_scheme:
             raise DataError(
                 f"{spec!r} names {key!r}, and URLs in a table may begin with {', '.join(ALLOWED_SCHEMES)}"
-                f"{f' or {own}' if own else ''} only. Write a path relative to the table's folder."
+                f"{f' or {table_scheme}' if table_scheme else ''} only. Write a path relative to the table's folder."
             )
     elif not key or posixpath.isabs(key) or ".." in key.split("/") or "\0" in key:
         raise DataError(
             f"{spec!r} names {key!r}, and paths in a table are relative to its folder and stay inside, without '..'. "
-            "Put the table into a folder above the images and write paths from there."
+            "Put the table into a folder above the images and write paths relative to it."
         )
 
 
@@ -143,19 +144,21 @@ def _read_csv(file: File) -> dict[str, list[object]]:
         rows = list(csv.DictReader(io.StringIO(file.read().decode("utf-8-sig"), newline="")))
     except (ValueError, csv.Error) as error:
         raise DataError(
-            f"{file.name!r} cannot be read as CSV ({error}). Write UTF-8 with a line of names first."
+            f"{file.name!r} cannot be read as CSV ({error}). Write UTF-8 with the column names in the first line."
         ) from error
     short = next((number for number, row in enumerate(rows, start=2) if None in row or None in row.values()), None)
     if short is not None:
-        raise DataError(f"Row {short} of {file.name!r} has more or fewer fields than the line of names. Quote commas.")
+        raise DataError(f"Row {short} of {file.name!r} has more or fewer fields than the first line. Quote commas.")
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else {"path": ""})}
 
 
 def _read_parquet(file: File) -> dict[str, list[object]]:
     try:
         parquet = pq.ParquetFile(BufferReader(file.read()))
-        wanted = [name for name in ("path", "label") if name in parquet.schema_arrow.names]
-        table = parquet.read(columns=wanted)
+        names = [name for name in ("path", "label") if name in parquet.schema_arrow.names]
+        table = parquet.read(columns=names)
     except (ArrowException, OSError) as error:
-        raise DataError(f"{file.name!r} cannot be read as Parquet ({error}). It may be cut short.") from error
-    return {name: table[name].to_pylist() for name in wanted}
+        raise DataError(
+            f"{file.name!r} cannot be read as Parquet ({error}). It may be cut short: copy or make it again."
+        ) from error
+    return {name: table[name].to_pylist() for name in names}

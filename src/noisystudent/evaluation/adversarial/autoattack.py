@@ -1,8 +1,8 @@
-"""AutoAttack's standard version, by its authors' package, held to what an attack may do and counted anew.
+"""AutoAttack's standard version, from its authors' package; its results are checked and counted independently.
 
 Croce and Hein 2020, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks":
-APGD on the cross-entropy, APGD on the targeted DLR loss, targeted FAB, Square; each goes on with the images that the
-ones before it left right.
+APGD on the cross-entropy, APGD on the targeted DLR loss, targeted FAB and Square. Each attacks only the images that are
+still correct after the attacks before it.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ from noisystudent.errors import DataError, SettingsError
 from noisystudent.evaluation.adversarial.attacks import (
     Model,
     Norm,
-    answers,
     check_labels,
     check_pixels,
+    compute_logits,
 )
 from noisystudent.evaluation.adversarial.robust_accuracy import standard_error
-from noisystudent.models.predictor import require_eval_mode
+from noisystudent.models.wrapped_module import require_eval_mode
 
-FEWEST_CLASSES = 4
-_TARGETS = 9  # of the standard version: classes that are aimed at, the likeliest wrong ones
+MIN_CLASSES = 4
+_TARGETS = 9  # target classes in the standard version: the most probable wrong ones
 _WARNING = "Warning: "
 
 
 @dataclass(frozen=True)
-class AutoAttacked:
-    """What AutoAttack made of a batch: the ``pixels`` [B, C, H, W] and whether each image fools the model, bool [B].
+class AutoAttackedBatch:
+    """The result of AutoAttack on a batch of images.
 
-    ``notes`` are the package's own warnings.
+    Attributes:
+        pixels: the changed images [B, C, H, W].
+        fooled: whether each of them fools the model, bool [B].
+        notes: the package's own warnings.
     """
 
     pixels: Tensor
@@ -47,7 +50,13 @@ class AutoAttacked:
 
 @dataclass(frozen=True)
 class AutoAttackAccuracy:
-    """How a model stood up to AutoAttack, over ``count`` images of which ``robust_correct`` stayed right."""
+    """A model's accuracy under AutoAttack.
+
+    Attributes:
+        count: number of images.
+        robust_correct: number of images that are correct before and after the attack.
+        notes: the package's own warnings.
+    """
 
     count: int
     robust_correct: int
@@ -55,11 +64,11 @@ class AutoAttackAccuracy:
 
     @property
     def robust_accuracy(self) -> float:
-        """The fraction of ALL images that is right under attack; those that were wrong before count as wrong."""
+        """The fraction of ALL images that is correct under attack; images that were wrong before count as wrong."""
         return self.robust_correct / self.count
 
     def as_json(self) -> dict[str, Any]:
-        """The outcome as a file holds it."""
+        """The result in JSON's types."""
         return {
             "count": self.count,
             "robust_accuracy": self.robust_accuracy,
@@ -69,113 +78,140 @@ class AutoAttackAccuracy:
 
 
 def check_autoattack(classes: int) -> None:
-    """Raises ``SettingsError`` where the package is not installed, and for fewer classes than its losses compare."""
-    _package()
-    if classes < FEWEST_CLASSES:
+    """Raises ``SettingsError`` if the package is not installed or there are too few classes for its losses."""
+    _import_autoattack()
+    if classes < MIN_CLASSES:
         raise SettingsError(
-            f"AutoAttack needs {FEWEST_CLASSES} classes or more, since its targeted loss compares the four likeliest, "
-            f"and there are {classes}. Set evaluation.autoattack to false; FGSM and PGD work with any number."
+            f"AutoAttack needs at least {MIN_CLASSES} classes, because its targeted loss compares the four most "
+            f"probable ones; there are {classes}. Set evaluation.autoattack to false; FGSM and PGD need only two."
         )
 
 
 def autoattack_accuracy(
     model: Model, batches: Iterable[tuple[Tensor, Tensor]], *, norm: Norm, epsilon: float, seed: int = 0
 ) -> AutoAttackAccuracy:
-    """Attacks images batch by batch and counts what stays right; those that are wrong already are not attacked.
+    """Measures the accuracy under AutoAttack, batch by batch; images that are already wrong are not attacked.
 
-    A batch is as in ``robust_accuracies``. Raises ``DataError`` without images, and what ``autoattacked`` raises.
+    Args:
+        model: the model, in evaluation mode.
+        batches: pixels and true classes, as in ``robust_accuracies``.
+        norm: the norm of the ball.
+        epsilon: radius of the ball, for pixels from 0 to 1.
+        seed: the seed of the attack.
+
+    Returns:
+        The counts over all images.
+
+    Raises:
+        DataError: there are no images. ``run_autoattack`` raises further errors.
     """
     count = correct = 0
     notes: list[str] = []
     for pixels, labels in batches:
         check_pixels(pixels)
         with torch.no_grad():
-            unfooled = answers(model, pixels).argmax(dim=1) == labels
+            clean_correct = compute_logits(model, pixels).argmax(dim=1) == labels
         count += len(labels)
-        if unfooled.any():
-            found = autoattacked(model, pixels[unfooled], labels[unfooled], norm=norm, epsilon=epsilon, seed=seed)
-            correct += int((~found.fooled).sum())
-            notes += [note for note in found.notes if note not in notes]
+        if clean_correct.any():
+            result = run_autoattack(
+                model, pixels[clean_correct], labels[clean_correct], norm=norm, epsilon=epsilon, seed=seed
+            )
+            correct += int((~result.fooled).sum())
+            notes += [note for note in result.notes if note not in notes]
     if not count:
         raise DataError("There are no images to attack. Give labeled images that can be read.")
     return AutoAttackAccuracy(count, correct, tuple(notes))
 
 
-def autoattacked(
+def run_autoattack(
     model: Model, pixels: Tensor, labels: Tensor, *, norm: Norm, epsilon: float, seed: int = 0
-) -> AutoAttacked:
-    """The worst that AutoAttack finds for images, float [B, C, H, W] in 0..1, of true classes int64 [B].
+) -> AutoAttackedBatch:
+    """Runs AutoAttack on a batch of images.
 
-    Its draws are a function of ``seed`` and of the batch as a whole. With fewer than 10 classes all wrong ones are
-    targets, not the 9 likeliest. What the package changes behind its caller's back (torch's random state, gradients of
-    parameters, the tracer) is as before at the end.
+    Its random numbers depend on ``seed`` and on the whole batch. With fewer than 10 classes, all wrong classes are
+    targets, instead of the 9 most probable. Global state that the package changes (torch's random state, gradients of
+    parameters, the tracer) is restored at the end.
 
-    Raises what ``attacked`` and ``check_autoattack`` raise, and ``SettingsError`` where the package gives back images
-    outside the ball of radius ``epsilon`` or outside 0..1.
+    Args:
+        model: the model, in evaluation mode.
+        pixels: float [B, C, H, W] in [0, 1], on the model's device.
+        labels: true classes, int64 [B], on the model's device.
+        norm: the norm of the ball.
+        epsilon: radius of the ball, for pixels from 0 to 1.
+        seed: the seed of the attack.
+
+    Returns:
+        The changed images, and which of them fool the model.
+
+    Raises:
+        SettingsError: the package is not installed, there are too few classes, or the package returns images outside
+            the ball or outside [0, 1].
+        ModelError, DataError: as in ``attacks.attack_images``.
     """
     require_eval_mode(model)
     check_pixels(pixels)
     with torch.no_grad():
-        logits = answers(model, pixels)
+        logits = compute_logits(model, pixels)
     check_labels(labels, logits)
     check_autoattack(logits.shape[1])
-    if epsilon == 0 or not len(pixels):  # nothing can change, and the package would ask thousands of times
-        return AutoAttacked(pixels, logits.argmax(dim=1) != labels, ())
-    with _undisturbed(model) as printed:
-        attack = _package()(
+    if epsilon == 0 or not len(pixels):  # nothing can change, but the package would query the model thousands of times
+        return AutoAttackedBatch(pixels, logits.argmax(dim=1) != labels, ())
+    with _preserve_state(model) as printed:
+        attack = _import_autoattack()(
             model, norm="Linf" if norm == "linf" else "L2", eps=epsilon, seed=seed, device=pixels.device, verbose=False
         )
         for part in (attack.apgd_targeted, attack.fab):
             part.n_target_classes = min(_TARGETS, logits.shape[1] - 1)
-        moved: Tensor = attack.run_standard_evaluation(pixels, labels, bs=len(pixels))
-    _check_outcome(moved, pixels, norm, epsilon)
+        attacked: Tensor = attack.run_standard_evaluation(pixels, labels, bs=len(pixels))
+    _check_result(attacked, pixels, norm, epsilon)
     with torch.no_grad():
-        fooled = answers(model, moved).argmax(dim=1) != labels
+        fooled = compute_logits(model, attacked).argmax(dim=1) != labels
     lines = dict.fromkeys(printed.getvalue().splitlines())
     notes = (line.removeprefix(_WARNING) for line in lines if line.startswith(_WARNING))
-    return AutoAttacked(moved, fooled, tuple(f"AutoAttack: {note}" for note in notes))
+    return AutoAttackedBatch(attacked, fooled, tuple(f"AutoAttack: {note}" for note in notes))
 
 
-def _package() -> Callable[..., Any]:
-    """The class of the authors' package."""
+def _import_autoattack() -> Callable[..., Any]:
+    """The class AutoAttack of the authors' package."""
     try:
         import autoattack
     except ImportError as error:
         raise SettingsError(
-            f"evaluation.autoattack needs the package autoattack of its authors ({error}), which is on GitHub alone: "
+            f"evaluation.autoattack needs its authors' package autoattack ({error}), which is only on GitHub: "
             "pip install git+https://github.com/fra31/auto-attack"
         ) from None
-    package: Callable[..., Any] = autoattack.AutoAttack
-    return package
+    attack_class: Callable[..., Any] = autoattack.AutoAttack
+    return attack_class
 
 
 @contextlib.contextmanager
-def _undisturbed(model: Model) -> Iterator[io.StringIO]:
-    """Puts back what the package changes; yields what it prints instead of printing it."""
+def _preserve_state(model: Model) -> Iterator[io.StringIO]:
+    """Restores the global state that the package changes; yields a buffer with the text that it prints."""
     owner = getattr(model, "__self__", model)
     parameters = owner.parameters() if isinstance(owner, nn.Module) else ()
-    learning = [parameter for parameter in parameters if parameter.requires_grad]
-    tracer, printed = sys.gettrace(), io.StringIO()  # a check of the package turns off debuggers and coverage
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    devices = list(range(torch.cuda.device_count())) if started else []
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    tracer, printed = sys.gettrace(), io.StringIO()  # a check in the package disables debuggers and coverage
+    uses_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = list(range(torch.cuda.device_count())) if uses_cuda else []
     with torch.random.fork_rng(devices=devices), contextlib.redirect_stdout(printed):
         try:
-            for parameter in learning:  # FAB goes backward through all that requires it
+            for parameter in trainable:  # FAB computes gradients of all parameters that require them
                 parameter.requires_grad_(False)
             yield printed
         finally:
-            for parameter in learning:
+            for parameter in trainable:
                 parameter.requires_grad_(True)
             sys.settrace(tracer)
 
 
-def _check_outcome(moved: Tensor, pixels: Tensor, norm: Norm, epsilon: float) -> None:
-    change = (moved - pixels).flatten(1)
-    size = float((change.abs().amax(dim=1) if norm == "linf" else change.norm(dim=1)).max())
-    low, high = float(moved.min()), float(moved.max())
-    if not (size <= epsilon * (1 + 1e-5) + 1e-6 and low >= 0 and high <= 1):
+def _check_result(attacked: Tensor, pixels: Tensor, norm: Norm, epsilon: float) -> None:
+    """Raises ``SettingsError`` for images outside the ball or outside [0, 1]."""
+    change = (attacked - pixels).flatten(1)
+    distance = float((change.abs().amax(dim=1) if norm == "linf" else change.norm(dim=1)).max())
+    low, high = float(attacked.min()), float(attacked.max())
+    if not (distance <= epsilon * (1 + 1e-5) + 1e-6 and low >= 0 and high <= 1):
         raise SettingsError(
-            f"The package autoattack gave back images that are {size:.6g} ({norm}) away, where epsilon is "
-            f"{epsilon:.6g}, with pixels from {low:.6g} to {high:.6g}: its outcome cannot count. Install its published "
-            "version: pip install git+https://github.com/fra31/auto-attack"
+            f"The package autoattack returned images at a distance of {distance:.6g} ({norm}) for an epsilon of "
+            f"{epsilon:.6g}, with pixels from {low:.6g} to {high:.6g}, so its result is not valid. Install its "
+            "published version: pip install git+https://github.com/fra31/auto-attack"
         )

@@ -10,16 +10,16 @@ Ints = npt.NDArray[np.int64]
 
 
 def ranks(log_probabilities: Floats, labels: Ints) -> Ints:
-    """The place of each row's true class, [N], 0 for the most probable; ties go to the lower class number."""
+    """The rank of each row's true class [N], 0 for the most probable; ties go to the lower class number."""
     true = log_probabilities[np.arange(len(labels)), labels][:, None]
     better = (log_probabilities > true).sum(axis=1)
     earlier_tie = ((log_probabilities == true) & (np.arange(log_probabilities.shape[1]) < labels[:, None])).sum(axis=1)
-    places: Ints = better + earlier_tie
-    return places
+    true_ranks: Ints = better + earlier_tie
+    return true_ranks
 
 
 def top_k(log_probabilities: Floats, labels: Ints, k: int) -> float:
-    """The fraction of rows whose true class is among the ``k`` most probable."""
+    """The fraction of rows whose true class is among the ``k`` most probable, in [0, 1]."""
     return float((ranks(log_probabilities, labels) < k).mean())
 
 
@@ -29,6 +29,6 @@ def confusion(predictions: Ints, labels: Ints, classes: int) -> Ints:
 
 
 def per_class(confused: Ints) -> list[float | None]:
-    """Recall of every class from a confusion matrix; None for a class without images."""
+    """The recall of each class from a confusion matrix [K, K]; None for a class without images."""
     totals = confused.sum(axis=1)
     return [float(confused[i, i] / totals[i]) if totals[i] else None for i in range(len(totals))]

@@ -1,43 +1,56 @@
-"""Scores: the named numbers of one classifier on one labeled source."""
+"""The scores of one model on one labeled source."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
 
 from noisystudent.evaluation.metrics import accuracy, calibration
+from noisystudent.evaluation.metrics.results import Scores
 from noisystudent.evaluation.metrics.temperature import apply_temperature
 
 
-def score(
-    log_probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], classes: Sequence[str]
-) -> dict[str, object]:
-    """Top-1, top-5, ECE, NLL, Brier, per class, confusion and calibration table, from [N, K] and [N].
+def score(log_probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], classes: Sequence[str]) -> Scores:
+    """Computes the scores of a model on labeled images.
 
-    With fewer than five classes top-5 is the top of all of them, that is 1.
+    Args:
+        log_probabilities: log-probabilities [N, K].
+        labels: true classes [N].
+        classes: the names of the K classes.
+
+    Returns:
+        All scores; ``top5`` is 1 with at most five classes.
     """
-    confused = accuracy.confusion(log_probabilities.argmax(axis=1), labels, len(classes))
+    confusion = accuracy.confusion(log_probabilities.argmax(axis=1), labels, len(classes))
     table = calibration.reliability(log_probabilities, labels)
-    return {
-        "top1": accuracy.top_k(log_probabilities, labels, 1),
-        "top5": accuracy.top_k(log_probabilities, labels, 5),
-        "ece": calibration.expected_calibration_error(table),
-        "nll": calibration.negative_log_likelihood(log_probabilities, labels),
-        "brier": calibration.brier(log_probabilities, labels),
-        "count": len(labels),
-        "per_class": dict(zip(classes, accuracy.per_class(confused), strict=True)),
-        "confusion": confused.tolist(),
-        "calibration": [asdict(row) for row in table],
-    }
+    return Scores(
+        top1=accuracy.top_k(log_probabilities, labels, 1),
+        count=len(labels),
+        top5=accuracy.top_k(log_probabilities, labels, 5),
+        ece=calibration.expected_calibration_error(table),
+        nll=calibration.negative_log_likelihood(log_probabilities, labels),
+        brier=calibration.brier(log_probabilities, labels),
+        per_class=dict(zip(classes, accuracy.per_class(confusion), strict=True)),
+        confusion=tuple(map(tuple, confusion.tolist())),
+        calibration=tuple(table),
+    )
 
 
 def scaled_scores(
     log_probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], temperature: float
 ) -> dict[str, float]:
-    """ECE, NLL and Brier of log-probabilities [N, K] brought to a temperature, which is named; top-1 and top-5 stay."""
+    """Computes the scores that temperature scaling changes; top-1 and top-5 do not change.
+
+    Args:
+        log_probabilities: log-probabilities [N, K].
+        labels: true classes [N].
+        temperature: the temperature, above 0.
+
+    Returns:
+        ``temperature``, and ``ece``, ``nll`` and ``brier`` at it.
+    """
     scaled = apply_temperature(log_probabilities, temperature)
     return {
         "temperature": temperature,

@@ -1,7 +1,7 @@
-"""Images with more than one true class: ImageNet's reassessed labels ("ReaL"), as their authors publish them.
+"""Images with more than one true class: ImageNet's reassessed labels ("ReaL") in their published format.
 
 Beyer et al. 2020, "Are we done with ImageNet?": real.json of google-research/reassessed-imagenet, a list of 50,000
-lists of class numbers, the first for ILSVRC2012_val_00000001.JPEG. A list may be empty: no class fitted.
+lists of class numbers; the first is for ILSVRC2012_val_00000001.JPEG. A list may be empty: no class fits the image.
 """
 
 from __future__ import annotations
@@ -13,38 +13,54 @@ from pathlib import Path
 
 from noisystudent.errors import DataError
 
-LabelSet = tuple[int, ...]  # class numbers, in no order
+LabelSet = tuple[int, ...]  # class numbers, in any order
 
 _NUMBER = re.compile(r"ILSVRC2012_val_([0-9]{8})(?:\.|$)")
 
 
 def read_label_sets(path: str | Path, *, classes: int = 1000) -> tuple[LabelSet, ...]:
-    """The label sets of a file like real.json, in the order of the images' numbers, which begin with 1.
+    """Reads the label sets of a file like real.json.
 
-    Raises ``DataError`` when it cannot be read, or is no list of lists of numbers from 0 to ``classes`` - 1.
+    Args:
+        path: the JSON file, a list of lists of class numbers.
+        classes: number of classes; class numbers go from 0 to ``classes`` - 1.
+
+    Returns:
+        The label sets in the order of the image numbers, which begin with 1.
+
+    Raises:
+        DataError: the file cannot be read, or is not a list of lists of class numbers.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"The label sets {str(path)!r} cannot be read ({error}). Give a JSON file.") from error
     if not isinstance(content, list) or not all(isinstance(row, list) for row in content):
-        raise DataError(f"{str(path)!r} holds no list of lists. Give real.json as its authors publish it.")
+        raise DataError(f"{str(path)!r} is not a list of lists. Give real.json as its authors publish it.")
     for number, row in enumerate(content, 1):
         for label in row:
             if type(label) is not int or not 0 <= label < classes:
                 raise DataError(
-                    f"{str(path)!r} has {label!r} as a class of image {number}, and classes are numbers from 0 to "
+                    f"{str(path)!r} has {label!r} as a class of image {number}; classes are numbers from 0 to "
                     f"{classes - 1}. Give real.json as its authors publish it."
                 )
     return tuple(tuple(row) for row in content)
 
 
 def label_sets_of(keys: Sequence[str], sets: Sequence[LabelSet]) -> list[LabelSet]:
-    """The label set of each key by the number in it: ``.../ILSVRC2012_val_00000001.JPEG`` has the first.
+    """Finds the label set of each image by the number in its key; folders and order do not matter.
 
-    In whatever folders and order the images are. Raises ``DataError`` for a key without a number, or beyond the sets.
+    Args:
+        keys: the keys of the images, such as ``n01751748/ILSVRC2012_val_00000001.JPEG``, which has the first set.
+        sets: the label sets in the order of the image numbers.
+
+    Returns:
+        The label set of each key.
+
+    Raises:
+        DataError: a key has no image number, or one without a label set.
     """
-    found = []
+    matched = []
     for key in keys:
         match = _NUMBER.search(key)
         if not match or not 1 <= int(match[1]) <= len(sets):
@@ -52,5 +68,5 @@ def label_sets_of(keys: Sequence[str], sets: Sequence[LabelSet]) -> list[LabelSe
                 f"The image {key!r} has no number from 1 to {len(sets)} in its name. Label sets are for images "
                 "named like ILSVRC2012_val_00000001.JPEG: keep the names of ImageNet's validation images."
             )
-        found.append(sets[int(match[1]) - 1])
-    return found
+        matched.append(sets[int(match[1]) - 1])
+    return matched

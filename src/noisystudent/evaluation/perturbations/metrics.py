@@ -1,7 +1,7 @@
-"""How steady predictions are along sequences of slightly perturbed images: ImageNet-P's measures, in NumPy.
+"""Prediction stability along sequences of slightly perturbed images: the measures of ImageNet-P.
 
 Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
-section 4.2, and their published code where the paper leaves something open. No labels are needed.
+section 4.2, and their published code where the paper is not specific. No labels are needed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ TOP = 5
 
 @dataclass(frozen=True)
 class SequenceStability:
-    """Means over the pairs of frames of a sequence, then over sequences; 0 is steadiest.
+    """Means over the pairs of frames of a sequence, then over sequences; 0 is the most stable.
 
-    ``flip_probability`` in [0, 1]: how often the prediction differs. ``top5_distance`` in [0, 15]: how far the five
-    first classes of one frame move in the other. ``zipf_distance``: how far all classes move, each weighted by
-    1 / rank; None where only the first ranks were given. ``sequences``: how many.
+    Attributes:
+        flip_probability: the fraction of pairs with different predictions, in [0, 1].
+        top5_distance: how far the five most probable classes of one frame move in the other, in [0, 15].
+        zipf_distance: how far all classes move, weighted by 1 / rank; None if only the first ranks are known.
+        sequences: number of sequences.
     """
 
     flip_probability: float
@@ -37,121 +39,164 @@ class SequenceStability:
 
 
 class StabilityMeter:
-    """Takes one sequence after another, keeps only sums, and gives their stability.
-
-    ``noise``: frames of noise are independent, so each is compared with the first of its sequence. Other frames change
-    gradually, and each is compared with the one ``lag`` (1 to 3, the benchmark's difficulty) before it: all such pairs
-    of a sequence, which is what comes of taking it apart into ``lag`` interleaved ones. With ``noise`` the lag changes
-    nothing: there the difficulty is other images.
-    """
+    """Accumulates the stability of sequences one by one; only sums stay in memory."""
 
     def __init__(self, *, noise: bool, lag: int = 1) -> None:
+        """Sets which pairs of frames are compared.
+
+        Args:
+            noise: compare each frame with the first of its sequence, because frames of noise are independent; the lag
+                then has no effect. Otherwise frames change gradually, and each is compared with the one ``lag`` before
+                it.
+            lag: the distance between compared frames, 1 to 3, the benchmark's difficulty. All such pairs count; they
+                are the consecutive pairs of ``lag`` interleaved sequences.
+
+        Raises:
+            DataError: the lag is not 1, 2 or 3.
+        """
         if lag not in (1, 2, 3):
-            raise DataError(f"The lag between frames is {lag}, and may be 1, 2 or 3.")
+            raise DataError(f"The lag between frames must be 1, 2 or 3, not {lag!r}.")
         self._noise = noise
         self._lag = lag
         self._sums = np.zeros(3)
         self._sequences = 0
 
     def add(self, logits: Floats) -> None:
-        """One more sequence by its logits, or log-probabilities, [n, K] of n frames; ties go to the lower class."""
+        """Adds a sequence by its logits or log-probabilities.
+
+        Args:
+            logits: one row per frame [n, K]; ties go to the lower class number.
+
+        Raises:
+            DataError: the values are not finite, the shape is not [n, K], or there are too few frames.
+        """
         if logits.ndim != 2 or not np.isfinite(logits).all():
             raise DataError(
-                f"The logits of a sequence have shape {logits.shape}; they must be finite, one row of classes a frame."
+                f"The logits of a sequence have shape {logits.shape}; they must be finite, with one row of classes per "
+                "frame. Check the model."
             )
         self.add_rankings(ranking(logits), classes=logits.shape[1])
 
     def add_rankings(self, rankings: Ints, *, classes: int) -> None:
-        """One more sequence by the classes of each frame in order, the most probable first: int [n, k].
+        """Adds a sequence by its rankings.
 
-        ``k`` is at least 5, or all of the ``classes``; where it is not all of them, there is no Zipf distance.
+        Args:
+            rankings: the classes of each frame, the most probable first, int [n, k]; k is at least 5 or ``classes``.
+                If k is less than ``classes``, there is no Zipf distance.
+            classes: number of classes.
+
+        Raises:
+            DataError: there are too few frames or ranks.
         """
-        frames, kept = rankings.shape
-        pairs_from = 1 if self._noise else self._lag
-        if frames <= pairs_from:
+        frames, ranked = rankings.shape
+        lag = 1 if self._noise else self._lag
+        if frames <= lag:
             raise DataError(
-                f"A sequence has {frames} frames, and at least {pairs_from + 1} are needed to compare them at lag "
-                f"{pairs_from}."
+                f"A sequence has {frames} frames; comparing them at lag {lag} needs at least {lag + 1}. Give complete "
+                "sequences."
             )
-        if kept < min(TOP, classes):
+        if ranked < min(TOP, classes):
             raise DataError(
-                f"A ranking holds the first {kept} of {classes} classes, and {min(TOP, classes)} are needed."
+                f"A ranking holds the first {ranked} of {classes} classes; at least {min(TOP, classes)} are needed. "
+                "Give more ranks."
             )
-        later = rankings[pairs_from:]
-        earlier = np.broadcast_to(rankings[0], later.shape) if self._noise else rankings[:-pairs_from]
+        later = rankings[lag:]
+        earlier = np.broadcast_to(rankings[0], later.shape) if self._noise else rankings[:-lag]
         self._sums += [
             (later[:, 0] != earlier[:, 0]).mean(),
             _top_distances(earlier, later, classes).mean(),
-            _zipf_distances(earlier, later).mean() if kept == classes else np.nan,
+            _zipf_distances(earlier, later).mean() if ranked == classes else np.nan,
         ]
         self._sequences += 1
 
     def result(self) -> SequenceStability:
-        """The stability over all sequences so far; raises ``DataError`` when there were none."""
+        """The stability over all sequences so far; raises ``DataError`` if there are none."""
         if not self._sequences:
-            raise DataError("There are no sequences to take the stability of. Give at least one.")
+            raise DataError("There are no sequences to measure stability on. Give at least one.")
         flips, top, zipf = (float(value) for value in self._sums / self._sequences)
         return SequenceStability(flips, top, None if np.isnan(zipf) else zipf, self._sequences)
 
 
 def ranking(logits: Floats) -> Ints:
-    """The classes of each row of [n, K] from the most to the least probable, equal ones in ascending order."""
+    """The classes of each row of [n, K] from the most to the least probable; ties are in ascending order."""
     return np.argsort(-logits, axis=1, kind="stable")
 
 
 def compares_with_first(perturbation: str) -> bool:
-    """Whether the frames of a perturbation are compared with the first one: those whose name has ``noise`` in it."""
+    """Whether the frames of a perturbation are compared with the first one: its name contains ``noise``."""
     return "noise" in perturbation
 
 
 def mean_over(values: Mapping[str, float], perturbations: Sequence[str] = TEST_PERTURBATIONS) -> float:
-    """The mean of a measure over a whole set of perturbations, ImageNet-P's ten unless another set is given.
+    """The mean of a measure over a set of perturbations, without dividing by another network's measure.
 
-    This is CIFAR-10-P's mean flip probability, and what can be said without another network to divide by. Raises
-    ``DataError`` naming those of the set that are missing; others do not enter.
+    For flip probabilities it is CIFAR-10-P's mean flip probability.
+
+    Args:
+        values: the measure of each perturbation; those outside the set are ignored.
+        perturbations: the set, by default ImageNet-P's ten.
+
+    Returns:
+        The mean.
+
+    Raises:
+        DataError: a perturbation of the set is missing.
     """
-    return float(np.mean([_of(values, name, "measured") for name in perturbations]))
+    return float(np.mean([_value(values, name, "measured") for name in perturbations]))
 
 
 def mean_rate(
     values: Mapping[str, float], baseline: Mapping[str, float], perturbations: Sequence[str] = TEST_PERTURBATIONS
 ) -> float:
-    """100 times the mean over perturbations of a measure divided by another network's: mFR, or mT5D.
+    """The mean over perturbations of a measure in percent of a baseline's: mFR or mT5D.
 
-    Of flip probabilities it is the mean flip rate, of top-5 distances the mean top-5 distance. ``baseline`` is
-    the same measure of the network that has 100, AlexNet in the paper: its values are not shipped, because no published
-    file with them was found. Raises ``DataError`` naming a perturbation that either lacks, and for a baseline of 0.
+    For flip probabilities it is the mean flip rate (mFR), for top-5 distances the mean top-5 distance (mT5D). The
+    paper's baseline is AlexNet; this package does not include its values, because no published file has them.
+
+    Args:
+        values: the measure of each perturbation.
+        baseline: the baseline's measure of each perturbation.
+        perturbations: the set, by default ImageNet-P's ten.
+
+    Returns:
+        The mean of the ratios in percent; the baseline has 100.
+
+    Raises:
+        DataError: a perturbation is missing in either, or the baseline's measure is not above 0.
     """
     rates = []
     for name in perturbations:
-        divisor = _of(baseline, name, "in the baseline")
+        divisor = _value(baseline, name, "in the baseline")
         if divisor <= 0:
-            raise DataError(f"The baseline of {name} is {divisor}, and it divides: it must be above 0.")
-        rates.append(_of(values, name, "measured") / divisor)
+            raise DataError(
+                f"The baseline of {name} is {divisor}; it must be above 0, because results are divided by it. Use "
+                "another baseline."
+            )
+        rates.append(_value(values, name, "measured") / divisor)
     return 100 * float(np.mean(rates))
 
 
-def _of(values: Mapping[str, float], name: str, where: str) -> float:
+def _value(values: Mapping[str, float], name: str, where: str) -> float:
     if name not in values:
-        raise DataError(f"{name} is not {where}, and the mean is over the whole set. Give it, or a smaller set.")
+        raise DataError(f"{name} is not {where}, but the mean is over the whole set. Add it, or give a smaller set.")
     return values[name]
 
 
 def _top_distances(earlier: Ints, later: Ints, classes: int) -> npt.NDArray[np.float64]:
-    """For each pair, the sum over ranks i = 1 to 5 of |(i - 1) - min(s(i) - 1, 5)|, s(i) being the later rank.
+    """The sum over ranks i = 1 to 5 of |(i - 1) - min(s(i) - 1, 5)| for each pair; s(i) is the later rank.
 
-    Equal to the double sum of the paper's section 4.2. A rank beyond the fifth counts as the sixth.
+    It equals the double sum in the paper's section 4.2. A rank beyond the fifth counts as the sixth.
     """
     top = min(TOP, classes)
     matches = earlier[:, :top, None] == later[:, None, :top]
-    places = np.where(matches.any(axis=2), matches.argmax(axis=2), TOP)
-    distances: npt.NDArray[np.float64] = np.abs(places - np.arange(top)).sum(axis=1).astype(np.float64)
+    later_ranks = np.where(matches.any(axis=2), matches.argmax(axis=2), TOP)
+    distances: npt.NDArray[np.float64] = np.abs(later_ranks - np.arange(top)).sum(axis=1).astype(np.float64)
     return distances
 
 
 def _zipf_distances(earlier: Ints, later: Ints) -> npt.NDArray[np.float64]:
-    """For each pair, the sum over all ranks i of |1/i - 1/s(i)| / i, s(i) being the later rank (published code)."""
+    """The sum over all ranks i of |1/i - 1/s(i)| / i for each pair; s(i) is the later rank (published code)."""
     weights = 1 / np.arange(1, earlier.shape[1] + 1)
-    places = np.take_along_axis(np.argsort(later, axis=1), earlier, axis=1)
-    distances: npt.NDArray[np.float64] = (np.abs(weights - weights[places]) * weights).sum(axis=1)
+    later_ranks = np.take_along_axis(np.argsort(later, axis=1), earlier, axis=1)
+    distances: npt.NDArray[np.float64] = (np.abs(weights - weights[later_ranks]) * weights).sum(axis=1)
     return distances

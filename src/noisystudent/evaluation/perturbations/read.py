@@ -1,7 +1,7 @@
-"""Sequences of perturbed images as they are published: ImageNet-P, Tiny-ImageNet-P and CIFAR-10-P.
+"""Reads published sets of perturbation sequences: ImageNet-P, Tiny-ImageNet-P and CIFAR-10-P.
 
-Hendrycks and Dietterich 2019, section 4.2. Videos are ``PERTURBATION/CLASS/*.mp4``, also one folder deeper; arrays are
-``PERTURBATION.npy``, uint8 [N, frames, H, W, 3]. There are no labels, and none are needed.
+Hendrycks and Dietterich 2019, section 4.2. Videos are ``PERTURBATION/CLASS/*.mp4``, or one level deeper; arrays are
+``PERTURBATION.npy``, uint8 [N, frames, H, W, 3]. The sets have no labels, and the measures need none.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ Frames = npt.NDArray[np.uint8]  # [frames, H, W] or [frames, H, W, 3]
 
 @dataclass(frozen=True)
 class Sequences:
-    """The sequences of one perturbation, ``count`` of them; ``frames`` reads the one of a number from 0.
+    """The sequences of one perturbation.
 
-    ``fingerprint`` changes when an array does, or the name, size, first or last 4 KiB of a video.
+    Attributes:
+        count: number of sequences.
+        fingerprint: changes if an array changes, or the name, size, first or last 4 KiB of a video.
+        frames: reads the frames of the sequence with a given index, from 0.
     """
 
     count: int
@@ -40,65 +43,88 @@ class Sequences:
 
 
 class PerturbedSet:
-    """The perturbations of a published set, by the names of their folders or files, ``known`` being those that count.
+    """A published set of perturbation sequences.
 
-    Raises ``DataError`` for a folder that holds no such set.
+    Attributes:
+        name: the folder of the set, as given.
+        ignored: the names of other files and folders beside the perturbations.
+        names: the names of the perturbations on disk.
     """
 
     def __init__(self, root: str | Path, *, known: Sequence[str]) -> None:
+        """Finds the perturbations of a set.
+
+        Args:
+            root: the folder of the set.
+            known: the names that perturbations may have.
+
+        Raises:
+            DataError: the folder holds no such set.
+        """
         parts = find_parts(root, known, SETTING)
         self.name = parts.name
         self._arrays = parts.arrays
         self.ignored = parts.ignored
-        self.names = tuple(parts.places)
-        self._places = parts.places
+        self.names = tuple(parts.paths)
+        self._paths = parts.paths
 
     def sequences(self, name: str) -> Sequences:
-        """The sequences under one name; raises ``DataError`` for an array of another form, or no videos in a folder."""
-        return (_mapped if self._arrays else _filmed)(self._places[name])
+        """Opens the sequences of one perturbation.
+
+        Args:
+            name: one of ``names``.
+
+        Returns:
+            The sequences, which are read one at a time.
+
+        Raises:
+            DataError: an array has another type or shape, or a folder has no videos.
+        """
+        return (_array_sequences if self._arrays else _video_sequences)(self._paths[name])
 
 
-def _mapped(path: Path) -> Sequences:
+def _array_sequences(path: Path) -> Sequences:
     array = map_array(path)
     if array.dtype != np.uint8 or array.ndim != 5 or array.shape[-1] not in (1, 3) or not array.size:
         raise DataError(
-            f"{str(path)!r} is {array.dtype} of shape {array.shape}, and sequences are uint8 [N, frames, H, W, 3]. "
+            f"{str(path)!r} is {array.dtype} of shape {array.shape}; sequences are uint8 [N, frames, H, W, 3]. "
             "Give the published file."
         )
 
     def frames(number: int) -> Frames:
-        some = np.asarray(array[number], dtype=np.uint8)
-        return some if some.shape[-1] == 3 else some[..., 0]
+        sequence = np.asarray(array[number], dtype=np.uint8)
+        return sequence if sequence.shape[-1] == 3 else sequence[..., 0]
 
     return Sequences(len(array), hash_file(path), frames)
 
 
-def _filmed(folder: Path) -> Sequences:
+def _video_sequences(folder: Path) -> Sequences:
     paths = _videos(folder)
     if not paths:
-        raise DataError(f"{str(folder)!r} holds no videos that end in {', '.join(SUFFIXES)}. Unpack the archive again.")
-    total = hashlib.sha256()
+        raise DataError(f"{str(folder)!r} holds no videos ({', '.join(SUFFIXES)}). Unpack the archive again.")
+    digest = hashlib.sha256()
     for path in paths:
-        total.update(f"{path.relative_to(folder).as_posix()}\0".encode("utf-8", "surrogateescape"))
-        total.update(_digest(path))
-    return Sequences(len(paths), total.hexdigest(), partial(_frames_of, paths))
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode("utf-8", "surrogateescape"))
+        digest.update(_video_digest(path))
+    return Sequences(len(paths), digest.hexdigest(), partial(_frames_of, paths))
 
 
 def _videos(folder: Path) -> list[Path]:
-    """The videos below a folder in the order of their names; what is hidden or a link is passed over."""
-    found = []
+    """The videos in a folder and its subfolders, sorted by path; hidden files and links are skipped."""
+    videos: list[Path] = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = (Path(parent, name) for name in files if not name.startswith("."))
-        found += [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_symlink()]
-    return sorted(found)
+        videos += [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_symlink()]
+    return sorted(videos)
 
 
 def _frames_of(paths: Sequence[Path], number: int) -> Frames:
     return read_video(paths[number])
 
 
-def _digest(path: Path) -> bytes:
+def _video_digest(path: Path) -> bytes:
+    """A digest of the size, the first and the last bytes of a file."""
     with path.open("rb") as file:
         head = file.read(SAMPLE_BYTES)
         size = file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Short videos as arrays of frames, by PyAV, which is an extra."""
+"""Reads short videos as arrays of frames with PyAV, an optional package."""
 
 from __future__ import annotations
 
@@ -15,38 +15,48 @@ SUFFIXES = (".mp4",)
 
 
 def read_video(path: Path) -> npt.NDArray[np.uint8]:
-    """All frames of an MP4 file, uint8 [frames, H, W, 3] in RGB.
+    """Reads all frames of an MP4 file.
 
-    Raises ``DataError``, with the command that installs PyAV where it is missing, for a file that is damaged or no
-    MP4, and for one of more than 178 million pixels, all frames together.
+    Args:
+        path: the file.
+
+    Returns:
+        The frames in RGB, uint8 [frames, H, W, 3].
+
+    Raises:
+        DataError: PyAV is not installed, the file is damaged or not MP4, its frames differ in size, or they have more
+            than ``MAX_PIXELS`` pixels in total.
     """
-    av = _decoder(path)
+    av = _import_av(path)
     frames: list[npt.NDArray[np.uint8]] = []
     pixels = 0
     try:
-        # An open file and a named format: FFmpeg then follows no link to another file or address.
+        # With an open file and an explicit format, FFmpeg cannot follow links to other files or addresses.
         with path.open("rb") as file, av.open(file, format="mp4") as container:
             for frame in container.decode(video=0):
                 pixels += frame.width * frame.height
                 if pixels > MAX_PIXELS:
-                    raise DataError(f"The video {str(path)!r} has more than the {MAX_PIXELS:,} pixels allowed.")
+                    raise DataError(
+                        f"The video {str(path)!r} has more than the {MAX_PIXELS:,} pixels allowed. Remove it from the "
+                        "set."
+                    )
                 frames.append(frame.to_ndarray(format="rgb24"))
-    except (OSError, ValueError, IndexError, RuntimeError) as error:  # PyAV's own errors are all among these
+    except (OSError, ValueError, IndexError, RuntimeError) as error:  # the base classes of all PyAV errors
         if isinstance(error, DataError):
             raise
         raise DataError(f"The video {str(path)!r} cannot be read ({error}). Unpack it again.") from error
     if not frames or len({frame.shape for frame in frames}) > 1:
         raise DataError(
-            f"The video {str(path)!r} has {len(frames)} frames, which must be of one size. Unpack it again."
+            f"The video {str(path)!r} has {len(frames)} frames; it must have frames of one size. Unpack it again."
         )
     return np.stack(frames)
 
 
-def _decoder(path: Path) -> Any:  # noqa: ANN401 - the module, which may be absent
+def _import_av(path: Path) -> Any:  # noqa: ANN401 - the module, which may be absent
     try:
         import av
     except ImportError as error:
         raise DataError(
-            f"{str(path)!r} is a video, which needs the package av: pip install 'noisystudent[videos]' ({error})."
+            f"Reading the video {str(path)!r} needs the package av ({error}): pip install 'noisystudent[videos]'"
         ) from error
     return av

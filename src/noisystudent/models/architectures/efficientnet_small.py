@@ -1,9 +1,9 @@
 """EfficientNets for small images, registered with timm: the models of Noisy Student's SVHN experiments.
 
-The official code (``small_image_model``) sets the strides of stages 2 and 3 to 1 and leaves the rest, the
-stem's stride of 2 included: an image of 32 pixels ends as 4 x 4 features, not as 1 x 1. Weights have the
-shapes of the large-image models of the same name. Width and depth factors: EfficientNet (arXiv 1905.11946);
-L2: the official code (google-research/noisystudent).
+The official code (``small_image_model``) sets the strides of stages 2 and 3 to 1 and changes nothing else; the stem
+keeps its stride of 2. An image of 32 pixels ends as 4 x 4 features, not as 1 x 1. Weights have the same shapes as those
+of the large-image models. Width and depth factors: EfficientNet (arXiv 1905.11946); L2: the official code
+(google-research/noisystudent).
 """
 
 from __future__ import annotations

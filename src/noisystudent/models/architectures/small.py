@@ -2,13 +2,13 @@
 
     resnet_small_20   He et al. 2016 (arXiv 1512.03385), section 4.2: shortcuts without parameters; 8 to 110 layers
     resnet_small_18   ResNet-18 with a 3x3 stem of stride 1 and no pooling after it
-    wrn_16_2 ...      Wide ResNets (arXiv 1605.07146) as the semi-supervised literature has them:
+    wrn_16_2 ...      Wide ResNets (arXiv 1605.07146) as used in the semi-supervised literature:
                       LeakyReLU 0.1 before each convolution, 1x1 shortcuts
 
-``timm.create_model`` makes them with timm's usual arguments: ``num_classes``, ``in_chans``, ``drop_rate``
+``timm.create_model`` creates them with timm's usual arguments: ``num_classes``, ``in_chans``, ``drop_rate``
 (dropout before the last layer) and ``drop_path_rate`` (stochastic depth by the linear rule: block i of n,
 counted from 0, drops a sample's residual branch at rate * i / n). Batch normalization has torch's momentum of
-0.1 everywhere: at the 0.001 of some Wide ResNet code, running statistics lag behind by thousands of steps.
+0.1 everywhere; with the 0.001 of some Wide ResNet code, running statistics lag behind by thousands of steps.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ BlockMaker = Callable[[int, int, int, float], nn.Module]  # channels in, channel
 class Design:
     """A network's shape: channels of the stem, then width and number of blocks of each stage.
 
-    Every stage but the first halves the image. ``image`` is the edge in pixels that the design is known
-    for.
+    Every stage but the first halves the image. ``image`` is the usual edge of its images in pixels.
     """
 
     block: BlockMaker
@@ -42,7 +41,7 @@ class Design:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, activation after the sum (He et al. 2016)."""
+    """Two 3x3 convolutions and a shortcut, with the activation after the sum (He et al. 2016)."""
 
     def __init__(self, channels: int, width: int, stride: int, drop_rate: float, shortcut: nn.Module) -> None:
         super().__init__()
@@ -60,7 +59,7 @@ class BasicBlock(nn.Module):
 
 
 class PreActivationBlock(nn.Module):
-    """Two 3x3 convolutions, each after normalization and LeakyReLU 0.1, beside a shortcut (Wide ResNet)."""
+    """Two 3x3 convolutions, each after normalization and LeakyReLU 0.1, and a shortcut (Wide ResNet)."""
 
     def __init__(self, channels: int, width: int, stride: int, drop_rate: float) -> None:
         super().__init__()
@@ -81,7 +80,7 @@ class PreActivationBlock(nn.Module):
 
 
 class PaddedShortcut(nn.Module):
-    """A shortcut without parameters: every ``stride``-th pixel, new channels zero (He et al., option A)."""
+    """A shortcut without parameters: every ``stride``-th pixel, zeros in new channels (He et al., option A)."""
 
     def __init__(self, new_channels: int, stride: int) -> None:
         super().__init__()
@@ -94,9 +93,9 @@ class PaddedShortcut(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A residual network whose 3x3 stem keeps the size of the image; timm's interface.
+    """A residual network with timm's interface, whose 3x3 stem keeps the size of the image.
 
-    ``num_classes`` 0 leaves out the last layer; ``global_pool`` is ``"avg"``, or ``""`` for none.
+    ``num_classes`` 0 omits the last layer; ``global_pool`` is ``"avg"``, or ``""`` for none.
     """
 
     def __init__(
@@ -124,18 +123,18 @@ class SmallResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Features [B, num_features, H', W'] of normalised images [B, in_chans, H, W], before pooling."""
+        """Features [B, num_features, H', W'] of normalized images [B, in_chans, H, W], before pooling."""
         features: Tensor = self.norm_head(self.blocks(self.norm_stem(self.conv_stem(x))))
         return features
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits [B, num_classes] of unpooled features, or the pooled features when ``pre_logits``."""
+        """Logits [B, num_classes] of unpooled features, or the pooled features with ``pre_logits``."""
         pooled = F.dropout(self.global_pool(x), self.drop_rate, self.training)
         logits: Tensor = pooled if pre_logits else self.classifier(pooled)
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, num_classes] of normalised images [B, in_chans, H, W]."""
+        """Logits [B, num_classes] of normalized images [B, in_chans, H, W]."""
         return self.forward_head(self.forward_features(x))
 
     def get_classifier(self) -> nn.Module:
@@ -144,7 +143,7 @@ class SmallResNet(nn.Module):
         return classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Puts a new last layer in place; ``global_pool`` ``None`` keeps the pooling."""
+        """Replaces the last layer; ``global_pool`` ``None`` keeps the pooling."""
         self.num_classes = num_classes
         pool_type = self.global_pool.pool_type if global_pool is None else global_pool
         self.global_pool, self.classifier = create_classifier(self.num_features, num_classes, pool_type=pool_type)
@@ -213,7 +212,7 @@ DESIGNS: dict[str, Design] = {
 
 
 def default_cfg(image: int, first_conv: str) -> dict[str, Any]:
-    """What timm wants to know of a model without weights; ``image`` is its usual edge in pixels."""
+    """Returns timm's configuration of a model without weights; ``image`` is the usual edge of its images in pixels."""
     return {
         "input_size": (3, image, image),
         "num_classes": 10,

@@ -1,9 +1,9 @@
 """A very small residual network for very small images (8 to 32 pixels), registered with timm.
 
-    tiny_resnet       3 blocks of widths 32, 64, 128 with pooling between: trains in seconds on a laptop
+    tiny_resnet       3 blocks of widths 32, 64, 128 with pooling between them: trains in seconds on a laptop
 
-Its head sees a 2 x 2 grid of features, not their mean over the whole image: a digit of 8 x 8 pixels says much by
-where its strokes are.
+Its head uses a 2 x 2 grid of features, not their mean over the whole image, because the position of the strokes matters
+for a digit of 8 x 8 pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GRID = 2
 
 
 class TinyResNet(nn.Module):
-    """Three residual blocks, halving the image between them; timm's interface. ``num_classes`` 0: no last layer."""
+    """Three residual blocks with max pooling between them, with timm's interface; ``num_classes`` 0: no last layer."""
 
     def __init__(
         self, num_classes: int = 10, in_chans: int = 3, drop_rate: float = 0.0, drop_path_rate: float = 0.0
@@ -53,7 +53,7 @@ class TinyResNet(nn.Module):
         return x
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits [B, num_classes] of unpooled features, or the 512 pooled features when ``pre_logits``."""
+        """Logits [B, num_classes] of unpooled features, or the 512 pooled features with ``pre_logits``."""
         pooled = F.adaptive_avg_pool2d(x, GRID).flatten(1)
         pooled = F.dropout(pooled, self.drop_rate, self.training)
         logits: Tensor = pooled if pre_logits else self.classifier(pooled)
@@ -68,7 +68,7 @@ class TinyResNet(nn.Module):
         return self.classifier
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Puts a new last layer in place; 0 classes leave it out."""
+        """Replaces the last layer; 0 classes omit it."""
         self.num_classes = num_classes
         self.classifier = nn.Linear(self.head_hidden_size, num_classes) if num_classes else nn.Identity()
 

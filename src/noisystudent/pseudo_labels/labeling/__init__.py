@@ -1,1 +1,1 @@
-"""A teacher over a source, shard by shard: by one process, or by many that share the shards."""
+"""Labels a source with a teacher, shard by shard: in one process, or in many that share the shards."""

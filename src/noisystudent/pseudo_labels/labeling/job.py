@@ -1,4 +1,4 @@
-"""What is to be labeled, in a form that can be told to another process, and when it is finished."""
+"""A labeling job in a form that can be sent to another process, and when it is finished."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.store import Store
 from noisystudent.errors import ArtifactError
-from noisystudent.models.load import fingerprint_at
-from noisystudent.models.teacher import Teacher
+from noisystudent.models.predictor import Predictor
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pseudo_labels.labeling.label_shards import gather_failures
 from noisystudent.pseudo_labels.predictions import FAILED, PREDICTIONS, PartStats, cut_parts, part_path, read_part_stats
@@ -29,10 +28,10 @@ SUMMARY = "summary.json"
 
 
 class Job(Settings):
-    """A teacher over a source: all that decides the predictions, and where they go.
+    """A teacher, a source, and everything else that determines the predictions and where they are written.
 
-    The teacher is named by its folder, or as ``timm:NAME``.
-    With a ``store``, the URL of a folder, they go there, and ``out`` is where this machine's processes work.
+    ``teacher`` is what ``Predictor.open`` takes as text; it is empty for a module, which has no name. With a ``store``,
+    the URL of a folder, the predictions are written there, and ``out`` is the folder where this machine works.
     """
 
     teacher: str
@@ -47,61 +46,64 @@ class Job(Settings):
 
 @dataclass(frozen=True)
 class Task:
-    """A job with its source opened, and ``inputs``, by which its folder is known."""
+    """A job with its source opened; ``inputs`` identify the predictions."""
 
     job: Job
     source: Source
     inputs: Mapping[str, Any]
 
     @classmethod
-    def open(cls, job: Job, teacher: Teacher, inputs: Mapping[str, Any] | None = None) -> Task:
-        """Opens the source; ``teacher`` is the job's, opened.
+    def open(cls, job: Job, predictor: Predictor, inputs: Mapping[str, Any] | None = None) -> Task:
+        """Opens the source of a job whose teacher is opened.
 
-        ``inputs`` may be told by a process that has just found them, since reading takes time.
+        Args:
+            job: the job.
+            predictor: the job's teacher.
+            inputs: the job's inputs, if another process has just computed them, which takes time.
         """
         source = open_source(job.source, labeled=False)
-        return cls(job, source, inputs or _inputs(job, source, teacher))
+        return cls(job, source, inputs or _inputs(job, source, predictor))
 
     @cached_property
     def parts(self) -> tuple[range, ...]:
-        """The shards of each part; they follow from the source, so that all workers know the same."""
+        """The shards of each part; they follow from the source, so all workers agree on them."""
         return cut_parts(len(self.source.shard_sizes))
 
     @cached_property
     def store(self) -> Store | None:
-        """The folder behind a URL that the predictions go to, if they do."""
+        """The folder behind a URL that the predictions are written to, if there is one."""
         return Store(self.job.store) if self.job.store else None
 
     def begin(self) -> None:
-        """Says in the store what the predictions are made from; raises ``MismatchError`` where it says otherwise."""
+        """Writes the inputs to the store; raises ``MismatchError`` if it has predictions of other inputs."""
         if self.store:
             self.store.begin(self.job.out, self.inputs)
 
     def is_complete(self) -> bool:
-        """Whether the predictions are finished, where they go."""
+        """Whether the predictions are finished, in the store if there is one."""
         if self.store:
             return self.store.holds(MANIFEST)
         return state_of(self.job.out, self.inputs) is State.COMPLETE
 
     def has(self, part: int) -> bool:
-        """Whether a part is there, where the predictions go."""
+        """Whether a part exists, in the store if there is one."""
         path = part_path(self.job.out, part)
         return self.store.holds(path.name) if self.store else path.exists()
 
     def unfinished(self) -> list[int]:
-        """The parts that are not there yet."""
+        """The parts that do not exist yet."""
         present = self.store.names() if self.store else {entry.name for entry in os.scandir(self.job.out)}
         return [part for part in range(len(self.parts)) if part_path(self.job.out, part).name not in present]
 
     def rows(self, parts: Iterable[int]) -> int:
-        """How many images the parts are of."""
+        """The number of images in the parts."""
         return sum(self.source.shard_sizes[shard] for part in parts for shard in self.parts[part])
 
     def commit(self) -> None:
-        """Accounts for every image, says in ``summary.json`` what is stored, and writes the manifest.
+        """Accounts for every image, writes ``summary.json`` and then the manifest.
 
-        Raises ``ArtifactError`` for a part that does not account for its whole shards, and ``DataError`` when more
-        images than allowed could not be read.
+        Raises ``ArtifactError`` for a part that does not account for all images of its shards, and ``DataError`` if
+        more images than allowed could not be read.
         """
         if self.store:
             for part in range(len(self.parts)):
@@ -119,48 +121,49 @@ class Task:
     def _account_for(self, part: int) -> PartStats:
         path, sizes = part_path(self.job.out, part), [self.source.shard_sizes[shard] for shard in self.parts[part]]
         stats = read_part_stats(path)
-        found = list(stats.rows)
-        for place, _, _ in stats.failed:
-            found[place] += 1
-        if found != sizes:
+        counts = list(stats.rows)
+        for index, _, _ in stats.failed:
+            counts[index] += 1
+        if counts != sizes:
             raise ArtifactError(
-                f"{path} accounts for {found} images, but its shards have {sizes}; delete it and run the command again."
+                f"{path} accounts for {counts} images, but its shards have {sizes}; delete it and run the command "
+                "again."
             )
         return stats
 
 
+def describe(job: Job) -> str:
+    """The content of the finished predictions, in one line."""
+    stored = Store(job.store).read(SUMMARY) if job.store else None
+    summary = json.loads(stored) if stored else read_json(job.out / SUMMARY)
+    line = f"{summary['images']:,} images labeled in {summary['parts']:,} parts"
+    fewest, most, mass = (summary["kept"][name] for name in ("fewest", "most", "mass"))
+    if fewest < summary["classes"]:
+        count = f"{fewest} to {most}" if fewest < most else f"{most}"
+        line += f"; stored of {summary['classes']:,} classes: the {count} likeliest, {mass:.2%} of the probability"
+    return line + (f"; {summary['failed']:,} cannot be read, {FAILED} says why" if summary["failed"] else "")
+
+
 def _summary(stats: Sequence[PartStats], classes: int) -> dict[str, Any]:
-    """What summary.json holds: how many images are labeled, and how much of their probability is stored."""
-    rows = [sum(stats.rows) for stats in stats]
-    kept = [stats.kept_classes for stats, count in zip(stats, rows, strict=True) if count]
-    mass = sum(stats.kept_mass * count for stats, count in zip(stats, rows, strict=True))
+    """The content of summary.json: the number of labeled images, and how much of their probability is stored."""
+    rows = [sum(part.rows) for part in stats]
+    kept_classes = [part.kept_classes for part, count in zip(stats, rows, strict=True) if count]
+    mass = sum(part.kept_mass * count for part, count in zip(stats, rows, strict=True))
     return {
         "images": sum(rows),
-        "failed": sum(len(stats.failed) for stats in stats),
+        "failed": sum(len(part.failed) for part in stats),
         "parts": len(stats),
         "classes": classes,
-        "kept": {"fewest": min(kept), "most": max(kept), "mass": round(mass / sum(rows), 6)},
+        "kept": {"fewest": min(kept_classes), "most": max(kept_classes), "mass": round(mass / sum(rows), 6)},
     }
 
 
-def describe(job: Job) -> str:
-    """What the finished predictions hold, in one line."""
-    found = Store(job.store).read(SUMMARY) if job.store else None
-    said = json.loads(found) if found else read_json(job.out / SUMMARY)
-    kept = said["kept"]
-    line = f"{said['images']:,} images labeled in {said['parts']:,} parts"
-    if kept["fewest"] < said["classes"]:
-        count = f"{kept['fewest']} to {kept['most']}" if kept["fewest"] < kept["most"] else f"{kept['most']}"
-        line += f"; stored of {said['classes']:,} classes: the {count} likeliest, {kept['mass']:.2%} of the probability"
-    return line + (f"; {said['failed']:,} cannot be read, {FAILED} says why" if said["failed"] else "")
-
-
-def _inputs(job: Job, source: Source, teacher: Teacher) -> dict[str, Any]:
+def _inputs(job: Job, source: Source, predictor: Predictor) -> dict[str, Any]:
     return {
-        "teacher": fingerprint_at(job.teacher, teacher.weights),
+        "teacher": predictor.fingerprint,
         "source": source.fingerprint,
         "files": dict(source.files),
-        "classes": list(teacher.classes),
+        "classes": list(predictor.classes),
         "view": {"noise": job.noise.model_dump(), "seed": job.seed} if job.noise.teacher else "plain",
         "precision": job.runtime.precision,
     }

@@ -1,4 +1,4 @@
-"""A teacher over decoded images, shard by shard, to stored predictions; finished parts are never made again."""
+"""Labels decoded images shard by shard and stores the predictions; finished parts are never made again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 from noisystudent.data.images import Failure, Images, check_failures
 from noisystudent.data.source import Source
-from noisystudent.evaluation.predict import log_probabilities
-from noisystudent.models.teacher import Teacher
+from noisystudent.models.teacher import TeacherModel, log_probabilities, require_numbers
 from noisystudent.pseudo_labels.predictions import (
     PartStats,
     ShardLabels,
@@ -23,7 +22,7 @@ from noisystudent.runtime.progress import Bar
 
 
 def label(
-    teacher: Teacher,
+    teacher: TeacherModel,
     read_shard: Callable[[int], Images],
     parts: Iterable[tuple[int, Sequence[int]]],
     folder: Path,
@@ -33,10 +32,19 @@ def label(
     seed: int = 0,
     bar: Bar | None = None,
 ) -> None:
-    """Makes ``parts``, given by their numbers and shards, in ``folder``; holds one shard's images at a time.
+    """Makes the parts of predictions that do not exist yet; a part appears whole or not at all.
 
-    A part appears whole or not at all, and a part that is there is not made again. ``seed`` matters to a noised
-    teacher only.
+    Only one shard's images are in memory at a time.
+
+    Args:
+        teacher: the model that labels, such as a ``Predictor``.
+        read_shard: gives the images of a shard, decoded in the teacher's format.
+        parts: number and shards of each part.
+        folder: where the parts are written.
+        batch_size: images per forward pass.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
+        seed: seed of a noised teacher's model noise; other teachers do not use it.
+        bar: advances by the images of each batch.
     """
     for part, shards in parts:
         path = part_path(folder, part)
@@ -54,12 +62,12 @@ def label(
 def gather_failures(folder: Path, source: Source, stats: Sequence[PartStats], max_corrupt_fraction: float) -> None:
     """Lists the images that could not be read in ``failed.parquet``, from the ``stats`` of all parts in order.
 
-    Raises ``DataError`` when they are more than ``max_corrupt_fraction`` of the source.
+    Raises ``DataError`` if they are more than ``max_corrupt_fraction`` of the source.
     """
     failed = [
-        (shards[place], key, reason)
-        for shards, stats in zip(cut_parts(len(source.shard_sizes)), stats, strict=True)
-        for place, key, reason in stats.failed
+        (shards[index], key, reason)
+        for shards, part in zip(cut_parts(len(source.shard_sizes)), stats, strict=True)
+        for index, key, reason in part.failed
     ]
     failures = [Failure(key, reason) for _, key, reason in failed]
     check_failures(source, failures, sum(source.shard_sizes), max_corrupt_fraction)
@@ -67,7 +75,7 @@ def gather_failures(folder: Path, source: Source, stats: Sequence[PartStats], ma
 
 
 def label_shard(
-    teacher: Teacher,
+    teacher: TeacherModel,
     images: Images,
     shard: int,
     *,
@@ -76,12 +84,13 @@ def label_shard(
     seed: int,
     bar: Bar | None = None,
 ) -> ShardLabels:
-    """The labels of a shard's images; the same whoever labels it, and whatever was labeled before.
+    """The labels of a shard's images; they do not depend on the process or on the shards that it labeled before.
 
-    ``bar`` also counts the images that could not be decoded.
+    ``bar`` also counts the images that could not be decoded. Raises ``ModelError`` if an answer is NaN.
     """
     with seeded(stream_key(seed, "labeling", shard), teacher.device):
         values = log_probabilities(teacher, images, batch_size=batch_size, precision=precision, bar=bar)
+    require_numbers(values, teacher.name, images.keys)
     if bar:
         bar.advance(len(images.failures))
-    return ShardLabels.of(images.keys, values, [(each.key, each.reason) for each in images.failures])
+    return ShardLabels.of(images.keys, values, [(failure.key, failure.reason) for failure in images.failures])

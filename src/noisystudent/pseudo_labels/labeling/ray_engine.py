@@ -1,7 +1,7 @@
-"""Labeling on a Ray cluster, an optional engine: Ray Data hands the parts to actors, which are workers like others.
+"""Labels on a Ray cluster, an optional engine: Ray Data hands the parts to actors, which are ordinary workers.
 
-Every node needs this package, and the teacher, the source and the output folder under the same paths. What Ray adds is
-placement on the nodes and new actors for lost ones; the parts, and who commits them, are those of every other worker.
+Every node needs this package, and the teacher, the source and the output folder under the same paths. Ray places the
+actors on the nodes and replaces lost ones. Parts, claims and the commit are the same as for every other worker.
 """
 
 from __future__ import annotations
@@ -17,39 +17,45 @@ import numpy.typing as npt
 
 from noisystudent.artifacts.claims import shared_folder
 from noisystudent.errors import NoisyStudentError, SettingsError, WorkerError
-from noisystudent.evaluation.labeler import Labeler
-from noisystudent.models.load import open_classifier
-from noisystudent.models.teacher import Teacher
+from noisystudent.models.predictor import Predictor
 from noisystudent.pseudo_labels.labeling.job import Job, Task
+from noisystudent.pseudo_labels.labeling.teacher import labeling_teacher, open_for_inputs
 from noisystudent.pseudo_labels.labeling.worker import PartWriter, finish, say_changes
 from noisystudent.runtime.progress import Reporter
 
 Batch = dict[str, npt.NDArray[np.int64]]
 
-_WAIT = 2.0  # seconds before another look at parts that workers outside of Ray are making
+_WAIT = 2.0  # seconds between checks for parts that workers outside of Ray are making
 
 
 class _Actor:
     """A teacher on a node of the cluster."""
 
-    def __init__(self, told: str) -> None:
-        job, inputs, folder = json.loads(told)
-        os.chdir(folder)  # relative paths mean what they mean where the command was given
+    def __init__(self, message: str) -> None:
+        job, inputs, folder = json.loads(message)
+        os.chdir(folder)  # relative paths start where the command was called
         job = Job(**job)
-        labeler = Labeler.open(job.teacher, job.runtime, noised=job.noise.teacher)
-        self._writer = PartWriter(Task.open(job, labeler.teacher, inputs), labeler, "ray")
+        predictor = Predictor.open(job.teacher, job.runtime)
+        self._writer = PartWriter(Task.open(job, predictor, inputs), labeling_teacher(job, predictor), "ray")
 
     def __call__(self, batch: Batch) -> Batch:
-        """Makes the parts of a batch; returns those that no other worker had."""
-        taken = [part for part in batch["part"] if self._writer.take(int(part))]
-        return {"part": np.array(taken, dtype=np.int64)}
+        """Makes the parts of a batch; returns those that no other worker had claimed."""
+        made = [part for part in batch["part"] if self._writer.take(int(part))]
+        return {"part": np.array(made, dtype=np.int64)}
 
 
-def label_on_ray(job: Job, actors: int | None, reporter: Reporter) -> None:
-    """Labels what is left of ``job`` with actors of the Ray cluster that this machine belongs to, or a local one.
+def label_on_ray(job: Job, actors: int | None, reporter: Reporter, predictor: Predictor | None = None) -> None:
+    """Labels what is left of a job with actors of the Ray cluster that this machine belongs to, or of a local one.
 
-    Without a number of ``actors``, there are as many as the cluster has GPUs, or else CPUs. Raises ``SettingsError``
-    where Ray is not installed, and ``WorkerError`` with what an actor said when it failed.
+    Args:
+        job: the job.
+        actors: number of actors; None: one per GPU of the cluster, or per CPU if it has no GPU.
+        reporter: prints progress and remarks.
+        predictor: the job's teacher, if it is open already.
+
+    Raises:
+        SettingsError: Ray is not installed.
+        WorkerError: an actor failed; the message has its error.
     """
     try:
         import ray
@@ -58,7 +64,7 @@ def label_on_ray(job: Job, actors: int | None, reporter: Reporter) -> None:
         raise SettingsError(
             f"--engine ray needs Ray ({error}); install it on every node with: pip install 'noisystudent[ray]'"
         ) from None
-    task = Task.open(job, Teacher(open_classifier(job.teacher)))
+    task = Task.open(job, open_for_inputs(job, predictor))
     with shared_folder(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
         task.begin()
@@ -70,12 +76,12 @@ def label_on_ray(job: Job, actors: int | None, reporter: Reporter) -> None:
         ray.data.DataContext.get_current().enable_progress_bars = False
         actors, needs = _needs(job, actors, ray.cluster_resources())
         pool = ray.data.ActorPoolStrategy(size=actors)
-        told = json.dumps([job.model_dump(mode="json"), task.inputs, str(Path.cwd())])
+        message = json.dumps([job.model_dump(mode="json"), task.inputs, str(Path.cwd())])
         with reporter.bar("label on Ray", task.rows(task.unfinished()), "images") as bar:
             while unfinished := task.unfinished():
                 items = [{"part": part} for part in unfinished]
-                parts = ray.data.from_items(items, override_num_blocks=len(items))  # at most MOST_PARTS
-                labeled = parts.map_batches(_Actor, fn_constructor_args=(told,), batch_size=1, compute=pool, **needs)
+                parts = ray.data.from_items(items, override_num_blocks=len(items))  # at most MAX_PARTS
+                labeled = parts.map_batches(_Actor, fn_constructor_args=(message,), batch_size=1, compute=pool, **needs)
                 try:
                     for row in labeled.iter_rows():
                         bar.advance(task.rows([row["part"]]))
@@ -87,7 +93,7 @@ def label_on_ray(job: Job, actors: int | None, reporter: Reporter) -> None:
 
 
 def _needs(job: Job, actors: int | None, cluster: dict[str, float]) -> tuple[int, dict[str, int]]:
-    """How many actors, and what each of them needs of the cluster."""
+    """The number of actors, and the resources that each of them needs."""
     gpus, threads = int(cluster.get("GPU", 0)), max(job.runtime.threads, 1)
     if gpus and job.runtime.device != "cpu":
         return actors or gpus, {"num_gpus": 1}
@@ -95,9 +101,9 @@ def _needs(job: Job, actors: int | None, cluster: dict[str, float]) -> tuple[int
 
 
 def _explained(error: BaseException) -> str:
-    """What went wrong in an actor: our own error if there is one, else the last line of Ray's."""
+    """The message of the error in an actor: this package's own error if there is one, else the last line of Ray's."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, NoisyStudentError):
         cause = getattr(cause, "cause", None) or cause.__cause__
-    said = cause or (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    return f"an actor on Ray failed: {said} (what is labeled is kept; run the same command again for the rest)"
+    message = cause or (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return f"an actor on Ray failed: {message} (what is labeled is kept; run the same command again for the rest)"

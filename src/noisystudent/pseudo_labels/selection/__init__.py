@@ -1,25 +1,18 @@
-"""What training takes from a teacher's predictions: how many copies of each row, and why the others are left.
+"""Selection of pseudo labels: how many copies of each row train, and the reason for every row that is left out.
 
 Two rules:
 
-- ``threshold`` (Xie et al. 2020, section 3.2): keep rows whose confidence reaches the threshold; per predicted class
-  at most a target number, the most confident first; a class below the target is filled up with copies.
-- ``curriculum`` (after Cascante-Bonilla et al. 2021, "Curriculum Labeling"): in round r keep the most confident
-  r x fraction of the rows of every predicted class, so that early mistakes never grow into a class of their own.
+- ``threshold`` (Xie et al. 2020, section 3.2): keep the rows whose confidence reaches the threshold; keep at most a
+  target number per predicted class, the most confident first; fill up a class below the target with copies.
+- ``curriculum`` (after Cascante-Bonilla et al. 2021, "Curriculum Labeling"): in round r, keep the most confident
+  r x fraction of the rows of every predicted class. The balance per class keeps early mistakes from dominating.
 
-Both are exactly what sorting each class by confidence, then row, would give, without sorting: passes over the parts
-add up histograms per class (``counts.py``), the last place of each class is found by histograms of finer and finer
-steps (``cutoff.py``), and copies are dealt by a permutation that is a formula (``copies.py``). Memory is a few parts
-and a few numbers per class and step, however many rows there are. NumPy and pyarrow only.
+Both give exactly what sorting every class by confidence, then by row, would give, but without sorting. Passes over the
+parts add up histograms per class (``counts.py``), histograms with finer and finer bins find the last row of each class
+(``cutoff.py``), and a permutation with a closed form distributes the copies (``copies.py``). The memory needed is a
+few parts plus a few numbers per class and bin, for any number of rows. Only NumPy and pyarrow are needed.
 
-A selection has a part for each part of the predictions, of the same name, with a row for each of its rows, in its
-order and in its row groups: ``copies`` (uint16, 0 = left) and ``reason`` (a dictionary of a few words). What a row is
-called and was taken for stands in the predictions, which the selection's manifest names by their fingerprint.
+A selection has one part per part of the predictions, with the same name, rows, order and row groups. Its columns are
+``copies`` (uint16, 0 = left out) and ``reason`` (a dictionary of a few words). The key, class and confidence of a row
+are in the predictions, whose fingerprint is in the manifest of the selection.
 """
-
-from noisystudent.pseudo_labels.selection.counts import BINS, Counts, count_rows
-from noisystudent.pseudo_labels.selection.parts import SELECTION
-from noisystudent.pseudo_labels.selection.select import reuse, select
-from noisystudent.pseudo_labels.selection.settings import SelectionSettings
-
-__all__ = ["BINS", "SELECTION", "Counts", "SelectionSettings", "count_rows", "reuse", "select"]

@@ -1,4 +1,4 @@
-"""How many rows each class has at each confidence: what parts say adds up to what the whole says."""
+"""Confidence histograms of every class, which add up over parts and workers, and the quotas computed from them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ BINS = 4096
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Rows per class, of some parts; the sum over workers that counted different parts is that of all parts.
+    """Row counts per class of some parts; the sum over workers that counted different parts counts all parts.
 
-    ``histogram`` is int64 [K, BINS + 1]: bin b holds confidences from b / BINS up to below (b + 1) / BINS, the last
-    one 1 alone. ``eligible`` is int64 [K]: rows whose confidence reaches ``threshold``.
+    ``histogram`` is int64 [K, BINS + 1]: bin b holds the confidences from b / BINS up to but not including
+    (b + 1) / BINS, and the last bin holds 1 alone. ``eligible`` is int64 [K]: the rows whose confidence reaches
+    ``threshold``.
     """
 
     histogram: Ints
@@ -28,18 +29,33 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         if self.threshold != other.threshold:
-            raise ValueError(f"counted with thresholds {self.threshold} and {other.threshold}: they do not add up")
+            raise ValueError(
+                f"counts with the thresholds {self.threshold} and {other.threshold} do not add up; count all parts "
+                "with one threshold."
+            )
         return Counts(self.histogram + other.histogram, self.eligible + other.eligible, self.threshold)
 
     @property
     def rows(self) -> Ints:
-        """Rows of each class: int64 [K]."""
+        """The number of rows of each class, int64 [K]."""
         rows: Ints = self.histogram.sum(axis=1)
         return rows
 
 
 def count_rows(parts: Sequence[Path], *, classes: int, threshold: float) -> Counts:
-    """Counts the rows of prediction parts; workers may each count some, and add."""
+    """Counts the rows of prediction parts; workers may each count some of the parts and add their counts.
+
+    Args:
+        parts: paths of prediction parts.
+        classes: the number of classes.
+        threshold: the confidence from which on a row is eligible, 0 to 1.
+
+    Returns:
+        The counts of these parts.
+
+    Raises:
+        ArtifactError: a part is damaged or was predicted for other classes.
+    """
     histogram = np.zeros((classes, BINS + 1), np.int64)
     eligible = np.zeros(classes, np.int64)
     flat = histogram.reshape(-1)
@@ -50,31 +66,36 @@ def count_rows(parts: Sequence[Path], *, classes: int, threshold: float) -> Coun
 
 
 def bin_of(confidence: Floats) -> Ints:
-    """The bin of each confidence from 0 to 1: int64 [N]; exact, for BINS is a power of two."""
+    """The bin of each confidence from 0 to 1, int64 [N]; exact, because ``BINS`` is a power of two."""
     return (confidence * np.float32(BINS)).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Quota:
-    """How much one class may give: its ``take`` most confident rows, spread over ``places`` training places."""
+    """The number of rows to select from each class, and the number of training samples to make of them.
 
-    take: Ints  # [K]
-    places: Ints  # [K]
-    floor: float  # confidence below which nothing is taken
-    excess: str  # the reason written beside rows that are confident enough but beyond the quota
+    ``row_count`` [K]: the most confident rows to select; ``target_count`` [K]: training samples, copies included;
+    ``min_confidence``: no row below it is selected; ``excess_reason``: the reason for rejecting rows that are confident
+    enough but beyond the quota.
+    """
+
+    row_count: Ints
+    target_count: Ints
+    min_confidence: float
+    excess_reason: str
 
 
 def quota_for(settings: SelectionSettings, counts: Counts, round_number: int) -> Quota:
-    """The quota of every class, from how many rows it has and how many of them reach the threshold."""
+    """The quota of every class, from its number of rows and the number of them that reach the threshold."""
     if settings.rule == "curriculum":
-        assert settings.fraction != "auto", "settle the settings first"
-        share = min(1.0, settings.fraction * round_number)
-        take = np.ceil(share * counts.rows - 1e-9).astype(np.int64)
-        return Quota(take, take, 0.0, NOT_YET)
+        assert settings.fraction != "auto", "call resolve_auto first"
+        fraction = min(1.0, settings.fraction * round_number)
+        row_count = np.ceil(fraction * counts.rows - 1e-9).astype(np.int64)
+        return Quota(row_count, row_count, 0.0, NOT_YET)
     eligible = counts.eligible
     if settings.per_class == "none":
         return Quota(eligible, eligible, settings.threshold, OVER_TARGET)
-    # "auto" is the mean, so that the whole stays as large as what the teacher was sure of.
+    # The mean keeps the number of training samples as large as the number of rows that reach the threshold.
     target = int(np.ceil(eligible.mean())) if settings.per_class == "auto" else settings.per_class
-    take = np.minimum(eligible, target)
-    return Quota(take, np.minimum(target, take * settings.max_copies), settings.threshold, OVER_TARGET)
+    row_count = np.minimum(eligible, target)
+    return Quota(row_count, np.minimum(target, row_count * settings.max_copies), settings.threshold, OVER_TARGET)

@@ -1,4 +1,4 @@
-"""The last place of every class, exactly: by histograms of ever finer steps, never by a list of rows."""
+"""The exact last selected row of every class, found by histograms with finer and finer bins, without sorting."""
 
 from __future__ import annotations
 
@@ -10,96 +10,107 @@ import numpy as np
 import numpy.typing as npt
 
 from noisystudent.pseudo_labels.selection.counts import BINS
-from noisystudent.pseudo_labels.selection.parts import ONE, Bits, Ints, Rows, read_rows
+from noisystudent.pseudo_labels.selection.parts import ONE_BITS, Bits, Ints, Rows, read_rows
 
-_STEPS = 4096  # of each finer histogram
-_NEVER = np.uint32(2**32 - 1)
+_FINE_BINS = 4096  # per finer histogram
+_ABOVE_ALL = np.uint32(2**32 - 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Cutoff:
-    """A class keeps all rows above the confidence ``last`` and, of those that have it, the first ``ties``."""
+    """Every class keeps all rows above the confidence at ``bits`` and the first ``ties`` rows exactly at it."""
 
-    last: Bits  # [K], the bits of a float32
+    bits: Bits  # [K], of a float32
     ties: Ints  # [K]
 
 
-class Numbering:
-    """Numbers the rows of every class from 0, on and on through the parts."""
+class RowNumbers:
+    """Numbers the rows of every class from 0, continuing from part to part."""
 
     def __init__(self, classes: int) -> None:
-        self.seen = np.zeros(classes, np.int64)
+        self._next = np.zeros(classes, np.int64)
 
     def __call__(self, labels: Ints) -> Ints:
-        """The number of each of these rows, in order, within its class: int64 [N]."""
-        counts = np.bincount(labels, minlength=len(self.seen))
+        """The number of each of the next rows within its class, int64 [N]."""
+        counts = np.bincount(labels, minlength=len(self._next))
         first = counts.cumsum() - counts
         order = np.argsort(labels.astype(np.uint16), kind="stable")
         numbers = np.empty(len(labels), np.int64)
         in_order = labels[order]
-        numbers[order] = np.arange(len(labels)) - first[in_order] + self.seen[in_order]
-        self.seen += counts
+        numbers[order] = np.arange(len(labels)) - first[in_order] + self._next[in_order]
+        self._next += counts
         return numbers
 
 
-def kept_rows(rows: Rows, cutoff: Cutoff, numbering: Numbering) -> npt.NDArray[np.bool_]:
-    """Which rows lie before the cut: bool [N]; parts must come in order, as ``numbering`` goes on through them."""
-    last = cutoff.last[rows.prediction]
-    kept: npt.NDArray[np.bool_] = rows.bits > last
-    tied = np.flatnonzero(rows.bits == last)
+def is_selected(rows: Rows, cutoff: Cutoff, tie_numbers: RowNumbers) -> npt.NDArray[np.bool_]:
+    """Which rows of a part lie before the cutoff, bool [N].
+
+    Parts must come in order, because ``tie_numbers`` continues from part to part.
+    """
+    bits = cutoff.bits[rows.prediction]
+    selected: npt.NDArray[np.bool_] = rows.bits > bits
+    tied = np.flatnonzero(rows.bits == bits)
     label = rows.prediction[tied]
-    kept[tied] = numbering(label) < cutoff.ties[label]
-    return kept
+    selected[tied] = tie_numbers(label) < cutoff.ties[label]
+    return selected
 
 
-def find_cut(parts: Sequence[Path], histogram: Ints, take: Ints) -> Cutoff:
-    """The cut after the ``take`` [K] most confident rows of each class, at most as many as it has.
+def find_cutoff(parts: Sequence[Path], histogram: Ints, row_count: Ints) -> Cutoff:
+    """Finds the cutoff after the most confident rows of each class.
 
-    Each pass over the parts counts, per class, the rows in the one step of the last histogram in which the cut falls,
-    and splits it into 4,096; a step of one float32 needs no more. That is one pass for confidences from 0.5, two
-    from 1 / 4,096, three below. ``histogram`` is that of ``Counts``.
+    Each pass over the parts counts, per class, the rows in the one bin of the last histogram that contains the cutoff,
+    and splits this bin into 4,096. A bin that holds a single float32 needs no further pass. So confidences from 0.5
+    take one pass, those from 1 / 4,096 two, and smaller ones three.
+
+    Args:
+        parts: paths of all prediction parts, in order.
+        histogram: the histogram of ``Counts`` for these parts, int64 [K, BINS + 1].
+        row_count: the number of rows to select per class, at most as many as there are, int64 [K].
+
+    Returns:
+        The cutoff of every class.
     """
     edges = np.append(np.arange(BINS + 1, dtype=np.float32) / BINS, np.float32(0)).view(np.uint32).astype(np.int64)
-    edges[-1] = ONE + 1
-    step, wanted, inside = _step_of_cut(histogram, take)
-    low, width = edges[step], edges[step + 1] - edges[step]
+    edges[-1] = ONE_BITS + 1
+    bins, wanted, inside = _bin_of_cutoff(histogram, row_count)
+    low, width = edges[bins], edges[bins + 1] - edges[bins]
     while len(open_classes := np.flatnonzero((width > 1) & (wanted > 0) & (wanted < inside))):
         shift = _shift(width[open_classes])
-        finer = _count_steps(parts, low, width, open_classes, shift)
-        step, wanted[open_classes], inside[open_classes] = _step_of_cut(finer, wanted[open_classes])
-        low[open_classes] += step << shift
-        width[open_classes] = np.minimum(1 << shift, width[open_classes] - (step << shift))
-    # Where all rows of a step are wanted, those above its lowest number are kept, and as many at it as there are.
-    return Cutoff(np.where(take > 0, low, _NEVER).astype(np.uint32), wanted)
+        finer = _count_fine_bins(parts, low, width, open_classes, shift)
+        bins, wanted[open_classes], inside[open_classes] = _bin_of_cutoff(finer, wanted[open_classes])
+        low[open_classes] += bins << shift
+        width[open_classes] = np.minimum(1 << shift, width[open_classes] - (bins << shift))
+    # If all rows of a bin are wanted, the cutoff is its lowest number, and `wanted` covers all rows tied at it.
+    return Cutoff(np.where(row_count > 0, low, _ABOVE_ALL).astype(np.uint32), wanted)
 
 
-def _step_of_cut(histogram: Ints, take: Ints) -> tuple[Ints, Ints, Ints]:
-    """Per class: the step in which row number ``take`` from the top falls, the rows wanted of it, its rows."""
+def _bin_of_cutoff(histogram: Ints, row_count: Ints) -> tuple[Ints, Ints, Ints]:
+    """Per class: the bin that contains row number ``row_count`` from the top, its wanted rows, and all its rows."""
     classes = np.arange(len(histogram))
-    from_top = histogram[:, ::-1].cumsum(axis=1)  # rows in this step or above, the highest step first
-    place = (from_top < np.maximum(take, 1)[:, None]).sum(axis=1)
-    step = np.maximum(histogram.shape[1] - 1 - place, 0)  # a class without rows gets the lowest
-    inside = histogram[classes, step]
-    above = from_top[classes, histogram.shape[1] - 1 - step] - inside
-    return step, np.maximum(take - above, 0), inside
+    from_top = histogram[:, ::-1].cumsum(axis=1)  # rows in this bin or above, the highest bin first
+    bins_above = (from_top < np.maximum(row_count, 1)[:, None]).sum(axis=1)
+    bins = np.maximum(histogram.shape[1] - 1 - bins_above, 0)  # a class without rows gets the lowest bin
+    inside = histogram[classes, bins]
+    above = from_top[classes, histogram.shape[1] - 1 - bins] - inside
+    return bins, np.maximum(row_count - above, 0), inside
 
 
 def _shift(width: Ints) -> Ints:
-    """By how many bits to shift numbers below ``width`` to bring them below the number of steps."""
+    """The number of bits by which to shift numbers below ``width`` to bring them below the number of fine bins."""
     bits = np.ceil(np.log2(width)).astype(np.int64)
-    return np.maximum(bits - int(np.log2(_STEPS)), 0)
+    return np.maximum(bits - int(np.log2(_FINE_BINS)), 0)
 
 
-def _count_steps(parts: Sequence[Path], low: Ints, width: Ints, open_classes: Ints, shift: Ints) -> Ints:
-    """Rows of the open classes per step between ``low`` and ``low + width``: int64 [open classes, steps]."""
-    counts = np.zeros((len(open_classes), _STEPS), np.int64)
-    slot = np.full(len(low), -1)
-    slot[open_classes] = np.arange(len(open_classes))
+def _count_fine_bins(parts: Sequence[Path], low: Ints, width: Ints, open_classes: Ints, shift: Ints) -> Ints:
+    """Rows of the open classes per fine bin between ``low`` and ``low + width``: int64 [open classes, fine bins]."""
+    counts = np.zeros((len(open_classes), _FINE_BINS), np.int64)
+    row_of_class = np.full(len(low), -1)
+    row_of_class[open_classes] = np.arange(len(open_classes))
     counted_width = np.zeros_like(width)
     counted_width[open_classes] = width[open_classes]
     for rows in read_rows(parts, len(low)):
         offset = rows.bits - low[rows.prediction]
         inside = np.flatnonzero((offset >= 0) & (offset < counted_width[rows.prediction]))
-        place = slot[rows.prediction[inside]]
-        np.add.at(counts.reshape(-1), place * _STEPS + (offset[inside] >> shift[place]), 1)
+        row = row_of_class[rows.prediction[inside]]
+        np.add.at(counts.reshape(-1), row * _FINE_BINS + (offset[inside] >> shift[row]), 1)
     return counts

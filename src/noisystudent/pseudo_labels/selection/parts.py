@@ -1,4 +1,4 @@
-"""Parts of predictions in, parts of a selection out, read and written by threads a few parts ahead."""
+"""Reads the parts of predictions and reads and writes those of a selection, with threads a few parts ahead."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ import pyarrow.parquet as pq
 from noisystudent.artifacts.folder import atomic_write
 from noisystudent.errors import ArtifactError, MismatchError
 
-SELECTION = "selection"  # the kind in a manifest
+SELECTION = "selection"  # manifest kind
 
 SELECTED = "selected"
 BELOW_THRESHOLD = "below-threshold"
 OVER_TARGET = "over-target"
 NOT_YET = "not-yet"
-REASONS = (SELECTED, BELOW_THRESHOLD, OVER_TARGET, NOT_YET)
+CUSTOM = "custom-rule"  # rejected by a user's own rule
+REASONS = (SELECTED, BELOW_THRESHOLD, OVER_TARGET, NOT_YET, CUSTOM)
 
-ONE = np.float32(1).view(np.uint32)
-_INFINITE = np.float32(np.inf).view(np.uint32)
-_READERS = 2  # more get in each other's way: reading a small part is half Python
-_WRITERS = 8  # they wait for the disk
+ONE_BITS = np.float32(1).view(np.uint32)
+_INFINITY_BITS = np.float32(np.inf).view(np.uint32)
+_READERS = 2  # more would block each other: reading a small part is half Python
+_WRITERS = 8  # most of them wait for the disk
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -43,10 +44,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Rows:
-    """What selection needs of one part: predicted classes [N], and confidences [N] as the bits of a float32.
+    """The columns of one predictions part that selection needs: predicted classes [N] and confidences [N].
 
-    For numbers from 0 to 1 the bits, read as an integer, are in the same order as the numbers. ``groups`` are the
-    numbers of rows that the part's row groups have.
+    ``bits`` are the bits of the confidences as float32. Read as integers, they are ordered like the confidences,
+    because these are from 0 to 1. ``groups`` are the sizes of the part's row groups.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class PartSelection:
-    """What a selection says of one part: copies [N], reasons [N] (rows of ``REASONS``), and how they are grouped."""
+    """The selection of one part: copies [N], reasons [N] (indices in ``REASONS``), and the sizes of the row groups."""
 
     name: str
     groups: tuple[int, ...]
@@ -71,8 +72,12 @@ class PartSelection:
 
 
 def read_rows(parts: Sequence[Path], classes: int) -> Iterator[Rows]:
-    """The rows of each part, in order. Raises ``ArtifactError`` for a part that is damaged or of other classes."""
-    return _ahead(partial(_read_part, classes=classes), parts, _READERS)
+    """Reads the rows of each predictions part, in order.
+
+    Raises:
+        ArtifactError: a part is damaged, or its classes are not below ``classes``.
+    """
+    return _prefetch(partial(_read_part, classes=classes), parts, _READERS)
 
 
 def _read_part(path: Path, classes: int) -> Rows:
@@ -81,67 +86,74 @@ def _read_part(path: Path, classes: int) -> Rows:
     bits = table["confidence"].to_numpy().astype(np.float32).view(np.uint32)
     if len(prediction) and not 0 <= prediction.min() <= prediction.max() < classes:
         raise ArtifactError(
-            f"{path} predicts class number {prediction.max()}, but there are {classes} classes; make it again."
+            f"{path} predicts class number {prediction.max()}, but there are {classes} classes; run 'noisystudent "
+            "label' again."
         )
-    if len(bits) and bits.max() >= _INFINITE:  # a negative number has the highest bit, and so has no confidence
-        raise ArtifactError(f"{path} holds a confidence that is not a number from 0 to 1; make it again.")
-    # An average of probabilities may be rounded to a little above 1.
-    return Rows(path.name, groups, prediction, np.minimum(bits, ONE))
+    if len(bits) and bits.max() >= _INFINITY_BITS:  # also true for negative numbers, whose highest bit is set
+        raise ArtifactError(
+            f"{path} holds a confidence that is not a number from 0 to 1; run 'noisystudent label' again."
+        )
+    # A mean of probabilities may be rounded to a little above 1.
+    return Rows(path.name, groups, prediction, np.minimum(bits, ONE_BITS))
 
 
 def _read_columns(path: Path, columns: list[str]) -> tuple[pa.Table, tuple[int, ...]]:
-    """The columns of a part, and the numbers of rows of its row groups."""
+    """The columns of a part, and the sizes of its row groups."""
     try:
         with pq.ParquetFile(path) as file:
             missing = sorted(set(columns) - set(file.schema_arrow.names))
             if missing:
-                raise ArtifactError(f"{path} has no column {missing[0]!r}; make it again.")
+                raise ArtifactError(f"{path} has no column {missing[0]!r}; run the command that makes it again.")
             groups = range(file.metadata.num_row_groups)
             sizes = tuple(file.metadata.row_group(group).num_rows for group in groups)
             return file.read(columns=columns, use_threads=False), sizes
     except pa.ArrowException as error:
-        raise ArtifactError(f"{path} is damaged ({error}); delete it and run the command that makes it.") from error
+        raise ArtifactError(
+            f"{path} is damaged ({error}); delete it and run the command that makes it again."
+        ) from error
 
 
-def read_choices(folder: Path, names: Iterable[str]) -> Iterator[tuple[Ints, Codes]]:
-    """Copies and reasons (rows of ``REASONS``) of a selection's parts of these names, in order."""
-    return _ahead(_read_choice, (folder / name for name in names), _READERS)
+def read_selection(folder: Path, names: Iterable[str]) -> Iterator[tuple[Ints, Codes]]:
+    """The copies and reasons (indices in ``REASONS``) of the named parts of a selection, in order."""
+    return _prefetch(_read_part_selection, (folder / name for name in names), _READERS)
 
 
-def _read_choice(path: Path) -> tuple[Ints, Codes]:
+def _read_part_selection(path: Path) -> tuple[Ints, Codes]:
     if not path.is_file():
-        raise MismatchError(f"{path} does not exist: the earlier selection was made from other predictions.")
+        raise MismatchError(
+            f"{path} does not exist: the earlier selection was made from other predictions; make it again."
+        )
     table, _ = _read_columns(path, ["copies", "reason"])
     reason = pc.index_in(table["reason"].cast(pa.string()), value_set=pa.array(REASONS))
     return table["copies"].to_numpy().astype(np.int64), reason.to_numpy().astype(np.int8)
 
 
-def write_choices(folder: Path, choices: Iterable[PartSelection]) -> None:
-    """Writes a selection's parts, in row groups like those of the predictions."""
-    for _ in _ahead(partial(_write_choice, folder), choices, _WRITERS):
+def write_selection(folder: Path, parts: Iterable[PartSelection]) -> None:
+    """Writes the parts of a selection, with the row groups of the predictions."""
+    for _ in _prefetch(partial(_write_part_selection, folder), parts, _WRITERS):
         pass
 
 
-def _write_choice(folder: Path, choices: PartSelection) -> None:
+def _write_part_selection(folder: Path, part: PartSelection) -> None:
     columns = {
-        "copies": pa.array(choices.copies.astype(np.uint16)),
-        "reason": pa.DictionaryArray.from_arrays(pa.array(choices.reason), pa.array(REASONS)),
+        "copies": pa.array(part.copies.astype(np.uint16)),
+        "reason": pa.DictionaryArray.from_arrays(pa.array(part.reason), pa.array(REASONS)),
     }
     table = pa.table(columns)
     first = 0
-    # A row is two or three bits of a dictionary: to compress them would take more time than it saves bytes. Files are
-    # small, and sent to the disk by one call.
-    whole = pa.BufferOutputStream()
-    with pq.ParquetWriter(whole, table.schema, compression="none", write_statistics=False) as writer:
-        for count in filter(None, choices.groups):
+    # A row takes two or three bits of a dictionary, which are not worth the time to compress. Files are small, so one
+    # call writes each of them to the disk.
+    buffer = pa.BufferOutputStream()
+    with pq.ParquetWriter(buffer, table.schema, compression="none", write_statistics=False) as writer:
+        for count in filter(None, part.groups):
             writer.write_table(table.slice(first, count))
             first += count
-    with atomic_write(folder / choices.name) as temporary:
-        temporary.write_bytes(whole.getvalue())
+    with atomic_write(folder / part.name) as temporary:
+        temporary.write_bytes(buffer.getvalue())
 
 
-def _ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """The function's results in the order of the items, which are taken a few ahead and worked on by threads."""
+def _prefetch(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """The results of ``function`` in the order of ``items``, computed by threads a few items ahead."""
     waiting: deque[Future[Result]] = deque()
     remaining = iter(items)
     with ThreadPoolExecutor(threads) as pool:

@@ -1,4 +1,4 @@
-"""Selection itself: predictions in, a selection out."""
+"""Selects pseudo labels: reads the parts of predictions and writes the parts of a selection."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from noisystudent.artifacts.folder import write_json
+from noisystudent.artifacts.typed_json import write_result
 from noisystudent.errors import MismatchError
-from noisystudent.pseudo_labels.selection.copies import Copies
+from noisystudent.pseudo_labels.selection.copies import CopyAllocator
 from noisystudent.pseudo_labels.selection.counts import BINS, Counts, Quota, bin_of, count_rows, quota_for
-from noisystudent.pseudo_labels.selection.cutoff import Cutoff, Numbering, find_cut, kept_rows
+from noisystudent.pseudo_labels.selection.cutoff import Cutoff, RowNumbers, find_cutoff, is_selected
 from noisystudent.pseudo_labels.selection.parts import (
     BELOW_THRESHOLD,
     REASONS,
     SELECTED,
     PartSelection,
-    read_choices,
     read_rows,
-    write_choices,
+    read_selection,
+    write_selection,
 )
+from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 from noisystudent.pseudo_labels.selection.summary import SelectionStats
 
@@ -36,73 +37,99 @@ def select(
     round_number: int,
     seed: int,
     counts: Counts | None = None,
-) -> dict[str, object]:
-    """Chooses training rows from prediction parts and writes a selection part for each, plus ``summary.json``.
+) -> SelectionSummary:
+    """Selects pseudo labels for training, and writes one selection part per prediction part plus ``summary.json``.
 
-    Of each class the most confident are taken, of equally confident ones the first, so the result is the same however
-    the rows were cut into parts. Copies beyond the first go to rows drawn at random (``seed``). ``counts`` is the sum
-    of ``count_rows`` over workers that share the parts; without it they are counted here. Returns the summary. Raises
-    ``MismatchError`` when the parts are not those that were counted.
+    The most confident rows of each class are selected, and the first of equally confident ones, so the result does not
+    depend on how the rows are split into parts. The rows that get one copy more than others are drawn at random.
+
+    Args:
+        folder: where to write the parts of the selection and ``summary.json``.
+        parts: paths of all prediction parts, in order.
+        settings: the rule and its numbers; call ``resolve_auto`` first.
+        classes: class names.
+        round_number: the number of the round, from 1; only the curriculum depends on it.
+        seed: the seed that draws copies.
+        counts: the sum of ``count_rows`` over workers that share the parts; None counts the rows here.
+
+    Returns:
+        The summary.
+
+    Raises:
+        MismatchError: ``counts`` are for other parts, classes or thresholds.
+        ArtifactError: a part is damaged or was predicted for other classes.
     """
     counts = counts or count_rows(parts, classes=len(classes), threshold=settings.threshold)
     if (len(counts.eligible), counts.threshold) != (len(classes), settings.threshold):
         raise MismatchError(
-            f"the counts are of {len(counts.eligible)} classes at threshold {counts.threshold}, but there are "
+            f"the counts are for {len(counts.eligible)} classes at threshold {counts.threshold}, but there are "
             f"{len(classes)} classes and selection.threshold is {settings.threshold}; count the rows again."
         )
     quota = quota_for(settings, counts, round_number)
-    cutoff = find_cut(parts, counts.histogram, quota.take)
-    copies = Copies(quota, seed, round_number)
+    cutoff = find_cutoff(parts, counts.histogram, quota.row_count)
+    allocator = CopyAllocator(quota, seed, round_number)
     stats = SelectionStats(len(classes))
-    write_choices(folder, _choices(parts, quota, cutoff, copies, stats))
-    if not np.array_equal(stats.selected, quota.take):
+    write_selection(folder, _select_parts(parts, quota, cutoff, allocator, stats))
+    if not np.array_equal(stats.selected, quota.row_count):
         raise MismatchError(
-            f"the parts in {parts[0].parent} are not those that were counted, or changed since; run the command again."
+            f"the parts in {parts[0].parent} differ from those that were counted; run the command again."
         )
     summary = stats.summary(classes, counts.histogram, settings.rule)
-    write_json(folder / SUMMARY, summary)
+    write_result(folder / SUMMARY, summary)
     return summary
 
 
-def _choices(
-    parts: Sequence[Path], quota: Quota, cutoff: Cutoff, copies: Copies, stats: SelectionStats
+def _select_parts(
+    parts: Sequence[Path], quota: Quota, cutoff: Cutoff, allocator: CopyAllocator, stats: SelectionStats
 ) -> Iterator[PartSelection]:
-    """What is chosen of each part."""
-    of_tied, of_kept = Numbering(len(quota.take)), Numbering(len(quota.take))
-    selected, below, excess = (REASONS.index(reason) for reason in (SELECTED, BELOW_THRESHOLD, quota.excess))
-    for rows in read_rows(parts, len(quota.take)):
-        kept = np.flatnonzero(kept_rows(rows, cutoff, of_tied))
-        label = rows.prediction[kept]
-        chosen = np.zeros(len(rows.bits), np.int64)
-        chosen[kept] = copies.of(label, of_kept(label))
-        reason = np.where(rows.confidence < quota.floor, below, excess).astype(np.int8)
-        reason[kept] = selected
-        stats.add(rows, chosen, reason)
-        yield PartSelection(rows.name, rows.groups, chosen, reason)
+    """The selection of each part, in order."""
+    classes = len(quota.row_count)
+    tie_numbers, selected_numbers = RowNumbers(classes), RowNumbers(classes)
+    below, excess = REASONS.index(BELOW_THRESHOLD), REASONS.index(quota.excess_reason)
+    for rows in read_rows(parts, classes):
+        selected = np.flatnonzero(is_selected(rows, cutoff, tie_numbers))
+        label = rows.prediction[selected]
+        copies = np.zeros(len(rows.bits), np.int64)
+        copies[selected] = allocator.copies(label, selected_numbers(label))
+        reason = np.where(rows.confidence < quota.min_confidence, below, excess).astype(np.int8)
+        reason[selected] = REASONS.index(SELECTED)
+        stats.add(rows, copies, reason)
+        yield PartSelection(rows.name, rows.groups, copies, reason)
 
 
-def reuse(folder: Path, parts: Sequence[Path], chosen: Path, classes: Sequence[str]) -> dict[str, object]:
-    """Takes the images that an earlier selection (folder ``chosen``) took, with the new predictions' labels.
+def reuse(folder: Path, parts: Sequence[Path], earlier: Path, classes: Sequence[str]) -> SelectionSummary:
+    """Selects the images that an earlier selection contains, with the labels of new predictions.
 
-    This is the official code's later rounds: the images are chosen once, then only labeled again. Raises
-    ``MismatchError`` when the earlier selection has other rows.
+    The official code does this in later rounds: it selects the images once, and then only labels them again.
+
+    Args:
+        folder: where to write the parts of the selection and ``summary.json``.
+        parts: paths of all parts of the new predictions, in order.
+        earlier: the folder of the earlier selection.
+        classes: class names.
+
+    Returns:
+        The summary.
+
+    Raises:
+        MismatchError: the earlier selection has other rows.
     """
     stats = SelectionStats(len(classes))
     histogram = np.zeros((len(classes), BINS + 1), np.int64)
 
-    def choices() -> Iterator[PartSelection]:
-        earlier = read_choices(chosen, (path.name for path in parts))
-        for rows, (copies, reason) in zip(read_rows(parts, len(classes)), earlier, strict=True):
+    def part_selections() -> Iterator[PartSelection]:
+        earlier_parts = read_selection(earlier, (path.name for path in parts))
+        for rows, (copies, reason) in zip(read_rows(parts, len(classes)), earlier_parts, strict=True):
             if len(copies) != len(rows.bits):
                 raise MismatchError(
-                    f"{chosen / rows.name} has {len(copies)} rows, but the predictions have {len(rows.bits)}: the "
-                    "earlier selection is of other images; make it again."
+                    f"{earlier / rows.name} has {len(copies)} rows, but the predictions have {len(rows.bits)}: the "
+                    "earlier selection was made from other images; make it again."
                 )
             np.add.at(histogram, (rows.prediction, bin_of(rows.confidence)), 1)
             stats.add(rows, copies, reason)
             yield PartSelection(rows.name, rows.groups, copies, reason)
 
-    write_choices(folder, choices())
+    write_selection(folder, part_selections())
     summary = stats.summary(classes, histogram, "once")
-    write_json(folder / SUMMARY, summary)
+    write_result(folder / SUMMARY, summary)
     return summary

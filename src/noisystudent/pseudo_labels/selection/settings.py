@@ -1,4 +1,4 @@
-"""How pseudo labels are chosen for training."""
+"""Settings of the selection of pseudo labels."""
 
 from __future__ import annotations
 
@@ -8,34 +8,39 @@ from pydantic import Field
 
 from noisystudent.settings import MANY_LABELS, Settings
 
-CAREFUL_FRACTION = 0.2  # where labels are few, what a teacher is less sure of waits until it knows more
+FEW_LABELS_FRACTION = 0.2  # with few labels, rows that the teacher is less sure of wait for a better teacher
 
 
 class SelectionSettings(Settings):
-    """How pseudo labels are chosen for training."""
+    """How pseudo labels are selected for training."""
 
     rule: Literal["curriculum", "threshold"] = Field(
         "curriculum", description="curriculum: a growing, class-balanced fraction; threshold: the paper's rule"
     )
     fraction: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = Field(
         "auto",
-        description="curriculum: this fraction of every predicted class is added each round; auto: "
-        f"{CAREFUL_FRACTION}, but all from round 1 on where every class has at least {MANY_LABELS} labels",
+        description="curriculum: every round adds this fraction of the images of each predicted class; auto: "
+        f"{FEW_LABELS_FRACTION}, or 1 if every class has at least {MANY_LABELS} labels",
     )
     threshold: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.3, description="threshold: the least confidence that a pseudo label needs"
+        0.3, description="threshold: smallest confidence of a selected pseudo label"
     )
     per_class: Literal["auto", "none"] | Annotated[int, Field(ge=1)] = Field(
         "auto",
-        description="threshold: images per class, filled up with copies; auto: the mean of all; none: as they come",
+        description="threshold: target number of images per class, filled up with copies; auto: the mean over the "
+        "classes; none: no balancing",
     )
     max_copies: Annotated[int, Field(ge=1, le=65_535)] = Field(
-        10, description="threshold: no image is used more often than this to fill its class"
+        10, description="threshold: largest number of copies of one image"
     )
-    once: bool = Field(False, description="choose the images in round 1 only; later rounds give them new labels")
+    once: bool = Field(False, description="select the images in round 1 only; later rounds only relabel them")
 
-    def settled(self, labels_a_class: int) -> SelectionSettings:
-        """The same with ``fraction`` a number, for classes of at least ``labels_a_class`` labels."""
+    def resolve_auto(self, labels_per_class: int) -> SelectionSettings:
+        """The same settings with a number for ``fraction``.
+
+        Args:
+            labels_per_class: the number of labels of the class with the fewest labels.
+        """
         if self.fraction != "auto":
             return self
-        return self.model_copy(update={"fraction": 1.0 if labels_a_class >= MANY_LABELS else CAREFUL_FRACTION})
+        return self.model_copy(update={"fraction": 1.0 if labels_per_class >= MANY_LABELS else FEW_LABELS_FRACTION})

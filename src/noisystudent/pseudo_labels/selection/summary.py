@@ -1,4 +1,4 @@
-"""What a selection took and left, per class and per reason."""
+"""Statistics of a selection: selected rows and copies per class, and rows per reason."""
 
 from __future__ import annotations
 
@@ -8,63 +8,74 @@ import numpy as np
 
 from noisystudent.pseudo_labels.selection.counts import BINS
 from noisystudent.pseudo_labels.selection.parts import REASONS, Codes, Ints, Rows
+from noisystudent.pseudo_labels.selection.results import ClassSelection, Histogram, SelectionSummary
 
-_COARSE = 32  # bars of the histogram that the page draws
+_COARSE_BINS = 32  # of the histogram that the page draws
 
 
 class SelectionStats:
-    """Adds up what a selection took and left, part by part."""
+    """Running statistics of a selection, updated part by part."""
 
     def __init__(self, classes: int) -> None:
         self.selected = np.zeros(classes, np.int64)
         self.copies = np.zeros(classes, np.int64)
-        self.lowest = np.full(classes, np.inf, np.float32)
+        self.lowest_confidence = np.full(classes, np.inf, np.float32)
         self.reasons = np.zeros(len(REASONS), np.int64)
 
     def add(self, rows: Rows, copies: Ints, reason: Codes) -> None:
-        """Adds one part: its rows, their copies [N] and reasons [N], rows of ``REASONS``."""
-        kept = np.flatnonzero(copies)
-        label = rows.prediction[kept]
+        """Adds one part: its rows, their copies [N] and their reasons [N] (indices in ``REASONS``)."""
+        selected = np.flatnonzero(copies)
+        label = rows.prediction[selected]
         classes = len(self.selected)
         self.selected += np.bincount(label, minlength=classes)
-        self.copies += np.bincount(label, weights=copies[kept], minlength=classes).astype(np.int64)
-        np.minimum.at(self.lowest, label, rows.confidence[kept])
+        self.copies += np.bincount(label, weights=copies[selected], minlength=classes).astype(np.int64)
+        np.minimum.at(self.lowest_confidence, label, rows.confidence[selected])
         self.reasons += np.bincount(reason, minlength=len(REASONS))
 
-    def summary(self, classes: Sequence[str], histogram: Ints, rule: str) -> dict[str, object]:
-        """What summary.json holds; ``histogram`` is that of ``Counts``."""
+    def summary(self, classes: Sequence[str], histogram: Ints, rule: str) -> SelectionSummary:
+        """The content of ``summary.json``.
+
+        Args:
+            classes: class names.
+            histogram: the histogram of ``Counts`` over all parts, int64 [K, BINS + 1].
+            rule: the name of the rule.
+        """
         predicted = histogram.sum(axis=1)
-        per_class = [
-            {
-                "class": name,
-                "predicted": int(predicted[i]),
-                "selected": int(self.selected[i]),
-                "copies": int(self.copies[i]),
-                "threshold": round(float(self.lowest[i]), 6) if self.selected[i] else None,
-            }
+        per_class = tuple(
+            ClassSelection(
+                name=name,
+                predicted=int(predicted[i]),
+                selected=int(self.selected[i]),
+                copies=int(self.copies[i]),
+                threshold=round(float(self.lowest_confidence[i]), 6) if self.selected[i] else None,
+            )
             for i, name in enumerate(classes)
-        ]
-        coarse = histogram[:, :BINS].sum(axis=0).reshape(_COARSE, -1).sum(axis=1)
+        )
+        coarse = histogram[:, :BINS].sum(axis=0).reshape(_COARSE_BINS, -1).sum(axis=1)
         coarse[-1] += histogram[:, BINS].sum()
-        return {
-            "rule": rule,
-            "rows": int(predicted.sum()),
-            "selected": int(self.selected.sum()),
-            "copies": int(self.copies.sum()),
-            "per_class": per_class,
-            "reasons": {name: int(count) for name, count in zip(REASONS, self.reasons, strict=True) if count},
-            "confidence_histogram": {"edges": [i / _COARSE for i in range(_COARSE + 1)], "counts": coarse.tolist()},
-            "warnings": _warnings(classes, self.selected, self.copies),
-        }
+        edges = tuple(i / _COARSE_BINS for i in range(_COARSE_BINS + 1))
+        return SelectionSummary(
+            rule=rule,
+            rows=int(predicted.sum()),
+            selected=int(self.selected.sum()),
+            copies=int(self.copies.sum()),
+            per_class=per_class,
+            reasons={name: int(count) for name, count in zip(REASONS, self.reasons, strict=True) if count},
+            confidence_histogram=Histogram(edges=edges, counts=tuple(coarse.tolist())),
+            warnings=_warnings(classes, self.selected, self.copies),
+        )
 
 
-def _warnings(classes: Sequence[str], selected: Ints, copies: Ints) -> list[str]:
-    """Names the classes that got nothing, or far less than the others even with copies."""
+def _warnings(classes: Sequence[str], selected: Ints, copies: Ints) -> tuple[str, ...]:
+    """One warning per class with no pseudo labels, or with far fewer copies than other classes."""
     typical = float(np.median(copies))
-    lines = []
-    for name, count, places in zip(classes, selected, copies, strict=True):
-        if count == 0:
-            lines.append(f"class {name!r}: no pseudo label was selected; the student sees only its labeled images")
-        elif places < typical / 4:
-            lines.append(f"class {name!r}: only {count} pseudo labels ({places} with copies; {typical:.0f} is typical)")
-    return lines
+    warnings = []
+    for name, selected_count, copy_count in zip(classes, selected, copies, strict=True):
+        if selected_count == 0:
+            warnings.append(f"class {name!r}: no pseudo label was selected; the student sees only its labeled images")
+        elif copy_count < typical / 4:
+            warnings.append(
+                f"class {name!r}: only {selected_count} pseudo labels ({copy_count} with copies; the median class has "
+                f"{typical:.0f})"
+            )
+    return tuple(warnings)

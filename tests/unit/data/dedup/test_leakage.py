@@ -1,4 +1,4 @@
-"""Which images of a pile are also held out: the same answer whoever looks at which shard, and through JSON."""
+"""Which unlabeled images are also held out: the same result for any division into shards, and through JSON."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def decoded(*images: bytes | np.ndarray) -> Images:
 
 
 def as_images(images: list[np.ndarray]) -> Images:
-    """Images with digests of their own pixels."""
-    made = scenes.as_images(images)
-    return replace(made, digests=tuple(np.asarray(image).tobytes().hex() for image in images))
+    """Images whose digests depend on their pixels."""
+    decoded = scenes.as_images(images)
+    return replace(decoded, digests=tuple(np.asarray(image).tobytes().hex() for image in images))
 
 
 def test_identical_images_are_paired_across_formats():
@@ -45,7 +45,7 @@ def test_identical_images_are_paired_across_formats():
 
 
 @pytest.mark.parametrize("shard", [3, 7, 100])
-def test_looks_at_shards_that_went_through_json_say_what_comparing_all_at_once_says(shard):
+def test_merged_matches_of_shards_stored_as_json_equal_those_of_one_comparison(shard):
     random = np.random.default_rng(1)
     validation = [scene(random, 24, 32) for _ in range(12)]
     test = [scene(random, 24, 32) for _ in range(5)]
@@ -58,29 +58,32 @@ def test_looks_at_shards_that_went_through_json_say_what_comparing_all_at_once_s
     unlabeled.append((0.94 * other + 0.06 * scene(random, 24, 32)).astype(np.uint8))
     whole = as_images([unlabeled[row] for row in random.permutation(len(unlabeled))])
     held_out = [as_images(validation), as_images(test)]
-    duplicate_indexes = [DuplicateIndex(each, 10) for each in held_out]
+    duplicate_indexes = [DuplicateIndex(source, 10) for source in held_out]
 
-    rows = [np.arange(first, min(first + shard, len(whole))) for first in range(0, len(whole), shard)]
-    told = [json.loads(json.dumps(asdict(match_shard(whole.take(part), duplicate_indexes)))) for part in rows]
-    looks = [
-        ShardMatches([tuple(pair) for pair in each["identical"]], [NearDuplicates(**one) for one in each["alike"]])
-        for each in told
+    shards = [np.arange(first, min(first + shard, len(whole))) for first in range(0, len(whole), shard)]
+    stored = [json.loads(json.dumps(asdict(match_shard(whole.take(rows), duplicate_indexes)))) for rows in shards]
+    matches = [
+        ShardMatches(
+            [tuple(pair) for pair in shard_matches["identical"]],
+            [NearDuplicates(**near) for near in shard_matches["alike"]],
+        )
+        for shard_matches in stored
     ]
-    left_out = merge_matches(looks, duplicate_indexes)
+    left_out = merge_matches(matches, duplicate_indexes)
 
     identical = duplicate_indexes[0].identical(whole) | duplicate_indexes[1].identical(whole)
     rest = without(whole, identical)
     expected = {}
-    for each in held_out:
-        here, there = near_duplicates(rest, each, 10)
-        expected |= {rest.keys[row]: each.keys[other] for row, other in zip(here, there, strict=True)}
-    assert {each.key: each.same_as for each in left_out if each.found == "identical"} == identical
-    assert {each.key: each.same_as for each in left_out if each.found == "near-duplicate"} == expected
+    for source in held_out:
+        rows, partners = near_duplicates(rest, source, 10)
+        expected |= {rest.keys[row]: source.keys[partner] for row, partner in zip(rows, partners, strict=True)}
+    assert {image.key: image.same_as for image in left_out if image.found == "identical"} == identical
+    assert {image.key: image.same_as for image in left_out if image.found == "near-duplicate"} == expected
     assert len(identical) == 2
     assert len(expected) >= 4
 
 
-def test_without_looks_only_identical_images_are_found():
+def test_without_near_duplicates_only_identical_images_are_found():
     image = scene(np.random.default_rng(2), 24, 24)
     index = DuplicateIndex(as_images([image]), "none")
     unlabeled = as_images([saved_again(image, 70), image])

@@ -1,4 +1,4 @@
-"""Near-duplicates against a plain search with SciPy's cosine transform, and what they are in a run."""
+"""Near-duplicates against a plain search with SciPy's cosine transform, and their effect in a run."""
 
 import numpy as np
 import pytest
@@ -20,25 +20,27 @@ def frequencies_by_scipy(image) -> np.ndarray:
 
 
 def found_by_comparing_all(unlabeled, held_out, distance: int) -> dict[int, int]:
-    """The rules' words, pair by pair."""
-    hashes, numbers = [], []
+    """The documented rules, applied pair by pair."""
+    hashes, frequencies = [], []
     for side in (unlabeled, held_out):
-        found = np.array([frequencies_by_scipy(image) for image in side])
-        hashes.append(found > np.median(found, axis=1, keepdims=True))
-        numbers.append(found / np.linalg.norm(found, axis=1, keepdims=True))
-    alike = {}
-    for here in range(len(unlabeled)):
-        for there in range(len(held_out)):
-            correlation = numbers[0][here] @ numbers[1][there]
-            if (hashes[0][here] != hashes[1][there]).sum() <= distance and correlation >= perceptual.ALIKE:
-                alike[here, there] = correlation
+        numbers = np.array([frequencies_by_scipy(image) for image in side])
+        hashes.append(numbers > np.median(numbers, axis=1, keepdims=True))
+        frequencies.append(numbers / np.linalg.norm(numbers, axis=1, keepdims=True))
+    candidates = {}
+    for row in range(len(unlabeled)):
+        for other in range(len(held_out)):
+            correlation = frequencies[0][row] @ frequencies[1][other]
+            is_close = (hashes[0][row] != hashes[1][other]).sum() <= distance
+            if is_close and correlation >= perceptual.CANDIDATE_CORRELATION:
+                candidates[row, other] = correlation
     best: dict[int, tuple[float, int]] = {}
-    for (here, there), correlation in alike.items():
-        company = max(sum(pair[0] == here for pair in alike), sum(pair[1] == there for pair in alike))
-        enough = perceptual.SAME_IN_CROWD if company > perceptual.CROWD else perceptual.SAME
-        if correlation >= enough and correlation > best.get(here, (0, 0))[0]:
-            best[here] = (correlation, there)
-    return {here: there for here, (_, there) in best.items()}
+    for (row, other), correlation in candidates.items():
+        crowd = max(sum(pair[0] == row for pair in candidates), sum(pair[1] == other for pair in candidates))
+        in_crowd = crowd > perceptual.CROWD_SIZE
+        required = perceptual.DUPLICATE_CORRELATION_IN_CROWD if in_crowd else perceptual.DUPLICATE_CORRELATION
+        if correlation >= required and correlation > best.get(row, (0, 0))[0]:
+            best[row] = (correlation, other)
+    return {row: other for row, (_, other) in best.items()}
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (45, 30, 3), (28, 28, 1)])
@@ -47,8 +49,8 @@ def test_frequencies_are_those_of_the_cosine_transform(shape):
     images = [scene(random, *shape).squeeze() for _ in range(5)]
     images.append(images[0][:20, :25])  # another size, on the same canvas
     expected = np.array([frequencies_by_scipy(image) for image in images])
-    found = hash_images(as_images(images)).frequencies
-    np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+    frequencies = hash_images(as_images(images)).frequencies
+    np.testing.assert_allclose(frequencies, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
 
 
 @pytest.mark.parametrize(("chunk", "block"), [(1024, 64), (7, 3)])
@@ -60,11 +62,11 @@ def test_near_duplicates_are_those_of_a_plain_search(monkeypatch, chunk, block, 
     held_out = [scene(random, 24, 32) for _ in range(12)]
     unlabeled = [scene(random, 24, 32) for _ in range(20)]
     unlabeled += [saved_again(held_out[row], 60) for row in (3, 5, 5, 7)] + [halved(held_out[2])]
-    # A crowd: images between one held-out image and others, from hardly like it to almost the same.
+    # A crowd: mixtures of one held-out image with others, from almost the same to less similar.
     for share in (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4):
         mixed = (1 - share) * held_out[9].astype(float) + share * scene(random, 24, 32)
         unlabeled.append(mixed.astype(np.uint8))
-    # Another: an image of the pile that is almost the same as each of several held-out ones.
+    # A second crowd: an unlabeled image that is almost the same as each of several held-out ones.
     other = scene(random, 24, 32).astype(float)
     others = [0.94 * other + 0.06 * scene(random, 24, 32) for _ in range(7)]
     held_out += [mixed.astype(np.uint8) for mixed in others[:6]]
@@ -74,7 +76,7 @@ def test_near_duplicates_are_those_of_a_plain_search(monkeypatch, chunk, block, 
     expected = found_by_comparing_all(unlabeled, held_out, distance)
     assert dict(zip(rows.tolist(), partners.tolist(), strict=True)) == expected
     assert distance == 0 or {2, 3, 5, 7, 9} <= set(expected.values())
-    assert len(expected) < 13  # the crowd's far ones stay
+    assert len(expected) < 13  # the less similar images of the crowd stay
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_copies_are_found_and_others_are_not(change):
     assert rows.tolist() == partners.tolist() == list(range(40))
 
 
-def test_flat_images_look_like_nothing():
+def test_flat_images_have_no_near_duplicates():
     random = np.random.default_rng(3)
     flat = [np.full((16, 16), level, np.uint8) for level in (0, 100, 255)]
     flat += [random.integers(99, 102, (16, 16)) for _ in range(3)]
@@ -113,45 +115,47 @@ def test_a_crowd_of_any_size_takes_little_memory(monkeypatch):
 
 
 def test_no_images_have_no_near_duplicates():
-    some = as_images([scene(np.random.default_rng(5), 16, 16)])
-    none = some.take(np.arange(0))
-    for unlabeled, held_out in ((none, some), (some, none), (none, none)):
+    images = as_images([scene(np.random.default_rng(5), 16, 16)])
+    empty = images.take(np.arange(0))
+    for unlabeled, held_out in ((empty, images), (images, empty), (empty, empty)):
         assert [len(side) for side in near_duplicates(unlabeled, held_out, 10)] == [0, 0]
 
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two classes of labeled and test images; a pile with one identical to a test image, one saved again."""
+    """Labeled and test images of two classes; unlabeled images: one identical to a test image, one saved again."""
     random = np.random.default_rng(6)
     for part, count in (("labeled", 4), ("test", 3)):
         for name in ("a", "b"):
             (tmp_path / part / name).mkdir(parents=True)
             for number in range(count):
                 Image.fromarray(scene(random, 32, 32)).save(tmp_path / part / name / f"{number}.png")
-    (tmp_path / "pile").mkdir()
-    Image.open(tmp_path / "test/a/1.png").save(tmp_path / "pile/same.png")
-    Image.open(tmp_path / "test/b/2.png").save(tmp_path / "pile/again.jpg", quality=60)
+    (tmp_path / "unlabeled").mkdir()
+    Image.open(tmp_path / "test/a/1.png").save(tmp_path / "unlabeled/same.png")
+    Image.open(tmp_path / "test/b/2.png").save(tmp_path / "unlabeled/again.jpg", quality=60)
     return tmp_path
 
 
 def opened(folders, **settings):
-    specs = {"labeled": "labeled", "unlabeled": "pile", "test": "test"}
+    specs = {"labeled": "labeled", "unlabeled": "unlabeled", "test": "test"}
     return open_splits({role: str(folders / name) for role, name in specs.items()}, DataSettings(**settings), seed=0)
 
 
-def test_a_run_leaves_out_what_looks_like_a_held_out_image_and_says_how_it_was_found(folders):
-    Image.fromarray(scene(np.random.default_rng(7), 32, 32)).save(folders / "pile/other.png")
+def test_a_run_leaves_out_images_like_held_out_ones_and_records_how_it_found_them(folders):
+    Image.fromarray(scene(np.random.default_rng(7), 32, 32)).save(folders / "unlabeled/other.png")
     splits = opened(folders)
     assert splits.unlabeled.images.keys == ("other.png",)
     assert splits.unlabeled.left_out == [
         Excluded("same.png", "a/1.png", "identical"),
         Excluded("again.jpg", "b/2.png", "near-duplicate"),
     ]
-    kept = opened(folders, near_duplicates="none")
-    assert kept.unlabeled.images.keys == ("again.jpg", "other.png")
-    assert [each.key for each in kept.unlabeled.left_out] == ["same.png"]
+    without_near_duplicates = opened(folders, near_duplicates="none").unlabeled
+    assert without_near_duplicates.images.keys == ("again.jpg", "other.png")
+    assert [image.key for image in without_near_duplicates.left_out] == ["same.png"]
 
 
-def test_a_pile_of_held_out_images_alone_is_refused(folders):
-    with pytest.raises(DataError, match=r"all 2 unlabeled images .* \(1 of them by their looks.*near_duplicates none"):
+def test_an_unlabeled_set_of_held_out_images_only_is_refused(folders):
+    with pytest.raises(
+        DataError, match=r"all 2 unlabeled images .* \(1 of them are near-duplicates.*near_duplicates none"
+    ):
         opened(folders)

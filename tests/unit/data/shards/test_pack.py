@@ -1,4 +1,4 @@
-"""Packing: any source as tar shards, byte for byte the same, whatever happened on the way."""
+"""Packing: any source as tar shards with the same image bytes, also after interruptions."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_written_index_is_what_a_scan_of_the_shard_gives(tmp_path, monkeypatch
     file = file_at(str(tmp_path / "out" / "shard-000001.tar"))
     written, scanned = load_index(file), make_index(file)
     assert written.table.equals(scanned.table)
-    assert written.facts == scanned.facts
+    assert written.info == scanned.info
     with_catalog = open_source(tmp_path / "out", labeled=True)
     (tmp_path / "out" / "shards.json").unlink()
     with_indexes = open_source(tmp_path / "out", labeled=True)
@@ -85,23 +85,23 @@ def test_a_written_index_is_what_a_scan_of_the_shard_gives(tmp_path, monkeypatch
 
 def test_opening_packed_shards_reads_no_index(tmp_path, monkeypatch):
     pack_source(FolderSource(class_folders(tmp_path / "in"), labeled=True), tmp_path / "out", rows_per_shard=2)
-    monkeypatch.setattr(indexing, "_parsed", lambda *_: pytest.fail("an index was read"))
+    monkeypatch.setattr(indexing, "_parse_index", lambda *_: pytest.fail("an index was read"))
     assert open_source(f"{tmp_path}/out/shard-{{000001..000002}}.tar", labeled=True).shard_sizes == (2, 2)
 
 
-def test_killed_packing_goes_on_after_the_finished_shards(tmp_path, monkeypatch):
+def test_interrupted_packing_resumes_after_the_finished_shards(tmp_path, monkeypatch):
     source = FolderSource(class_folders(tmp_path / "in", per_class=6), labeled=True)
     pack_source(source, tmp_path / "whole", rows_per_shard=3)
     for step in range(1, 9):  # by then three of the four shards are finished
         calls = iter(range(1, 1000))
 
-        def fail(*arguments, calls=calls, step=step, real=packing._add):
+        def fail(*arguments, calls=calls, step=step, real=packing._add_member):
             if next(calls) > step:
                 raise KeyboardInterrupt
             real(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(packing, "_add", fail)
+            patch.setattr(packing, "_add_member", fail)
             with pytest.raises(KeyboardInterrupt):
                 pack_source(source, tmp_path / "out", rows_per_shard=3)
     finished = (tmp_path / "out" / "shard-000000.tar").stat().st_mtime_ns
@@ -139,7 +139,7 @@ def test_arrays_become_png_without_loss(tmp_path):
         assert [record.label for record in back] == [0, 1, 1]
 
 
-def test_bytes_are_kept_undecoded_and_unreadable_ones_left_out_and_named(tmp_path):
+def test_image_bytes_are_not_decoded_and_unreadable_images_are_left_out_and_named(tmp_path):
     class_folders(tmp_path / "in")
     (tmp_path / "in" / "cat" / "broken.jpg").write_bytes(b"no image")
     source = FolderSource(tmp_path / "in", labeled=True)
@@ -194,14 +194,14 @@ def test_unsafe_keys_are_refused(key):
         member_key(key)
 
 
-def test_two_keys_that_would_become_one_are_refused_and_named(tmp_path):
+def test_two_keys_that_would_become_the_same_are_refused_and_named(tmp_path):
     for name in ("a.png", "a.jpg"):
         write_image(tmp_path / "in" / name)
     with pytest.raises(DataError, match=r"the key 'a' in the shards, 'a.png' and one before it"):
         pack_source(FolderSource(tmp_path / "in", labeled=False), tmp_path / "out")
 
 
-def test_a_source_packed_without_labels_is_not_taken_for_labeled(tmp_path):
+def test_a_source_packed_without_labels_cannot_be_opened_as_labeled(tmp_path):
     source = FolderSource(class_folders(tmp_path / "in"), labeled=False)
     pack_source(source, tmp_path / "out")
     with pytest.raises(DataError, match=r"was packed without labels"):
@@ -209,7 +209,7 @@ def test_a_source_packed_without_labels_is_not_taken_for_labeled(tmp_path):
     assert len(records(open_source(tmp_path / "out", labeled=False))) == 6
 
 
-def test_a_shard_replaced_after_packing_is_found_out(tmp_path):
+def test_a_shard_replaced_after_packing_is_detected(tmp_path):
     pack_source(ListSource([image(1), image(2)], [image(3)]), tmp_path / "out", rows_per_shard=2)
     before = open_source(tmp_path / "out", labeled=False)
     shutil.copy(tmp_path / "out" / "shard-000001.tar", tmp_path / "out" / "shard-000000.tar")
@@ -231,7 +231,7 @@ def test_the_command_packs_and_the_python_function_too(tmp_path, capsys):
         noisystudent.pack(source=tmp_path / "in", out=tmp_path / "o", bytes_per_shard=0)
 
 
-def test_a_large_image_in_the_middle_keeps_its_place(tmp_path):
+def test_a_large_image_in_the_middle_keeps_its_position(tmp_path):
     large = noise_image(1800, 1800, seed=1)
     source = array_source(np.stack([large, large[::-1], large[:, ::-1]]))
     pack_source(source, tmp_path / "out")
@@ -274,9 +274,9 @@ def test_labeling_shards_goes_part_by_part_and_names_a_shard_that_changed(tmp_pa
     capsys.readouterr()
     write_tar(tmp_path / "s" / "train-001.tar", {"1-0.png": image(7), "1-1.png": image(8)})
     assert main(words) == 0
-    said = capsys.readouterr().err
-    assert "is set aside: files.train-001.tar: " in said
-    assert "train-000.tar" not in said
+    printed = capsys.readouterr().err
+    assert "is archived: files.train-001.tar: " in printed
+    assert "train-000.tar" not in printed
 
 
 def test_a_run_opens_shards_parquet_and_tables_as_roles(tmp_path):
@@ -297,13 +297,13 @@ def test_a_run_opens_shards_parquet_and_tables_as_roles(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_webdataset_reads_what_is_packed_and_what_it_writes_is_read(tmp_path):
+def test_webdataset_reads_packed_shards_and_its_shards_are_read(tmp_path):
     webdataset = pytest.importorskip("webdataset")
     source = FolderSource(class_folders(tmp_path / "in", per_class=5), labeled=True)
     pack_source(source, tmp_path / "out", rows_per_shard=4)
     theirs = webdataset.WebDataset(f"{tmp_path}/out/shard-{{000000..000002}}.tar", shardshuffle=False)
     ours = records(open_source(tmp_path / "out", labeled=True))
-    assert [(each["__key__"], each["png"], int(each["cls"])) for each in theirs] == [
+    assert [(sample["__key__"], sample["png"], int(sample["cls"])) for sample in theirs] == [
         (record.key, record.image, record.label) for record in ours
     ]
     names = ["a/b.c.jpg", "a.b/c.jpg", "x.JPG", "._x.jpg", "noending", "../x.png", "/abs/x.png", "a b.cls"]
@@ -312,8 +312,8 @@ def test_webdataset_reads_what_is_packed_and_what_it_writes_is_read(tmp_path):
             key, ending = webdataset.tariterators.base_plus_ext(name)
             if ending in ("jpg", "JPG", "png"):
                 writer.write({"__key__": key, ending: b"%d" % row})
-            found = indexing._NAME.fullmatch(name)
-            assert (found and found.groups()) == ((key, ending) if key else None)
+            match = indexing._NAME.fullmatch(name)
+            assert (match and match.groups()) == ((key, ending) if key else None)
     assert [record.key for record in records(open_source(tmp_path / "theirs.tar", labeled=False))] == [
         "a.b/c", "x", "../x", "/abs/x"
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tar shards: what is read from them, what identifies them, and that no damage passes unnoticed."""
+"""Tar shards: their records, their fingerprint, and errors for any damage."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_braces_expand_as_in_a_shell():
 
 
 @pytest.mark.parametrize("pattern", ["{", "}", "a{b", "{a{b,c}}", "{}", "{x}", "{1..}", "{0..9999999}", "{1..x}"])
-def test_braces_that_make_no_sense_are_refused(pattern):
+def test_invalid_braces_are_refused(pattern):
     with pytest.raises(DataError, match=r"brace|Use smaller ranges"):
         expand_braces(pattern)
 
@@ -54,9 +54,9 @@ def test_shards_give_keys_labels_and_bytes(tmp_path, format):
         "a.d/1.json": b'{"label": 0}',
         f"{long}.webp": b"not decoded here",
         f"{long}.cls": b"001",
-        "./c.seg.png": b"another extension, no image of ours",
+        "./c.seg.png": b"another extension, not an image here",
         "README": b"",
-        "._b.png": b"what a Mac adds",
+        "._b.png": b"added by a Mac",
         "caption.txt": b"of nothing",
     }
     source = open_source(write_tar(tmp_path / "x.tar", members, format), labeled=True)
@@ -141,15 +141,15 @@ def test_a_label_without_image_is_a_record_with_a_problem(tmp_path):
     write_tar(
         tmp_path / "x.tar", {"1.cls": b"0", "2.cls": b"1", "2.png": image(2), "3.json": b'{"caption": "no label"}'}
     )
-    lost, there = records(open_source(tmp_path / "x.tar", labeled=True))
-    assert lost == Record("1", b"", 0, "its tar file has a label for it, but no image")
-    assert (there.key, there.image, there.label) == ("2", image(2), 1)
+    missing, present = records(open_source(tmp_path / "x.tar", labeled=True))
+    assert missing == Record("1", b"", 0, "its tar file has a label for it, but no image")
+    assert (present.key, present.image, present.label) == ("2", image(2), 1)
 
 
 @pytest.mark.parametrize(
     "label", [{}, {"1-1.cls": b" \n"}, {"1-1.json": b"{not json"}, {"1-1.json": b'{"label": true}'}]
 )
-def test_a_image_without_label_is_refused_in_a_labeled_source_only(tmp_path, label):
+def test_an_image_without_label_is_refused_in_a_labeled_source_only(tmp_path, label):
     write_shards(tmp_path, 1)
     write_tar(tmp_path / "train-001.tar", {"1-0.png": b"x", "1-0.cls": b"0", "1-1.png": b"y", **label})
     with pytest.raises(DataError, match=r"1 of the 2 images of '.*train-001.tar' have no label, for example '1-1'"):
@@ -205,7 +205,7 @@ def test_a_damaged_header_does_not_hide_what_follows(tmp_path):
         open_source(path, labeled=False)
 
 
-def test_what_is_no_plain_single_tar_is_refused(tmp_path):
+def test_anything_but_a_plain_single_tar_is_refused(tmp_path):
     path = write_shards(tmp_path, 1, 3) / "train-000.tar"
     content = path.read_bytes()
     path.write_bytes(content + content)
@@ -218,11 +218,11 @@ def test_what_is_no_plain_single_tar_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"damaged header"):
         open_source(path, labeled=False)
     write_tar(path, {"notes.txt": b""})
-    with pytest.raises(DataError, match=r"hold no images \(passed over: 1 members"):
+    with pytest.raises(DataError, match=r"hold no images \(ignored: 1 members"):
         open_source(path, labeled=False)
 
 
-def test_a_header_that_claims_too_much_is_not_believed(tmp_path):
+def test_a_header_with_a_wrong_size_is_refused(tmp_path):
     path = tmp_path / "x.tar"
     for type in (tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
         info = tarfile.TarInfo("a.png")
@@ -278,12 +278,12 @@ def test_missing_shards_and_patterns_without_match_are_named(tmp_path):
         ShardSource(f"{tmp_path}/*", labeled=False)
 
 
-def test_a_name_that_holds_braces_is_taken_as_it_is(tmp_path):
+def test_a_file_name_with_braces_is_used_literally(tmp_path):
     write_tar(tmp_path / "x{1..2}[a].tar", {"a.png": b"1"})
     assert open_source(f"{tmp_path}/x{{1..2}}[a].tar", labeled=False).shard_sizes == (1,)
 
 
-def test_a_folder_with_class_folders_stays_one_whatever_lies_beside(tmp_path):
+def test_a_folder_with_class_folders_is_one_even_with_tar_files_in_it(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.png").write_bytes(image(1))
     write_tar(tmp_path / "backup.tar", {"a.png": b"1"})
@@ -335,12 +335,12 @@ def test_the_same_images_in_other_shards_are_another_source(tmp_path):
     write_tar(tmp_path / "a" / "0.tar", members)
     write_tar(tmp_path / "b" / "0.tar", members[:1])
     write_tar(tmp_path / "b" / "1.tar", members[1:])
-    one, two = (open_source(tmp_path / name, labeled=False) for name in "ab")
-    assert records(one) == records(two)
-    assert one.fingerprint != two.fingerprint
+    first, second = (open_source(tmp_path / name, labeled=False) for name in "ab")
+    assert records(first) == records(second)
+    assert first.fingerprint != second.fingerprint
 
 
-def test_an_index_is_kept_and_made_again_when_the_shard_was_replaced(tmp_path, cache, monkeypatch):
+def test_an_index_is_cached_and_made_again_if_the_shard_was_replaced(tmp_path, cache, monkeypatch):
     made = []
     make = indexing.make_index
     monkeypatch.setattr(indexing, "make_index", lambda file: made.append(file.base) or make(file))
@@ -365,11 +365,11 @@ def test_a_shard_replaced_while_it_is_in_use_is_an_error_that_names_it(tmp_path)
     records(source)
     rewrite(tmp_path / "train-001.tar", {"1-1.png": image(99)})
     assert len(list(source.read(0))) == 3
-    with pytest.raises(DataError, match=r"train-001.tar' was changed while it was in use"):
+    with pytest.raises(DataError, match=r"train-001.tar' changed while it was in use"):
         list(source.read(1))
 
 
-def test_an_index_that_speaks_of_another_image_is_found_out_on_reading(tmp_path):
+def test_an_index_of_another_image_is_detected_on_reading(tmp_path):
     path = write_shards(tmp_path / "s", 1) / "train-000.tar"
     file = file_at(str(path))
     indexing.save_index(tmp_path / "s" / "train-000.index.parquet", make_index(file), {})
@@ -383,26 +383,26 @@ def test_an_index_that_speaks_of_another_image_is_found_out_on_reading(tmp_path)
     assert [record.image for record in open_source(path, labeled=False).read(0)][1] == image(99)
 
 
-def test_an_index_with_places_outside_the_file_is_not_believed(tmp_path):
+def test_an_index_with_positions_outside_the_file_is_ignored(tmp_path):
     path = write_shards(tmp_path / "s", 1) / "train-000.tar"
     index = make_index(file_at(str(path)))
     for column, value in (("start", -7), ("start", 2**40), ("size", -1), ("size", 2**62)):
         rows = index.table.to_pylist()
         rows[1][column] = value
-        forged = indexing.Index(type(index.table).from_pylist(rows, schema=index.table.schema), index.facts)
+        forged = indexing.Index(type(index.table).from_pylist(rows, schema=index.table.schema), index.info)
         indexing.save_index(tmp_path / "s" / "train-000.index.parquet", forged, {})
         assert len(records(open_source(path, labeled=True))) == 3
         assert [record.problem for record in records(open_source(path, labeled=True))] == [""] * 3
 
 
-def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path, monkeypatch):
+def test_the_error_for_an_unwritable_cache_names_the_variable_to_set(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"set XDG_CACHE_HOME"):
         open_source(write_shards(tmp_path / "s"), labeled=False)
 
 
-def test_json_of_an_index_holds_no_surprise(tmp_path):
+def test_labels_in_json_members_are_parsed_safely(tmp_path):
     members = {"a.png": b"1", "a.json": json.dumps({"label": "7"}).encode(), "b.png": b"1", "b.json": b"[" * 100_000}
     write_tar(tmp_path / "x.tar", members)
     assert make_index(file_at(str(tmp_path / "x.tar"))).table["label"].to_pylist() == ["7", None]

@@ -1,4 +1,4 @@
-"""Arrays as sources: npz files, the digits of scikit-learn, and the words that open them."""
+"""Arrays as sources: npz files, the digits of scikit-learn, and the specs that open them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_parts_of_a_file(split_file):
     assert test.fingerprint != train.fingerprint
 
 
-def test_unlabeled_hides_labels_and_tells_the_truth_apart(split_file):
+def test_an_unlabeled_file_gives_its_labels_only_as_truth(split_file):
     source = open_npz(split_file, labeled=False)
     assert source.classes is None
     assert {record.label for record in source.read(0)} == {-1}
@@ -99,7 +99,7 @@ def test_images_without_labels_can_be_unlabeled_only(tmp_path):
 
 
 class Evil:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when unpickled."""
 
     def __init__(self, evidence):
         self.evidence = evidence
@@ -162,7 +162,7 @@ def test_wrong_arrays_are_refused_with_what_is_allowed(tmp_path, arrays, message
         open_npz(tmp_path / "wrong.npz", labeled=True)
 
 
-def test_fingerprint_follows_pixels_and_labels(tmp_path):
+def test_fingerprint_depends_on_pixels_and_labels(tmp_path):
     def fingerprint(x, y, *, labeled=True):
         np.savez(tmp_path / "f.npz", x=x, y=y)
         return open_npz(tmp_path / "f.npz", labeled=labeled).fingerprint
@@ -200,9 +200,9 @@ def test_parts_of_the_digits_are_stratified_and_disjoint(seed):
     assert parts["test"].name == f"digits:test{suffix}"
 
 
-def test_digits_draws_depend_on_the_seed_alone():
-    one, same, other = (open_digits("labeled", seed=seed, labeled=True).fingerprint for seed in (1, 1, 2))
-    assert one == same != other
+def test_digits_draws_depend_on_the_seed_only():
+    first, same, other = (open_digits("labeled", seed=seed, labeled=True).fingerprint for seed in (1, 1, 2))
+    assert first == same != other
     unlabeled = open_digits("unlabeled", seed=1, labeled=False)
     assert {record.label for record in read_all(unlabeled)} == {-1}
     truth = unlabeled.truth(tuple("0123456789"))
@@ -239,7 +239,7 @@ def test_open_source_takes_paths_and_strings(tmp_path, monkeypatch, split_file):
         ("digits@3", r"The seed '3' in 'digits@3'"),
     ],
 )
-def test_unknown_specs_are_refused_with_what_is_understood(tmp_path, monkeypatch, split_file, spec, message):
+def test_unknown_specs_are_refused_with_a_list_of_known_ones(tmp_path, monkeypatch, split_file, spec, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     for name in ("notes.txt", "images.tar", "images.zip"):

@@ -1,4 +1,4 @@
-"""Folders of images: classes, keys, order, fingerprints, and what is refused."""
+"""Folders of images: classes, keys, order, fingerprints, and errors."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_unlabeled_images_lie_anywhere(tmp_path):
     ]
 
 
-def test_unlabeled_class_folders_hide_their_labels_but_know_the_truth(tmp_path):
+def test_unlabeled_class_folders_give_their_labels_only_as_truth(tmp_path):
     source = FolderSource(class_folders(tmp_path, per_class=1), labeled=False)
     assert source.classes is None
     assert [record.label for record in records(source)] == [-1, -1]
@@ -68,10 +68,10 @@ def test_unlabeled_class_folders_hide_their_labels_but_know_the_truth(tmp_path):
 
 
 def test_suffixes_in_any_case_and_nothing_hidden(tmp_path):
-    shown = ["a.jpg", "b.JPEG", "c.Png", "d.webp", "e.BMP", "f.gif"]
-    for name in [*shown, ".hidden.png", ".folder/x.png", "__MACOSX/._a.png", "notes.txt", "x.tiff", "png"]:
+    names = ["a.jpg", "b.JPEG", "c.Png", "d.webp", "e.BMP", "f.gif"]
+    for name in [*names, ".hidden.png", ".folder/x.png", "__MACOSX/._a.png", "notes.txt", "x.tiff", "png"]:
         write_image(tmp_path / name)
-    assert keys(FolderSource(tmp_path, labeled=False)) == shown
+    assert keys(FolderSource(tmp_path, labeled=False)) == names
 
 
 def test_shards_hold_at_most_1024(tmp_path):
@@ -126,7 +126,7 @@ def test_odd_names_are_keys_as_they_are(tmp_path):
     assert source.fingerprint
 
 
-def test_names_that_are_no_utf8_become_text_that_is(tmp_path):
+def test_names_that_are_not_utf8_become_valid_utf8(tmp_path):
     path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
     try:
         with open(path, "wb") as file:
@@ -178,17 +178,17 @@ def test_an_unreadable_file_says_why(tmp_path):
     write_image(tmp_path / "b.png")
     source = FolderSource(tmp_path, labeled=False)
     (tmp_path / "a.png").unlink()
-    gone, there = records(source)
-    assert gone == Record("a.png", b"", -1, "the file cannot be read (No such file or directory)")
-    assert there.image
-    assert not there.problem
+    missing, present = records(source)
+    assert missing == Record("a.png", b"", -1, "the file cannot be read (No such file or directory)")
+    assert present.image
+    assert not present.problem
     assert source.fingerprint
 
 
 def test_a_file_larger_than_any_image_is_not_read(tmp_path):
     write_image(tmp_path / "a.png")
     with open(tmp_path / "b.png", "wb") as file:
-        file.truncate(2**31)  # sparse: takes no room on disk
+        file.truncate(2**31)  # sparse: takes no disk space
     assert records(FolderSource(tmp_path, labeled=False))[1].problem.startswith("it has 2.0 GiB")
 
 
@@ -228,10 +228,10 @@ def move_to_other_class(root: Path) -> None:
 
 
 def swap_contents(root: Path) -> None:
-    one, other = root / "dog" / "0.png", root / "dog" / "1.png"
-    content = one.read_bytes()
-    one.write_bytes(other.read_bytes())
-    other.write_bytes(content)
+    first, second = root / "dog" / "0.png", root / "dog" / "1.png"
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
 
 
 @pytest.mark.parametrize(
@@ -259,9 +259,9 @@ def test_fingerprint_changes_with_the_content(tmp_path, change, labeled):
     assert FolderSource(tmp_path, labeled=labeled).fingerprint != before
 
 
-def test_fingerprint_does_not_depend_on_the_place(tmp_path):
-    places = [class_folders(tmp_path / name) for name in ("here", "there")]
-    first, second = (FolderSource(place, labeled=True).fingerprint for place in places)
+def test_fingerprint_does_not_depend_on_the_location(tmp_path):
+    folders = [class_folders(tmp_path / name) for name in ("first", "second")]
+    first, second = (FolderSource(folder, labeled=True).fingerprint for folder in folders)
     assert first == second
 
 
@@ -273,7 +273,7 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
             FolderSource(tmp_path, labeled=labeled)
     (tmp_path / "notes.txt").touch()
     (tmp_path / "link.png").symlink_to("/etc/hostname")
-    with pytest.raises(DataError, match=r"holds no images \(passed over: 1 files with .* 1 symbolic links"):
+    with pytest.raises(DataError, match=r"holds no images \(ignored: 1 files with .* 1 symbolic links"):
         FolderSource(tmp_path, labeled=False)
 
 
@@ -290,7 +290,7 @@ def test_labeled_folders_that_are_not_class_folders_are_refused(tmp_path):
         FolderSource(tmp_path, labeled=True)
 
 
-def test_a_folder_of_train_and_test_is_not_taken_for_classes(tmp_path):
+def test_folders_named_train_and_test_are_not_classes(tmp_path):
     class_folders(tmp_path / "train")
     class_folders(tmp_path / "test")
     with pytest.raises(DataError, match=r"look like parts of a data set.*Give one part, for example '.*train'"):

@@ -17,7 +17,7 @@ from noisystudent.data.source import Record, Source
 from noisystudent.data.sources.huggingface import HuggingFaceSource
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.sources.parquet import ParquetSource
-from noisystudent.data.sources.path_table import ManifestSource
+from noisystudent.data.sources.path_table import PathTableSource
 from noisystudent.errors import DataError
 from tar_shards import image
 
@@ -28,12 +28,12 @@ def records(source: Source) -> list[Record]:
 
 def hub_metadata(**names: list[str]) -> dict[bytes, bytes]:
     """The schema metadata that Hugging Face's datasets writes for ClassLabel columns."""
-    features = {name: {"names": each, "_type": "ClassLabel"} for name, each in names.items()}
+    features = {name: {"names": class_names, "_type": "ClassLabel"} for name, class_names in names.items()}
     return {b"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}, **features}}}).encode()}
 
 
 def write_hub(path: Path, first: int = 0, rows: int = 5, *, group: int = 2, **columns: list) -> Path:
-    """A file as the hub has them: image as struct of bytes and path, label as number with names in the schema."""
+    """A file as on the hub: image as struct of bytes and path, label as number with names in the schema."""
     path.parent.mkdir(parents=True, exist_ok=True)
     images = [{"bytes": image(first + row), "path": f"{row}.png"} for row in range(rows)]
     table = pa.table({"image": images, "label": pa.array([row % 2 for row in range(rows)], pa.int64()), **columns})
@@ -105,6 +105,12 @@ def test_labels_as_names_and_as_numbers_without_names(tmp_path):
     assert open_source(tmp_path / "x.parquet", labeled=True).classes == ("x", "y")
 
 
+@pytest.mark.parametrize("name", ["image", "img", "picture"])
+def test_usual_names_of_the_image_column_are_found_beside_other_bytes(tmp_path, name):
+    pq.write_table(pa.table({"thumbnail": [b"0", b"0"], name: [b"1", b"2"]}), tmp_path / "x.parquet")
+    assert [record.image for record in records(open_source(tmp_path / "x.parquet", labeled=False))] == [b"1", b"2"]
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -119,7 +125,7 @@ def test_labels_as_names_and_as_numbers_without_names(tmp_path):
         ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, "have no rows"),
     ],
 )
-def test_tables_that_make_no_sense_are_refused(tmp_path, columns, message):
+def test_invalid_tables_are_refused(tmp_path, columns, message):
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=message):
         open_source(tmp_path / "x.parquet", labeled=True)
@@ -133,17 +139,13 @@ def test_several_label_columns_need_a_name(tmp_path):
     assert open_source(tmp_path / "x.parquet", labeled=False).truth(("a",)) is None
 
 
-def test_rows_without_bytes_say_so_and_their_paths_are_not_opened(tmp_path):
+def test_rows_without_bytes_have_a_problem_and_their_paths_are_not_opened(tmp_path):
     rows = [{"bytes": None, "path": "/etc/hostname"}, None, {"bytes": b"x", "path": None}]
     type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     pq.write_table(pa.table({"image": pa.array(rows, type)}), tmp_path / "x.parquet")
-    named, nothing, there = records(open_source(tmp_path / "x.parquet", labeled=False))
-    assert (
-        named.problem
-        == nothing.problem
-        == ("the row holds no bytes of an image (one that is only named by a path is not opened)")
-    )
-    assert (named.image, there) == (b"", Record("x.parquet:2", b"x", -1))
+    path_only, empty, complete = records(open_source(tmp_path / "x.parquet", labeled=False))
+    assert path_only.problem == empty.problem == "the row has no image bytes (a path alone is not opened)"
+    assert (path_only.image, complete) == (b"", Record("x.parquet:2", b"x", -1))
 
 
 def test_damaged_and_different_files_are_named(tmp_path):
@@ -158,11 +160,11 @@ def test_damaged_and_different_files_are_named(tmp_path):
         records(open_source(path, labeled=True))
     path.write_bytes(content)
     pq.write_table(pa.table({"image": [b"1"]}), tmp_path / "b.parquet")
-    with pytest.raises(DataError, match=r"columns of '.*b.parquet' are others than those of '.*a.parquet'"):
+    with pytest.raises(DataError, match=r"columns of '.*b.parquet' differ from those of '.*a.parquet'"):
         open_source(tmp_path, labeled=False)
 
 
-def test_the_fingerprint_of_parquet_changes_with_the_content_not_the_place(tmp_path):
+def test_the_fingerprint_of_parquet_changes_with_the_content_not_the_location(tmp_path):
     def fingerprint(labeled=True, **how):
         return open_source(write_hub(tmp_path / "x.parquet", **how), labeled=labeled).fingerprint
 
@@ -188,7 +190,7 @@ def test_a_table_of_paths_gives_images_in_its_order(tmp_path):
     class_folders(tmp_path)
     rows = ["dog/1.png,dog", "cat/0.png,cat", "dog/0.png,dog"]
     source = open_source(write_csv(tmp_path, "\n".join(["\ufeffpath,label", *rows])), labeled=True)
-    assert isinstance(source, ManifestSource)
+    assert isinstance(source, PathTableSource)
     expected = [(row.split(",")[0], (tmp_path / row.split(",")[0]).read_bytes(), "dc".find(row[0]) ^ 1) for row in rows]
     assert [(r.key, r.image, r.label) for r in records(source)] == expected
     assert source.classes == ("cat", "dog")
@@ -223,11 +225,11 @@ def test_a_link_out_of_the_folder_and_a_missing_image_are_problems(tmp_path):
     (tmp_path / "secret.png").write_bytes(b"secret")
     (tmp_path / "in" / "link.png").symlink_to("../secret.png")
     source = open_source(write_csv(tmp_path / "in", "path\nlink.png\ngone.png\ncat/0.png\n"), labeled=False)
-    link, gone, there = records(source)
-    assert (link.image, gone.image) == (b"", b"")
+    link, missing, present = records(source)
+    assert (link.image, missing.image) == (b"", b"")
     assert "leads out of" in link.problem
-    assert "there is no file" in gone.problem
-    assert there.image
+    assert "there is no file" in missing.problem
+    assert present.image
     before = source.fingerprint
     (tmp_path / "in" / "cat" / "0.png").write_bytes(image(5))
     assert open_source(tmp_path / "in" / "list.csv", labeled=False).fingerprint != before
@@ -246,7 +248,7 @@ def test_a_link_out_of_the_folder_and_a_missing_image_are_problems(tmp_path):
         ("path,label\n,cat\n", r"names ''"),
     ],
 )
-def test_tables_of_paths_that_make_no_sense_are_refused(tmp_path, text, message):
+def test_invalid_tables_of_paths_are_refused(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         open_source(write_csv(tmp_path, text), labeled=True)
 
@@ -263,7 +265,7 @@ def test_a_table_in_a_store_names_images_beside_it_and_in_the_same_store():
     assert open_source("memory://tables/list.csv", labeled=False).fingerprint != before
 
 
-def test_without_the_datasets_package_the_command_that_installs_it_is_said(monkeypatch):
+def test_without_the_datasets_package_the_error_has_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"'hf:cifar10:train' needs .* pip install 'noisystudent\[hf\]'"):
         open_source("hf:cifar10:train", labeled=True)

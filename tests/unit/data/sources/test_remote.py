@@ -1,4 +1,4 @@
-"""Sources behind URLs: the same as on this machine, and patient with a store that fails now and then."""
+"""Sources behind URLs: the same as local ones, with retries for a store that sometimes fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from data_images import class_folders
 from flaky_store import FlakyFileSystem
-from noisystudent.data import files as retries
+from noisystudent.data import files
 from noisystudent.data.shards.pack import pack_source
 from noisystudent.data.source import Record, Source
 from noisystudent.data.sources.folder import FolderSource
@@ -22,13 +22,11 @@ from noisystudent.errors import DataError
 from object_store import s3_bucket
 from tar_shards import image, write_shards
 
-fsspec.register_implementation("flaky", FlakyFileSystem, clobber=True)
-
 
 @pytest.fixture(autouse=True)
 def quick(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr(retries, "WAITS", (0.0,) * len(retries.WAITS))
+    monkeypatch.setattr(files, "WAITS", (0.0,) * len(files.WAITS))
     monkeypatch.setattr(FlakyFileSystem, "store", {})
     monkeypatch.setattr(FlakyFileSystem, "requests", itertools.count(1))
     monkeypatch.setattr(FlakyFileSystem, "failures", 0)
@@ -39,21 +37,21 @@ def records(source: Source) -> list[Record]:
 
 
 def upload(folder: Path, url: str) -> None:
-    store, place = fsspec.core.url_to_fs(url)
+    store, folder_path = fsspec.core.url_to_fs(url)
     for path in folder.iterdir():
         if path.is_file():
-            store.pipe_file(f"{place}/{path.name}", path.read_bytes())
+            store.pipe_file(f"{folder_path}/{path.name}", path.read_bytes())
 
 
 @pytest.mark.parametrize("protocol", ["memory", "flaky"])
-def test_shards_behind_a_url_are_those_on_this_machine(tmp_path, protocol):
-    here = open_source(write_shards(tmp_path / "s", 3, 40), labeled=True)
+def test_remote_shards_equal_local_ones(tmp_path, protocol):
+    local = open_source(write_shards(tmp_path / "s", 3, 40), labeled=True)
     upload(tmp_path / "s", f"{protocol}://bucket/s")
     for spec in ("s", "s/", "s/train-{000..002}.tar", "s/train-*.tar", "s/*.tar"):
-        there = open_source(f"{protocol}://bucket/{spec}", labeled=True)
-        assert there.fingerprint == here.fingerprint
-        assert records(there) == records(here)
-    assert records(open_source(f"{protocol}://bucket/s/train-001.tar", labeled=True)) == records(here)[40:80]
+        remote = open_source(f"{protocol}://bucket/{spec}", labeled=True)
+        assert remote.fingerprint == local.fingerprint
+        assert records(remote) == records(local)
+    assert records(open_source(f"{protocol}://bucket/s/train-001.tar", labeled=True)) == records(local)[40:80]
     assert (FlakyFileSystem.failures > 0) == (protocol == "flaky")
 
 
@@ -68,9 +66,9 @@ def test_packed_shards_parquet_and_tables_survive_a_store_that_fails(tmp_path):
     folder = FolderSource(class_folders(tmp_path / "in", per_class=20), labeled=True)
     pack_source(folder, tmp_path / "out", rows_per_shard=7)
     upload(tmp_path / "out", "flaky://packed")
-    there = open_source("flaky://packed", labeled=True)
-    assert [r.image for r in records(there)] == [r.image for r in records(folder)]
-    assert there.classes == ("cat", "dog")
+    remote = open_source("flaky://packed", labeled=True)
+    assert [r.image for r in records(remote)] == [r.image for r in records(folder)]
+    assert remote.classes == ("cat", "dog")
     rows = pa.table({"image": [r.image for r in records(folder)], "label": [r.label for r in records(folder)]})
     (tmp_path / "p").mkdir()
     pq.write_table(rows, tmp_path / "p" / "x.parquet", row_group_size=9)
@@ -83,13 +81,13 @@ def test_packed_shards_parquet_and_tables_survive_a_store_that_fails(tmp_path):
     upload(tmp_path / "in", "flaky://single")
     for name in ("cat", "dog"):
         upload(tmp_path / "in" / name, f"flaky://single/{name}")
-    listed, local = (open_source(f"{place}/list.csv", labeled=True) for place in ("flaky://single", tmp_path / "in"))
-    assert records(listed) == records(local)
-    assert listed.fingerprint == local.fingerprint
+    remote, local = (open_source(f"{root}/list.csv", labeled=True) for root in ("flaky://single", tmp_path / "in"))
+    assert records(remote) == records(local)
+    assert remote.fingerprint == local.fingerprint
     assert FlakyFileSystem.failures > 5
 
 
-def test_a_store_that_goes_on_failing_is_named_with_its_reason(tmp_path, monkeypatch):
+def test_a_store_that_keeps_failing_is_named_with_its_reason(tmp_path, monkeypatch):
     upload(write_shards(tmp_path), "flaky://s")
     source = open_source("flaky://s", labeled=True)
     assert len(list(source.read(1))) == 3
@@ -101,23 +99,23 @@ def test_a_store_that_goes_on_failing_is_named_with_its_reason(tmp_path, monkeyp
         open_source("flaky://s", labeled=True)
 
 
-def test_waits_grow_and_what_is_final_is_not_asked_again(monkeypatch):
-    waited: list[float] = []
-    monkeypatch.setattr(retries, "WAITS", (0.1, 0.4, 1.6))
-    monkeypatch.setattr(retries.time, "sleep", waited.append)
-    asked: list[str] = []
+def test_waits_grow_and_final_errors_are_not_retried(monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr(files, "WAITS", (0.1, 0.4, 1.6))
+    monkeypatch.setattr(files.time, "sleep", waits.append)
+    attempts: list[str] = []
 
     def fail(error):
-        asked.append("")
+        attempts.append("")
         raise error
 
     for error, raised in ((FileNotFoundError(), FileNotFoundError), (PermissionError("no"), DataError)):
         with pytest.raises(raised):
-            retries.persistently(lambda error=error: fail(error), "s3://x")
-    assert (len(asked), waited) == (2, [])
+            files.with_retries(lambda error=error: fail(error), "s3://x")
+    assert (len(attempts), waits) == (2, [])
     with pytest.raises(DataError, match=r"4 attempts failed, the last with TimeoutError"):
-        retries.persistently(lambda: fail(TimeoutError()), "s3://x")
-    assert (len(asked), waited) == (6, [0.1, 0.4, 1.6])
+        files.with_retries(lambda: fail(TimeoutError()), "s3://x")
+    assert (len(attempts), waits) == (6, [0.1, 0.4, 1.6])
 
 
 def test_a_shard_replaced_in_the_store_is_indexed_anew(tmp_path):
@@ -134,12 +132,12 @@ def test_a_shard_replaced_in_the_store_is_indexed_anew(tmp_path):
     assert records(after)[4].image.endswith(b"!")
 
 
-def test_a_short_answer_is_asked_for_again_and_not_taken(tmp_path, monkeypatch):
+def test_a_short_answer_is_retried_and_not_accepted(tmp_path, monkeypatch):
     upload(write_shards(tmp_path, 1), "flaky://short")
     source = open_source("flaky://short", labeled=True)
-    whole = FlakyFileSystem.cat_file
-    monkeypatch.setattr(FlakyFileSystem, "cat_file", lambda *a, **k: whole(*a, **k)[:-1])
-    with pytest.raises(DataError, match=r"attempts failed, the last with \d+ bytes came where \d+ were asked for"):
+    cat_file = FlakyFileSystem.cat_file
+    monkeypatch.setattr(FlakyFileSystem, "cat_file", lambda *a, **k: cat_file(*a, **k)[:-1])
+    with pytest.raises(DataError, match=r"attempts failed, the last with the store sent \d+ bytes instead of \d+"):
         list(source.read(0))
 
 
@@ -159,7 +157,7 @@ def test_urls_that_lead_nowhere_are_refused(url, message):
         open_source(url, labeled=False)
 
 
-def test_a_protocol_that_is_not_installed_says_which_extra_brings_it(monkeypatch):
+def test_a_protocol_that_is_not_installed_names_the_extra_to_install(monkeypatch):
     import fsspec.core
 
     def absent(*arguments, **options):
@@ -173,18 +171,18 @@ def test_a_protocol_that_is_not_installed_says_which_extra_brings_it(monkeypatch
 @pytest.mark.filterwarnings("ignore")
 def test_an_s3_compatible_server_gives_the_same_images(tmp_path, monkeypatch):
     with s3_bucket(monkeypatch, "bucket"):
-        here = open_source(write_shards(tmp_path / "s", 3, 20), labeled=True)
+        local = open_source(write_shards(tmp_path / "s", 3, 20), labeled=True)
         upload(tmp_path / "s", "s3://bucket/shards")
         for spec in ("s3://bucket/shards", "s3://bucket/shards/train-{000..002}.tar", "s3://bucket/*/train-*.tar"):
-            there = open_source(spec, labeled=True)
-            assert there.fingerprint == here.fingerprint
-            assert records(there) == records(here)
+            remote = open_source(spec, labeled=True)
+            assert remote.fingerprint == local.fingerprint
+            assert records(remote) == records(local)
         with pytest.raises(DataError, match=r"1 of the 4 files .* for example 's3://bucket/shards/train-003.tar'"):
             open_source("s3://bucket/shards/train-{000..003}.tar", labeled=True)
-        pack_source(here, tmp_path / "packed", rows_per_shard=16)
+        pack_source(local, tmp_path / "packed", rows_per_shard=16)
         upload(tmp_path / "packed", "s3://bucket/packed")
         assert [r.image for r in records(open_source("s3://bucket/packed", labeled=True))] == [
-            record.image for record in records(here)
+            record.image for record in records(local)
         ]
         table = "path\n" + "".join(f"s3://bucket/single/{row}.png\n" for row in range(5))
         (tmp_path / "list.csv").write_text(table)

@@ -1,4 +1,4 @@
-"""AutoAttack: against a closed form and PGD where its package is, and what is made of any package's outcome."""
+"""AutoAttack: against a closed form and PGD if its package is installed, and checks of any package's result."""
 
 import json
 import math
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 import noisystudent
 from noisystudent.commands.main import main
 from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
-from noisystudent.evaluation.adversarial.attacks import attacked, pgd
-from noisystudent.evaluation.adversarial.autoattack import autoattack_accuracy, autoattacked
+from noisystudent.evaluation.adversarial.attacks import attack_images, pgd
+from noisystudent.evaluation.adversarial.autoattack import autoattack_accuracy, run_autoattack
 from noisystudent.models.classifier import UnitPixels, create_classifier
 
 NEEDED = "needs AutoAttack's own package: pip install git+https://github.com/fra31/auto-attack"
@@ -32,7 +32,9 @@ def linear(classes=5, values=36):
     net = nn.Sequential(nn.Flatten(), nn.Linear(values, classes, bias=False)).eval()
     with torch.no_grad():
         weights = torch.randn(classes, values, generator=generator)
-        net[1].weight.copy_(weights - weights.mean(dim=1, keepdim=True))  # brightness, the same in all, tells no class
+        net[1].weight.copy_(
+            weights - weights.mean(dim=1, keepdim=True)
+        )  # brightness, equal in all, does not depend on the class
     return net
 
 
@@ -42,8 +44,8 @@ def images(count=24, size=6):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("norm", "epsilon", "order"), [("linf", 0.01, 1), ("l2", 0.048, 2)])
-def test_of_a_linear_model_just_the_images_fall_whose_margin_is_too_small(package, norm, epsilon, order):
-    """A class i can be left for j iff the logits are at most epsilon times the dual norm of w_i - w_j apart."""
+def test_exactly_the_images_with_a_small_margin_fool_a_linear_model(package, norm, epsilon, order):
+    """Class i can change to j iff the logits differ by at most epsilon times the dual norm of w_i - w_j."""
     net, pixels = linear(), images()
     logits = net(pixels).detach()
     labels = logits.argmax(dim=1)
@@ -51,16 +53,16 @@ def test_of_a_linear_model_just_the_images_fall_whose_margin_is_too_small(packag
     reach = epsilon * (weights[labels][:, None] - weights[None]).norm(p=order, dim=2)
     slack = logits.gather(1, labels[:, None]) - logits - reach
     slack[torch.arange(len(labels)), labels] = math.inf
-    least = slack.amin(dim=1)
-    assert least.abs().min() > 1e-3  # no image is so near the border that rounding decides
-    found = autoattacked(net, pixels, labels, norm=norm, epsilon=epsilon)
-    assert torch.equal(found.fooled, least < 0)
-    assert 0 < int(found.fooled.sum()) < len(labels)
+    smallest = slack.amin(dim=1)
+    assert smallest.abs().min() > 1e-3  # no image is so close to the boundary that rounding decides
+    result = run_autoattack(net, pixels, labels, norm=norm, epsilon=epsilon)
+    assert torch.equal(result.fooled, smallest < 0)
+    assert 0 < int(result.fooled.sum()) < len(labels)
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """A net of two layers on four blurred blobs, and 60 images of them."""
+    """A network of two layers trained on four blurred blobs, and 60 images of them."""
     generator = torch.Generator().manual_seed(0)
     centers = torch.rand(4, 1, 8, 8, generator=generator)
     labels = torch.arange(60) % 4
@@ -79,35 +81,35 @@ def trained():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.03), ("l2", 0.2)])
-def test_it_leaves_no_more_than_pgd_and_itself_again(package, trained, norm, epsilon):
+def test_it_is_no_weaker_than_pgd_and_reproducible(package, trained, norm, epsilon):
     net, pixels, labels = trained
-    found = autoattacked(net, pixels, labels, norm=norm, epsilon=epsilon, seed=2)
-    weaker = attacked(net, pixels, labels, pgd(epsilon, norm=norm, steps=20))
-    assert 0 < int(weaker.fooled.sum()) <= int(found.fooled.sum()) < len(labels)
-    change = (found.pixels - pixels).flatten(1)
+    result = run_autoattack(net, pixels, labels, norm=norm, epsilon=epsilon, seed=2)
+    weaker = attack_images(net, pixels, labels, pgd(epsilon, norm=norm, steps=20))
+    assert 0 < int(weaker.fooled.sum()) <= int(result.fooled.sum()) < len(labels)
+    change = (result.pixels - pixels).flatten(1)
     size = change.abs().amax(dim=1) if norm == "linf" else change.norm(dim=1)
     assert size.max() <= epsilon + 1e-6
-    assert found.pixels.min() >= 0
-    assert found.pixels.max() <= 1
-    assert torch.equal(found.fooled, net(found.pixels).argmax(dim=1) != labels)
-    again = autoattacked(net, pixels, labels, norm=norm, epsilon=epsilon, seed=2)
-    assert torch.equal(again.pixels, found.pixels)
+    assert result.pixels.min() >= 0
+    assert result.pixels.max() <= 1
+    assert torch.equal(result.fooled, net(result.pixels).argmax(dim=1) != labels)
+    repeated = run_autoattack(net, pixels, labels, norm=norm, epsilon=epsilon, seed=2)
+    assert torch.equal(repeated.pixels, result.pixels)
 
 
 @pytest.mark.slow
-def test_it_takes_a_classifier_of_this_package_and_one_image(package):
+def test_it_accepts_a_classifier_of_this_package_and_one_image(package):
     torch.manual_seed(0)
     model = UnitPixels(create_classifier("tiny_resnet", classes=("a", "b", "c", "d"), channels=3, size=8).eval())
     pixels = torch.rand(1, 3, 8, 8)
     label = model(pixels).argmax(dim=1)
     epsilon = 8 / 255
-    found = autoattacked(model, pixels, label, norm="linf", epsilon=epsilon)
-    assert (found.pixels - pixels).abs().max() <= epsilon + 1e-6
-    assert found.fooled >= attacked(model, pixels, label, pgd(epsilon)).fooled
+    result = run_autoattack(model, pixels, label, norm="linf", epsilon=epsilon)
+    assert (result.pixels - pixels).abs().max() <= epsilon + 1e-6
+    assert result.fooled >= attack_images(model, pixels, label, pgd(epsilon)).fooled
 
 
 @pytest.mark.slow
-def test_the_process_is_left_as_it_was_found(package, trained):
+def test_the_state_of_the_process_is_restored(package, trained):
     check_the_process(trained)
 
 
@@ -123,7 +125,7 @@ def check_the_process(trained):
     old = sys.gettrace()
     sys.settrace(tracer)
     try:
-        autoattacked(net, pixels[:8], labels[:8], norm="linf", epsilon=0.2)
+        run_autoattack(net, pixels[:8], labels[:8], norm="linf", epsilon=0.2)
         assert sys.gettrace() is tracer
     finally:
         sys.settrace(old)
@@ -134,8 +136,8 @@ def check_the_process(trained):
     assert not any(module.training for module in net.modules())
 
 
-class Stand(SimpleNamespace):
-    """In the place of the package's class: answers by ``move``, and changes what the package changes."""
+class FakeAutoAttack(SimpleNamespace):
+    """Replaces the package's class: returns images by ``move``, and changes the same global state."""
 
     made = ()
     move = staticmethod(lambda pixels: pixels)
@@ -143,98 +145,98 @@ class Stand(SimpleNamespace):
     def __init__(self, model, **settings):
         super().__init__(model=model, settings=settings)
         self.apgd_targeted, self.fab = (SimpleNamespace(n_target_classes=9) for _ in range(2))
-        Stand.made = (*Stand.made, self)
+        FakeAutoAttack.made = (*FakeAutoAttack.made, self)
 
     def run_standard_evaluation(self, pixels, labels, bs):
         torch.manual_seed(self.settings["seed"])
         sys.settrace(None)
-        asked = pixels.clone().requires_grad_()
-        self.model(asked).sum().backward()
+        variable = pixels.clone().requires_grad_()
+        self.model(variable).sum().backward()
         print("Warning: something is odd")
         print("robust accuracy: 99.9%")
         self.given = pixels, labels, bs
-        return Stand.move(pixels)
+        return FakeAutoAttack.move(pixels)
 
 
 @pytest.fixture
-def stand(monkeypatch):
-    """The package, replaced by one that moves nothing."""
+def fake_package(monkeypatch):
+    """The package, replaced by one that changes no image."""
     module = ModuleType("autoattack")
-    module.AutoAttack = Stand
+    module.AutoAttack = FakeAutoAttack
     monkeypatch.setitem(sys.modules, "autoattack", module)
-    monkeypatch.setattr(Stand, "made", ())
+    monkeypatch.setattr(FakeAutoAttack, "made", ())
     return monkeypatch
 
 
-def test_what_any_package_does_to_the_process_is_undone(stand, trained):
+def test_changes_by_any_package_are_undone(fake_package, trained):
     check_the_process(trained)
 
 
-def test_the_package_is_asked_for_its_standard_version_and_no_more_targets_than_there_are(stand, trained, capsys):
+def test_the_standard_version_runs_with_no_more_targets_than_wrong_classes(fake_package, trained, capsys):
     net, pixels, labels = trained
-    labels = torch.cat([1 - labels[:2], labels[2:]])  # of the classes 0 and 1: two that the net has wrong
+    labels = torch.cat([1 - labels[:2], labels[2:]])  # two wrong labels, of the classes 0 and 1
     correct = net(pixels).argmax(dim=1) == labels
     batches = [(pixels[:40], labels[:40]), (pixels[40:], labels[40:])]
-    found = autoattack_accuracy(net, batches, norm="l2", epsilon=0.5, seed=7)
-    assert found.count == 60
-    assert found.robust_correct == int(correct.sum()) < 60
-    assert [len(made.given[0]) for made in Stand.made] == [int(correct[:40].sum()), int(correct[40:].sum())]
-    for made in Stand.made:
+    result = autoattack_accuracy(net, batches, norm="l2", epsilon=0.5, seed=7)
+    assert result.count == 60
+    assert result.robust_correct == int(correct.sum()) < 60
+    assert [len(made.given[0]) for made in FakeAutoAttack.made] == [int(correct[:40].sum()), int(correct[40:].sum())]
+    for made in FakeAutoAttack.made:
         assert made.settings == {
             "norm": "L2", "eps": 0.5, "seed": 7, "device": torch.device("cpu"), "verbose": False,
         }  # fmt: skip
         assert made.apgd_targeted.n_target_classes == made.fab.n_target_classes == 3
-    assert found.notes == ("AutoAttack: something is odd",)
+    assert result.notes == ("AutoAttack: something is odd",)
     assert capsys.readouterr().out == ""
     many = linear(classes=12)
-    autoattacked(many, images(), many(images()).argmax(dim=1), norm="linf", epsilon=0.1)
-    assert Stand.made[-1].fab.n_target_classes == 9
+    run_autoattack(many, images(), many(images()).argmax(dim=1), norm="linf", epsilon=0.1)
+    assert FakeAutoAttack.made[-1].fab.n_target_classes == 9
 
 
-def test_images_outside_the_ball_or_the_range_do_not_count(stand, trained):
+def test_images_outside_the_ball_or_the_range_are_refused(fake_package, trained):
     net, pixels, labels = trained
     inside = pixels.clamp(0.1, 0.9)
     for move in (lambda x: x + 0.02, lambda x: x - 0.02, lambda x: x * math.nan):
-        stand.setattr(Stand, "move", staticmethod(move))
-        with pytest.raises(SettingsError, match=r"are (0\.02|nan) \(linf\) away, where epsilon is 0\.01"):
-            autoattacked(net, inside, labels, norm="linf", epsilon=0.01)
-    stand.setattr(Stand, "move", staticmethod(lambda x: x + 0.02))
-    assert torch.equal(autoattacked(net, inside, labels, norm="linf", epsilon=0.02).pixels, inside + 0.02)
-    with pytest.raises(SettingsError, match=r"are 0\.16 \(l2\) away"):  # 64 pixels, each by 0.02
-        autoattacked(net, inside, labels, norm="l2", epsilon=0.15)
+        fake_package.setattr(FakeAutoAttack, "move", staticmethod(move))
+        with pytest.raises(SettingsError, match=r"distance of (0\.02|nan) \(linf\) for an epsilon of 0\.01"):
+            run_autoattack(net, inside, labels, norm="linf", epsilon=0.01)
+    fake_package.setattr(FakeAutoAttack, "move", staticmethod(lambda x: x + 0.02))
+    assert torch.equal(run_autoattack(net, inside, labels, norm="linf", epsilon=0.02).pixels, inside + 0.02)
+    with pytest.raises(SettingsError, match=r"distance of 0\.16 \(l2\)"):  # 64 pixels change by 0.02
+        run_autoattack(net, inside, labels, norm="l2", epsilon=0.15)
     with pytest.raises(SettingsError, match=r"with pixels from 0\.\d+ to 1\.01"):
-        autoattacked(net, inside + 0.09, labels, norm="linf", epsilon=0.05)
+        run_autoattack(net, inside + 0.09, labels, norm="linf", epsilon=0.05)
 
 
-def test_the_model_is_asked_itself_who_was_fooled(stand, trained):
+def test_fooled_images_are_counted_with_the_model_itself(fake_package, trained):
     net, pixels, labels = trained
-    stand.setattr(Stand, "move", staticmethod(lambda x: (x + 0.5).clamp(0, 1)))
-    found = autoattacked(net, pixels, labels, norm="linf", epsilon=0.5)
-    assert torch.equal(found.fooled, net((pixels + 0.5).clamp(0, 1)).argmax(dim=1) != labels)
-    assert found.fooled.any()
+    fake_package.setattr(FakeAutoAttack, "move", staticmethod(lambda x: (x + 0.5).clamp(0, 1)))
+    result = run_autoattack(net, pixels, labels, norm="linf", epsilon=0.5)
+    assert torch.equal(result.fooled, net((pixels + 0.5).clamp(0, 1)).argmax(dim=1) != labels)
+    assert result.fooled.any()
 
 
-def test_an_epsilon_of_zero_and_no_images_ask_nobody(stand, trained):
+def test_an_epsilon_of_zero_and_no_images_run_nothing(fake_package, trained):
     net, pixels, labels = trained
-    found = autoattacked(net, pixels, labels, norm="linf", epsilon=0)
-    assert torch.equal(found.fooled, net(pixels).argmax(dim=1) != labels)
-    assert len(autoattacked(net, pixels[:0], labels[:0], norm="linf", epsilon=0.1).pixels) == 0
-    assert Stand.made == ()
+    result = run_autoattack(net, pixels, labels, norm="linf", epsilon=0)
+    assert torch.equal(result.fooled, net(pixels).argmax(dim=1) != labels)
+    assert len(run_autoattack(net, pixels[:0], labels[:0], norm="linf", epsilon=0.1).pixels) == 0
+    assert FakeAutoAttack.made == ()
     with pytest.raises(DataError, match="no images to attack"):
         autoattack_accuracy(net, [], norm="linf", epsilon=0.1)
 
 
-def test_what_cannot_be_attacked_is_refused(stand, trained):
+def test_invalid_models_images_and_labels_are_refused(fake_package, trained):
     net, pixels, labels = trained
     few = linear(classes=3, values=64)
-    with pytest.raises(SettingsError, match=r"needs 4 classes or more.*and there are 3"):
-        autoattacked(few, pixels, few(pixels).argmax(dim=1), norm="linf", epsilon=0.1)
+    with pytest.raises(SettingsError, match=r"needs at least 4 classes.*there are 3"):
+        run_autoattack(few, pixels, few(pixels).argmax(dim=1), norm="linf", epsilon=0.1)
     with pytest.raises(DataError, match="look normalized"):
-        autoattacked(net, pixels - 0.5, labels, norm="linf", epsilon=0.1)
+        run_autoattack(net, pixels - 0.5, labels, norm="linf", epsilon=0.1)
     with pytest.raises(DataError, match="classes 0 to 3"):
-        autoattacked(net, pixels, labels + 1, norm="linf", epsilon=0.1)
+        run_autoattack(net, pixels, labels + 1, norm="linf", epsilon=0.1)
     with pytest.raises(ModelError, match="training mode"):
-        autoattacked(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), pixels, labels, norm="linf", epsilon=0.1)
+        run_autoattack(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), pixels, labels, norm="linf", epsilon=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -247,63 +249,70 @@ def checkpoint(tmp_path_factory):
     return out
 
 
-def words_of(checkpoint, out, *more):
-    words = ["evaluate", f"--checkpoint={checkpoint}", "--source=digits:test", "--suite=attacks", f"--out={out}"]
-    return [*words, "--evaluation.max_images=40", "--evaluation.epsilons=0,16", "--evaluation.attack_steps=4", *more]
+def arguments_of(checkpoint, out, *more):
+    arguments = ["evaluate", f"--checkpoint={checkpoint}", "--source=digits:test", "--suite=attacks", f"--out={out}"]
+    return [
+        *arguments,
+        "--evaluation.max_images=40",
+        "--evaluation.epsilons=0,16",
+        "--evaluation.attack_steps=4",
+        *more,
+    ]
 
 
-def test_switching_it_on_leaves_the_pieces_of_the_other_attacks(stand, checkpoint, tmp_path, capsys):
-    assert main(words_of(checkpoint, tmp_path)) == 0
+def test_adding_it_keeps_the_results_of_the_other_attacks(fake_package, checkpoint, tmp_path, capsys):
+    assert main(arguments_of(checkpoint, tmp_path)) == 0
     assert "AutoAttack" not in capsys.readouterr().out
     before = json.loads((tmp_path / "robustness.json").read_text())["attacks"]
-    assert not any("autoattack" in row for row in before["curve"])
+    assert [row["autoattack"] for row in before["curve"]] == [None, None]
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("attacks/epsilon-*.json")}
     assert len(times) == 2
-    assert main(words_of(checkpoint, tmp_path, "--evaluation.autoattack=true")) == 0
+    assert main(arguments_of(checkpoint, tmp_path, "--evaluation.autoattack=true")) == 0
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert len(list(tmp_path.glob("autoattack/epsilon-*.json"))) == 2
     after = json.loads((tmp_path / "robustness.json").read_text())["attacks"]
     clean, strong = after["curve"]
-    assert {key: clean[key] for key in before["curve"][0]} == before["curve"][0]
-    # A package that moves nothing leaves the clean accuracy, which is more than PGD leaves.
+    others = {key: value for key, value in before["curve"][0].items() if not key.startswith("autoattack")}
+    assert {key: clean[key] for key in others} == others
+    # A package that changes no image leaves the clean accuracy, which is higher than that under PGD.
     assert clean["autoattack"] == strong["autoattack"] == after["clean"] > strong["pgd"] + 0.1
     error = math.sqrt(strong["autoattack"] * (1 - strong["autoattack"]) / 40)
     assert strong["autoattack_standard_error"] == pytest.approx(error)
-    (warning,) = (each for each in after["warnings"] if "AutoAttack leaves" in each)
+    (warning,) = (warning for warning in after["warnings"] if "AutoAttack leaves" in warning)
     assert f"At epsilon 16/255 AutoAttack leaves {after['clean']:.4f} right" in warning
     printed = capsys.readouterr().out
     assert f"PGD {strong['pgd']:.4f}  AutoAttack {strong['autoattack']:.4f}" in printed
 
 
-def test_a_missing_package_is_said_before_anything_is_measured(monkeypatch, checkpoint, tmp_path, capsys):
+def test_a_missing_package_is_reported_before_anything_is_measured(monkeypatch, checkpoint, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "autoattack", None)
-    assert main(words_of(checkpoint, tmp_path, "--evaluation.autoattack=true")) == 2
-    said = capsys.readouterr().err
-    assert "needs the package autoattack" in said
-    assert "pip install git+https://github.com/fra31/auto-attack" in said
+    assert main(arguments_of(checkpoint, tmp_path, "--evaluation.autoattack=true")) == 2
+    message = capsys.readouterr().err
+    assert "needs its authors' package autoattack" in message
+    assert "pip install git+https://github.com/fra31/auto-attack" in message
     assert not (tmp_path / "attacks").exists()
 
 
-def test_the_step_size_is_a_fraction_of_epsilon_and_is_kept(checkpoint, tmp_path):
+def test_the_step_size_is_a_fraction_of_epsilon_and_is_stored(checkpoint, tmp_path):
     def curve(out, step_size):
-        told = noisystudent.robustness(
+        attacks = noisystudent.robustness(
             checkpoint=checkpoint, source="digits:test", out=tmp_path / out, quiet=True,
             settings={
                 "evaluation.suite": ["attacks"], "evaluation.max_images": 40, "evaluation.epsilons": [16],
                 "evaluation.attack_steps": 4, "evaluation.step_size": step_size,
             },
-        )["attacks"]  # fmt: skip
-        return told["step_size"], told["curve"][0]["pgd"], told["clean"]
+        ).attacks  # fmt: skip
+        return attacks.step_size, attacks.curve[0].pgd, attacks.clean
 
     size, usual, clean = curve("auto", "auto")
     assert size == 2.5 / 4
     assert curve("same", 0.625) == (size, usual, clean)
-    held = json.loads((tmp_path / "auto/attacks/epsilon-16.json").read_text())["attacks"][1]
-    assert held["step_size"] == pytest.approx(2.5 / 4 * 16 / 255)
+    stored = json.loads((tmp_path / "auto/attacks/epsilon-16.json").read_text())["attacks"][1]
+    assert stored["step_size"] == pytest.approx(2.5 / 4 * 16 / 255)
     tiny, weak, _ = curve("tiny", 0.001)
     assert tiny == 0.001
     assert usual < weak <= clean
-    with pytest.raises(MismatchError, match=r"measured otherwise; what differs: step_size: 0\.625 -> 0\.5\."):
+    with pytest.raises(MismatchError, match=r"measured differently; what differs: step_size: 0\.625 -> 0\.5\."):
         curve("auto", 0.5)
     for wrong in (0, -1, "large"):
         with pytest.raises(SettingsError, match="step_size"):

@@ -1,4 +1,4 @@
-"""Accuracy under attack, counted over streams, and the warnings, each by a model that deserves it."""
+"""Accuracy under attack over a stream of images, and each warning with a model that causes it."""
 
 import json
 import math
@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from noisystudent.errors import DataError, ModelError
-from noisystudent.evaluation.adversarial.attacks import Attack, attacked, fgsm, pgd
+from noisystudent.evaluation.adversarial.attacks import Attack, attack_images, fgsm, pgd
 from noisystudent.evaluation.adversarial.robust_accuracy import robust_accuracies
 
 
 def brightness(pixels):
-    """Class 1 when the mean of the pixels is above a half: each image's margin is its mean's distance from it."""
+    """Predicts class 1 if the mean pixel is above 0.5; the margin of an image is the mean's distance from 0.5."""
     score = 20 * (pixels.mean(dim=(1, 2, 3)) - 0.5)
     return torch.stack([-score, score], dim=1)
 
@@ -21,7 +21,7 @@ def images(means):
     return torch.tensor(means, dtype=torch.float32)[:, None, None, None].expand(-1, 1, 4, 4).clone()
 
 
-# Of six, the model has four right without an attack; by 0.15 two more fall, by 0.25 all but one.
+# Without an attack four of six are correct; with an epsilon of 0.15 two of these, with 0.25 only one.
 MEANS = [0.9, 0.6, 0.3, 0.4, 0.45, 0.7]
 LABELS = torch.tensor([1, 1, 0, 0, 1, 0])
 
@@ -32,7 +32,7 @@ def report_on(model, attacks, *, size=6):
     return robust_accuracies(model, batches, attacks)
 
 
-def test_accuracy_is_over_all_and_success_among_the_right_ones():
+def test_accuracy_is_over_all_images_and_success_over_the_correct_ones():
     report = report_on(brightness, [pgd(0.05), pgd(0.15), pgd(0.25), pgd(0.45)])
     assert report.clean_accuracy == 4 / 6
     assert [outcome.robust_accuracy for outcome in report.results] == [4 / 6, 2 / 6, 1 / 6, 0]
@@ -41,10 +41,10 @@ def test_accuracy_is_over_all_and_success_among_the_right_ones():
     assert report.warnings == ()
 
 
-def test_the_file_has_all_that_must_be_said():
-    held = json.loads(json.dumps(report_on(brightness, [fgsm(0.15)]).as_json()))
-    (found,) = held["attacks"]
-    assert found == {
+def test_the_report_has_settings_results_and_standard_errors():
+    stored = json.loads(json.dumps(report_on(brightness, [fgsm(0.15)]).as_json()))
+    (row,) = stored["attacks"]
+    assert row == {
         "norm": "linf",
         "epsilon": 0.15,
         "steps": 1,
@@ -56,18 +56,18 @@ def test_the_file_has_all_that_must_be_said():
         "success_rate": 0.5,
         "success_rate_standard_error": pytest.approx(math.sqrt(0.5 * 0.5 / 4)),
     }
-    assert held["count"] == 6
-    assert held["image"] == [1, 4, 4]
-    assert held["clean_accuracy_standard_error"] == pytest.approx(math.sqrt(4 / 6 * 2 / 6 / 6))
+    assert stored["count"] == 6
+    assert stored["image"] == [1, 4, 4]
+    assert stored["clean_accuracy_standard_error"] == pytest.approx(math.sqrt(4 / 6 * 2 / 6 / 6))
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_batches_change_nothing(size):
+def test_results_do_not_depend_on_batches(size):
     attacks = [fgsm(0.15), pgd(0.15, steps=2, random_start=True, restarts=2)]
     assert report_on(brightness, attacks, size=size) == report_on(brightness, attacks)
 
 
-def test_batches_are_taken_one_at_a_time():
+def test_batches_are_read_one_at_a_time():
     given = []
 
     def batches():
@@ -80,11 +80,11 @@ def test_batches_are_taken_one_at_a_time():
             given.append(pixels)
         return brightness(pixels)
 
-    # Without attacks a batch is asked once, and the first one twice, for the warnings.
+    # Without attacks a batch is predicted once, the first one twice for the warnings.
     assert robust_accuracies(model, batches(), []).count == 6
 
 
-def test_a_random_start_goes_by_the_place_of_a_image_in_the_stream():
+def test_a_random_start_depends_on_the_position_of_an_image_in_the_stream():
     attack = pgd(0.2, steps=1, step_size=0, random_start=True)
     seen = []
 
@@ -94,8 +94,8 @@ def test_a_random_start_goes_by_the_place_of_a_image_in_the_stream():
 
     correct = torch.tensor([0, 1, 2, 3])
     robust_accuracies(model, [(images(MEANS[:3]), LABELS[:3]), (images(MEANS[3:]), LABELS[3:])], [attack], seed=9)
-    whole = attacked(brightness, images(MEANS)[correct], LABELS[correct], attack, seed=9, indices=correct).pixels
-    # Of the second batch the model has only its first image right, and that is the last thing it was asked.
+    whole = attack_images(brightness, images(MEANS)[correct], LABELS[correct], attack, seed=9, indices=correct).pixels
+    # In the second batch only the first image is correct, and it is the last one that the model predicts.
     assert torch.equal(seen[-1], whole[3:])
 
 
@@ -113,8 +113,8 @@ def test_no_images_and_training_mode_are_refused():
         robust_accuracies(torch.nn.Flatten(), [(images(MEANS), LABELS)], [fgsm(0.1)])
 
 
-def test_images_are_looked_at_before_the_model_is_asked():
-    # Of these, the model has none right, and so none would be attacked.
+def test_images_are_checked_before_the_model_runs():
+    # The model gets none of these right, so none would be attacked.
     with pytest.raises(DataError, match="put the normalization inside the model"):
         robust_accuracies(brightness, [(images(MEANS) - 0.5, 1 - LABELS)], [fgsm(0.1)])
     with pytest.raises(ModelError, match=r"shape \(6, 1, 4, 4\): .* takes 3 channels"):
@@ -125,38 +125,40 @@ def warnings_of(model, attacks):
     return " ".join(report_on(model, attacks).warnings)
 
 
-def test_probabilities_are_noticed():
+def test_probabilities_give_a_warning():
     assert "look like probabilities" in warnings_of(lambda pixels: brightness(pixels).softmax(dim=1), [fgsm(0.1)])
 
 
-def test_chance_in_the_answers_is_noticed():
+def test_random_outputs_give_a_warning():
     torch.manual_seed(0)
-    assert "asked again" in warnings_of(lambda pixels: brightness(pixels) + torch.randn(len(pixels), 2), [fgsm(0.1)])
+    assert "differ between two calls" in warnings_of(
+        lambda pixels: brightness(pixels) + torch.randn(len(pixels), 2), [fgsm(0.1)]
+    )
 
 
-def test_gradients_of_zero_are_noticed():
-    # So sure that the loss of the true class is 0 in float32: the same decisions, and no way down.
+def test_zero_gradients_give_a_warning():
+    # So confident that the loss of the true class is 0 in float32: the same predictions, but no gradient.
     warned = warnings_of(lambda pixels: 1000 * brightness(pixels), [pgd(0.3)])
-    assert "On 4 of 4 attacked images the loss has no gradient" in warned
+    assert "On 4 of 4 attacked images the gradient of the loss is zero" in warned
 
 
-def test_many_steps_that_do_worse_than_one_are_noticed():
+def test_many_steps_that_are_weaker_than_one_give_a_warning():
     warned = warnings_of(brightness, [fgsm(0.25), pgd(0.25, steps=5, step_size=0.001)])
-    assert "one step leaves 0.1667 right and 5 steps leave 0.6667" in warned
+    assert "accuracy is 0.1667 after one step, but 0.6667 after 5 steps" in warned
     assert warnings_of(brightness, [fgsm(0.25), pgd(0.25)]) == ""
-    # From balls of other sizes nothing follows.
+    # Results with another epsilon are not compared.
     assert warnings_of(brightness, [fgsm(0.25), pgd(0.2, steps=5, step_size=0.001)]) == ""
 
 
-def test_robustness_beyond_all_bounds_is_noticed():
+def test_robustness_to_an_unbounded_attack_gives_a_warning():
     def warned(*attacks):
         batches = [(images(MEANS), LABELS)] * 20
         return " ".join(robust_accuracies(brightness, batches, attacks).warnings)
 
-    for epsilon, norm in ((0.5, "linf"), (2.0, "l2")):  # 16 pixels, each by a half: 2 in l2
+    for epsilon, norm in ((0.5, "linf"), (2.0, "l2")):  # all 16 pixels change by 0.5, which is 2 in l2
         stuck = pgd(epsilon, norm=norm, steps=2, step_size=0.001)
-        assert "any image can become an even gray, and still 0.6667 are right, where chance is 0.5" in warned(stuck)
+        assert "any image can become uniform gray, but accuracy is still 0.6667, where chance is 0.5" in warned(stuck)
         assert warned(pgd(epsilon, norm=norm)) == ""
         assert warned(pgd(0.9 * epsilon, norm=norm, steps=2, step_size=0.001)) == ""
-    # One step of that length is known to overshoot, and proves nothing.
+    # One step of that length overshoots, so it gives no warning.
     assert warned(Attack(epsilon=0.5, steps=1, step_size=0.001)) == ""

@@ -1,8 +1,9 @@
-"""The corruptions beside those of imagecorruptions-imaug, where that is installed (extra ``corruptions``), at 224 px.
+"""The corruptions against those of imagecorruptions-imaug, if it is installed (extra ``corruptions``), at 224 px.
 
-The package's code is the authors' for eleven of the corruptions; its motion blur and snow go around ImageMagick, its
-frost rescales the textures, its elastic transform is another. Where it draws from NumPy's global generator it is given
-the numbers of this package, so that single values can be compared; two of its corruptions have generators of their own.
+The package's code is the authors' code for eleven of the corruptions. Its motion blur and snow avoid ImageMagick, its
+frost rescales the textures, and its elastic transform is different. Where it uses NumPy's global generator, the tests
+replace the random numbers with those of this package, so single values can be compared. Two corruptions use other
+generators.
 """
 
 import numpy as np
@@ -13,8 +14,8 @@ from scipy import ndimage
 from scipy.stats import poisson
 
 from corruption_references import SEED, assert_close, images, normals, uniforms
-from noisystudent.evaluation.corruptions.filters.frost import _images, _shrunk, textures_folder
-from noisystudent.evaluation.corruptions.filters.spatter import _distances, _equalized, canny
+from noisystudent.evaluation.corruptions.filters.frost import _resize, _texture_files, textures_folder
+from noisystudent.evaluation.corruptions.filters.spatter import _distance_transform, _equalize, canny
 from noisystudent.evaluation.corruptions.generate import available_corruptions, corrupt
 from noisystudent.evaluation.corruptions.tables import SEVERITIES, TABLES, TEST_CORRUPTIONS, level_of
 
@@ -53,16 +54,16 @@ def pairs(name: str, severity: int):
         ("zoom_blur", 0.2),
     ],
 )
-def test_corruptions_without_chance_are_the_packages(name, severity, apart):
-    # What is a whole level float64 misses by its last bit, and is a level darker or not: flat areas when blurred, all
-    # values when saturation is doubled, and one of five levels, if any, when contrast is a fifth.
+def test_corruptions_without_random_numbers_match_the_package(name, severity, apart):
+    # float64 differs from whole levels in its last bit, so truncation may give a darker level: in flat areas of blurred
+    # images, everywhere if saturation is doubled, and in at most one of five levels if contrast is a fifth.
     for given, image, _ in pairs(name, severity):
         assert_close(given, theirs(name, severity, image), apart=apart)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("name", ["gaussian_noise", "speckle_noise", "shot_noise"])
-def test_noise_is_the_packages_from_the_same_numbers(name, severity, monkeypatch):
+def test_noise_matches_the_package_with_the_same_numbers(name, severity, monkeypatch):
     for given, image, index in pairs(name, severity):
         field = uniforms(name, severity, index, image.numel()).reshape(3, SIZE, SIZE).transpose(1, 2, 0)
         monkeypatch.setattr(np.random, "normal", lambda size, scale, field=field: scale * normals(field))
@@ -71,13 +72,13 @@ def test_noise_is_the_packages_from_the_same_numbers(name, severity, monkeypatch
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_fog_is_the_packages_from_the_same_numbers(severity, monkeypatch):
+def test_fog_matches_the_package_with_the_same_numbers(severity, monkeypatch):
     for given, image, index in pairs("fog", severity):
         rest = [uniforms("fog", severity, index, 256 * 256 - 1)]
 
         def drawn(low, high, shape, rest=rest):
-            taken, rest[0] = np.split(rest[0], [int(np.prod(shape))])
-            return low + (high - low) * taken.reshape(shape)
+            numbers, rest[0] = np.split(rest[0], [int(np.prod(shape))])
+            return low + (high - low) * numbers.reshape(shape)
 
         monkeypatch.setattr(np.random, "uniform", drawn)
         assert_close(given, theirs("fog", severity, image), apart=0.02)
@@ -85,7 +86,7 @@ def test_fog_is_the_packages_from_the_same_numbers(severity, monkeypatch):
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_motion_blur_is_the_packages_but_rounded(severity, monkeypatch):
+def test_motion_blur_matches_the_package_except_for_rounding(severity, monkeypatch):
     for given, image, index in pairs("motion_blur", severity):
         (number,) = uniforms("motion_blur", severity, index, 1)
         monkeypatch.setattr(np.random, "uniform", lambda low, high, number=number: low + (high - low) * number)
@@ -93,9 +94,9 @@ def test_motion_blur_is_the_packages_but_rounded(severity, monkeypatch):
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_snow_is_the_packages_but_for_bytes_in_between(severity, monkeypatch):
-    # The authors' flakes are bytes before they fall, the package's are not: the two layers add up to three levels.
-    # The package also lets them fall before it cuts off what the enlargement has too much, which is seen at the sides.
+def test_snow_matches_the_package_except_for_intermediate_bytes(severity, monkeypatch):
+    # The authors convert flakes to bytes before the motion blur, the package does not: the two layers differ by up to
+    # three levels. The package also blurs before it crops the enlargement, which changes the left and right edges.
     zoom = level_of("snow", severity, 224)[2]
     cut = int(np.ceil(SIZE / zoom))
     top = (SIZE - cut) // 2
@@ -111,7 +112,7 @@ def test_snow_is_the_packages_but_for_bytes_in_between(severity, monkeypatch):
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_spatter_is_the_packages_from_the_same_numbers(severity, monkeypatch):
+def test_spatter_matches_the_package_with_the_same_numbers(severity, monkeypatch):
     for given, image, index in pairs("spatter", severity):
         field = normals(uniforms("spatter", severity, index, SIZE * SIZE)).reshape(SIZE, SIZE)
         monkeypatch.setattr(np.random, "normal", lambda size, loc, scale, field=field: loc + scale * field)
@@ -121,30 +122,30 @@ def test_spatter_is_the_packages_from_the_same_numbers(severity, monkeypatch):
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("name", ["impulse_noise", "glass_blur"])
-def test_what_has_its_own_generator_changes_as_much(name, severity):
+def test_corruptions_with_other_generators_change_images_equally(name, severity):
     change = [(given.int() - image.int()).abs().double().mean() for given, image, _ in pairs(name, severity)]
-    others = [theirs(name, severity, each).transpose(2, 0, 1).astype(int) for each in CLEAN]
+    others = [theirs(name, severity, image).transpose(2, 0, 1).astype(int) for image in CLEAN]
     expected = [np.abs(after - before.numpy()).mean() for after, before in zip(others, CLEAN, strict=True)]
     assert float(sum(change)) == pytest.approx(sum(expected), rel=0.03)
 
 
-def test_edges_distances_and_histograms_are_opencvs():
+def test_edges_distances_and_histograms_match_opencv():
     random = np.random.default_rng(0)
     for seed in range(4):
         levels = ndimage.gaussian_filter(random.normal(0.65, 0.3, (SIZE, SIZE)), 1 + seed) * 255
         levels = np.where(levels < 170, 0, levels).clip(0, 255).astype(np.uint8)
         edges = cv2.Canny(levels, 50, 150)
-        found = canny(torch.from_numpy(levels)[None, None])
-        np.testing.assert_array_equal(found[0, 0].numpy(), edges > 0)
+        ours_edges = canny(torch.from_numpy(levels)[None, None])
+        np.testing.assert_array_equal(ours_edges[0, 0].numpy(), edges > 0)
         distance = cv2.distanceTransform(255 - edges, cv2.DIST_L2, 5)
-        np.testing.assert_allclose(_distances(found)[0, 0].numpy(), np.minimum(distance, 20), atol=2e-3)
-        equal = _equalized(torch.from_numpy(levels).float()[None, None])[0, 0].numpy()
-        np.testing.assert_array_equal(equal, cv2.equalizeHist(levels))
+        np.testing.assert_allclose(_distance_transform(ours_edges)[0, 0].numpy(), np.minimum(distance, 20), atol=2e-3)
+        equalized = _equalize(torch.from_numpy(levels).float()[None, None])[0, 0].numpy()
+        np.testing.assert_array_equal(equalized, cv2.equalizeHist(levels))
 
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_elastic_transform_is_the_published_code_with_opencv(table, severity):
+def test_elastic_transform_matches_the_published_code_with_opencv(table, severity):
     size = min(table, 224)
     clean = images(2, size)
     given = corrupt(clean, "elastic_transform", severity, index=INDEX, seed=SEED, table=table)
@@ -161,11 +162,11 @@ def test_elastic_transform_is_the_published_code_with_opencv(table, severity):
         )
         noise = 2 * numbers[6:].reshape(2, size, size) - 1
         if sigma > 0:
-            noise = np.stack([ndimage.gaussian_filter(each, sigma, mode="reflect", truncate=3) for each in noise])
+            noise = np.stack([ndimage.gaussian_filter(field, sigma, mode="reflect", truncate=3) for field in noise])
         rows, columns = np.mgrid[:size, :size]
-        places = [rows + alpha * noise[1], columns + alpha * noise[0]]
+        positions = [rows + alpha * noise[1], columns + alpha * noise[0]]
         planes = [
-            ndimage.map_coordinates(plane, places, order=1, mode="reflect") for plane in values.transpose(2, 0, 1)
+            ndimage.map_coordinates(plane, positions, order=1, mode="reflect") for plane in values.transpose(2, 0, 1)
         ]
         expected = (np.clip(np.stack(planes), 0, 1) * 255).astype(np.uint8)
         difference = np.abs(changed.numpy().astype(int) - expected)
@@ -173,9 +174,9 @@ def test_elastic_transform_is_the_published_code_with_opencv(table, severity):
         assert np.quantile(difference, 0.99) <= 6
 
 
-def test_the_packages_textures_are_found_and_read_as_opencv_reads_them():
+def test_the_packages_textures_are_found_and_resized_as_by_opencv():
     assert available_corruptions() == TEST_CORRUPTIONS
-    paths = _images(textures_folder(None))
+    paths = _texture_files(textures_folder(None))
     assert [path.stem for path in paths] == ["frost1", "frost2", "frost3", "frost4", "frost5"]
     for path in paths:
         texture = cv2.imread(str(path))
@@ -184,8 +185,8 @@ def test_the_packages_textures_are_found_and_read_as_opencv_reads_them():
         assert np.abs(read.astype(int) - texture[..., ::-1]).max() <= (0 if path.suffix == ".png" else 4)
         for scale in (0.2, 0.3):
             expected = cv2.resize(texture, (0, 0), fx=scale, fy=scale)[..., ::-1]
-            shrunk = _shrunk(texture[..., ::-1].copy(), scale).permute(1, 2, 0).numpy()
-            assert shrunk.shape == expected.shape
-            assert np.abs(shrunk.astype(int) - expected).max() <= 1
+            resized = _resize(texture[..., ::-1].copy(), scale).permute(1, 2, 0).numpy()
+            assert resized.shape == expected.shape
+            assert np.abs(resized.astype(int) - expected).max() <= 1
     frosted = corrupt(images(4, 32), "frost", 3, index=torch.arange(4), seed=0)
     assert frosted.shape == (4, 3, 32, 32)

@@ -1,4 +1,4 @@
-"""Motion blur beside ImageMagick's own, called as the authors called it, where its library is installed."""
+"""Motion blur against ImageMagick's own, called as in the authors' code, if its library is installed."""
 
 import ctypes
 import os
@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from corruption_references import images
-from noisystudent.evaluation.corruptions.filters.levels import rounded
-from noisystudent.evaluation.corruptions.filters.motion import blurred_along
+from noisystudent.evaluation.corruptions.filters.levels import round_to_uint8
+from noisystudent.evaluation.corruptions.filters.motion import blur_along
 from noisystudent.evaluation.corruptions.tables import SEVERITIES, level_of
 
 _BYTES = 1  # MagickCore's CharPixel
@@ -19,7 +19,7 @@ _BYTES = 1  # MagickCore's CharPixel
 
 @pytest.fixture(scope="module")
 def wand():
-    """ImageMagick 6's library of wands; another file than the system's by MAGICK_WAND."""
+    """ImageMagick 6's MagickWand library; MAGICK_WAND names another file than the system's."""
     path = os.environ.get("MAGICK_WAND") or find_library("MagickWand-6.Q16")
     if not path:
         pytest.skip("needs the library of ImageMagick 6 (Debian: libmagickwand-6.q16-6)")
@@ -40,27 +40,27 @@ def blurred(library, image: np.ndarray, radius: float, sigma: float, degrees: fl
     """An image [S, S, C] of bytes after MagickMotionBlurImage."""
     size, channels = image.shape[1:]
     given = np.ascontiguousarray(image)
-    made = np.empty_like(given)
+    result = np.empty_like(given)
     names = b"RGB" if channels == 3 else b"I"
     wand = c_void_p(library.NewMagickWand())
     assert library.MagickConstituteImage(wand, size, size, names, _BYTES, given.ctypes.data_as(c_void_p))
     assert library.MagickMotionBlurImage(wand, radius, sigma, degrees)
-    assert library.MagickExportImagePixels(wand, 0, 0, size, size, names, _BYTES, made.ctypes.data_as(c_void_p))
+    assert library.MagickExportImagePixels(wand, 0, 0, size, size, names, _BYTES, result.ctypes.data_as(c_void_p))
     library.DestroyMagickWand(wand)
-    return made
+    return result
 
 
 @pytest.mark.parametrize(("name", "channels", "angles"), [("motion_blur", 3, (-45, 45)), ("snow", 1, (-135, -45))])
 @pytest.mark.parametrize("size", [32, 64, 224])
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_motion_blur_is_imagemagicks_own(wand, name, channels, angles, size, severity):
+def test_motion_blur_matches_imagemagick(wand, name, channels, angles, size, severity):
     clean, drawn = images(3, size, channels), torch.tensor([0.03, 0.5, 0.78125])
     level = level_of(name, severity, size)
     radius, sigma = level if name == "motion_blur" else level[4:6]
-    given = rounded(blurred_along(clean.float(), drawn, angles, radius=radius, sigma=sigma))
+    given = round_to_uint8(blur_along(clean.float(), drawn, angles, radius=radius, sigma=sigma))
     for image, changed, number in zip(clean, given, drawn.double().tolist(), strict=True):
         degrees = angles[0] + number * (angles[1] - angles[0])
         expected = blurred(wand, image.permute(1, 2, 0).numpy(), radius, sigma, degrees)
         difference = np.abs(changed.permute(1, 2, 0).numpy().astype(int) - expected)
         assert difference.max() <= 1
-        assert (difference > 0).mean() < 0.001  # it works with 16 bits, which halves are rounded from twice
+        assert (difference > 0).mean() < 0.001  # it works with 16 bits, so halves are rounded twice

@@ -1,4 +1,4 @@
-"""What every corruption promises: each image's is its own, the strength is as named, and errors are clear."""
+"""Properties of every corruption: independence of the batch, the named strength, and clear errors."""
 
 import math
 
@@ -38,13 +38,13 @@ def textures(tmp_path_factory):
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 @pytest.mark.parametrize(("size", "severity"), [(32, 2), (96, 3), (160, 5)])
-def test_a_images_corruption_is_the_same_in_every_batch(name, size, severity, textures):
+def test_the_corruption_of_an_image_does_not_depend_on_its_batch(name, size, severity, textures):
     clean, index = images(7, size), torch.tensor([5, 0, 123456789, 2, 9, 4, 77])
 
-    def of(places):
-        given = clean[places].clone()
-        changed = corrupt(given, name, severity, index=index[places], seed=SEED, frost_textures=textures)
-        assert torch.equal(given, clean[places])
+    def of(rows):
+        given = clean[rows].clone()
+        changed = corrupt(given, name, severity, index=index[rows], seed=SEED, frost_textures=textures)
+        assert torch.equal(given, clean[rows])
         assert changed.dtype == torch.uint8
         assert changed.shape == given.shape
         return changed
@@ -56,7 +56,7 @@ def test_a_images_corruption_is_the_same_in_every_batch(name, size, severity, te
 
 
 @pytest.mark.parametrize("name", sorted(RANDOM))
-def test_random_corruptions_are_others_for_another_index_seed_or_severity(name, textures):
+def test_random_corruptions_change_with_index_seed_and_severity(name, textures):
     clean = images(1, 64).expand(2, -1, -1, -1)
 
     def of(index, seed, severity=2):
@@ -71,13 +71,13 @@ def test_random_corruptions_are_others_for_another_index_seed_or_severity(name, 
 
 
 @pytest.mark.parametrize("name", sorted(set(CORRUPTIONS) - RANDOM))
-def test_the_others_draw_nothing(name):
+def test_other_corruptions_use_no_random_numbers(name):
     clean = images(1, 32)
-    one = corrupt(clean, name, 2, index=torch.tensor([0]), seed=0)
-    assert torch.equal(one, corrupt(clean, name, 2, index=torch.tensor([8]), seed=1))
+    first = corrupt(clean, name, 2, index=torch.tensor([0]), seed=0)
+    assert torch.equal(first, corrupt(clean, name, 2, index=torch.tensor([8]), seed=1))
 
 
-def test_corruptions_do_not_share_their_numbers():
+def test_corruptions_do_not_share_random_numbers():
     epoch = torch.zeros(1, dtype=torch.int64)
     fields = [
         CounterRng(0, f"corruption/{name}/{severity}").uniform(epoch, epoch, 8)
@@ -87,8 +87,8 @@ def test_corruptions_do_not_share_their_numbers():
     assert len({tuple(field[0].tolist()) for field in fields}) == 2 * len(CORRUPTIONS)
 
 
-def test_the_numbers_are_whole_multiples_that_every_device_has():
-    # int64 words and one product with a power of two: nothing that a device could round in its own way.
+def test_random_numbers_are_multiples_that_are_exact_on_every_device():
+    # int64 words and one product with a power of two: no operation that devices round differently.
     field = RandomFields(CounterRng(3, "corruption/snow/1"), torch.arange(4)).uniform(50, first=7)
     scaled = field.double() * 2**24
     assert torch.equal(scaled, scaled.round())
@@ -99,12 +99,12 @@ def test_the_numbers_are_whole_multiples_that_every_device_has():
 @pytest.mark.parametrize(
     "name", sorted(set(CORRUPTIONS) - {"gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"})
 )
-def test_a_gray_image_is_three_equal_channels_brought_together(name, textures):
+def test_a_gray_image_is_corrupted_like_three_equal_channels(name, textures):
     gray, index = images(2, 64, 1), torch.arange(2)
     alone = corrupt(gray, name, 4, index=index, seed=SEED, frost_textures=textures)
     color = corrupt(gray.expand(-1, 3, -1, -1).contiguous(), name, 4, index=index, seed=SEED, frost_textures=textures)
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    # Clipped and cut off once instead of three times: a level or two where a channel is not clipped.
+    # One truncation instead of three: a difference of about a level where no channel is clipped.
     inner = (color > 0).all(dim=1) & (color < 255).all(dim=1)
     difference = (alone.float() - (color * weights).sum(dim=1, keepdim=True)).abs().squeeze(1)
     assert float(difference[inner].max()) <= 1.01
@@ -127,14 +127,14 @@ def test_the_smallest_images_can_be_corrupted(name, table, textures):
     assert corrupt(clean[:0], name, 5, index=torch.arange(0), seed=0, frost_textures=textures).shape == (0, 3, 8, 8)
 
 
-def test_the_table_is_that_of_the_size_unless_named():
+def test_the_table_of_the_images_size_is_the_default():
     clean, index = images(1, 64), torch.tensor([0])
     of_its_size = corrupt(clean, "contrast", 3, index=index, seed=0)
     assert torch.equal(of_its_size, corrupt(clean, "contrast", 3, index=index, seed=0, table=64))
     assert not torch.equal(of_its_size, corrupt(clean, "contrast", 3, index=index, seed=0, table=32))
 
 
-def test_portions_and_threads_change_nothing(monkeypatch):
+def test_chunks_and_threads_change_nothing(monkeypatch):
     clean, index = images(9, 64), torch.arange(9)
     whole = {
         name: corrupt(clean, name, 3, index=index, seed=0) for name in ("snow", "fog", "defocus_blur", "zoom_blur")
@@ -156,17 +156,17 @@ def test_unknown_names_and_severities_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("pixels", "said"),
+    ("pixels", "message"),
     [
         (torch.zeros(1, 3, 32, 32), r"not torch.float32 \[1, 3, 32, 32\]"),
         (torch.zeros(3, 32, 32, dtype=torch.uint8), r"not torch.uint8 \[3, 32, 32\]"),
-        (torch.zeros(1, 32, 32, 3, dtype=torch.uint8), "one channel or three"),
-        (torch.zeros(1, 3, 32, 30, dtype=torch.uint8), "crop them to squares"),
-        (torch.zeros(1, 3, 7, 7, dtype=torch.uint8), "an edge of 8 px or more, not of 7"),
+        (torch.zeros(1, 32, 32, 3, dtype=torch.uint8), "one or three channels"),
+        (torch.zeros(1, 3, 32, 30, dtype=torch.uint8), "Crop them to squares"),
+        (torch.zeros(1, 3, 7, 7, dtype=torch.uint8), "an edge of at least 8 px, not 7"),
     ],
 )
-def test_other_images_are_refused(pixels, said):
-    with pytest.raises(DataError, match=said):
+def test_other_images_are_refused(pixels, message):
+    with pytest.raises(DataError, match=message):
         corrupt(pixels, "fog", 1, index=torch.tensor([0]), seed=0)
 
 
@@ -176,12 +176,12 @@ def test_another_index_is_refused(index):
         corrupt(images(1, 32), "fog", 1, index=index, seed=0)
 
 
-def test_what_can_be_made_here_is_fifteen_or_fourteen(monkeypatch, textures, tmp_path):
-    monkeypatch.setattr("noisystudent.evaluation.corruptions.filters.frost._installed", lambda: None)
+def test_fifteen_corruptions_are_available_or_fourteen_without_textures(monkeypatch, textures, tmp_path):
+    monkeypatch.setattr("noisystudent.evaluation.corruptions.filters.frost._installed_folder", lambda: None)
     assert available_corruptions() == tuple(name for name in TEST_CORRUPTIONS if name != "frost")
     assert len(available_corruptions(tmp_path)) == 14
     assert available_corruptions(textures) == TEST_CORRUPTIONS
-    monkeypatch.setattr("noisystudent.evaluation.corruptions.filters.frost._installed", lambda: textures)
+    monkeypatch.setattr("noisystudent.evaluation.corruptions.filters.frost._installed_folder", lambda: textures)
     assert available_corruptions() == TEST_CORRUPTIONS
 
 

@@ -1,4 +1,4 @@
-"""Corruption errors: against ResNet-50's published accuracies, AlexNet's own, and arithmetic by hand."""
+"""Corruption errors: against ResNet-50's published accuracies, AlexNet's errors and arithmetic by hand."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from noisystudent.evaluation.corruptions.metrics import (
 )
 from noisystudent.evaluation.corruptions.tables import EXTRA_CORRUPTIONS, TEST_CORRUPTIONS
 
-# Accuracies of a standard ResNet-50 on 5,000 images a condition: RobustBench at commit 78fcc9e,
+# Accuracies of a standard ResNet-50 on 5,000 images per condition: RobustBench at commit 78fcc9e,
 # model_info/imagenet/corruptions/unaggregated_results.csv. The order is that of TEST_CORRUPTIONS.
 RESNET50 = """
     .602 .4878 .3124 .1422 .0288; .5828 .4486 .2856 .1026 .0352; .4854 .3862 .2904 .113 .0244;
@@ -56,7 +56,7 @@ def test_resnet50_has_its_published_errors(resnet50):
     assert plain.mean == plain.mean_of_present
 
 
-def test_it_is_no_mean_of_ratios_and_no_ratio_of_means(resnet50):
+def test_it_is_neither_the_mean_of_ratios_nor_the_ratio_of_means(resnet50):
     ours = alexnet_errors(resnet50, RESNET50_CLEAN).mean_corruption_error
     model = np.array([list(row.values()) for row in resnet50.values()])
     alexnet = np.array([list(row.values()) for row in table_of(ALEXNET).values()])
@@ -65,7 +65,7 @@ def test_it_is_no_mean_of_ratios_and_no_ratio_of_means(resnet50):
     assert ours == pytest.approx(100 * (model.sum(axis=1) / alexnet.sum(axis=1)).mean(), abs=1e-9)
 
 
-def test_alexnet_is_at_a_hundred_and_a_perfect_classifier_at_none():
+def test_alexnet_has_100_and_a_perfect_classifier_has_0():
     alexnet = alexnet_errors(table_of(ALEXNET), ALEXNET_CLEAN_ERROR)
     assert alexnet.mean_corruption_error == pytest.approx(100, abs=1e-9)
     assert alexnet.relative_mean_corruption_error == pytest.approx(100, abs=1e-9)
@@ -74,12 +74,12 @@ def test_alexnet_is_at_a_hundred_and_a_perfect_classifier_at_none():
     assert perfect.mean_corruption_error == perfect.relative_mean_corruption_error == 0
 
 
-def test_the_clean_error_of_alexnet_is_torchvisions():
+def test_the_clean_error_of_alexnet_matches_torchvision():
     weights = pytest.importorskip("torchvision.models").AlexNet_Weights.IMAGENET1K_V1
     assert pytest.approx(1 - weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100) == ALEXNET_CLEAN_ERROR
 
 
-def test_extra_corruptions_enter_no_mean(resnet50):
+def test_extra_corruptions_are_excluded_from_means(resnet50):
     worst = {name: dict.fromkeys(range(1, 6), 1.0) for name in EXTRA_CORRUPTIONS}
     before, after = corruption_errors(resnet50), corruption_errors(resnet50 | worst)
     assert after.mean == before.mean
@@ -88,16 +88,16 @@ def test_extra_corruptions_enter_no_mean(resnet50):
     assert not set(EXTRA_CORRUPTIONS) & set(ALEXNET_ERRORS)
 
 
-def test_a_partial_set_is_named_and_has_no_mean_of_the_full_one(resnet50):
+def test_missing_corruptions_are_named_and_leave_no_mean(resnet50):
     del resnet50["fog"], resnet50["snow"][3], resnet50["snow"][5]
-    found = corruption_errors(resnet50)
-    assert found.missing == ("snow at severity 3, 5", "fog")
-    assert found.mean is None
-    assert found.present == 13
+    partial = corruption_errors(resnet50)
+    assert partial.missing == ("snow at severity 3, 5", "fog")
+    assert partial.mean is None
+    assert partial.present == 13
     whole = [row for row in resnet50.values() if len(row) == 5]
-    assert found.mean_of_present == pytest.approx(np.mean([list(row.values()) for row in whole]))
-    assert "snow" not in found.per_corruption
-    with pytest.raises(DataError, match="there is no snow at severity 3, 5; no fog"):
+    assert partial.mean_of_present == pytest.approx(np.mean([list(row.values()) for row in whole]))
+    assert "snow" not in partial.per_corruption
+    with pytest.raises(DataError, match="missing: snow at severity 3, 5; fog"):
         alexnet_errors(resnet50, 0.2)
     assert corruption_errors({}).mean_of_present is None
 
@@ -112,11 +112,11 @@ def test_another_set_has_its_own_mean():
     [
         ({"gausian_noise": {1: 0.5}}, "Did you mean 'gaussian_noise'"),
         ({"fog": {0: 0.5}}, "fog has severity 0"),
-        ({"fog": {1: 60.5}}, "Divide percents by 100"),
+        ({"fog": {1: 60.5}}, "Divide percentages by 100"),
         ({"fog": {1: float("nan")}}, "fog at severity 1 has error nan"),
     ],
 )
-def test_what_is_no_error_of_a_corruption_is_refused(errors, message):
+def test_invalid_errors_are_refused(errors, message):
     with pytest.raises(DataError, match=message):
         corruption_errors(errors)
 

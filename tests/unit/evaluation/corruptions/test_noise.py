@@ -1,4 +1,4 @@
-"""The corruptions of kind noise: each value against the published formula, and the noise against its own law."""
+"""The noise corruptions: each value against the published formula, and the noise against its distribution."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def flat(level: int, size: int = 128) -> torch.Tensor:
 
 
 def reference(name: str, image: np.ndarray, level: float, numbers: np.ndarray) -> np.ndarray:
-    """The published formulas, of values [S, S, C] from 0 to 1 and one uniform number a value."""
+    """The published formulas, for values [S, S, C] from 0 to 1 and one uniform number per value."""
     match name:
         case "gaussian_noise":
             return as_bytes(image + level * normals(numbers))
@@ -35,7 +35,7 @@ def reference(name: str, image: np.ndarray, level: float, numbers: np.ndarray) -
 @pytest.mark.parametrize("name", ["gaussian_noise", "speckle_noise", "shot_noise", "impulse_noise"])
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("size", [32, 224])
-def test_noise_is_the_published_formula_of_the_images_own_numbers(name, severity, size):
+def test_noise_matches_the_published_formula_with_the_same_numbers(name, severity, size):
     clean = images(2, size)
     given = corrupt(clean, name, severity, index=INDEX, seed=SEED)
     for image, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
@@ -44,7 +44,7 @@ def test_noise_is_the_published_formula_of_the_images_own_numbers(name, severity
         assert_close(changed, reference(name, as_image(image), level, numbers), apart=0.002)
 
 
-def test_fields_of_numbers_are_uniform_and_normal():
+def test_random_fields_are_uniform_and_normal():
     fields = RandomFields(CounterRng(0, "test"), torch.arange(3))
     assert kstest(fields.uniform(20_000).flatten().numpy(), "uniform").pvalue > 0.001
     drawn = fields.normal(200, 100)
@@ -55,12 +55,12 @@ def test_fields_of_numbers_are_uniform_and_normal():
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_gaussian_and_speckle_noise_have_the_published_deviation(severity):
-    # On a gray of 128 the smallest deviations are hardly clipped; the fraction that is cut off has a mean of half.
-    for name, share in (("gaussian_noise", 1.0), ("speckle_noise", 128 / 255)):
+    # At a level of 128 the smallest deviations are hardly clipped; truncation subtracts half a level on average.
+    for name, factor in (("gaussian_noise", 1.0), ("speckle_noise", 128 / 255)):
         sigma = level_of(name, severity, 32)[0]
         given = corrupt(flat(128), name, severity, index=INDEX[:1], seed=SEED, table=32).double() + 0.5
         assert float(given.mean()) == pytest.approx(128, abs=4 * 255 * sigma / given.numel() ** 0.5 + 0.01)
-        assert float(given.std()) == pytest.approx(255 * sigma * share, rel=0.015)
+        assert float(given.std()) == pytest.approx(255 * sigma * factor, rel=0.015)
 
 
 @pytest.mark.parametrize("photons", [(1, 224), (3, 32), (5, 32)])
@@ -68,29 +68,29 @@ def test_shot_noise_has_the_mean_and_variance_of_poisson(photons):
     severity, table = photons
     (count,) = level_of("shot_noise", severity, table)
     given = corrupt(flat(100), "shot_noise", severity, index=INDEX[:1], seed=SEED, table=table).double()
-    law = poisson(100 / 255 * count)
+    distribution = poisson(100 / 255 * count)
     levels = np.floor(np.minimum(np.arange(2 * count) / count, 1) * 255)
-    chance = law.pmf(np.arange(2 * count))
-    mean = (levels * chance).sum()
-    variance = ((levels - mean) ** 2 * chance).sum()
+    probabilities = distribution.pmf(np.arange(2 * count))
+    mean = (levels * probabilities).sum()
+    variance = ((levels - mean) ** 2 * probabilities).sum()
     assert float(given.mean()) == pytest.approx(mean, abs=4 * (variance / given.numel()) ** 0.5)
     assert float(given.var()) == pytest.approx(variance, rel=0.03)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_impulse_noise_is_half_salt_half_pepper_each_value_by_itself(severity):
-    (share,) = level_of("impulse_noise", severity, 224)
+def test_impulse_noise_is_half_salt_half_pepper_independently_per_value(severity):
+    (fraction,) = level_of("impulse_noise", severity, 224)
     given = corrupt(flat(77, 224), "impulse_noise", severity, index=INDEX[:1], seed=SEED)
     salt, pepper = int((given == 255).sum()), int((given == 0).sum())
-    assert binomtest(salt + pepper, given.numel(), share).pvalue > 0.001
+    assert binomtest(salt + pepper, given.numel(), fraction).pvalue > 0.001
     assert binomtest(salt, salt + pepper, 0.5).pvalue > 0.001
     assert int((given == 77).sum()) == given.numel() - salt - pepper
     hit = (given[0] != 77).double()
-    whole = float(hit.prod(dim=0).mean())  # all three channels of a pixel: the cube of the share
-    assert whole == pytest.approx(share**3, abs=5 * (share**3 / 224**2) ** 0.5)
+    whole = float(hit.prod(dim=0).mean())  # all three channels of a pixel: the cube of the fraction
+    assert whole == pytest.approx(fraction**3, abs=5 * (fraction**3 / 224**2) ** 0.5)
 
 
-def test_shot_noise_keeps_black_and_never_darkens_by_rounding():
+def test_shot_noise_preserves_black_and_does_not_darken_white_by_rounding():
     assert int(corrupt(flat(0), "shot_noise", 5, index=INDEX[:1], seed=SEED, table=224).max()) == 0
     bright = corrupt(flat(255), "shot_noise", 1, index=INDEX[:1], seed=SEED, table=32)
     assert int(bright.max()) == 255

@@ -1,4 +1,4 @@
-"""The published parameters, typed a second time row by row, and what can be said of them without looking."""
+"""The published parameters, typed a second time row by row, and properties that they must have."""
 
 import re
 
@@ -14,7 +14,7 @@ from noisystudent.evaluation.corruptions.tables import (
     table_for,
 )
 
-# One line a corruption and size, as the generators have them; "x" is the size that the elastic ones are multiples of.
+# One line per corruption and size, as in the generators; "x" is the size that elastic parameters are multiples of.
 PUBLISHED = """
 gaussian_noise 32: .04 .06 .08 .09 .10
 gaussian_noise 64: .04 .08 .12 .15 .18
@@ -87,33 +87,33 @@ saturate 224 299: .3,0 .1,0 2,0 5,.1 20,.2
 
 
 def published() -> dict[tuple[str, int], list[list[float]]]:
-    found = {}
+    levels_by_name = {}
     for line in PUBLISHED.strip().splitlines():
         head, levels = line.split(":")
         name, *sizes = head.split()
         base = float(sizes.pop()[1:]) if sizes[-1].startswith("x") else 1.0
         numbers = [[base * float(number) for number in level.split(",")] for level in levels.split()]
-        found.update({(name, int(size)): numbers for size in sizes})
-    return found
+        levels_by_name.update({(name, int(size)): numbers for size in sizes})
+    return levels_by_name
 
 
 def test_the_tables_are_the_published_ones():
-    found = published()
-    assert set(found) == {(name, size) for name in CORRUPTIONS for size in TABLES}
-    for (name, size), levels in found.items():
+    expected = published()
+    assert set(expected) == {(name, size) for name in CORRUPTIONS for size in TABLES}
+    for (name, size), levels in expected.items():
         assert len(levels) == 5
         for severity, level in enumerate(levels, start=1):
             assert level_of(name, severity, size) == pytest.approx(tuple(level), rel=1e-12), (name, size, severity)
 
 
-def test_fifteen_corruptions_test_and_four_do_not():
+def test_there_are_fifteen_test_corruptions_and_four_extra_ones():
     assert len(TEST_CORRUPTIONS) == 15
     assert len(set(CORRUPTIONS)) == 19
     assert set(EXTRA_CORRUPTIONS) == {"speckle_noise", "gaussian_blur", "spatter", "saturate"}
     assert all(set(table) == set(CORRUPTIONS) for table in TABLES.values())
 
 
-def test_a_higher_severity_is_stronger_where_one_number_says_it():
+def test_a_higher_severity_is_stronger_for_corruptions_with_one_parameter():
     for table in TABLES.values():
         for name in ("gaussian_noise", "impulse_noise", "speckle_noise", "brightness", "gaussian_blur"):
             levels = [level[0] for level in table[name]]
@@ -123,19 +123,19 @@ def test_a_higher_severity_is_stronger_where_one_number_says_it():
             assert levels == sorted(levels, reverse=True)
 
 
-def test_images_take_the_table_nearest_by_ratio():
-    taken = {8: 32, 28: 32, 32: 32, 45: 32, 46: 64, 64: 64, 96: 64, 119: 64, 120: 224, 224: 224, 256: 224, 258: 224}
-    taken |= {259: 299, 299: 299, 384: 299, 800: 299}
-    assert {size: table_for(size) for size in taken} == taken
+def test_the_table_nearest_by_ratio_is_used():
+    tables = {8: 32, 28: 32, 32: 32, 45: 32, 46: 64, 64: 64, 96: 64, 119: 64, 120: 224, 224: 224, 256: 224, 258: 224}
+    tables |= {259: 299, 299: 299, 384: 299, 800: 299}
+    assert {size: table_for(size) for size in tables} == tables
 
 
 @pytest.mark.parametrize("severity", [0, 6, -1, 2.5])
-def test_a_severity_that_does_not_exist_is_refused(severity):
+def test_an_unknown_severity_is_refused(severity):
     with pytest.raises(SettingsError, match=re.escape(f"1, 2, 3, 4 or 5, not {severity!r}")):
         level_of("fog", severity, 32)
 
 
-def test_a_name_or_table_that_does_not_exist_is_refused():
+def test_an_unknown_name_or_table_is_refused():
     with pytest.raises(SettingsError, match=r"no corruption 'motion_blurr'. Did you mean 'motion_blur'\?"):
         level_of("motion_blurr", 1, 32)
     with pytest.raises(SettingsError, match="no table of corruptions for 128 px"):

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from blur_references import magicks
+from blur_references import imagemagick_blur
 from color_references import through_hsv
 from corruption_references import SEED, as_bytes, as_image, assert_close, images, normals, uniforms
 from noisystudent.errors import DataError
 from noisystudent.evaluation.corruptions.filters.random_fields import RandomFields
-from noisystudent.evaluation.corruptions.filters.spatter import _distances, _equalized, canny
+from noisystudent.evaluation.corruptions.filters.spatter import _distance_transform, _equalize, canny
 from noisystudent.evaluation.corruptions.filters.weather import plasma
 from noisystudent.evaluation.corruptions.generate import corrupt
 from noisystudent.evaluation.corruptions.tables import SEVERITIES, level_of
@@ -27,8 +27,8 @@ def luma(image: np.ndarray) -> np.ndarray:
     return (image * [0.299, 0.587, 0.114]).sum(axis=2, keepdims=True)
 
 
-def snowy(image: np.ndarray, level: tuple[float, ...], numbers: np.ndarray) -> np.ndarray:
-    location, scale, zoom, threshold, radius, sigma, kept = level
+def snow_reference(image: np.ndarray, level: tuple[float, ...], numbers: np.ndarray) -> np.ndarray:
+    location, scale, zoom, threshold, radius, sigma, image_weight = level
     size = len(image)
     cut = math.ceil(size / zoom)
     layer = normals(numbers[1 : 1 + cut * cut]).reshape(cut, cut) * scale + location
@@ -37,8 +37,8 @@ def snowy(image: np.ndarray, level: tuple[float, ...], numbers: np.ndarray) -> n
     layer = whole[trim : trim + size, trim : trim + size].copy()
     layer[layer < threshold] = 0
     flakes = as_bytes(layer)[..., None].astype(float)
-    falling = np.floor(magicks(flakes, numbers[0] * 90 - 135, radius, sigma) + 0.5) / 255
-    white = kept * image + (1 - kept) * np.maximum(image, luma(image) * 1.5 + 0.5)
+    falling = np.floor(imagemagick_blur(flakes, numbers[0] * 90 - 135, radius, sigma) + 0.5) / 255
+    white = image_weight * image + (1 - image_weight) * np.maximum(image, luma(image) * 1.5 + 0.5)
     return white + falling + np.rot90(falling, 2)
 
 
@@ -49,7 +49,7 @@ def test_snow(table, size, severity):
     given = corrupt(clean, "snow", severity, index=INDEX, seed=SEED, table=table)
     for image, index, changed in zip(clean, INDEX.tolist(), given, strict=True):
         numbers = uniforms("snow", severity, index, 1 + size * size)
-        expected = as_bytes(snowy(as_image(image), level_of("snow", severity, table), numbers) + 1e-9)
+        expected = as_bytes(snow_reference(as_image(image), level_of("snow", severity, table), numbers) + 1e-9)
         assert_close(changed, expected, apart=0.02)
 
 
@@ -111,13 +111,13 @@ def test_brightness(table, severity):
     (addition,) = level_of("brightness", severity, table)
     for image, changed in zip(clean, given, strict=True):
         bright = through_hsv(as_image(image), lambda h, s, v: (h, s, min(v + addition, 1)))
-        # A whole level added (0.2 is 51) leaves whole levels, which float64 misses by its last bit.
+        # Adding a whole level (0.2 is 51) gives whole levels, from which float64 differs in its last bit.
         assert_close(changed, as_bytes(bright + 1e-9), apart=0.01)
 
 
 @pytest.fixture(scope="module")
 def textures(tmp_path_factory) -> Path:
-    """Seven textures of noise; only the first five by name are ever to be used, and the sixth and seventh are black."""
+    """Seven textures of noise; only the first five by name may be used, so the sixth and seventh are black."""
     folder = tmp_path_factory.mktemp("frost")
     random = np.random.default_rng(0)
     for number in range(1, 8):
@@ -132,15 +132,15 @@ def test_frost(table, size, severity, textures):
     clean = images(6, size)
     index = torch.arange(6)
     given = corrupt(clean, "frost", severity, index=index, seed=SEED, table=table, frost_textures=textures)
-    kept, weight, _ = level_of("frost", severity, table)
+    image_weight, ice_weight, _ = level_of("frost", severity, table)
     for image, number, changed in zip(clean, index.tolist(), given, strict=True):
         which, row, column = uniforms("frost", severity, number, 3)
         texture = np.asarray(Image.open(textures / f"frost{int(which * 5) + 1}.png")).astype(float)
         scale = level_of("frost", severity, table)[2] * size / table
         if scale != 1:
             shape = [round(edge * scale) for edge in texture.shape[:2]]
-            places = [np.clip((np.arange(edge) + 0.5) / scale - 0.5, 0, None) for edge in shape]
-            grid = np.meshgrid(*places, indexing="ij")
+            positions = [np.clip((np.arange(edge) + 0.5) / scale - 0.5, 0, None) for edge in shape]
+            grid = np.meshgrid(*positions, indexing="ij")
             texture = np.stack(
                 [ndimage.map_coordinates(plane, grid, order=1, mode="nearest") for plane in texture.transpose(2, 0, 1)],
                 -1,
@@ -148,12 +148,12 @@ def test_frost(table, size, severity, textures):
             texture = np.floor(texture + 0.5)
         top, left = int(row * (len(texture) - size)), int(column * (texture.shape[1] - size))
         ice = texture[top : top + size, left : left + size]
-        expected = np.clip(kept * as_image(image) * 255 + weight * ice + 1e-9, 0, 255).astype(np.uint8)
+        expected = np.clip(image_weight * as_image(image) * 255 + ice_weight * ice + 1e-9, 0, 255).astype(np.uint8)
         assert_close(changed, expected, apart=0.003)
 
 
-def test_frost_without_textures_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("noisystudent.evaluation.corruptions.filters.frost._installed", lambda: None)
+def test_frost_without_textures_explains_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("noisystudent.evaluation.corruptions.filters.frost._installed_folder", lambda: None)
     clean = images(1, 32)
     with pytest.raises(DataError, match=r"photographs of frosted glass.*frost_textures.*imagecorruptions-imaug"):
         corrupt(clean, "frost", 1, index=INDEX[:1], seed=SEED)
@@ -194,28 +194,28 @@ def test_water_brightens_where_drops_are_and_nowhere_else():
         assert 0 < int(added.max()) <= 238 * strength + 1
 
 
-def test_cannys_edges_of_a_step_are_one_pixel_wide():
+def test_canny_edges_of_a_step_are_one_pixel_wide():
     levels = torch.zeros(1, 1, 20, 20, dtype=torch.uint8)
     levels[..., 10:] = 100
     edges = canny(levels)[0, 0]
-    assert bool(edges[:, 9].all())  # of two equal gradients the first
+    assert bool(edges[:, 9].all())  # the first of two equal gradients
     assert int(edges.sum()) == 20
     assert not bool(canny(levels // 10).any())
 
 
-def test_weak_edges_stay_where_they_touch_strong_ones():
+def test_weak_edges_remain_if_they_touch_strong_ones():
     levels = torch.zeros(1, 1, 20, 20, dtype=torch.uint8)
     levels[..., 10:] = 15  # a gradient of 60, between the thresholds
     assert not bool(canny(levels).any())
     heights = torch.tensor([max(60 - 5 * row, 15) for row in range(20)], dtype=torch.uint8)
-    levels[..., 10:] = heights[:, None]  # a gradient above 150 in the first rows alone
+    levels[..., 10:] = heights[:, None]  # a gradient above 150 only in the first rows
     assert bool(canny(levels)[0, 0, :, 9:11].any(dim=1).all())
 
 
 def test_distances_are_chamfer_lengths():
     edges = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
     edges[..., 30, 30] = True
-    distance = _distances(edges)[0, 0]
+    distance = _distance_transform(edges)[0, 0]
     for (row, column), expected in {
         (30, 35): 5.0,
         (33, 33): 3 * 1.4,
@@ -228,6 +228,6 @@ def test_distances_are_chamfer_lengths():
 
 def test_an_equalized_histogram_is_flat():
     levels = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, 2.0, 3.0, 3.0]]).view(1, 1, 2, 4)
-    # Without the two of the darkest level, 6 are left: 255 times 3, 4 and 6 of 6.
-    assert _equalized(levels).flatten().tolist() == [0, 0, 128, 128, 128, 170, 255, 255]
-    assert _equalized(torch.full((1, 1, 4, 4), 7.0)).unique().tolist() == [7]
+    # Without the two pixels of the darkest level, 6 are left: 255 times 3/6, 4/6 and 6/6.
+    assert _equalize(levels).flatten().tolist() == [0, 0, 128, 128, 128, 170, 255, 255]
+    assert _equalize(torch.full((1, 1, 4, 4), 7.0)).unique().tolist() == [7]

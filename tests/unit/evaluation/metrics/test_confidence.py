@@ -1,4 +1,4 @@
-"""Calibration over equal-mass bins and its other summaries: torchmetrics, the published code's figures, by hand."""
+"""Calibration over equal-mass bins and other summaries: against torchmetrics, published code and values by hand."""
 
 import itertools
 
@@ -16,7 +16,7 @@ from noisystudent.evaluation.metrics.confidence import (
 
 
 def rows_of(confidence, correct):
-    """Log-probabilities of six classes, the first with this confidence, and labels by which it is correct or not."""
+    """Log-probabilities of six classes, the first with the given confidence, and labels that make it correct or not."""
     others = np.repeat((1 - confidence)[:, None] / 5, 5, axis=1)
     return np.log(np.column_stack([confidence, others])), np.where(correct, 0, 1)
 
@@ -32,7 +32,7 @@ def known():
 
 
 def test_over_bins_of_equal_width(known):
-    # The figures are torchmetrics 1.9.0's, with 15 bins and the norms l1, l2 and max.
+    # The values are those of torchmetrics 1.9.0 with 15 bins and the norms l1, l2 and max.
     table = reliability(*rows_of(*known))
     assert expected_calibration_error(table) == pytest.approx(0.131131, abs=5e-7)
     assert root_mean_square_calibration_error(table) == pytest.approx(0.151799, abs=5e-7)
@@ -40,7 +40,7 @@ def test_over_bins_of_equal_width(known):
 
 
 @pytest.mark.parametrize("bins", [7, 15])
-def test_it_is_torchmetrics(known, bins):
+def test_it_matches_torchmetrics(known, bins):
     torch = pytest.importorskip("torch")
     torchmetrics = pytest.importorskip("torchmetrics.functional.classification")
     log_probabilities, labels = rows_of(*known)
@@ -64,7 +64,7 @@ def test_over_bins_of_equal_mass(known):
     assert expected_calibration_error(table) == pytest.approx(0.123298, abs=5e-7)
 
 
-def test_the_published_code_leaves_out_the_most_confident_bin(known):
+def test_the_published_code_omits_the_most_confident_bin(known):
     # calib_err of hendrycks/natural-adv-examples (calibration_tools.py, commit 0777070) on the same rows.
     table = equal_mass(*rows_of(*known))
     total = 1000
@@ -86,15 +86,15 @@ def test_the_accuracy_at_response_rates_by_hand():
 
 
 @pytest.mark.parametrize(("rows", "counts"), [(60, [60]), (100, [100]), (199, [199]), (250, [100, 150])])
-def test_left_over_rows_join_the_last_bin(rows, counts):
+def test_the_remainder_joins_the_last_bin(rows, counts):
     random = np.random.default_rng(1)
     table = equal_mass(*rows_of(random.uniform(0.3, 1, rows), random.uniform(size=rows) < 0.5))
     assert [row.count for row in table] == counts
     assert all(first.high <= second.low for first, second in itertools.pairwise(table))
 
 
-def test_the_order_of_equally_confident_rows_changes_nothing():
-    # A sure classifier: float32 has no number between its confidence and 1, so half of the rows share it.
+def test_the_order_of_equally_confident_rows_does_not_matter():
+    # A very confident classifier: float32 has no number between its confidence and 1, so half of the rows share it.
     confidence = np.array([1.0] * 150 + list(np.linspace(0.3, 0.9, 150))).astype(np.float32)
     correct = np.arange(300) % 3 > 0
     with np.errstate(divide="ignore"):
@@ -109,7 +109,7 @@ def test_the_order_of_equally_confident_rows_changes_nothing():
         )
 
 
-def test_the_largest_gap_passes_over_empty_bins():
+def test_the_largest_gap_ignores_empty_bins():
     table = reliability(*rows_of(np.full(4, 0.9), np.array([True, True, True, False])))
     assert maximum_calibration_error(table) == pytest.approx(0.15)
 

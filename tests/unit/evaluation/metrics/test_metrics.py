@@ -1,3 +1,5 @@
+"""Accuracy, calibration, diagnostics and the verdict: against scikit-learn, SciPy and values by hand."""
+
 import numpy as np
 import pytest
 from scipy.stats import binom
@@ -24,19 +26,19 @@ def predictions():
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
-def test_top_k_is_scikit_learns(predictions, k):
+def test_top_k_matches_scikit_learn(predictions, k):
     values, labels = predictions
     assert top_k(values, labels, k) == pytest.approx(top_k_accuracy_score(labels, values, k=k, labels=range(8)))
 
 
-def test_top_k_breaks_ties_like_argmax_and_never_counts_all_of_them():
+def test_top_k_breaks_ties_like_argmax():
     even = np.zeros((4, 4))
     labels = np.arange(4)
     assert top_k(even, labels, 1) == pytest.approx((even.argmax(axis=1) == labels).mean()) == 0.25
     assert top_k(even, labels, 3) == 0.75
 
 
-def test_nll_brier_and_confusion_are_scikit_learns(predictions):
+def test_nll_brier_and_confusion_match_scikit_learn(predictions):
     values, labels = predictions
     assert negative_log_likelihood(values, labels) == pytest.approx(log_loss(labels, np.exp(values), labels=range(8)))
     one_hot = np.eye(8)[labels]
@@ -58,7 +60,7 @@ def test_ece_by_hand():
     assert [row.count for row in table if row.count] == [6, 4]
 
 
-def test_certainty_falls_into_the_last_bin():
+def test_a_confidence_of_one_is_in_the_last_bin():
     values = np.log(np.array([[1.0, 1e-30]]))
     table = reliability(values, np.array([0]))
     assert table[-1].count == 1
@@ -69,33 +71,34 @@ def test_per_class_has_none_for_a_class_without_images():
     assert per_class(np.array([[3, 1, 0], [0, 0, 0], [1, 0, 1]])) == [0.75, None, 0.5]
 
 
-def test_scores_hold_everything_as_json_numbers(predictions):
+def test_scores_hold_all_metrics(predictions):
     values, labels = predictions
-    found = score(values, labels, [str(i) for i in range(8)])
-    assert found["count"] == 200
-    assert found["top1"] == pytest.approx((values.argmax(axis=1) == labels).mean())
-    assert np.sum(found["confusion"]) == 200
-    assert set(found["per_class"]) == {str(i) for i in range(8)}
+    scores = score(values, labels, [str(i) for i in range(8)])
+    assert scores.count == 200
+    assert scores.top1 == pytest.approx((values.argmax(axis=1) == labels).mean())
+    assert np.sum(scores.confusion) == 200
+    assert set(scores.per_class) == {str(i) for i in range(8)}
 
 
 def test_mcnemar_is_the_exact_binomial_tail():
     first = np.array([True] * 15 + [False] * 5 + [True] * 30)
     second = np.array([False] * 15 + [True] * 5 + [True] * 30)
-    found = compare(first, second)
-    assert found.difference == pytest.approx(10 / 50)
-    assert found.p_value == pytest.approx(2 * binom.cdf(5, 20, 0.5))
+    comparison = compare(first, second)
+    assert comparison.difference == pytest.approx(10 / 50)
+    assert comparison.p_value == pytest.approx(2 * binom.cdf(5, 20, 0.5))
 
 
 def test_the_bootstrap_interval_is_near_the_normal_one():
     random = np.random.default_rng(1)
     first, second = random.uniform(size=4000) < 0.85, random.uniform(size=4000) < 0.8
-    found = compare(first, second)
+    comparison = compare(first, second)
     differences = first.astype(float) - second
     half = 1.96 * differences.std() / np.sqrt(len(differences))
-    assert found.interval == pytest.approx((found.difference - half, found.difference + half), abs=0.002)
+    expected = (comparison.difference - half, comparison.difference + half)
+    assert comparison.interval == pytest.approx(expected, abs=0.002)
 
 
-def test_the_verdict_is_as_sure_as_its_numbers():
+def test_the_verdict_follows_the_interval_and_the_test():
     correct, wrong = np.ones(200, bool), np.zeros(200, bool)
     better = np.concatenate([correct[:180], wrong[:20]])
     worse = np.concatenate([correct[:140], wrong[:60]])
@@ -108,17 +111,17 @@ def test_the_verdict_is_as_sure_as_its_numbers():
     assert (nothing.decision, nothing.difference, nothing.labels) == ("cannot tell", None, 0)
 
 
-def test_signs_of_labels_without_truth():
-    labels, before = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
+def test_label_free_diagnostics():
+    labels, previous = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
     confidence = np.array([0.5, 0.7, 0.9, 0.9])
-    diagnostics = label_free_diagnostics([(labels, confidence, before)], 2)
+    diagnostics = label_free_diagnostics([(labels, confidence, previous)], 2)
     assert diagnostics == {
         "agreement": 0.75,
         "class_drift": pytest.approx(0.25),
         "mean_confidence": pytest.approx(0.75),
         "class_balance": pytest.approx(1.0),
     }
-    parts = [(labels[rows], confidence[rows], before[rows]) for rows in (slice(1), slice(1, 4))]
+    parts = [(labels[rows], confidence[rows], previous[rows]) for rows in (slice(1), slice(1, 4))]
     assert label_free_diagnostics(parts, 2) == diagnostics
     alone = label_free_diagnostics([(labels, confidence, None)], 2)
     assert alone["agreement"] is alone["class_drift"] is None

@@ -1,4 +1,4 @@
-"""Stability along sequences: against figures of the benchmark's published code, and its rules written out in loops."""
+"""Stability along sequences: against values of the benchmark's published code, and its rules as loops."""
 
 import itertools
 
@@ -16,7 +16,7 @@ from noisystudent.evaluation.perturbations.metrics import (
     ranking,
 )
 
-# What the functions of hendrycks/robustness (ImageNet-P/test.py, commit 8190fe3) say of the sequences below.
+# The results of the functions of hendrycks/robustness (ImageNet-P/test.py, commit 8190fe3) for the sequences below.
 PUBLISHED_CODE = {
     (False, 1): (0.558333, 8.575000, 0.806428),
     (False, 2): (0.456897, 8.129310, 0.725062),
@@ -34,7 +34,7 @@ def sequences():
     return logits
 
 
-def measured(sequences, *, noise, lag=1):
+def measure(sequences, *, noise, lag=1):
     meter = StabilityMeter(noise=noise, lag=lag)
     for sequence in sequences:
         meter.add(sequence)
@@ -42,22 +42,23 @@ def measured(sequences, *, noise, lag=1):
 
 
 def of_pair(earlier, later):
-    """The three measures of two frames' rankings (lag 1)."""
+    """The three measures of two frames with these rankings (lag 1)."""
     meter = StabilityMeter(noise=False)
     meter.add_rankings(np.array([earlier, later]), classes=len(earlier))
     return meter.result()
 
 
 @pytest.mark.parametrize(("rule", "expected"), PUBLISHED_CODE.items())
-def test_it_is_the_published_codes(sequences, rule, expected):
-    found = measured(sequences, noise=rule[0], lag=rule[1])
-    assert (found.flip_probability, found.top5_distance, found.zipf_distance) == pytest.approx(expected, abs=5e-7)
-    assert found.sequences == 4
+def test_it_matches_the_published_code(sequences, rule, expected):
+    stability = measure(sequences, noise=rule[0], lag=rule[1])
+    measures = (stability.flip_probability, stability.top5_distance, stability.zipf_distance)
+    assert measures == pytest.approx(expected, abs=5e-7)
+    assert stability.sequences == 4
 
 
 @pytest.mark.parametrize("lag", [1, 2, 3])
 def test_pairs_are_those_of_interleaved_subsequences(sequences, lag):
-    """The benchmark's rule in loops: the paper's double sum, ranks by SciPy, sequences of unequal length."""
+    """The benchmark's rule as loops: the paper's double sum, ranks by SciPy, sequences of different lengths."""
     uneven = [sequence[: 20 + 3 * i, :40] for i, sequence in enumerate(sequences)]
     flips, distances = [], []
     for sequence in uneven:
@@ -73,9 +74,9 @@ def test_pairs_are_those_of_interleaved_subsequences(sequences, lag):
                 ]
             )
         )
-    found = measured(uneven, noise=False, lag=lag)
-    assert found.flip_probability == pytest.approx(np.mean(flips), abs=1e-12)
-    assert found.top5_distance == pytest.approx(np.mean(distances), abs=1e-12)
+    stability = measure(uneven, noise=False, lag=lag)
+    assert stability.flip_probability == pytest.approx(np.mean(flips), abs=1e-12)
+    assert stability.top5_distance == pytest.approx(np.mean(distances), abs=1e-12)
 
 
 def test_edges_of_the_top5_distance():
@@ -92,17 +93,17 @@ def test_the_zipf_distance_by_hand():
     assert of_pair([0, 1, 2, 3, 4, 5], [1, 0, 2, 3, 4, 5]).zipf_distance == pytest.approx(0.75)
 
 
-def test_the_first_five_ranks_are_enough_but_for_zipf(sequences):
+def test_the_first_five_ranks_are_enough_except_for_zipf(sequences):
     meter = StabilityMeter(noise=False)
     for sequence in sequences:
         meter.add_rankings(ranking(sequence)[:, :5], classes=1000)
-    few, all_of_them = meter.result(), measured(sequences, noise=False)
+    few, all_of_them = meter.result(), measure(sequences, noise=False)
     assert few.flip_probability == all_of_them.flip_probability
     assert few.top5_distance == all_of_them.top5_distance
     assert few.zipf_distance is None
 
 
-def test_with_three_classes_the_top_is_all_of_them():
+def test_with_three_classes_the_top_five_are_all_three():
     assert of_pair([0, 1, 2], [2, 1, 0]).top5_distance == 4
 
 
@@ -110,7 +111,7 @@ def test_ties_go_to_the_lower_class():
     assert ranking(np.array([[1.0, 2.0, 2.0, 1.0]])).tolist() == [[1, 2, 0, 3]]
 
 
-def test_noise_is_known_by_its_name():
+def test_noise_is_recognized_by_its_name():
     assert [name for name in TEST_PERTURBATIONS if compares_with_first(name)] == ["gaussian_noise", "shot_noise"]
 
 
@@ -119,12 +120,12 @@ def test_means_over_perturbations():
     assert mean_over(ours) == pytest.approx(0.055)
     assert mean_rate(ours, ours) == pytest.approx(100)
     assert mean_rate(ours, {name: 2 * value for name, value in ours.items()}) == pytest.approx(50)
-    # The mean of the ratios, not the ratio of the means.
+    # It is the mean of the ratios, not the ratio of the means.
     assert mean_rate({"snow": 0.1, "tilt": 0.1}, {"snow": 0.1, "tilt": 0.4}, ("snow", "tilt")) == pytest.approx(62.5)
     assert mean_over(ours | {"spatter": 9.0}) == mean_over(ours)
 
 
-def test_a_mean_names_what_it_lacks():
+def test_a_mean_names_missing_perturbations():
     ours = dict.fromkeys(TEST_PERTURBATIONS, 0.1)
     partial = {name: 0.1 for name in TEST_PERTURBATIONS if name != "tilt"}
     with pytest.raises(DataError, match="tilt is not measured"):
@@ -135,13 +136,13 @@ def test_a_mean_names_what_it_lacks():
         mean_rate(ours, ours | {"tilt": 0.0})
 
 
-def test_what_is_no_sequence_is_refused():
-    with pytest.raises(DataError, match="The lag between frames is 4"):
+def test_invalid_sequences_are_refused():
+    with pytest.raises(DataError, match="The lag between frames must be 1, 2 or 3, not 4"):
         StabilityMeter(noise=False, lag=4)
     meter = StabilityMeter(noise=False, lag=2)
-    with pytest.raises(DataError, match="2 frames, and at least 3"):
+    with pytest.raises(DataError, match="2 frames; comparing them at lag 2 needs at least 3"):
         meter.add(np.zeros((2, 10)))
-    with pytest.raises(DataError, match="first 3 of 10 classes, and 5 are needed"):
+    with pytest.raises(DataError, match="first 3 of 10 classes; at least 5 are needed"):
         meter.add_rankings(np.zeros((4, 3), np.int64), classes=10)
     with pytest.raises(DataError, match=r"shape \(4,\)"):
         meter.add(np.zeros(4))

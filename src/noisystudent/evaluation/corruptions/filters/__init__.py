@@ -1,1 +1,1 @@
-"""The corruptions of ImageNet-C as batched image filters, one module per family."""
+"""The corruptions of ImageNet-C as filters of image batches, one module per family."""

@@ -1,4 +1,4 @@
-"""From float32 values back to gray levels, as the authors' code does: clipped, and the fraction cut off."""
+"""Conversion of float32 values to uint8 levels, as in the authors' code, and to gray."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from noisystudent.noise.pixels import to_bytes
 _NEARLY_WHOLE = 2.0**-12
 
 
-def cut_off(values: Tensor) -> Tensor:
-    """``values`` on the scale of 0 to 255 as uint8: clipped, the fraction cut off; ``values`` are overwritten.
+def truncate_to_uint8(values: Tensor) -> Tensor:
+    """Clips values on the scale from 0 to 255 and truncates them to uint8; ``values`` are overwritten.
 
-    A value less than 2^-12 below a whole level counts as that level. The authors compute in float64, where a flat area
-    stays as it is; in float32 it would come out a little below its level, and a level too dark.
+    A value less than 2^-12 below a whole level counts as that level. The authors compute in float64, which does not
+    change a flat area; in float32 it would end slightly below its level and become one level darker.
     """
     return to_bytes(values.add_(_NEARLY_WHOLE))
 
 
-def rounded(values: Tensor) -> Tensor:
-    """``values`` on the scale of 0 to 255 as uint8: clipped and rounded; ``values`` are overwritten."""
+def round_to_uint8(values: Tensor) -> Tensor:
+    """Clips values on the scale from 0 to 255 and rounds them to uint8; ``values`` are overwritten."""
     return to_bytes(values.add_(0.5))
 
 
-def gray(values: Tensor) -> Tensor:
-    """The gray, float32 ``[B, 1, S, S]``, of colors ``[B, 3, S, S]`` (ITU-R 601-2 luma); of one channel, itself."""
+def to_gray(values: Tensor) -> Tensor:
+    """The ITU-R 601-2 luma, float32 ``[B, 1, S, S]``, of colors ``[B, 3, S, S]``; one channel is returned unchanged."""
     if values.shape[1] == 1:
         return values
     red, green, blue = values[:, :, None].unbind(1)

@@ -1,7 +1,7 @@
-"""Planes of images as the channels of one, sixteen at a time: so torch works on all of them in one vector on a CPU.
+"""Image planes as channels of one image, in groups of sixteen, so that a CPU processes a group as one vector.
 
-Convolutions and enlargements of planes one by one are ten times slower. Filled up to sixteen they are always the same
-computation, whatever the number of images.
+Convolutions and enlargements plane by plane are ten times slower. With groups padded to sixteen, the computation is
+the same for any number of images.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import torch
 from torch import Size, Tensor
 from torch.nn import functional as F
 
-AT_ONCE = 16
+PLANES_PER_GROUP = 16
 
 
 def as_channels(values: Tensor) -> Tensor:
-    """``values`` ``[B, C, S, S]`` as ``[1, P, S, S]``, channels last in memory, P the next multiple of 16."""
+    """``values`` ``[B, C, S, S]`` as ``[1, P, S, S]``, channels last in memory; P is the next multiple of 16."""
     planes = values.flatten(0, 1)
-    filled = F.pad(planes, (0, 0, 0, 0, 0, -len(planes) % AT_ONCE))
-    return filled[None].contiguous(memory_format=torch.channels_last)
+    padded = F.pad(planes, (0, 0, 0, 0, 0, -len(planes) % PLANES_PER_GROUP))
+    return padded[None].contiguous(memory_format=torch.channels_last)
 
 
 def from_channels(values: Tensor, shape: Size) -> Tensor:
-    """What ``as_channels`` made, changed and ``[1, P, S, S]``, as images of ``shape`` ``[B, C, S, S]``."""
+    """The inverse of ``as_channels``: ``[1, P, S, S]`` as images of ``shape`` ``[B, C, S, S]``."""
     return values[0, : shape[0] * shape[1]].contiguous().view(shape)
 
 
-def convolved(values: Tensor, kernels: Tensor) -> Tensor:
-    """``[K, P, H, W]``, P in sixteens, each plane p correlated with ``kernels[p]`` (``[P, R, T]``)."""
-    parts = zip(torch.split(values, AT_ONCE, dim=1), torch.split(kernels, AT_ONCE), strict=True)
-    return torch.cat([F.conv2d(some, own[:, None], groups=len(own)) for some, own in parts], dim=1)
+def correlate(values: Tensor, kernels: Tensor) -> Tensor:
+    """Correlates each plane p of ``values`` ``[K, P, H, W]`` with ``kernels[p]`` ``[P, R, T]``; 16 divides P."""
+    groups = zip(torch.split(values, PLANES_PER_GROUP, dim=1), torch.split(kernels, PLANES_PER_GROUP), strict=True)
+    return torch.cat([F.conv2d(planes, weights[:, None], groups=len(weights)) for planes, weights in groups], dim=1)

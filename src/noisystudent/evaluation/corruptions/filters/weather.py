@@ -1,7 +1,7 @@
-"""The corruptions of kind weather that need nothing from outside: snow, fog and brightness.
+"""The weather corruptions that need no textures: snow, fog and brightness.
 
-Every function takes ``uint8 [B, C, S, S]``, where it is random the images' numbers, and the parameters of a severity
-in the order of the published tables; it returns a new tensor of the same shape.
+Every function takes ``uint8 [B, C, S, S]``, the images' random numbers if it is random, and the parameters of one
+severity in the order of the published tables; it returns a new tensor of the same shape.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from noisystudent.evaluation.corruptions.filters.blur import enlarged, kept_by_zoom
-from noisystudent.evaluation.corruptions.filters.levels import cut_off, gray, rounded
-from noisystudent.evaluation.corruptions.filters.motion import blurred_along
+from noisystudent.evaluation.corruptions.filters.blur import enlarge, visible_size
+from noisystudent.evaluation.corruptions.filters.levels import round_to_uint8, to_gray, truncate_to_uint8
+from noisystudent.evaluation.corruptions.filters.motion import blur_along
 from noisystudent.evaluation.corruptions.filters.planes import as_channels, from_channels
 from noisystudent.evaluation.corruptions.filters.random_fields import RandomFields
 
@@ -27,45 +27,65 @@ def snow(
     threshold: float,
     radius: float,
     sigma: float,
-    kept: float,
+    image_weight: float,
 ) -> Tensor:
-    """Whiten the image and let flakes fall over it, once as drawn and once turned by 180 degrees.
+    """Whitens the image and adds falling flakes, once as generated and once rotated by 180 degrees.
 
-    Flakes are normal noise (``location``, ``scale``) enlarged by ``zoom``, of which what is below ``threshold`` is
-    dropped, blurred along an angle between -135 and -45 degrees (``radius``, ``sigma``); ``kept`` is the weight of the
-    image against the whitened one.
+    Args:
+        pixels: uint8 ``[B, C, S, S]``.
+        fields: the images' random numbers.
+        location: mean of the normal noise that becomes flakes.
+        scale: standard deviation of the noise.
+        zoom: factor by which the noise is enlarged.
+        threshold: flakes are where the noise is above it.
+        radius: radius of the motion blur, at a random angle between -135 and -45 degrees.
+        sigma: standard deviation of the motion blur, in pixels.
+        image_weight: weight of the image against the whitened image.
+
+    Returns:
+        The images with snow, as ``pixels``.
     """
     size = pixels.shape[-1]
-    cut = kept_by_zoom(size, zoom)  # the enlargement shows no more of the noise than that
+    cut = visible_size(size, zoom)  # the enlargement shows only this much of the noise
     noise = fields.normal(1, cut, cut, first=1).mul_(scale).add_(location)
-    layer = from_channels(enlarged(as_channels(noise), zoom, size), pixels[:, :1].shape)
-    flakes = cut_off(layer.where(layer >= threshold, 0.0).mul(255.0))
+    layer = from_channels(enlarge(as_channels(noise), zoom, size), pixels[:, :1].shape)
+    flakes = truncate_to_uint8(layer.where(layer >= threshold, 0.0).mul(255.0))
     drawn = fields.uniform(1).squeeze(1)
-    blurred = blurred_along(flakes.to(torch.float32), drawn, (-135.0, -45.0), radius=radius, sigma=sigma)
-    falling = rounded(blurred).to(torch.float32)
+    blurred = blur_along(flakes.to(torch.float32), drawn, (-135.0, -45.0), radius=radius, sigma=sigma)
+    falling = round_to_uint8(blurred).to(torch.float32)
     values = pixels.to(torch.float32)
-    white = gray(values).mul(1.5).add_(127.5).maximum(values)
-    return cut_off(values.mul_(kept).add_(white, alpha=1.0 - kept).add_(falling).add_(falling.rot90(2, (2, 3))))
+    white = to_gray(values).mul(1.5).add_(127.5).maximum(values)
+    return truncate_to_uint8(
+        values.mul_(image_weight).add_(white, alpha=1.0 - image_weight).add_(falling).add_(falling.rot90(2, (2, 3)))
+    )
 
 
 def fog(pixels: Tensor, fields: RandomFields, strength: float, decay: float) -> Tensor:
-    """Lay ``strength`` times a cloud over the image, then darken all to the image's own maximum.
+    """Adds ``strength`` times a cloud to the image, then scales the result to the image's maximum.
 
-    The cloud is a plasma fractal of ``decay`` on the smallest power of two that covers the image, as published for
-    each of the four sizes (32, 64, 256 and 512).
+    The cloud is a plasma fractal with ``decay`` on the smallest power of two that covers the image, as in the published
+    code for its four sizes (32, 64, 256 and 512).
     """
     size = pixels.shape[-1]
     cloud = plasma(fields, 1 << (size - 1).bit_length(), decay)[:, None, :size, :size]
     brightest = pixels.amax(dim=(1, 2, 3), keepdim=True).to(torch.float32)
     foggy = cloud.mul(255.0 * strength).add(pixels)
-    return cut_off(foggy.mul_(brightest / (brightest + 255.0 * strength)))
+    return truncate_to_uint8(foggy.mul_(brightest / (brightest + 255.0 * strength)))
 
 
 def plasma(fields: RandomFields, size: int, decay: float) -> Tensor:
-    """Clouds between 0 and 1, float32 ``[B, size, size]``, by the diamond-square algorithm on a torus.
+    """Generates clouds with the diamond-square algorithm on a torus.
 
-    ``size`` is a power of two. A new point is the mean of the four around it plus a number drawn from between plus and
-    minus the square of the wibble, which starts at 100 and is divided by ``decay`` from scale to scale.
+    A new point is the mean of the four points around it plus a uniform number between plus and minus the square of the
+    wibble, which starts at 100 and is divided by ``decay`` at each finer scale.
+
+    Args:
+        fields: the images' random numbers.
+        size: edge of the clouds in pixels, a power of two.
+        decay: the divisor of the wibble.
+
+    Returns:
+        Clouds from 0 to 1, float32 ``[B, size, size]``.
     """
     drawn = fields.uniform(size * size - 1).mul_(2.0).sub_(1.0)
     heights = drawn.new_zeros((len(drawn), size, size))
@@ -87,12 +107,13 @@ def plasma(fields: RandomFields, size: int, decay: float) -> Tensor:
 
 
 def brightness(pixels: Tensor, addition: float) -> Tensor:
-    """Add ``addition`` to the value of hue, saturation and value: the brightest channel gets it, up to white.
+    """Adds ``addition`` to the value (of hue, saturation and value), clipped at 1.
 
-    Hue and saturation are ratios of the channels, so the others grow by the same factor; black becomes gray.
+    The value is the brightest channel. Hue and saturation are ratios of the channels, so the others grow by the same
+    factor; black becomes gray.
     """
     values = pixels.to(torch.float32)
     brightest = values.amax(dim=1, keepdim=True)
     raised = (brightest + 255.0 * addition).clamp_(max=255.0)
     lit = values.mul_(raised / brightest.clamp(min=1.0))
-    return cut_off(torch.where(brightest > 0, lit, raised))
+    return truncate_to_uint8(torch.where(brightest > 0, lit, raised))

@@ -1,0 +1,65 @@
+"""The scores of one model on one labeled source, as dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """Rows with confidence in (low, high]: their number, mean confidence and accuracy, both 0 in an empty bin."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float = 0.0
+    accuracy: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Metrics of one model on one labeled source, as fractions from 0 to 1 (``nll`` in nats, ``brier`` in [0, 2]).
+
+    ``per_class`` holds the accuracy of each class, None for a class without images; ``confusion`` has one row per true
+    class; ``calibration`` is the reliability diagram.
+    """
+
+    top1: float
+    count: int
+    top5: float | None = None
+    ece: float | None = None
+    nll: float | None = None
+    brier: float | None = None
+    per_class: dict[str, float | None] = field(default_factory=dict)
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    calibration: tuple[CalibrationBin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemperatureScaling:
+    """Calibration at a fitted temperature (Guo et al. 2017, section 4.2).
+
+    The temperature was fitted on ``count`` images of ``source``; ``left_out`` more were among the scored images.
+    ``at_end``: the fit ran to an end of its range, so the temperature should not be used.
+    """
+
+    temperature: float
+    ece: float
+    nll: float
+    brier: float
+    source: str
+    count: int
+    left_out: int
+    at_end: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationResult(Scores):
+    """What ``evaluate`` returns and writes: scores, unreadable images (key to reason), and temperature scaling.
+
+    ``classes`` says which of the model's classes the images have, where these are not simply all.
+    """
+
+    classes: str = ""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    temperature_scaling: TemperatureScaling | None = None

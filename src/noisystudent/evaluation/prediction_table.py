@@ -1,0 +1,51 @@
+"""A table of predictions: a CSV file with file, class and confidence of every image of a source."""
+
+from __future__ import annotations
+
+import csv
+import os
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+
+from noisystudent.artifacts.folder import atomic_write
+from noisystudent.data.images import Failure, Images
+from noisystudent.data.source import Source
+from noisystudent.evaluation.map_shards import map_shards
+from noisystudent.models.predictor import Predictor
+from noisystudent.runtime.process_group import open_process_group
+from noisystudent.runtime.progress import Reporter
+
+
+def write_predictions(
+    predictor: Predictor, source: Source, path: Path, *, max_corrupt_fraction: float, reporter: Reporter
+) -> list[Failure]:
+    """Writes the table and returns the unreadable images, which have a row without class and confidence.
+
+    Processes that torchrun started share the shards; the main process writes.
+    """
+    group = open_process_group()
+    reporter = reporter if group.is_main else Reporter(quiet=True)
+    failures: list[Failure] = []
+
+    def predict_shard(images: Images) -> list[list[str]]:
+        rows = zip(images.keys, predictor.log_probabilities(images), strict=True)
+        return [[key, predictor.classes[int(row.argmax())], f"{np.exp(row.max()):.4f}"] for key, row in rows]
+
+    with (
+        atomic_write(path) if group.is_main else nullcontext(Path(os.devnull)) as destination,
+        destination.open("w", newline="", encoding="utf-8") as file,
+        reporter.bar("predict", sum(source.shard_sizes), "images") as bar,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["file", "class", "confidence"])
+        shards = map_shards(
+            source, predictor.format, predict_shard, max_corrupt_fraction=max_corrupt_fraction, group=group
+        )
+        for rows, failed in shards:
+            writer.writerows(rows)
+            writer.writerows([failure.key, "", ""] for failure in failed)
+            failures += failed
+            bar.advance(len(rows) + len(failed))
+    return failures

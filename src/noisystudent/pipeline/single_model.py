@@ -1,0 +1,73 @@
+"""One model in a folder of its own: a teacher from labels, or a student from labels and pseudo labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from noisystudent.config import Resolved
+from noisystudent.data.store import fetched
+from noisystudent.errors import SettingsError
+from noisystudent.models.settings import plan_models
+from noisystudent.pipeline.autotune import SPEED, autotune
+from noisystudent.pipeline.checkpoints import Checkpoint
+from noisystudent.pipeline.context import build_context, run_lock
+from noisystudent.pipeline.extensions import Extensions
+from noisystudent.pipeline.leakage import LEAKAGE, remove_leakage
+from noisystudent.pipeline.noise_search import STRENGTH, choose_strength
+from noisystudent.pipeline.pseudo_labels import select_pseudo_labels
+from noisystudent.pipeline.train_data import student_spec, supervised_spec
+from noisystudent.pipeline.train_stage import train
+from noisystudent.pseudo_labels.predictions import PREDICTIONS
+from noisystudent.runtime.process_group import open_process_group
+from noisystudent.runtime.progress import Reporter
+
+TEACHER, STUDENT, SELECTION = "teacher", "student", "selection"  # stages: they name the random streams
+
+
+def train_single(
+    resolved: Resolved,
+    *,
+    reporter: Reporter,
+    extensions: Extensions,
+    predictions: str | Path | None = None,
+    selection: str | Path | None = None,
+) -> Checkpoint:
+    """Trains one model into the folder ``out`` of the settings, or finds it done.
+
+    With ``predictions`` (a folder or its URL) it is a student, on what ``selection`` or the user's own rule selects.
+    Side products are folders beside ``out`` with its name before theirs. Raises ``NoisyStudentError``.
+    """
+    check_student_inputs(resolved, extensions, predictions, selection)
+    out = Path(resolved.settings.out)
+    with run_lock(out):
+        context = build_context(resolved, reporter, extensions=extensions)
+        beside = {stage: f"{out.name}.{stage}" for stage in (LEAKAGE, SPEED, STRENGTH, SELECTION)}
+        renamed = {**beside, TEACHER: out.name, STUDENT: out.name}
+        context = remove_leakage(replace(context, folder=out.parent, renamed=renamed))
+        teacher_plan, student_plan = plan_models(resolved.settings.model, 1, context.splits.format.size)
+        context = autotune(context, student_plan if predictions else teacher_plan)
+        strength = choose_strength(context, teacher_plan)
+        if predictions is None:
+            return train(context, TEACHER, teacher_plan, supervised_spec(context), strength)
+        source = predictions
+        predictions_folder = open_process_group().on_main(lambda: fetched(source, PREDICTIONS))
+        if selection is None:
+            selection = select_pseudo_labels(context, SELECTION, predictions_folder, 1)
+        spec = student_spec(context, predictions_folder, Path(selection))
+        return train(context, STUDENT, student_plan, spec, strength)
+
+
+def check_student_inputs(
+    resolved: Resolved, extensions: Extensions, predictions: str | Path | None, selection: str | Path | None
+) -> None:
+    """Raises ``SettingsError`` for a student without all that it needs, or a teacher with what only students use."""
+    chosen_by = [part for part in (selection, extensions.select) if part is not None]
+    given = [resolved.settings.unlabeled is not None, predictions is not None, bool(chosen_by)]
+    if any(given) and not all(given):
+        raise SettingsError(
+            "a student needs all of --unlabeled, --predictions and --selection (or, in Python, select=); a teacher "
+            "none of them."
+        )
+    if len(chosen_by) > 1:
+        raise SettingsError("selection= and select= both say which pseudo labels train; give one of them.")

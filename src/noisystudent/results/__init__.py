@@ -1,0 +1,1 @@
+"""What a run and its files say, as dataclasses: returned by the public functions, written as JSON, read by the page."""

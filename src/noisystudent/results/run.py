@@ -1,0 +1,103 @@
+"""The result of a run or a distillation: who was trained, how they scored, what is delivered, and the verdict.
+
+Accuracies, calibration errors and differences are fractions from 0 to 1. Fields that a run may lack are None or empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from noisystudent.evaluation.metrics.results import Scores
+from noisystudent.evaluation.results import ComparisonResult
+from noisystudent.evaluation.verdict import Verdict
+
+Role = Literal["test", "validation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatedModel:
+    """One trained model: its architecture, its cost and its scores on held-out sources."""
+
+    name: str
+    model: str
+    parameters: int | None = None
+    samples_seen: int | None = None
+    seconds: float | None = None
+    validation: Scores | None = None
+    test: Scores | None = None
+
+    def scores(self, role: Role | None) -> Scores | None:
+        """The scores on the source with this role, or None where there are none."""
+        return None if role is None else (self.test if role == "test" else self.validation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundResult(EvaluatedModel):
+    """The student of one round, and what it learned from.
+
+    ``selected`` pseudo labels trained, as ``copies`` samples per epoch; ``pseudo_labels`` says how many are right,
+    where the true classes are known; ``diagnostics`` need no labels.
+    """
+
+    round: int
+    rolled_back: bool
+    selected: int | None = None
+    copies: int | None = None
+    pseudo_labels: dict[str, float | None] | None = None
+    diagnostics: dict[str, float | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """A simple classifier on the same labels, for scale."""
+
+    name: str
+    top1: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What the training of the models in the summary took, without the search for a noise strength.
+
+    ``session_seconds`` is the last call alone, finished stages not counted.
+    """
+
+    seconds: float | None = None
+    session_seconds: float | None = None
+    samples_seen: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """``summary.json`` of a run folder: every trained model with its scores, the delivered one, and the verdict.
+
+    ``student`` is the delivered model, ``delivered`` the name of its stage. ``teacher`` is None for methods without
+    one; ``teachers`` are the members where it is the mean of several; ``generations`` is the mean of all students of a
+    distillation. ``robustness`` compares all models, with the control first.
+    """
+
+    classes: tuple[str, ...]
+    teacher: EvaluatedModel | None
+    student: EvaluatedModel
+    delivered: str
+    verdict: Verdict
+    recipe: str | None = None
+    seed: int | None = None
+    control: EvaluatedModel | None = None
+    teachers: tuple[EvaluatedModel, ...] = ()
+    rounds: tuple[RoundResult, ...] = ()
+    generations: EvaluatedModel | None = None
+    baselines: tuple[Baseline, ...] = ()
+    cost: Cost = field(default_factory=Cost)
+    robustness: ComparisonResult | None = None
+
+    def class_name(self, index: int) -> str:
+        """The name of the class with this index, or ``class <index>`` where there is none."""
+        return self.classes[index] if 0 <= index < len(self.classes) else f"class {index}"
+
+    def reporting_role(self) -> Role | None:
+        """The source that numbers are quoted on: test where the student has test scores, else validation."""
+        if self.student.test is not None:
+            return "test"
+        return "validation" if self.student.validation is not None else None

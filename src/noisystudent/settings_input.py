@@ -1,0 +1,249 @@
+"""Settings as users write them: dotted names, nested mappings, settings objects and YAML files.
+
+``named_values`` turns every form into dotted names such as ``noise.strength``. Mistakes become one clear line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from noisystudent.errors import SettingsError, nearest_name
+from noisystudent.settings import Settings
+
+SettingsInput = Mapping[str, Any] | Settings | Sequence[Mapping[str, Any] | Settings]
+"""Settings in Python, alone or as a list of these: ``{"train.steps": 5}``, ``{"train": {"steps": 5}}``,
+``{"train": TrainSettings(steps=5)}``, ``TrainSettings(steps=5)``, ``RunSettings(...)``. Of an object, only the fields
+that were set count."""
+
+Entry = tuple[str, Any, str]  # a dotted name, its value, and where the user wrote it
+
+
+def setting_fields(root: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    """Every setting below ``root`` by its dotted name, in order of declaration; a list of sections is one section."""
+    fields: dict[str, FieldInfo] = {}
+    for name, field in root.model_fields.items():
+        kind = get_args(field.annotation)[0] if get_origin(field.annotation) is tuple else field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            fields.update(setting_fields(kind, f"{prefix}{name}."))
+        else:
+            fields[prefix + name] = field
+    return fields
+
+
+def section_classes(root: type[BaseModel]) -> dict[str, type[Settings]]:
+    """The sections of ``root``: the class of each by its name."""
+    kinds = {name: field.annotation for name, field in root.model_fields.items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Settings)}
+
+
+def named_values(given: SettingsInput | None, root: type[Settings], origin: str) -> dict[str, Any]:
+    """The settings that a user gave, by dotted name; text is read as YAML.
+
+    Args:
+        given: Settings in any form of ``SettingsInput``.
+        root: The class of all settings.
+        origin: Where they come from, for messages, such as ``file run.yaml``.
+
+    Raises:
+        SettingsError: A name is unknown, a section holds something else than its settings, or a setting is given twice
+            with different values.
+    """
+    fields = setting_fields(root)
+    values: dict[str, Any] = {}
+    written: dict[str, str] = {}
+    for name, raw, where in _entries(given, root):
+        if name not in fields:
+            known = [*fields, *section_classes(root)]
+            raise SettingsError(f"unknown setting {name!r} ({origin}).{nearest_name(name, known)}")
+        value = _parse(raw, fields[name])
+        if name in values and values[name] != value:
+            raise SettingsError(
+                f"setting {name} is given twice with different values ({origin}): {values[name]!r} {written[name]} and "
+                f"{value!r} {where}; give it once."
+            )
+        values[name], written[name] = value, where
+    return values
+
+
+def as_list(given: SettingsInput | None) -> list[Mapping[str, Any] | Settings]:
+    """Settings as a list, to which more can be added."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, Sequence) else [given]
+
+
+def _entries(given: SettingsInput | None, root: type[Settings]) -> Iterator[Entry]:
+    if given is None:
+        return
+    if isinstance(given, Settings):
+        yield from _object_entries(given, root)
+    elif isinstance(given, Mapping):
+        yield from _mapping_entries(given, section_classes(root), "")
+    elif isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        for item in given:
+            if not isinstance(item, Mapping | Settings):
+                raise _wrong_kind(item, root)
+            yield from _entries(item, root)
+    else:
+        raise _wrong_kind(given, root)
+
+
+def _object_entries(settings: Settings, root: type[Settings]) -> Iterator[Entry]:
+    """The fields of a settings object that were set: of all settings, or of one section, known by its class."""
+    if isinstance(settings, root):
+        yield from _set_fields(settings, "")
+        return
+    for name, kind in section_classes(root).items():
+        if isinstance(settings, kind):
+            yield from _set_fields(settings, f"{name}.")
+            return
+    raise _wrong_kind(settings, root)
+
+
+def _set_fields(settings: Settings, prefix: str) -> Iterator[Entry]:
+    for name in type(settings).model_fields:
+        if name not in settings.model_fields_set:
+            continue
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            yield from _set_fields(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value, f"(in {type(settings).__name__})"
+
+
+def _mapping_entries(given: Mapping[str, Any], sections: Mapping[str, type[Settings]], prefix: str) -> Iterator[Entry]:
+    for name, value in given.items():
+        if not isinstance(name, str):
+            raise SettingsError(f"a setting's name is {name!r}; names are text, such as 'train.steps'.")
+        dotted = prefix + name
+        if dotted not in sections:
+            yield dotted, value, f"(as {dotted!r})" if not prefix else f"(in {prefix[:-1]!r})"
+        elif isinstance(value, Mapping):
+            yield from _mapping_entries(value, sections, f"{dotted}.")
+        elif isinstance(value, sections[dotted]):
+            yield from _set_fields(value, f"{dotted}.")
+        elif value is not None:  # a section whose lines are all comments is None in YAML
+            kind, shown = sections[dotted], type(value).__name__ if isinstance(value, Settings) else repr(value)
+            raise SettingsError(
+                f"{dotted!r} is a section of the settings and holds {shown}; give {kind.__name__}, a mapping of names "
+                f"to values, or dotted names such as '{dotted}.{next(iter(kind.model_fields))}'."
+            )
+
+
+def _wrong_kind(given: object, root: type[Settings]) -> SettingsError:
+    names = ", ".join(kind.__name__ for kind in (root, *section_classes(root).values()))
+    shown = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+    return SettingsError(
+        f"settings hold {shown}, which is no settings object; give a mapping such as {{'train.steps': 300}}, an object "
+        f"of {names}, or a list of these."
+    )
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file of settings as a nested dictionary; raises ``SettingsError`` if it cannot be read."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(f"the settings file {path} does not exist.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the settings file {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"the settings file {path} must hold names and values, as in 'train: {{steps: 300}}'.")
+    return content
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings by dotted name; names that are dotted already stay as they are."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted names as nested dictionaries."""
+    nested: dict[str, Any] = {}
+    for dotted, value in flat.items():
+        *parents, name = dotted.split(".")
+        section = nested
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[name] = value
+    return nested
+
+
+def is_text(field: FieldInfo) -> bool:
+    """Whether a setting is plain text, never read as YAML: a folder may be called 2024 or true."""
+    return field.annotation is str or field.annotation == str | None
+
+
+def _parse(value: Any, field: FieldInfo) -> Any:  # noqa: ANN401 - whatever YAML can say
+    """A value as its field takes it: text is read as YAML (numbers, true, [a, b]); a list may also be written a,b."""
+    if isinstance(value, os.PathLike) and is_text(field):
+        return os.fspath(value)
+    is_list = get_origin(field.annotation) is tuple
+    if is_list and isinstance(value, list | tuple):
+        return tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in value)
+    if not isinstance(value, str) or is_text(field):
+        return value
+    if not is_list:
+        return _read_text(value)
+    if value.lstrip().startswith("["):
+        items = _read_text(value)
+        return tuple(items) if isinstance(items, list) else items
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    return tuple(parts if get_args(field.annotation)[0] is str else map(_read_text, parts))
+
+
+def _read_text(text: str) -> Any:  # noqa: ANN401 - whatever YAML can say
+    if not text.strip():
+        return text
+    try:
+        parsed = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    # YAML 1.1 does not read 1e-3 as a number and reads dates and times as objects; settings have neither.
+    if isinstance(parsed, str):
+        try:
+            return float(parsed)
+        except ValueError:
+            return parsed
+    return parsed if isinstance(parsed, bool | int | float | list | None) else text
+
+
+def explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    """Pydantic's errors as one line: for every setting its name, value, origin, and what is allowed.
+
+    Args:
+        error: What pydantic raised.
+        origins: Where the value of each known setting came from, by dotted name.
+    """
+    lines: dict[str, list[str]] = {}
+    for problem in error.errors():
+        parts = [str(part) for part in problem["loc"] if isinstance(part, str)]
+        name = next(
+            (".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins), ".".join(parts)
+        )
+        text = problem["msg"].removeprefix("Value error, ").removesuffix(".")
+        message = "it is required" if problem["type"] == "missing" else text[0].lower() + text[1:]
+        # Without an origin, the problem is of several settings, which the message names.
+        has_origin = problem["type"] != "missing" and name in origins
+        given = f" (from {origins[name]}: {problem['input']!r})" if has_origin else ""
+        lines.setdefault(f"{name}{given}", []).append(message)
+    return "; ".join(f"setting {name}: {' or '.join(dict.fromkeys(texts))}" for name, texts in lines.items()) + "."
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Names as a phrase: ``a``, ``a and b``, ``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,41 @@
+"""A training that is killed at any step and called again ends with the same bits."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from noisystudent.models.classifier import Classifier
+from noisystudent.training.loader import Batch
+from noisystudent.training.loop import METRICS, fit
+from noisystudent.training.settings import TrainSettings
+from training_setup import Killed, make_batches, make_classifier, objective, same_weights
+
+
+def train(folder: Path, batches: Callable[[int], Batch]) -> Classifier:
+    folder.mkdir(exist_ok=True)
+    return fit(make_classifier(), batches, objective, TrainSettings(steps=45, save_every=1e-6), folder, seed=3)[0]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return train(folder, make_batches()), (folder / METRICS).read_text()
+
+
+@pytest.mark.parametrize("kill_at", [5, 20, 27, 44])
+def test_a_killed_training_resumes_to_the_same_bits(undisturbed, tmp_path, kill_at):
+    batches = make_batches()
+
+    def killed_batches(step):
+        if step == kill_at:
+            raise Killed
+        return batches(step)
+
+    with pytest.raises(Killed):
+        train(tmp_path, killed_batches)
+    torch.rand(7)  # other use of the global generator must not matter
+    classifier, metrics = undisturbed
+    assert same_weights(classifier, train(tmp_path, batches))
+    assert (tmp_path / METRICS).read_text() == metrics
