@@ -75,7 +75,7 @@ def test_one_process_counts_every_image_once(given):
     assert len(remarks) == 4
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, 3])
 def test_several_processes_print_and_write_what_one_does(given, tmp_path, count):
     words, alone = given
     assert answers(words, tmp_path / "together", *TORCHRUN, f"--nproc-per-node={count}") == alone

@@ -37,7 +37,6 @@ def test_without_ray_the_command_that_installs_it_is_named(given, tmp_path, monk
 
 
 @needs_ray
-@pytest.mark.slow
 def test_ray_makes_what_one_worker_makes(given, tmp_path):
     done = run([*given[0], "--out=out", "--workers=2", "--runtime.threads=1"], tmp_path)  # a relative path
     assert done.returncode == 0, done.stderr
@@ -45,7 +44,6 @@ def test_ray_makes_what_one_worker_makes(given, tmp_path):
 
 
 @needs_ray
-@pytest.mark.slow
 def test_an_error_of_an_actor_is_the_commands_and_nothing_is_lost(given, tmp_path):
     failed = run([*given[0], "--out=out", "--workers=1", "--runtime.device=cuda:7"], tmp_path)
     assert failed.returncode == 1

@@ -39,7 +39,6 @@ def test_every_start_gets_a_separate_part_of_the_store_in_any_order_of_processes
     assert len(marks) == 20
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("late", [0, 1])
 def test_after_a_restart_processes_do_not_wait_for_earlier_ones(late):
     """The first process to join finds the address of a process of the earlier start, and must not wait for it."""

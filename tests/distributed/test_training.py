@@ -46,9 +46,7 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
     return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize(
-    "options", [(), pytest.param(("sharded", "checked"), marks=pytest.mark.slow)], ids=["whole", "sharded"]
-)
+@pytest.mark.parametrize("options", [(), ("sharded", "checked")], ids=["whole", "sharded"])
 def test_two_processes_train_the_same_model_as_one(tmp_path, single_process, options):
     folder, weights = single_process
     assert_close(torchrun(tmp_path, 1, *options), weights)
@@ -59,7 +57,6 @@ def test_two_processes_train_the_same_model_as_one(tmp_path, single_process, opt
     assert_close(train(tmp_path, ON_CPU, 1).state_dict(), torch.load(tmp_path / "weights.pt", weights_only=True))
 
 
-@pytest.mark.slow
 def test_processes_that_shard_a_model_resume_from_the_state_of_one(tmp_path, single_process):
     with pytest.raises(Killed):
         train(tmp_path, ON_CPU, 1, kill_at=22)

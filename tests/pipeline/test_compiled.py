@@ -16,7 +16,7 @@ from training_setup import CPU, Killed, make_batches, make_classifier, objective
 COMPILED = Engine(CPU, compile=True)
 
 
-@pytest.fixture(params=["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
+@pytest.fixture(params=["aot_eager", pytest.param("inductor", marks=pytest.mark.timeout(1200))])
 def backend(request, monkeypatch):
     """aot_eager runs the same steps except the last, the code generation of inductor, which takes minutes."""
     compile = torch.compile

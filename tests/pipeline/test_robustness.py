@@ -184,7 +184,6 @@ def test_a_distillation_is_measured_too(finished, tmp_path):
     assert comparison.measured["teacher 1"].corruptions == summary.robustness.measured["teacher"].corruptions
 
 
-@pytest.mark.slow
 def test_two_processes_share_the_models(finished, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = ["run", *words_of(SMALL), f"--out={tmp_path}"]

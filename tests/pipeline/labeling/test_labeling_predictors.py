@@ -56,7 +56,7 @@ def test_a_predictor_answers_as_label_and_predict_do_to_the_bit(given, tmp_path)
     assert shown == [row["confidence"] for row in rows]
 
 
-@pytest.mark.parametrize("workers", [None, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [None, 2])
 def test_a_predictor_of_a_checkpoint_labels_as_its_folder_does(given, tmp_path, workers, monkeypatch):
     teacher, source, whole = given
     monkeypatch.chdir(teacher.parent)

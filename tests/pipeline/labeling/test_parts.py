@@ -166,7 +166,6 @@ def test_a_part_of_empty_shards_only_is_read_as_no_rows(tmp_path):
             assert values.shape == (0, classes)
 
 
-@pytest.mark.slow
 def test_a_worker_killed_in_mid_part_loses_and_doubles_nothing(given, label, tmp_path):
     out = tmp_path / "out"
     words = [f"--{name}={given[0][name]}" for name in ("teacher", "source")]
@@ -186,7 +185,6 @@ def test_a_worker_killed_in_mid_part_loses_and_doubles_nothing(given, label, tmp
     assert content_after_kills(out) == content(given[2])
 
 
-@pytest.mark.slow
 def test_processes_of_one_command_make_what_one_makes(given, label, tmp_path, monkeypatch, capsys):
     imported, rest = starting._CHILD.split("; from ", 1)
     monkeypatch.setattr(starting, "_CHILD", f"{imported}; {FEWER_PARTS}from {rest}")

@@ -112,14 +112,12 @@ def test_no_process_is_started_for_finished_predictions(given, tmp_path, monkeyp
     assert content(tmp_path / "out") == before
 
 
-@pytest.mark.slow
 def test_processes_of_one_command_make_what_one_makes_and_show_one_progress(given, tmp_path):
     printed = finish(start(given, tmp_path / "out", "--workers=2"))
     assert content(tmp_path / "out") == given[1]
     assert "label, 2 workers: 11288 images in" in printed
 
 
-@pytest.mark.slow
 def test_when_one_of_two_is_killed_the_other_finishes(given, tmp_path):
     process = start(given, tmp_path / "out", "--workers=2")
     wait_for(lambda: list(tmp_path.glob("out/part-*")))
@@ -128,7 +126,6 @@ def test_when_one_of_two_is_killed_the_other_finishes(given, tmp_path):
     assert content_after_kills(tmp_path / "out") == given[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_when_the_parent_is_killed_so_are_its_workers(given, tmp_path, kind):
     process = start(given, tmp_path / "out", "--workers=2")
@@ -145,7 +142,6 @@ def test_when_the_parent_is_killed_so_are_its_workers(given, tmp_path, kind):
     assert content_after_kills(tmp_path / "out") == given[1]
 
 
-@pytest.mark.slow
 def test_torchrun_makes_workers_that_label_every_row_once(given, tmp_path):
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2")
     printed = finish(start(given, tmp_path / "out", launcher=launcher))
@@ -155,7 +151,6 @@ def test_torchrun_makes_workers_that_label_every_row_once(given, tmp_path):
     assert len(set(keys(tmp_path / "out"))) == len(keys(tmp_path / "out")) == 11288
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_workers_killed_at_random_moments_lose_and_double_nothing(given, tmp_path):
     """Two workers at a time, each killed within a second of its first claim, again and again; then one to the end."""

@@ -42,7 +42,6 @@ def images(count=24, size=6):
     return 0.3 + 0.4 * torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(4))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "epsilon", "order"), [("linf", 0.01, 1), ("l2", 0.048, 2)])
 def test_exactly_the_images_with_a_small_margin_fool_a_linear_model(package, norm, epsilon, order):
     """Class i can change to j iff the logits differ by at most epsilon times the dual norm of w_i - w_j."""
@@ -79,7 +78,6 @@ def trained():
     return net.eval(), pixels, labels
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.03), ("l2", 0.2)])
 def test_it_is_no_weaker_than_pgd_and_reproducible(package, trained, norm, epsilon):
     net, pixels, labels = trained
@@ -96,7 +94,6 @@ def test_it_is_no_weaker_than_pgd_and_reproducible(package, trained, norm, epsil
     assert torch.equal(repeated.pixels, result.pixels)
 
 
-@pytest.mark.slow
 def test_it_accepts_a_classifier_of_this_package_and_one_image(package):
     torch.manual_seed(0)
     model = UnitPixels(create_classifier("tiny_resnet", classes=("a", "b", "c", "d"), channels=3, size=8).eval())
@@ -108,7 +105,6 @@ def test_it_accepts_a_classifier_of_this_package_and_one_image(package):
     assert result.fooled >= attack_images(model, pixels, label, pgd(epsilon)).fooled
 
 
-@pytest.mark.slow
 def test_the_state_of_the_process_is_restored(package, trained):
     check_the_process(trained)
 
