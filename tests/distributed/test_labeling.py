@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import noisystudent
+from fork_server import ForkServer
 from labeling_set import save_folder, save_teacher
 from noisystudent.commands.main import COMMANDS, SHARED, main
 from noisystudent.errors import DataError
@@ -17,8 +18,8 @@ from noisystudent.evaluation import map_shards as mapping
 from noisystudent.models.predictor import load
 from noisystudent.runtime.process_group import SINGLE
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-SCRIPT = Path(__file__).parents[1] / "helpers" / "answering_together.py"
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+PROGRAM = Path(__file__).parents[1] / "helpers" / "answering_together.py"
 BROKEN = {"0": 3, "1": 399}  # the number of an image of the class that cannot be read
 LABELED = {"0": 500, "1": 400, "2": 100}  # one shard: fewer than processes
 UNLABELED = 2 * 1024 + 52  # three shards
@@ -26,7 +27,7 @@ APART = 2 * 1024 + 7
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory):
+def given(fork_server, tmp_path_factory):
     """A teacher, labeled and unlabeled images, some unreadable, and what one process prints and writes."""
     root = tmp_path_factory.mktemp("given")
     for name, count in LABELED.items():
@@ -35,7 +36,7 @@ def given(tmp_path_factory):
     words = [root / "teacher", root / "labeled", root / "unlabeled", root / "apart.npz"]
     save_teacher(words[0], channels=3)
     save_apart(words[3], words[0])
-    return words, answers(words, root / "alone", sys.executable)
+    return words, answers(fork_server, words, root / "alone", processes=1)
 
 
 def save_apart(path: Path, teacher: Path) -> None:
@@ -48,12 +49,20 @@ def save_apart(path: Path, teacher: Path) -> None:
     np.savez(path, x=images, y=labels)
 
 
-def answers(words: list[Path], out: Path, *launcher: str) -> tuple[list[str], list[str], list[bytes]]:
-    """The printed lines, the remarks on unreadable images, and the files, byte for byte."""
+def answers(
+    fork_server: ForkServer, words: list[Path], out: Path, *, processes: int
+) -> tuple[list[str], list[str], list[bytes]]:
+    """The printed lines, the remarks on unreadable images, and the files, byte for byte; two run under torchrun."""
     out.mkdir()
-    done = subprocess.run([*launcher, SCRIPT, *words, out], check=True, capture_output=True, text=True)
-    printed = done.stdout.replace(str(out), "").splitlines()
-    remarks = [line for line in done.stderr.splitlines() if "unreadable" in line]
+    if processes == 2:
+        command = [*TORCHRUN, PROGRAM, *words, out]
+        finished = subprocess.run(command, check=True, capture_output=True, text=True)
+        output, errors = finished.stdout, finished.stderr
+    else:
+        command = fork_server.run([*words, out], processes=processes, program=PROGRAM)
+        output, errors = command.output(), command.errors()
+    printed = output.replace(str(out), "").splitlines()
+    remarks = [line for line in errors.splitlines() if "unreadable" in line]
     files = [(out / name).read_bytes() for name in ("scores.json", "answers.csv", "calibrated.json")]
     return printed, remarks, files
 
@@ -76,9 +85,9 @@ def test_one_process_counts_every_image_once(given):
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_several_processes_print_and_write_what_one_does(given, tmp_path, count):
+def test_several_processes_print_and_write_what_one_does(fork_server, given, tmp_path, count):
     words, alone = given
-    assert answers(words, tmp_path / "together", *TORCHRUN, f"--nproc-per-node={count}") == alone
+    assert answers(fork_server, words, tmp_path / "together", processes=count) == alone
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])

@@ -1,8 +1,6 @@
-"""Several processes that torchrun starts train one model on the CPU."""
+"""Several processes, as torchrun starts them, train one model on the CPU."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +19,18 @@ from noisystudent.training.loader import BatchLoader, BatchSharding, InMemoryStr
 from training_setup import Killed, make_batches
 from training_together import train
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-SCRIPT = Path(__file__).parents[1] / "helpers" / "training_together.py"
+PROGRAM = Path(__file__).parents[1] / "helpers" / "training_together.py"
 
 
-def torchrun(folder: Path, micro_batches: int, *options: str) -> dict[str, torch.Tensor]:
-    subprocess.run([*TORCHRUN, str(SCRIPT), str(folder), str(micro_batches), *options], check=True, capture_output=True)
-    return torch.load(folder / "weights.pt", weights_only=True)
+@pytest.fixture
+def train_in_two(fork_server, tmp_path):
+    """Trains in two processes into ``tmp_path`` and returns the weights."""
+
+    def train_in_two(*options: str) -> dict[str, torch.Tensor]:
+        fork_server.run([tmp_path, 1, *options], processes=2, program=PROGRAM)
+        return torch.load(tmp_path / "weights.pt", weights_only=True)
+
+    return train_in_two
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +50,9 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("options", [(), ("sharded", "checked")], ids=["whole", "sharded"])
-def test_two_processes_train_the_same_model_as_one(tmp_path, single_process, options):
+def test_two_processes_train_the_same_model_as_one(train_in_two, tmp_path, single_process, options):
     folder, weights = single_process
-    assert_close(torchrun(tmp_path, 1, *options), weights)
+    assert_close(train_in_two(*options), weights)
     assert [row["step"] for row in rows_of(tmp_path)] == [20, 25]
     for row, expected in zip(rows_of(tmp_path), rows_of(folder), strict=True):
         assert row == pytest.approx(expected, rel=1e-3, abs=1e-5)
@@ -57,10 +60,10 @@ def test_two_processes_train_the_same_model_as_one(tmp_path, single_process, opt
     assert_close(train(tmp_path, ON_CPU, 1).state_dict(), torch.load(tmp_path / "weights.pt", weights_only=True))
 
 
-def test_processes_that_shard_a_model_resume_from_the_state_of_one(tmp_path, single_process):
+def test_processes_that_shard_a_model_resume_from_the_state_of_one(train_in_two, tmp_path, single_process):
     with pytest.raises(Killed):
         train(tmp_path, ON_CPU, 1, kill_at=22)
-    assert_close(torchrun(tmp_path, 1, "sharded"), single_process[1])
+    assert_close(train_in_two("sharded"), single_process[1])
 
 
 def test_fsdp_units_are_disjoint_and_hold_most_of_a_network():

@@ -84,6 +84,8 @@ def check_module(
         raise ModelError(f"{name} has the class {twice!r} more than once; give every output its own name.")
     if shape[1] not in (1, 3):
         raise ModelError(f"{name} takes {shape[1]} channels, and images have 1 or 3; give channels=1 or 3.")
+    if device.type == "meta":
+        raise ModelError(f"{name} is on the device 'meta' and holds no numbers; load its weights onto a real device.")
     try:
         with torch.no_grad():
             logits = module(torch.full(shape, 0.5, device=device))

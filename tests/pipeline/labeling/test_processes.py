@@ -77,6 +77,7 @@ def claims(out: Path) -> set[str]:
 
 def test_a_worker_that_dies_is_reported_with_its_last_output(given, tmp_path, monkeypatch, capsys):
     dies = "import sys; sys.stdin.readline(); print('before'); sys.exit('noisystudent: the disk caught fire')"
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     monkeypatch.setattr(starting, "_CHILD", dies)
     monkeypatch.setattr(starting, "POLL_INTERVAL", 0.05)
     assert main([*given[0], f"--out={tmp_path / 'out'}", "--workers=2"]) == 1

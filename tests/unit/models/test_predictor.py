@@ -397,7 +397,8 @@ class Chosen(nn.Module):
         (linear(), {"mean": (0.5,), "std": (0.0,)}, "each std above 0"),
         (nn.Sequential(linear(), nn.Softmax(dim=1)).eval(), {}, "gives probabilities"),
         (nn.Sequential(linear(), nn.Threshold(torch.inf, torch.nan)).eval(), {}, "numbers that are not finite"),
-        (nn.Sequential(linear().to("meta"), linear()).eval(), {}, r"tried with images .* on meta and failed"),
+        (nn.Sequential(linear(), nn.Linear(10, 10).to("meta")).eval(), {}, r"tried with images .* on cpu and failed"),
+        (linear().to("meta"), {}, "Sequential is on the device 'meta' and holds no numbers"),
     ],
 )
 def test_a_module_that_cannot_be_used_is_refused_with_the_reason(module, changes, message):

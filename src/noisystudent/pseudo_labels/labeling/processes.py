@@ -119,7 +119,8 @@ def _started(task: Task, worker: Worker, count: int) -> Iterator[list[_Process]]
 
 def _start(message: str, name: str, rank: int) -> _Process:
     # -P: modules are not searched in the current folder, which anyone may have written, but where the package lies.
-    words = [sys.executable, "-P", "-c", _CHILD, str(Path(noisystudent.__file__).parents[1])]
+    # -u: what a process printed last is in its file, in order, even if it is killed.
+    words = [sys.executable, "-P", "-u", "-c", _CHILD, str(Path(noisystudent.__file__).parents[1])]
     output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its process
     popen = subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=output, stderr=output, text=True, env=environment_of(rank)
