@@ -1,24 +1,28 @@
 """Starts commands as forks of a process that has imported torch already: a start takes milliseconds, not seconds.
 
 Run as a program it reads one request per line, forks once per process of the command, runs the command in the forks,
-and answers with their process numbers and, when all have ended, with their return codes (negative for a signal).
+answers with their process numbers, and reports the return code of each when it has ended (negative for a signal).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
 import runpy
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
+
+POLL_SECONDS = 0.01
 
 
 class Command:
@@ -26,20 +30,29 @@ class Command:
 
     def __init__(self, pids: Sequence[int], folder: Path) -> None:
         self._pids, self._folder = pids, folder
-        self.returncode: int | None = None
+        self._returncodes: dict[int, int] = {}
         self._ended = threading.Event()
 
-    def ended(self, returncodes: Sequence[int]) -> None:
-        self.returncode = next(filter(None, returncodes), 0)
-        self._ended.set()
+    def process_ended(self, pid: int, returncode: int) -> None:
+        self._returncodes[pid] = returncode
+        if len(self._returncodes) == len(self._pids):
+            self._ended.set()
+
+    @property
+    def returncode(self) -> int | None:
+        return next(filter(None, self._returncodes.values()), 0) if self._ended.is_set() else None
 
     def wait(self, timeout: float | None = None) -> bool:
         """Whether the command ended within ``timeout`` seconds."""
         return self._ended.wait(timeout)
 
     def kill(self) -> None:
+        """Kills what still runs of the command, and waits for its end."""
         for pid in self._pids:
-            os.kill(pid, signal.SIGKILL)
+            if pid not in self._returncodes:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.wait()
 
     def output(self) -> str:
         """What all processes printed, the main process first."""
@@ -65,11 +78,19 @@ class ForkServer:
                 [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
             )
         )
-        self._commands = 0
-        self._running: Command | None = None
+        self._commands: list[Command] = []
+        self._by_pid: dict[int, Command] = {}
+        self._started: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for command in self._commands:
+            command.kill()
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._thread.join()
         self._resources.close()
 
     def run(self, words: Sequence[object], *, processes: int = 1, program: Path | None = None) -> Command:
@@ -80,10 +101,8 @@ class ForkServer:
         return command
 
     def start(self, words: Sequence[object], *, processes: int = 1, program: Path | None = None) -> Command:
-        """Starts a command in one process, or in several as torchrun would; one command at a time."""
-        assert self._running is None or self._running.returncode is not None
-        self._commands += 1
-        folder = self._folder / str(self._commands)
+        """Starts a command in one process, or in several as torchrun would."""
+        folder = self._folder / str(len(self._commands))
         folder.mkdir()
         request = {
             "words": [str(word) for word in words],
@@ -94,13 +113,21 @@ class ForkServer:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        command = self._running = Command(self._read(), folder)
-        threading.Thread(target=lambda: command.ended(self._read()), daemon=True).start()
-        return command
+        self._started.get(timeout=120)
+        return self._commands[-1]
 
-    def _read(self) -> list[int]:
+    def _listen(self) -> None:
+        """Takes the reports of the server until it ends."""
         assert self._process.stdout
-        return json.loads(self._process.stdout.readline())
+        for line in self._process.stdout:
+            report = json.loads(line)
+            if "pids" in report:
+                command = Command(report["pids"], Path(report["folder"]))
+                self._commands.append(command)
+                self._by_pid.update(dict.fromkeys(report["pids"], command))
+                self._started.put(None)
+            else:
+                self._by_pid[report["ended"]].process_ended(report["ended"], report["returncode"])
 
     def _environments(self, processes: int) -> list[dict[str, str]]:
         """What torchrun would add to the environment of each process; nothing for a process alone."""
@@ -121,7 +148,7 @@ class ForkServer:
 
 
 def serve() -> None:
-    """Answers the requests on stdin, one after the other."""
+    """Answers requests on stdin, one per line, and reports forks that have ended."""
     import torch
 
     from noisystudent import api, commands, pipeline  # noqa: F401  (imported before the forks)
@@ -129,19 +156,38 @@ def serve() -> None:
     from noisystudent.pipeline import distillation, plan, run_folder, single_model  # noqa: F401
 
     torch.set_num_threads(1)
-    for line in sys.stdin:
-        request = json.loads(line)
-        pids = []
-        for rank, environment in enumerate(request["environments"]):
-            pid = os.fork()
-            if not pid:
-                run_request(request, rank, environment)
-            pids.append(pid)
-        print(json.dumps(pids), flush=True)
-        print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]), flush=True)
+    running: set[int] = set()
+    while True:
+        readable, _, _ = select.select([sys.stdin], [], [], POLL_SECONDS if running else None)
+        for pid in sorted(running):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                running.remove(pid)
+                report({"ended": pid, "returncode": os.waitstatus_to_exitcode(status)})
+        if readable:  # one line: the next request comes after the answer to this one
+            line = sys.stdin.readline()
+            if not line:
+                return
+            running.update(start_request(json.loads(line)))
 
 
-def run_request(request: dict, rank: int, environment: dict[str, str]) -> NoReturn:
+def report(content: dict[str, Any]) -> None:
+    print(json.dumps(content), flush=True)
+
+
+def start_request(request: dict[str, Any]) -> list[int]:
+    """Forks once per process of a command and reports their process numbers."""
+    pids = []
+    for rank, environment in enumerate(request["environments"]):
+        pid = os.fork()
+        if not pid:
+            run_request(request, rank, environment)
+        pids.append(pid)
+    report({"pids": pids, "folder": request["folder"]})
+    return pids
+
+
+def run_request(request: dict[str, Any], rank: int, environment: dict[str, str]) -> NoReturn:
     """Runs a command in this fork, which ends with it."""
     for stream, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(f"{request['folder']}/{rank}.{stream}", os.O_WRONLY | os.O_CREAT), number)

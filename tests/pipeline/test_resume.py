@@ -29,7 +29,6 @@ def kill_after(server: ForkServer, out: Path, seconds: float) -> bool:
     command = server.start([*WORDS, f"--out={out}"])
     if not command.wait(seconds):
         command.kill()
-        command.wait()
     return command.returncode == -signal.SIGKILL
 
 

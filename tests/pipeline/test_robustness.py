@@ -1,7 +1,5 @@
 """The suite in run and distill: the results are those of evaluate, finished entries are kept, mistakes stop early."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -184,10 +182,8 @@ def test_a_distillation_is_measured_too(finished, tmp_path):
     assert comparison.measured["teacher 1"].corruptions == summary.robustness.measured["teacher"].corruptions
 
 
-def test_two_processes_share_the_models(finished, tmp_path):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = ["run", *words_of(SMALL), f"--out={tmp_path}"]
-    subprocess.run([*torchrun, "-m", "noisystudent", *words], check=True, capture_output=True)
+def test_two_processes_share_the_models(fork_server, finished, tmp_path):
+    fork_server.run(["run", *words_of(SMALL), f"--out={tmp_path}"], processes=2)
     comparison = read_result(RunSummary, tmp_path / "summary.json").robustness
     assert list(comparison.measured) == list(finished[1].robustness.measured)
     alone = noisystudent.robustness(

@@ -139,7 +139,7 @@ def test_when_the_parent_is_killed_so_are_its_workers(given, tmp_path, kind):
         assert process.returncode == 130
         assert "run the same command again" in printed
     wait_for(lambda: not any(runs(worker) for worker in workers), 10)
-    finish(start(given, tmp_path / "out", "--workers=2"))
+    assert main([*given[0], f"--out={tmp_path / 'out'}"]) == 0
     assert content_after_kills(tmp_path / "out") == given[1]
 
 
@@ -153,7 +153,7 @@ def test_torchrun_makes_workers_that_label_every_row_once(given, tmp_path):
 
 
 @pytest.mark.timeout(1200)
-def test_workers_killed_at_random_moments_lose_and_double_nothing(given, tmp_path):
+def test_workers_killed_at_random_moments_lose_and_double_nothing(fork_server, given, tmp_path):
     """Two workers at a time, each killed within a second of its first claim, again and again; then one to the end."""
     chance = random.Random(0)
     killed = number = 0
@@ -161,14 +161,13 @@ def test_workers_killed_at_random_moments_lose_and_double_nothing(given, tmp_pat
         number += 1
         out = tmp_path / f"out-{number}"
         while killed < KILLS and not (out / "manifest.json").exists():
-            workers = [start(given, out, f"--worker={index}/2") for index in (1, 2)]
+            workers = [fork_server.start([*given[0], f"--out={out}", f"--worker={index}/2"]) for index in (1, 2)]
             before = claims(out)
             wait_for(lambda out=out, before=before: claims(out) - before or (out / "manifest.json").exists())
             for worker in workers:
                 time.sleep(chance.uniform(0, 0.25))
                 worker.kill()
-                worker.communicate()
                 killed += worker.returncode == -signal.SIGKILL
-        finish(start(given, out, "--worker=3/3"))
+        fork_server.run([*given[0], f"--out={out}", "--worker=3/3"])
         assert content_after_kills(out) == given[1]
     assert killed >= KILLS
