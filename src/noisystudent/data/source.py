@@ -31,6 +31,31 @@ class Record:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Things in a source that are not read as images, for one reason.
+
+    ``what`` names them in the plural with the reason, such as ``files that end in .txt`` or ``symbolic links``;
+    ``count`` is their number, ``names`` the first ``NAMES_KEPT`` of them.
+    """
+
+    what: str
+    count: int
+    names: tuple[str, ...]
+
+
+NAMES_KEPT = 100_000  # of the things of one kind that a source passes over; a table of predictions has a row for each
+
+
+def passed_over(source: Source) -> tuple[PassedOver, ...]:
+    """What a source passes over; empty for an own source that does not say.
+
+    Every source of this package has the attribute ``passed_over``. It is not a member of ``Source``, because an own
+    source that reads whatever it is given has nothing to say.
+    """
+    return tuple(getattr(source, "passed_over", ()))
+
+
 class Source(Protocol):
     """Where images come from: keys are unique and stable, shards and rows keep their order."""
 
