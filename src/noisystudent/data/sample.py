@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.data.source import Record, Source
+from noisystudent.data.source import Record, Source, passed_over, source_notes
 
 
 def evenly_spread(rows: int, count: int) -> npt.NDArray[np.int64]:
@@ -26,6 +26,7 @@ class SampleSource:
         starts = np.cumsum([0, *source.shard_sizes])
         self.name = source.name
         self.fingerprint = f"{source.fingerprint}/{count}"
+        self.passed_over, self.notes = passed_over(source), source_notes(source)
         self._records = [
             next(islice(source.read(int(shard)), int(row - starts[shard]), None))
             for row, shard in zip(chosen, np.searchsorted(starts, chosen, side="right") - 1, strict=True)
@@ -60,6 +61,7 @@ class SpreadSource:
         self.name = source.name
         self.classes = source.classes
         self.fingerprint = f"{source.fingerprint}/spread/{count}"
+        self.passed_over, self.notes = passed_over(source), source_notes(source)
         self.shard_sizes: tuple[int, ...] = tuple(len(rows) for _, rows in self._shards)
         self.files: Mapping[str, str] = source.files
 

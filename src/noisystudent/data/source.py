@@ -56,6 +56,15 @@ def passed_over(source: Source) -> tuple[PassedOver, ...]:
     return tuple(getattr(source, "passed_over", ()))
 
 
+def source_notes(source: Source) -> tuple[str, ...]:
+    """Sentences about a source that its user should read before work starts; empty for an own source without any.
+
+    Each names something that was understood in one way and may have been meant in another, such as a class folder
+    named ``test``. Every source of this package has the attribute ``notes``.
+    """
+    return tuple(getattr(source, "notes", ()))
+
+
 class Source(Protocol):
     """Where images come from: keys are unique and stable, shards and rows keep their order."""
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from noisystudent.data.files import File, content_digest, list_files, short_names
 from noisystudent.data.shards.catalog import Catalog, read_catalog
 from noisystudent.data.shards.index import NO_IMAGE, Index, ShardInfo, load_index
-from noisystudent.data.source import NO_LABEL, SHARD_ROWS, Record, cut_shards, size_problem
+from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, cut_shards, size_problem
 from noisystudent.data.sources.labels import classes_beside, classes_of, numbering
 from noisystudent.errors import DataError
 
@@ -58,6 +58,8 @@ class ShardSource:
             for first, rows in zip(itertools.count(0, SHARD_ROWS), cut_shards(info.rows), strict=False)
         ]
         self.shard_sizes: tuple[int, ...] = tuple(rows for _, _, rows in self._shards)
+        self.passed_over: tuple[PassedOver, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self._index = lru_cache(_CACHED_INDEXES)(self._load)
 
     @cached_property

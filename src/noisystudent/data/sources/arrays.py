@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.data.source import NO_LABEL, Record, cut_shards, shard_slice
+from noisystudent.data.source import NO_LABEL, PassedOver, Record, cut_shards, shard_slice
 from noisystudent.errors import DataError, nearest_name
 
 # Names of the arrays of images and labels, by the requested part of the file.
@@ -46,6 +46,8 @@ class ArraySource:
         self.name = name
         self.classes: tuple[str, ...] | None = classes if labeled else None
         self.shard_sizes: tuple[int, ...] = cut_shards(len(images))
+        self.passed_over: tuple[PassedOver, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.files: Mapping[str, str] = {}
         self._images, self._keys = images, tuple(keys)
         self._record_labels = labels if labeled else None

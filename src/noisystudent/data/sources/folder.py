@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from noisystudent.data.source import NO_LABEL, Record, cut_shards, shard_slice, size_problem
+from noisystudent.data.source import NO_LABEL, PassedOver, Record, cut_shards, shard_slice, size_problem
 from noisystudent.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
@@ -44,6 +44,8 @@ class FolderSource:
                 f"Put images there that end in {', '.join(SUFFIXES)}."
             )
         self.shard_sizes: tuple[int, ...] = cut_shards(len(self._keys))
+        self.passed_over: tuple[PassedOver, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.files: Mapping[str, str] = {}
 
     def _class_folders(self, listing: _FolderListing) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from noisystudent.data.files import content_digest
-from noisystudent.data.source import NO_LABEL, Record, cut_shards, shard_slice
+from noisystudent.data.source import NO_LABEL, PassedOver, Record, cut_shards, shard_slice
 from noisystudent.data.sources.columns import NO_BYTES, Columns, find_columns
 from noisystudent.data.sources.labels import label_text
 from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, resolve_labels
@@ -38,6 +38,8 @@ class HuggingFaceSource:
         self._columns: Columns = find_columns(spec, data.features.arrow_schema)
         self._data: Dataset = _undecoded(data, self._columns)
         self.shard_sizes: tuple[int, ...] = cut_shards(len(data))
+        self.passed_over: tuple[PassedOver, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.files: Mapping[str, str] = {}
         key = self._columns.key
         self._keys: Sequence[str] = check_keys(spec, list(data[key])) if key else RowKeys(["row"], [len(data)])

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisystudent.data.files import SAMPLE_BYTES, File, list_files, short_names
-from noisystudent.data.source import NO_LABEL, SHARD_ROWS, Record, cut_shards
+from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, cut_shards
 from noisystudent.data.sources.columns import NO_BYTES, Columns, find_columns, holds_bytes
 from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, label_texts, resolve_labels
 from noisystudent.errors import DataError
@@ -62,6 +62,8 @@ class ParquetSource:
             row_range for number, footer in enumerate(footers) for row_range in _row_ranges(number, _group_rows(footer))
         ]
         self.shard_sizes: tuple[int, ...] = tuple(row_range.rows for row_range in self._ranges)
+        self.passed_over: tuple[PassedOver, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.classes: tuple[str, ...] | None = None
         self._keys = self._all_keys()
         self._labels: list[int] | None = None

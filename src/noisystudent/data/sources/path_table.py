@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException, BufferReader
 
 from noisystudent.data.files import SAMPLE_BYTES, File, file_at, is_url, sample_digest
-from noisystudent.data.source import NO_LABEL, Record, cut_shards, shard_slice, size_problem
+from noisystudent.data.source import NO_LABEL, PassedOver, Record, cut_shards, shard_slice, size_problem
 from noisystudent.data.sources.labels import label_text
 from noisystudent.data.sources.tables import check_keys, known_truth, resolve_labels
 from noisystudent.errors import DataError
@@ -57,6 +57,8 @@ class PathTableSource:
             _check_path(spec, key)
         self._texts = [label_text(value) for value in columns.get("label", [])]
         self.shard_sizes: tuple[int, ...] = cut_shards(len(self._keys))
+        self.passed_over: tuple[PassedOver, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.files: Mapping[str, str] = {}
         self.classes: tuple[str, ...] | None = None
         self._labels: list[int] | None = None
