@@ -14,9 +14,10 @@ from torch import Tensor
 
 from noisystudent.artifacts.folder import fingerprint_of
 from noisystudent.data.decode import convert_image
+from noisystudent.data.formats import SUFFIXES
 from noisystudent.data.images import ImageFormat, Images, decode_shard
 from noisystudent.data.source import NO_LABEL, Record, Source, cut_shards, shard_slice
-from noisystudent.data.sources.folder import SUFFIXES, read_file
+from noisystudent.data.sources.folder import read_file
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
 

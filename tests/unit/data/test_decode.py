@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_images import encoded, noise_image, png, smooth_image
-from noisystudent.data import decode
+from noisystudent.data import decode, formats
 from noisystudent.data.decode import MAX_PIXELS, read_header
 from noisystudent.errors import DataError
 
@@ -43,7 +43,7 @@ def test_lossless_color_formats_keep_every_pixel(format, options):
     assert np.array_equal(decode_image(encoded(Image.fromarray(pixels), format, **options), 3), pixels)
 
 
-@pytest.mark.parametrize("format", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("format", ["JPEG", "WEBP", "AVIF"])
 def test_lossy_formats_are_near(format):
     pixels = smooth_image(48, 40)
     decoded = decode_image(encoded(Image.fromarray(pixels), format, quality=95), 3)
@@ -58,7 +58,7 @@ def test_progressive_jpeg_equals_baseline():
     assert np.array_equal(decode_image(baseline, 3), decode_image(progressive, 3))
 
 
-@pytest.mark.parametrize("format", ["PNG", "BMP", "GIF"])
+@pytest.mark.parametrize("format", ["PNG", "BMP", "GIF", "TIFF", "PPM"])
 def test_gray_stays_gray_or_becomes_three_equal_channels(format):
     pixels = noise_image(9, 5, channels=1)
     content = encoded(Image.fromarray(pixels), format)
@@ -93,10 +93,58 @@ def raw_png(width: int, height: int, *, depth: int, color_type: int, content: by
     return b"\x89PNG\r\n\x1a\n" + head + extra + png_chunk(b"IDAT", zlib.compress(content)) + png_chunk(b"IEND", b"")
 
 
-def test_sixteen_bit_color_keeps_the_high_byte():
-    values = np.array([[[0x1234, 0xABCD, 0xFFFF], [0x0000, 0x80FF, 0x7F00]]], dtype=">u2")
-    content = raw_png(2, 1, depth=16, color_type=2, content=b"\0" + values.tobytes())
-    assert np.abs(decode_image(content, 3).astype(int) - values / 257).max() <= 1
+def wide_png(values: np.ndarray) -> bytes:
+    """A PNG file with 16 bits per channel: [H, W, C] with 1 (gray) to 4 (RGBA) channels."""
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    color_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    return raw_png(width, height, depth=16, color_type=color_type, content=rows)
+
+
+def wide_tiff(values: np.ndarray, order: str = "<") -> bytes:
+    """A TIFF file with 16 bits per channel, [H, W, 3], written by hand, because Pillow writes none."""
+    height, width, _ = values.shape
+    start = 8 + 2 + 9 * 12 + 4  # after the header and nine entries
+    integer = {256: width, 257: height, 273: start + 6, 278: height, 279: values.size * 2}
+    short = {259: 1, 262: 2, 277: 3}
+    entries = [(tag, struct.pack(f"{order}HHII", tag, 4, 1, value)) for tag, value in integer.items()]
+    entries += [(tag, struct.pack(f"{order}HHIHH", tag, 3, 1, value, 0)) for tag, value in short.items()]
+    entries.append((258, struct.pack(f"{order}HHII", 258, 3, 3, start)))
+    head = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HIH", 42, 8, 9)
+    directory = head + b"".join(entry for _, entry in sorted(entries)) + bytes(4)
+    return directory + struct.pack(f"{order}3H", 16, 16, 16) + values.astype(f"{order}u2").tobytes()
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_sixteen_bit_images_use_the_bits_that_are_there(bits):
+    top = 2**bits - 1
+    values = np.random.default_rng(bits).integers(0, top + 1, (20, 30, 3))
+    values[0, 0] = top
+    levels = np.rint(values * (255 / top)).astype(np.uint8)
+    opaque = np.full((20, 30, 1), 65535)
+    for content in (
+        wide_png(values),
+        wide_tiff(values),
+        wide_tiff(values, ">"),
+        wide_png(np.concatenate([values, opaque], axis=2)),
+    ):
+        assert np.array_equal(decode_image(content, 3), levels)
+        assert decode.largest_wide_value(content) == top
+    gray = values[..., :1]
+    for content in (wide_png(gray), wide_png(np.concatenate([gray, opaque], axis=2))):
+        assert np.array_equal(decode_image(content, 1), levels[..., 0])
+        assert decode.largest_wide_value(content) == top
+
+
+def test_values_beyond_the_given_bits_are_white_and_smaller_ones_keep_their_place():
+    content = wide_png(np.array([[[0], [100], [1023], [5000], [65535]]]))
+    assert np.asarray(decode.decode_image(content, 1, bits=10)).tolist() == [[0, 25, 255, 255, 255]]
+    assert np.asarray(decode.decode_image(content, 1, bits=16)).tolist() == [[0, 0, 4, 19, 255]]
+
+
+def test_images_of_eight_bits_have_no_wide_value():
+    for content in (png(noise_image(4, 4)), encoded(Image.new("RGB", (4, 4)), "JPEG"), b"", noise_image(4, 4)):
+        assert decode.largest_wide_value(content) is None
 
 
 def test_rgba_is_composited_on_white():
@@ -202,6 +250,38 @@ def test_an_animation_decodes_to_its_first_frame():
         assert (decode_image(content, 3) == [255, 0, 0]).all(), format
 
 
+def test_the_first_page_of_a_tiff_counts():
+    pages = [Image.new("RGB", size, color) for size, color in (((6, 5), "red"), ((9, 9), "blue"))]
+    content = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    assert np.array_equal(decode_image(content, 3), np.full((5, 6, 3), [255, 0, 0]))
+
+
+def test_the_orientation_of_a_tiff_is_applied_once():
+    pixels = smooth_image(16, 24)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90)
+    assert np.array_equal(decode_image(encoded(stored, "TIFF", exif=exif), 3), pixels)
+
+
+def test_heic_without_its_reader_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    formats._missing_reader.cache_clear()
+    formats.register_heif.cache_clear()
+    with pytest.raises(DataError, match=r"a HEIC image, which needs pip install 'noisystudent\[heif\]'"):
+        decode_image(b"\0\0\0\x18ftypheic" + bytes(60), 3)
+    formats._missing_reader.cache_clear()
+    formats.register_heif.cache_clear()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF"])
+def test_a_file_that_lacks_its_end_marker_only_is_read(format):
+    content = encoded(Image.fromarray(smooth_image(40, 50)), format)
+    ends = {"JPEG": [1, 2], "PNG": [1, 4, 8, 12], "GIF": [1]}[format]
+    for missing in ends:
+        assert np.array_equal(decode_image(content[:-missing], 3), decode_image(content, 3)), missing
+
+
 COLOR, GRAY = (Image.fromarray(noise_image(64, 64, channels=channels)) for channels in (3, 1))
 FILES = {
     "jpeg": encoded(COLOR, "JPEG"),
@@ -210,6 +290,10 @@ FILES = {
     "webp": encoded(COLOR, "WEBP"),
     "bmp": encoded(COLOR, "BMP"),
     "gif": encoded(GRAY, "GIF"),
+    "tiff": encoded(COLOR, "TIFF"),
+    "tiff with lzw": encoded(COLOR, "TIFF", compression="tiff_lzw"),
+    "ppm": encoded(COLOR, "PPM"),
+    "avif": encoded(COLOR, "AVIF"),
 }
 
 
@@ -230,12 +314,15 @@ def test_truncated_files_are_failures_not_partial_images(name, fraction):
         (b"\xff\xd8\xff\xe0" + bytes(100), "not a JPEG|damaged"),
         (b"\x89PNG\r\n\x1a\n", "not a JPEG|damaged"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a JPEG, PNG"),
-        (encoded(Image.new("RGB", (4, 4)), "TIFF"), "not a JPEG, PNG"),
+        (encoded(Image.new("RGB", (4, 4)), "TGA"), "not a JPEG, PNG"),
+        (encoded(Image.new("F", (4, 4)), "TIFF"), "floating-point numbers"),
+        (encoded(Image.new("I", (4, 4), 70_000), "TIFF"), "values go from 70000 to 70000, and 0 to 65535"),
     ],
-    ids=["empty", "text", "jpeg header only", "png header only", "postscript", "tiff"],
+    ids=["empty", "text", "jpeg header only", "png header only", "postscript", "tga", "float tiff", "32-bit tiff"],
 )
 def test_a_file_that_is_not_an_image_is_refused_with_a_reason(content, reason):
-    for read in (lambda: decode_image(content, 3), lambda: read_header(content)):
+    readers = (lambda: decode_image(content, 3), lambda: read_header(content))
+    for read in readers[: 1 if "values" in reason or "floating" in reason else 2]:
         with pytest.raises(DataError, match=reason) as caught:
             read()
         assert "0x" not in str(caught.value)  # no memory addresses: the same file gives the same reason

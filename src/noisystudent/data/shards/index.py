@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from noisystudent.artifacts.folder import atomic_write
 from noisystudent.data.files import DIGEST_BYTES, SAMPLE_BYTES, File, sample_digest, sibling_file
+from noisystudent.data.formats import SUFFIXES
 from noisystudent.data.shards.members import BLOCK, BlockReader, Member, scan_members
-from noisystudent.data.sources.folder import SUFFIXES
 from noisystudent.data.sources.labels import label_text
 from noisystudent.errors import DataError
 from noisystudent.runtime.env import cache_folder
@@ -75,7 +75,7 @@ def make_index(file: File) -> Index:
     """The index of a tar file, made from its headers and a few KiB of each image.
 
     Members with the same name before the first dot after the last slash belong together; that name is the key. A key
-    has at most one image (jpg, jpeg, png, webp, bmp, gif). Its label is the text of ``.cls`` or the field ``cls``,
+    has at most one image. Its label is the text of ``.cls`` or the field ``cls``,
     ``label`` or ``class`` of ``.json``. Raises ``DataError``, naming shard and member, for a duplicate member, for two
     images with the same key, and for damage.
     """

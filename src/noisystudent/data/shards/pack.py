@@ -14,11 +14,11 @@ from PIL import Image
 
 from noisystudent.artifacts.folder import State, atomic_write, commit, folder_lock, prepare, read_json, write_json
 from noisystudent.data.files import File, file_at, is_url
+from noisystudent.data.formats import SUFFIXES, ending_of
 from noisystudent.data.images import Failure
 from noisystudent.data.shards.catalog import CATALOG, write_catalog
 from noisystudent.data.shards.index import ShardInfo, index_name, load_index, make_index, read_metadata, save_index
 from noisystudent.data.source import Record, Source
-from noisystudent.data.sources.folder import SUFFIXES
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, SettingsError
 from noisystudent.runtime.progress import Reporter
@@ -28,8 +28,6 @@ ROWS_PER_SHARD, BYTES_PER_SHARD = 10_000, 10**9
 
 _FAILURES = "failures.json"
 _LONGEST_KEY = 1000  # characters
-# The first bytes of image files, for keys without an image ending.
-_MAGIC_BYTES = ((b"\xff\xd8", "jpg"), (b"\x89PNG", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"RIFF", "webp"))
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ def _encode(record: Record) -> tuple[bytes, str]:
     ending = record.key.rpartition(".")[2].lower()
     if f".{ending}" in SUFFIXES:
         return record.image, ending
-    return record.image, next((ending for magic, ending in _MAGIC_BYTES if record.image.startswith(magic)), "jpg")
+    return record.image, ending_of(record.image) or "jpg"
 
 
 def _add_member(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from noisystudent.data.files import File, content_digest, list_files, short_names
+from noisystudent.data.formats import readable_suffixes
 from noisystudent.data.shards.catalog import Catalog, read_catalog
 from noisystudent.data.shards.index import NO_IMAGE, Index, ShardInfo, load_index
 from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, cut_shards, size_problem
@@ -48,7 +49,7 @@ class ShardSource:
         if not sum(info.rows for info in self._infos):
             raise DataError(
                 f"The {len(self._files)} tar files of {spec!r} hold no images (ignored: {self.ignored_members} "
-                "members that are not images). Their names must end in .jpg, .jpeg, .png, .webp, .bmp or .gif."
+                f"members that are not images). Their names must end in {', '.join(readable_suffixes())}."
             )
         self.classes: tuple[str, ...] | None = self._known_classes if labeled else None
         # Per shard: the number of its tar file, its first row in that file, and its number of rows.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from noisystudent.data.files import File, sibling_file
@@ -12,6 +13,18 @@ from noisystudent.errors import DataError
 MOST_CLASSES = 2**16  # predictions are stored as 16-bit numbers
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
+
+
+def in_one_form(name: str) -> str:
+    """A name in Unicode's form NFC: macOS writes some letters as two characters that other systems write as one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """Distinct class names in order: by value if all are whole numbers, else as text."""
+    distinct = sorted(set(names))
+    are_numbers = all(_NUMBER.fullmatch(name) for name in distinct)
+    return tuple(sorted(distinct, key=int) if are_numbers else distinct)
 
 
 def label_text(value: object) -> str | None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import cast, get_args
 
 from noisystudent.data.files import folder_contains, is_pattern, is_url
+from noisystudent.data.formats import SUFFIXES
 from noisystudent.data.source import Source, require_source
 from noisystudent.data.sources.arrays import open_npz
 from noisystudent.data.sources.builtin import DigitsPart, open_digits
-from noisystudent.data.sources.folder import SUFFIXES, FolderSource
+from noisystudent.data.sources.folder import FolderSource
 from noisystudent.errors import DataError, nearest_name
 
 _UNDERSTOOD = (

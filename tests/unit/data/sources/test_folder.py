@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_images import class_folders, write_image
-from noisystudent.data.source import Record
+from noisystudent.data import formats
+from noisystudent.data.source import PassedOver, Record, passed_over, source_notes
 from noisystudent.data.sources.folder import FolderSource
 from noisystudent.errors import DataError
 
@@ -68,10 +70,37 @@ def test_unlabeled_class_folders_give_their_labels_only_as_truth(tmp_path):
 
 
 def test_suffixes_in_any_case_and_nothing_hidden(tmp_path):
-    names = ["a.jpg", "b.JPEG", "c.Png", "d.webp", "e.BMP", "f.gif"]
-    for name in [*names, ".hidden.png", ".folder/x.png", "__MACOSX/._a.png", "notes.txt", "x.tiff", "png"]:
+    names = ["a.jpg", "b.JPEG", "c.Png", "d.webp", "e.BMP", "f.gif", "g.jfif", "h.JPE", "i.tif", "j.TIFF", "k.ppm"]
+    others = [".hidden.png", ".folder/x.png", "__MACOSX/._a.png", "notes.txt", "x.mp4", "png", "deep/@eaDir/a.png"]
+    for name in [*names, *others, "Thumbs.db", "deep/.DS_Store", "more.txt", "odd.a b"]:
         write_image(tmp_path / name)
-    assert keys(FolderSource(tmp_path, labeled=False)) == names
+    source = FolderSource(tmp_path, labeled=False)
+    assert keys(source) == names
+    assert {(each.what, each.count, each.names) for each in passed_over(source)} == {
+        ("hidden files and folders", 3, (".folder", ".hidden.png", "deep/.DS_Store")),
+        ("files and folders of the system", 3, ("Thumbs.db", "__MACOSX", "deep/@eaDir")),
+        ("files that end in .txt", 2, ("more.txt", "notes.txt")),
+        ("files that end in .mp4", 1, ("x.mp4",)),
+        ("files without an ending", 1, ("png",)),
+        ("files with other endings", 1, ("odd.a b",)),
+    }
+
+
+def test_images_whose_reader_is_missing_are_passed_over_with_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "_missing_reader", lambda format: "needs X" if format == "HEIF" else "")
+    write_image(tmp_path / "a.png")
+    write_image(tmp_path / "IMG_1.HEIC")
+    source = FolderSource(tmp_path, labeled=False)
+    assert keys(source) == ["a.png"]
+    assert passed_over(source) == (PassedOver("files that end in .heic (needs X)", 1, ("IMG_1.HEIC",)),)
+
+
+def test_other_endings_beyond_twenty_are_counted_together(tmp_path):
+    write_image(tmp_path / "a.png")
+    for number in range(30):
+        (tmp_path / f"x.{number:02d}").touch()
+    assert len(passed_over(FolderSource(tmp_path, labeled=False))) == 21
+    assert passed_over(FolderSource(tmp_path, labeled=False))[-1].count == 10
 
 
 def test_shards_hold_at_most_1024(tmp_path):
@@ -156,7 +185,7 @@ def test_links_out_of_the_folder_are_ignored_and_counted(tmp_path):
     (inside / "alias.png").symlink_to("a.png")
     source = FolderSource(inside, labeled=False)
     assert keys(source) == ["a.png", "alias.png"]
-    assert source.ignored_links == 6
+    assert [(each.what.split(" that")[0], each.count) for each in passed_over(source)] == [("symbolic links", 6)]
 
 
 def test_the_folder_itself_may_be_a_link(tmp_path):
@@ -273,21 +302,59 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
             FolderSource(tmp_path, labeled=labeled)
     (tmp_path / "notes.txt").touch()
     (tmp_path / "link.png").symlink_to("/etc/hostname")
-    with pytest.raises(DataError, match=r"holds no images \(ignored: 1 files with .* 1 symbolic links"):
+    with pytest.raises(
+        DataError, match=r"holds no images \(passed over: 1 symbolic links .*; 1 files that end in .txt, such as"
+    ):
         FolderSource(tmp_path, labeled=False)
 
 
 def test_labeled_folders_that_are_not_class_folders_are_refused(tmp_path):
     write_image(tmp_path / "cat" / "0.png")
-    with pytest.raises(DataError, match=r"has 1 class folders \('cat'\), and at least 2"):
+    with pytest.raises(DataError, match=r"has 1 class folders with images \('cat'\), and at least 2"):
         FolderSource(tmp_path, labeled=True)
     (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "notes.txt").touch()
     with pytest.raises(DataError, match=r"class folder 'dog' in .* holds no images"):
         FolderSource(tmp_path, labeled=True)
     write_image(tmp_path / "dog" / "0.png")
     write_image(tmp_path / "loose.png")
     with pytest.raises(DataError, match=r"1 images lie directly in .* for example 'loose.png'"):
         FolderSource(tmp_path, labeled=True)
+
+
+def test_an_empty_class_folder_is_passed_over(tmp_path):
+    class_folders(tmp_path)
+    (tmp_path / "emu" / "@eaDir").mkdir(parents=True)
+    source = FolderSource(tmp_path, labeled=True)
+    assert source.classes == ("cat", "dog")
+    assert PassedOver("class folders without an image", 1, ("emu",)) in passed_over(source)
+
+
+def test_a_class_folder_named_like_a_part_of_a_data_set_is_noted(tmp_path):
+    source = FolderSource(class_folders(tmp_path, ("cat", "dog", "Test")), labeled=True)
+    assert source.classes == ("Test", "cat", "dog")
+    (note,) = source_notes(source)
+    assert note.startswith("the class folder 'Test' in ")
+    assert "looks like a part of a data set" in note
+    assert not source_notes(FolderSource(tmp_path, labeled=False))
+
+
+def test_numbers_are_classes_in_the_order_of_their_values(tmp_path):
+    names = [str(number) for number in (*range(12), 100)]
+    assert FolderSource(class_folders(tmp_path / "a", names, 1), labeled=True).classes == tuple(names)
+    mixed = class_folders(tmp_path / "b", ["10", "9", "x"], 1)
+    assert FolderSource(mixed, labeled=True).classes == ("10", "9", "x")
+
+
+def test_one_name_in_two_unicode_forms_is_one_class(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "Blüte") for form in ("NFC", "NFD"))
+    class_folders(tmp_path, (composed, decomposed, "Gras"), 2)
+    source = FolderSource(tmp_path, labeled=True)
+    assert source.classes == (composed, "Gras")
+    assert len(set(keys(source))) == 6
+    assert sorted(record.label for record in records(source)) == [0, 0, 0, 0, 1, 1]
+    truth = FolderSource(tmp_path, labeled=False).truth((composed, "Gras"))
+    assert sorted(truth.values()) == [composed] * 4 + ["Gras"] * 2
 
 
 def test_folders_named_train_and_test_are_not_classes(tmp_path):
