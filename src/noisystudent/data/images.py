@@ -16,9 +16,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from noisystudent.artifacts.folder import fingerprint_of
-from noisystudent.data.decode import Header, decode_image, read_header
+from noisystudent.data.decode import Header, decode_image, largest_wide_value, read_header
+from noisystudent.data.sample import evenly_spread
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import NO_LABEL, Record, Source
+from noisystudent.data.wide import depth_of
 from noisystudent.errors import DataError
 
 _UNCROPPED_EDGE = 64  # larger images are stored with an extra margin, for the official crop
@@ -26,6 +28,7 @@ _CROP_MARGIN = 32  # pixels
 _LARGEST_AUTO_SIZE = 224
 _MAX_ASPECT = 1.5
 _WORKERS = min(8, os.cpu_count() or 1)
+_SAMPLED_SHARDS, _SAMPLED_ROWS = 16, 64  # in which images with 16 bits per channel are looked for
 _CHUNK = 16  # records decoded by one task: few enough to keep little in memory, enough to pay for the task
 
 
@@ -41,12 +44,15 @@ class Failure:
 class ImageFormat:
     """The size and channels of all images of a run: ``size`` is the edge of the model's input in pixels.
 
-    ``whole``: the images were cropped when they were published, so evaluation uses them up to their edges.
+    ``whole``: the images were cropped when they were published, so evaluation uses them up to their edges. ``bits``:
+    how many of their bits images with 16 bits per channel use, found in the images that train; None: as many as each
+    image needs, because none of those has 16.
     """
 
     size: int
     channels: Literal[1, 3]
     whole: bool = False
+    bits: int | None = None
 
     @property
     def storage_size(self) -> int:
@@ -97,17 +103,18 @@ def infer_format(labeled: Source, settings: DataSettings) -> ImageFormat:
     """The image format from the settings; ``auto`` is resolved from the headers of the labeled images.
 
     Auto size: the median short edge, rounded to a multiple of 8, from 8 to 224; but if all images have the same size
-    of at most 64 px, its short edge. Auto channels: 1 if every image is gray. Raises ``DataError`` if no image can be
-    read.
+    of at most 64 px, its short edge. Auto channels: 1 if every image is gray. The bits that 16-bit images use hold the
+    largest value of all of them. Raises ``DataError`` if no image can be read.
     """
     if settings.size != "auto" and settings.channels != "auto":
-        return ImageFormat(settings.size, 1 if settings.channels == "gray" else 3)
+        bits = _bits_in_use(labeled) if _has_wide_images(labeled) else None
+        return ImageFormat(settings.size, 1 if settings.channels == "gray" else 3, bits=bits)
     headers = list(_headers(labeled))
     if not headers:
         raise DataError(f"None of the images of {labeled.name!r} can be read. Check that they open in a viewer.")
     size = _auto_size(headers) if settings.size == "auto" else settings.size
     gray = all(header.gray for header in headers) if settings.channels == "auto" else settings.channels == "gray"
-    return ImageFormat(size, 1 if gray else 3)
+    return ImageFormat(size, 1 if gray else 3, bits=_bits_in_use(labeled))
 
 
 def content_fingerprint(images: Images) -> str:
@@ -260,7 +267,7 @@ def _decode_record(record: Record, format: ImageFormat) -> _DecodedImage | Failu
     if record.problem:
         return Failure(record.key, record.problem)
     try:
-        image = decode_image(record.image, format.channels)
+        image = decode_image(record.image, format.channels, bits=format.bits)
     except DataError as error:
         return Failure(record.key, str(error))
     pixels = _to_stored_pixels(image, format)
@@ -271,7 +278,7 @@ def _decode_record(record: Record, format: ImageFormat) -> _DecodedImage | Failu
 
 def stored_pixels(image: bytes | npt.NDArray[np.uint8], format: ImageFormat) -> npt.NDArray[np.uint8]:
     """The pixels of one image as ``decode_shard`` stores them, uint8 [C, H, W]; ``DataError`` if it is unreadable."""
-    return _to_stored_pixels(decode_image(image, format.channels), format)
+    return _to_stored_pixels(decode_image(image, format.channels, bits=format.bits), format)
 
 
 def _to_stored_pixels(image: Image.Image, format: ImageFormat) -> npt.NDArray[np.uint8]:
@@ -310,6 +317,24 @@ def _headers(source: Source) -> Iterator[Header]:
                     yield read_header(record.image)
                 except DataError:
                     continue  # decode_source reports it by name
+
+
+def _bits_in_use(source: Source) -> int | None:
+    """How many bits the images with 16 bits per channel use; None if there is no such image."""
+    largest = -1
+    for shard in range(len(source.shard_sizes)):
+        for record in source.read(shard):
+            if largest < 2**14:  # larger values need all 16 bits, whatever follows
+                value = None if record.problem else largest_wide_value(record.image)
+                largest = largest if value is None else max(largest, value)
+    return depth_of(largest) if largest >= 0 else None
+
+
+def _has_wide_images(source: Source) -> bool:
+    """Whether any of a few images from all over the source has 16 bits per channel."""
+    shards = evenly_spread(len(source.shard_sizes), _SAMPLED_SHARDS) if source.shard_sizes else ()
+    sample = (record for shard in shards for record in itertools.islice(source.read(int(shard)), _SAMPLED_ROWS))
+    return any(largest_wide_value(record.image) is not None for record in sample if not record.problem)
 
 
 def _auto_size(headers: list[Header]) -> int:

@@ -155,7 +155,7 @@ def open_splits(
     if first is None:
         raise DataError("there is nothing to learn from: neither a labeled nor an unlabeled source. Give one.")
     format = infer_format(first, settings)
-    format = ImageFormat(stored_size(format.size), format.channels)
+    format = replace(format, size=stored_size(format.size))
     streamed = {"labeled", "unlabeled"} <= sources.keys() and is_streamed(sources["unlabeled"], format, settings)
     decoded = {role: source for role, source in sources.items() if not (streamed and role == "unlabeled")}
     images = {role: decode(source, format, settings) for role, source in decoded.items()}

@@ -68,8 +68,9 @@ class StreamedUnlabeled:
     @cached_property
     def fingerprint(self) -> str:
         """Identifies the images by their source, their format and the images that are left out."""
+        bits = [] if self.format.bits is None else [self.format.bits]
         return fingerprint_of(
-            [self.source.fingerprint, self.format.size, self.format.channels, sorted(self._excluded_keys)]
+            [self.source.fingerprint, self.format.size, self.format.channels, sorted(self._excluded_keys), *bits]
         )
 
     @property

@@ -113,6 +113,7 @@ class EvalDataset:
                 cache.extend(decoded)
 
         identity = [source.fingerprint, format.size, format.channels, count, *(["whole"] if format.whole else [])]
+        identity += [] if format.bits is None else [f"{format.bits} bits"]
         identity += [mapping.columns.tolist()] if mapping and not mapping.is_identity else []
         return cls(source.name, fingerprint_of(identity), count, shards, mapping, max_corrupt_fraction)
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -60,11 +60,16 @@ class _Preprocessing(BaseModel):
 
 
 class _Own(BaseModel):
-    """The fields that this package adds to config.json; ``factory`` identifies the factory of a user's architecture."""
+    """The fields that this package adds to config.json.
+
+    ``factory`` identifies the factory of a user's architecture. ``bits``: how many of their bits the 16-bit images that
+    trained the model use.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
     factory: str = ""
+    bits: Literal[8, 10, 12, 14, 16] | None = None
 
 
 class _Config(BaseModel):
@@ -100,7 +105,8 @@ def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str,
         for name, tensor in classifier.net.state_dict().items()
     }
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    text = json.dumps(_config(classifier) | {"noisystudent": dict(extra)}, indent=2, ensure_ascii=False)
+    own = dict(extra) | ({} if classifier.bits is None else {"bits": classifier.bits})
+    text = json.dumps(_config(classifier) | {"noisystudent": own}, indent=2, ensure_ascii=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
@@ -131,6 +137,7 @@ def load_classifier(
         if config.noisystudent.factory
         else _build_classifier(config, folder)
     )
+    classifier.bits = config.noisystudent.bits
     _require_matching_weights(classifier.net, tensors, folder)
     classifier.net.load_state_dict(tensors)
     if expect_classes is not None and classifier.classes != tuple(expect_classes):

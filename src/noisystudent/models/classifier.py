@@ -29,6 +29,7 @@ class Classifier(nn.Module):
         size: edge of the square images in pixels.
         normalization: mean and standard deviation per channel.
         arguments: the further constructor arguments that timm needs to build the same network.
+        bits: how many of their bits the 16-bit images that trained it use; None if there were none.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Classifier(nn.Module):
         size: int,
         normalization: Normalization,
         arguments: Arguments = MappingProxyType({}),
+        bits: int | None = None,
     ) -> None:
         super().__init__()
         assert len(normalization.mean) == channels
@@ -53,6 +55,7 @@ class Classifier(nn.Module):
         self.size = size
         self.normalization = normalization
         self.arguments = dict(arguments)
+        self.bits = bits
         self.normalize = Normalize(normalization)
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,7 @@ def map_decoded(images: ImageInput, format: ImageFormat, function: Callable[[Ima
     if isinstance(images, Images):
         yield function(images)
         return
-    source = source_of(images, format.channels)
+    source = source_of(images, format)
     for shard in range(len(source.shard_sizes)):
         yield function(_decode(source, shard, format))
 
@@ -68,12 +68,12 @@ def _decode(source: Source, shard: int, format: ImageFormat) -> Images:
     return decoded
 
 
-def source_of(images: UndecodedImages, channels: Literal[1, 3]) -> Source:
+def source_of(images: UndecodedImages, format: ImageFormat) -> Source:
     """The source of images that are not decoded yet.
 
     Args:
         images: a source, image files, PIL images, arrays or tensors.
-        channels: 1 for gray, 3 for RGB: the mode to which PIL images are converted.
+        format: the channels and the bits per channel to which PIL images are converted.
 
     Raises:
         DataError: the images are of an unknown kind, shape, type or range, or the source cannot be opened.
@@ -81,16 +81,16 @@ def source_of(images: UndecodedImages, channels: Literal[1, 3]) -> Source:
     if isinstance(images, str | Path):
         path = Path(images).expanduser()
         if path.suffix.lower() in SUFFIXES and path.is_file():
-            return GivenImages([path], channels)
+            return GivenImages([path], format)
         return open_source(images, labeled=False)
     if isinstance(images, Image.Image):
-        return GivenImages([images], channels)
+        return GivenImages([images], format)
     if isinstance(images, np.ndarray):
-        return GivenImages(_split_array(images), channels)
+        return GivenImages(_split_array(images), format)
     if isinstance(images, Tensor):
-        return GivenImages(_split_tensor(images), channels)
+        return GivenImages(_split_tensor(images), format)
     if isinstance(images, Sequence):
-        return GivenImages([_require_image(image) for image in images], channels)
+        return GivenImages([_require_image(image) for image in images], format)
     if hasattr(images, "shard_sizes"):
         return open_source(images, labeled=False)
     raise DataError(f"a {type(images).__name__} is not understood as images. {_UNDERSTOOD}")
@@ -104,11 +104,11 @@ class GivenImages:
 
     classes: tuple[str, ...] | None = None
 
-    def __init__(self, images: Sequence[Image.Image | Array | Path], channels: Literal[1, 3]) -> None:
+    def __init__(self, images: Sequence[Image.Image | Array | Path], format: ImageFormat) -> None:
         self.name = "the given images"
         self.shard_sizes: tuple[int, ...] = cut_shards(len(images))
         self.files: Mapping[str, str] = {}
-        self._images, self._channels = images, channels
+        self._images, self._format = images, format
 
     @property
     def fingerprint(self) -> str:
@@ -123,7 +123,7 @@ class GivenImages:
                 content, problem = read_file(image)
                 yield Record(key, content, NO_LABEL, problem)
             elif isinstance(image, Image.Image):
-                yield _convert(key, image, self._channels)
+                yield _convert(key, image, self._format)
             else:
                 yield Record(key, image, NO_LABEL)
 
@@ -136,9 +136,9 @@ class GivenImages:
         return str(image) if isinstance(image, Path) else str(index)
 
 
-def _convert(key: str, image: Image.Image, channels: Literal[1, 3]) -> Record:
+def _convert(key: str, image: Image.Image, format: ImageFormat) -> Record:
     try:
-        return Record(key, convert_image(image, channels), NO_LABEL)
+        return Record(key, convert_image(image, format.channels, bits=format.bits), NO_LABEL)
     except DataError as error:
         return Record(key, b"", NO_LABEL, str(error))
 

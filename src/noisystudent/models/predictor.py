@@ -180,7 +180,7 @@ class Predictor:
     @property
     def format(self) -> ImageFormat:
         """The format in which images are decoded for the model."""
-        return format_of(self)
+        return format_of(self, self.classifier.bits if self.classifier else None)
 
     @property
     def device(self) -> torch.device:

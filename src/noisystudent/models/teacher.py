@@ -123,7 +123,7 @@ class Teacher:
     @property
     def format(self) -> ImageFormat:
         """The format in which images are decoded for the teacher."""
-        return format_of(self)
+        return format_of(self, self._classifier.bits)
 
     @property
     def device(self) -> torch.device:
@@ -143,9 +143,9 @@ class NoisedTeacher(Teacher):
             module.training = not isinstance(module, nn.modules.batchnorm._BatchNorm)
 
 
-def format_of(model: TeacherModel) -> ImageFormat:
-    """The format in which images are decoded for a model of this size and these channels."""
-    return ImageFormat(model.size, 1 if model.channels == 1 else 3)
+def format_of(model: TeacherModel, bits: int | None) -> ImageFormat:
+    """The format in which images are decoded for a model; ``bits`` are those of the 16-bit images that trained it."""
+    return ImageFormat(model.size, 1 if model.channels == 1 else 3, bits=bits)
 
 
 def require_channels(model: TeacherModel, pixels: Tensor) -> None:

@@ -146,6 +146,11 @@ def build_context(
         unreadable = f", {len(source.failures)} unreadable" if source.failures else ""
         note = f", {source.note}" if source.note else ""
         reporter.say(f"{role}: {source.images} images from {source.name}{unreadable}{note}")
+    if splits.format.bits is not None:
+        reporter.say(
+            f"16-bit images: {splits.format.bits} of their 16 bits are in use; values from 0 to "
+            f"{2**splits.format.bits - 1} become 0 to 255"
+        )
     labels_per_class = np.bincount(splits.labeled.labels, minlength=len(splits.classes))
     settings = resolve_auto(settings, int(labels_per_class.min()))
     unlabeled = [splits.unlabeled.images] if isinstance(splits.unlabeled, InMemoryUnlabeled) else []

@@ -104,6 +104,8 @@ def train_inputs(
         "pretrained": settings.model.pretrained,
         "start": start.fingerprint if start else None,
     }
+    if context.splits.format.bits is not None:
+        model["bits"] = context.splits.format.bits
     if extensions.model:
         model["factory"] = identity_of(extensions.model)
     inputs = {
@@ -144,6 +146,7 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
                 pretrained=context.settings.model.pretrained,
                 **noise,
             )
+    classifier.bits = context.splits.format.bits
     if start:
         classifier.load_state_dict(start.load().state_dict())
     return classifier

@@ -301,6 +301,26 @@ def test_a_given_format_needs_no_image():
     assert infer_format(ListSource(), DataSettings(size=96, channels="rgb")) == ImageFormat(96, 3)
 
 
+def wide(*values: int) -> bytes:
+    """A gray PNG file with 16 bits per channel, of 8 x 8 pixels, with these values repeated."""
+    return encoded(Image.fromarray(np.resize(np.array(values, np.uint16), (8, 8))), "PNG")
+
+
+@pytest.mark.parametrize("settings", [DataSettings(), DataSettings(size=8, channels="gray")])
+def test_sixteen_bit_images_share_the_range_of_their_source(settings):
+    source = ListSource([wide(0, 60), wide(4095, 2), noise_image(8, 8, channels=1)])
+    format = infer_format(source, settings)
+    assert format == ImageFormat(8, 1, bits=12)
+    dark, bright, eight_bits = decode(source, format).pixels[:, 0]
+    assert np.unique(dark).tolist() == [0, 4]
+    assert np.unique(bright).tolist() == [0, 255]
+    assert np.array_equal(eight_bits, noise_image(8, 8, channels=1))
+    assert infer_format(ListSource([wide(20_000), wide(0)]), settings).bits == 16
+    assert infer_format(ListSource([png(noise_image(8, 8))]), settings).bits is None
+    brighter = decode(ListSource([wide(0, 4095, 8000)]), format)  # a test image beyond the range of training
+    assert np.unique(brighter.pixels).tolist() == [0, 255]
+
+
 def test_gray_and_color_images_get_one_format():
     gray, color = noise_image(8, 8, channels=1), noise_image(8, 8)
     assert decode(ListSource([gray, color]), ImageFormat(8, 3)).pixels.shape == (2, 3, 8, 8)

@@ -12,6 +12,7 @@ from torch import nn
 from noisystudent.errors import ModelError
 from noisystudent.models.checkpoint import load_classifier, save_classifier
 from noisystudent.models.classifier import Classifier, create_classifier
+from noisystudent.models.teacher import Teacher
 
 CLASSES = ("cat", "dog", "größer")
 
@@ -41,6 +42,15 @@ def edit(folder: Path, **changes: object) -> None:
 def folder(tmp_path: Path) -> Path:
     save_classifier(trained(), tmp_path)
     return tmp_path
+
+
+def test_the_bits_of_sixteen_bit_images_are_kept(tmp_path):
+    classifier = trained()
+    assert classifier.bits is None
+    classifier.bits = 12
+    save_classifier(classifier, tmp_path)
+    loaded = load_classifier(tmp_path)
+    assert loaded.bits == Teacher(loaded).format.bits == 12
 
 
 @pytest.mark.parametrize(
