@@ -6,18 +6,19 @@ and turns every mistake into one clear line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import Field, ValidationError
 
+from noisystudent.conditions import CONDITIONS
 from noisystudent.data.settings import DataSettings
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.layers import Layer, merge
 from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
 from noisystudent.models.settings import ModelSettings
 from noisystudent.noise.settings import NoiseSettings
@@ -33,8 +34,10 @@ from noisystudent.settings_input import (
     nest,
     read_yaml,
     setting_fields,
+    shown,
 )
 from noisystudent.training.settings import TrainSettings
+from noisystudent.yaml_text import parse_yaml
 
 Recipe = Literal[
     "curriculum",
@@ -166,42 +169,18 @@ _HINTS: Mapping[tuple[Command, str], str] = {
 
 
 @dataclass(frozen=True)
-class _Condition:
-    """Settings that a command reads only while another one says so."""
-
-    commands: tuple[Command, ...]
-    prefix: str
-    needs: str
-    switches: tuple[str, ...]
-    is_met: Callable[[RunSettings], bool]
-
-
-_CONDITIONS = (
-    _Condition(("label",), "noise.", "noise.teacher true", ("noise.teacher",), lambda given: given.noise.teacher),
-    _Condition(
-        ("run", "plan", "distill", "robustness", "compare"),
-        "evaluation.",
-        "evaluation.suite, the benchmarks to run",
-        ("evaluation.suite",),
-        lambda given: bool(given.evaluation.suite),
-    ),
-    _Condition(
-        ("run", "plan"),
-        "distillation.",
-        "distillation.method",
-        ("distillation.method", "distillation.preset"),
-        lambda given: given.distillation.method != "none",
-    ),
-)
-
-
-@dataclass(frozen=True)
 class Resolved:
-    """Checked settings, where the value of every dotted name came from, and the names that the user gave."""
+    """Checked settings, where the value of every dotted name came from, and the names that the user gave.
+
+    ``over_family``: the rates of noise that take precedence over those of ``model.family``; ``notes``: lines for the
+    user about what replaced other settings.
+    """
 
     settings: RunSettings
     origins: dict[str, str]
     explicit: frozenset[str] = frozenset()
+    over_family: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 def default_recipe(command: Command) -> Recipe:
@@ -255,26 +234,28 @@ def given_values(settings: SettingsInput | None) -> dict[str, Any]:
 
 
 def _resolve(given: SettingsInput | None, file: Path | None, command: Command, required: Mapping[str, Any]) -> Resolved:
-    from_file = named_values(read_yaml(file), RunSettings, f"file {file.name}") if file else {}
+    file_origin = f"file {file.name}" if file else "file"
+    from_file = named_values(read_yaml(file), RunSettings, file_origin) if file else {}
     from_user = given_values(given)
-    recipe = from_user.get("recipe") or from_file.get("recipe") or default_recipe(command)
-    values: dict[str, Any] = {"recipe": recipe, **required}
-    origins = dict.fromkeys(ALL_SETTINGS, "default")
-    for origin, layer in (
-        (f"recipe {recipe}", read_recipe(str(recipe))),
-        (f"file {file.name}" if file else "file", from_file),
-        (ARGUMENTS, from_user),
-    ):
-        values.update(layer)
-        origins.update(dict.fromkeys(layer, origin))
-    explicit = frozenset((*from_file, *from_user))
-    require_used(command, {name: origins[name] for name in ALL_SETTINGS if name in explicit})
+    recipe = from_user.get("recipe", from_file.get("recipe", default_recipe(command)))
+    given_in = {**dict.fromkeys(from_file, file_origin), **dict.fromkeys(from_user, ARGUMENTS)}
+    require_used(command, {name: given_in[name] for name in ALL_SETTINGS if name in given_in})
+    layers = [
+        Layer(f"recipe {recipe}", read_recipe(recipe)),
+        Layer(file_origin, from_file),
+        Layer(ARGUMENTS, from_user),
+    ]
+    merged = merge(layers)
+    origins = {**dict.fromkeys(ALL_SETTINGS, "default"), **merged.origins}
     try:
-        settings = RunSettings(**nest(values))
+        settings = RunSettings(**nest({"recipe": recipe, **required, **merged.values}))
     except ValidationError as error:
         raise SettingsError(explain(error, origins)) from None
-    _require_conditions(command, settings, explicit)
-    return Resolved(settings, origins, explicit)
+    explicit = frozenset(given_in)
+    _require_effect(command, settings, from_user)
+    if from_file:
+        _require_effect(command, settings, from_file.keys() - from_user.keys(), _below(layers[:2], recipe))
+    return Resolved(settings, origins, explicit, merged.over_family, tuple(merged.notes))
 
 
 def require_used(command: Command, origins: Mapping[str, str], *, shown_as: str = "") -> None:
@@ -305,34 +286,48 @@ def _shown(command: Command) -> str:
     return "robustness (evaluate --suite)" if command == "robustness" else command
 
 
-def _require_conditions(command: Command, settings: RunSettings, explicit: frozenset[str]) -> None:
-    """Raises ``SettingsError`` for settings that the command does not read while another setting is off."""
-    for condition in _CONDITIONS:
-        names = sorted(
-            name for name in explicit if name.startswith(condition.prefix) and name not in condition.switches
-        )
-        if command in condition.commands and names and not condition.is_met(settings):
+def _below(layers: Sequence[Layer], recipe: object) -> RunSettings | None:
+    """The settings of the lower layers alone; None where they are incomplete or wrong without the higher ones."""
+    try:
+        return RunSettings(**nest({"out": "unused", "recipe": recipe, **merge(layers).values}))
+    except ValidationError:
+        return None
+
+
+def _require_effect(
+    command: Command, settings: RunSettings, given: Collection[str], below: RunSettings | None = None
+) -> None:
+    """Raises ``SettingsError`` for settings that the user gave and that have no effect beside the others.
+
+    Settings of a file may lose their effect by what is given above the file: ``below`` are those without that.
+    """
+    values = {name: _value_at(settings, name) for name in ALL_SETTINGS}
+    values_below = {name: _value_at(below, name) for name in ALL_SETTINGS} if below else values
+    changed = [name for name in given if values[name] != ALL_SETTINGS[name].default]
+    for condition in CONDITIONS:
+        names = condition.without_effect(command, changed, values)
+        if names and condition.without_effect(command, changed, values_below):
             raise SettingsError(
                 f"{_shown(command)} uses {join_names(names)} only with {condition.needs}. Give that as well, or leave "
                 f"{'it' if len(names) == 1 else 'them'} out."
             )
 
 
-def read_recipe(name: str) -> dict[str, Any]:
+def read_recipe(name: object) -> dict[str, Any]:
     """The settings of a shipped recipe by dotted name; raises ``SettingsError`` for an unknown one."""
-    if name not in get_args(Recipe):
-        raise SettingsError(
-            f"unknown recipe {name!r}; there are {', '.join(get_args(Recipe))}.{nearest_name(name, get_args(Recipe))}"
-        )
+    recipes: tuple[str, ...] = get_args(Recipe)
+    if not isinstance(name, str) or name not in recipes:
+        hint = nearest_name(name, recipes) if isinstance(name, str) else ""
+        raise SettingsError(f"unknown recipe {shown(name)}; there are {', '.join(recipes)}.{hint}")
     text = resources.files("noisystudent").joinpath("recipes", f"{name}.yaml").read_text()
-    return flatten(yaml.safe_load(text) or {})
+    return flatten(parse_yaml(text) or {})
 
 
 def default_values(command: Command) -> dict[str, Any]:
     """The value of every setting by dotted name where the user gives none, under the command's own recipe."""
-    settings = RunSettings(
-        **nest({"out": "", "recipe": default_recipe(command), **read_recipe(default_recipe(command))})
-    )
+    recipe = default_recipe(command)
+    merged = merge([Layer(f"recipe {recipe}", read_recipe(recipe))])
+    settings = RunSettings(**nest({"out": "", "recipe": recipe, **merged.values}))
     return {name: _value_at(settings, name) for name in ALL_SETTINGS}
 
 

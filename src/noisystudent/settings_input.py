@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.settings import Settings
+from noisystudent.yaml_text import MAX_CHARACTERS, YamlTextError, parse_yaml
+
+_LONGEST_VALUE = 200  # characters of a value in a message
 
 SettingsInput = Mapping[str, Any] | Settings | Sequence[Mapping[str, Any] | Settings]
 """Settings in Python, alone or as a list of these: ``{"train.steps": 5}``, ``{"train": {"steps": 5}}``,
@@ -61,12 +63,12 @@ def named_values(given: SettingsInput | None, root: type[Settings], origin: str)
     for name, raw, where in _entries(given, root):
         if name not in fields:
             known = [*fields, *section_classes(root)]
-            raise SettingsError(f"unknown setting {name!r} ({origin}).{nearest_name(name, known)}")
+            raise SettingsError(f"unknown setting {shown(name)} ({origin}).{nearest_name(name, known)}")
         value = _parse(raw, fields[name])
-        if name in values and values[name] != value:
+        if name in values and not _are_equal(values[name], value):
             raise SettingsError(
-                f"setting {name} is given twice with different values ({origin}): {values[name]!r} {written[name]} and "
-                f"{value!r} {where}; give it once."
+                f"setting {name} is given twice with different values ({origin}): {shown(values[name])} "
+                f"{written[name]} and {shown(value)} {where}; give it once."
             )
         values[name], written[name] = value, where
     return values
@@ -121,7 +123,7 @@ def _set_fields(settings: Settings, prefix: str) -> Iterator[Entry]:
 def _mapping_entries(given: Mapping[str, Any], sections: Mapping[str, type[Settings]], prefix: str) -> Iterator[Entry]:
     for name, value in given.items():
         if not isinstance(name, str):
-            raise SettingsError(f"a setting's name is {name!r}; names are text, such as 'train.steps'.")
+            raise SettingsError(f"a setting's name is {shown(name)}; names are text, such as 'train.steps'.")
         dotted = prefix + name
         if dotted not in sections:
             yield dotted, value, f"(as {dotted!r})" if not prefix else f"(in {prefix[:-1]!r})"
@@ -130,18 +132,18 @@ def _mapping_entries(given: Mapping[str, Any], sections: Mapping[str, type[Setti
         elif isinstance(value, sections[dotted]):
             yield from _set_fields(value, f"{dotted}.")
         elif value is not None:  # a section whose lines are all comments is None in YAML
-            kind, shown = sections[dotted], type(value).__name__ if isinstance(value, Settings) else repr(value)
+            kind, held = sections[dotted], type(value).__name__ if isinstance(value, Settings) else shown(value)
             raise SettingsError(
-                f"{dotted!r} is a section of the settings and holds {shown}; give {kind.__name__}, a mapping of names "
+                f"{dotted!r} is a section of the settings and holds {held}; give {kind.__name__}, a mapping of names "
                 f"to values, or dotted names such as '{dotted}.{next(iter(kind.model_fields))}'."
             )
 
 
 def _wrong_kind(given: object, root: type[Settings]) -> SettingsError:
     names = ", ".join(kind.__name__ for kind in (root, *section_classes(root).values()))
-    shown = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+    held = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
     return SettingsError(
-        f"settings hold {shown}, which is no settings object; give a mapping such as {{'train.steps': 300}}, an object "
+        f"settings hold {held}, which is no settings object; give a mapping such as {{'train.steps': 300}}, an object "
         f"of {names}, or a list of these."
     )
 
@@ -149,35 +151,46 @@ def _wrong_kind(given: object, root: type[Settings]) -> SettingsError:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file of settings as a nested dictionary; raises ``SettingsError`` if it cannot be read."""
     try:
-        content = yaml.safe_load(path.read_text())
+        with path.open(encoding="utf-8") as file:
+            content = parse_yaml(file.read(MAX_CHARACTERS + 1))
     except FileNotFoundError:
         raise SettingsError(f"the settings file {path} does not exist.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the settings file {path} is not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"the settings file {path} is not YAML: it is not UTF-8 text ({error.reason}).") from None
+    except YamlTextError as error:
+        raise SettingsError(f"the settings file {path} cannot be used: {error}.") from None
+    except OSError as error:
+        raise SettingsError(f"the settings file {path} cannot be read: {error.strerror or error}.") from None
     if not isinstance(content, dict):
         raise SettingsError(f"the settings file {path} must hold names and values, as in 'train: {{steps: 300}}'.")
     return content
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings by dotted name; names that are dotted already stay as they are."""
+    """Nested mappings by dotted name; names that are dotted already stay as they are.
+
+    Raises ``SettingsError`` for a name that stands twice, once nested and once dotted.
+    """
     flat: dict[str, Any] = {}
     for name, value in nested.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
+        dotted = f"{prefix}{name}"
+        for key, entry in (flatten(value, f"{dotted}.") if isinstance(value, Mapping) else {dotted: value}).items():
+            if key in flat:
+                raise SettingsError(f"setting {key!r} is given twice; give it once.")
+            flat[key] = entry
     return flat
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted names as nested dictionaries."""
+    """Dotted names as nested dictionaries; raises ``SettingsError`` for a name that is a value and a section."""
     nested: dict[str, Any] = {}
-    for dotted, value in flat.items():
+    for dotted, value in sorted(flat.items(), key=lambda item: item[0].count(".")):
         *parents, name = dotted.split(".")
         section = nested
         for parent in parents:
             section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise SettingsError(f"setting {dotted!r} is given, and {parent!r} is given a value; give one of them.")
         section[name] = value
     return nested
 
@@ -209,16 +222,32 @@ def _read_text(text: str) -> Any:  # noqa: ANN401 - whatever YAML can say
     if not text.strip():
         return text
     try:
-        parsed = yaml.safe_load(text)
-    except yaml.YAMLError:
+        parsed = parse_yaml(text)
+    except YamlTextError:
         return text
-    # YAML 1.1 does not read 1e-3 as a number and reads dates and times as objects; settings have neither.
+    # YAML 1.1 does not read 1e-3 as a number.
     if isinstance(parsed, str):
         try:
             return float(parsed)
         except ValueError:
             return parsed
     return parsed if isinstance(parsed, bool | int | float | list | None) else text
+
+
+def shown(value: object) -> str:
+    """A value in a message: as Python writes it, shortened, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception as error:  # a whole number of thousands of digits, an object that contains itself, a user's class
+        return f"a {type(value).__name__} that cannot be written ({type(error).__name__})"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}... ({len(text):,} characters)"
+
+
+def _are_equal(first: object, second: object) -> bool:
+    try:
+        return bool(first == second)
+    except Exception:  # arrays have no single answer, and objects of users may do anything
+        return False
 
 
 def explain(error: ValidationError, origins: Mapping[str, str]) -> str:
@@ -229,7 +258,7 @@ def explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         origins: Where the value of each known setting came from, by dotted name.
     """
     lines: dict[str, list[str]] = {}
-    for problem in error.errors():
+    for problem in error.errors(include_url=False, include_context=False):
         parts = [str(part) for part in problem["loc"] if isinstance(part, str)]
         name = next(
             (".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins), ".".join(parts)
@@ -238,7 +267,7 @@ def explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         message = "it is required" if problem["type"] == "missing" else text[0].lower() + text[1:]
         # Without an origin, the problem is of several settings, which the message names.
         has_origin = problem["type"] != "missing" and name in origins
-        given = f" (from {origins[name]}: {problem['input']!r})" if has_origin else ""
+        given = f" (from {origins[name]}: {shown(problem['input'])})" if has_origin else ""
         lines.setdefault(f"{name}{given}", []).append(message)
     return "; ".join(f"setting {name}: {' or '.join(dict.fromkeys(texts))}" for name, texts in lines.items()) + "."
 

@@ -115,7 +115,7 @@ def test_a_bad_file_is_named(tmp_path, text, message):
 )
 def test_a_list_is_written_with_commas(name, text, value):
     section, setting = name.split(".")
-    settings = resolve({"evaluation.suite": "attacks", **BASE, name: text}).settings
+    settings = resolve({"evaluation.suite": "attacks,corruptions", **BASE, name: text}).settings
     assert getattr(getattr(settings, section), setting) == value
 
 

@@ -132,7 +132,8 @@ class DistillationSettings(Settings):
     def _above_preset(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - as pydantic
         if not isinstance(given, dict):
             return validate(given)
-        settings = validate({**PRESETS.get(given.get("preset", ""), {}), **given})
+        preset = given.get("preset")
+        settings = validate({**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **given})
         # Values of the preset do not count as set: what else the user or a recipe sets takes precedence over them.
         object.__setattr__(settings, "__pydantic_fields_set__", set(given))
         return settings

@@ -39,9 +39,10 @@ class RunContext:
     """A run's folder, settings, data, device, progress and the user's own parts.
 
     ``buffer`` holds the labeled images, then the unlabeled ones unless these are streamed. ``explicit`` names the
-    settings that the user gave. ``dry``: nothing is written or trained; the first incomplete stage raises
-    ``IncompleteStage``. ``renamed``: folders of stages that do not have the stage's own name, so that random streams,
-    which are named after stages, never depend on what a user calls a folder.
+    settings that the user gave, ``over_family`` the rates of noise that take precedence over ``model.family``.
+    ``dry``: nothing is written or trained; the first incomplete stage raises ``IncompleteStage``. ``renamed``: folders
+    of stages that do not have the stage's own name, so that random streams, which are named after stages, never depend
+    on what a user calls a folder.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class RunContext:
     dry: bool = False
     extensions: Extensions = NO_EXTENSIONS
     explicit: frozenset[str] = frozenset()
+    over_family: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -133,6 +135,8 @@ def build_context(
     reporter = reporter if engine.group.is_main else Reporter(quiet=True)
     extensions = extensions or NO_EXTENSIONS
     extensions.check(resolved)
+    for note in resolved.notes:
+        reporter.say(f"note: {note}")
     roles = ("labeled", "unlabeled", "validation", "test")
     sources = {role: extensions.sources.get(role, getattr(settings, role)) for role in roles}
     splits = open_splits(
@@ -165,6 +169,7 @@ def build_context(
         dry=dry,
         extensions=extensions,
         explicit=resolved.explicit,
+        over_family=resolved.over_family,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from noisystudent.artifacts.folder import commit, disk_full_as_error, write_json
-from noisystudent.errors import ModelError, SettingsError
+from noisystudent.errors import ModelError, SettingsError, TrainingError
 from noisystudent.evaluation.metrics.accuracy import top_k
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.losses.objectives import LossTerms, distillation_objective, noisy_student, supervised
@@ -15,13 +15,14 @@ from noisystudent.models.checkpoint import CHECKPOINT, save_classifier
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.factory import classifier_from_factory
+from noisystudent.models.finite import broken_tensors
 from noisystudent.models.settings import ModelPlan
 from noisystudent.models.teacher import Teacher
 from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.custom import CustomAugmentation
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import build_mixing
-from noisystudent.noise.model import set_model_noise
+from noisystudent.noise.model import model_noise, set_model_noise
 from noisystudent.pipeline.checkpoints import TRAINING, Checkpoint, GivenModel, read_checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import CheckedObjective, identity_of
@@ -63,6 +64,11 @@ def train(
             classifier, batches, objective, settings.train, folder,
             seed=key, engine=context.engine, evaluate=_validate(context), bar=bar,
         )  # fmt: skip
+    if broken := broken_tensors(trained):
+        raise TrainingError(
+            f"{stage} ends with weights that are not finite (first {broken[0]}): its training diverged. Lower "
+            "train.learning_rate or train.clip, or lengthen train.warmup, and run again."
+        )
     steps = settings.train.last
     training = {
         "model": classifier.name,
@@ -72,7 +78,7 @@ def train(
         "seconds": round(seconds, 2),
     }
 
-    extra = {"label_smoothing": spec.objective["label_smoothing"]}
+    extra = {"label_smoothing": spec.objective["label_smoothing"], **_noise_of(context, plan, trained)}
     if factory:
         extra["factory"] = identity_of(factory)
 
@@ -153,14 +159,21 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
 
 
 def _model_noise(context: RunContext, plan: ModelPlan) -> dict[str, float]:
-    """Dropout and stochastic depth: what the user gave, else the family's, else the settings'; 0 switches them off."""
+    """Dropout and stochastic depth: what the user or a preset of theirs says, else the family, else the settings."""
     noise = context.settings.noise
     rates = {"dropout": noise.dropout, "stochastic_depth": noise.stochastic_depth}
     family = {"dropout": plan.dropout, "stochastic_depth": plan.stochastic_depth}
     for name, rate in family.items():
-        if rate is not None and rates[name] != 0 and f"noise.{name}" not in context.explicit:
+        if rate is not None and f"noise.{name}" not in context.over_family:
             rates[name] = rate
     return rates
+
+
+def _noise_of(context: RunContext, plan: ModelPlan, trained: Classifier) -> dict[str, float]:
+    """The dropout and stochastic depth that the model was trained with: 0 where it has no place for them."""
+    rates, used = _model_noise(context, plan), model_noise(trained.net)
+    has_depth = any(used.stochastic_depth)
+    return {"dropout": used.dropout, "stochastic_depth": rates["stochastic_depth"] if has_depth else 0.0}
 
 
 def _set_noise_of_own_model(context: RunContext, classifier: Classifier, rates: dict[str, float]) -> None:

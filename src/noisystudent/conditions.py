@@ -1,0 +1,304 @@
+"""Settings that have an effect only while others say so: what the user gives without effect is refused, not ignored.
+
+Values that recipes set, and values that are the defaults anyway, are never refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from noisystudent.models.settings import family_members
+
+Values = Mapping[str, Any]  # of all settings, by dotted name
+
+_RUN, _TRAINING = ("run", "plan"), ("run", "plan", "train", "distill")
+_MEASURING = (*_RUN, "distill", "robustness", "compare")
+_NOISING = (*_TRAINING, "label", "show-noise")
+_SELECTING = (*_RUN, "select")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Settings that some commands read only while others say so.
+
+    Attributes:
+        commands: The commands.
+        names: Dotted names, or the prefix of a section such as ``evaluation.``.
+        needs: What they need, as the end of "uses them only with".
+        is_met: Whether the settings of a run, by dotted name, give that.
+        switches: Settings of the section that are always read.
+    """
+
+    commands: tuple[str, ...]
+    names: tuple[str, ...]
+    needs: str
+    is_met: Callable[[Values], bool]
+    switches: tuple[str, ...] = ()
+
+    def without_effect(self, command: str, given: Collection[str], values: Values) -> list[str]:
+        """The names among ``given`` that have no effect in a command under ``values``."""
+        if command not in self.commands or self.is_met(values):
+            return []
+        sections = tuple(name for name in self.names if name.endswith("."))
+        return sorted(
+            name for name in given if (name in self.names or name.startswith(sections)) and name not in self.switches
+        )
+
+
+def _names(section: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{section}.{name}" for name in names)
+
+
+def _is(name: str, *values: object) -> Callable[[Values], bool]:
+    return lambda given: given[name] in values
+
+
+def _given(*names: str) -> Callable[[Values], bool]:
+    return lambda given: all(given[name] not in (None, False, "", ()) for name in names)
+
+
+def _in_suite(*measures: str) -> Callable[[Values], bool]:
+    return lambda given: any(measure in given["evaluation.suite"] for measure in measures)
+
+
+def _models_of_students(given: Values) -> int:
+    if given["model.family"]:
+        return len(family_members(given["model.family"])) - 1
+    return len(given["model.students"])
+
+
+def _draws(operations: str) -> Callable[[Values], bool]:
+    def is_met(given: Values) -> bool:
+        chosen = given["noise.operations"]
+        with_pixels = given["noise.policy"] in ("graded", "paper")
+        return with_pixels and (not chosen or any(name.startswith(operations) for name in chosen))
+
+    return is_met
+
+
+def _has_teacher_term(given: Values) -> bool:
+    methods = ("kd", "dkd", "dist", "standardized_kd", "hard")
+    return given["distillation.method"] in methods and given["distillation.soft_weight"] > 0
+
+
+_SECTIONS = (
+    Condition(("label",), ("noise.",), "noise.teacher true", _given("noise.teacher"), ("noise.teacher",)),
+    Condition(
+        _MEASURING,
+        ("evaluation.",),
+        "evaluation.suite, the benchmarks to run",
+        _given("evaluation.suite"),
+        ("evaluation.suite",),
+    ),
+    Condition(
+        _RUN,
+        ("distillation.",),
+        "distillation.method",
+        lambda given: given["distillation.method"] != "none",
+        ("distillation.method", "distillation.preset"),
+    ),
+)
+
+_EVALUATION = (
+    Condition(
+        _MEASURING,
+        _names("evaluation", "corruptions", "severities", "corruptions_dir", "frost_textures"),
+        "corruptions in evaluation.suite",
+        _in_suite("corruptions"),
+    ),
+    Condition(
+        _MEASURING,
+        _names("evaluation", "perturbations", "difficulty", "perturbations_dir"),
+        "perturbations in evaluation.suite",
+        _in_suite("perturbations"),
+    ),
+    Condition(
+        _MEASURING,
+        ("evaluation.strengths_for",),
+        "corruptions or perturbations in evaluation.suite",
+        _in_suite("corruptions", "perturbations"),
+    ),
+    Condition(
+        _MEASURING,
+        _names("evaluation", "epsilons", "norm", "attack_steps", "step_size", "restarts", "autoattack"),
+        "attacks in evaluation.suite",
+        _in_suite("attacks"),
+    ),
+    Condition(
+        _MEASURING,
+        _names("evaluation", "seed"),
+        "corruptions, perturbations or attacks in evaluation.suite",
+        _in_suite("corruptions", "perturbations", "attacks"),
+    ),
+)
+
+_DISTILLATION = (
+    Condition(
+        (*_RUN, "distill"),
+        _names("distillation", "dkd_alpha", "dkd_beta"),
+        "distillation.method dkd",
+        _is("distillation.method", "dkd"),
+    ),
+    Condition(
+        (*_RUN, "distill"),
+        _names("distillation", "dist_beta", "dist_gamma"),
+        "distillation.method dist",
+        _is("distillation.method", "dist"),
+    ),
+    Condition(
+        (*_RUN, "distill"),
+        _names("distillation", "true_class_probability", "tempering"),
+        "distillation.method virtual_teacher or matched_smoothing",
+        _is("distillation.method", "virtual_teacher", "matched_smoothing"),
+    ),
+    Condition(
+        (*_RUN, "distill"),
+        _names("distillation", "temperature", "reduction"),
+        "a distillation.method other than hard and confidence_penalty",
+        lambda given: given["distillation.method"] not in ("hard", "confidence_penalty"),
+    ),
+    Condition(
+        (*_RUN, "distill"),
+        _names("distillation", "scale_by_t_squared"),
+        "distillation.method kd, dkd, dist, standardized_kd or virtual_teacher",
+        _is("distillation.method", "kd", "dkd", "dist", "standardized_kd", "virtual_teacher"),
+    ),
+    Condition(
+        (*_RUN, "distill"),
+        _names("distillation", "teacher_logits"),
+        "a distillation.method with a teacher, and distillation.soft_weight above 0",
+        _has_teacher_term,
+    ),
+    Condition(
+        (*_RUN, "distill"),
+        _names("distillation", "cache"),
+        "distillation.teacher_logits cached_views",
+        _is("distillation.teacher_logits", "cached_views"),
+    ),
+    Condition(
+        ("distill",),
+        _names("distillation", "weights", "mean"),
+        "several distillation.teachers",
+        lambda given: len(given["distillation.teachers"]) > 1,
+    ),
+    Condition(
+        _RUN,
+        _names("objective", "labels", "temperature", "weighting"),
+        "distillation.method none",
+        _is("distillation.method", "none"),
+    ),
+    Condition(
+        ("distill",),
+        (*_names("objective", "label_smoothing"), *_names("distillation", "hard_weight")),
+        "labeled images (--labeled)",
+        _given("labeled"),
+    ),
+    Condition(("distill",), ("train.ratio",), "labeled and unlabeled images", _given("labeled", "unlabeled")),
+)
+
+_STUDENTS = (
+    Condition(
+        ("train",),
+        (*_names("objective", "labels", "temperature", "weighting"), "train.ratio", "model.students"),
+        "a student, which learns from --unlabeled, --predictions and --selection",
+        _given("unlabeled"),
+    ),
+    Condition(
+        ("train", "distill"),
+        _names("data", "streaming", "window"),
+        "unlabeled images (--unlabeled)",
+        _given("unlabeled"),
+    ),
+    Condition(
+        (*_RUN, "train"),
+        _names("objective", "temperature"),
+        "objective.labels soft or auto",
+        _is("objective.labels", "soft", "auto"),
+    ),
+    Condition(
+        _RUN,
+        _names("model", "students", "family"),
+        "at least as many rounds (rounds.count) as there are models of students",
+        lambda given: _models_of_students(given) <= given["rounds.count"],
+    ),
+    Condition(_RUN, ("selection.once",), "a rounds.count above 1", lambda given: given["rounds.count"] > 1),
+    Condition(_SELECTING, ("selection.fraction",), "selection.rule curriculum", _is("selection.rule", "curriculum")),
+    Condition(
+        _SELECTING,
+        _names("selection", "threshold", "per_class", "max_copies"),
+        "selection.rule threshold",
+        _is("selection.rule", "threshold"),
+    ),
+    Condition(
+        _SELECTING,
+        ("selection.max_copies",),
+        "a selection.per_class other than none",
+        lambda given: given["selection.per_class"] != "none",
+    ),
+)
+
+_DATA = (
+    Condition(
+        _TRAINING,
+        _names("data", "validation_fraction", "few_labels", "few_labels_beside_test"),
+        "labels of its own to set aside, so without --validation",
+        lambda given: not given["validation"],
+    ),
+    Condition(
+        _TRAINING,
+        _names("data", "few_labels", "few_labels_beside_test"),
+        "a data.validation_fraction above 0",
+        lambda given: given["data.validation_fraction"] > 0,
+    ),
+    Condition(_TRAINING, ("data.few_labels",), "no test source", lambda given: not given["test"]),
+    Condition(_TRAINING, ("data.few_labels_beside_test",), "a test source (--test)", _given("test")),
+    Condition(
+        (*_RUN, "train"),
+        ("data.window",),
+        "data.streaming auto or always",
+        _is("data.streaming", "auto", "always"),
+    ),
+    Condition(
+        _TRAINING,
+        ("train.evaluate_every",),
+        "validation images: --validation, or a data.validation_fraction above 0",
+        lambda given: bool(given["validation"]) or given["data.validation_fraction"] > 0,
+    ),
+)
+
+_NOISE = (
+    Condition(_TRAINING, ("noise.strengths",), "noise.strength auto", _is("noise.strength", "auto")),
+    Condition(
+        (*_TRAINING, "label"),
+        _names("noise", "pad", "resized_area", "policy", "layers", "magnitude", "operations"),
+        "a noise.strength above 0",
+        lambda given: given["noise.strength"] != 0,
+    ),
+    Condition(_NOISING, ("noise.pad",), "noise.crop pad or auto", _is("noise.crop", "pad", "auto")),
+    Condition(
+        _NOISING,
+        _names("noise", "resized_area", "interpolation"),
+        "noise.crop resized or auto",
+        _is("noise.crop", "resized", "auto"),
+    ),
+    Condition(
+        (*_TRAINING, "label"),
+        _names("noise", "policy", "layers", "magnitude", "operations", "translation", "cutout", "pixel_reference"),
+        "noise.randaugment true",
+        _given("noise.randaugment"),
+    ),
+    Condition(
+        _NOISING, ("noise.translation",), "noise.policy graded or paper, and its translations", _draws("Translate")
+    ),
+    Condition(_NOISING, ("noise.cutout",), "noise.policy graded or paper, and its Cutout", _draws("Cutout")),
+    Condition(
+        _NOISING,
+        ("noise.pixel_reference",),
+        "noise.policy graded or paper, and its translations or Cutout",
+        lambda given: _draws("Translate")(given) or _draws("Cutout")(given),
+    ),
+)
+
+CONDITIONS = (*_SECTIONS, *_EVALUATION, *_DISTILLATION, *_STUDENTS, *_DATA, *_NOISE)

@@ -1,0 +1,116 @@
+"""The layers of settings: defaults, recipe, file, what the user gave; and the presets that a layer may name.
+
+A preset stands for several settings. It is expanded in the layer that names it: it takes precedence over every lower
+layer, and what its own or a higher layer says takes precedence over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from noisystudent.losses.presets import PRESETS as DISTILLATION_PRESETS
+from noisystudent.models.settings import FAMILY_STOCHASTIC_DEPTH, family_members
+from noisystudent.noise.settings import PRESETS as NOISE_PRESETS
+
+PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "noise.preset": NOISE_PRESETS,
+    "distillation.preset": DISTILLATION_PRESETS,
+}
+"""The settings that name a preset: for each preset, the values of settings in the same section."""
+
+FAMILY = "model.family"
+RATES = ("noise.dropout", "noise.stochastic_depth")  # a family has its own
+
+Values = Mapping[str, Any]  # by dotted name
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one place: its name, such as ``file run.yaml``, and their values by dotted name."""
+
+    origin: str
+    values: Values
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Settings of all layers.
+
+    ``origins``: where the value of each comes from; ``notes``: what replaced other settings, for the user;
+    ``over_family``: the rates of noise that take precedence over those of ``model.family``.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    over_family: frozenset[str] = frozenset()
+
+
+def merge(layers: Sequence[Layer]) -> Merged:
+    """Merges layers, each of which takes precedence over those before it, with their presets.
+
+    Args:
+        layers: from the lowest to the highest; of the first, recipes have no family.
+    """
+    naming = {name: last for name in (*PRESETS, FAMILY) if (last := _last_naming(layers, name)) is not None}
+    merged, decided = Merged(), dict.fromkeys(RATES, -1)
+    for number, layer in enumerate(layers):
+        for name, presets in PRESETS.items():
+            if naming.get(name) == number:
+                expanded = _expanded(name, presets, layer.values[name])
+                _note_replaced(merged, f"{name} {layer.values[name]} ({layer.origin})", expanded, layer.values)
+                merged.values.update(expanded)
+                merged.origins.update(dict.fromkeys(expanded, f"{name} {layer.values[name]} ({layer.origin})"))
+                decided.update(dict.fromkeys(decided.keys() & expanded.keys(), number))
+        merged.values.update(layer.values)
+        merged.origins.update(dict.fromkeys(layer.values, layer.origin))
+        if number:
+            decided.update(dict.fromkeys(decided.keys() & layer.values.keys(), len(layers)))
+    return _with_family(merged, decided, naming.get(FAMILY))
+
+
+def _last_naming(layers: Sequence[Layer], name: str) -> int | None:
+    return max((number for number, layer in enumerate(layers) if name in layer.values), default=None)
+
+
+def _expanded(name: str, presets: Mapping[str, Values], preset: object) -> dict[str, Any]:
+    """The settings of a preset by dotted name; none for an unknown preset, which validation refuses."""
+    section = name.partition(".")[0]
+    values = presets.get(preset, {}) if isinstance(preset, str) else {}
+    return {f"{section}.{key}": value for key, value in values.items()}
+
+
+def _note_replaced(merged: Merged, preset: str, expanded: Values, own: Values) -> None:
+    """Notes the settings of lower layers that a preset changes."""
+    replaced: dict[str, list[str]] = {}
+    for name, value in expanded.items():
+        if name in merged.values and merged.values[name] != value and name not in own:
+            replaced.setdefault(merged.origins[name], []).append(f"{name} {merged.values[name]}")
+    for origin, names in replaced.items():
+        merged.notes.append(f"{preset} replaces {', '.join(names)} of {origin}")
+
+
+def _with_family(merged: Merged, decided: Mapping[str, int], family_layer: int | None) -> Merged:
+    """The same settings, with the origin of the rates that the family's models decide."""
+    family = merged.values.get(FAMILY)
+    if family_layer is None or not family or not isinstance(family, str):
+        return merged
+    try:
+        members = family_members(family)
+    except ValueError:  # validation explains it
+        return merged
+    rates = {
+        "noise.dropout": [member.dropout for member in members],
+        "noise.stochastic_depth": [FAMILY_STOCHASTIC_DEPTH] * len(members),
+    }
+    kept = frozenset(name for name, layer in decided.items() if layer >= family_layer)
+    for name, values in rates.items():
+        shown = ", ".join(f"{value:g}" for value in dict.fromkeys(values))
+        if name in kept:
+            merged.notes.append(f"{name} {merged.values[name]} ({merged.origins[name]}) replaces {shown} of {FAMILY}")
+        else:
+            merged.origins[name] = f"{FAMILY} {family}: {shown}"
+            merged.values[name] = values[-1]
+    return Merged(merged.values, merged.origins, merged.notes, kept)

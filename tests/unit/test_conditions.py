@@ -1,0 +1,107 @@
+"""A setting without effect beside the others is refused where the user gives it, and only there."""
+
+import pytest
+
+from noisystudent.conditions import CONDITIONS
+from noisystudent.config import ALL_SETTINGS, USED, resolve, section_settings
+from noisystudent.errors import SettingsError
+from noisystudent.noise.settings import NoiseSettings
+
+BASE = {"labeled": "a", "unlabeled": "b", "out": "c"}
+TEACHER = {"unlabeled": None}  # of train: a teacher learns from labels alone
+
+
+def check(command, *given, file=None):
+    if "out" in USED[command]:
+        return resolve([*given], file, command=command).settings
+    return section_settings(NoiseSettings, "noise", list(given), command=command)
+
+
+def base_of(command):
+    if "out" not in USED[command]:
+        return {}
+    return {"labeled": "a", "out": "c"} if command == "train" else BASE
+
+
+WITHOUT_EFFECT = [
+    # command, what has no effect, beside what, and what gives it an effect
+    ("robustness", {"evaluation.corruptions": ["fog"]}, {"evaluation.suite": ["attacks"]},
+     {"evaluation.suite": ["corruptions"]}),
+    ("robustness", {"evaluation.severities": [1]}, {"evaluation.suite": ["clean"]},
+     {"evaluation.suite": ["corruptions"]}),
+    ("compare", {"evaluation.difficulty": 2}, {"evaluation.suite": ["corruptions"]},
+     {"evaluation.suite": ["perturbations"]}),
+    ("run", {"evaluation.epsilons": [1.0]}, {"evaluation.suite": ["corruptions"]}, {"evaluation.suite": ["attacks"]}),
+    ("run", {"evaluation.seed": 3}, {"evaluation.suite": ["clean"]}, {"evaluation.suite": ["perturbations"]}),
+    ("run", {"selection.threshold": 0.5}, {}, {"selection.rule": "threshold"}),
+    ("select", {"selection.threshold": 0.5}, {}, {"selection.rule": "threshold"}),
+    ("select", {"selection.fraction": 0.5}, {"selection.rule": "threshold"}, {"selection.rule": "curriculum"}),
+    ("select", {"selection.max_copies": 3}, {"selection.rule": "threshold", "selection.per_class": "none"},
+     {"selection.rule": "threshold"}),
+    ("run", {"selection.once": True}, {"rounds.count": 1}, {"rounds.count": 2}),
+    ("run", {"model.students": ["a", "b"]}, {"rounds.count": 1}, {"rounds.count": 2}),
+    ("run", {"model.family": "efficientnet:b0,b1,b2"}, {"rounds.count": 1}, {"rounds.count": 2}),
+    ("train", {"model.students": ["a"]}, {}, {"unlabeled": "b"}),
+    ("train", {"train.ratio": 2.0}, {}, {"unlabeled": "b"}),
+    ("train", {"objective.labels": "hard"}, {}, {"unlabeled": "b"}),
+    ("train", {"data.window": 5}, {}, {"unlabeled": "b"}),
+    ("run", {"data.window": 5}, {"data.streaming": "never"}, {"data.streaming": "always"}),
+    ("run", {"objective.temperature": 0.5}, {"objective.labels": "hard"}, {"objective.labels": "soft"}),
+    ("run", {"objective.weighting": "sum"}, {"distillation.method": "kd"}, {"distillation.method": "none"}),
+    ("run", {"distillation.dkd_alpha": 2.0}, {"distillation.method": "kd"}, {"distillation.method": "dkd"}),
+    ("distill", {"distillation.dist_beta": 2.0}, {}, {"distillation.method": "dist"}),
+    ("distill", {"distillation.tempering": "softmax"}, {}, {"distillation.method": "virtual_teacher"}),
+    ("distill", {"distillation.temperature": 2.0}, {"distillation.method": "hard"}, {"distillation.method": "kd"}),
+    ("distill", {"distillation.scale_by_t_squared": False}, {"distillation.method": "confidence_penalty"},
+     {"distillation.method": "kd"}),
+    ("distill", {"distillation.teacher_logits": "cached"}, {"distillation.method": "virtual_teacher"}, {}),
+    ("distill", {"distillation.cache": "x"}, {}, {"distillation.teacher_logits": "cached_views"}),
+    ("distill", {"distillation.mean": "geometric"}, {"distillation.teachers": ["a"]},
+     {"distillation.teachers": ["a", "b"]}),
+    ("distill", {"distillation.hard_weight": 0.5}, {"labeled": ""}, {"labeled": "a"}),
+    ("distill", {"train.ratio": 2.0}, {"unlabeled": None}, {"unlabeled": "b"}),
+    ("run", {"data.validation_fraction": 0.5}, {"validation": "v"}, {}),
+    ("run", {"data.few_labels": 5}, {"test": "t"}, {}),
+    ("run", {"data.few_labels_beside_test": 5}, {}, {"test": "t"}),
+    ("run", {"train.evaluate_every": 5}, {"data.validation_fraction": 0.0}, {"validation": "v"}),
+    ("run", {"noise.strengths": [0.5]}, {"noise.strength": 0.25}, {"noise.strength": "auto"}),
+    ("run", {"noise.magnitude": 5.0}, {"noise.randaugment": False}, {}),
+    ("run", {"noise.magnitude": 5.0}, {"noise.strength": 0.0}, {"noise.strength": 1.0}),
+    ("run", {"noise.layers": 5}, {"noise.preset": "none"}, {"noise.preset": "timm"}),
+    ("label", {"noise.pad": 0.3}, {"noise.teacher": True, "noise.crop": "none"}, {"noise.teacher": True}),
+    ("show-noise", {"noise.resized_area": 0.3}, {"noise.crop": "pad"}, {"noise.crop": "resized"}),
+    ("show-noise", {"noise.translation": 3.0}, {"noise.policy": "timm"}, {"noise.policy": "paper"}),
+    ("run", {"noise.cutout": 3.0}, {"noise.operations": ["Rotate"]}, {"noise.operations": ["Cutout"]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "given", "without", "with_effect"), WITHOUT_EFFECT)
+def test_a_setting_without_effect_is_refused_with_what_it_needs(command, given, without, with_effect):
+    sources = base_of(command)
+    overridden = {**sources, **{name: value for name, value in without.items() if name in sources}}
+    others = {name: value for name, value in without.items() if name not in sources}
+    with pytest.raises(SettingsError, match=r" only with .*Give that as well, or leave it out\.") as caught:
+        check(command, overridden, others, given)
+    assert next(iter(given)) in str(caught.value)
+    check(command, {**sources, **with_effect}, given)
+    check(command, overridden, others)
+    default = {name: ALL_SETTINGS[name].default for name in given}
+    check(command, overridden, others, default)
+
+
+def test_what_is_given_above_a_file_may_take_the_effect_of_its_settings(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("noise: {magnitude: 5}\nselection: {rule: threshold, threshold: 0.5}\n")
+    assert not resolve({**BASE, "noise.randaugment": False, "selection.rule": "curriculum"}, file).notes
+    file.write_text("noise: {magnitude: 5, randaugment: false}\n")
+    with pytest.raises(SettingsError, match=r"noise\.magnitude only with"):
+        resolve(BASE, file)
+    assert resolve({**BASE, "noise.randaugment": True}, file).settings.noise.magnitude == 5
+
+
+def test_conditions_name_settings_that_their_commands_use():
+    for condition in CONDITIONS:
+        for name in (*condition.names, *condition.switches):
+            known = [setting for setting in ALL_SETTINGS if setting == name or (name[-1] == "." and name in setting)]
+            assert known, name
+            assert any(set(known) & USED[command] for command in condition.commands), name

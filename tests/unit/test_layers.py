@@ -1,0 +1,115 @@
+"""What the user says beats recipe, preset and family; a preset counts in the layer that names it."""
+
+from typing import get_args
+
+import pytest
+
+from noisystudent.config import Recipe, read_recipe, resolve
+from noisystudent.layers import PRESETS
+from noisystudent.losses.presets import PRESETS as DISTILLATION_PRESETS
+from noisystudent.losses.settings import DistillationSettings
+from noisystudent.noise.settings import PRESETS as NOISE_PRESETS
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.settings_input import flatten
+
+BASE = {"labeled": "a", "unlabeled": "b", "out": "c"}
+SECTIONS = {"noise": NoiseSettings, "distillation": DistillationSettings}
+# Another valid value than any preset has.
+OTHERS = {"noise.strength": 0.7, "noise.dropout": 0.123, "distillation.hard_weight": 0.77}
+
+
+def command_of(recipe):
+    return "run" if recipe in ("curriculum", "paper") else "distill"
+
+
+def effective(settings):
+    return flatten(settings.model_dump())
+
+
+@pytest.mark.parametrize("recipe", get_args(Recipe))
+@pytest.mark.parametrize("preset", [*NOISE_PRESETS, *DISTILLATION_PRESETS])
+def test_a_preset_of_the_user_wins_over_every_recipe(recipe, preset, tmp_path):
+    section = "noise" if preset in NOISE_PRESETS else "distillation"
+    if section == "distillation" and command_of(recipe) == "run":
+        given = {**BASE, "recipe": recipe, "distillation.preset": preset}
+    else:
+        given = {**BASE, "recipe": recipe, f"{section}.preset": preset}
+    expected = {f"{section}.{name}": value for name, value in PRESETS[f"{section}.preset"][preset].items()}
+    file = tmp_path / "run.yaml"
+    file.write_text(f"recipe: {recipe}\n{section}: {{preset: '{preset}'}}\n")
+    for resolved in (
+        resolve(given, command=command_of(recipe)),
+        resolve([BASE, {"recipe": recipe}, SECTIONS[section](preset=preset)], command=command_of(recipe)),
+        resolve(BASE, file, command=command_of(recipe)),
+    ):
+        values = effective(resolved.settings)
+        assert {name: values[name] for name in expected} == expected
+        for name, value in read_recipe(recipe).items():
+            if name not in expected and name != f"{section}.preset" and not isinstance(value, list):
+                assert values[name] == value, name
+
+
+@pytest.mark.parametrize("recipe", ["curriculum", "paper", "distillation"])
+@pytest.mark.parametrize("preset", [*NOISE_PRESETS])
+def test_within_a_layer_and_above_it_explicit_values_win_over_a_preset(recipe, preset, tmp_path):
+    command, own = command_of(recipe), {"noise.dropout": OTHERS["noise.dropout"]}
+    file = tmp_path / "run.yaml"
+    file.write_text(f"noise: {{preset: {preset}, stochastic_depth: 0.05}}\n")
+    same = resolve({**BASE, "recipe": recipe, "noise.preset": preset, **own}, command=command)
+    above = resolve({**BASE, "recipe": recipe, **own}, file, command=command)
+    for resolved in (same, above):
+        assert resolved.settings.noise.dropout == OTHERS["noise.dropout"]
+        assert resolved.origins["noise.dropout"] == "arguments"
+        assert resolved.settings.noise.strength == NOISE_PRESETS[preset]["strength"]
+    assert above.settings.noise.stochastic_depth == 0.05
+
+
+def test_a_preset_above_an_explicit_value_wins_and_says_so(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("noise: {dropout: 0.3, magnitude: 9}\n")
+    resolved = resolve({**BASE, "noise.preset": "paper-b7"}, file)
+    assert (resolved.settings.noise.dropout, resolved.settings.noise.magnitude) == (0.5, 27)
+    assert resolved.origins["noise.dropout"] == "noise.preset paper-b7 (arguments)"
+    assert resolved.notes == (
+        "noise.preset paper-b7 (arguments) replaces noise.magnitude 9, noise.dropout 0.3 of file run.yaml",
+    )
+
+
+def test_only_the_highest_preset_is_expanded(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("noise: {preset: svhn}\n")
+    noise = resolve({**BASE, "noise.preset": "none"}, file).settings.noise
+    assert (noise.hole, noise.strength, noise.preset) == (0, 0.0, "none")
+    assert resolve({**BASE, "noise.preset": ""}, file).settings.noise == NoiseSettings()
+    given = {"recipe": "distillation", "distillation.preset": "paper:hinton2015"}
+    assert resolve([BASE, given], command="distill").settings.distillation.temperature == 2.0
+
+
+@pytest.mark.parametrize(
+    ("given", "dropout", "over_family"),
+    [
+        ({}, 0.3, set()),
+        ({"recipe": "paper"}, 0.3, set()),
+        ({"noise.dropout": 0.1}, 0.1, {"noise.dropout"}),
+        ({"noise.dropout": 0}, 0, {"noise.dropout"}),
+        ({"noise.preset": "none"}, 0, {"noise.dropout", "noise.stochastic_depth"}),
+        ({"noise.preset": "paper-b7"}, 0.5, {"noise.dropout", "noise.stochastic_depth"}),
+        ({"noise.preset": "timm"}, 0.3, set()),
+        ({"noise.stochastic_depth": 0.4}, 0.3, {"noise.stochastic_depth"}),
+    ],
+)
+def test_the_user_s_rates_win_over_a_family_and_the_origin_says_which(given, dropout, over_family):
+    resolved = resolve({**BASE, "model.family": "efficientnet:b0,b2", **given})
+    assert resolved.settings.noise.dropout == dropout
+    assert resolved.over_family == over_family
+    family_decides = "noise.dropout" not in over_family
+    assert resolved.origins["noise.dropout"].startswith("model.family efficientnet:b0,b2: 0.2, 0.3") == family_decides
+    assert len(resolved.notes) == len(over_family)
+
+
+def test_a_family_above_a_preset_decides(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("noise: {preset: paper-b7}\n")
+    assert resolve({**BASE, "model.family": "efficientnet:b0"}, file).over_family == set()
+    file.write_text("noise: {dropout: 0.4}\n")
+    assert resolve({**BASE, "model.family": "efficientnet:b0"}, file).over_family == {"noise.dropout"}
