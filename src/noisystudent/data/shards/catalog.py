@@ -6,14 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from noisystudent.artifacts.folder import write_json
 from noisystudent.data.files import File, sibling_file
 from noisystudent.data.shards.index import ShardInfo, is_older
 
 CATALOG = "shards.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -40,20 +39,10 @@ def read_catalog(files: Sequence[File]) -> Catalog | None:
     try:
         content = json.loads(catalog_file.read())
         entries = content["shards"] if content["format"] == _FORMAT else []
-        shards = {str(entry["name"]): _shard_info(entry) for entry in entries}
+        shards = {str(entry["name"]): ShardInfo.of_json(entry) for entry in entries}
         labeled = bool(content["labeled"])
     except (ValueError, KeyError, TypeError):
         return None
     if any(file.base not in shards or shards[file.base].bytes != file.size for file in files):
         return None
     return Catalog(labeled, [shards[file.base] for file in files])
-
-
-def _shard_info(entry: dict[str, Any]) -> ShardInfo:
-    return ShardInfo(
-        bytes=int(entry["bytes"]),
-        rows=int(entry["rows"]),
-        content=str(entry["content"]),
-        labels=str(entry["labels"]),
-        ignored=int(entry["ignored"]),
-    )

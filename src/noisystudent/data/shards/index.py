@@ -10,8 +10,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,15 +20,17 @@ import pyarrow.parquet as pq
 
 from noisystudent.artifacts.folder import atomic_write
 from noisystudent.data.files import DIGEST_BYTES, SAMPLE_BYTES, File, sample_digest, sibling_file
-from noisystudent.data.formats import SUFFIXES
+from noisystudent.data.formats import PILLOW_FORMAT, missing_reader, readable_suffixes, suffix_of
 from noisystudent.data.shards.members import BLOCK, BlockReader, Member, scan_members
+from noisystudent.data.source import PassedOver
 from noisystudent.data.sources.labels import label_text
+from noisystudent.data.tally import Tally
 from noisystudent.errors import DataError
 from noisystudent.runtime.env import cache_folder
 
 NO_IMAGE = -1  # the start in a row with a label but no image
 
-_FORMAT = 1
+_FORMAT = 2
 _METADATA_KEY = b"noisystudent"
 _SCHEMA = pa.schema(
     [
@@ -40,6 +43,8 @@ _SCHEMA = pa.schema(
 )
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL)  # key and extension, as WebDataset splits them
 _LONGEST_LABEL = 2**20  # bytes; longer .cls and .json members are not read
+_NAMES_IN_INDEX = 1000  # of the members of one kind that are passed over
+_FIRST_FORMATS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 _JSON_FIELDS = ("cls", "label", "class")
 
 
@@ -48,14 +53,25 @@ class ShardInfo:
     """The summary of a shard.
 
     ``bytes`` is the size of the tar file. ``content`` identifies the keys and images, ``labels`` the labels, both in
-    order. ``ignored`` counts the members that do not belong to an image: links, devices, hidden and other files.
+    order. ``passed_over`` counts the members that belong to no image, with the first names of each kind.
     """
 
     bytes: int
     rows: int
     content: str
     labels: str
-    ignored: int
+    passed_over: tuple[PassedOver, ...]
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> ShardInfo:
+        """The summary of what ``asdict`` gives; ``ValueError``, ``KeyError`` or ``TypeError`` for anything else."""
+        passed_over = tuple(
+            PassedOver(str(each["what"]), int(each["count"]), tuple(map(str, each["names"])))
+            for each in values["passed_over"]
+        )
+        return cls(
+            int(values["bytes"]), int(values["rows"]), str(values["content"]), str(values["labels"]), passed_over
+        )
 
 
 @dataclass(frozen=True)
@@ -75,31 +91,46 @@ def make_index(file: File) -> Index:
     """The index of a tar file, made from its headers and a few KiB of each image.
 
     Members with the same name before the first dot after the last slash belong together; that name is the key. A key
-    has at most one image. Its label is the text of ``.cls`` or the field ``cls``,
-    ``label`` or ``class`` of ``.json``. Raises ``DataError``, naming shard and member, for a duplicate member, for two
-    images with the same key, and for damage.
+    has at most one image; of an image in several formats, those that were not always read are passed over. Its label is
+    the text of ``.cls`` or the field ``cls``, ``label`` or ``class`` of ``.json``. Raises ``DataError``, naming shard
+    and member, for a duplicate member, for two images with the same key, and for damage.
     """
     reader = BlockReader(file)
     rows: dict[str, dict[str, object]] = {}
     known: set[tuple[str, str]] = set()
-    ignored = 0
+    tally = Tally()
+    others: list[tuple[str, str]] = []  # keys and names of members that are neither images nor labels
     for member in scan_members(file, reader):
-        key, kind = _split(member)
-        if not kind:
-            ignored += 1
+        key, kind, reason = _classify(member)
+        if reason:
+            tally.add(reason, member.name)
             continue
-        if (key, kind) in known:
+        if kind not in ("image", "cls", "json"):
+            others += [(key, member.name)] if kind else []
+            continue
+        row = rows.setdefault(key, {})
+        earlier = str(row.get("name", ""))
+        if kind == "image" and earlier and not (_was_always_read(earlier) and _was_always_read(member.name)):
+            is_better = _was_always_read(member.name)
+            tally.add(_FURTHER_FORMAT, earlier if is_better else member.name)
+            if not is_better:
+                continue
+        elif (key, kind) in known:
             problem = "a second image of the same key" if kind == "image" else "there twice"
             raise DataError(f"The member {member.name!r} of {file.name!r} is {problem}. Give every image its own key.")
         known.add((key, kind))
-        row = rows.setdefault(key, {})
         if kind == "image":
-            row |= {"start": member.start, "size": member.size, "sample": _member_digest(reader, member)}
-        elif member.size <= _LONGEST_LABEL:
-            row[kind] = _parse_label(kind, reader.read(member.start, member.size))
+            digest = _member_digest(reader, member)
+            row |= {"start": member.start, "size": member.size, "sample": digest, "name": member.name}
+        else:
+            others.append((key, member.name))
+            if member.size <= _LONGEST_LABEL:
+                row[kind] = _parse_label(kind, reader.read(member.start, member.size))
     useful = {key: row for key, row in rows.items() if "start" in row or row.get("cls") or row.get("json")}
-    ignored += len(rows) - len(useful)
-    return _build_index(file.size, useful, ignored)
+    for key, name in others:
+        if key not in useful:
+            tally.add(_of_suffix(suffix_of(name)) if suffix_of(name) else "members without an ending", name)
+    return _build_index(file.size, useful, tally.passed_over)
 
 
 def load_index(file: File) -> Index:
@@ -134,15 +165,47 @@ def read_metadata(path: Path) -> dict[str, object]:
     return metadata
 
 
-def _split(member: Member) -> tuple[str, str]:
-    """The key and the kind of a member: ``image``, ``cls``, ``json``, or empty for an ignored one."""
-    match = _NAME.fullmatch(member.name.removeprefix("./")) if member.regular else None
+_DOT = "images with a dot in the key, which ends at the first dot in WebDataset's layout (write other dots as %2E)"
+_FURTHER_FORMAT = "further formats of an image"
+_KINDS = {"link": "links", "special": "devices and pipes"}
+
+
+def is_index_of(path: Path, size: int) -> bool:
+    """Whether the index at ``path`` has the present format and was made of a tar file of ``size`` bytes."""
+    metadata = read_metadata(path)
+    return metadata.get("format") == _FORMAT and metadata.get("bytes") == size
+
+
+def _classify(member: Member) -> tuple[str, str, str]:
+    """The key and the kind of a member, and why it is passed over, or empty.
+
+    The kind is ``image``, ``cls``, ``json``, ``other`` for further files of a key, or empty for a folder.
+    """
+    if member.kind != "file":
+        return "", "", _KINDS.get(member.kind, "")
+    name = member.name.removeprefix("./")
+    suffix, base = suffix_of(name), name.rsplit("/", 1)[-1]
+    if base.startswith("."):
+        return "", "", "hidden files"
+    match = _NAME.fullmatch(name)
     if match is None:
-        return "", ""
+        return name, "other", ""
     extension = match[2].lower()
-    if f".{extension}" in SUFFIXES:
-        return match[1], "image"
-    return match[1], extension if extension in ("cls", "json") else ""
+    if suffix in PILLOW_FORMAT and f".{extension}" != suffix:
+        return "", "", _DOT
+    if suffix in PILLOW_FORMAT:
+        problem = missing_reader(suffix)
+        return match[1], "image", f"{_of_suffix(suffix)} ({problem})" if problem else ""
+    return match[1], extension if extension in ("cls", "json") else "other", ""
+
+
+def _of_suffix(suffix: str) -> str:
+    return f"members that end in {suffix}"
+
+
+def _was_always_read(name: str) -> bool:
+    """Whether an image is in a format of which a key could never have two; of the newer ones, it may have others."""
+    return suffix_of(name) in _FIRST_FORMATS
 
 
 def _member_digest(reader: BlockReader, member: Member) -> bytes:
@@ -162,10 +225,10 @@ def _parse_label(kind: str, content: bytes) -> str | None:
     except (ValueError, RecursionError):
         return None
     fields = [value[name] for name in _JSON_FIELDS if name in value] if isinstance(value, dict) else []
-    return next((text for text in map(label_text, fields) if text), None)
+    return next((text for text in map(label_text, fields) if text is not None), None)
 
 
-def _build_index(size: int, rows: Mapping[str, Mapping[str, object]], ignored: int) -> Index:
+def _build_index(size: int, rows: Mapping[str, Mapping[str, object]], passed_over: tuple[PassedOver, ...]) -> Index:
     table = pa.table(
         {
             "key": list(rows),
@@ -176,16 +239,17 @@ def _build_index(size: int, rows: Mapping[str, Mapping[str, object]], ignored: i
         },
         schema=_SCHEMA,
     )
-    return Index(table, _summarize(table, size, ignored))
+    return Index(table, _summarize(table, size, passed_over))
 
 
-def _summarize(table: pa.Table, size: int, ignored: int) -> ShardInfo:
+def _summarize(table: pa.Table, size: int, passed_over: tuple[PassedOver, ...]) -> ShardInfo:
     """The summary of an index; its digests do not depend on the positions of the images in the file."""
     content = hashlib.sha256(json.dumps(table["key"].to_pylist()).encode())
     content.update(table["size"].to_numpy().tobytes())
     content.update(b"".join(table["sample"].to_pylist()))
     labels = hashlib.sha256(json.dumps(table["label"].to_pylist()).encode())
-    return ShardInfo(size, table.num_rows, content.hexdigest()[:32], labels.hexdigest()[:32], ignored)
+    kept = tuple(replace(each, names=each.names[:_NAMES_IN_INDEX]) for each in passed_over)
+    return ShardInfo(size, table.num_rows, content.hexdigest()[:32], labels.hexdigest()[:32], kept)
 
 
 def _parse_index(content: bytes, size: int) -> Index | None:
@@ -193,18 +257,23 @@ def _parse_index(content: bytes, size: int) -> Index | None:
     try:
         table = pq.read_table(pa.BufferReader(content))
         metadata = json.loads((table.schema.metadata or {})[_METADATA_KEY])
-        ignored = int(metadata["ignored"])
         fits = metadata["format"] == _FORMAT and metadata["bytes"] == size and table.schema.equals(_SCHEMA)
+        passed_over = ShardInfo.of_json(metadata).passed_over if fits else ()
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
         return None
-    if not fits:
+    if not fits or any(_lacked_reader(each.what) for each in passed_over):
         return None
     table = table.replace_schema_metadata(None)
     end = pc.add(table["start"], table["size"])
     inside = pc.and_(pc.greater_equal(table["start"], BLOCK), pc.less_equal(end, size))
     absent = pc.and_(pc.equal(table["start"], NO_IMAGE), pc.equal(table["size"], 0))
     is_valid = pc.and_(pc.or_(inside, absent), pc.greater_equal(table["size"], 0))
-    return Index(table, _summarize(table, size, ignored)) if pc.all(is_valid, min_count=0).as_py() else None
+    return Index(table, _summarize(table, size, passed_over)) if pc.all(is_valid, min_count=0).as_py() else None
+
+
+def _lacked_reader(what: str) -> bool:
+    """Whether images were passed over for want of a reader that is there now."""
+    return any(what.startswith(f"{_of_suffix(suffix)} (") for suffix in readable_suffixes())
 
 
 def _load_cached(file: File) -> Index:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from noisystudent.data.files import File
 from noisystudent.errors import DataError
@@ -13,21 +14,23 @@ BLOCK = 512  # bytes of a header; contents are padded to a multiple of it
 
 _LOCAL_READ_BYTES = 2**14  # per read of a local file: the end of an image, the next headers, the next beginning
 _REMOTE_READ_BYTES = 2**23  # per read from a store, where a request costs as much as a few megabytes
-_LONGEST_HEADER = 2**20  # bytes of an extended header or a long name; real ones have a few hundred
+_LONGEST_HEADER = 2**20  # bytes of all extended headers of a member; real ones have a few hundred
+_MOST_RECORDS = 10_000  # in an extended header; real ones have a few
 _LONGEST_END = 2**16  # bytes after the end marker: zeros, usually fewer than 10,240
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member of a tar file: ``start`` and ``size`` of its content in bytes; ``regular`` if it is a plain file.
+    """One member of a tar file: ``start`` and ``size`` of its content in bytes.
 
-    ``name`` is valid UTF-8. It comes from the tar file unchecked and may contain ``..``: it must never become a path.
+    ``kind`` is that of a plain file, a folder, a link or another special file. ``name`` is valid UTF-8. It comes from
+    the tar file unchecked and may contain ``..``: it must never become a path.
     """
 
     name: str
     start: int
     size: int
-    regular: bool
+    kind: Literal["file", "folder", "link", "special"]
 
 
 class BlockReader:
@@ -55,6 +58,7 @@ def scan_members(file: File, reader: BlockReader) -> Iterator[Member]:
     """
     position, previous = 0, ""
     attributes: dict[str, str] = {}  # of the next member, from its extended headers
+    extended = 0  # bytes of these headers
     while True:
         where = f"at byte {position:,}, {f'after the member {previous!r}' if previous else 'its beginning'}"
         if position + BLOCK > file.size:
@@ -76,6 +80,12 @@ def scan_members(file: File, reader: BlockReader) -> Iterator[Member]:
                 f"only {max(0, file.size - start):,} follow. The file was cut short: copy or make it again."
             )
         if info.type in _EXTENDED_TYPES:
+            extended += size
+            if extended > _LONGEST_HEADER:
+                raise DataError(
+                    f"{file.name!r} has extended headers of {extended:,} bytes {where}. The file is damaged: make it "
+                    "again."
+                )
             if info.type != tarfile.XGLTYPE:  # a global header (a commit, a comment) is irrelevant to images
                 attributes |= _read_extended(file, reader, info.type, start, size, where)
             continue
@@ -83,8 +93,8 @@ def scan_members(file: File, reader: BlockReader) -> Iterator[Member]:
         is_sparse = info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in attributes)
         if is_sparse:
             raise DataError(f"The member {name!r} of {file.name!r} is sparse. Write the tar file without --sparse.")
-        yield Member(name, start, size, info.isreg())
-        previous, attributes = name, {}
+        yield Member(name, start, size, _kind(info))
+        previous, attributes, extended = name, {}, 0
 
 
 _EXTENDED_TYPES = (
@@ -94,6 +104,14 @@ _EXTENDED_TYPES = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
+
+
+def _kind(info: tarfile.TarInfo) -> Literal["file", "folder", "link", "special"]:
+    if info.isreg():
+        return "file"
+    if info.isdir():
+        return "folder"
+    return "link" if info.islnk() or info.issym() else "special"
 
 
 def _parse_header(file: File, header: bytes, where: str) -> tarfile.TarInfo:
@@ -120,10 +138,6 @@ def _check_end(file: File, reader: BlockReader, position: int) -> None:
 
 def _read_extended(file: File, reader: BlockReader, type: bytes, start: int, size: int, where: str) -> dict[str, str]:
     """The attributes of the next member from an extended header: ``path``, ``size`` and keys of sparse files."""
-    if size > _LONGEST_HEADER:
-        raise DataError(
-            f"{file.name!r} has an extended header of {size:,} bytes {where}. The file is damaged: make it again."
-        )
     content = reader.read(start, size)
     if type == tarfile.GNUTYPE_LONGLINK:
         return {}
@@ -140,15 +154,18 @@ def _read_extended(file: File, reader: BlockReader, type: bytes, start: int, siz
 
 def _pax_records(content: bytes) -> Iterator[tuple[str, str]]:
     """The records of a pax header, each ``<length> <key>=<value>`` and a line feed; the length includes itself."""
-    while content.strip(b"\0"):
-        digits, _, _ = content.partition(b" ")
-        length = int(digits)
-        key, equals, value = content[len(digits) + 1 : length - 1].partition(b"=")
-        is_complete = len(digits) < length <= len(content) and content[length - 1 : length] == b"\n"
-        if not equals or not is_complete:
-            raise ValueError("a record of a pax header has the wrong length")
+    end = len(content.rstrip(b"\0"))
+    position, count = 0, 0
+    while position < end:
+        blank = content.find(b" ", position, position + 10)
+        length = int(content[position:blank]) if blank > position else 0
+        key, equals, value = content[blank + 1 : position + length - 1].partition(b"=")
+        is_complete = blank < position + length <= end and content[position + length - 1 : position + length] == b"\n"
+        count += 1
+        if not equals or not is_complete or count > _MOST_RECORDS:
+            raise ValueError("a record of a pax header has the wrong length, or there are too many")
         yield key.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")
-        content = content[length:]
+        position += length
 
 
 def _printable(name: str) -> str:

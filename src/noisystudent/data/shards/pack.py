@@ -17,7 +17,15 @@ from noisystudent.data.files import File, file_at, is_url
 from noisystudent.data.formats import SUFFIXES, ending_of
 from noisystudent.data.images import Failure
 from noisystudent.data.shards.catalog import CATALOG, write_catalog
-from noisystudent.data.shards.index import ShardInfo, index_name, load_index, make_index, read_metadata, save_index
+from noisystudent.data.shards.index import (
+    ShardInfo,
+    index_name,
+    is_index_of,
+    load_index,
+    make_index,
+    read_metadata,
+    save_index,
+)
 from noisystudent.data.source import Record, Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, SettingsError
@@ -132,7 +140,7 @@ def _write_all(
             records = records or _records_from(source, position)
             _write_shard(path, records, keys, rows_per_shard, bytes_per_shard)
         metadata: dict[str, Any] = read_metadata(path.with_name(index_name(path.name)))
-        shards[path.name] = ShardInfo(*(metadata[name] for name in ("bytes", "rows", "content", "labels", "ignored")))
+        shards[path.name] = ShardInfo.of_json(metadata)
         failures += metadata["failures"]
         position += metadata["taken"]
         if progress is not None:
@@ -151,7 +159,7 @@ def _records_from(source: Source, position: int) -> Iterator[Record]:
 def _is_finished(path: Path) -> bool:
     """Whether a shard and its index, which is written last, exist and match."""
     index = path.with_name(index_name(path.name))
-    return path.is_file() and index.is_file() and read_metadata(index).get("bytes") == path.stat().st_size
+    return path.is_file() and index.is_file() and is_index_of(index, path.stat().st_size)
 
 
 def _write_shard(

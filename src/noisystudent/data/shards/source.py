@@ -19,7 +19,9 @@ from noisystudent.data.formats import readable_suffixes
 from noisystudent.data.shards.catalog import Catalog, read_catalog
 from noisystudent.data.shards.index import NO_IMAGE, Index, ShardInfo, load_index
 from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, cut_shards, size_problem
-from noisystudent.data.sources.labels import classes_beside, classes_of, numbering
+from noisystudent.data.sources.labels import UNLABELED, class_indices, classes_beside, is_missing
+from noisystudent.data.sources.tables import MARKED_UNLABELED, WITHOUT_LABEL, check_any_labels, without_unused
+from noisystudent.data.tally import Tally, described
 from noisystudent.errors import DataError
 
 _OPENERS = 8  # threads that read indexes
@@ -34,33 +36,38 @@ class ShardSource:
     ``spec`` is a ``.tar`` file, a folder of them, or a pattern with braces or wildcards, as a path or URL. Keys are
     those of the tar files (names up to the first dot after the last slash) and must be unique across all files. Class
     names come from ``classes.json`` or ``classes.txt`` beside the first file, or else are the labels themselves. A key
-    with a label but no image gives a record with a ``problem``. ``ignored_members`` counts the members that do not
-    belong to an image. Raises ``DataError`` for shards that are missing, damaged or empty, and, if labeled, for an
-    image without a label.
+    with a label but no image gives a record with a ``problem``. Members that belong to no image are passed over and, if
+    labeled, images without a label. Raises ``DataError`` for shards that are missing, damaged or empty, and, if
+    labeled, without any label.
     """
 
     def __init__(self, spec: str, *, labeled: bool) -> None:
         self.name = spec
         self._files = list_files(spec, ".tar")
         self._known_classes = classes_beside(self._files[0])
+        self._index_of: dict[str, int] | None = None  # of each label; None: the catalog's labels are class numbers
+        self._kept: dict[int, npt.NDArray[np.int64]] = {}  # per tar file, the rows with a label if some have none
+        self.classes: tuple[str, ...] | None = None
         catalog = read_catalog(self._files)
-        self._infos = self._scan_files(labeled) if catalog is None else self._from_catalog(catalog, labeled)
-        self.ignored_members: int = sum(info.ignored for info in self._infos)
+        tally = Tally()
+        self._infos = self._scan_files(labeled, tally) if catalog is None else self._from_catalog(catalog, labeled)
+        for each in (each for info in self._infos for each in info.passed_over):
+            tally.add_all(each.what, each.count, each.names)
+        self.passed_over: tuple[PassedOver, ...] = tally.passed_over
+        self.notes: tuple[str, ...] = ()
         if not sum(info.rows for info in self._infos):
             raise DataError(
-                f"The {len(self._files)} tar files of {spec!r} hold no images (ignored: {self.ignored_members} "
-                f"members that are not images). Their names must end in {', '.join(readable_suffixes())}."
+                f"The {len(self._files)} tar files of {spec!r} hold no images{described(self.passed_over)}. Names must "
+                f"end in {', '.join(readable_suffixes())}, with no other dot after the last slash: 'pack' writes other "
+                "dots as %2E."
             )
-        self.classes: tuple[str, ...] | None = self._known_classes if labeled else None
-        # Per shard: the number of its tar file, its first row in that file, and its number of rows.
+        # Per shard: the number of its tar file, its first row among those that are kept, and its number of rows.
         self._shards = [
             (number, first, rows)
-            for number, info in enumerate(self._infos)
-            for first, rows in zip(itertools.count(0, SHARD_ROWS), cut_shards(info.rows), strict=False)
+            for number in range(len(self._infos))
+            for first, rows in zip(itertools.count(0, SHARD_ROWS), cut_shards(self._kept_rows(number)), strict=False)
         ]
         self.shard_sizes: tuple[int, ...] = tuple(rows for _, _, rows in self._shards)
-        self.passed_over: tuple[PassedOver, ...] = ()
-        self.notes: tuple[str, ...] = ()
         self._index = lru_cache(_CACHED_INDEXES)(self._load)
 
     @cached_property
@@ -91,7 +98,8 @@ class ShardSource:
         """
         number, first, _ = self._shards[shard]
         file, table = self._files[number], self._index(number).table
-        file_rows = [first + row for row in rows]
+        kept = self._kept.get(number)
+        file_rows = [first + row if kept is None else int(kept[first + row]) for row in rows]
         entries = table.take(pa.array(file_rows, pa.int64()))
         starts, sizes = entries["start"].to_numpy(), entries["size"].to_numpy()
         keys, digests = entries["key"].to_pylist(), entries["sample"].to_pylist()
@@ -117,16 +125,17 @@ class ShardSource:
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         """The class name of each key, for reports only, or None unless every label is one of ``classes``."""
-        if self._known_classes is None:
+        names = self._known_classes
+        if names is None:
             return None
-        index_of, known = numbering(self._known_classes), self._known_classes
+        index_of = self._numbering
         class_of: dict[str, str] = {}
         for number in range(len(self._files)):
             table = self._load(number).table
             for key, text in zip(table["key"].to_pylist(), table["label"].to_pylist(), strict=True):
                 if text not in index_of:
                     return None
-                class_of[key] = known[index_of[text]]
+                class_of[key] = names[index_of[text]]
         return class_of if set(class_of.values()) <= set(classes) else None
 
     def _from_catalog(self, catalog: Catalog, labeled: bool) -> list[ShardInfo]:
@@ -136,39 +145,72 @@ class ShardSource:
                 f"{self.name!r} is given as labeled but was packed without labels. Give it as unlabeled, or pack it "
                 "again with --labeled."
             )
+        self.classes = self._known_classes if labeled else None
         return catalog.shards
 
-    def _scan_files(self, labeled: bool) -> list[ShardInfo]:
-        """The summary of each tar file from its index, after checking unique keys and, if labeled, labels."""
+    def _scan_files(self, labeled: bool, tally: Tally) -> list[ShardInfo]:
+        """The summary of each tar file from its index, after checking that keys are unique, and the labels."""
         keys: list[pa.Array] = []
-        texts: set[str] = set()
+        labels: list[pa.ChunkedArray] = []
         infos: list[ShardInfo] = []
         with ThreadPoolExecutor(_OPENERS) as pool:
-            for file, index in zip(self._files, pool.map(load_index, self._files), strict=True):
-                column = index.table["label"]
-                if labeled and column.null_count:
-                    row = pc.index(pc.is_null(column), value=True).as_py()
-                    raise DataError(
-                        f"{self.name!r} is given as labeled, but {column.null_count} of the {len(column)} images of "
-                        f"{file.name!r} have no label, for example {index.table['key'][row].as_py()!r}. Put a .cls "
-                        "member (a number) or a .json member with the field label beside each, or give the source as "
-                        "unlabeled."
-                    )
-                texts.update(text for text in pc.unique(column).to_pylist() if text is not None)
+            for index in pool.map(load_index, self._files):
                 keys += index.table["key"].chunks
+                labels.append(index.table["label"].combine_chunks().dictionary_encode())
                 infos.append(index.info)
         _check_unique(self._files, infos, pa.chunked_array(keys, pa.string()))
-        self._resolve_classes(texts, labeled)
+        if any(info.rows for info in infos):
+            self._resolve_classes(labels, pa.chunked_array(keys, pa.string()), labeled, tally)
         return infos
 
-    def _resolve_classes(self, texts: set[str], labeled: bool) -> None:
-        """Names the classes after the labels if no file names them; bad labels are an error only if labeled."""
+    def _resolve_classes(
+        self, labels: list[pa.DictionaryArray], keys: pa.ChunkedArray, labeled: bool, tally: Tally
+    ) -> None:
+        """Numbers the labels by the class names beside the files, or names the classes after the labels.
+
+        In a labeled source, images without a label are left out, and bad labels are an error.
+        """
+        texts = [column.dictionary.to_pylist() for column in labels]
         try:
-            if self._known_classes is None and texts:
-                self._known_classes = classes_of(self.name, texts)
+            names, index_of = class_indices(
+                self.name, {text for each in texts for text in each}, self._known_classes, numbers_first=True
+            )
         except DataError:
             if labeled:
                 raise
+            return
+        self._known_classes, self._index_of = names, index_of
+        if not labeled:
+            return
+        by_file = list(self._labels_by_file(labels, keys, index_of, tally))
+        used = np.unique(np.concatenate(by_file))
+        used = used[used >= 0]
+        check_any_labels(self.name, len(keys), [names[index] for index in used], tally)
+        self._kept = {
+            number: np.flatnonzero(by_row >= 0) for number, by_row in enumerate(by_file) if (by_row < 0).any()
+        }
+        self.classes, positions = without_unused(names, np.arange(len(names)), used, tally)
+        self._index_of = {text: int(positions[index]) for text, index in index_of.items()}
+
+    def _labels_by_file(
+        self, labels: list[pa.DictionaryArray], keys: pa.ChunkedArray, index_of: dict[str, int], tally: Tally
+    ) -> Iterator[npt.NDArray[np.int64]]:
+        """The class index of each row of each tar file, -1 for an image without a label."""
+        first = 0
+        for file, column in zip(self._files, labels, strict=True):
+            texts = [*column.dictionary.to_pylist(), None]
+            codes = column.indices.fill_null(len(texts) - 1).to_numpy()
+            by_row = np.array([NO_LABEL if text is None else index_of.get(text, NO_LABEL) for text in texts])[codes]
+            for row in np.flatnonzero(by_row < 0):
+                key, text = keys[first + int(row)].as_py(), texts[codes[row]]
+                if not is_missing(text):
+                    raise DataError(self._unknown_label(file, key, text))
+                tally.add(MARKED_UNLABELED if text == UNLABELED else WITHOUT_LABEL, key)
+            first += len(column)
+            yield by_row.astype(np.int64)
+
+    def _kept_rows(self, number: int) -> int:
+        return len(self._kept[number]) if number in self._kept else self._infos[number].rows
 
     def _load(self, number: int) -> Index:
         """The index of a tar file; ``DataError`` if it differs from the index with which the source was opened."""
@@ -181,17 +223,22 @@ class ShardSource:
         return index
 
     def _class_index(self, file: File, key: str, text: str | None) -> int:
-        index_of = self._numbering
-        if text is None or text not in index_of:
-            raise DataError(
-                f"The label {text!r} of {key!r} in {file.name!r} is none of the {len(index_of)} names and numbers of "
-                "the classes in classes.json or classes.txt beside it. Correct the label or the file."
-            )
-        return index_of[text]
+        index = None if text is None else self._numbering.get(text)
+        if index is None:
+            raise DataError(self._unknown_label(file, key, text))
+        return index
+
+    def _unknown_label(self, file: File, key: str, text: str | None) -> str:
+        return (
+            f"The label {text!r} of {key!r} in {file.name!r} is none of the {len(self._known_classes or ())} names and "
+            "numbers of the classes in classes.json or classes.txt beside it. Correct the label or the file."
+        )
 
     @cached_property
     def _numbering(self) -> dict[str, int]:
-        return numbering(self._known_classes or ())
+        if self._index_of is not None:
+            return self._index_of
+        return {str(index): index for index in range(len(self._known_classes or ()))}
 
 
 def _problem(start: int, size: int) -> str:

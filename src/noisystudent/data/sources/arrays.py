@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from noisystudent.data.source import NO_LABEL, PassedOver, Record, cut_shards, shard_slice
+from noisystudent.data.sources.labels import in_one_form, printable_text
+from noisystudent.data.sources.tables import RowLabels, label_texts, resolve_labels
 from noisystudent.errors import DataError, nearest_name
 
 # Names of the arrays of images and labels, by the requested part of the file.
@@ -41,12 +43,13 @@ class ArraySource:
         labels: npt.NDArray[np.int64] | None,
         classes: tuple[str, ...] | None,
         labeled: bool,
+        passed_over: tuple[PassedOver, ...] = (),
     ) -> None:
         assert len(keys) == len(images) > 0
         self.name = name
         self.classes: tuple[str, ...] | None = classes if labeled else None
         self.shard_sizes: tuple[int, ...] = cut_shards(len(images))
-        self.passed_over: tuple[PassedOver, ...] = ()
+        self.passed_over = passed_over
         self.notes: tuple[str, ...] = ()
         self.files: Mapping[str, str] = {}
         self._images, self._keys = images, tuple(keys)
@@ -80,10 +83,11 @@ class ArraySource:
 def open_npz(path: str | Path, part: str = "", *, labeled: bool) -> ArraySource:
     """Opens one part of a ``.npz`` file as a source; its keys are row numbers, such as ``000123``.
 
-    The file has images, uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], and labels, integers [N], under the names
-    ``x_train`` and ``y_train``, ``x_test`` and ``y_test``, or, if no part is requested, also ``x`` and ``y`` or
-    ``images`` and ``labels``. The array ``classes`` has the class names; without it, the numbers are the names. Arrays
-    of Python objects are never loaded.
+    The file has images, uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], and labels, whole numbers or names [N], under
+    the names ``x_train`` and ``y_train``, ``x_test`` and ``y_test``, or, if no part is requested, also ``x`` and ``y``
+    or ``images`` and ``labels``. The array ``classes`` has the class names; without it, the labels that are there are
+    the classes. Images without a label (-1, NaN) are left out of a labeled source. Arrays of Python objects are never
+    loaded.
 
     Args:
         path: the file.
@@ -102,16 +106,32 @@ def open_npz(path: str | Path, part: str = "", *, labeled: bool) -> ArraySource:
     images_name, labels_name = _array_names(name, part, arrays)
     images = checked_images(name, images_name, arrays[images_name])
     classes = _class_names(name, arrays)
-    labels = arrays.get(labels_name)
-    if labels is not None:
-        labels = checked_labels(name, labels_name, labels, rows=len(images), classes=classes)
-    elif labeled:
-        raise DataError(
-            f"{name!r} is given as labeled but holds no array {labels_name!r}. Add it: one integer per image."
-        )
     width = max(6, len(str(len(images) - 1)))
     keys = [f"{row:0{width}d}" for row in range(len(images))]
-    return ArraySource(name, images, keys=keys, labels=labels, classes=classes or None, labeled=labeled)
+    if labels_name not in arrays:
+        if labeled:
+            raise DataError(
+                f"{name!r} is given as labeled but holds no array {labels_name!r}. Add it: one label per image."
+            )
+        return ArraySource(name, images, keys=keys, labels=None, classes=None, labeled=False)
+    try:
+        labels = _resolved_labels(name, labels_name, arrays[labels_name], keys, classes)
+    except DataError:
+        if labeled:
+            raise
+        return ArraySource(name, images, keys=keys, labels=None, classes=None, labeled=False)
+    kept = labels.kept
+    if len(kept) == len(images):
+        return ArraySource(
+            name, images, keys=keys, labels=labels.by_row, classes=labels.classes, labeled=labeled,
+            passed_over=labels.passed_over if labeled else (),
+        )  # fmt: skip
+    if not labeled:  # some images have no label, so the labels are of no use
+        return ArraySource(name, images, keys=keys, labels=None, classes=None, labeled=False)
+    return ArraySource(
+        name, images[kept], keys=[keys[row] for row in kept], labels=labels.by_row[kept], classes=labels.classes,
+        labeled=True, passed_over=labels.passed_over,
+    )  # fmt: skip
 
 
 def _load_arrays(name: str, path: Path) -> dict[str, npt.NDArray[np.generic]]:
@@ -159,16 +179,37 @@ def checked_images(name: str, array_name: str, images: npt.NDArray[np.generic]) 
     return checked[..., 0] if checked.ndim == 4 and gray_shape else checked
 
 
-def _class_names(name: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> tuple[str, ...]:
-    """The class names in the file; without any, the numbers up to the largest label in all parts."""
-    if "classes" in arrays:
-        classes = tuple(str(text) for text in np.atleast_1d(arrays["classes"]).tolist())
-        if len(set(classes)) < len(classes):
-            raise DataError(f"'classes' in {name!r} has a name twice: {list(classes)}. Give each class its own name.")
-        return classes
-    label_arrays = [arrays[name] for pairs in _PARTS.values() for _, name in pairs if name in arrays]
-    filled = [array for array in label_arrays if array.dtype.kind in "iu" and array.size]
-    return tuple(str(number) for number in range(1 + max((int(array.max()) for array in filled), default=-1)))
+def _class_names(name: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> tuple[str, ...] | None:
+    """The class names in the file, or None."""
+    if "classes" not in arrays:
+        return None
+    classes = tuple(in_one_form(printable_text(str(text))) for text in np.atleast_1d(arrays["classes"]).tolist())
+    if len(set(classes)) < len(classes):
+        raise DataError(f"'classes' in {name!r} has a name twice: {list(classes)}. Give each class its own name.")
+    return classes
+
+
+def _resolved_labels(
+    name: str,
+    array_name: str,
+    labels: npt.NDArray[np.generic],
+    keys: Sequence[str],
+    classes: tuple[str, ...] | None,
+) -> RowLabels:
+    """The class of each image; ``DataError`` for labels of another type or shape, and for unknown classes."""
+    rows = len(keys)
+    if labels.dtype.kind not in "biufUS" or labels.shape not in ((rows,), (rows, 1)):
+        raise DataError(
+            f"{array_name!r} in {name!r} is {labels.dtype} of shape {labels.shape}, and labels are "
+            f"integers or names of shape ({rows},), one per image. Convert them before saving."
+        )
+    distinct, inverse = np.unique(labels.reshape(rows), return_inverse=True)
+    values = [
+        value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value for value in distinct.tolist()
+    ]
+    texts = label_texts(name, values)
+    in_order = [texts[index] for index in inverse]
+    return resolve_labels(name, keys, in_order, classes, numbers_first=labels.dtype.kind not in "US")
 
 
 def checked_labels(

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from noisystudent.data.sources.labels import in_one_form
 from noisystudent.errors import DataError
 
 # Column names in data sets of others, the preferred first.
 _IMAGE_NAMES = ("image", "img", "picture")
-_LABEL_NAMES = ("label", "labels", "class")
+LABEL_NAMES = ("label", "labels", "class")
 _KEY_NAMES = ("key", "id")
 
 NO_BYTES = "the row has no image bytes (a path alone is not opened)"  # a record's problem
@@ -23,14 +24,15 @@ class Columns:
     """The names of the columns of a table.
 
     ``image`` is a binary column or, if ``nested``, a struct with a binary field ``bytes``. ``labels`` are the columns
-    that may be the label (usable if there is only one), ``classes`` the class names of its numbers, or None. ``key`` is
-    the column that identifies each row, or None.
+    that may be the label (usable if there is only one), ``classes`` the class names of its numbers, or None;
+    ``numbers``: whether the label column holds numbers. ``key`` is the column that identifies each row, or None.
     """
 
     image: str
     nested: bool
     labels: tuple[str, ...]
     classes: tuple[str, ...] | None
+    numbers: bool
     key: str | None
 
     @property
@@ -60,13 +62,14 @@ def find_columns(name: str, schema: pa.Schema) -> Columns:
     class_names = {
         column: names
         for column, names in _class_label_names(schema).items()
-        if column in schema.names and pa.types.is_integer(_type(schema, column))
+        if column in schema.names and _is_number(_type(schema, column))
     }
-    label_columns = [column for column in _LABEL_NAMES if _has_simple(schema, column)]
+    label_columns = [column for column in LABEL_NAMES if column in schema.names and column != image]
     labels = tuple(label_columns[:1] or class_names)
     key = next((column for column in _KEY_NAMES if _has_simple(schema, column)), None)
     classes = class_names.get(labels[0]) if labels else None
-    return Columns(image, pa.types.is_struct(_type(schema, image)), labels, classes, key)
+    numbers = bool(labels) and _is_number(_type(schema, labels[0]))
+    return Columns(image, pa.types.is_struct(_type(schema, image)), labels, classes, numbers, key)
 
 
 def holds_bytes(type: pa.DataType) -> bool:
@@ -85,6 +88,10 @@ def _has_simple(schema: pa.Schema, name: str) -> bool:
     return name in schema.names and _is_simple(_type(schema, name))
 
 
+def _is_number(type: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(type) or pa.types.is_floating(type) or pa.types.is_decimal(type))
+
+
 def _is_simple(type: pa.DataType) -> bool:
     if pa.types.is_dictionary(type):
         return _is_simple(type.value_type)
@@ -101,5 +108,5 @@ def _class_label_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
     for name, feature in features.items() if isinstance(features, Mapping) else ():
         names = feature.get("names") if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel" else None
         if isinstance(names, list) and names and len(set(map(str, names))) == len(names):
-            class_names[name] = tuple(map(str, names))
+            class_names[name] = tuple(in_one_form(str(text)) for text in names)
     return class_names

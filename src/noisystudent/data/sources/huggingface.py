@@ -12,8 +12,7 @@ from typing import Any
 from noisystudent.data.files import content_digest
 from noisystudent.data.source import NO_LABEL, PassedOver, Record, cut_shards, shard_slice
 from noisystudent.data.sources.columns import NO_BYTES, Columns, find_columns
-from noisystudent.data.sources.labels import label_text
-from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, resolve_labels
+from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, label_texts, resolve_labels
 from noisystudent.errors import DataError
 
 PREFIX = "hf:"
@@ -37,12 +36,12 @@ class HuggingFaceSource:
             raise DataError(f"{spec!r} has no rows. Give a data set with images.")
         self._columns: Columns = find_columns(spec, data.features.arrow_schema)
         self._data: Dataset = _undecoded(data, self._columns)
-        self.shard_sizes: tuple[int, ...] = cut_shards(len(data))
         self.passed_over: tuple[PassedOver, ...] = ()
         self.notes: tuple[str, ...] = ()
         self.files: Mapping[str, str] = {}
         key = self._columns.key
         self._keys: Sequence[str] = check_keys(spec, list(data[key])) if key else RowKeys(["row"], [len(data)])
+        self._rows: Sequence[int] = range(len(data))  # without those that are left out because they have no label
         self.classes: tuple[str, ...] | None = None
         self._labels: list[int] | None = None
         if labeled:
@@ -51,14 +50,19 @@ class HuggingFaceSource:
                     f"{spec!r} is given as labeled but has no column 'label'. Give the column of labels this name, or "
                     "give the source as unlabeled."
                 )
-            self.classes, self._labels = resolve_labels(spec, self._keys, self._label_texts, self._columns.classes)
+            labels = resolve_labels(
+                spec, self._keys, self._label_texts, self._columns.classes, numbers_first=self._columns.numbers
+            )
+            self.classes, self._labels, self.passed_over = labels.classes, labels.by_row.tolist(), labels.passed_over
+            self._rows = labels.kept.tolist()
+        self.shard_sizes: tuple[int, ...] = cut_shards(len(self._rows))
 
     @cached_property
     def fingerprint(self) -> str:
         """Changes with the keys, the labels, the classes, and the size, first or last 4 KiB of each image."""
         keys = list(self._keys) if self._columns.key else len(self._keys)
         total = hashlib.sha256(json.dumps(["hf", self.classes, keys, self._labels]).encode())
-        for content in self._contents(range(len(self._keys))):
+        for content in self._contents(self._rows):
             total.update(content_digest(content))
         return total.hexdigest()
 
@@ -68,7 +72,7 @@ class HuggingFaceSource:
 
     def read_rows(self, shard: int, rows: Sequence[int]) -> Iterator[Record]:
         """The given rows of one shard, in that order."""
-        source_rows = [shard_slice(shard).start + row for row in rows]
+        source_rows = [self._rows[shard_slice(shard).start + row] for row in rows]
         for row, content in zip(source_rows, self._contents(source_rows), strict=True):
             label = NO_LABEL if self._labels is None else self._labels[row]
             yield Record(self._keys[row], content, label, "" if content else NO_BYTES)
@@ -77,12 +81,16 @@ class HuggingFaceSource:
         """The class name of each key, for reports only, or None unless every label is one of ``classes``."""
         if len(self._columns.labels) != 1:
             return None
-        return known_truth(self._keys, self._label_texts, self._columns.classes, classes)
+        try:
+            texts = self._label_texts
+        except DataError:  # labels that are none matter only where they are needed
+            return None
+        return known_truth(self._keys, texts, self._columns.classes, classes, numbers_first=self._columns.numbers)
 
     @cached_property
     def _label_texts(self) -> list[str | None]:
         label = self._columns.label(self.name)
-        return [label_text(value) for value in self._data[label]] if label else []
+        return label_texts(self.name, self._data[label] if label else ())
 
     def _contents(self, rows: Sequence[int]) -> Iterator[bytes]:
         for start in range(0, len(rows), _BATCH_ROWS):

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from decimal import Decimal
+
+import numpy as np
 
 from noisystudent.data.files import File, sibling_file
 from noisystudent.errors import DataError
 
 MOST_CLASSES = 2**16  # predictions are stored as 16-bit numbers
+LARGEST_NUMBER = 10**9 - 1  # of a class; longer numbers are most likely no labels
+UNLABELED = "-1"  # scikit-learn's mark for an image without a label, also in STL-10
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
+_WHOLE_FLOAT = re.compile(r"(-?[0-9]{1,18})\.0*")
+# What pandas, R, SQL and spreadsheets write for a missing value.
+_MISSING = frozenset(("", "nan", "NaN", "None", "NA", "<NA>", "null"))
 
 
 def in_one_form(name: str) -> str:
@@ -28,41 +37,98 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def label_text(value: object) -> str | None:
-    """A label as text, with numbers in canonical form (``007`` becomes ``7``); None if it is not a label."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    """A label as text: numbers in canonical form (``007`` becomes ``7``), truth values as ``False`` and ``True``.
+
+    None for a missing value and for what cannot be a label, such as a list.
+    """
+    if isinstance(value, float | Decimal):
+        if not math.isfinite(value):
+            return None
+        value = int(value) if value == int(value) else str(value)
+    if not isinstance(value, int | str | np.integer | np.bool_):
         return None
-    text = str(value).strip()
+    text = in_one_form(printable_text(str(value)).strip())
     return (str(int(text)) if _NUMBER.fullmatch(text) else text) or None
 
 
-def classes_of(name: str, texts: Iterable[str]) -> tuple[str, ...]:
-    """The classes of the source ``name``, from its label texts, if no file names the classes.
+def printable_text(text: str) -> str:
+    """``text`` as valid UTF-8: what is not becomes an escape sequence."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
-    For numbers: every number from 0 to the largest. For names: the sorted names. Raises ``DataError`` for a mixture of
-    both, for negative numbers, and for more than 65,536 classes.
+
+def is_missing(text: str | None) -> bool:
+    """Whether a label's text stands for no label, unless a class has this name."""
+    return text is None or text in _MISSING or text == UNLABELED
+
+
+def class_indices(
+    name: str, labels: Collection[str], known: tuple[str, ...] | None, *, numbers_first: bool = False
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The class names of a source, and the class index of each of its labels that names a class.
+
+    Args:
+        name: the source, for messages.
+        labels: its different labels, as text.
+        known: the class names, from a file or from metadata; None: the labels that are there are the classes.
+        numbers_first: a label that is both a name and the index of another known class is the index.
+
+    Raises:
+        DataError: for unknown classes, the labels are partly numbers and partly names, negative or too large, or too
+            many.
     """
-    distinct = sorted(set(texts))
-    numbers = [int(text) for text in distinct if _NUMBER.fullmatch(text)]
-    if numbers and len(numbers) < len(distinct):
-        names = [text for text in distinct if not _NUMBER.fullmatch(text)]
+    if known is not None:
+        return known, _numbering(known, labels, numbers_first=numbers_first)
+    present = [label for label in labels if not is_missing(label)]
+    names = _whole_numbers(present)
+    classes = _classes_of(name, names.values())
+    index_of = {text: index for index, text in enumerate(classes)}
+    return classes, {label: index_of[names[label]] for label in present}
+
+
+def _whole_numbers(labels: Iterable[str]) -> dict[str, str]:
+    """Each label as a class name: ``1.0`` becomes ``1`` if all labels are whole numbers, as pandas writes them."""
+    names = {label: match[1] if (match := _WHOLE_FLOAT.fullmatch(label)) else label for label in labels}
+    are_numbers = all(_NUMBER.fullmatch(name) for name in names.values())
+    return (
+        {label: str(int(name)) for label, name in names.items()} if are_numbers else {label: label for label in names}
+    )
+
+
+def _classes_of(name: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """The distinct labels in order, checked."""
+    classes = ordered(texts)
+    numbers = [int(text) for text in classes if _NUMBER.fullmatch(text)]
+    if numbers and len(numbers) < len(classes):
+        names = [text for text in classes if not _NUMBER.fullmatch(text)]
         raise DataError(
             f"The labels of {name!r} are partly numbers ({numbers[0]}) and partly names ({names[0]!r}). Use one kind, "
-            "or name the classes in a file classes.json beside it."
+            "or list all class names, the numbers too, in a file classes.json beside it: "
+            f'["{numbers[0]}", "{names[0]}", ...].'
         )
-    if numbers and not 0 <= min(numbers) <= max(numbers) < MOST_CLASSES:
+    if numbers and not 0 <= min(numbers) <= max(numbers) <= LARGEST_NUMBER:
         raise DataError(
-            f"The labels of {name!r} go from {min(numbers)} to {max(numbers)}, and 0 to {MOST_CLASSES - 1} are "
-            "allowed. Number the classes from 0, and give unlabeled images as a separate source."
+            f"The labels of {name!r} go from {min(numbers)} to {max(numbers)}, and 0 to {LARGEST_NUMBER:,} are "
+            f"allowed, besides {UNLABELED} for an image without a label. Write other numbers as text, such as "
+            f"'class {max(numbers)}'."
         )
-    classes = tuple(map(str, range(max(numbers) + 1))) if numbers else tuple(distinct)
     if len(classes) > MOST_CLASSES:
         raise DataError(f"{name!r} has {len(classes):,} different labels, and at most {MOST_CLASSES:,} are allowed.")
     return classes
 
 
-def numbering(classes: Sequence[str]) -> dict[str, int]:
-    """The class index by label text: a name or a number; the number takes precedence if a name is also a number."""
-    return {name: index for index, name in enumerate(classes)} | {str(index): index for index in range(len(classes))}
+def _numbering(classes: Sequence[str], labels: Collection[str], *, numbers_first: bool) -> dict[str, int]:
+    """The index of each label that is the name or the index of a known class.
+
+    If all labels are names, or all are indices, they are that. If they can be both, ``numbers_first`` decides.
+    """
+    by_name = {label_text(name) or name: index for index, name in enumerate(classes)}
+    by_number = {str(index): index for index in range(len(classes))}
+    first, second = (by_number, by_name) if numbers_first else (by_name, by_number)
+    present = [label for label in labels if label in by_name or not is_missing(label)]
+    for numbering in (first, second):
+        if all(label in numbering for label in present):
+            return {label: numbering[label] for label in present}
+    return {label: (second | first)[label] for label in present if label in first or label in second}
 
 
 def classes_beside(file: File) -> tuple[str, ...] | None:
@@ -76,9 +142,9 @@ def classes_beside(file: File) -> tuple[str, ...] | None:
 
 def _parse(file: File, content: bytes) -> object:
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
         return json.loads(text) if file.base.endswith(".json") else [line.strip() for line in text.splitlines()]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"{file.name!r} cannot be read ({error}). Write UTF-8 text; in .json, a list of names."
         ) from error
@@ -87,6 +153,7 @@ def _parse(file: File, content: bytes) -> object:
 def _checked(file: File, names: object) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise DataError(f"{file.name!r} is not a list of class names. Write a list of strings, none of them empty.")
-    if len(set(names)) < len(names) or len(names) > MOST_CLASSES:
+    classes = tuple(in_one_form(name) for name in names)
+    if len({label_text(name) for name in classes}) < len(classes) or len(classes) > MOST_CLASSES:
         raise DataError(f"{file.name!r} has a class name twice, or more than {MOST_CLASSES:,}. Give each its own name.")
-    return tuple(names)
+    return classes

@@ -20,8 +20,8 @@ _UNDERSTOOD = (
     "Understood are a folder of images (labeled: with a folder per class); FILE.npz, FILE.npz:train and "
     "FILE.npz:test; tar files in the WebDataset layout and Parquet files with image bytes, each as one file, a folder "
     "of them or a pattern (train-{000..123}.tar, train-*.parquet), also behind a URL (s3://...); a table of paths as "
-    ".csv or .parquet; hf:NAME:SPLIT; digits, digits:labeled, digits:unlabeled and digits:test, the last three also "
-    "with a seed, as digits:test@3."
+    ".csv, .tsv or .parquet; hf:NAME:SPLIT; digits, digits:labeled, digits:unlabeled and digits:test, the last three "
+    "also with a seed, as digits:test@3."
 )
 _DIGITS = re.compile(r"digits(?::(?P<part>[^@]*))?(?:@(?P<seed>.*))?", re.DOTALL)
 _NPZ = re.compile(r"(?P<path>.*\.npz)(?::(?P<part>[^/\\]*))?", re.DOTALL | re.IGNORECASE)
@@ -88,8 +88,8 @@ def _behind_url(url: str, *, labeled: bool) -> Source:
     kind = next((ending for ending in _FOLDER_ENDINGS if folder_contains(url, ending)), None)
     if kind is None:
         raise DataError(
-            f"There is no source {url!r}: a URL names a .tar, .parquet or .csv file, or a folder of .tar or .parquet "
-            "files. For single images give a table of their paths, or pack them with 'noisystudent pack'."
+            f"There is no source {url!r}: a URL names a .tar, .parquet, .csv or .tsv file, or a folder of .tar or "
+            ".parquet files. For single images give a table of their paths, or pack them with 'noisystudent pack'."
         )
     return _OPENERS[kind](url, labeled)
 
@@ -122,7 +122,12 @@ def _hugging_face(spec: str, *, labeled: bool) -> Source:
     return HuggingFaceSource(spec, labeled=labeled)
 
 
-_OPENERS: dict[str, Callable[[str, bool], Source]] = {".tar": _shards, ".parquet": _parquet, ".csv": _table}
+_OPENERS: dict[str, Callable[[str, bool], Source]] = {
+    ".tar": _shards,
+    ".parquet": _parquet,
+    ".csv": _table,
+    ".tsv": _table,
+}
 _FOLDER_ENDINGS = (".tar", ".parquet")
 _SAVED_BY_DATASETS = ("dataset_info.json", "state.json")
 

@@ -12,12 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisystudent.data.files import SAMPLE_BYTES, File, list_files, short_names
 from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, cut_shards
 from noisystudent.data.sources.columns import NO_BYTES, Columns, find_columns, holds_bytes
+from noisystudent.data.sources.labels import classes_beside
+from noisystudent.data.sources.table_files import is_path_column
 from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, label_texts, resolve_labels
 from noisystudent.errors import DataError
 
@@ -55,25 +59,29 @@ class ParquetSource:
         self._columns = find_columns(self._files[0].name, footers[0].schema.to_arrow_schema())
         for file, footer in zip(self._files, footers, strict=True):
             _check_same(file, find_columns(file.name, footer.schema.to_arrow_schema()), self._files[0], self._columns)
-        self._rows = [footer.num_rows for footer in footers]
+        self._rows: list[int] = [footer.num_rows for footer in footers]
         if not sum(self._rows):
             raise DataError(f"The {len(self._files)} files of {spec!r} have no rows. Give files with images.")
         self._ranges = [
             row_range for number, footer in enumerate(footers) for row_range in _row_ranges(number, _group_rows(footer))
         ]
-        self.shard_sizes: tuple[int, ...] = tuple(row_range.rows for row_range in self._ranges)
         self.passed_over: tuple[PassedOver, ...] = ()
         self.notes: tuple[str, ...] = ()
         self.classes: tuple[str, ...] | None = None
         self._keys = self._all_keys()
-        self._labels: list[int] | None = None
+        self._labels: npt.NDArray[np.int64] | None = None
         if labeled:
             if self._columns.label(self.name) is None:
                 raise DataError(
                     f"{spec!r} is given as labeled but has no column 'label'. Give the column of labels this name, or "
                     "give the source as unlabeled."
                 )
-            self.classes, self._labels = resolve_labels(spec, self._keys, self._label_texts, self._columns.classes)
+            labels = resolve_labels(
+                spec, self._keys, self._label_texts, self._class_names, numbers_first=self._columns.numbers
+            )
+            self.classes, self._labels, self.passed_over = labels.classes, labels.by_row, labels.passed_over
+            self._ranges = [row_range for row_range in self._ranges if self._kept_rows(row_range)]
+        self.shard_sizes: tuple[int, ...] = tuple(len(self._kept_rows(row_range)) for row_range in self._ranges)
         self._open_readers: dict[tuple[int, int, int], Iterator[bytes | None]] = {}  # in the middle of a row group
 
     @cached_property
@@ -84,7 +92,8 @@ class ParquetSource:
         only if it leaves the size exactly the same and lies inside a row group.
         """
         keys = self._keys if isinstance(self._keys, tuple) else [self._names, self._rows]
-        total = hashlib.sha256(json.dumps(["parquet", self.classes, self.shard_sizes, keys, self._labels]).encode())
+        labels = None if self._labels is None else self._labels.tolist()
+        total = hashlib.sha256(json.dumps(["parquet", self.classes, self.shard_sizes, keys, labels]).encode())
         total.update("".join(self.files.values()).encode())
         return total.hexdigest()
 
@@ -98,15 +107,17 @@ class ParquetSource:
     def read(self, shard: int) -> Iterator[Record]:
         """The records of one shard; reading shards in order continues where the previous one ended."""
         row_range = self._ranges[shard]
-        file = self._files[row_range.file]
-        first = sum(self._rows[: row_range.file]) + row_range.first_in_file
+        file, first = self._files[row_range.file], self._first_row(row_range)
+        kept = set(self._kept_rows(row_range))
         images = self._open_readers.pop((row_range.file, row_range.group, row_range.first), None)
         with _parquet_errors(file):
             if images is None:
                 images = itertools.islice(_images(file, row_range.group, self._columns), row_range.first, None)
             for row in range(first, first + row_range.rows):
                 content = next(images)
-                label = NO_LABEL if self._labels is None else self._labels[row]
+                if row not in kept:
+                    continue
+                label = NO_LABEL if self._labels is None else int(self._labels[row])
                 yield Record(self._keys[row], content or b"", label, "" if content else NO_BYTES)
         self._open_readers.clear()
         self._open_readers[row_range.file, row_range.group, row_range.first + row_range.rows] = images
@@ -115,7 +126,21 @@ class ParquetSource:
         """The class name of each key, for reports only, or None unless every label is one of ``classes``."""
         if len(self._columns.labels) != 1:
             return None
-        return known_truth(self._keys, self._label_texts, self._columns.classes, classes)
+        try:
+            texts = self._label_texts
+        except DataError:  # labels that are none matter only where they are needed
+            return None
+        return known_truth(self._keys, texts, self._class_names, classes, numbers_first=self._columns.numbers)
+
+    def _first_row(self, row_range: _RowRange) -> int:
+        """The number of a range's first row among the rows of all files."""
+        return sum(self._rows[: row_range.file]) + row_range.first_in_file
+
+    def _kept_rows(self, row_range: _RowRange) -> Sequence[int]:
+        """The rows of a range, of all files, without those that are left out because they have no label."""
+        first = self._first_row(row_range)
+        rows = range(first, first + row_range.rows)
+        return rows if self._labels is None else [row for row in rows if self._labels[row] >= 0]
 
     def _all_keys(self) -> Sequence[str]:
         if self._columns.key is not None:
@@ -130,7 +155,12 @@ class ParquetSource:
     @cached_property
     def _label_texts(self) -> list[str | None]:
         label = self._columns.label(self.name)
-        return label_texts(self._column(label) if label else None)
+        return label_texts(self.name, self._column(label).to_pylist() if label else ())
+
+    @cached_property
+    def _class_names(self) -> tuple[str, ...] | None:
+        """The class names in the schema, or else in a file beside the first file."""
+        return self._columns.classes or classes_beside(self._files[0])
 
     def _column(self, name: str) -> pa.ChunkedArray:
         """A small column, from all files."""
@@ -179,10 +209,11 @@ def _parquet_errors(file: File) -> Iterator[None]:
 
 
 def is_path_table(spec: str) -> bool:
-    """Whether a spec is a single Parquet file with a column ``path`` and no column of bytes: a table of paths."""
+    """Whether a spec is a single Parquet file with a column of paths and no column of bytes: a table of paths."""
     files = list_files(spec, ".parquet")
     schema = _footer(files[0]).schema.to_arrow_schema()
-    return len(files) == 1 and "path" in schema.names and not any(holds_bytes(field.type) for field in schema)
+    has_bytes = any(holds_bytes(field.type) for field in schema)
+    return len(files) == 1 and not has_bytes and any(is_path_column(field) for field in schema)
 
 
 def _open(file: File) -> pq.ParquetFile:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
-import pyarrow.parquet as pq
-from pyarrow import ArrowException, BufferReader
-
 from noisystudent.data.files import SAMPLE_BYTES, File, file_at, is_url, sample_digest
 from noisystudent.data.source import NO_LABEL, PassedOver, Record, cut_shards, shard_slice, size_problem
-from noisystudent.data.sources.labels import label_text
-from noisystudent.data.sources.tables import check_keys, known_truth, resolve_labels
+from noisystudent.data.sources.labels import classes_beside, label_text
+from noisystudent.data.sources.table_files import read_table
+from noisystudent.data.sources.tables import known_truth, label_texts, resolve_labels
+from noisystudent.data.tally import Tally, described
 from noisystudent.errors import DataError
 
 # A table from elsewhere may point to stores, but never to local files outside its folder.
@@ -26,16 +24,18 @@ ALLOWED_SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "h
 
 _READERS = 16  # threads that read images
 _CHUNK = 4 * _READERS  # most images in memory
+_DRIVE = re.compile(r"[A-Za-z]:(?:[/\\]|$)")  # of Windows, at the beginning of an absolute path
 
 
 class PathTableSource:
     """The images that a table lists, in its order; the paths in the table are the keys.
 
-    ``spec`` is the path or URL of a ``.csv`` or ``.parquet`` file with a column ``path`` and, if labeled, ``label``
-    (names, or numbers from 0). Paths are relative to the table's folder and must stay inside it: absolute paths and
-    ``..`` are errors, and a symbolic link that leads out of it gives a record with a ``problem``. A path may also be a
-    URL of a store (s3, gs, gcs, az, abfs, abfss, http, https, hf), or with the same scheme as the table's own URL.
-    Raises ``DataError``.
+    ``spec`` is the path or URL of a ``.csv``, ``.tsv`` or ``.parquet`` file with a column ``path`` and, if labeled,
+    ``label``, or columns of similar names (``table_files.py``). Paths are relative to the table's folder and must stay
+    inside it: absolute paths and ``..`` are errors, and a symbolic link that leads out of it gives a record with a
+    ``problem``. A path may also be a URL of a store (s3, gs, gcs, az, abfs, abfss, http, https, hf), or with the same
+    scheme as the table's own URL. Rows without a path, repeated rows and, if labeled, rows without a label are passed
+    over. Raises ``DataError``.
     """
 
     def __init__(self, spec: str, *, labeled: bool) -> None:
@@ -44,30 +44,31 @@ class PathTableSource:
         if table is None:
             raise DataError(f"There is no file {spec!r}. Check the name.")
         self._folder = table.folder
-        columns = _read_csv(table) if table.base.lower().endswith(".csv") else _read_parquet(table)
-        if "path" not in columns:
-            raise DataError(
-                f"{spec!r} has the columns {', '.join(map(repr, columns)) or 'none'}, and 'path' is needed. Give the "
-                "column of paths this name."
-            )
-        self._keys = check_keys(spec, columns["path"])
-        if not self._keys:
-            raise DataError(f"{spec!r} names no images. Write one path per row.")
-        for key in self._keys:
-            _check_path(spec, key)
-        self._texts = [label_text(value) for value in columns.get("label", [])]
-        self.shard_sizes: tuple[int, ...] = cut_shards(len(self._keys))
-        self.passed_over: tuple[PassedOver, ...] = ()
-        self.notes: tuple[str, ...] = ()
-        self.files: Mapping[str, str] = {}
+        self._known_classes = classes_beside(table)
+        rows = read_table(table)
+        tally = Tally()
+        tally.add_all("rows without a path", len(rows.empty), rows.empty)
+        keys, values = _distinct_rows(spec, [self._key(path) for path in rows.paths], rows.labels, labeled, tally)
+        if not keys:
+            raise DataError(f"{spec!r} names no images{described(tally.passed_over)}. Write one path per row.")
         self.classes: tuple[str, ...] | None = None
         self._labels: list[int] | None = None
+        self._values = values
         if labeled:
-            if not self._texts:
+            if values is None:
                 raise DataError(
                     f"{spec!r} is given as labeled but has no column 'label'. Add it, or give it as unlabeled."
                 )
-            self.classes, self._labels = resolve_labels(spec, self._keys, self._texts, None)
+            labels = resolve_labels(spec, keys, label_texts(spec, values), self._known_classes)
+            keys = [keys[row] for row in labels.kept]
+            self.classes, self._labels = labels.classes, labels.by_row[labels.kept].tolist()
+            for each in labels.passed_over:
+                tally.add_all(each.what, each.count, each.names)
+        self._keys = tuple(keys)
+        self.shard_sizes: tuple[int, ...] = cut_shards(len(self._keys))
+        self.passed_over: tuple[PassedOver, ...] = tally.passed_over
+        self.notes: tuple[str, ...] = ()
+        self.files: Mapping[str, str] = {}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -95,7 +96,25 @@ class PathTableSource:
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         """The class name of each key, for reports only, or None unless every label is one of ``classes``."""
-        return known_truth(self._keys, self._texts, None, classes) if self._texts else None
+        if self._values is None or self._labels is not None:
+            return self._labeled_truth(classes)
+        try:
+            texts = label_texts(self.name, self._values)
+        except DataError:  # labels that are none matter only where they are needed
+            return None
+        return known_truth(self._keys, texts, self._known_classes, classes)
+
+    def _labeled_truth(self, classes: Sequence[str]) -> dict[str, str] | None:
+        if self._labels is None or self.classes is None or not set(self.classes) <= set(classes):
+            return None
+        return {key: self.classes[label] for key, label in zip(self._keys, self._labels, strict=True)}
+
+    def _key(self, path: str) -> str:
+        """The path of an image, checked; backslashes of Windows become slashes unless the file has them in its name."""
+        if "\\" in path and not is_url(path) and (is_url(self._folder) or not Path(self._folder, path).exists()):
+            path = path.replace("\\", "/")
+        _check_path(self.name, path)
+        return path
 
     def _content(self, key: str) -> tuple[bytes, str]:
         """The bytes of an image and an empty string, or no bytes and the reason."""
@@ -134,33 +153,27 @@ def _check_path(spec: str, key: str) -> None:
                 f"{spec!r} names {key!r}, and URLs in a table may begin with {', '.join(ALLOWED_SCHEMES)}"
                 f"{f' or {table_scheme}' if table_scheme else ''} only. Write a path relative to the table's folder."
             )
-    elif not key or posixpath.isabs(key) or ".." in key.split("/") or "\0" in key:
+    elif posixpath.isabs(key) or _DRIVE.match(key) or ".." in key.split("/") or "\0" in key:
         raise DataError(
             f"{spec!r} names {key!r}, and paths in a table are relative to its folder and stay inside, without '..'. "
             "Put the table into a folder above the images and write paths relative to it."
         )
 
 
-def _read_csv(file: File) -> dict[str, list[object]]:
-    try:
-        rows = list(csv.DictReader(io.StringIO(file.read().decode("utf-8-sig"), newline="")))
-    except (ValueError, csv.Error) as error:
-        raise DataError(
-            f"{file.name!r} cannot be read as CSV ({error}). Write UTF-8 with the column names in the first line."
-        ) from error
-    short = next((number for number, row in enumerate(rows, start=2) if None in row or None in row.values()), None)
-    if short is not None:
-        raise DataError(f"Row {short} of {file.name!r} has more or fewer fields than the first line. Quote commas.")
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {"path": ""})}
-
-
-def _read_parquet(file: File) -> dict[str, list[object]]:
-    try:
-        parquet = pq.ParquetFile(BufferReader(file.read()))
-        names = [name for name in ("path", "label") if name in parquet.schema_arrow.names]
-        table = parquet.read(columns=names)
-    except (ArrowException, OSError) as error:
-        raise DataError(
-            f"{file.name!r} cannot be read as Parquet ({error}). It may be cut short: copy or make it again."
-        ) from error
-    return {name: table[name].to_pylist() for name in names}
+def _distinct_rows(
+    spec: str, keys: list[str], values: list[object] | None, labeled: bool, tally: Tally
+) -> tuple[list[str], list[object] | None]:
+    """The rows without those that repeat an earlier one; ``DataError`` for an image with two labels, if labeled."""
+    first: dict[str, int] = {}
+    for row, key in enumerate(keys):
+        earlier = first.setdefault(key, row)
+        if earlier == row:
+            continue
+        if labeled and values is not None and label_text(values[earlier]) != label_text(values[row]):
+            raise DataError(
+                f"{spec!r} names {key!r} twice, with the labels {str(values[earlier])!r} and "
+                f"{str(values[row])!r}. Give every image one label."
+            )
+        tally.add("rows that repeat an earlier one", key)
+    kept = list(first.values())
+    return list(first), None if values is None else [values[row] for row in kept]

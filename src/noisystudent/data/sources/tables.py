@@ -5,11 +5,16 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 
-import pyarrow as pa
+import numpy as np
+import numpy.typing as npt
 
-from noisystudent.data.sources.labels import classes_of, label_text, numbering
+from noisystudent.data.source import NO_LABEL, PassedOver
+from noisystudent.data.sources.labels import UNLABELED, class_indices, is_missing, label_text
+from noisystudent.data.tally import Tally, described
 from noisystudent.errors import DataError
 
 
@@ -45,53 +50,128 @@ def check_keys(name: str, keys: Sequence[object]) -> tuple[str, ...]:
     return texts
 
 
-def label_texts(column: pa.ChunkedArray | None) -> list[str | None]:
-    """The labels in a column as text, None for a row without a label; empty without a column."""
-    return [] if column is None else [label_text(value) for value in column.to_pylist()]
+def label_texts(name: str, values: Iterable[object]) -> list[str | None]:
+    """The labels in a column of the source ``name`` as text, None for a row without a label.
+
+    Raises ``DataError`` for a value that can be no class: a fraction, or anything but a number, a truth value or text.
+    """
+    texts: list[str | None] = []
+    for value in values:
+        text = label_text(value)
+        is_fraction = isinstance(value, float | Decimal) and text is not None and not text.lstrip("-").isdigit()
+        is_odd = text is None and value is not None and not isinstance(value, float | Decimal | str)
+        if is_fraction or is_odd:
+            raise DataError(
+                f"A label of {name!r} is {str(value)[:50]} ({type(value).__name__}), and labels are "
+                "whole numbers, truth values or names. Correct it, or name another column 'label'."
+            )
+        texts.append(text)
+    return texts
+
+
+@dataclass(frozen=True)
+class RowLabels:
+    """The classes of a labeled source, the class index of each row, and what has none.
+
+    ``by_row`` is -1 for a row that is left out because it has no label. Classes without a row are left out, too.
+    """
+
+    classes: tuple[str, ...]
+    by_row: npt.NDArray[np.int64]
+    passed_over: tuple[PassedOver, ...]
+
+    @property
+    def kept(self) -> npt.NDArray[np.int64]:
+        """The rows with a label."""
+        return np.flatnonzero(self.by_row >= 0)
 
 
 def resolve_labels(
-    name: str, keys: Sequence[str], texts: Sequence[str | None], classes: tuple[str, ...] | None
-) -> tuple[tuple[str, ...], list[int]]:
+    name: str,
+    keys: Sequence[str],
+    texts: Sequence[str | None],
+    known: tuple[str, ...] | None,
+    *,
+    numbers_first: bool = False,
+) -> RowLabels:
     """The class names and the class index of each row.
 
     Args:
         name: the source, for messages.
         keys: the key of each row, for messages.
         texts: the label of each row as text, None for none.
-        classes: the class names; None: derive them from the labels.
+        known: the class names; None: the labels that are there.
+        numbers_first: as in ``class_indices``.
 
     Raises:
-        DataError: a row has no label, or a label is none of the classes.
+        DataError: no row has a label, or a label is none of the classes.
     """
-    for key, text in zip(keys, texts, strict=True):
-        if text is None:
+    distinct = {text for text in texts if text is not None}
+    classes, index_of = class_indices(name, distinct, known, numbers_first=numbers_first)
+    tally = Tally()
+    by_row = np.full(len(texts), NO_LABEL, np.int64)
+    for row, (key, text) in enumerate(zip(keys, texts, strict=True)):
+        index = None if text is None else index_of.get(text)
+        if index is not None:
+            by_row[row] = index
+        elif is_missing(text):
+            tally.add(MARKED_UNLABELED if text == UNLABELED else WITHOUT_LABEL, key)
+        else:
             raise DataError(
-                f"{name!r} is given as labeled, but {key!r} has no label ({sum(text is None for text in texts)} rows "
-                "in all). Label them, or give the source as unlabeled."
-            )
-    labels = [text for text in texts if text is not None]
-    classes = classes or classes_of(name, labels)
-    index_of = numbering(classes)
-    for key, label in zip(keys, labels, strict=True):
-        if label not in index_of:
-            raise DataError(
-                f"The label {label!r} of {key!r} in {name!r} is neither the name nor the number of one of its "
+                f"The label {text!r} of {key!r} in {name!r} is neither the name nor the number of one of its "
                 f"{len(classes)} classes. Correct it, or give the source as unlabeled."
             )
-    return classes, [index_of[label] for label in labels]
+    used = np.unique(by_row[by_row >= 0])
+    check_any_labels(name, len(texts), [classes[index] for index in used], tally)
+    return RowLabels(*without_unused(classes, by_row, used, tally), tally.passed_over)
+
+
+MARKED_UNLABELED = f"images with the label {UNLABELED}, which means unlabeled"
+WITHOUT_LABEL = "images without a label"
+
+
+def check_any_labels(name: str, rows: int, used: Sequence[str], passed_over: Tally) -> None:
+    """Raises ``DataError`` for a labeled source without labels, or with one class besides -1."""
+    if not used:
+        raise DataError(
+            f"{name!r} is given as labeled, but none of its {rows:,} images has a label"
+            f"{described(passed_over.passed_over)}. Label them, or give the source as unlabeled."
+        )
+    if len(used) == 1 and MARKED_UNLABELED in passed_over:
+        raise DataError(
+            f"The labels of {name!r} are {UNLABELED} and {used[0]}, and {UNLABELED} means unlabeled, so there is one "
+            "class only. Number the classes from 0."
+        )
+
+
+def without_unused(
+    classes: tuple[str, ...], labels: npt.NDArray[np.int64], used: npt.NDArray[np.int64], tally: Tally
+) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """The ``used`` classes, in order, and the labels as indices of these; the other names go into the tally."""
+    indices = set(used.tolist())
+    unused = [text for index, text in enumerate(classes) if index not in indices]
+    tally.add_all("class names without an image", len(unused), unused)
+    positions = np.full(len(classes) + 1, NO_LABEL, np.int64)  # the last is that of label -1
+    positions[used] = np.arange(len(used))
+    return tuple(classes[index] for index in used), positions[labels]
 
 
 def known_truth(
-    keys: Sequence[str], texts: Sequence[str | None], known: tuple[str, ...] | None, classes: Sequence[str]
+    keys: Sequence[str],
+    texts: Sequence[str | None],
+    known: tuple[str, ...] | None,
+    classes: Sequence[str],
+    *,
+    numbers_first: bool = False,
 ) -> dict[str, str] | None:
     """The class name of each key if every label is known and one of ``classes``, else None.
 
     ``known`` are the source's own class names; None: derive them from the labels.
     """
     try:
-        source_classes, labels = resolve_labels("", keys, texts, known)
+        labels = resolve_labels("", keys, texts, known, numbers_first=numbers_first)
     except DataError:
         return None
-    names = [source_classes[label] for label in labels]
-    return dict(zip(keys, names, strict=True)) if names and set(names) <= set(classes) else None
+    if len(labels.kept) < len(texts) or not set(labels.classes) <= set(classes):
+        return None
+    return {key: labels.classes[label] for key, label in zip(keys, labels.by_row, strict=True)}

@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from data_images import class_folders
-from noisystudent.data.source import Source
+from noisystudent.data.source import PassedOver, Source
 from noisystudent.data.sources.arrays import open_npz
 from noisystudent.data.sources.builtin import open_digits
 from noisystudent.data.sources.folder import FolderSource
@@ -82,9 +82,64 @@ def test_plain_arrays_of_every_shape(tmp_path, names, shape):
     assert np.array_equal(read[2].image, x[2].squeeze())
 
 
-def test_a_part_without_some_class_keeps_all_class_numbers(tmp_path):
-    np.savez(tmp_path / "f.npz", x_train=images(3), y_train=[0, 1, 2], x_test=images(1), y_test=[0])
-    assert open_npz(tmp_path / "f.npz", "test", labeled=True).classes == ("0", "1", "2")
+def test_a_part_has_the_classes_of_its_own_labels(tmp_path):
+    np.savez(tmp_path / "f.npz", x_train=images(3), y_train=[0, 1, 2], x_test=images(2), y_test=[0, 2])
+    assert open_npz(tmp_path / "f.npz", "test", labeled=True).classes == ("0", "2")
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "expected"),
+    [
+        (np.array([3, 1, 3]), ("1", "3"), [1, 0, 1]),
+        (np.array([999, 20, 101]), ("20", "101", "999"), [2, 0, 1]),
+        (np.array([1.0, 0.0, 1.0]), ("0", "1"), [1, 0, 1]),
+        (np.array([True, False, True]), ("False", "True"), [1, 0, 1]),
+        (np.array(["dog", "cat", "dog"]), ("cat", "dog"), [1, 0, 1]),
+        (np.array([b"dog", b"cat", b"dog"]), ("cat", "dog"), [1, 0, 1]),
+        (np.array([2, 3, 2], np.uint8), ("2", "3"), [0, 1, 0]),
+    ],
+)
+def test_the_labels_that_are_there_are_the_classes(tmp_path, labels, classes, expected):
+    np.savez(tmp_path / "f.npz", x=images(3), y=labels)
+    source = open_npz(tmp_path / "f.npz", labeled=True)
+    assert source.classes == classes
+    assert [record.label for record in source.read(0)] == expected
+    assert set(open_npz(tmp_path / "f.npz", labeled=False).truth(classes).values()) == set(classes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [
+        (np.array([1, -1, 0, -1]), "images with the label -1, which means unlabeled"),
+        (np.array([1, np.nan, 0, np.nan]), "images without a label"),
+        (np.array(["1", "", "0", "nan"]), "images without a label"),
+    ],
+)
+def test_images_without_a_label_are_left_out_and_counted(tmp_path, labels, what):
+    np.savez(tmp_path / "f.npz", x=images(4), y=labels)
+    source = open_npz(tmp_path / "f.npz", labeled=True)
+    assert [(record.key, record.label) for record in source.read(0)] == [("000000", 1), ("000002", 0)]
+    assert np.array_equal(read_all(source)[1].image, images(4)[2])
+    assert source.passed_over == (PassedOver(what, 2, ("000001", "000003")),)
+    unlabeled = open_npz(tmp_path / "f.npz", labeled=False)
+    assert unlabeled.shard_sizes == (4,)
+    assert unlabeled.truth(("0", "1")) is None
+
+
+def test_names_of_classes_without_an_image_are_left_out_and_counted(tmp_path):
+    np.savez(tmp_path / "f.npz", x=images(2), y=[3, 1], classes=["ant", "bee", "cow", "dog"])
+    source = open_npz(tmp_path / "f.npz", labeled=True)
+    assert source.classes == ("bee", "dog")
+    assert [record.label for record in source.read(0)] == [1, 0]
+    assert source.passed_over == (PassedOver("class names without an image", 2, ("ant", "cow")),)
+
+
+def test_an_unlabeled_file_may_have_labels_that_are_no_classes(tmp_path):
+    for labels in (np.full(2, -1), np.array([0, 10**9]), np.array([0.5, 1.5]), np.zeros(7)):
+        np.savez(tmp_path / "f.npz", x=images(2), y=labels)
+        source = open_npz(tmp_path / "f.npz", labeled=False)
+        assert source.shard_sizes == (2,)
+        assert source.truth(("0", "1")) is None
 
 
 def test_images_without_labels_can_be_unlabeled_only(tmp_path):
@@ -147,11 +202,15 @@ def test_damaged_files_are_refused(tmp_path, split_file):
         ({"x": np.zeros((0, 4, 4), np.uint8)}, r"is empty"),
         ({"y": np.zeros(2, int)}, r"has no array 'x_train' or 'x' or 'images'; it has 'y'"),
         ({"x": images(2), "y": np.zeros(3, int)}, r"'y' .* is int64 of shape \(3,\).*\(2,\)"),
-        ({"x": images(2), "y": np.zeros(2)}, r"'y' .* is float64"),
-        ({"x": images(2), "y": np.array([-1, 1])}, r"labels from -1 to 1, and 2 classes allow 0 to 1"),
+        ({"x": images(2), "y": np.zeros(2, complex)}, r"'y' .* is complex128"),
+        ({"x": images(2), "y": np.array([0.0, 1.5])}, r"A label of .*wrong.npz' is 1.5 \(float\)"),
+        ({"x": images(2), "y": np.array([-1, 1])}, r"are -1 and 1, and -1 means unlabeled"),
+        ({"x": images(2), "y": np.array([-1, -1])}, r"none of its 2 images has a label"),
+        ({"x": images(2), "y": np.array([-3, 1])}, r"go from -3 to 1, and 0 to 999,999,999 are allowed"),
+        ({"x": images(2), "y": np.array([0, 10**9])}, r"go from 0 to 1000000000, and 0 to 999,999,999 are allowed"),
         (
             {"x": images(2), "y": np.array([0, 2]), "classes": ["a", "b"]},
-            r"labels from 0 to 2, and 2 classes",
+            r"label '2' of '000001' .* neither the name nor the number of one of its 2 classes",
         ),
         ({"x": images(2), "y": np.array([0, 1]), "classes": ["a", "a"]}, r"a name twice"),
     ],

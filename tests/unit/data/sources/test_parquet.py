@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import fsspec
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_images import class_folders
-from noisystudent.data.source import Record, Source
+from noisystudent.data.source import PassedOver, Record, Source, passed_over
 from noisystudent.data.sources.huggingface import HuggingFaceSource
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.sources.parquet import ParquetSource
@@ -99,10 +100,101 @@ def test_labels_as_names_and_as_numbers_without_names(tmp_path):
     source = open_source(tmp_path / "x.parquet", labeled=True)
     assert (source.classes, records(source)) == (("cat", "dog"), [Record("a", b"1", 1), Record("b", b"2", 0)])
     pq.write_table(pa.table({"img": [b"1", b"2"], "label": [0, 2]}), tmp_path / "x.parquet")
-    assert open_source(tmp_path / "x.parquet", labeled=True).classes == ("0", "1", "2")
+    assert open_source(tmp_path / "x.parquet", labeled=True).classes == ("0", "2")
     encoded = pa.table({"img": [b"1", b"2"], "label": pa.array(["x", "y"]).dictionary_encode()})
     pq.write_table(encoded, tmp_path / "x.parquet")
     assert open_source(tmp_path / "x.parquet", labeled=True).classes == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (pa.array([1.0, 0.0, None, 1.0]), ("0", "1")),
+        (pa.array([float("nan"), 0.0, -1.0, 1.0]), ("0", "1")),
+        (pa.array([True, False, None, True]), ("False", "True")),
+        (pa.array([Decimal(1), Decimal(0), None, Decimal(1)]), ("0", "1")),
+        (pa.array(["1", "0", "nan", "1"]), ("0", "1")),
+        (pa.array(["b", "a", None, "b"], pa.large_string()), ("a", "b")),
+        (pa.array(["b", "a", "<NA>", "b"]).dictionary_encode(), ("a", "b")),
+        (pa.array([12, 3, -1, 12]), ("3", "12")),
+    ],
+    ids=lambda value: str(getattr(value, "type", "")),
+)
+@pytest.mark.parametrize("paths", [False, True])
+def test_labels_as_pandas_writes_them(tmp_path, labels, classes, paths):
+    images = {"path": ["a.png", "b.png", "c.png", "d.png"]} if paths else {"image": [b"1", b"2", b"3", b"4"]}
+    pq.write_table(pa.table({**images, "label": labels}), tmp_path / "x.parquet")
+    source = open_source(tmp_path / "x.parquet", labeled=True)
+    assert source.classes == classes
+    assert 4 - sum(each.count for each in passed_over(source)) == len(records(source)) == sum(source.shard_sizes)
+    named = {name for each in passed_over(source) for name in each.names}
+    assert named.isdisjoint(record.key for record in records(source))
+    assert {record.label for record in records(source)} == {0, 1}
+    assert sum(open_source(tmp_path / "x.parquet", labeled=False).shard_sizes) == 4
+
+
+def test_rows_without_a_label_are_left_out_across_row_groups(tmp_path):
+    labels = [None if row % 3 == 0 or row < 8 else row % 2 for row in range(30)]
+    contents = [str(row).encode() for row in range(30)]
+    pq.write_table(pa.table({"image": contents, "label": labels}), tmp_path / "x.parquet", row_group_size=4)
+    source = open_source(tmp_path / "x.parquet", labeled=True)
+    expected = [(contents[row], label) for row, label in enumerate(labels) if label is not None]
+    assert [(record.image, record.label) for record in records(source)] == expected
+    assert [record.image for shard in reversed(range(6)) for record in source.read(shard)][:3] == [b"28", b"29", b"25"]
+    assert passed_over(source)[0].count == 30 - len(expected)
+
+
+def test_class_names_beside_a_table_name_its_numbers(tmp_path):
+    pq.write_table(pa.table({"image": [b"1", b"2"], "label": [0, 2]}), tmp_path / "x.parquet")
+    write_csv(tmp_path, "path,label\na.png,1\nb.png,7\nc.png,unknown\n")
+    (tmp_path / "classes.json").write_text('["ant", "bee", "cow"]')
+    source = open_source(tmp_path / "x.parquet", labeled=True)
+    assert source.classes == ("ant", "cow")
+    assert passed_over(source) == (PassedOver("class names without an image", 1, ("bee",)),)
+    (tmp_path / "classes.json").write_text('["1", "7", "unknown"]')
+    table = open_source(tmp_path / "list.csv", labeled=True)
+    assert table.classes == ("1", "7", "unknown")
+    assert [record.label for record in records(table)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label\na b.png,cat\nc/d.png,dog\n",
+        "path;label\na b.png;cat\nc/d.png;dog\n",
+        "path\tlabel\na b.png\tcat\nc/d.png\tdog\n",
+        "path, label\na b.png, cat\nc/d.png , dog\n",
+        ' Path ,"Label"\n"a b.png", "cat"\n"c/d.png","dog"\n',
+        "label,filename,,\ncat,a b.png,,\ndog,c/d.png,,\n,,,\n",
+        "FILE_NAME;note;CLASS\na b.png;1,5;cat\nc/d.png;2;dog\n",
+        "path,label\r\na b.png,cat\r\n,\r\nc\\d.png,dog\r\n\r\na b.png,cat\r\n",
+        'image,label,note\na b.png,cat,"two\nlines"\nc/d.png,dog\n',
+    ],
+    ids=[
+        "plain", "semicolons", "tabs", "blanks", "capitals", "empty columns", "other names", "backslashes", "short rows"
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_as_spreadsheets_save_them(tmp_path, text, encoding):
+    for number, name in enumerate(("a b.png", "c/d.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(image(number))
+    (tmp_path / "list.csv").write_bytes(text.encode(encoding))
+    source = open_source(tmp_path / "list.csv", labeled=True)
+    assert source.classes == ("cat", "dog")
+    assert records(source) == [Record("a b.png", image(0), 0), Record("c/d.png", image(1), 1)]
+    whats = {each.what for each in passed_over(source)}
+    assert whats <= {"rows without a path", "rows that repeat an earlier one"}
+    assert ("rows that repeat an earlier one" in whats) == ("\\" in text)
+    (tmp_path / "list.csv").rename(tmp_path / "list.tsv")
+    assert records(open_source(tmp_path / "list.tsv", labeled=True)) == records(source)
+
+
+def test_a_parquet_table_whose_images_have_a_path_only_is_a_table_of_paths(tmp_path):
+    (tmp_path / "a.png").write_bytes(image(1))
+    rows = [{"bytes": None, "path": "a.png"}]
+    pq.write_table(pa.table({"image": rows}), tmp_path / "x.parquet")
+    assert records(open_source(tmp_path / "x.parquet", labeled=False)) == [Record("a.png", image(1), -1)]
 
 
 @pytest.mark.parametrize("name", ["image", "img", "picture"])
@@ -115,9 +207,12 @@ def test_usual_names_of_the_image_column_are_found_beside_other_bytes(tmp_path, 
     ("columns", "message"),
     [
         ({"image": [b"1", b"2"]}, "has no column 'label'"),
-        ({"image": [b"1", b"2"], "label": [0, None]}, r"'x.parquet:1' has no label"),
-        ({"image": [b"1", b"2"], "label": [0, -1]}, "go from -1 to 0"),
-        ({"image": [b"1", b"2"], "label": [0, 70_000]}, "0 to 65535 are allowed"),
+        ({"image": [b"1", b"2"], "label": pa.nulls(2)}, "none of its 2 images has a label"),
+        ({"image": [b"1", b"2"], "label": [0, -1]}, "are -1 and 0, and -1 means unlabeled"),
+        ({"image": [b"1", b"2"], "label": [0, -2]}, "go from -2 to 0"),
+        ({"image": [b"1", b"2"], "label": [0, 10**9]}, "0 to 999,999,999 are allowed"),
+        ({"image": [b"1", b"2"], "label": [0.0, 1.5]}, r"A label of .* is 1.5 \(float\)"),
+        ({"image": [b"1", b"2"], "label": [[0], [1]]}, r"A label of .* is \[0\] \(list\)"),
         ({"image": [b"1", b"2"], "label": [0, 1], "id": ["a", "a"]}, "key 'a' is in 2 rows"),
         ({"image": [b"1", b"2"], "label": [0, 1], "id": ["a", None]}, "Row 1 of .* has no key"),
         ({"text": ["1", "2"], "label": [0, 1]}, "0 columns of bytes among 'text', 'label'"),
@@ -213,7 +308,19 @@ def test_a_table_without_labels_is_unlabeled_only(tmp_path):
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/hostname", "../x.png", "a/../../x.png", "..", "file:///etc/hostname", "simplecache::file:///x", "zip://x"],
+    [
+        "/etc/hostname",
+        "C:/x.png",
+        "C:\\x.png",
+        "..\\x.png",
+        "a\\..\\..\\x.png",
+        "../x.png",
+        "a/../../x.png",
+        "..",
+        "file:///etc/hostname",
+        "simplecache::file:///x",
+        "zip://x",
+    ],
 )
 def test_no_path_of_a_table_leads_out_of_its_folder(tmp_path, path):
     with pytest.raises(DataError, match=r"relative to"):
@@ -238,14 +345,15 @@ def test_a_link_out_of_the_folder_and_a_missing_image_are_problems(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,label\na.png,cat\n", r"columns 'file', 'label', and 'path' is needed"),
-        ("path,label\na.png,cat\na.png,dog\n", r"key 'a.png' is in 2 rows"),
-        ("path,label\na.png,cat\nb.png,\n", r"'b.png' has no label"),
+        ("where,label\na.png,cat\n", r"columns 'where', 'label', and 'path' is needed"),
+        ("path,label\na.png,cat\na.png,dog\n", r"names 'a.png' twice, with the labels 'cat' and 'dog'"),
+        ("path,label\na.png,\nb.png,\n", r"none of its 2 images has a label"),
         ("path,label\na.png\n", r"Row 2 of .* fewer fields"),
         ("path,label\na.png,b,c\n", r"Row 2 of .* more or fewer"),
         ("path,label\n", r"names no images"),
         ("", r"names no images"),
-        ("path,label\n,cat\n", r"names ''"),
+        ("path,label\n,cat\n", r"names no images \(passed over: 1 rows without a path, such as 'row 2'\)"),
+        ("path,label\na.png,1\nb.png,x\n", r"partly numbers \(1\) and partly names \('x'\)"),
     ],
 )
 def test_invalid_tables_of_paths_are_refused(tmp_path, text, message):
