@@ -520,10 +520,11 @@ def predict(
     settings: SettingsInput | None = None,
     quiet: bool = False,
 ) -> list[Failure]:
-    """Writes a CSV table with file, class and confidence of every image of a source.
+    """Writes a CSV table with file, class, confidence and problem of everything in a source.
 
-    An unreadable image has a row too, with empty class and confidence, so the rows match the files. Processes that
-    torchrun started share the shards. The first one writes the table, the same bytes as one process does.
+    An unreadable image has a row too, with empty class and confidence and the reason under ``problem``, and so has
+    everything that is not read as an image: the rows match the files. Processes that torchrun started share the shards.
+    The first one writes the table, the same bytes as one process does.
 
     Args:
         checkpoint: A checkpoint folder, the folder of a run, ``timm:NAME``, or a ``Predictor`` such as ``load``

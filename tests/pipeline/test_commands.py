@@ -100,7 +100,7 @@ def test_the_commands_of_single_stages_make_a_student_step_by_step(folders, teac
     assert len(rows) == 30
     assert {row["class"] for row in rows} <= {"dark", "light"}
     assert all(0 < float(row["confidence"]) <= 1 for row in rows)
-    assert rows[0].keys() == {"file", "class", "confidence"}
+    assert rows[0].keys() == {"file", "class", "confidence", "problem"}
 
 
 def test_a_student_takes_predictions_of_unlabeled_images_that_hold_validation_images(
@@ -194,6 +194,7 @@ def bad_inputs(folders: Path, root: Path) -> dict[str, tuple[list[object], str]]
     (root / "empty").mkdir()
     for name in ("dark", "light", "nothing"):
         (root / "holey" / name).mkdir(parents=True)
+    (root / "holey" / "nothing" / "0.txt").write_text("an empty folder would only be passed over")
     (root / "one" / "dark").mkdir(parents=True)
     for folder in ("holey/dark", "holey/light", "one/dark"):
         (root / folder / "0.png").write_bytes((folders / "labeled" / "dark" / "0.png").read_bytes())

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from noisystudent.commands.options import SOURCE_HELP, with_settings
+from noisystudent.display.wording import printable
 
 
 def show_noise(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -24,10 +25,11 @@ def show_noise(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default 8)")
     given = with_settings(parser, arguments, "show-noise")
     from noisystudent import api
+    from noisystudent.commands.output import open_and_describe
 
     print(
         api.show_noise(
-            source=given.pop("source"),
+            source=open_and_describe(given.pop("source"), labeled=False),
             out=given.pop("out"),
             by=given.pop("by"),
             images=given.pop("images"),
@@ -48,8 +50,10 @@ def pack(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         "--bytes", type=int, default=10**9, metavar="N", help="a file is full at this many bytes (default 1000000000)"
     )
     given = parser.parse_args(arguments)
+    from noisystudent.commands.output import open_and_describe
     from noisystudent.data.shards.pack import pack  # without torch
 
+    open_and_describe(given.source, labeled=given.labeled)
     packed = pack(
         source=given.source,
         out=given.out,
@@ -58,5 +62,5 @@ def pack(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         bytes_per_shard=given.bytes,
     )
     for failure in packed.failures:
-        print(f"left out: {failure.key}: {failure.reason}", file=sys.stderr)
+        print(printable(f"left out: {failure.key}: {failure.reason}"), file=sys.stderr)
     print(f"{packed.images:,} images in {packed.shards:,} tar files -> {packed.folder}")

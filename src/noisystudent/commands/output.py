@@ -1,11 +1,33 @@
-"""The terminal output of ``evaluate``: scores, and the robustness measures of a suite."""
+"""The terminal output of commands: what their sources hold, the scores of ``evaluate``, the measures of a suite."""
 
 from __future__ import annotations
 
+import sys
+
+from noisystudent.data.source import Source
+from noisystudent.data.sources.open import open_source
+from noisystudent.data.summary import summarize
+from noisystudent.display.sources import source_lines
 from noisystudent.display.wording import plural, printable
 from noisystudent.evaluation.measures import views
 from noisystudent.evaluation.metrics.results import EvaluationResult, TemperatureScaling
 from noisystudent.evaluation.results import RobustnessResult
+from noisystudent.runtime.env import launcher_rank
+
+
+def open_and_describe(spec: str, *, labeled: bool, role: str = "source") -> Source:
+    """Opens a source, prints to standard error what it holds and passes over, and returns it.
+
+    Args:
+        spec: The source, as in ``docs/sources.md``.
+        labeled: Whether its labels are used.
+        role: What the source is for, in the lines.
+    """
+    source = open_source(spec, labeled=labeled)
+    if launcher_rank()[0] == 0:
+        for line in source_lines(role, summarize(source)):
+            print(line, file=sys.stderr)
+    return source
 
 
 def print_scores(scores: EvaluationResult) -> None:
@@ -21,7 +43,10 @@ def print_scores(scores: EvaluationResult) -> None:
     for key, reason in scores.unreadable.items():
         print(f"  note: left out, since it could not be read: {printable(key)} ({printable(reason)})")
     if scores.classes:
-        print(f"  note: the images are of {scores.classes}; answers are among all of them")
+        print(
+            f"  note: the images are of {scores.classes}; answers are among all of them, accuracies over these images' "
+            "classes"
+        )
     if scaled:
         _print_temperature(scaled)
 

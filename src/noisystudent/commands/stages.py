@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from noisystudent.commands.options import CHECKPOINT_HELP, SOURCE_HELP, with_settings
@@ -112,16 +111,20 @@ def evaluate(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite")
     given = with_settings(parser, arguments, "robustness")
     from noisystudent import api
-    from noisystudent.commands.output import print_robustness, print_scores
+    from noisystudent.commands.output import open_and_describe, print_robustness, print_scores
     from noisystudent.runtime.process_group import open_process_group
 
-    checkpoint, source, out, suite = (given.pop(name) for name in ("checkpoint", "source", "out", "suite"))
+    checkpoint, spec, out, suite = (given.pop(name) for name in ("checkpoint", "source", "out", "suite"))
     if suite is not None:
         given["evaluation.suite"] = suite
     calibrate = given.pop("calibrate")
     benchmarks = [name for name in given if name.startswith("evaluation.")]
     if benchmarks:
         _require_suite(given, out)
+    source = open_and_describe(spec, labeled=True)
+    if calibrate is not None:
+        calibrate = open_and_describe(calibrate, labeled=True, role="calibration")
+    if benchmarks:
         from noisystudent.pipeline.evaluation import check_robustness
 
         check_robustness(checkpoint, source, out, given, "robustness")
@@ -163,31 +166,30 @@ def compare(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite (default corruptions)")
     given = with_settings(parser, arguments, "compare")
     from noisystudent import api
+    from noisystudent.commands.output import open_and_describe
     from noisystudent.reporting.terminal import plain_robustness
 
     suite, out = given.pop("suite"), given.pop("out")
     if suite is not None:
         given["evaluation.suite"] = suite
-    comparison = api.compare(checkpoints=given.pop("checkpoints"), source=given.pop("source"), out=out, settings=given)
+    source = open_and_describe(given.pop("source"), labeled=True)
+    comparison = api.compare(checkpoints=given.pop("checkpoints"), source=source, out=out, settings=given)
     print("\n".join(plain_robustness(comparison)))
     print(f"page: {out / 'comparison.html'}")
 
 
 def predict(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
-    """Writes a table of file, class and confidence."""
+    """Writes a table of file, class, confidence and problem."""
     parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"the model: {CHECKPOINT_HELP}")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the images: {SOURCE_HELP}")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE.csv", help="table with file, class and confidence"
+        "--out", type=Path, required=True, metavar="FILE.csv", help="table with file, class, confidence and problem"
     )
     given = with_settings(parser, arguments, "predict")
     from noisystudent import api
     from noisystudent.runtime.process_group import open_process_group
 
     out = given.pop("out")
-    failures = api.predict(checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=out, settings=given)
-    if not open_process_group().is_main:
-        return
-    for failure in failures:
-        print(f"unreadable: {failure.key}: {failure.reason}", file=sys.stderr)
-    print(out)
+    api.predict(checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=out, settings=given)
+    if open_process_group().is_main:
+        print(out)

@@ -65,6 +65,25 @@ def source_notes(source: Source) -> tuple[str, ...]:
     return tuple(getattr(source, "notes", ()))
 
 
+def class_counts(source: Source) -> dict[str, int] | None:
+    """The number of images per class, unreadable ones included; None without labels.
+
+    Every source of this package counts its labels without reading images, by the method ``count_labels``; None also
+    stands for an own source that lacks it.
+    """
+    count = getattr(source, "count_labels", None)
+    if source.classes is None or count is None:
+        return None
+    return dict(zip(source.classes, count(), strict=True))
+
+
+def count_labels(labels: Sequence[int] | npt.NDArray[np.int64] | None, classes: int) -> list[int]:
+    """How often each of ``classes`` class indices is among the labels; -1 is none of them."""
+    known = np.asarray(() if labels is None else labels, np.int64)
+    counts: list[int] = np.bincount(known[known >= 0], minlength=classes).tolist()
+    return counts
+
+
 class Source(Protocol):
     """Where images come from: keys are unique and stable, shards and rows keep their order."""
 

@@ -14,13 +14,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.data.checks import check_labels, check_same_classes
+from noisystudent.data.checks import check_known_classes
+from noisystudent.data.class_names import match_classes, spellings
 from noisystudent.data.dedup.leakage import DuplicateIndex
+from noisystudent.data.divide import HELD_OUT, Division, divide, no_images
 from noisystudent.data.images import ImageFormat, Images, content_fingerprint, decode_source, infer_format
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
-from noisystudent.data.stratified import carve_validation
+from noisystudent.data.summary import SourceSummary, summarize, summarize_decoded
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled, UnlabeledData, keep_unlabeled
 from noisystudent.errors import DataError
 
@@ -90,18 +92,6 @@ class GroundTruth:
 
 
 @dataclass(frozen=True)
-class SourceSummary:
-    """The facts about one source that ``run.json`` records."""
-
-    name: str
-    fingerprint: str
-    images: int
-    per_class: dict[str, int] | None
-    failures: list[dict[str, str]]
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class DataSplits:
     """A run's images by role, all in the same format."""
 
@@ -129,79 +119,109 @@ def open_splits(
 ) -> DataSplits:
     """Opens, checks and decodes the sources of a run.
 
-    If no validation source is given and every class has enough labels, validation is carved out of the labels; a run
-    with a test source needs more labels for that. Unlabeled images that are identical to a held-out image, or are its
-    near-duplicates, are left out; a streamed unlabeled set is not yet compared with the held-out images.
+    Classes are matched by name; every label is an index into ``DataSplits.classes``. If no validation source is given
+    and every class has enough labels, validation is carved out of the labels; a run with a test source needs more
+    labels for that. Labeled and unlabeled images that are identical to a held-out image, or are its near-duplicates,
+    are left out; a streamed unlabeled set is not yet compared with the held-out images.
 
     Args:
         specs: source by role: labeled, unlabeled, validation, test.
         settings: how to read the images and split the labels.
         seed: seed of the split.
-        classes: the class names if there is no labeled source.
+        classes: the class names of given models: those of a run without labels, else only their order.
         stored_size: maps the image size to a larger one, for example a model's own resolution.
 
     Raises:
         DataError: a source is missing, unreadable or does not fit the others.
     """
     sources = {role: open_source(spec, labeled=role != "unlabeled") for role, spec in specs.items() if spec}
-    if "labeled" in sources:
-        classes = _classes(sources["labeled"])
-    if classes is None:
-        raise DataError("there is no labeled source, so the classes are unknown; give --labeled.")
-    for role in ("validation", "test"):
+    classes = _class_order(sources.get("labeled"), classes)
+    for role in HELD_OUT:
         if role in sources:
-            check_same_classes(classes, sources[role].classes, role)
+            check_known_classes(classes, sources[role], role)
+    format = _format(sources, settings, stored_size)
+    streamed = {"labeled", "unlabeled"} <= sources.keys() and is_streamed(sources["unlabeled"], format, settings)
+    decoded = {role: source for role, source in sources.items() if not (streamed and role == "unlabeled")}
+    as_stored = {role: decode(source, format, settings) for role, source in decoded.items()}
+    images = {role: _in_classes(part, classes) for role, part in as_stored.items()}
+    division = divide(images, classes, settings, seed)
+    summaries = _summaries(
+        {role: summarize_decoded(source, as_stored[role]) for role, source in decoded.items()}, division
+    )
+    unlabeled, truth = _unlabeled(sources.get("unlabeled"), division, format, classes)
+    if "unlabeled" in sources:
+        facts = summaries.get("unlabeled") or replace(
+            summarize(sources["unlabeled"]), fingerprint=sources["unlabeled"].fingerprint, note="streamed"
+        )
+        summaries["unlabeled"] = replace(facts, left_out=tuple(unlabeled.left_out))
+    held_out = {role: HeldOut(images) for role, images in division.held_out.items()}
+    return DataSplits(
+        format,
+        classes,
+        division.labeled,
+        unlabeled,
+        truth,
+        held_out.get("validation"),
+        held_out.get("test"),
+        summaries,
+    )
+
+
+def _unlabeled(
+    source: Source | None, division: Division, format: ImageFormat, classes: tuple[str, ...]
+) -> tuple[UnlabeledData, GroundTruth | None]:
+    """The unlabeled set, empty without a source and streamed unless it is decoded; and what it truly shows."""
+    if source is None:
+        return InMemoryUnlabeled(no_images(division.labeled), []), None
+    if division.unlabeled is None:
+        return StreamedUnlabeled(source, format, []), None
+    unlabeled = keep_unlabeled(division.unlabeled, division.search)
+    return unlabeled, _truth(source, unlabeled.images, classes)
+
+
+def _summaries(opened: dict[str, SourceSummary], division: Division) -> dict[str, SourceSummary]:
+    """The facts about all sources, with what the division found, and those of carved-out validation images."""
+    summaries = {
+        role: replace(facts, notes=(*facts.notes, *division.notes.get(role, ()))) for role, facts in opened.items()
+    }
+    if "labeled" in summaries:
+        summaries["labeled"] = replace(summaries["labeled"], left_out=division.left_out)
+    if division.carved:
+        labeled = summaries["labeled"]
+        summaries["validation"] = SourceSummary(
+            name=labeled.name,
+            images=len(division.held_out["validation"]),
+            fingerprint=labeled.fingerprint,
+            note=division.carved,
+        )
+    return summaries
+
+
+def _class_order(labeled: Source | None, given: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The classes of a run: the labeled source's, in the order of ``given`` ones that are the same by name."""
+    if labeled is None:
+        if given is None:
+            raise DataError("there is no labeled source, so the classes are unknown; give --labeled.")
+        return given
+    assert labeled.classes is not None
+    if given is not None and sorted(match_classes(labeled.classes, given).tolist()) == list(range(len(given))):
+        return given
+    return labeled.classes
+
+
+def _in_classes(images: Images, classes: tuple[str, ...]) -> Images:
+    """The images with labels that are indices into ``classes``, where each class is found by its name."""
+    if images.classes is None or images.classes == classes:
+        return images
+    return replace(images, labels=match_classes(images.classes, classes)[images.labels], classes=classes)
+
+
+def _format(sources: Mapping[str, Source], settings: DataSettings, stored_size: Callable[[int], int]) -> ImageFormat:
     first = next((sources[role] for role in ("labeled", "unlabeled") if role in sources), None)
     if first is None:
         raise DataError("there is nothing to learn from: neither a labeled nor an unlabeled source. Give one.")
     format = infer_format(first, settings)
-    format = replace(format, size=stored_size(format.size))
-    streamed = {"labeled", "unlabeled"} <= sources.keys() and is_streamed(sources["unlabeled"], format, settings)
-    decoded = {role: source for role, source in sources.items() if not (streamed and role == "unlabeled")}
-    images = {role: decode(source, format, settings) for role, source in decoded.items()}
-    summaries = {role: _summarize(source, images[role]) for role, source in decoded.items()}
-    labeled, validation = _labeled_and_validation(images, summaries, classes, settings, seed)
-    test = HeldOut(images["test"]) if "test" in images else None
-    splits = DataSplits(
-        format, classes, labeled, InMemoryUnlabeled(_no_images(labeled), []), None, validation, test, summaries
-    )
-    if streamed:
-        source = sources["unlabeled"]
-        summaries["unlabeled"] = SourceSummary(
-            source.name, source.fingerprint, sum(source.shard_sizes), None, [], note="streamed"
-        )
-        return replace(splits, unlabeled=StreamedUnlabeled(source, format, []))
-    if "unlabeled" in images:
-        unlabeled = keep_unlabeled(
-            images["unlabeled"].without_labels(), splits.duplicate_indexes(settings.near_duplicates)
-        )
-        return replace(splits, unlabeled=unlabeled, truth=_truth(sources["unlabeled"], unlabeled.images, classes))
-    return splits
-
-
-def _labeled_and_validation(
-    images: Mapping[str, Images],
-    summaries: dict[str, SourceSummary],
-    classes: tuple[str, ...],
-    settings: DataSettings,
-    seed: int,
-) -> tuple[Images, HeldOut | None]:
-    """The labeled images that train, and the validation images: as given, or carved out (noted in ``summaries``)."""
-    validation = images.get("validation")
-    if "labeled" not in images:
-        return _no_images(images["unlabeled"]), HeldOut(validation) if validation else None
-    labeled = images["labeled"]
-    check_labels(labeled.labels, classes, "labeled")
-    if validation is None:
-        few_labels = settings.few_labels_beside_test if "test" in images else settings.few_labels
-        train_rows, validation_rows = carve_validation(labeled.labels, settings.validation_fraction, few_labels, seed)
-        if len(validation_rows):
-            note = f"carved out of the {len(labeled)} labeled images"
-            labeled, validation = labeled.take(train_rows), labeled.take(validation_rows)
-            summaries["validation"] = replace(
-                summaries["labeled"], images=len(validation_rows), per_class=None, failures=[], note=note
-            )
-    return labeled, HeldOut(validation) if validation else None
+    return replace(format, size=stored_size(format.size))
 
 
 def is_streamed(source: Source, format: ImageFormat, settings: DataSettings) -> bool:
@@ -209,10 +229,6 @@ def is_streamed(source: Source, format: ImageFormat, settings: DataSettings) -> 
     if settings.streaming != "auto":
         return settings.streaming == "always"
     return sum(source.shard_sizes) * format.channels * format.storage_size**2 / 1e9 > settings.memory_limit_gb
-
-
-def _no_images(images: Images) -> Images:
-    return images.take(np.arange(0)).without_labels()
 
 
 def decode(source: Source, format: ImageFormat, settings: DataSettings) -> Images:
@@ -225,23 +241,10 @@ def decode(source: Source, format: ImageFormat, settings: DataSettings) -> Image
     )
 
 
-def _classes(source: Source) -> tuple[str, ...]:
-    assert source.classes is not None
-    return source.classes
-
-
 def _truth(source: Source, unlabeled: Images, classes: tuple[str, ...]) -> GroundTruth | None:
-    known = source.truth(classes)
+    known = source.truth(spellings(classes))
     if known is None:
         return None
-    index_of = {name: index for index, name in enumerate(classes)}
+    names = sorted(set(known.values()))
+    index_of = dict(zip(names, match_classes(names, classes).tolist(), strict=True))
     return GroundTruth(np.array([index_of[known[key]] for key in unlabeled.keys], np.int64))
-
-
-def _summarize(source: Source, images: Images) -> SourceSummary:
-    per_class = None
-    if source.classes is not None:
-        class_counts = np.bincount(images.labels, minlength=len(source.classes))
-        per_class = {name: int(count) for name, count in zip(source.classes, class_counts, strict=True)}
-    failures = [{"key": failure.key, "reason": failure.reason} for failure in images.failures]
-    return SourceSummary(source.name, source.fingerprint, len(images), per_class, failures)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -38,38 +38,42 @@ def carve_validation(labels: Indices, fraction: float, few_labels: int, seed: in
     return _rest_and_chosen(len(labels), chosen)
 
 
-def draw_labeled(labels: Indices, per_class: int, seed: int) -> tuple[Indices, Indices]:
+def draw_labeled(labels: Indices, per_class: int, seed: int, *, names: Sequence[str] = ()) -> tuple[Indices, Indices]:
     """Draws ``per_class`` rows of each class in ``labels`` and returns them and the other rows, both ascending.
 
-    Raises ``DataError`` for a class with fewer rows.
+    Raises ``DataError`` for a class with fewer rows, by its name in ``names``, or by its index without any.
     """
     drawn = []
     for rows in _shuffled_by_class(labels, seed, "labeled"):
         if len(rows) < per_class:
+            label = int(labels[rows[0]])
+            name = repr(names[label]) if names else f"with index {label}"
             raise DataError(
-                f"Class number {labels[rows[0]]} has {len(rows)} images, fewer than the {per_class} labels per class "
-                "to draw. Draw fewer, or add images to that class."
+                f"The class {name} has {len(rows)} images, fewer than the {per_class} labels per class to draw. Draw "
+                "fewer, or add images to that class."
             )
         drawn.append(rows[:per_class])
     rest, chosen = _rest_and_chosen(len(labels), drawn)
     return chosen, rest
 
 
+def single_labels(labels: Indices) -> list[int]:
+    """The classes with a single label, which cannot be cross-fitted: a model without it does not know the class."""
+    classes, counts = np.unique(labels, return_counts=True)
+    return [int(label) for label in classes[counts == 1]]
+
+
 def cross_fit_folds(labels: Indices, folds: int, seed: int) -> list[Indices]:
     """Deals all rows out to ``folds`` (at least 2) disjoint sets, each class evenly; each set is ascending.
 
     A model that learned from the other folds predicts each fold, so every label is tested, and never by a model that
-    trained on it. Raises ``DataError`` for a class with a single label, which no such model could learn.
+    trained on it. No class may have a single label.
     """
     assert folds >= 2
+    assert not single_labels(labels)
     dealt: list[list[int]] = [[] for _ in range(folds)]
     position = 0  # continues from class to class, so that the folds' sizes differ by at most one
     for rows in _shuffled_by_class(labels, seed, "folds"):
-        if len(rows) < 2:
-            raise DataError(
-                f"Class number {labels[rows[0]]} has 1 label, and cross-fitting needs at least 2 per class. "
-                "Label another image of that class."
-            )
         for row in rows:
             dealt[position % folds].append(int(row))
             position += 1

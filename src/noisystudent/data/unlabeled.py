@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from noisystudent.artifacts.folder import fingerprint_of
-from noisystudent.data.dedup.leakage import DuplicateIndex, Excluded, match_shard, merge_matches, without
+from noisystudent.data.dedup.leakage import Excluded, HeldOutSearch, without
 from noisystudent.data.images import ImageFormat, Images, content_fingerprint, decode_shard
 from noisystudent.data.source import Source, cut_shards, shard_slice
 from noisystudent.errors import DataError
@@ -91,15 +91,9 @@ class StreamedUnlabeled:
         return frozenset(image.key for image in self.left_out)
 
 
-def keep_unlabeled(images: Images, duplicate_indexes: list[DuplicateIndex]) -> InMemoryUnlabeled:
+def keep_unlabeled(images: Images, search: HeldOutSearch) -> InMemoryUnlabeled:
     """The decoded images without those that are also held out. Raises ``DataError`` if none is left."""
-    whole = InMemoryUnlabeled(images, [])
-    matches = (
-        [match_shard(whole.read(shard), duplicate_indexes) for shard in range(len(whole.shard_sizes))]
-        if duplicate_indexes
-        else []
-    )
-    left_out = merge_matches(matches, duplicate_indexes)
+    left_out = search.in_unlabeled()
     check_some_left(len(images), left_out)
     return InMemoryUnlabeled(without(images, {image.key for image in left_out}), left_out)
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisystudent.data.checks import listed
+from noisystudent.data.class_names import UNKNOWN, match_classes
 from noisystudent.errors import DataError
 from noisystudent.models.imagenet import imagenet_synsets
 
@@ -56,10 +57,11 @@ class ClassMapping:
 def map_classes(classes: Sequence[str], model_classes: Sequence[str]) -> ClassMapping:
     """Finds the classes of a source among the outputs of a model.
 
-    The rules are tried in this order. ``name``: the model has classes of all these names. ``number``: the folders are
-    ``0`` to ``999``, as in ImageNetV2, whatever their order as text; all 1,000 must be present, because fewer may be
-    numbered in another way. ``synset``: all folders are ImageNet synsets such as ``n01440764``. The last two rules
-    apply only to a model of 1,000 classes, which then counts as an ImageNet model.
+    The rules are tried in this order. ``name``: the model has classes of all these names, as ``match_classes`` compares
+    them: in any Unicode form, and numbers by their value. ``number``: the folders are ``0`` to ``999``, as in
+    ImageNetV2, whatever their order as text; all 1,000 must be present, because fewer may be numbered in another way.
+    ``synset``: all folders are ImageNet synsets such as ``n01440764``. The last two rules apply only to a model of
+    1,000 classes, which then counts as an ImageNet model.
 
     Args:
         classes: the classes of the source, usually folder names, in any order.
@@ -76,11 +78,10 @@ def map_classes(classes: Sequence[str], model_classes: Sequence[str]) -> ClassMa
     if len(model_classes) == len(imagenet_synsets()):
         rules += [("number", numbers)] if set(classes) == set(numbers) else [("synset", imagenet_synsets())]
     for rule, names in rules:
-        positions = {name: position for position, name in enumerate(names)}
-        if all(name in positions for name in classes):
-            return ClassMapping(np.array([positions[name] for name in classes], np.int64), len(model_classes), rule)
-    known = set(model_classes)
-    unknown = next(name for name in classes if name not in known)
+        columns = match_classes(classes, names)
+        if (columns != UNKNOWN).all():
+            return ClassMapping(columns, len(model_classes), rule)
+    unknown = _unknown(classes, model_classes)[0]
     if all(name.isdecimal() for name in classes):
         advice = (
             "Folder numbers are read as ImageNet's class numbers only if all of 0 to 999 are present and the model has "
@@ -90,7 +91,7 @@ def map_classes(classes: Sequence[str], model_classes: Sequence[str]) -> ClassMa
         advice = "Name the folders after the model's classes, or after ImageNet's synsets for a model of its 1,000"
     raise DataError(
         f"The source has {len(classes)} classes; its class {unknown!r} is unknown to the model, which has "
-        f"{len(known)} classes. {advice}."
+        f"{len(model_classes)} classes. {advice}."
     )
 
 
@@ -115,8 +116,13 @@ def map_source_classes(classes: Sequence[str] | None, model_classes: Sequence[st
     try:
         return map_classes(classes, model_classes)
     except DataError as error:
-        unknown = [name for name in classes if name not in set(model_classes)]
+        unknown = _unknown(classes, model_classes)
         raise DataError(
             f"The {role} source has classes that are unknown to the model ({len(unknown)} of {len(classes)}): "
             f"{listed(unknown)}. The model's classes are {listed(model_classes)}. Give images of some or all of these."
         ) from error
+
+
+def _unknown(classes: Sequence[str], model_classes: Sequence[str]) -> list[str]:
+    """The classes of a source that no output of the model is named after."""
+    return [name for name, column in zip(classes, match_classes(classes, model_classes), strict=True) if column < 0]

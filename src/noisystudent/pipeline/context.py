@@ -15,9 +15,10 @@ from noisystudent.artifacts.folder import Inputs, State, folder_lock, prepare, s
 from noisystudent.config import Resolved, RunSettings
 from noisystudent.data.splits import DataSplits, open_splits
 from noisystudent.data.unlabeled import InMemoryUnlabeled
+from noisystudent.display.sources import source_lines
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
-from noisystudent.results.facts import ExcludedImage, RunFacts, SourceFacts, StoredFormat, UnreadableImage
+from noisystudent.results.facts import RunFacts, SourceFacts, StoredFormat, source_facts
 from noisystudent.runtime.device import Engine, open_engine
 from noisystudent.runtime.env import describe_machine, versions
 from noisystudent.runtime.process_group import open_process_group
@@ -147,9 +148,8 @@ def build_context(
         stored_size=partial(_largest_input_size, settings, teacher_sizes),
     )
     for role, source in splits.summaries.items():
-        unreadable = f", {len(source.failures)} unreadable" if source.failures else ""
-        note = f", {source.note}" if source.note else ""
-        reporter.say(f"{role}: {source.images} images from {source.name}{unreadable}{note}")
+        for line in source_lines(role, source):
+            reporter.say(line)
     if splits.format.bits is not None:
         reporter.say(
             f"16-bit images: {splits.format.bits} of their 16 bits are in use; values from 0 to "
@@ -189,20 +189,11 @@ def _largest_input_size(settings: RunSettings, teacher_sizes: Sequence[int], siz
 def describe_run(resolved: Resolved, context: RunContext, command: Sequence[str]) -> RunFacts:
     """The content of run.json: command, settings with origins, own parts, sources, versions and machine."""
     splits = context.splits
+    found = {**splits.summaries}
+    if "unlabeled" in found:  # of a streamed set, a stage has found these since
+        found["unlabeled"] = replace(found["unlabeled"], left_out=tuple(splits.unlabeled.left_out))
     sources: dict[str, SourceFacts | None] = {
-        role: SourceFacts(
-            name=source.name,
-            images=source.images,
-            fingerprint=source.fingerprint,
-            note=source.note,
-            classes=splits.classes if role == "labeled" else None,
-            per_class=source.per_class,
-            failures=tuple(UnreadableImage(**failure) for failure in source.failures),
-            left_out=tuple(ExcludedImage(**asdict(image)) for image in splits.unlabeled.left_out)
-            if role == "unlabeled"
-            else (),
-        )
-        for role, source in splits.summaries.items()
+        role: source_facts(source, splits.classes if role == "labeled" else None) for role, source in found.items()
     }
     return RunFacts(
         version=versions()["noisystudent"],

@@ -197,7 +197,7 @@ def _check_fits(context: RunContext, name: str, teacher: Predictor) -> None:
     splits, distillation = context.splits, context.settings.distillation
     if teacher.classes != splits.classes:
         raise ModelError(
-            f"the model {name} has other classes than the data, or in another order. Its classes: "
+            f"the model {name} has other classes than the data, or in another order than the first model. Its classes: "
             f"{', '.join(teacher.classes[:20])} ({len(teacher.classes)}). The data's: "
             f"{', '.join(splits.classes[:20])} ({len(splits.classes)}). Give a model of these classes."
         )

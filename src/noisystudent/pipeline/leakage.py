@@ -1,4 +1,4 @@
-"""A stage before all others: unlabeled images that are also held out, or look like held-out ones, are left out."""
+"""A stage before all others: streamed images that are also held out, or look like held-out ones, are left out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from noisystudent.artifacts.folder import commit, read_json, write_json
 from noisystudent.data.dedup.leakage import Excluded, NearDuplicates, ShardMatches, match_shard, merge_matches
 from noisystudent.data.unlabeled import StreamedUnlabeled, check_some_left
+from noisystudent.display.sources import left_out_sentence
+from noisystudent.display.wording import printable
 from noisystudent.pipeline.context import RunContext
 
 LEAKAGE = "screen"  # the kind in a manifest, and the name of the stage: both identify finished work
@@ -16,22 +18,18 @@ _LEFT_OUT = "left-out.json"
 
 
 def remove_leakage(context: RunContext) -> RunContext:
-    """The context without the held-out images in its unlabeled set; the user learns how many there were.
+    """The context without the held-out images in a streamed unlabeled set; the user learns which there were.
 
     Images in memory were compared when they were read. A streamed set is compared once, here: shard by shard, so that a
     killed run resumes where it was, and shared by the processes of torchrun.
     """
     unlabeled = context.splits.unlabeled
-    if isinstance(unlabeled, StreamedUnlabeled) and needs_leakage_stage(context):
-        unlabeled = unlabeled.without(_find_leakage(context, unlabeled))
-        context = replace(context, splits=replace(context.splits, unlabeled=unlabeled))
+    if not (isinstance(unlabeled, StreamedUnlabeled) and needs_leakage_stage(context)):
+        return context
+    unlabeled = unlabeled.without(_find_leakage(context, unlabeled))
     if unlabeled.left_out:
-        similar = sum(image.found == "near-duplicate" for image in unlabeled.left_out)
-        context.reporter.say(
-            f"left out of the unlabeled set: {len(unlabeled.left_out)} images that are also validation or test images "
-            f"({len(unlabeled.left_out) - similar} identical, {similar} near-duplicates)"
-        )
-    return context
+        context.reporter.say(printable(left_out_sentence("the unlabeled set", unlabeled.left_out)))
+    return replace(context, splits=replace(context.splits, unlabeled=unlabeled))
 
 
 def needs_leakage_stage(context: RunContext) -> bool:

@@ -7,8 +7,9 @@ more noise.
 
 The weakest candidate wins whose accuracy is at most two standard errors below the best. Too much noise costs far more
 than too little: a student has the unlabeled set as well, and under noise that merely suits the few labels it learns
-nothing new (NOTEBOOK.md has the trials). The likelihood would be a finer measure, but it rewards strong noise for the
-calibration that it brings, and it chose strengths under which students fell below their teachers.
+nothing new (NOTEBOOK.md has the trials). For the same reason the weakest candidate is used without a search where a
+class has a single label, which no cross-fitting can test. The likelihood would be a finer measure, but it rewards
+strong noise for the calibration that it brings, and it chose strengths under which students fell below their teachers.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import numpy.typing as npt
 
 from noisystudent.artifacts.folder import commit
 from noisystudent.artifacts.typed_json import to_json, write_result
+from noisystudent.data.checks import listed
 from noisystudent.data.splits import HeldOut, HeldOutPredictions
-from noisystudent.data.stratified import cross_fit_folds
+from noisystudent.data.stratified import cross_fit_folds, single_labels
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.context import RunContext
@@ -32,6 +34,7 @@ from noisystudent.pipeline.train_stage import train
 from noisystudent.results.facts import StrengthCandidate, StrengthChoice
 
 STRENGTH = "strength"
+FEW_LABELS = "few labels"  # how a strength was chosen where no candidates could be compared
 FOLDS = 2  # a class with fewer labels than folds would be missing from a teacher's labels
 
 
@@ -43,12 +46,10 @@ def choose_strength(context: RunContext, plan: ModelPlan) -> float:
     noise = context.settings.noise
     if noise.strength != "auto":
         return noise.strength
-    candidates = compare_strengths(
-        {strength: _held_out_predictions(context, plan, strength) for strength in noise.strengths}
-    )
-    by = "validation" if context.splits.validation else "cross-fitting"
-    choice = StrengthChoice(chosen=weakest_as_good(candidates), by=by, candidates=tuple(candidates))
-    inputs: dict[str, Any] = {"candidates": [to_json(candidate) for candidate in candidates], "by": by}
+    choice = _choice(context, plan)
+    inputs: dict[str, Any] = {"candidates": [to_json(candidate) for candidate in choice.candidates], "by": choice.by}
+    if choice.by == FEW_LABELS:
+        inputs["chosen"] = choice.chosen
     stage = f"{STRENGTH}/choice"
     if not context.is_complete(stage, inputs):
 
@@ -58,6 +59,30 @@ def choose_strength(context: RunContext, plan: ModelPlan) -> float:
 
         context.engine.group.on_main(write)
     return choice.chosen
+
+
+def searched_strengths(context: RunContext) -> tuple[float, ...]:
+    """The strengths that the run compares; none where it is given, or a class has a single label to compare by."""
+    noise, splits = context.settings.noise, context.splits
+    if noise.strength != "auto" or (splits.validation is None and single_labels(splits.labeled.labels)):
+        return ()
+    return noise.strengths
+
+
+def _choice(context: RunContext, plan: ModelPlan) -> StrengthChoice:
+    splits, strengths = context.splits, searched_strengths(context)
+    if not strengths:
+        chosen = min(context.settings.noise.strengths)
+        names = listed([splits.classes[label] for label in single_labels(splits.labeled.labels)])
+        context.reporter.say(
+            f"noise.strength auto: cross-fitting needs at least 2 labels per class, and there is 1 of {names}; "
+            f"strength {chosen:g}, the weakest of noise.strengths, is used without a search. Label more of these, or "
+            "give --noise.strength, for another one."
+        )
+        return StrengthChoice(chosen=chosen, by=FEW_LABELS)
+    candidates = compare_strengths({strength: _held_out_predictions(context, plan, strength) for strength in strengths})
+    by = "validation" if splits.validation else "cross-fitting"
+    return StrengthChoice(chosen=weakest_as_good(candidates), by=by, candidates=tuple(candidates))
 
 
 def compare_strengths(by_strength: Mapping[float, HeldOutPredictions]) -> list[StrengthCandidate]:
@@ -70,11 +95,16 @@ def compare_strengths(by_strength: Mapping[float, HeldOutPredictions]) -> list[S
             top1=float(correct[strength].mean()),
             nll=negative_log_likelihood(held.log_probabilities, held.labels),
             behind=float((best - correct[strength]).mean()),
-            standard_error=float((best - correct[strength]).std(ddof=1) / np.sqrt(len(best))),
+            standard_error=_standard_error(best - correct[strength]),
             labels=len(held.labels),
         )
         for strength, held in by_strength.items()
     ]
+
+
+def _standard_error(differences: npt.NDArray[np.float64]) -> float:
+    """Of the mean difference; 0 for a single label, which shows nothing of it."""
+    return float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else 0.0
 
 
 def weakest_as_good(candidates: Sequence[StrengthCandidate]) -> float:

@@ -13,7 +13,7 @@ from noisystudent.pipeline.autotune import SPEED, possible_modes
 from noisystudent.pipeline.context import IncompleteStage, RunContext, build_context
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
-from noisystudent.pipeline.noise_search import FOLDS, fold_steps
+from noisystudent.pipeline.noise_search import FOLDS, fold_steps, searched_strengths
 from noisystudent.pipeline.noisy_student import run_rounds
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
 from noisystudent.pipeline.train_data import supervised_spec
@@ -56,7 +56,7 @@ def _stages(context: RunContext, plans: list[ModelPlan]) -> list[tuple[str, Mode
     if len(possible_modes(context.settings.runtime)) > 1:
         stages.append((SPEED, None, 0))
     if noise.strength == "auto":
-        for strength in noise.strengths:
+        for strength in searched_strengths(context):
             if context.splits.validation:
                 stages.append((f"strength/{strength:g}", plans[0], steps))
             else:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from noisystudent.artifacts.folder import read_manifest
 from noisystudent.config import Resolved
+from noisystudent.data.checks import listed
 from noisystudent.data.store import fetched
-from noisystudent.errors import SettingsError
+from noisystudent.errors import MismatchError, SettingsError
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.autotune import SPEED, autotune
 from noisystudent.pipeline.checkpoints import Checkpoint
-from noisystudent.pipeline.context import build_context, run_lock
+from noisystudent.pipeline.context import RunContext, build_context, run_lock
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.leakage import LEAKAGE, remove_leakage
 from noisystudent.pipeline.noise_search import STRENGTH, choose_strength
@@ -41,21 +43,40 @@ def train_single(
     check_student_inputs(resolved, extensions, predictions, selection)
     out = Path(resolved.settings.out)
     with run_lock(out):
-        context = build_context(resolved, reporter, extensions=extensions)
+        folder = None
+        if predictions is not None:
+            source = predictions
+            folder = open_process_group().on_main(lambda: fetched(source, PREDICTIONS))
+        classes = _classes_of(folder) if folder else None
+        context = build_context(resolved, reporter, extensions=extensions, classes=classes)
+        _check_classes(context, classes, predictions)
         beside = {stage: f"{out.name}.{stage}" for stage in (LEAKAGE, SPEED, STRENGTH, SELECTION)}
         renamed = {**beside, TEACHER: out.name, STUDENT: out.name}
         context = remove_leakage(replace(context, folder=out.parent, renamed=renamed))
         teacher_plan, student_plan = plan_models(resolved.settings.model, 1, context.splits.format.size)
-        context = autotune(context, student_plan if predictions else teacher_plan)
+        context = autotune(context, student_plan if folder else teacher_plan)
         strength = choose_strength(context, teacher_plan)
-        if predictions is None:
+        if folder is None:
             return train(context, TEACHER, teacher_plan, supervised_spec(context), strength)
-        source = predictions
-        predictions_folder = open_process_group().on_main(lambda: fetched(source, PREDICTIONS))
         if selection is None:
-            selection = select_pseudo_labels(context, SELECTION, predictions_folder, 1)
-        spec = student_spec(context, predictions_folder, Path(selection))
+            selection = select_pseudo_labels(context, SELECTION, folder, 1)
+        spec = student_spec(context, folder, Path(selection))
         return train(context, STUDENT, student_plan, spec, strength)
+
+
+def _classes_of(predictions: Path) -> tuple[str, ...] | None:
+    """The classes of predictions; None for those that do not name them, as a run's own."""
+    classes = read_manifest(predictions, PREDICTIONS).inputs.get("classes")
+    return None if classes is None else tuple(classes)
+
+
+def _check_classes(context: RunContext, classes: tuple[str, ...] | None, predictions: str | Path | None) -> None:
+    """Raises ``MismatchError`` for predictions of other classes than the labels have; their order may differ."""
+    if classes not in (None, context.splits.classes):
+        raise MismatchError(
+            f"{predictions} was made for the classes {listed(classes)}, and the labeled images are of "
+            f"{listed(context.splits.classes)}; give labels of these classes, or predictions of a teacher of those."
+        )
 
 
 def check_student_inputs(

@@ -250,6 +250,15 @@ def write_failed(folder: Path, failed: Sequence[tuple[int, str, str]]) -> None:
         pq.write_table(pa.table(columns), temporary, compression="zstd")
 
 
+def read_failed(folder: Path) -> list[tuple[str, str]]:
+    """The key and the reason of all images that could not be decoded; none if the folder does not list them."""
+    path = folder / FAILED
+    if not path.exists():
+        return []
+    table = pq.read_table(path, columns=["key", "reason"])
+    return list(zip(table["key"].to_pylist(), table["reason"].to_pylist(), strict=True))
+
+
 def read_log_probabilities(path: Path, classes: int) -> tuple[list[str], Floats]:
     """Reads one part: keys [N] and log-probabilities float32 [N, classes].
 

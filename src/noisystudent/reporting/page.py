@@ -24,6 +24,7 @@ from noisystudent.reporting.templates import template
 LoadImages = Callable[[str, list[str]], dict[str, np.ndarray]]
 
 KEYS_LISTED = 100  # images left out per source; the others are only counted
+NAMES_LISTED = 10  # of the things of one kind that a source passes over
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
         reason_text=views.reason_text,
         classes_in_tables=views.CLASSES_IN_TABLES,
         keys_listed=KEYS_LISTED,
+        names_listed=NAMES_LISTED,
         sources={role: source for role, source in facts.sources.items() if source is not None},
         chosen_settings=[setting for setting in settings if setting.origin != "default"],
         default_settings=[setting for setting in settings if setting.origin == "default"],

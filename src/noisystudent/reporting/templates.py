@@ -5,6 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from noisystudent.display import wording
+from noisystudent.display.sources import class_sentence
 
 
 def template(name: str) -> Template:
@@ -24,5 +25,6 @@ def template(name: str) -> Template:
         duration=wording.duration,
         plural=wording.plural,
         setting=wording.setting,
+        class_sentence=class_sentence,
     )
     return environment.get_template(name)

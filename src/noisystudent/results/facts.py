@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
+
+from noisystudent.data.summary import SourceSummary
+
+NAMES_WRITTEN = 100  # of the things of one kind that a source passes over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +20,7 @@ class UnreadableImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExcludedImage:
-    """An unlabeled image that was left out because a held-out image is identical or looks the same."""
+    """A labeled or unlabeled image that was left out because a held-out image is identical or looks the same."""
 
     key: str
     same_as: str
@@ -24,11 +28,29 @@ class ExcludedImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PassedOverFiles:
+    """Things of one kind in a source that are not read as images: their number, and the first of their names."""
+
+    what: str
+    count: int
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConflictingImage:
+    """One image under several labels: its keys and, in the same order, their classes."""
+
+    keys: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFacts:
-    """One source of a run: its size, its classes, and which images were unreadable or left out.
+    """One source of a run: its size, its classes, and everything in it that was not used or needs the user's eye.
 
     ``fingerprint`` identifies the content; ``note`` says where the images come from when the source was not given, such
-    as a validation set carved out of the labeled images.
+    as a validation set carved out of the labeled images; ``notes`` are sentences for the user; ``repeats`` counts the
+    images whose class has the same image already.
     """
 
     name: str
@@ -39,6 +61,31 @@ class SourceFacts:
     per_class: dict[str, int] | None = None
     failures: tuple[UnreadableImage, ...] = ()
     left_out: tuple[ExcludedImage, ...] = ()
+    passed_over: tuple[PassedOverFiles, ...] = ()
+    notes: tuple[str, ...] = ()
+    conflicts: tuple[ConflictingImage, ...] = ()
+    repeats: int = 0
+
+
+def source_facts(source: SourceSummary, classes: tuple[str, ...] | None) -> SourceFacts:
+    """The facts about a source as ``run.json`` has them; of names that are passed over, the first ``NAMES_WRITTEN``."""
+    return SourceFacts(
+        name=source.name,
+        images=source.images,
+        fingerprint=source.fingerprint,
+        note=source.note,
+        classes=classes,
+        per_class=source.per_class,
+        failures=tuple(UnreadableImage(key=failure.key, reason=failure.reason) for failure in source.failures),
+        left_out=tuple(ExcludedImage(**asdict(image)) for image in source.left_out),
+        passed_over=tuple(
+            PassedOverFiles(what=kind.what, count=kind.count, names=kind.names[:NAMES_WRITTEN])
+            for kind in source.passed_over or ()
+        ),
+        notes=source.notes,
+        conflicts=tuple(ConflictingImage(**asdict(conflict)) for conflict in source.conflicts),
+        repeats=source.repeats,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

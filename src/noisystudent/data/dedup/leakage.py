@@ -1,4 +1,4 @@
-"""Finds unlabeled images that are also held out, or look like a held-out image: shard by shard, then merged.
+"""Finds training images that are also held out, or look like a held-out image: shard by shard, then merged.
 
 The matches of a shard are small and independent of the other shards, so processes can compute them in any order and
 store them as JSON.
@@ -14,11 +14,12 @@ import numpy as np
 
 from noisystudent.data.dedup.perceptual import Candidates, Pairs, find_candidates, hash_images, merge_candidates
 from noisystudent.data.images import Images
+from noisystudent.data.source import cut_shards, shard_slice
 
 
 @dataclass(frozen=True)
 class Excluded:
-    """An unlabeled image that is left out because it is a held-out image, or looks like one.
+    """A labeled or unlabeled image that is left out because it is a held-out image, or looks like one.
 
     ``key`` is its own key, ``same_as`` the key of the held-out image, ``found`` how it was found.
     """
@@ -52,7 +53,7 @@ class ShardMatches:
 
 
 class DuplicateIndex:
-    """Finds the images of one held-out source in the unlabeled set, without giving access to them."""
+    """Finds the images of one held-out source among others, without giving access to them."""
 
     def __init__(self, held_out: Images, distance: int | Literal["none"]) -> None:
         """Indexes ``held_out``.
@@ -121,7 +122,7 @@ def match_shard(images: Images, duplicate_indexes: Sequence[DuplicateIndex]) -> 
 
 
 def merge_matches(shards: Sequence[ShardMatches], duplicate_indexes: Sequence[DuplicateIndex]) -> list[Excluded]:
-    """The images to leave out of the unlabeled set, identical images first.
+    """The images to leave out, identical images first.
 
     Args:
         shards: the matches of all shards, in order.
@@ -132,6 +133,40 @@ def merge_matches(shards: Sequence[ShardMatches], duplicate_indexes: Sequence[Du
         near_duplicates |= index.merge_near_duplicates(shard.alike[number] for shard in shards)
     left_out = [Excluded(key, same_as, "identical") for shard in shards for key, same_as in shard.identical]
     return left_out + [Excluded(key, same_as, "near-duplicate") for key, same_as in near_duplicates.items()]
+
+
+def match_all(images: Images, duplicate_indexes: Sequence[DuplicateIndex]) -> list[ShardMatches]:
+    """The matches of decoded images, shard by shard; none without an index."""
+    rows, shards = np.arange(len(images)), range(len(cut_shards(len(images))) if duplicate_indexes else 0)
+    return [match_shard(images.take(rows[shard_slice(shard)]), duplicate_indexes) for shard in shards]
+
+
+@dataclass(frozen=True)
+class HeldOutSearch:
+    """The indexes of held-out images, and the matches of the unlabeled images with them (none for streamed ones)."""
+
+    duplicate_indexes: Sequence[DuplicateIndex] = ()
+    unlabeled: Sequence[ShardMatches] = ()
+
+    @classmethod
+    def of(cls, duplicate_indexes: Sequence[DuplicateIndex], unlabeled: Images | None) -> HeldOutSearch:
+        """Searches the decoded unlabeled images; None if there are none."""
+        return cls(duplicate_indexes, match_all(unlabeled, duplicate_indexes) if unlabeled else ())
+
+    def in_unlabeled(self) -> list[Excluded]:
+        """The unlabeled images that are also held out."""
+        return merge_matches(self.unlabeled, self.duplicate_indexes)
+
+    def in_labeled(self, images: Images) -> list[Excluded]:
+        """The labeled images that are also held out.
+
+        Unlabeled images that look like a held-out one count as its crowd, too: labels are few, and alone would not show
+        that a kind of image looks alike.
+        """
+        crowds = [
+            ShardMatches([], [NearDuplicates([], near.crowds) for near in shard.alike]) for shard in self.unlabeled
+        ]
+        return merge_matches([*match_all(images, self.duplicate_indexes), *crowds], self.duplicate_indexes)
 
 
 def without(images: Images, keys: Iterable[str]) -> Images:

@@ -18,7 +18,7 @@ from noisystudent.data.files import File, content_digest, list_files, short_name
 from noisystudent.data.formats import readable_suffixes
 from noisystudent.data.shards.catalog import Catalog, read_catalog
 from noisystudent.data.shards.index import NO_IMAGE, Index, ShardInfo, load_index
-from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, cut_shards, size_problem
+from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, count_labels, cut_shards, size_problem
 from noisystudent.data.sources.labels import UNLABELED, class_indices, classes_beside, is_missing
 from noisystudent.data.sources.tables import MARKED_UNLABELED, WITHOUT_LABEL, check_any_labels, without_unused
 from noisystudent.data.tally import Tally, described
@@ -122,6 +122,14 @@ class ShardSource:
                 if content_digest(content) != digests[row]:
                     raise DataError(_changed_message(file, keys[row]))
                 yield Record(keys[row], content, labels[row])
+
+    def count_labels(self) -> list[int]:
+        """The number of images per class, in the order of ``classes``; reads the indexes of all tar files."""
+        labels: list[int] = []
+        for number in range(len(self._files)):
+            texts = self._load(number).table["label"].to_pylist()
+            labels += [NO_LABEL if text is None else self._numbering.get(text, NO_LABEL) for text in texts]
+        return count_labels(labels, len(self.classes or ()))
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         """The class name of each key, for reports only, or None unless every label is one of ``classes``."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.data.source import NO_LABEL, PassedOver, Record, cut_shards, shard_slice
+from noisystudent.data.source import NO_LABEL, PassedOver, Record, count_labels, cut_shards, shard_slice
 from noisystudent.data.sources.labels import in_one_form, printable_text
 from noisystudent.data.sources.tables import RowLabels, label_texts, resolve_labels
 from noisystudent.errors import DataError, nearest_name
@@ -71,6 +71,10 @@ class ArraySource:
         for row, key in enumerate(self._keys[rows], start=rows.start):
             label = NO_LABEL if self._record_labels is None else int(self._record_labels[row])
             yield Record(key, self._images[row], label)
+
+    def count_labels(self) -> list[int]:
+        """The number of images per class, in the order of ``classes``."""
+        return count_labels(self._record_labels, len(self.classes or ()))
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         """The class name of each key, for reports only, or None unless each is one of ``classes``."""

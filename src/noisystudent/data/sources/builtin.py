@@ -31,14 +31,15 @@ def open_digits(part: DigitsPart = "", *, seed: int = 0, labeled: bool) -> Array
     digits = load_digits()
     labels = np.asarray(digits.target, dtype=np.int64)
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    test, rest = draw_labeled(labels, _TEST_PER_CLASS, seed)
-    few, remaining = draw_labeled(labels[rest], _LABELED_PER_CLASS, seed)
+    classes = tuple(str(digit) for digit in range(10))
+    test, rest = draw_labeled(labels, _TEST_PER_CLASS, seed, names=classes)
+    few, remaining = draw_labeled(labels[rest], _LABELED_PER_CLASS, seed, names=classes)
     rows = {"": np.arange(len(labels)), "test": test, "labeled": rest[few], "unlabeled": rest[remaining]}[part]
     return ArraySource(
         "digits" + (f":{part}" if part else "") + (f"@{seed}" if part and seed else ""),
         images[rows],
         keys=[f"digit-{row:04d}" for row in rows],
         labels=labels[rows],
-        classes=tuple(str(digit) for digit in range(10)),
+        classes=classes,
         labeled=labeled,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -122,6 +123,11 @@ class FolderSource:
             label = labels[_top_folder(key)] if self.classes else NO_LABEL
             content, problem = read_file(self._paths[key])
             yield Record(key, content, label, problem)
+
+    def count_labels(self) -> list[int]:
+        """The number of images per class, in the order of ``classes``."""
+        counts = Counter(map(_top_folder, self._keys))
+        return [counts[name] for name in self.classes or ()]
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         """The top folder of each key, for reports only, or None unless each is one of ``classes``."""

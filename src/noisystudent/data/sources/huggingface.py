@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from noisystudent.data.files import content_digest
-from noisystudent.data.source import NO_LABEL, PassedOver, Record, cut_shards, shard_slice
+from noisystudent.data.source import NO_LABEL, PassedOver, Record, count_labels, cut_shards, shard_slice
 from noisystudent.data.sources.columns import NO_BYTES, Columns, find_columns
 from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, label_texts, resolve_labels
 from noisystudent.errors import DataError
@@ -76,6 +76,10 @@ class HuggingFaceSource:
         for row, content in zip(source_rows, self._contents(source_rows), strict=True):
             label = NO_LABEL if self._labels is None else self._labels[row]
             yield Record(self._keys[row], content, label, "" if content else NO_BYTES)
+
+    def count_labels(self) -> list[int]:
+        """The number of images per class, in the order of ``classes``."""
+        return count_labels(self._labels, len(self.classes or ()))
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         """The class name of each key, for reports only, or None unless every label is one of ``classes``."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisystudent.data.files import SAMPLE_BYTES, File, list_files, short_names
-from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, cut_shards
+from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, count_labels, cut_shards
 from noisystudent.data.sources.columns import NO_BYTES, Columns, find_columns, holds_bytes
 from noisystudent.data.sources.labels import classes_beside
 from noisystudent.data.sources.table_files import is_path_column
@@ -121,6 +121,10 @@ class ParquetSource:
                 yield Record(self._keys[row], content or b"", label, "" if content else NO_BYTES)
         self._open_readers.clear()
         self._open_readers[row_range.file, row_range.group, row_range.first + row_range.rows] = images
+
+    def count_labels(self) -> list[int]:
+        """The number of images per class, in the order of ``classes``."""
+        return count_labels(self._labels, len(self.classes or ()))
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         """The class name of each key, for reports only, or None unless every label is one of ``classes``."""

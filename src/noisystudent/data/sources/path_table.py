@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from noisystudent.data.files import SAMPLE_BYTES, File, file_at, is_url, sample_digest
-from noisystudent.data.source import NO_LABEL, PassedOver, Record, cut_shards, shard_slice, size_problem
+from noisystudent.data.source import NO_LABEL, PassedOver, Record, count_labels, cut_shards, shard_slice, size_problem
 from noisystudent.data.sources.labels import classes_beside, label_text
 from noisystudent.data.sources.table_files import read_table
 from noisystudent.data.sources.tables import known_truth, label_texts, resolve_labels
@@ -93,6 +93,10 @@ class PathTableSource:
                 for row, (content, problem) in zip(chunk, contents, strict=True):
                     label = NO_LABEL if self._labels is None else self._labels[first + row]
                     yield Record(self._keys[first + row], content, label, problem)
+
+    def count_labels(self) -> list[int]:
+        """The number of images per class, in the order of ``classes``."""
+        return count_labels(self._labels, len(self.classes or ()))
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         """The class name of each key, for reports only, or None unless every label is one of ``classes``."""

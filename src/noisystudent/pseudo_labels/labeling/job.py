@@ -12,15 +12,26 @@ from typing import Any
 
 from noisystudent.artifacts.claims import sweep
 from noisystudent.artifacts.folder import MANIFEST, State, commit, read_json, state_of, write_json
+from noisystudent.data.images import Failure
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.store import Store
+from noisystudent.display.sources import unreadable_sentence
+from noisystudent.display.wording import printable
 from noisystudent.errors import ArtifactError
 from noisystudent.models.predictor import Predictor
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pseudo_labels.labeling.label_shards import gather_failures
-from noisystudent.pseudo_labels.predictions import FAILED, PREDICTIONS, PartStats, cut_parts, part_path, read_part_stats
+from noisystudent.pseudo_labels.predictions import (
+    FAILED,
+    PREDICTIONS,
+    PartStats,
+    cut_parts,
+    part_path,
+    read_failed,
+    read_part_stats,
+)
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.settings import Settings
 
@@ -141,7 +152,16 @@ def describe(job: Job) -> str:
     if fewest < summary["classes"]:
         count = f"{fewest} to {most}" if fewest < most else f"{most}"
         line += f"; stored of {summary['classes']:,} classes: the {count} likeliest, {mass:.2%} of the probability"
-    return line + (f"; {summary['failed']:,} cannot be read, {FAILED} says why" if summary["failed"] else "")
+    return line + _describe_failed(job, summary["failed"])
+
+
+def _describe_failed(job: Job, count: int) -> str:
+    """How many images cannot be read, and the first of them where this machine has the list; empty for none."""
+    if not count:
+        return ""
+    failures = [Failure(key, reason) for key, reason in read_failed(job.out)]
+    first = f": {unreadable_sentence(failures)}" if failures else ""
+    return printable(f"; {count:,} cannot be read, {FAILED} says why{first}")
 
 
 def _summary(stats: Sequence[PartStats], classes: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from noisystudent.errors import NoisyStudentError, WorkerError
 from noisystudent.models.predictor import Predictor
 from noisystudent.pseudo_labels.labeling.job import Job, Task
 from noisystudent.pseudo_labels.labeling.teacher import open_for_inputs
-from noisystudent.pseudo_labels.labeling.worker import say_changes, work
+from noisystudent.pseudo_labels.labeling.worker import say_changes, say_source, work
 from noisystudent.runtime.env import count_cores
 from noisystudent.runtime.process_group import local_rank
 from noisystudent.runtime.progress import Reporter
@@ -72,6 +72,7 @@ def label_in_processes(
     if worker.origin:
         reporter.say(f"worker {worker} (known from {worker.origin}), as {count} processes")
     task = Task.open(job, open_for_inputs(job, predictor))
+    say_source(task, worker, reporter)
     with shared_folder(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
         task.begin()

@@ -20,8 +20,9 @@ from noisystudent.errors import NoisyStudentError, SettingsError, WorkerError
 from noisystudent.models.predictor import Predictor
 from noisystudent.pseudo_labels.labeling.job import Job, Task
 from noisystudent.pseudo_labels.labeling.teacher import labeling_teacher, open_for_inputs
-from noisystudent.pseudo_labels.labeling.worker import PartWriter, finish, say_changes
+from noisystudent.pseudo_labels.labeling.worker import PartWriter, finish, say_changes, say_source
 from noisystudent.runtime.progress import Reporter
+from noisystudent.runtime.worker import Worker
 
 Batch = dict[str, npt.NDArray[np.int64]]
 
@@ -65,6 +66,7 @@ def label_on_ray(job: Job, actors: int | None, reporter: Reporter, predictor: Pr
             f"--engine ray needs Ray ({error}); install it on every node with: pip install 'noisystudent[ray]'"
         ) from None
     task = Task.open(job, open_for_inputs(job, predictor))
+    say_source(task, Worker(), reporter)
     with shared_folder(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
         task.begin()

@@ -12,6 +12,8 @@ from typing import Any
 
 from noisystudent.artifacts.claims import claim, require_begun, shared_folder
 from noisystudent.data.images import Images, decode_shard
+from noisystudent.data.summary import summarize
+from noisystudent.display.sources import source_lines
 from noisystudent.models.predictor import Predictor
 from noisystudent.models.teacher import TeacherModel
 from noisystudent.noise.counter_rng import CounterRng
@@ -50,6 +52,7 @@ def work(
     predictor = predictor or Predictor.open(job.teacher, job.runtime)
     teacher = labeling_teacher(job, predictor)
     task = Task.open(job, predictor, inputs)
+    say_source(task, worker, reporter)
     with shared_folder(job.out, task.inputs) as (_, changes):
         say_changes(job, changes, reporter)
         task.begin()
@@ -58,6 +61,13 @@ def work(
             if task.store and worker.index:
                 _wait_for_first(task)
             finish(task, str(worker))
+
+
+def say_source(task: Task, worker: Worker, reporter: Reporter) -> None:
+    """Prints what the source holds and passes over; of several workers, only the first does."""
+    if worker.index == 0:
+        for line in source_lines("source", summarize(task.source)):
+            reporter.say(line)
 
 
 def say_changes(job: Job, changes: Sequence[str], reporter: Reporter) -> None:

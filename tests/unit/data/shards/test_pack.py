@@ -289,10 +289,12 @@ def test_a_run_opens_shards_parquet_and_tables_as_roles(tmp_path):
     specs = {"labeled": f"{tmp_path}/shards", "unlabeled": f"{tmp_path}/in/list.csv", "test": f"{tmp_path}/x.parquet"}
     splits = open_splits(specs, DataSettings(), seed=0)
     assert splits.classes == ("cat", "dog")
-    assert splits.labeled.keys[:2] == ("cat/0", "cat/1")
+    # The test images are labeled ones, so these do not train.
+    assert splits.labeled.keys[:2] == ("cat/1", "cat/2")
+    assert [image.key for image in splits.summaries["labeled"].left_out] == ["cat/0", "dog/3"]
     assert splits.unlabeled.images.keys == ("dog/1.png",)
     assert splits.unlabeled.left_out == [Excluded("cat/0.png", "x.parquet:0", "identical")]
-    assert np.array_equal(splits.unlabeled.images.pixels[0], splits.labeled.pixels[5])
+    assert np.array_equal(splits.unlabeled.images.pixels[0], splits.labeled.pixels[splits.labeled.keys.index("dog/1")])
     assert splits.summaries["labeled"].per_class == {"cat": 4, "dog": 4}
 
 
