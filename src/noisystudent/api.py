@@ -79,16 +79,13 @@ def run(
     """
     from noisystudent.pipeline import noisy_student
     from noisystudent.pipeline.run_folder import Run
-    from noisystudent.runtime.process_group import open_process_group
     from noisystudent.runtime.progress import Reporter
 
     sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
     resolved = _resolved("run", sources, out, config, settings, model)
     extensions = _extensions(sources, objective=objective, select=select, model=model, noise=noise)
     summary = noisy_student.run(resolved, reporter=Reporter(quiet=quiet), extensions=extensions)
-    finished = Run(Path(resolved.settings.out), summary, extensions.model)
-    open_process_group().on_main(lambda: report(finished.path))
-    return finished
+    return Run(Path(resolved.settings.out), summary, extensions.model)
 
 
 def plan(
@@ -179,7 +176,6 @@ def distill(
     from noisystudent.pipeline import distillation
     from noisystudent.pipeline.distillation import name_model
     from noisystudent.pipeline.run_folder import Run
-    from noisystudent.runtime.process_group import open_process_group
     from noisystudent.runtime.progress import Reporter
 
     sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test}
@@ -198,9 +194,7 @@ def distill(
     summary = distillation.distill(
         resolved, reporter=Reporter(quiet=quiet), extensions=extensions, predictors=predictors
     )
-    finished = Run(Path(resolved.settings.out), summary, extensions.model)
-    open_process_group().on_main(lambda: report(finished.path))
-    return finished
+    return Run(Path(resolved.settings.out), summary, extensions.model)
 
 
 def train(

@@ -91,6 +91,13 @@ SECTIONS = {
     "SHARDS: shard-<number>.index.parquet": "Index of a shard",
     "SHARDS: shards.json": "shards.json",
 }
+SECTIONS |= {
+    f"{tree}cost.json": "StageCost"
+    for tree in (
+        *("RUN: scores/robustness/", "DISTILLATION: scores/robustness/", "STRENGTH: choice/"),
+        *("CHECKPOINT: ", "PREDICTIONS: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
+    )
+}
 # Files without fields: their line on the page says what they hold.
 PLAIN = re.compile(
     r".*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock)"

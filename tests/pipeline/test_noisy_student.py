@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -262,7 +263,64 @@ def test_the_plan_of_a_new_run_writes_nothing_and_estimates_every_stage(tmp_path
     assert [stage.state for stage in plan.stages] == ["absent"] * len(plan.stages)
     assert not (tmp_path / "run").exists()
     assert sum(stage.samples_seen for stage in plan.stages) == plan.samples_left == 3 * 8 * 32
-    assert all(stage.seconds > 0 for stage in plan.stages if stage.samples_seen)
+    assert all(stage.seconds > 0 for stage in plan.stages if stage.samples_seen or stage.images_predicted)
+    assert plan.stages[-1].name == "other"
+    assert plan.stages[-1].seconds > 0
+
+
+SEARCHED = {"noise.strength": "auto", "noise.strengths": [0.25, 1.0], "rounds.count": 1}
+COUNTED = {
+    "cross-fitting": SEARCHED,
+    "validation": {**MANY_LABELS, "train.evaluate_every": 3, "train.steps": 45, **SEARCHED},
+    "stopped early": {"train.stop_after": 5, **SEARCHED},
+    "online teacher": {"distillation.method": "kd", "rounds.control": False},
+    "cached teacher": {"distillation.method": "kd", "distillation.teacher_logits": "cached"},
+    "views": {"distillation.method": "kd", "distillation.teacher_logits": "cached_views"},
+    "streamed": {"data.streaming": "always", "data.near_duplicates": "none"},
+}
+
+
+@pytest.mark.parametrize("settings", COUNTED.values(), ids=COUNTED)
+def test_the_run_reports_the_samples_and_predictions_that_the_plan_announced(settings, tmp_path):
+    changes = {name.replace(".", "__"): value for name, value in settings.items()}
+    given = {**SMALL, **settings}
+    sources = {role: given.pop(role, source) for role, source in DIGITS.items()}
+    plan = noisystudent.plan(**sources, out=tmp_path, settings=given, quiet=True)
+    started = time.monotonic()
+    cost = run(tmp_path, **changes).summary.cost
+    elapsed = time.monotonic() - started
+    assert cost.samples_seen == plan.samples_left == sum(stage.samples_seen for stage in plan.stages)
+    if settings.get("data.streaming") is None:
+        assert cost.images_predicted == plan.predicted_left
+    else:  # a plan does not know which images are also held out
+        assert cost.images_predicted <= plan.predicted_left
+    assert 0.8 * elapsed < cost.seconds <= elapsed
+    assert plan.seconds_left > 0
+
+
+def test_the_cost_is_the_sum_of_what_the_stages_recorded(finished):
+    cost, records = finished.summary.cost, {}
+    for path in finished.path.rglob("cost.json"):
+        records[path.parent.relative_to(finished.path).as_posix()] = json.loads(path.read_text())
+    assert {stage.name for stage in cost.stages} == {*records, "other"}
+    for stage in cost.stages[:-1]:
+        assert to_json(stage) == records[stage.name]
+    other = cost.stages[-1].seconds
+    assert cost.seconds == pytest.approx(other + sum(record["seconds"] for record in records.values()), abs=0.01)
+    assert cost.samples_seen == sum(record["samples_seen"] for record in records.values()) == 4 * 8 * 32
+    assert cost.images_predicted == sum(record["images_predicted"] for record in records.values())
+    for number in (1, 2):
+        rows = json.loads((finished.path / f"round-{number}/predictions/summary.json").read_text())["images"]
+        assert records[f"round-{number}/predictions"]["images_predicted"] == rows
+
+
+def test_finished_stages_keep_their_cost_when_a_run_goes_on(one_round, tmp_path):
+    folder = copied(one_round, tmp_path)
+    before = {stage.name: stage for stage in one_round.summary.cost.stages}
+    more = {stage.name: stage for stage in run(folder, rounds__count=2).summary.cost.stages}
+    assert more["teacher"] == before["teacher"]
+    assert more["round-1/student"] == before["round-1/student"]
+    assert more["round-2/student"].samples_seen == 8 * 32
 
 
 def test_the_plan_of_a_finished_run_names_what_another_setting_would_redo(one_round):

@@ -19,7 +19,7 @@ from noisystudent.artifacts.typed_json import write_result
 from noisystudent.data.sources.builtin import DigitsPart, open_digits
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.run_folder import Run
-from noisystudent.reporting.terminal import print_summary
+from noisystudent.reporting.terminal import closing_lines, print_summary
 from noisystudent.results.run import Baseline, RunSummary
 
 # Enlarged to 16 pixels, because nearest-neighbor distortions of 8 x 8 leave nothing of a digit; a fixed noise strength,
@@ -128,7 +128,7 @@ def print_demo(result: Demo) -> None:
     """Prints table, verdict and page for one seed; means, ranges and lost seeds for several."""
     if len(result.runs) == 1:
         print_summary(result.runs[0].summary)
-        print(f"page: {result.runs[0].report}")
+        print("\n".join(closing_lines(result.runs[0].summary, result.runs[0].path)))
         return
     rows = [accuracies_on_test(run.summary) for run in result.runs]
     print(f"{'test accuracy, %':<22}{'mean':>8}{'lowest':>8}{'highest':>9}")

@@ -35,10 +35,13 @@ def print_scores(scores: EvaluationResult) -> None:
     scaled = scores.temperature_scaling
     after = {"ece": scaled.ece, "nll": scaled.nll, "brier": scaled.brier} if scaled else {}
     for name in ("top1", "top5", "ece", "nll", "brier"):
+        value = getattr(scores, name)
+        if value is None:  # top-5 accuracy of at most five classes
+            continue
         scaled_text = (
             f" -> {after[name]:.4f} at temperature {scaled.temperature:.2f}" if scaled and name in after else ""
         )
-        print(f"{name:<6} {getattr(scores, name):.4f}{scaled_text}")
+        print(f"{name:<6} {value:.4f}{scaled_text}")
     print(f"count  {scores.count}")
     for key, reason in scores.unreadable.items():
         print(f"  note: left out, since it could not be read: {printable(key)} ({printable(reason)})")

@@ -32,12 +32,12 @@ def run(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
 
 
 def _print_run(run: Run) -> None:
-    from noisystudent.reporting.terminal import print_summary
+    from noisystudent.reporting.terminal import closing_lines, print_summary
     from noisystudent.runtime.process_group import open_process_group
 
     if open_process_group().is_main:
         print_summary(run.summary)
-        print(f"model: {run.path / 'best'}\npage: {run.report}")
+        print("\n".join(closing_lines(run.summary, run.path)))
 
 
 def plan(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -60,10 +60,15 @@ def plan(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     result = api.plan(config=given.pop("config"), settings=given)
     texts = {"complete": "done", "partial": "begun", "absent": "to do", "stale": "to do again"}
     for stage in result.stages:
-        cost = f"{stage.samples_seen:>12,} samples" if stage.samples_seen else ""
-        left = f"  about {duration(stage.seconds)}" if stage.seconds else ""
-        print(f"{texts[stage.state]:<12}{stage.name:<28}{cost}{left}")
-    print(f"left: {result.samples_left:,} samples seen, about {duration(result.seconds_left)} on this machine")
+        samples = f"{stage.samples_seen:,} samples" if stage.samples_seen else ""
+        images = f"{stage.images_predicted:,} images" if stage.images_predicted else ""
+        left = f"about {duration(stage.seconds)}" if stage.seconds else ""
+        print(f"{texts[stage.state]:<12}{stage.name:<28}{samples:>20}{images:>18}  {left}".rstrip())
+    without = f", without {', '.join(result.without_estimate)}" if result.without_estimate else ""
+    print(
+        f"left: {result.samples_left:,} samples seen in training, {result.predicted_left:,} images to label and score, "
+        f"about {duration(result.seconds_left)} on this machine{without}"
+    )
 
 
 def _plan_assumed(file: Path, others: list[str]) -> None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 
 from noisystudent.evaluation.eval_dataset import EvalDataset
+from noisystudent.evaluation.metrics.scores import FIVE
 from noisystudent.evaluation.per_image import PerImageResults, Temperatures, evaluate_images
 from noisystudent.evaluation.results import CleanResult
 from noisystudent.evaluation.results_cache import ResultCache
@@ -25,11 +26,11 @@ def clean_results(predictor: Predictor, dataset: EvalDataset, cache: ResultCache
     return cache.results(CLEAN, lambda: evaluate_images(predictor, dataset, temperatures, lambda batch: batch.views))
 
 
-def clean_scores(results: PerImageResults) -> CleanResult:
-    """Top-1 and top-5 accuracy, and the standard error of the former over images."""
+def clean_scores(results: PerImageResults, classes: int) -> CleanResult:
+    """Top-1 accuracy with its standard error over images, and of more than five classes top-5 accuracy."""
     top1 = float(results.correct.mean())
     return CleanResult(
         top1=top1,
         top1_standard_error=math.sqrt(top1 * (1 - top1) / len(results.correct)),
-        top5=float(results.top5_correct.mean()),
+        top5=float(results.top5_correct.mean()) if classes > FIVE else None,
     )

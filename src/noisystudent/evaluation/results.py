@@ -19,11 +19,14 @@ from noisystudent.evaluation.perturbations.results import PerturbationResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanResult:
-    """Accuracy on the images as they are, and the standard error of the top-1 accuracy over images."""
+    """Accuracy on the images as they are, and the standard error of the top-1 accuracy over images.
+
+    ``top5`` is None with at most five classes, among which the true one always is.
+    """
 
     top1: Finite
     top1_standard_error: Finite
-    top5: Finite
+    top5: Finite | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

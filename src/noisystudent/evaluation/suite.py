@@ -78,7 +78,7 @@ def measure(
         model=predictor.name,
         source=dataset.name,
         count=len(clean.correct),
-        clean=clean_scores(clean),
+        clean=clean_scores(clean, len(predictor.classes)),
         classes=mapping.explanation if mapping and not mapping.is_identity else "",
         unreadable=dataset.count - len(clean.correct),
         **measures,

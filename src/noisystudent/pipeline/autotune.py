@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from noisystudent.artifacts.folder import commit, read_json, write_json
+from noisystudent.artifacts.folder import read_json, write_json
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.train_stage import input_size, new_classifier
+from noisystudent.results.run import StageCost
 from noisystudent.runtime.device import seeded
 from noisystudent.runtime.env import versions
 from noisystudent.runtime.settings import RuntimeSettings
@@ -49,21 +50,28 @@ def autotune(context: RunContext, plan: ModelPlan) -> RunContext:
     }
     folder = context.folder_of(SPEED)
     if not context.is_complete(SPEED, inputs):
-        share = settings.batch_size // (group.world_size * settings.grad_accum_steps)
 
         def write() -> None:
-            with seeded(0, context.device):
-                classifier = new_classifier(context, plan, 0, None).to(context.device)
-                seconds = time_modes(classifier, modes, max(2, share))  # one image has no batch statistics
+            chosen, seconds = choose_mode(context, plan)
             timed = [{**asdict(mode), "seconds": value} for mode, value in seconds.items()]
-            chosen = asdict(fastest_within_tolerance(seconds))
-            write_json(folder / "summary.json", {"chosen": chosen, "modes": timed})
-            commit(folder, SPEED, inputs)
+            write_json(folder / "summary.json", {"chosen": asdict(chosen), "modes": timed})
+            context.commit(SPEED, inputs, StageCost(name=SPEED))
 
         group.on_main(write)
     chosen = ComputeMode(**read_json(folder / "summary.json")["chosen"])
     context.reporter.say(f"training computes in {chosen} ({len(modes)} modes timed: {folder / 'summary.json'})")
     return context.with_compute_mode(chosen)
+
+
+def choose_mode(context: RunContext, plan: ModelPlan) -> tuple[ComputeMode, dict[ComputeMode, float]]:
+    """Times the possible modes on this machine now; the chosen one, and the seconds of each."""
+    settings, group = context.settings.train, context.engine.group
+    share = settings.batch_size // (group.world_size * settings.grad_accum_steps)
+    with seeded(0, context.device):
+        classifier = new_classifier(context, plan, 0, None).to(context.device)
+        modes = possible_modes(context.settings.runtime)
+        seconds = time_modes(classifier, modes, max(2, share))  # one image has no batch statistics
+    return fastest_within_tolerance(seconds), seconds
 
 
 def possible_modes(runtime: RuntimeSettings) -> list[ComputeMode]:

@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from noisystudent.artifacts.folder import Inputs, State, folder_lock, prepare, state_of
+from noisystudent.artifacts.folder import Inputs, State, commit, folder_lock, prepare, state_of
 from noisystudent.config import Resolved, RunSettings
 from noisystudent.data.splits import DataSplits, open_splits
-from noisystudent.data.unlabeled import InMemoryUnlabeled
+from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled
 from noisystudent.display.sources import source_lines
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
+from noisystudent.pipeline.stage_costs import COST, StageCosts
 from noisystudent.results.facts import RunFacts, SourceFacts, StoredFormat, source_facts
+from noisystudent.results.run import Cost, StageCost
 from noisystudent.runtime.device import Engine, open_engine
 from noisystudent.runtime.env import describe_machine, versions
 from noisystudent.runtime.process_group import open_process_group
@@ -43,7 +45,7 @@ class RunContext:
     settings that the user gave, ``over_family`` the rates of noise that take precedence over ``model.family``.
     ``dry``: nothing is written or trained; the first incomplete stage raises ``IncompleteStage``. ``renamed``: folders
     of stages that do not have the stage's own name, so that random streams, which are named after stages, never depend
-    on what a user calls a folder.
+    on what a user calls a folder. ``costs`` times the stages.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class RunContext:
     explicit: frozenset[str] = frozenset()
     over_family: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    costs: StageCosts = field(default_factory=StageCosts, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:
@@ -73,6 +76,11 @@ class RunContext:
         """Whether every process builds the whole batch before it takes its share, because images are mixed."""
         noise = self.settings.noise
         return bool(self.extensions.noise or noise.mixup or noise.cutmix)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the unlabeled images are decoded each time they are needed."""
+        return isinstance(self.splits.unlabeled, StreamedUnlabeled)
 
     def with_steps(self, steps: int) -> RunContext:
         """The same context, with ``steps`` training steps per stage."""
@@ -109,7 +117,22 @@ class RunContext:
             self.reporter.say(f"{stage}: made again, the old one is archived; what differs: {'; '.join(changes)}")
         if state is State.COMPLETE:
             self.reporter.say(f"{stage}: done before")
+            self.costs.found(stage, folder)
+        else:
+            self.costs.begin(stage, folder)
         return state is State.COMPLETE
+
+    def commit(self, kind: str, inputs: Inputs, cost: StageCost, *, volatile: tuple[str, ...] = ()) -> None:
+        """Closes the folder of the stage that ``cost`` names, with what it took; for the main process.
+
+        ``cost.seconds`` are those of earlier calls. ``volatile`` are files that differ between equal runs.
+        """
+        self.costs.finish(cost)
+        commit(self.folder_of(cost.name), kind, inputs, volatile=(*volatile, COST))
+
+    def total_cost(self) -> Cost:
+        """What the run took until now, the same in all processes."""
+        return self.engine.group.on_main(self.costs.total)
 
 
 def run_lock(folder: Path) -> AbstractContextManager[None]:
@@ -131,6 +154,7 @@ def build_context(
     ``classes`` are those of given teachers, for a run without labels; ``teacher_sizes`` are input sizes in pixels of
     models beyond those that the settings name.
     """
+    costs = StageCosts()  # before the images are read
     settings = resolved.settings
     engine = open_engine(settings.runtime)
     reporter = reporter if engine.group.is_main else Reporter(quiet=True)
@@ -170,6 +194,7 @@ def build_context(
         extensions=extensions,
         explicit=resolved.explicit,
         over_family=resolved.over_family,
+        costs=costs,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,10 +23,11 @@ from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, TrainedModel
 from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
 from noisystudent.pipeline.extensions import Extensions
+from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.noise_search import choose_strength
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint, score_checkpoint, score_ensemble
-from noisystudent.pipeline.summary import compare_models, deliver, evaluated_model, mean_of, round_result, total_cost
+from noisystudent.pipeline.summary import compare_models, deliver, evaluated_model, mean_of, round_result
 from noisystudent.pipeline.train_data import TeacherRef, supervised_spec, transfer_spec
 from noisystudent.pipeline.train_stage import train
 from noisystudent.results.run import RunSummary
@@ -76,14 +76,9 @@ def distill(
         check_measurable(context)
         if context.engine.group.is_main:
             write_result(folder / "run.json", describe_run(resolved, context, sys.argv))
-        started = time.monotonic()
         result = run_distillation(context, opened)
         deliver(context, result.delivered)
-        robustness = measure_robustness(context, result.checkpoints)
-        summary = summarize(context, result, robustness, session_seconds=time.monotonic() - started)
-        if context.engine.group.is_main:
-            write_result(folder / "summary.json", summary)
-        return summary
+        return finish_run(context, summarize(context, result, measure_robustness(context, result.checkpoints)))
 
 
 def _open(
@@ -234,10 +229,8 @@ def _reference(teacher: TrainedModel) -> TeacherRef:
     return TeacherRef(teacher, f"answers/{teacher.name}/labeled", f"answers/{teacher.name}/unlabeled")
 
 
-def summarize(
-    context: RunContext, result: DistillationResult, robustness: ComparisonResult | None, *, session_seconds: float
-) -> RunSummary:
-    """The summary of a distillation; ``session_seconds`` is the time of this call, finished stages not counted."""
+def summarize(context: RunContext, result: DistillationResult, robustness: ComparisonResult | None) -> RunSummary:
+    """The summary of a distillation, with what it took until now."""
     teachers = [evaluated_model(model, f"teacher {number}") for number, model in enumerate(result.teachers, start=1)]
     last = result.students[-1]
     teacher = replace(teachers[0], name="teacher") if teachers else None
@@ -251,7 +244,6 @@ def summarize(
     verdict = Verdict(decision="cannot tell", reason=f"no control was trained ({why})", treatment=TREATMENT)
     if result.control:
         verdict = compare_models(last, result.control, TREATMENT)
-    models = [*result.teachers, *result.students, *([result.control] if result.control else [])]
     return RunSummary(
         recipe=context.settings.recipe,
         seed=context.settings.seed,
@@ -265,5 +257,5 @@ def summarize(
         delivered=last.checkpoint.name,
         verdict=verdict,
         robustness=robustness,
-        cost=total_cost([model.checkpoint for model in models], session_seconds),
+        cost=context.total_cost(),
     )

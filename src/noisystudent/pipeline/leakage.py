@@ -6,12 +6,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from noisystudent.artifacts.folder import commit, read_json, write_json
+from noisystudent.artifacts.folder import read_json, write_json
 from noisystudent.data.dedup.leakage import Excluded, NearDuplicates, ShardMatches, match_shard, merge_matches
 from noisystudent.data.unlabeled import StreamedUnlabeled, check_some_left
 from noisystudent.display.sources import left_out_sentence
 from noisystudent.display.wording import printable
 from noisystudent.pipeline.context import RunContext
+from noisystudent.results.run import StageCost
 
 LEAKAGE = "screen"  # the kind in a manifest, and the name of the stage: both identify finished work
 _LEFT_OUT = "left-out.json"
@@ -63,7 +64,7 @@ def _find_leakage(context: RunContext, unlabeled: StreamedUnlabeled) -> list[Exc
             left_out = merge_matches([_read_matches(path) for path in paths], indexes)
             check_some_left(sum(unlabeled.shard_sizes), left_out)
             write_json(folder / _LEFT_OUT, [asdict(image) for image in left_out])
-            commit(folder, LEAKAGE, inputs)
+            context.commit(LEAKAGE, inputs, StageCost(name=LEAKAGE))
             for path in paths:
                 path.unlink()
 

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.artifacts.folder import commit
 from noisystudent.artifacts.typed_json import to_json, write_result
 from noisystudent.data.checks import listed
 from noisystudent.data.splits import HeldOut, HeldOutPredictions
@@ -32,9 +31,11 @@ from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.train_data import supervised_spec
 from noisystudent.pipeline.train_stage import train
 from noisystudent.results.facts import StrengthCandidate, StrengthChoice
+from noisystudent.results.run import StageCost
 
 STRENGTH = "strength"
 FEW_LABELS = "few labels"  # how a strength was chosen where no candidates could be compared
+CHOICE = f"{STRENGTH}/choice"  # the stage
 FOLDS = 2  # a class with fewer labels than folds would be missing from a teacher's labels
 
 
@@ -46,16 +47,17 @@ def choose_strength(context: RunContext, plan: ModelPlan) -> float:
     noise = context.settings.noise
     if noise.strength != "auto":
         return noise.strength
+    context.costs.begin(CHOICE, context.folder_of(CHOICE))  # it predicts what the candidates are compared by
     choice = _choice(context, plan)
+    predicted = sum(candidate.labels or 0 for candidate in choice.candidates)
     inputs: dict[str, Any] = {"candidates": [to_json(candidate) for candidate in choice.candidates], "by": choice.by}
     if choice.by == FEW_LABELS:
         inputs["chosen"] = choice.chosen
-    stage = f"{STRENGTH}/choice"
-    if not context.is_complete(stage, inputs):
+    if not context.is_complete(CHOICE, inputs):
 
         def write() -> None:
             write_result(context.folder_of(STRENGTH) / "summary.json", choice)
-            commit(context.folder_of(stage), STRENGTH, inputs)
+            context.commit(STRENGTH, inputs, StageCost(name=CHOICE, images_predicted=predicted))
 
         context.engine.group.on_main(write)
     return choice.chosen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 from noisystudent.artifacts.folder import write_json
@@ -16,6 +15,7 @@ from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
 from noisystudent.pipeline.extensions import Extensions
+from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noise_search import choose_strength
 from noisystudent.pipeline.page_images import write_noise_sheet
@@ -47,14 +47,9 @@ def run(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | None
         check_measurable(context)
         if context.engine.group.is_main:
             write_result(folder / "run.json", describe_run(resolved, context, sys.argv))
-        started = time.monotonic()
         result = run_rounds(context)
         deliver(context, result.delivered.checkpoint)
-        robustness = measure_robustness(context, result.checkpoints)
-        summary = summarize(context, result, robustness, session_seconds=time.monotonic() - started)
-        if context.engine.group.is_main:
-            write_result(folder / "summary.json", summary)
-        return summary
+        return finish_run(context, summarize(context, result, measure_robustness(context, result.checkpoints)))
 
 
 def run_rounds(context: RunContext) -> RunResult:

@@ -1,76 +1,172 @@
-"""What a run would do, what of it is done, and how long the rest takes; nothing is written or trained."""
+"""What a run would do, what of it is done, and how long the rest takes; nothing is kept of what is tried for it."""
 
 from __future__ import annotations
 
-import time
-
-import torch
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from noisystudent.artifacts.folder import State
 from noisystudent.config import Resolved
+from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import SPEED, possible_modes
 from noisystudent.pipeline.context import IncompleteStage, RunContext, build_context
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
-from noisystudent.pipeline.noise_search import FOLDS, fold_steps, searched_strengths
+from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
 from noisystudent.pipeline.noisy_student import run_rounds
+from noisystudent.pipeline.plan_timing import MachineSpeed
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
-from noisystudent.pipeline.train_data import supervised_spec
-from noisystudent.pipeline.train_stage import input_noise, new_classifier, objective_of
+from noisystudent.pipeline.stage_costs import OTHER
+from noisystudent.pipeline.train_data import student_batch
+from noisystudent.pipeline.train_stage import predicted_in_training
 from noisystudent.results.facts import PlannedStage, PlanResult
 from noisystudent.runtime.progress import Reporter
-from noisystudent.training.loader import BatchLoader
+from noisystudent.training.loader import LABELED
+from noisystudent.training.settings import TrainSettings
+from noisystudent.training.teacher_logits import views_of
 
-TIMED_STEPS = 4
+
+@dataclass(frozen=True)
+class _Work:
+    """The work of a stage.
+
+    ``model`` trains on ``samples``; ``predictor`` predicts ``predicted`` images; ``decoded`` images are read from a
+    source that does not fit into memory; ``timed``: whether these say how long the stage takes.
+    """
+
+    name: str
+    model: ModelPlan | None = None
+    samples: int = 0
+    predictor: ModelPlan | None = None
+    predicted: int = 0
+    decoded: int = 0
+    timed: bool = True
 
 
 def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | None = None) -> PlanResult:
-    """The stages of a run in order, whether each is done, its samples seen, and estimated seconds on this machine.
+    """The stages of a run in order, whether each is done, what it costs, and its estimated seconds on this machine.
 
-    The estimate comes from a few training steps of each model, timed now.
+    The estimate comes from a few steps of each model in the training loop, from predictions by it, and from the reading
+    of the images, all timed now, at the precision of the run.
     """
-    settings = resolved.settings
     context = build_context(resolved, reporter, dry=True, extensions=extensions)
     check_measurable(context)
-    plans = plan_models(settings.model, settings.rounds.count, context.splits.format.size)
-    stages = _stages(context, plans)
+    plans = plan_models(context.settings.model, context.settings.rounds.count, context.splits.format.size)
+    works = list(_works(context, plans))
     reached, state = _first_incomplete(context)
-    names = [name for name, _, _ in stages]
+    names = [work.name for work in works]
     first = names.index(reached) if reached in names else len(names)
-    models = dict.fromkeys(plans) if first < len(names) else {}
-    step_seconds = {model.name: _time_step(context, model) for model in models}
-    planned = []
-    for i, (name, model, steps) in enumerate(stages):
-        now = State.COMPLETE if i < first else state if i == first else State.ABSENT
-        seconds = steps * step_seconds[model.name] if model and now is not State.COMPLETE else 0.0
-        samples_seen = steps * settings.train.batch_size
-        planned.append(PlannedStage(name=name, state=now.value, samples_seen=samples_seen, seconds=seconds))
-    return PlanResult(stages=tuple(planned))
+    if first == len(names):
+        done = (_planned(work, State.COMPLETE, 0.0) for work in works if work.name != OTHER)
+        return PlanResult(stages=tuple(done))
+    speed = MachineSpeed(context, plans)
+    stages = [_planned(work, State.COMPLETE, 0.0) for work in works[:first]]
+    for work in works[first:]:
+        stages.append(_planned(work, state if work.name == reached else State.ABSENT, _seconds(work, speed)))
+    return PlanResult(stages=tuple(stages))
 
 
-def _stages(context: RunContext, plans: list[ModelPlan]) -> list[tuple[str, ModelPlan | None, int]]:
-    """Every stage of a run in order, with the model that it trains and for how many steps."""
-    noise, steps = context.settings.noise, context.settings.train.steps
-    stages: list[tuple[str, ModelPlan | None, int]] = [(LEAKAGE, None, 0)] if needs_leakage_stage(context) else []
-    if len(possible_modes(context.settings.runtime)) > 1:
-        stages.append((SPEED, None, 0))
-    if noise.strength == "auto":
-        for strength in searched_strengths(context):
-            if context.splits.validation:
-                stages.append((f"strength/{strength:g}", plans[0], steps))
-            else:
-                stages += [
-                    (f"strength/{strength:g}-fold-{fold + 1}", plans[0], fold_steps(steps)) for fold in range(FOLDS)
-                ]
-        stages.append(("strength/choice", None, 0))
-    stages += [("teacher", plans[0], steps), ("scores/teacher", None, 0)]
-    for number, model in enumerate(plans[1:], start=1):
-        stages += [(f"round-{number}/predictions", None, 0), (f"round-{number}/selection", None, 0)]
-        stages += [(f"round-{number}/student", model, steps), (f"scores/round-{number}", None, 0)]
-    if context.settings.rounds.control:
-        stages += [("control", plans[-1], steps), ("scores/control", None, 0)]
-    return [*stages, (STAGE, None, 0)] if context.settings.evaluation.suite else stages
+def _planned(work: _Work, state: State, seconds: float | None) -> PlannedStage:
+    return PlannedStage(
+        name=work.name,
+        state=state.value,
+        samples_seen=work.samples,
+        images_predicted=work.predicted,
+        seconds=seconds,
+    )
+
+
+def _seconds(work: _Work, speed: MachineSpeed) -> float | None:
+    if not work.timed:
+        return None
+    if work.name in (SPEED, OTHER):
+        return speed.choice_seconds if work.name == SPEED else speed.other_seconds
+    seconds = work.decoded * speed.decoded_seconds() if work.decoded else 0.0
+    if work.model and work.samples:
+        seconds += work.samples * speed.trained_seconds(work.model)
+    if work.predictor and work.predicted:
+        seconds += work.predicted * speed.predicted_seconds(work.predictor)
+    return seconds
+
+
+def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
+    """The work of every stage of a run, in order."""
+    settings, splits = context.settings, context.splits
+    streamed = sum(splits.unlabeled.shard_sizes) if context.streams else 0
+    if needs_leakage_stage(context):
+        yield _Work(LEAKAGE, decoded=streamed)
+    if len(possible_modes(settings.runtime)) > 1:
+        yield _Work(SPEED)
+    if settings.noise.strength == "auto":
+        yield from _search(context, plans[0])
+    yield from _supervised(context, "teacher", plans[0])
+    for number, (teacher, student) in enumerate(pairwise(plans), start=1):
+        unlabeled = sum(splits.unlabeled.shard_sizes)
+        yield _Work(f"round-{number}/predictions", predictor=teacher, predicted=unlabeled, decoded=streamed)
+        yield _Work(f"round-{number}/selection")
+        batch, samples = student_batch(settings.train), settings.train.last * settings.train.batch_size
+        predicted = predicted_in_training(context, batch, settings.distillation, _asked(settings.distillation))
+        decoded = settings.train.last * (settings.train.batch_size - batch[LABELED]) if context.streams else 0
+        yield _Work(f"round-{number}/student", student, samples, teacher, predicted, decoded)
+        yield from _stored_logits(context, number, teacher)
+        yield _scores(context, f"round-{number}", student)
+    if settings.rounds.control:
+        yield from _supervised(context, "control", plans[-1])
+    if settings.evaluation.suite:
+        yield _Work(STAGE, timed=False)
+    yield _Work(OTHER)
+
+
+def _search(context: RunContext, model: ModelPlan) -> Iterator[_Work]:
+    """The stages that choose the noise strength."""
+    settings, validation = context.settings, context.splits.validation
+    strengths = searched_strengths(context)
+    for strength in strengths:
+        if validation:
+            yield _training(context, f"{STRENGTH}/{strength:g}", model, settings.train)
+            continue
+        shorter = context.with_steps(fold_steps(settings.train.steps)).settings.train
+        for fold in range(FOLDS):
+            yield _training(context, f"{STRENGTH}/{strength:g}-fold-{fold + 1}", model, shorter)
+    labels = len(validation) if validation else len(context.splits.labeled)
+    yield _Work(CHOICE, predictor=model, predicted=len(strengths) * labels)
+
+
+def _supervised(context: RunContext, name: str, model: ModelPlan) -> Iterator[_Work]:
+    """The training of a model on the labels alone, and its scores."""
+    yield _training(context, name, model, context.settings.train)
+    yield _scores(context, name, model)
+
+
+def _training(context: RunContext, name: str, model: ModelPlan, train: TrainSettings) -> _Work:
+    with_train = replace(context, settings=context.settings.model_copy(update={"train": train}))
+    predicted = predicted_in_training(with_train, {LABELED: train.batch_size}, None, 0)
+    return _Work(name, model, train.last * train.batch_size, model, predicted)
+
+
+def _scores(context: RunContext, name: str, model: ModelPlan) -> _Work:
+    held_out = sum(len(source) for source in (context.splits.validation, context.splits.test) if source)
+    return _Work(f"scores/{name}", predictor=model, predicted=held_out)
+
+
+def _stored_logits(context: RunContext, number: int, teacher: ModelPlan) -> Iterator[_Work]:
+    """What a round's teacher predicts before its student trains, where a distillation stores that."""
+    distillation, train = context.settings.distillation, context.settings.train
+    if not _asked(distillation):
+        return
+    if distillation.teacher_logits == "cached" and distillation.applies_to != "unlabeled":
+        labeled = len(context.splits.labeled)
+        yield _Work(f"round-{number}/labeled-predictions", predictor=teacher, predicted=labeled)
+    if distillation.teacher_logits == "cached_views":
+        views = views_of(train.last, train.batch_size)
+        yield _Work(f"round-{number}/views", predictor=teacher, predicted=views)
+
+
+def _asked(distillation: DistillationSettings) -> int:
+    """The number of teachers that a student's training asks."""
+    return int(distillation.method != "none" and distillation.needs_teacher)
 
 
 def _first_incomplete(context: RunContext) -> tuple[str | None, State]:
@@ -80,18 +176,3 @@ def _first_incomplete(context: RunContext) -> tuple[str | None, State]:
     except IncompleteStage as stop:
         return stop.name, stop.state
     return None, State.COMPLETE
-
-
-def _time_step(context: RunContext, model: ModelPlan) -> float:
-    """Seconds of one training step of a model, forward and backward, noise included."""
-    spec = supervised_spec(context)
-    classifier = new_classifier(context, model, 0, None).to(context.device).train()
-    batches = BatchLoader(spec.streams(0), input_noise(context, "plan", model, 0.5))
-    objective = objective_of(context, "plan", spec)
-    seconds = []
-    for step in range(TIMED_STEPS):
-        start = time.monotonic()
-        batch = batches(step)
-        torch.autograd.backward(objective(classifier(batch.pixels), batch).loss)
-        seconds.append(time.monotonic() - start)
-    return min(seconds)

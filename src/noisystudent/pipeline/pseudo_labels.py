@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from noisystudent.artifacts.folder import commit, read_manifest
+from noisystudent.artifacts.folder import read_manifest, write_json
 from noisystudent.data.images import Images
-from noisystudent.data.unlabeled import StreamedUnlabeled, UnlabeledData
+from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled, UnlabeledData
 from noisystudent.evaluation.metrics.diagnostics import label_free_diagnostics
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.views import noised
@@ -24,6 +24,7 @@ from noisystudent.pseudo_labels.selection.parts import SELECTION
 from noisystudent.pseudo_labels.selection.select import reuse
 from noisystudent.pseudo_labels.selection.select import select as select_rows
 from noisystudent.random_streams import stream_key
+from noisystudent.results.run import StageCost
 
 
 def label_unlabeled(
@@ -37,6 +38,7 @@ def label_unlabeled(
     inputs: dict[str, Any] = {
         "teacher": teacher.fingerprint,
         "unlabeled": unlabeled.fingerprint,
+        "classes": list(context.splits.classes),
         "view": {"noise": context.settings.noise.model_dump(), "strength": noise.strength} if noise else "plain",
         "precision": runtime.precision,
     }
@@ -48,11 +50,14 @@ def label_unlabeled(
         return noised(images, noise, epoch=shard) if noise else images
 
     def finish() -> None:
+        stats = [predictions.read_part_stats(path) for path in list_parts(folder)]
         if isinstance(unlabeled, StreamedUnlabeled):
-            limit = context.settings.data.max_corrupt_fraction
-            stats = [predictions.read_part_stats(path) for path in list_parts(folder)]
-            gather_failures(folder, unlabeled.source, stats, limit)
-        commit(folder, PREDICTIONS, inputs)
+            gather_failures(folder, unlabeled.source, stats, context.settings.data.max_corrupt_fraction)
+        unread = len(unlabeled.images.failures) if isinstance(unlabeled, InMemoryUnlabeled) else 0
+        summary = predictions.summarize(stats, len(context.splits.classes), failed=unread)
+        write_json(folder / predictions.SUMMARY, summary)
+        predicted = sum(sum(part.rows) for part in stats)
+        context.commit(PREDICTIONS, inputs, StageCost(name=stage, images_predicted=predicted))
 
     if not context.is_complete(stage, inputs):
         group = context.engine.group
@@ -93,7 +98,7 @@ def select_pseudo_labels(
                 select_rows(
                     folder, parts, settings.selection, classes=classes, round_number=round_number, seed=settings.seed
                 )
-            commit(folder, SELECTION, inputs)
+            context.commit(SELECTION, inputs, StageCost(name=stage))
 
         context.engine.group.on_main(write)
     return folder

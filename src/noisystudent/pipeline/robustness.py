@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from noisystudent.artifacts.folder import Json, commit, hash_file
+from noisystudent.artifacts.folder import Json, hash_file
 from noisystudent.artifacts.typed_json import read_result, to_json, write_result
 from noisystudent.data.images import Images
 from noisystudent.data.splits import HeldOut
@@ -19,6 +19,7 @@ from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.suite import check_suite, measure
 from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
+from noisystudent.results.run import StageCost
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 
@@ -72,7 +73,7 @@ def measure_robustness(context: RunContext, checkpoints: Mapping[str, TrainedMod
 
         def finish() -> None:
             write_result(folder / _COMPARISON, replace(comparison(folders), role=role))
-            commit(folder, ROBUSTNESS, inputs)
+            context.commit(ROBUSTNESS, inputs, StageCost(name=STAGE))
 
         for _ in group.map_sharded(len(names), measure_one):
             pass

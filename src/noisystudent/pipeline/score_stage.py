@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from noisystudent.artifacts.folder import atomic_write, commit, write_json
+from noisystudent.artifacts.folder import atomic_write, write_json
 from noisystudent.artifacts.typed_json import read_result, to_json
 from noisystudent.data.images import Images
 from noisystudent.data.splits import HeldOutPredictions
@@ -22,6 +22,7 @@ from noisystudent.evaluation.metrics.scores import score
 from noisystudent.models.teacher import TeacherModel, log_probabilities
 from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
+from noisystudent.results.run import StageCost
 
 SCORES = "scores"
 
@@ -104,7 +105,8 @@ def _score(
             )
             for role, held in by_role.items():
                 _write_predictions(folder / f"{role}.parquet", held)
-            commit(folder, SCORES, inputs)
+            predicted = len(members) * sum(len(held.labels) for held in by_role.values())
+            context.commit(SCORES, inputs, StageCost(name=stage, images_predicted=predicted))
 
         context.engine.group.on_main(write)
     correct = {}

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from noisystudent.artifacts.folder import commit
 from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import UNLABELED, Verdict, compare, reach_verdict
 from noisystudent.models.checkpoint import CHECKPOINT
@@ -14,7 +13,7 @@ from noisystudent.pipeline.checkpoints import TRAINING, Checkpoint, TrainedModel
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
-from noisystudent.results.run import Cost, EvaluatedModel, RoundResult, RunSummary
+from noisystudent.results.run import EvaluatedModel, RoundResult, RunSummary, StageCost
 from noisystudent.training.loop import METRICS
 
 BEST = "best"
@@ -49,10 +48,8 @@ class RunResult:
         return {**control, "teacher": self.teacher.checkpoint, **students}
 
 
-def summarize(
-    context: RunContext, result: RunResult, robustness: ComparisonResult | None, *, session_seconds: float
-) -> RunSummary:
-    """The summary of a run; ``session_seconds`` is the time of this call, finished stages not counted."""
+def summarize(context: RunContext, result: RunResult, robustness: ComparisonResult | None) -> RunSummary:
+    """The summary of a run, with what it took until now."""
     rounds = tuple(
         round_result(
             record.student,
@@ -64,8 +61,6 @@ def summarize(
         )
         for record in result.rounds
     )
-    students = [record.student for record in result.rounds]
-    models = [result.teacher, *students, *([result.control] if result.control else [])]
     return RunSummary(
         recipe=context.settings.recipe,
         seed=context.settings.seed,
@@ -77,7 +72,7 @@ def summarize(
         delivered=result.delivered.checkpoint.name.removesuffix("/student"),
         verdict=verdict_of(result),
         robustness=robustness,
-        cost=total_cost([model.checkpoint for model in models], session_seconds),
+        cost=context.total_cost(),
     )
 
 
@@ -158,15 +153,6 @@ def mean_of(result: EvalResult, members: Sequence[TrainedModel], name: str) -> E
     )
 
 
-def total_cost(checkpoints: Sequence[TrainedModel], session_seconds: float) -> Cost:
-    """What the training of these models took."""
-    return Cost(
-        seconds=round(sum(checkpoint.seconds for checkpoint in checkpoints), 1),
-        session_seconds=round(session_seconds, 1),
-        samples_seen=sum(checkpoint.samples_seen for checkpoint in checkpoints),
-    )
-
-
 def deliver(context: RunContext, checkpoint: Checkpoint) -> None:
     """Copies the delivered checkpoint to ``best/``; a copy, so that the folder can be taken anywhere."""
     inputs = {"checkpoint": checkpoint.fingerprint, "name": checkpoint.name}
@@ -177,6 +163,6 @@ def deliver(context: RunContext, checkpoint: Checkpoint) -> None:
     def copy() -> None:
         for name in ("config.json", "model.safetensors", TRAINING, METRICS):
             shutil.copyfile(checkpoint.folder / name, folder / name)
-        commit(folder, CHECKPOINT, inputs, volatile=(METRICS, TRAINING))
+        context.commit(CHECKPOINT, inputs, StageCost(name=BEST), volatile=(METRICS, TRAINING))
 
     context.engine.group.on_main(copy)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noisystudent.artifacts.folder import INPUTS, State, commit, differences, read_json, state_of
+from noisystudent.artifacts.folder import INPUTS, State, differences, read_json, state_of
 from noisystudent.data.unlabeled import InMemoryUnlabeled
 from noisystudent.errors import MismatchError, SettingsError
 from noisystudent.models.teacher import TeacherModel
@@ -18,6 +18,7 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.pseudo_labels import label_unlabeled
 from noisystudent.pipeline.train_data import TeacherRef, TrainSpec
 from noisystudent.pseudo_labels import predictions
+from noisystudent.results.run import StageCost
 from noisystudent.training.loader import BatchLoader, InMemoryStream
 from noisystudent.training.teacher_logits import CachedTeachers, CachedViewTeachers, ViewCache
 
@@ -117,13 +118,16 @@ def _cache_views(
     cache = ViewCache(context.folder_of(cache_stage), whole, len(context.splits.classes))
     missing = engine.group.broadcast(cache.missing(settings.train.last))
     if missing or not complete:
+        context.costs.begin(cache_stage, cache.folder)  # a longer training adds views to complete ones
         own_parts = missing[engine.group.rank :: engine.group.world_size]
         with context.reporter.bar(cache_stage, len(own_parts) * cache.rows_per_part, "views") as bar:
             for part in own_parts:
                 cache.write(part, teacher, engine.precision)
                 bar.advance(cache.rows_per_part)
         engine.group.wait()
-        engine.group.on_main(lambda: commit(cache.folder, VIEWS, inputs))
+        views = len(missing) * cache.rows_per_part
+        cost = StageCost(name=cache_stage, images_predicted=views)
+        engine.group.on_main(lambda: context.commit(VIEWS, inputs, cost))
     return cache
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from noisystudent.artifacts.folder import commit, disk_full_as_error, write_json
+from noisystudent.artifacts.folder import disk_full_as_error, write_json
 from noisystudent.errors import ModelError, SettingsError, TrainingError
 from noisystudent.evaluation.metrics.accuracy import top_k
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.losses.objectives import LossTerms, distillation_objective, noisy_student, supervised
+from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.checkpoint import CHECKPOINT, save_classifier
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.create import count_parameters
@@ -30,9 +32,10 @@ from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.teacher_logits import cached_teachers, cached_view_teachers
 from noisystudent.pipeline.train_data import TrainSpec
 from noisystudent.random_streams import stream_key
+from noisystudent.results.run import StageCost
 from noisystudent.runtime.device import seeded
-from noisystudent.training.loader import UNSHARDED, Batch, BatchLoader, BatchSharding
-from noisystudent.training.loop import METRICS, Objective, fit
+from noisystudent.training.loader import LABELED, UNSHARDED, Batch, BatchLoader, BatchSharding
+from noisystudent.training.loop import METRICS, Objective, evaluations, fit
 from noisystudent.training.state import STATE
 from noisystudent.training.teacher_logits import AskTeachers, OnlineTeachers, TeacherLogitsBatches
 
@@ -59,6 +62,7 @@ def train(
     classifier = new_classifier(context, plan, key, start)
     batches = build_batches(context, stage, plan, spec, strength)
     objective = objective_of(context, stage, spec)
+    started = time.monotonic()
     with context.reporter.bar(stage, settings.train.last, "steps") as bar:
         trained, seconds = fit(
             classifier, batches, objective, settings.train, folder,
@@ -69,12 +73,18 @@ def train(
             f"{stage} ends with weights that are not finite (first {broken[0]}): its training diverged. Lower "
             "train.learning_rate or train.clip, or lengthen train.warmup, and run again."
         )
-    steps = settings.train.last
+    steps, samples_seen = settings.train.last, settings.train.last * sum(spec.batch.values())
+    cost = StageCost(
+        name=stage,
+        seconds=max(0.0, seconds - (time.monotonic() - started)),  # before a kill
+        samples_seen=samples_seen,
+        images_predicted=predicted_in_training(context, spec.batch, spec.distillation, len(spec.teachers)),
+    )
     training = {
         "model": classifier.name,
         "parameters": count_parameters(trained),
         "steps": steps,
-        "samples_seen": steps * sum(spec.batch.values()),
+        "samples_seen": samples_seen,
         "seconds": round(seconds, 2),
     }
 
@@ -86,11 +96,23 @@ def train(
         with disk_full_as_error(folder / "model.safetensors"):
             save_classifier(trained, folder, extra=extra)
         write_json(folder / TRAINING, training)
-        commit(folder, CHECKPOINT, inputs, volatile=(METRICS, TRAINING, STATE))
+        context.commit(CHECKPOINT, inputs, cost, volatile=(METRICS, TRAINING, STATE))
         (folder / STATE).unlink(missing_ok=True)
 
     context.engine.group.on_main(finish)
     return read_checkpoint(stage, folder, factory)
+
+
+def predicted_in_training(
+    context: RunContext, batch: Mapping[str, int], distillation: DistillationSettings | None, teachers: int
+) -> int:
+    """The images that a stage only predicts: by teachers that answer at every step, and for validation scores."""
+    settings, validation = context.settings.train, context.splits.validation
+    predicted = evaluations(settings) * len(validation) if validation else 0
+    if distillation and teachers and distillation.teacher_logits == "online":
+        rows = range(sum(batch.values()))[distillation.rows(batch.get(LABELED, 0), sum(batch.values()))]
+        predicted += settings.last * len(rows) * teachers
+    return predicted
 
 
 def train_inputs(

@@ -23,6 +23,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ from noisystudent.errors import ArtifactError
 
 PREDICTIONS = "predictions"  # manifest kind
 FAILED = "failed.parquet"
+SUMMARY = "summary.json"
 MAX_PARTS = 10_000  # per source
 MAX_FULL_CLASSES = 100  # up to this number, all classes are stored
 KEPT_MASS = 0.99  # share of the mean row's probability that the kept classes must reach
@@ -218,6 +220,26 @@ def read_part_stats(path: Path) -> PartStats:
         return _parse_stats(path, pq.read_metadata(path))
     except (pa.ArrowInvalid, ValueError) as error:
         raise ArtifactError(f"{path} is damaged ({error}); delete it and run the command again.") from None
+
+
+def summarize(stats: Sequence[PartStats], classes: int, *, failed: int = 0) -> dict[str, Any]:
+    """The content of ``summary.json``: how many images are labeled, and how much of their probability is stored.
+
+    Args:
+        stats: the metadata of all parts.
+        classes: the number of classes.
+        failed: unreadable images beyond those that the parts name.
+    """
+    rows = [sum(part.rows) for part in stats]
+    kept_classes = [part.kept_classes for part, count in zip(stats, rows, strict=True) if count]
+    mass = sum(part.kept_mass * count for part, count in zip(stats, rows, strict=True))
+    return {
+        "images": sum(rows),
+        "failed": failed + sum(len(part.failed) for part in stats),
+        "parts": len(stats),
+        "classes": classes,
+        "kept": {"fewest": min(kept_classes), "most": max(kept_classes), "mass": round(mass / sum(rows), 6)},
+    }
 
 
 def _parse_stats(path: Path, file: pq.FileMetaData) -> PartStats:

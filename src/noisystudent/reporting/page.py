@@ -18,7 +18,14 @@ from noisystudent.reporting.images import data_uri, png_uri
 from noisystudent.reporting.read import read_run
 from noisystudent.reporting.records import RunRecord
 from noisystudent.reporting.robustness import robustness_view
-from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
+from noisystudent.reporting.table import (
+    advice_sentence,
+    cost_sentence,
+    summary_rows,
+    table_caption,
+    table_columns,
+    verdict_sentence,
+)
 from noisystudent.reporting.templates import template
 
 LoadImages = Callable[[str, list[str]], dict[str, np.ndarray]]
@@ -51,8 +58,18 @@ def write_report(run_folder: Path, *, load_images: LoadImages | None, out: Path 
         ArtifactError: the folder has no ``summary.json`` or ``run.json``, one of its files is damaged, or the page
             cannot be written.
     """
-    record = read_run(Path(run_folder))
-    page = render_page(record, load_thumbnails(record, load_images))
+    return write_page(*open_page(Path(run_folder), load_images), out=out)
+
+
+def open_page(run_folder: Path, load_images: LoadImages | None) -> tuple[RunRecord, Thumbnails]:
+    """Everything that the page of a run shows, read from its folder and its sources."""
+    record = read_run(run_folder)
+    return record, load_thumbnails(record, load_images)
+
+
+def write_page(record: RunRecord, thumbnails: Thumbnails, *, out: Path | None = None) -> Path:
+    """Writes the page of what ``open_page`` read and returns its path; arguments and errors as in ``write_report``."""
+    page = render_page(record, thumbnails)
     out = Path(out) if out is not None else record.folder / "report.html"
     try:
         with atomic_write(out) as temporary:
@@ -75,7 +92,9 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
         name=record.folder.resolve().name,
         headline=_headline(summary.verdict),
         verdict_chart=views.verdict_chart(summary.verdict),
-        columns=COLUMNS,
+        columns=table_columns(summary),
+        advice=advice_sentence(summary),
+        cost=cost_sentence(summary.cost, facts.machine),
         rows=summary_rows(summary),
         table_caption=table_caption(summary),
         robustness=robustness_view(summary.robustness) if summary.robustness else None,

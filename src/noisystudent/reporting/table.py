@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from noisystudent.display import wording
+from noisystudent.evaluation.metrics.scores import FIVE
 from noisystudent.evaluation.verdict import Verdict
-from noisystudent.results.run import EvaluatedModel, Role, RunSummary
+from noisystudent.results.run import Cost, EvaluatedModel, Role, RunSummary
 
 Kind = Literal["baseline", "teacher", "control", "round", "rolled back", "delivered"]
 
 COLUMNS = ("", "Top-1", "Top-5", "ECE", "NLL", "Parameters", "Samples seen", "Time")
+TOP5 = "Top-5"
 
 _OPENINGS = {
     "keep": "{treatment} helped",
@@ -34,9 +37,9 @@ class Row:
     samples_seen: int | None = None
     seconds: float | None = None
 
-    def cells(self) -> tuple[str, ...]:
-        """The texts of the columns ``COLUMNS``: accuracies and ECE in percent, NLL in nats."""
-        return (
+    def cells(self, columns: Sequence[str] = COLUMNS) -> tuple[str, ...]:
+        """The texts of some of the columns ``COLUMNS``: accuracies and ECE in percent, NLL in nats."""
+        texts = (
             self.name,
             wording.percent(self.top1),
             wording.percent(self.top5),
@@ -46,6 +49,13 @@ class Row:
             wording.compact(self.samples_seen),
             wording.duration(self.seconds),
         )
+        return tuple(text for column, text in zip(COLUMNS, texts, strict=True) if column in columns)
+
+
+def table_columns(summary: RunSummary) -> tuple[str, ...]:
+    """The columns of a run's table: of at most five classes, the true one is always among five."""
+    few = len(summary.classes) <= FIVE
+    return tuple(column for column in COLUMNS if not (few and column == TOP5))
 
 
 def summary_rows(summary: RunSummary) -> list[Row]:
@@ -80,6 +90,43 @@ def table_caption(summary: RunSummary) -> str:
     if scores is None:
         return "There were no held-out labels, so there are no scores."
     return f"Scores on {wording.plural(scores.count, 'label')} of the {role} source."
+
+
+def cost_sentence(cost: Cost, machine: str = "") -> str:
+    """What the whole run took; empty where that was not recorded."""
+    if cost.seconds is None or cost.samples_seen is None:
+        return ""
+    where = f" on {machine}" if machine else ""
+    sentence = f"The whole run took {wording.duration(cost.seconds)} and {wording.compact(cost.samples_seen)} samples "
+    sentence += f"seen{where}"
+    if cost.images_predicted:
+        sentence += f", and {wording.compact(cost.images_predicted)} predictions to label and to score"
+    return sentence + "." + (" This counts everything, from reading the images to the page." if cost.stages else "")
+
+
+def advice_sentence(summary: RunSummary, folder: str = "") -> str:
+    """Which model to use, and why.
+
+    Args:
+        summary: the summary of the run.
+        folder: the run's folder with a slash at its end, to put before the folders of models.
+    """
+    verdict, delivered, best = summary.verdict, summary.delivered, f"{folder}best"
+    if delivered == "control":
+        return f"Use {best}: it is the labels-only control, which validation showed to be better than every student."
+    if verdict.decision == "keep":
+        return f"Use {best}: it is {delivered}, which is better than the labels-only control."
+    if verdict.decision == "roll back":
+        why = "test labels choose nothing" if verdict.source == "test" else "validation did not show it to be worse"
+        if delivered.startswith("student-"):
+            why = "a distillation delivers its last student"
+        return f"Use {folder}control: it is better than {delivered}, which is in {best} because {why}."
+    if summary.control is None:
+        return f"Use {best}: it is {delivered}. Without a control, nothing shows what {verdict.treatment} did for it."
+    return (
+        f"Use {best}: it is {delivered}, and nothing shows it to be better or worse than the labels-only control in "
+        f"{folder}control. More held-out labels would."
+    )
 
 
 def verdict_sentence(verdict: Verdict) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
@@ -10,7 +12,14 @@ from rich.text import Text
 from noisystudent.display.wording import aligned, printable
 from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.reporting.robustness import measured_sentence, robustness_table
-from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
+from noisystudent.reporting.table import (
+    advice_sentence,
+    cost_sentence,
+    summary_rows,
+    table_caption,
+    table_columns,
+    verdict_sentence,
+)
 from noisystudent.results.run import RunSummary
 
 _ROW_STYLES = {"rolled back": "dim", "delivered": "bold", "baseline": "dim"}
@@ -20,10 +29,11 @@ _VERDICT_STYLES = {"keep": "bold green", "roll back": "bold red", "cannot tell":
 def render_summary(summary: RunSummary) -> Group:
     """The table and the verdict of a run as one renderable for a rich console."""
     table = Table(box=SIMPLE_HEAD, title=printable(table_caption(summary)), title_justify="left", title_style="")
-    for position, column in enumerate(COLUMNS):
+    columns = table_columns(summary)
+    for position, column in enumerate(columns):
         table.add_column(column, justify="right" if position else "left", no_wrap=position > 0)
     for row in summary_rows(summary):
-        table.add_row(*(Text(printable(cell)) for cell in row.cells()), style=_ROW_STYLES.get(row.kind, ""))
+        table.add_row(*(Text(printable(cell)) for cell in row.cells(columns)), style=_ROW_STYLES.get(row.kind, ""))
     verdict = summary.verdict
     # Long lines wrap, because a truncated number would be a wrong number.
     sentence, *lines = plain_robustness(summary.robustness) if summary.robustness else [""]
@@ -37,7 +47,8 @@ def render_summary(summary: RunSummary) -> Group:
 
 def plain_summary(summary: RunSummary) -> str:
     """The table and the verdict as aligned plain text for logs and pipes: no color, no rules, no wrapping."""
-    lines = [COLUMNS, *(tuple(printable(cell) for cell in row.cells()) for row in summary_rows(summary))]
+    columns = table_columns(summary)
+    lines = [columns, *(tuple(printable(cell) for cell in row.cells(columns)) for row in summary_rows(summary))]
     table = [table_caption(summary), *aligned(lines)]
     robustness = plain_robustness(summary.robustness) if summary.robustness else []
     return "\n".join([*table, *robustness, printable(verdict_sentence(summary.verdict))])
@@ -62,3 +73,14 @@ def print_summary(summary: RunSummary, console: Console | None = None) -> None:
         console.print(render_summary(summary), crop=False)
     else:
         console.file.write(plain_summary(summary) + "\n")
+
+
+def closing_lines(summary: RunSummary, folder: Path) -> list[str]:
+    """The last lines of a run in ``folder``: what it took, where model and page are, and which model to use."""
+    lines = [
+        cost_sentence(summary.cost),
+        f"model: {folder / 'best'} (its README.md shows how to open it)",
+        f"page: {folder / 'report.html'}",
+        advice_sentence(summary, f"{folder}/"),
+    ]
+    return [printable(line) for line in lines if line]

@@ -140,12 +140,17 @@ class StrengthChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStage:
-    """A stage of a run: whether it is done, and an estimate of its cost."""
+    """A stage of a run: whether it is done, and what it costs.
+
+    ``samples_seen`` and ``images_predicted`` are those that the run will report; ``seconds`` are estimated, and None
+    where they are not, because nothing like the stage was timed.
+    """
 
     name: str
     state: Literal["absent", "partial", "complete", "stale"]
     samples_seen: int
-    seconds: float
+    images_predicted: int
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,10 +161,20 @@ class PlanResult:
 
     @property
     def samples_left(self) -> int:
-        """Training samples of the stages that are not done."""
+        """Samples that the stages that are not done will train on."""
         return sum(stage.samples_seen for stage in self.stages if stage.state != "complete")
 
     @property
+    def predicted_left(self) -> int:
+        """Images that the stages that are not done will label or score."""
+        return sum(stage.images_predicted for stage in self.stages if stage.state != "complete")
+
+    @property
     def seconds_left(self) -> float:
-        """Estimated seconds of training on this machine."""
-        return sum(stage.seconds for stage in self.stages)
+        """Estimated seconds on this machine, without the stages that have no estimate."""
+        return sum(stage.seconds or 0.0 for stage in self.stages)
+
+    @property
+    def without_estimate(self) -> tuple[str, ...]:
+        """The names of the stages that are not done and have no estimate."""
+        return tuple(stage.name for stage in self.stages if stage.seconds is None and stage.state != "complete")

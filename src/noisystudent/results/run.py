@@ -57,8 +57,22 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StageCost:
+    """``cost.json`` of a stage: its seconds, and the images that it trained on and only predicted.
+
+    ``samples_seen`` are images through forward and backward, ``images_predicted`` those through forward alone, to label
+    and to score.
+    """
+
+    name: str
+    seconds: float = 0.0
+    samples_seen: int = 0
+    images_predicted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What the training of the models in the summary took, without the search for a noise strength.
+    """What the whole run took: the sums over ``stages``, the search for a noise strength and the page included.
 
     ``session_seconds`` is the last call alone, finished stages not counted.
     """
@@ -66,6 +80,8 @@ class Cost:
     seconds: float | None = None
     session_seconds: float | None = None
     samples_seen: int | None = None
+    images_predicted: int | None = None
+    stages: tuple[StageCost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,6 +169,14 @@ def check_scale(scaler: torch.amp.GradScaler, step: int) -> None:
         )
 
 
+def evaluations(settings: TrainSettings) -> int:
+    """How often a stage calls ``evaluate``: the rows of ``metrics.jsonl`` at multiples of ``evaluate_every``."""
+    if not settings.evaluate_every:
+        return 0
+    rows = {*range(LOG_EVERY, settings.last + 1, LOG_EVERY)}
+    return len({step for step in rows if step % settings.evaluate_every == 0} | {settings.last})
+
+
 class Metrics:
     """Writes named numbers to a JSONL file; keeps them on the device between rows, so that steps do not wait."""
 

@@ -113,6 +113,12 @@ def view_keys(batches: BatchLoader, step: int) -> list[str]:
 _ROWS = 2048  # per part, roughly: few enough that the last part computes little that is not needed
 
 
+def views_of(steps: int, batch_size: int) -> int:
+    """The views in the parts that ``steps`` steps need."""
+    steps_per_part = max(1, _ROWS // batch_size)
+    return -(-steps // steps_per_part) * steps_per_part * batch_size
+
+
 class ViewCache:
     """The log-probabilities of one teacher in ``folder`` for every step of ``batches`` (unsharded, at its size)."""
 

@@ -1,6 +1,7 @@
 """The table and the verdict of page and terminal, and the formats of numbers."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -9,8 +10,17 @@ from noisystudent.artifacts.typed_json import from_json
 from noisystudent.display import wording
 from noisystudent.errors import ArtifactError
 from noisystudent.evaluation.verdict import Verdict
-from noisystudent.reporting.table import COLUMNS, summary_rows, table_caption, verdict_sentence
-from noisystudent.reporting.terminal import plain_summary, print_summary
+from noisystudent.reporting.table import (
+    COLUMNS,
+    advice_sentence,
+    cost_sentence,
+    summary_rows,
+    table_caption,
+    table_columns,
+    verdict_sentence,
+)
+from noisystudent.reporting.terminal import closing_lines, plain_summary, print_summary
+from noisystudent.results.run import Cost, StageCost
 from summaries import evaluated, parsed_summary, summary
 
 
@@ -27,6 +37,45 @@ def test_rows_in_reading_order():
     assert rows[0].cells() == ("Baseline: nearest neighbor", "60.0%", "-", "-", "-", "-", "-", "-")
     assert rows[1].cells() == ("Teacher", "80.0%", "100.0%", "5.0%", "0.250", "50 k", "9,000", "59.0 s")
     assert len(rows[0].cells()) == len(COLUMNS)
+
+
+def test_two_classes_have_no_top_5_accuracy():
+    content = summary()
+    assert "Top-5" not in plain_summary(parsed_summary(content))
+    assert table_columns(parsed_summary(content | {"classes": list("abcdef")})) == COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"decision": "keep"}, "Use runs/a/best: it is round-1, which is better than the labels-only control."),
+        ({"decision": "roll back", "source": "test"}, "Use runs/a/control: it is better than round-1, which is in "
+         "runs/a/best because test labels choose nothing."),
+        ({"decision": "cannot tell"}, "Use runs/a/best: it is round-1, and nothing shows it to be better or worse than "
+         "the labels-only control in runs/a/control. More held-out labels would."),
+    ],
+)  # fmt: skip
+def test_the_last_line_says_what_to_use_and_why(changes, advice):
+    content = summary()
+    parsed = parsed_summary(content | {"verdict": content["verdict"] | changes})
+    assert advice_sentence(parsed, "runs/a/") == advice
+    assert closing_lines(parsed, Path("runs/a"))[-1] == advice
+
+
+def test_a_delivered_control_and_a_missing_control_are_said():
+    content = summary()
+    assert "it is the labels-only control" in advice_sentence(parsed_summary(content | {"delivered": "control"}))
+    alone = content | {"control": None, "verdict": {"decision": "cannot tell"}}
+    assert advice_sentence(parsed_summary(alone)).startswith("Use best: it is round-1. Without a control,")
+
+
+def test_the_cost_names_everything_that_it_counts():
+    cost = Cost(seconds=95.0, samples_seen=98_304, images_predicted=9_285, stages=(StageCost(name="teacher"),))
+    assert cost_sentence(cost) == (
+        "The whole run took 1 min 35 s and 98.3 k samples seen, and 9,285 predictions to label and to score. This "
+        "counts everything, from reading the images to the page."
+    )
+    assert cost_sentence(Cost()) == ""
 
 
 def test_rows_fall_back_to_validation_and_the_caption_says_so():

@@ -11,6 +11,8 @@ from noisystudent.evaluation.metrics import accuracy, calibration
 from noisystudent.evaluation.metrics.results import Scores
 from noisystudent.evaluation.metrics.temperature import apply_temperature
 
+FIVE = 5  # of the most probable classes, in top-5 accuracy
+
 
 def score(log_probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], classes: Sequence[str]) -> Scores:
     """Computes the scores of a model on labeled images.
@@ -21,14 +23,14 @@ def score(log_probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.in
         classes: the names of the K classes.
 
     Returns:
-        All scores; ``top5`` is 1 with at most five classes.
+        All scores; ``top5`` is None with at most five classes, among which the true one always is.
     """
     confusion = accuracy.confusion(log_probabilities.argmax(axis=1), labels, len(classes))
     table = calibration.reliability(log_probabilities, labels)
     return Scores(
         top1=accuracy.top_k(log_probabilities, labels, 1),
         count=len(labels),
-        top5=accuracy.top_k(log_probabilities, labels, 5),
+        top5=accuracy.top_k(log_probabilities, labels, FIVE) if len(classes) > FIVE else None,
         ece=calibration.expected_calibration_error(table),
         nll=calibration.negative_log_likelihood(log_probabilities, labels),
         brier=calibration.brier(log_probabilities, labels),

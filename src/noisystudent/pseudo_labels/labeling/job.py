@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,16 +26,16 @@ from noisystudent.pseudo_labels.labeling.label_shards import gather_failures
 from noisystudent.pseudo_labels.predictions import (
     FAILED,
     PREDICTIONS,
+    SUMMARY,
     PartStats,
     cut_parts,
     part_path,
     read_failed,
     read_part_stats,
+    summarize,
 )
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.settings import Settings
-
-SUMMARY = "summary.json"
 
 
 class Job(Settings):
@@ -122,7 +122,7 @@ class Task:
                     self.store.fetch(part_path(self.job.out, part).name, self.job.out)
         stats = [self._account_for(part) for part in range(len(self.parts))]
         gather_failures(self.job.out, self.source, stats, self.job.data.max_corrupt_fraction)
-        write_json(self.job.out / SUMMARY, _summary(stats, len(self.inputs["classes"])))
+        write_json(self.job.out / SUMMARY, summarize(stats, len(self.inputs["classes"])))
         sweep(self.job.out)
         commit(self.job.out, PREDICTIONS, self.inputs)
         if self.store:
@@ -162,20 +162,6 @@ def _describe_failed(job: Job, count: int) -> str:
     failures = [Failure(key, reason) for key, reason in read_failed(job.out)]
     first = f": {unreadable_sentence(failures)}" if failures else ""
     return printable(f"; {count:,} cannot be read, {FAILED} says why{first}")
-
-
-def _summary(stats: Sequence[PartStats], classes: int) -> dict[str, Any]:
-    """The content of summary.json: the number of labeled images, and how much of their probability is stored."""
-    rows = [sum(part.rows) for part in stats]
-    kept_classes = [part.kept_classes for part, count in zip(stats, rows, strict=True) if count]
-    mass = sum(part.kept_mass * count for part, count in zip(stats, rows, strict=True))
-    return {
-        "images": sum(rows),
-        "failed": sum(len(part.failed) for part in stats),
-        "parts": len(stats),
-        "classes": classes,
-        "kept": {"fewest": min(kept_classes), "most": max(kept_classes), "mass": round(mass / sum(rows), 6)},
-    }
 
 
 def _inputs(job: Job, source: Source, predictor: Predictor) -> dict[str, Any]:

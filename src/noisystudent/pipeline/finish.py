@@ -1,0 +1,31 @@
+"""The end of a run and of a distillation: the summary and the page, with what all of it took."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from noisystudent.artifacts.typed_json import write_result
+from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.page_images import SourceImages
+from noisystudent.reporting.page import open_page, write_page
+from noisystudent.results.run import RunSummary
+
+SUMMARY = "summary.json"
+
+
+def finish_run(context: RunContext, summary: RunSummary) -> RunSummary:
+    """Writes ``summary.json`` and the page; returns the summary with the whole cost, the page included.
+
+    Processes that work together all get it; the main process writes.
+    """
+
+    def write() -> RunSummary:
+        folder = context.folder
+        write_result(folder / SUMMARY, summary)  # a run whose page cannot be written is finished
+        record, thumbnails = open_page(folder, SourceImages.of_run(folder))
+        finished = replace(summary, cost=context.costs.total())
+        write_result(folder / SUMMARY, finished)
+        write_page(replace(record, summary=finished), thumbnails)
+        return finished
+
+    return context.engine.group.on_main(write)
