@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from noisystudent.artifacts.changes import in_words
 from noisystudent.artifacts.folder import (
     INPUTS,
     LOCK,
@@ -173,7 +174,7 @@ def _locked(lock: IO[str], kind: int) -> bool:
 def _blocked(folder: Path, inputs: Inputs) -> ArtifactError:
     """The error of a process that cannot join the processes in the folder."""
     if state_of(folder, inputs) is State.STALE:
-        changes = differences(read_json(folder / INPUTS), dict(inputs))
+        changes = in_words(differences(read_json(folder / INPUTS), dict(inputs)))
         more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
         return MismatchError(
             f"other processes are working in {folder} from other inputs ({'; '.join(changes[:5])}{more}); stop them, "

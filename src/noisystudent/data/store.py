@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from noisystudent.artifacts.changes import in_words
 from noisystudent.artifacts.folder import INPUTS, MANIFEST, Inputs, atomic_write, differences, folder_lock, verify
 from noisystudent.data.files import is_url, open_filesystem, with_retries
 from noisystudent.errors import ArtifactError, MismatchError
@@ -78,7 +79,7 @@ class Store:
         recorded = self.read(INPUTS)
         if recorded is None:
             self.put(folder / INPUTS)
-        elif changes := differences(json.loads(recorded), dict(inputs)):
+        elif changes := in_words(differences(json.loads(recorded), dict(inputs))):
             raise MismatchError(
                 f"{self.url} was made from other inputs ({'; '.join(changes[:5])}); give another --out, or delete it."
             )

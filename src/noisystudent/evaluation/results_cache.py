@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from noisystudent.artifacts.changes import in_words
 from noisystudent.artifacts.folder import (
     INPUTS,
     Inputs,
@@ -67,7 +68,7 @@ class ResultCache:
         if archive_stale:
             prepare(folder, inputs)
         elif state_of(folder, inputs) is State.STALE:
-            changes = "; ".join(differences(read_json(folder / INPUTS), dict(inputs)))
+            changes = "; ".join(in_words(differences(read_json(folder / INPUTS), dict(inputs))))
             raise MismatchError(
                 f"{folder} holds results that were measured differently; what differs: {changes}. Give another --out, "
                 "or delete the folder."

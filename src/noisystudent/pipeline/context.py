@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from noisystudent.artifacts.changes import in_words
 from noisystudent.artifacts.folder import Inputs, State, commit, folder_lock, prepare, state_of
 from noisystudent.config import Resolved, RunSettings
 from noisystudent.data.splits import DataSplits, open_splits
@@ -114,7 +115,9 @@ class RunContext:
             return True
         state, changes = self.engine.group.on_main(lambda: prepare(folder, inputs))
         if changes:
-            self.reporter.say(f"{stage}: made again, the old one is archived; what differs: {'; '.join(changes)}")
+            roles = {role: summary.name for role, summary in self.splits.summaries.items()}
+            told = "; ".join(in_words(changes, roles))
+            self.reporter.say(f"{stage}: made again, the old one is archived; what differs: {told}")
         if state is State.COMPLETE:
             self.reporter.say(f"{stage}: done before")
             self.costs.found(stage, folder)
@@ -212,7 +215,7 @@ def _largest_input_size(settings: RunSettings, teacher_sizes: Sequence[int], siz
 
 
 def describe_run(resolved: Resolved, context: RunContext, command: Sequence[str]) -> RunFacts:
-    """The content of run.json: command, settings with origins, own parts, sources, versions and machine."""
+    """The content of run.json: command to repeat it, settings with origins, own parts, sources, versions, machine."""
     splits = context.splits
     found = {**splits.summaries}
     if "unlabeled" in found:  # of a streamed set, a stage has found these since

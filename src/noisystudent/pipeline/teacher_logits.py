@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from noisystudent.artifacts.changes import in_words
 from noisystudent.artifacts.folder import INPUTS, State, differences, read_json, state_of
 from noisystudent.data.unlabeled import InMemoryUnlabeled
 from noisystudent.errors import MismatchError, SettingsError
@@ -133,7 +134,7 @@ def _cache_views(
 
 def _refuse_other_views(folder: Path, inputs: dict[str, Any]) -> None:
     if state_of(folder, inputs) is State.STALE:
-        changes = "; ".join(differences(read_json(folder / INPUTS), inputs))
+        changes = "; ".join(in_words(differences(read_json(folder / INPUTS), inputs)))
         raise MismatchError(
             f"{folder} holds a teacher's predictions for other views than those of this training; what differs: "
             f"{changes}. Use the settings and sources of that training, or another folder for distillation.cache."
