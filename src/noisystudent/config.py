@@ -301,8 +301,8 @@ def _require_effect(
 
     Settings of a file may lose their effect by what is given above the file: ``below`` are those without that.
     """
-    values = {name: _value_at(settings, name) for name in ALL_SETTINGS}
-    values_below = {name: _value_at(below, name) for name in ALL_SETTINGS} if below else values
+    values = {name: value_at(settings, name) for name in ALL_SETTINGS}
+    values_below = {name: value_at(below, name) for name in ALL_SETTINGS} if below else values
     changed = [name for name in given if values[name] != ALL_SETTINGS[name].default]
     for condition in CONDITIONS:
         names = condition.without_effect(command, changed, values)
@@ -328,10 +328,11 @@ def default_values(command: Command) -> dict[str, Any]:
     recipe = default_recipe(command)
     merged = merge([Layer(f"recipe {recipe}", read_recipe(recipe))])
     settings = RunSettings(**nest({"out": "", "recipe": recipe, **merged.values}))
-    return {name: _value_at(settings, name) for name in ALL_SETTINGS}
+    return {name: value_at(settings, name) for name in ALL_SETTINGS}
 
 
-def _value_at(settings: RunSettings, name: str) -> object:
+def value_at(settings: RunSettings, name: str) -> object:
+    """The value of the setting with a dotted name."""
     value: object = settings
     for part in name.split("."):
         value = getattr(value, part)

@@ -45,13 +45,13 @@ def difference_of(first: Path, second: Path) -> float:
 
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory):
-    """Two checkpoints, the first of plain and the second of smoothed labels."""
+    """Three checkpoints: of plain labels, of strongly smoothed ones, and of labels as ``train`` smooths them."""
     root = tmp_path_factory.mktemp("teachers")
-    for name, smoothing in (("plain", 0.0), ("smoothed", 0.1)):
+    for name, smoothing in (("plain", 0.0), ("smoothed", 0.2), ("usual", 0.1)):
         settings = {**SMALL, "model.teacher": "tiny_resnet", "noise.strength": 0.25}
         settings |= {"objective.label_smoothing": smoothing}
         noisystudent.train("digits:labeled", out=root / name, settings=settings, quiet=True)
-    return root / "plain", root / "smoothed"
+    return root / "plain", root / "smoothed", root / "usual"
 
 
 @pytest.fixture(scope="module")
@@ -200,18 +200,19 @@ def test_a_preset_on_the_command_line_replaces_that_of_the_recipe():
 
 
 def test_a_checkpoint_says_how_its_labels_were_smoothed(teachers):
-    assert [label_smoothing_of(folder) for folder in teachers] == [0.0, 0.1]
+    assert [label_smoothing_of(folder) for folder in teachers] == [0.0, 0.2, 0.1]
 
 
-@pytest.mark.parametrize(("temperature", "warned"), [(4.0, True), (1.0, False)])
-def test_a_teacher_of_smoothed_labels_is_warned_of_at_a_high_temperature(
-    teachers, tmp_path, capsys, temperature, warned
+@pytest.mark.parametrize(("teacher", "temperature", "warned"), [(1, 4.0, True), (1, 1.0, False), (2, 4.0, False)])
+def test_a_teacher_of_labels_smoothed_more_than_usual_is_warned_of_at_a_high_temperature(
+    teachers, tmp_path, capsys, teacher, temperature, warned
 ):
     words = [f"--{name}={value}" for name, value in {**DIGITS, **SMALL, "train.steps": 1}.items()]
-    words += [f"--teacher={teachers[1]}", "--student=tiny_resnet", f"--out={tmp_path}", "--rounds.control=false"]
+    words += [f"--teacher={teachers[teacher]}", "--student=tiny_resnet", f"--out={tmp_path}", "--rounds.control=false"]
     assert main(["distill", *words, f"--distillation.temperature={temperature}"]) == 0
     printed = capsys.readouterr()
-    assert ("trained with label smoothing 0.1" in printed.out + printed.err) == warned
+    assert ("trained with label smoothing 0.2" in printed.out + printed.err) == warned
+    assert ("warning" in printed.out + printed.err) == warned
     assert "model: " in printed.out
 
 

@@ -230,6 +230,15 @@ def test_a_round_that_validation_shows_to_be_worse_is_rolled_back(tmp_path, monk
     assert weights(tmp_path / "best") == weights(tmp_path / "round-1/student")
 
 
+def test_a_smaller_student_is_announced_and_a_larger_one_is_not(tmp_path, capsys):
+    quick = {**SMALL, "rounds.count": 2, "rounds.control": False, "train.steps": 1}
+    models = {"model.teacher": "resnet_small_8", "model.students": ["tiny_resnet", "resnet_small_20"]}
+    noisystudent.run(**DIGITS, out=tmp_path, settings={**quick, **models})
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: the student")]
+    assert len(notes) == 1
+    assert "round 2, resnet_small_20 with" in notes[0]
+
+
 def test_students_may_grow(tmp_path):
     finished = run(tmp_path, model__teacher="tiny_resnet", model__students=["resnet_small_20"], rounds__count=1)
     assert finished.teacher.model == "tiny_resnet"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from noisystudent.config import Resolved, RunSettings
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import Verdict
-from noisystudent.losses.settings import TEACHER_FREE
+from noisystudent.losses.settings import TEACHER_FREE, ObjectiveSettings
 from noisystudent.models.checkpoint import label_smoothing_of
 from noisystudent.models.load import PREFIXES
 from noisystudent.models.predictor import Predictor, require_model
@@ -25,6 +24,7 @@ from noisystudent.pipeline.context import RunContext, build_context, describe_ru
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.noise_search import choose_strength
+from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint, score_checkpoint, score_ensemble
 from noisystudent.pipeline.summary import compare_models, deliver, evaluated_model, mean_of, round_result
@@ -34,6 +34,7 @@ from noisystudent.results.run import RunSummary
 from noisystudent.runtime.progress import Reporter
 
 TREATMENT = "the teaching"  # in a verdict
+DEFAULT_SMOOTHING = ObjectiveSettings().label_smoothing
 HIGH_TEMPERATURE = 2.0  # from here on, a teacher's smoothed targets hide what it knows of the wrong classes
 
 
@@ -75,7 +76,9 @@ def distill(
         context, opened = _open(resolved, reporter, extensions, given)
         check_measurable(context)
         if context.engine.group.is_main:
-            write_result(folder / "run.json", describe_run(resolved, context, sys.argv))
+            given_models = {name: repr(predictor) for name, predictor in predictors.items()}
+            facts = describe_run(resolved, context, repeat_command(resolved, "distill"))
+            write_result(folder / "run.json", replace(facts, extensions={**facts.extensions, **given_models}))
         result = run_distillation(context, opened)
         deliver(context, result.delivered)
         return finish_run(context, summarize(context, result, measure_robustness(context, result.checkpoints)))
@@ -204,7 +207,8 @@ def _check_fits(context: RunContext, name: str, teacher: Predictor) -> None:
         )
     from_folder = bool(teacher.origin) and Path(teacher.origin).is_dir()
     smoothing = label_smoothing_of(Path(teacher.origin)) if from_folder else 0.0
-    if smoothing and name in distillation.teachers and distillation.temperature >= HIGH_TEMPERATURE:
+    more = smoothing > DEFAULT_SMOOTHING  # a model of 'run' or 'train' as it is by default needs no warning
+    if more and name in distillation.teachers and distillation.temperature >= HIGH_TEMPERATURE:
         context.reporter.say(
             f"warning: the teacher {name} was trained with label smoothing {smoothing:g}, which hides what it knows of "
             f"the wrong classes, the more so at temperature {distillation.temperature:g}; better teachers for students "

@@ -41,7 +41,8 @@ class Extensions:
     def described(self) -> dict[str, str]:
         """The parts that are given, by what they replace: a text that identifies each."""
         parts = {"objective": self.objective, "select": self.select, "model": self.model, "noise": self.noise}
-        return {role: identity_of(part) for role, part in parts.items() if part is not None}
+        described = {role: identity_of(part) for role, part in parts.items() if part is not None}
+        return described | {role: f"a {type(source).__name__}" for role, source in self.sources.items()}
 
     def check(self, resolved: Resolved) -> None:
         """Raises ``SettingsError`` for settings that the user gave and that one of these parts replaces."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from noisystudent.artifacts.folder import write_json
 from noisystudent.artifacts.typed_json import read_result, to_json, write_result
 from noisystudent.config import Resolved, RunSettings
+from noisystudent.display.wording import compact
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.evaluation.verdict import compare
+from noisystudent.models.classifier import create_classifier
+from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.checkpoints import Checkpoint
@@ -25,11 +29,12 @@ from noisystudent.pipeline.pseudo_labels import (
     pseudo_label_accuracy,
     select_pseudo_labels,
 )
+from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.summary import Round, RunResult, deliver, summarize
 from noisystudent.pipeline.train_data import TeacherRef, student_spec, supervised_spec
-from noisystudent.pipeline.train_stage import input_noise, train
+from noisystudent.pipeline.train_stage import input_noise, input_size, train
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.results.run import RunSummary
 from noisystudent.runtime.progress import Reporter
@@ -46,7 +51,7 @@ def run(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | None
         context = remove_leakage(build_context(resolved, reporter, extensions=extensions))
         check_measurable(context)
         if context.engine.group.is_main:
-            write_result(folder / "run.json", describe_run(resolved, context, sys.argv))
+            write_result(folder / "run.json", describe_run(resolved, context, repeat_command(resolved, "run")))
         result = run_rounds(context)
         deliver(context, result.delivered.checkpoint)
         return finish_run(context, summarize(context, result, measure_robustness(context, result.checkpoints)))
@@ -58,6 +63,7 @@ def run_rounds(context: RunContext) -> RunResult:
     check_distillation(settings)
     settings.distillation.require_classes(len(context.splits.classes))
     plans = plan_models(settings.model, settings.rounds.count, context.splits.format.size)
+    announce_smaller_students(context, plans)
     context = autotune(context, plans[0])
     strength = choose_strength(context, plans[0])
     checkpoint = train(context, "teacher", plans[0], supervised_spec(context), strength)
@@ -98,7 +104,7 @@ def run_rounds(context: RunContext) -> RunResult:
     delivered = current
     if control and is_worse(current, control, settings.rounds.rollback_p):
         context.reporter.say(
-            "validation shows the labels-only control to be better than every student: it is delivered"
+            f"validation shows the labels-only control to be better than {current.checkpoint.name}: it is delivered"
         )
         delivered = control
     if not context.dry and context.engine.group.is_main:
@@ -120,6 +126,26 @@ def _label_and_select(
     predictions = label_unlabeled(context, stage, teacher.checkpoint, context.splits.unlabeled, noise=noise)
     selection = select_pseudo_labels(context, f"round-{number}/selection", predictions, number, first_selection)
     return predictions, selection
+
+
+def announce_smaller_students(context: RunContext, plans: Sequence[ModelPlan]) -> None:
+    """Says which student is smaller than the model before it; the paper's students are equal or larger."""
+    if len(set(plans)) == 1 or context.extensions.model:
+        return
+    classes, channels = context.splits.classes, context.splits.format.channels
+    sizes = {
+        plan: count_parameters(
+            create_classifier(plan.name, classes=classes, channels=channels, size=input_size(context, plan))
+        )
+        for plan in dict.fromkeys(plans)
+    }
+    for number, (teacher, student) in enumerate(pairwise(plans), start=1):
+        if sizes[student] < sizes[teacher]:
+            context.reporter.say(
+                f"note: the student of round {number}, {student.name} with {compact(sizes[student])} parameters, is "
+                f"smaller than its teacher, {teacher.name} with {compact(sizes[teacher])}. Students of Noisy Student "
+                "training are equal or larger; a smaller one compresses its teacher (docs/distillation.md)."
+            )
 
 
 def check_distillation(settings: RunSettings) -> None:

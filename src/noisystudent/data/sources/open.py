@@ -27,6 +27,13 @@ _DIGITS = re.compile(r"digits(?::(?P<part>[^@]*))?(?:@(?P<seed>.*))?", re.DOTALL
 _NPZ = re.compile(r"(?P<path>.*\.npz)(?::(?P<part>[^/\\]*))?", re.DOTALL | re.IGNORECASE)
 
 
+def absolute_spec(spec: str) -> str:
+    """The text of the same source from any working folder."""
+    if _DIGITS.fullmatch(spec) or spec.startswith("hf:") or is_url(spec):
+        return spec
+    return os.path.abspath(os.path.expanduser(spec))
+
+
 def open_source(spec: str | Path | Source, *, labeled: bool) -> Source:
     """Opens the source that ``spec`` names; ``docs/sources.md`` lists every kind.
 
