@@ -162,7 +162,7 @@ def test_an_own_model_is_trained_delivered_and_opened_again(tmp_path):
 
 
 def test_a_factory_beside_a_model_that_timm_builds_is_refused(plain):
-    with pytest.raises(ModelError, match=r"holds a tiny_resnet, which timm builds; leave out the factory"):
+    with pytest.raises(ModelError, match=r"holds a tiny_resnet, which needs no factory; leave it out"):
         ns.load(plain.path, factory=network)
 
 

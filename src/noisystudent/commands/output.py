@@ -50,6 +50,11 @@ def print_scores(scores: EvaluationResult) -> None:
             f"  note: the images are of {scores.classes}; answers are among all of them, accuracies over these images' "
             "classes"
         )
+    if scores.training_images:
+        print(
+            f"  warning: {scores.training_images:,} of the {scores.count:,} images are among the labeled images that "
+            "the model was trained on, so the scores are too high; score it on other images"
+        )
     if scaled:
         _print_temperature(scaled)
 
@@ -58,6 +63,11 @@ def _print_temperature(scaled: TemperatureScaling) -> None:
     print(f"temperature fitted on {scaled.count} images of {scaled.source}")
     if scaled.left_out:
         print(f"  note: {scaled.left_out} more were left out, since the same images are scored")
+    if scaled.training_images:
+        print(
+            f"  warning: {scaled.training_images:,} of the {scaled.count:,} images are among the labeled images that "
+            "the model was trained on and is too sure of; fit the temperature on other images"
+        )
     if scaled.at_end:
         print("  note: the temperature is at the end of its range: fit it on more images, or harder ones, to use it")
 

@@ -17,6 +17,7 @@ from noisystudent.display.sources import source_lines
 from noisystudent.display.wording import printable
 from noisystudent.evaluation.map_shards import map_shards
 from noisystudent.models.predictor import Predictor
+from noisystudent.models.training_images import count_training_images
 from noisystudent.runtime.process_group import open_process_group
 from noisystudent.runtime.progress import Reporter
 
@@ -34,10 +35,12 @@ def write_predictions(
     group = open_process_group()
     reporter = reporter if group.is_main else Reporter(quiet=True)
     failures: list[Failure] = []
+    predicted = seen = 0
 
-    def predict_shard(images: Images) -> list[list[str]]:
+    def predict_shard(images: Images) -> tuple[list[list[str]], int]:
         rows = zip(images.keys, predictor.log_probabilities(images), strict=True)
-        return [[key, predictor.classes[int(row.argmax())], f"{np.exp(row.max()):.4f}", ""] for key, row in rows]
+        texts = [[key, predictor.classes[int(row.argmax())], f"{np.exp(row.max()):.4f}", ""] for key, row in rows]
+        return texts, count_training_images(images.digests, predictor.training_images) or 0
 
     for line in source_lines("source", summarize(source)):
         reporter.say(line)
@@ -51,10 +54,11 @@ def write_predictions(
         shards = map_shards(
             source, predictor.format, predict_shard, max_corrupt_fraction=max_corrupt_fraction, group=group
         )
-        for rows, failed in shards:
+        for (rows, trained_on), failed in shards:
             writer.writerows(rows)
             writer.writerows([failure.key, "", "", failure.reason] for failure in failed)
             failures += failed
+            predicted, seen = predicted + len(rows), seen + trained_on
             bar.advance(len(rows) + len(failed))
         for kind in passed_over(source):
             writer.writerows([name, "", "", f"passed over: {kind.what}"] for name in kind.names)
@@ -62,4 +66,9 @@ def write_predictions(
         reporter.say(printable(f"unreadable: {failure.key}: {failure.reason}"))
     if len(failures) > UNREADABLE_SHOWN:
         reporter.say(f"and {len(failures) - UNREADABLE_SHOWN:,} more, in {path} with their reasons")
+    if seen:
+        reporter.say(
+            f"warning: {seen:,} of the {predicted:,} images are among the labeled images that the model was trained "
+            "on, so it is right about them more often, and surer, than about others"
+        )
     return failures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from noisystudent.evaluation.metrics.results import EvaluationResult, Scores, Te
 from noisystudent.evaluation.metrics.scores import scaled_scores, score
 from noisystudent.evaluation.metrics.temperature import TEMPERATURES, fit_temperature
 from noisystudent.models.predictor import Predictor
+from noisystudent.models.training_images import count_training_images
 from noisystudent.runtime.process_group import ProcessGroup
 
 
@@ -80,11 +81,13 @@ def score_source(
         if not len(fitted_on.labels):
             raise SettingsError(_no_other_images(scored_source, calibration_source))
         left_out = len(predictions.labels) - len(fitted_on.labels)
-        scaling = _scale(scored, fitted_on, calibration_source.name, left_out)
+        seen = count_training_images(fitted_on.digests.tolist(), predictor.training_images)
+        scaling = replace(_scale(scored, fitted_on, calibration_source.name, left_out), training_images=seen)
     return EvaluationResult(
         **{entry.name: getattr(scores, entry.name) for entry in fields(Scores)},
         classes="" if mapping.is_identity else mapping.explanation,
         unreadable={failure.key: failure.reason for failure in scored.failures},
+        training_images=count_training_images(scored.digests.tolist(), predictor.training_images),
         temperature_scaling=scaling,
     )
 
@@ -97,8 +100,12 @@ def _open(spec: str | Path | Source, classes: Sequence[str], role: str) -> tuple
 def _scale(scored: _Predictions, fitted_on: _Predictions, source: str, left_out: int) -> TemperatureScaling:
     """Fits a temperature on some images and scores others at it."""
     temperature = fit_temperature(fitted_on.log_probabilities, fitted_on.labels)
+    at_temperature = scaled_scores(scored.log_probabilities, scored.labels, temperature)
     return TemperatureScaling(
-        **scaled_scores(scored.log_probabilities, scored.labels, temperature),
+        temperature=temperature,
+        ece=at_temperature["ece"],
+        nll=at_temperature["nll"],
+        brier=at_temperature["brier"],
         source=source,
         count=len(fitted_on.labels),
         left_out=left_out,

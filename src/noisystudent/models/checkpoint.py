@@ -1,5 +1,6 @@
-"""Classifiers on disk: folders in timm's hub layout, which timm can load without this package.
+"""Classifiers on disk: folders in timm's hub layout, which timm loads without this package where it has the model.
 
+    README.md          the card: what the model is, and how to open it with this package and with timm
     config.json        timm's fields (architecture, class names, input size, normalization, ...), and further values of
                        the caller under ``noisystudent``
     model.safetensors  the network's weights, without anything that could run as code
@@ -23,6 +24,7 @@ from torch import Tensor, contiguous_format, nn
 from noisystudent.artifacts.folder import MANIFEST, hash_file, read_manifest
 from noisystudent.data.images import ImageFormat
 from noisystudent.errors import ModelError
+from noisystudent.models.card import CARD, card_text
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import build, require_known, size_argument
 from noisystudent.models.factory import ModelFactory, classifier_from_factory
@@ -88,8 +90,8 @@ class _Config(BaseModel):
 def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str, Json] = MappingProxyType({})) -> None:
     """Writes a classifier into a folder.
 
-    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the network; a model for small images also needs
-    ``import noisystudent.models.create``.
+    The card in it says how to open it: timm's architectures with timm alone, the models for small images with timm
+    after an import, a user's own architecture with its factory.
 
     Args:
         classifier: the classifier.
@@ -105,6 +107,8 @@ def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str,
         for name, tensor in classifier.net.state_dict().items()
     }
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    card = card_text(classifier, factory=str(extra.get("factory", "")))
+    (folder / CARD).write_text(card, encoding="utf-8")
     own = dict(extra) | ({} if classifier.bits is None else {"bits": classifier.bits})
     text = json.dumps(_config(classifier) | {"noisystudent": own}, indent=2, ensure_ascii=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
@@ -128,7 +132,7 @@ def load_classifier(
     config = _read_config(folder)
     if factory is not None and not config.noisystudent.factory:
         raise ModelError(
-            f"{folder} holds a {config.architecture}, which timm builds; leave out the factory, or give the folder of "
+            f"{folder} holds a {config.architecture}, which needs no factory; leave it out, or give the folder of "
             "your own model."
         )
     tensors = _read_weights(folder)

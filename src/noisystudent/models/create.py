@@ -21,6 +21,7 @@ from noisystudent.noise.model import set_model_noise
 
 PATIENCE = 5.0  # seconds to wait for any response of the hub
 WEIGHTS = "model.safetensors"
+REGISTERING_MODULE = __name__  # after its import, timm knows the models for small images
 
 
 def published_config(name: str, *, advice: str) -> PretrainedCfg:
@@ -136,6 +137,11 @@ def require_known(name: str) -> None:
             f"Model {architecture!r} has no published weights {tag!r}.{nearest_name(name, tagged)} "
             f"Known: {', '.join(tagged) or 'none'}; or leave out '.{tag}'."
         )
+
+
+def is_registered_here(name: str) -> bool:
+    """Whether timm has a model only because this package registers it."""
+    return timm.model_entrypoint(name.partition(".")[0]).__module__.startswith("noisystudent.")
 
 
 def size_argument(name: str, size: int) -> dict[str, Any]:

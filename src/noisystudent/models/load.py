@@ -23,6 +23,7 @@ from noisystudent.models.create import (
 )
 from noisystudent.models.factory import ModelFactory
 from noisystudent.models.imagenet import published_classes
+from noisystudent.models.training_images import Digests, read_training_images
 
 PUBLISHED = "timm:"
 LOCAL = "local-dir:"
@@ -64,6 +65,11 @@ def fingerprint_at(checkpoint: CheckpointName, weights: Mapping[str, Tensor]) ->
     if _published_name(checkpoint) is None:
         return checkpoint_fingerprint(checkpoint_folder(checkpoint))
     return weights_fingerprint(weights)
+
+
+def training_images_of(checkpoint: CheckpointName) -> Digests | None:
+    """The digests of the labeled images that a checkpoint was trained on, where its folder has them."""
+    return None if _published_name(checkpoint) is not None else read_training_images(checkpoint_folder(checkpoint))
 
 
 def short_name(checkpoint: CheckpointName) -> str:

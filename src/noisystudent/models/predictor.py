@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from noisystudent.data.images import ImageFormat, Images
@@ -17,7 +16,15 @@ from noisystudent.errors import ModelError, SettingsError
 from noisystudent.models.classifier import Classifier, UnitPixels
 from noisystudent.models.factory import ModelFactory
 from noisystudent.models.image_inputs import ImageInput, map_decoded
-from noisystudent.models.load import CheckpointName, absolute_name, fingerprint_at, open_classifier, short_name
+from noisystudent.models.load import (
+    CheckpointName,
+    absolute_name,
+    fingerprint_at,
+    open_classifier,
+    short_name,
+    training_images_of,
+)
+from noisystudent.models.load_arguments import refuse_given, runtime_for
 from noisystudent.models.teacher import (
     format_of,
     log_probabilities,
@@ -26,6 +33,7 @@ from noisystudent.models.teacher import (
     require_numbers,
     stack_rows,
 )
+from noisystudent.models.training_images import Digests
 from noisystudent.models.wrapped_module import (
     NormalizedModule,
     check_module,
@@ -64,6 +72,7 @@ class Predictor:
         unit: logits [B, K] of floats [B, C, size, size] from 0 to 1; differentiable by the pixels.
         classifier: the classifier of a checkpoint; None for a module.
         origin: text that opens the same model in another process; empty for a module.
+        training_images: digests of the labeled images that the model was trained on; None where they are not recorded.
     """
 
     name: str
@@ -76,6 +85,7 @@ class Predictor:
     unit: nn.Module
     classifier: Classifier | None = None
     origin: str = ""
+    training_images: Digests | None = None
 
     @classmethod
     def open(
@@ -108,7 +118,8 @@ class Predictor:
         classifier = open_classifier(model, factory).to(open_device(runtime))
         fingerprint = fingerprint_at(model, classifier.net.state_dict())
         origin = "" if factory else absolute_name(model)
-        return cls.of_classifier(short_name(model), fingerprint, classifier, runtime, origin=origin)
+        opened = cls.of_classifier(short_name(model), fingerprint, classifier, runtime, origin=origin)
+        return replace(opened, training_images=training_images_of(model))
 
     @classmethod
     def of_classifier(
@@ -333,10 +344,10 @@ def load(
     of_module = {"classes": classes, "size": size, "channels": channels, "mean": mean, "std": std}
     of_checkpoint = {"device": device, "factory": factory}
     if isinstance(model, Predictor):
-        _refuse_given("a predictor has its own", of_module | of_checkpoint | {"batch_size": batch_size})
+        refuse_given("a predictor has its own", of_module | of_checkpoint | {"batch_size": batch_size})
         return model
     if isinstance(model, nn.Module):
-        _refuse_given("a module is used where it is and as it is; move it with its own to()", of_checkpoint)
+        refuse_given("a module is used where it is and as it is; move it with its own to()", of_checkpoint)
         if classes is None or size is None:
             missing = [f"{name}=..." for name in ("classes", "size") if of_module[name] is None]
             raise SettingsError(
@@ -347,8 +358,8 @@ def load(
         return Predictor.of_module(
             model, classes=classes, size=size, channels=channels or 3, mean=mean, std=std, batch_size=batch_size or 256
         )
-    _refuse_given("they come from the checkpoint", of_module)
-    runtime = _runtime(device or _DEFAULTS.device, batch_size or _DEFAULTS.label_batch_size)
+    refuse_given("they come from the checkpoint", of_module)
+    runtime = runtime_for(device or _DEFAULTS.device, batch_size or _DEFAULTS.label_batch_size)
     return Predictor.open(model, runtime, factory=factory)
 
 
@@ -366,12 +377,6 @@ def require_model(model: object) -> None:
         )
 
 
-def _refuse_given(reason: str, arguments: Mapping[str, object]) -> None:
-    given = [name for name, value in arguments.items() if value is not None]
-    if given:
-        raise SettingsError(f"load was given {', '.join(given)}, which does not apply: {reason}. Leave it out.")
-
-
 def _refuse_runtime(predictor: Predictor, runtime: RuntimeSettings) -> None:
     """Raises ``SettingsError`` for settings that a predictor, which has its own, would ignore."""
     changed = [name for name in RuntimeSettings.model_fields if getattr(runtime, name) != getattr(_DEFAULTS, name)]
@@ -380,12 +385,3 @@ def _refuse_runtime(predictor: Predictor, runtime: RuntimeSettings) -> None:
             f"runtime.{changed[0]} {getattr(runtime, changed[0])} does not apply to {predictor!r}, which has a device, "
             "a precision and a batch size of its own. Leave it out, or give it to noisystudent.load or Predictor.open."
         )
-
-
-def _runtime(device: str, batch_size: int) -> RuntimeSettings:
-    try:
-        return RuntimeSettings.model_validate({"device": str(device), "label_batch_size": batch_size})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        name = {"label_batch_size": "batch_size"}.get(str(problem["loc"][0]), "device")
-        raise SettingsError(f"load was given {name} {problem['input']!r}: {problem['msg']}.") from None

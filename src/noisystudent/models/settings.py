@@ -132,7 +132,7 @@ def plan_models(settings: ModelSettings, rounds: int, size: int) -> list[ModelPl
     """Returns the plan of the teacher's model and of one student per round.
 
     Up to ``SMALL_SIZE`` pixels, a family uses its models for small images, at the size of the data. Students may be
-    smaller than their teacher; the caller compares ``count_parameters`` and warns.
+    smaller than their teacher; the caller compares ``count_parameters`` and says so.
 
     Args:
         settings: the settings of the models.

@@ -11,15 +11,19 @@ import torch
 
 from noisystudent.artifacts.folder import read_json, read_manifest
 from noisystudent.errors import ModelError
+from noisystudent.models.card import CARD
 from noisystudent.models.checkpoint import CHECKPOINT, load_classifier
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.factory import ModelFactory
 from noisystudent.models.predictor import Predictor
 from noisystudent.models.teacher import NoisedTeacher, Teacher, TeacherModel
+from noisystudent.models.training_images import TRAINING_IMAGES
 from noisystudent.runtime.settings import RuntimeSettings
+from noisystudent.training.loop import METRICS
 
 TRAINING = "training.json"
+BESIDE_WEIGHTS = (CARD, TRAINING_IMAGES, TRAINING, METRICS)  # not part of what identifies a model
 
 
 class TrainedModel(Protocol):

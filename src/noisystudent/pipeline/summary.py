@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import UNLABELED, Verdict, compare, reach_verdict
-from noisystudent.models.checkpoint import CHECKPOINT
-from noisystudent.pipeline.checkpoints import TRAINING, Checkpoint, TrainedModel
+from noisystudent.models.checkpoint import CHECKPOINT, CONFIG, WEIGHTS
+from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, Checkpoint, TrainedModel
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.results.run import EvaluatedModel, RoundResult, RunSummary, StageCost
-from noisystudent.training.loop import METRICS
 
 BEST = "best"
 
@@ -161,8 +160,9 @@ def deliver(context: RunContext, checkpoint: Checkpoint) -> None:
     folder = context.folder_of(BEST)
 
     def copy() -> None:
-        for name in ("config.json", "model.safetensors", TRAINING, METRICS):
-            shutil.copyfile(checkpoint.folder / name, folder / name)
-        context.commit(CHECKPOINT, inputs, StageCost(name=BEST), volatile=(METRICS, TRAINING))
+        for name in (CONFIG, WEIGHTS, *BESIDE_WEIGHTS):
+            if (checkpoint.folder / name).exists():
+                shutil.copyfile(checkpoint.folder / name, folder / name)
+        context.commit(CHECKPOINT, inputs, StageCost(name=BEST), volatile=BESIDE_WEIGHTS)
 
     context.engine.group.on_main(copy)

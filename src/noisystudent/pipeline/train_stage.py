@@ -20,12 +20,13 @@ from noisystudent.models.factory import classifier_from_factory
 from noisystudent.models.finite import broken_tensors
 from noisystudent.models.settings import ModelPlan
 from noisystudent.models.teacher import Teacher
+from noisystudent.models.training_images import write_training_images
 from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.custom import CustomAugmentation
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import build_mixing
 from noisystudent.noise.model import model_noise, set_model_noise
-from noisystudent.pipeline.checkpoints import TRAINING, Checkpoint, GivenModel, read_checkpoint
+from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, TRAINING, Checkpoint, GivenModel, read_checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import CheckedObjective, identity_of
 from noisystudent.pipeline.score_stage import predict
@@ -35,7 +36,7 @@ from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
 from noisystudent.runtime.device import seeded
 from noisystudent.training.loader import LABELED, UNSHARDED, Batch, BatchLoader, BatchSharding
-from noisystudent.training.loop import METRICS, Objective, evaluations, fit
+from noisystudent.training.loop import Objective, evaluations, fit
 from noisystudent.training.state import STATE
 from noisystudent.training.teacher_logits import AskTeachers, OnlineTeachers, TeacherLogitsBatches
 
@@ -73,18 +74,12 @@ def train(
             f"{stage} ends with weights that are not finite (first {broken[0]}): its training diverged. Lower "
             "train.learning_rate or train.clip, or lengthen train.warmup, and run again."
         )
-    steps, samples_seen = settings.train.last, settings.train.last * sum(spec.batch.values())
-    cost = StageCost(
-        name=stage,
-        seconds=max(0.0, seconds - (time.monotonic() - started)),  # before a kill
-        samples_seen=samples_seen,
-        images_predicted=predicted_in_training(context, spec.batch, spec.distillation, len(spec.teachers)),
-    )
+    cost = _cost(context, stage, spec, max(0.0, seconds - (time.monotonic() - started)))
     training = {
         "model": classifier.name,
         "parameters": count_parameters(trained),
-        "steps": steps,
-        "samples_seen": samples_seen,
+        "steps": settings.train.last,
+        "samples_seen": cost.samples_seen,
         "seconds": round(seconds, 2),
     }
 
@@ -95,12 +90,26 @@ def train(
     def finish() -> None:
         with disk_full_as_error(folder / "model.safetensors"):
             save_classifier(trained, folder, extra=extra)
+        if images_are_stored_for(context, plan):
+            write_training_images(folder, context.splits.labeled.digests)
         write_json(folder / TRAINING, training)
-        context.commit(CHECKPOINT, inputs, cost, volatile=(METRICS, TRAINING, STATE))
+        context.commit(CHECKPOINT, inputs, cost, volatile=(*BESIDE_WEIGHTS, STATE))
         (folder / STATE).unlink(missing_ok=True)
 
     context.engine.group.on_main(finish)
     return read_checkpoint(stage, folder, factory)
+
+
+def images_are_stored_for(context: RunContext, plan: ModelPlan) -> bool:
+    """Whether the run's images have the format of this model, in which its predictions will decode images later."""
+    return input_size(context, plan) == context.splits.format.size
+
+
+def _cost(context: RunContext, stage: str, spec: TrainSpec, earlier: float) -> StageCost:
+    """What a stage trains on and predicts; ``earlier``: its seconds before it was killed."""
+    samples_seen = context.settings.train.last * sum(spec.batch.values())
+    predicted = predicted_in_training(context, spec.batch, spec.distillation, len(spec.teachers))
+    return StageCost(name=stage, seconds=earlier, samples_seen=samples_seen, images_predicted=predicted)
 
 
 def predicted_in_training(

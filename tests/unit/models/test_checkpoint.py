@@ -66,7 +66,7 @@ def test_the_bits_of_sixteen_bit_images_are_kept(tmp_path):
 def test_a_checkpoint_is_loaded_as_it_was_saved(tmp_path, name, size, channels):
     classifier = trained(name, size, channels)
     save_classifier(classifier, tmp_path, extra={"round": 2})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     loaded = load_classifier(tmp_path, expect_classes=CLASSES)
     assert (loaded.name, loaded.classes, loaded.size, loaded.channels) == (name, CLASSES, size, channels)
     assert loaded.normalization == classifier.normalization

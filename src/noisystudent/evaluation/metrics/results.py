@@ -40,7 +40,8 @@ class TemperatureScaling:
     """Calibration at a fitted temperature (Guo et al. 2017, section 4.2).
 
     The temperature was fitted on ``count`` images of ``source``; ``left_out`` more were among the scored images.
-    ``at_end``: the fit ran to an end of its range, so the temperature should not be used.
+    ``at_end``: the fit ran to an end of its range, so the temperature should not be used. ``training_images`` of those
+    that it was fitted on are labeled images of the model's training; None where the model has no record of these.
     """
 
     temperature: float
@@ -51,15 +52,18 @@ class TemperatureScaling:
     count: int
     left_out: int
     at_end: bool
+    training_images: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult(Scores):
     """What ``evaluate`` returns and writes: scores, unreadable images (key to reason), and temperature scaling.
 
-    ``classes`` says which of the model's classes the images have, where these are not simply all.
+    ``classes`` says which of the model's classes the images have, where these are not simply all. ``training_images``
+    of the images are labeled images of the model's training; None where the model has no record of these.
     """
 
     classes: str = ""
     unreadable: dict[str, str] = field(default_factory=dict)
+    training_images: int | None = None
     temperature_scaling: TemperatureScaling | None = None

@@ -1,0 +1,53 @@
+"""The card of a checkpoint: a README.md that says what the model is and shows how to open it."""
+
+from __future__ import annotations
+
+from noisystudent.models.classifier import Classifier
+from noisystudent.models.create import REGISTERING_MODULE, is_registered_here
+
+CARD = "README.md"
+CLASSES_NAMED = 20
+
+
+def card_text(classifier: Classifier, *, factory: str = "") -> str:
+    """The card of a classifier; its code runs in the checkpoint's folder.
+
+    Args:
+        classifier: the classifier.
+        factory: identifies the function that builds a user's own architecture.
+    """
+    name, classes = classifier.name, classifier.classes
+    named = ", ".join(classes[:CLASSES_NAMED]) + (", ..." if len(classes) > CLASSES_NAMED else "")
+    kind = "gray" if classifier.channels == 1 else "color"
+    head = (
+        f"# {name}\n\n"
+        f"A classifier of {len(classes)} classes ({named}) for {kind} images of {classifier.size} x {classifier.size} "
+        "pixels, trained with noisystudent. The classes and the preprocessing are in `config.json`.\n"
+    )
+    return f"{head}\n{_with_noisystudent(factory)}\n{_with_timm(name, factory)}"
+
+
+def _with_noisystudent(factory: str) -> str:
+    if factory:
+        return (
+            f"The network is a user's own, built by `{factory}`. Open it with that function: "
+            '`noisystudent.load(".", factory=...)`.\n'
+        )
+    return (
+        "With noisystudent, from this folder:\n\n"
+        '```python\nimport noisystudent\n\nmodel = noisystudent.load(".")\n'
+        "print(model)  # model.predict takes images and gives names of classes\n```\n"
+    )
+
+
+def _with_timm(name: str, factory: str) -> str:
+    if factory:
+        return "timm does not know the network, so it cannot open this folder.\n"
+    code = 'import timm\n\nnetwork = timm.create_model("local-dir:.", pretrained=True).eval()\n'
+    code += "print(timm.data.resolve_model_data_config(network))  # size, mean and standard deviation of its input"
+    if not is_registered_here(name):
+        return f"With timm alone, which has this architecture:\n\n```python\n{code}\n```\n"
+    return (
+        f"With timm. The architecture is noisystudent's own, so timm knows it only after `import {REGISTERING_MODULE}`:"
+        f"\n\n```python\nimport {REGISTERING_MODULE}\n{code}\n```\n"
+    )
