@@ -44,8 +44,9 @@ def inputs_of(folder):
 def test_a_run_computes_in_the_fastest_mode_and_times_once(tmp_path, timed):
     plan = noisystudent.plan(**DIGITS, out=tmp_path, settings=SMALL, quiet=True)
     assert [(stage.name, stage.state) for stage in plan.stages[:2]] == [("speed", "absent"), ("teacher", "absent")]
+    assert timed == [16]  # a plan times the modes, to time its stages in the one that will run; two micro-batches
     noisystudent.run(**DIGITS, out=tmp_path, settings=SMALL, quiet=True)
-    assert timed == [16]  # a step has two micro-batches
+    assert timed == [16, 16]
     summary = json.loads((tmp_path / "speed/summary.json").read_text())
     assert summary["chosen"] == {"precision": "bfloat16", "channels_last": False}
     assert len(summary["modes"]) == 6
@@ -53,10 +54,12 @@ def test_a_run_computes_in_the_fastest_mode_and_times_once(tmp_path, timed):
         assert inputs_of(tmp_path / stage)["precision"] == "bfloat16"
     manifest = (tmp_path / "teacher/manifest.json").read_text()
     noisystudent.run(**DIGITS, out=tmp_path, settings=SMALL, quiet=True)
-    assert timed == [16]
+    assert timed == [16, 16]
     assert (tmp_path / "teacher/manifest.json").read_text() == manifest
     plan = noisystudent.plan(**DIGITS, out=tmp_path, settings=SMALL, quiet=True)
     assert {stage.state for stage in plan.stages} == {"complete"}
+    noisystudent.plan(**DIGITS, out=tmp_path, settings={**SMALL, "rounds.count": 2}, quiet=True)
+    assert timed == [16, 16], "the choice is kept"
 
 
 def test_a_model_trained_alone_is_timed_itself_and_again_for_another_batch(tmp_path, timed):

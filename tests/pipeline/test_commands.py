@@ -103,6 +103,42 @@ def test_the_commands_of_single_stages_make_a_student_step_by_step(folders, teac
     assert rows[0].keys() == {"file", "class", "confidence", "problem"}
 
 
+def test_images_that_the_model_was_trained_on_are_announced(folders, teacher, tmp_path, capsys):
+    mixed = tmp_path / "mixed"
+    for name in ("dark", "light"):
+        (mixed / name).mkdir(parents=True)
+        for i in range(3):
+            (mixed / name / f"{i}.png").write_bytes((folders / "test" / name / f"{i}.png").read_bytes())
+        Image.open(folders / "labeled" / name / "0.png").save(mixed / name / "again.bmp")
+    scores = tmp_path / "scores.json"
+    words = [
+        "evaluate",
+        "--checkpoint",
+        teacher,
+        "--source",
+        mixed,
+        "--calibrate",
+        folders / "labeled",
+        "--out",
+        scores,
+    ]
+    assert command(*words) == 0
+    printed = capsys.readouterr().out
+    assert "warning: 2 of the 8 images are among the labeled images that the model was trained on" in printed
+    assert "warning: 10 of the 10 images are among the labeled images that the model was trained on" in printed
+    content = json.loads(scores.read_text())
+    assert (content["training_images"], content["temperature_scaling"]["training_images"]) == (2, 10)
+    assert command("predict", "--checkpoint", teacher, "--source", mixed, "--out", tmp_path / "a.csv") == 0
+    assert "warning: 2 of the 8 images are among the labeled images" in capsys.readouterr().err
+    assert command("predict", "--checkpoint", teacher, "--source", folders / "test", "--out", tmp_path / "b.csv") == 0
+    assert "labeled images" not in capsys.readouterr().err
+
+
+def test_two_classes_print_no_top_5_accuracy(folders, teacher, capsys):
+    assert command("evaluate", "--checkpoint", teacher, "--source", folders / "test") == 0
+    assert "top5" not in capsys.readouterr().out
+
+
 def test_a_student_takes_predictions_of_unlabeled_images_that_hold_validation_images(
     folders, teacher, tmp_path, capsys
 ):

@@ -100,7 +100,7 @@ SECTIONS |= {
 }
 # Files without fields: their line on the page says what they hold.
 PLAIN = re.compile(
-    r".*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock)"
+    r".*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock|\.npy|README\.md)"
 )
 # Fields and columns that the page has and these files do not: each with the reason.
 CONDITIONAL = {

@@ -3,7 +3,10 @@
 import json
 import re
 import shlex
+import subprocess
+import tomllib
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ import noisystudent
 from noisystudent.commands import demo as demo_module
 from noisystudent.commands.demo import demo, print_demo
 from noisystudent.commands.main import main
-from noisystudent.config import resolve
+from noisystudent.config import Recipe, resolve
 from noisystudent.settings_input import read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -35,10 +38,14 @@ def photos(tmp_path, monkeypatch):
     return tmp_path / "photos"
 
 
-def commands_of(page: str) -> list[list[str]]:
+def shell_lines(page: str) -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    return [shlex.split(line)[1:] for line in lines if line.startswith("noisystudent ")]
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def commands_of(page: str) -> list[list[str]]:
+    words = [shlex.split(line) for line in shell_lines(page)]
+    return [rest for first, *rest in words if first in ("noisystudent", ".venv/bin/noisystudent")]
 
 
 def test_every_command_of_the_readme_runs(photos, capsys):
@@ -49,9 +56,51 @@ def test_every_command_of_the_readme_runs(photos, capsys):
         assert main([*words, *QUICK_OF.get(words[0], [])]) == 0, capsys.readouterr().err
 
 
+def test_every_line_of_the_readme_starts_something_in_a_clean_shell(tmp_path):
+    # A shell without an activated environment, in a folder like that of the project; what is started says so and ends.
+    started = "#!/bin/sh\nprintf '%s\\n' \"$0 $*\"\n"
+    for name in (".venv/bin/noisystudent", *(f"scripts/{path.name}" for path in (ROOT / "scripts").iterdir())):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(started)
+        (tmp_path / name).chmod(0o755)
+    lines = shell_lines("README.md")
+    assert len(lines) > 10
+    for line in lines:
+        clean = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+        shell = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=clean, capture_output=True, text=True)
+        assert shell.returncode == 0, f"{line}: {shell.stderr}"
+        words = [word for word in shlex.split(line) if not word.startswith("PIP_")]
+        assert shell.stdout == " ".join(words) + "\n", line
+
+
+def test_the_setup_makes_the_command_of_the_readme():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"noisystudent": "noisystudent.commands.main:main"}
+    assert ".venv/bin/python -m pip install" in (ROOT / "scripts/setup").read_text()
+
+
 def test_every_command_of_the_page_on_distillation_runs(photos, capsys):
     for words in commands_of("docs/distillation.md"):
         assert main([*words, *QUICK_OF[words[0]]]) == 0, capsys.readouterr().err
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", [name for name in get_args(Recipe) if name not in ("curriculum", "paper")])
+def test_a_recipe_of_distillation_does_not_warn_of_a_teacher_as_train_makes_it(recipe, photos, capsys):
+    assert main(["train", "--labeled=photos/labeled", "--out=runs/teacher", *QUICK_TRAIN]) == 0
+    words = [f"--recipe={recipe}", "--labeled=photos/labeled", "--unlabeled=photos/unlabeled", "--out=runs/small"]
+    if recipe != "virtual-teacher":
+        words.append("--teacher=runs/teacher")
+    steps = {"distillation.teacher_steps": 1} if recipe == "defective" else {}
+    words += [
+        "--student=resnet_small_8",
+        "--rounds.control=false",
+        *(f"--{name}={value}" for name, value in steps.items()),
+    ]
+    assert main(["distill", *words, *QUICK_TRAIN]) == 0
+    printed = capsys.readouterr()
+    assert "warning" not in printed.err
+    assert "note:" not in printed.err
 
 
 def test_the_python_of_the_readme_runs(photos, monkeypatch, capsys):

@@ -159,16 +159,18 @@ def test_without_held_out_images_there_is_nothing_to_measure_on(tmp_path):
         noisystudent.run(**sources, out=tmp_path / "run", settings=settings, quiet=True)
 
 
-def test_plan_names_the_suite_as_its_last_stage(finished, capsys):
+def test_plan_names_the_suite_as_its_last_stage_and_does_not_estimate_it(finished, capsys):
     out, _ = finished
     assert main(["plan", *words_of(SMALL), f"--out={out}"]) == 0
     last = [line for line in capsys.readouterr().out.splitlines() if "scores/" in line][-1]
     assert "scores/robustness" in last
     assert last.startswith("done")
     stages = noisystudent.plan(**SOURCES, out=out, settings={**SMALL, "evaluation.seed": 7}, quiet=True).stages
-    assert stages[-1].name == "scores/robustness"
-    assert stages[-1].state != "complete"
-    assert stages[-2].state == "complete"
+    *before, suite, other = stages
+    assert (suite.name, suite.seconds) == ("scores/robustness", None)
+    assert suite.state != "complete"
+    assert before[-1].state == "complete"
+    assert other.name == "other"
 
 
 def test_a_distillation_is_measured_too(finished, tmp_path):

@@ -19,6 +19,8 @@ from noisystudent.runtime.env import disable_spin_wait, require_single_process
 
 # The commands whose work processes under torchrun share.
 SHARED = ("run", "train", "distill", "label", "evaluate", "predict")
+# The commands that go on where they were; the others are done in one go.
+RESUMED = ("demo", "run", "train", "distill", "label", "compare", "pack")
 DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
 
@@ -43,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"noisystudent: {error}", file=sys.stderr)
         return BAD_USAGE if isinstance(error, SettingsError) else FAILED
     except KeyboardInterrupt:
-        print("noisystudent: interrupted; run the same command again to resume.", file=sys.stderr)
+        again = "resume" if words and words[0] in RESUMED else "start over"
+        print(f"noisystudent: interrupted; run the same command again to {again}.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

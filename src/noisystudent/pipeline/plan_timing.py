@@ -16,11 +16,12 @@ from noisystudent.data.images import decode_shard
 from noisystudent.data.unlabeled import StreamedUnlabeled
 from noisystudent.models.settings import ModelPlan
 from noisystudent.models.teacher import Teacher
-from noisystudent.pipeline.autotune import choose_mode, possible_modes
-from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.autotune import autotune, choose_mode
+from noisystudent.pipeline.context import IncompleteStage, RunContext
 from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.train_data import supervised_spec, transfer_spec
 from noisystudent.pipeline.train_stage import input_noise, new_classifier, objective_of
+from noisystudent.runtime.progress import Reporter
 from noisystudent.training.loader import Batch, BatchLoader
 from noisystudent.training.loop import fit
 
@@ -78,11 +79,13 @@ class MachineSpeed:
     @cached_property
     def _mode(self) -> tuple[RunContext, float]:
         """The context at the precision of the run, and the seconds of choosing it."""
-        if len(possible_modes(self._given.settings.runtime)) == 1:
-            return self._given, 0.0
-        started = time.monotonic()
-        mode, _ = choose_mode(self._given, self._teaches)
-        return self._given.with_compute_mode(mode), time.monotonic() - started
+        quiet = replace(self._given, reporter=Reporter(quiet=True))
+        try:
+            return autotune(quiet, self._teaches), 0.0
+        except IncompleteStage:
+            started = time.monotonic()
+            mode, _ = choose_mode(quiet, self._teaches)
+            return quiet.with_compute_mode(mode), time.monotonic() - started
 
     @cached_property
     def _decoding(self) -> float:

@@ -9,6 +9,7 @@ from noisystudent.artifacts.folder import read_manifest
 from noisystudent.config import Resolved
 from noisystudent.data.checks import listed
 from noisystudent.data.store import fetched
+from noisystudent.display.wording import compact, duration
 from noisystudent.errors import MismatchError, SettingsError
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.autotune import SPEED, autotune
@@ -57,15 +58,26 @@ def train_single(
         context = autotune(context, student_plan if folder else teacher_plan)
         strength = choose_strength(context, teacher_plan)
         if folder is None:
-            return train(context, TEACHER, teacher_plan, supervised_spec(context), strength)
+            checkpoint = train(context, TEACHER, teacher_plan, supervised_spec(context), strength)
+            return _with_cost_said(context, checkpoint)
         if selection is None:
             selection = select_pseudo_labels(context, SELECTION, folder, 1)
         spec = student_spec(context, folder, Path(selection))
-        return train(context, STUDENT, student_plan, spec, strength)
+        return _with_cost_said(context, train(context, STUDENT, student_plan, spec, strength))
+
+
+def _with_cost_said(context: RunContext, checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint, once the user knows what everything took; its own numbers leave out the search for its noise."""
+    cost = context.total_cost()
+    context.reporter.say(
+        f"all stages took {duration(cost.seconds)} and {compact(cost.samples_seen)} samples seen, from reading the "
+        "images to the checkpoint"
+    )
+    return checkpoint
 
 
 def _classes_of(predictions: Path) -> tuple[str, ...] | None:
-    """The classes of predictions; None for those that do not name them, as a run's own."""
+    """The classes of predictions; None for those that do not name them, made by an earlier version."""
     classes = read_manifest(predictions, PREDICTIONS).inputs.get("classes")
     return None if classes is None else tuple(classes)
 

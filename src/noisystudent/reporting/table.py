@@ -97,11 +97,13 @@ def cost_sentence(cost: Cost, machine: str = "") -> str:
     if cost.seconds is None or cost.samples_seen is None:
         return ""
     where = f" on {machine}" if machine else ""
-    sentence = f"The whole run took {wording.duration(cost.seconds)} and {wording.compact(cost.samples_seen)} samples "
-    sentence += f"seen{where}"
-    if cost.images_predicted:
-        sentence += f", and {wording.compact(cost.images_predicted)} predictions to label and to score"
-    return sentence + "." + (" This counts everything, from reading the images to the page." if cost.stages else "")
+    amounts = f"{wording.duration(cost.seconds)} and {wording.compact(cost.samples_seen)} samples seen{where}"
+    if not cost.stages:
+        return f"The whole run took {amounts}."
+    return (
+        f"The whole run took {amounts}, with {wording.compact(cost.images_predicted)} predictions to label and to "
+        "score. This counts everything, from reading the images to the page."
+    )
 
 
 def advice_sentence(summary: RunSummary, folder: str = "") -> str:
@@ -113,7 +115,9 @@ def advice_sentence(summary: RunSummary, folder: str = "") -> str:
     """
     verdict, delivered, best = summary.verdict, summary.delivered, f"{folder}best"
     if delivered == "control":
-        return f"Use {best}: it is the labels-only control, which validation showed to be better than every student."
+        return (
+            f"Use {best}: it is the labels-only control, which validation showed to be better than the last model kept."
+        )
     if verdict.decision == "keep":
         return f"Use {best}: it is {delivered}, which is better than the labels-only control."
     if verdict.decision == "roll back":

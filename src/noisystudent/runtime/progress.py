@@ -45,10 +45,10 @@ class Bar:
             bar.update(task, completed=self.done, numbers=numbers, rate=f"{self.rate(now):.4g} {self.unit}/s")
         elif now - self._last_line >= PLAIN_INTERVAL:
             self._last_line = now
-            left = (self.total - self.done) / max(self.rate(now), 1e-9)
+            rate = self.rate(now)
+            left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 else "time left unknown"
             print(
-                f"{self.name}: {self.done}/{self.total} {self.unit}  {self.rate(now):.4g}/s  "
-                f"{left:.0f} s left  {numbers}",
+                f"{self.name}: {self.done}/{self.total} {self.unit}  {rate:.4g}/s  {left}  {numbers}",
                 file=sys.stderr,
                 flush=True,
             )

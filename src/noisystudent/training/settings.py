@@ -53,7 +53,9 @@ class TrainSettings(Settings):
         False, description="students start from the weights of their teacher (same model only) instead of from scratch"
     )
     evaluate_every: Annotated[int, Field(ge=0)] = Field(
-        0, description="write validation scores to metrics.jsonl every this many steps; 0 = never"
+        0,
+        description="write validation scores to metrics.jsonl at multiples of this many steps that are multiples of "
+        "20 as well, and at the end; 0 = never",
     )
     save_every: Annotated[float, Field(gt=0)] = Field(
         60.0,

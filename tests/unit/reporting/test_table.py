@@ -72,7 +72,7 @@ def test_a_delivered_control_and_a_missing_control_are_said():
 def test_the_cost_names_everything_that_it_counts():
     cost = Cost(seconds=95.0, samples_seen=98_304, images_predicted=9_285, stages=(StageCost(name="teacher"),))
     assert cost_sentence(cost) == (
-        "The whole run took 1 min 35 s and 98.3 k samples seen, and 9,285 predictions to label and to score. This "
+        "The whole run took 1 min 35 s and 98.3 k samples seen, with 9,285 predictions to label and to score. This "
         "counts everything, from reading the images to the page."
     )
     assert cost_sentence(Cost()) == ""
