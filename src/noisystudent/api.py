@@ -49,6 +49,7 @@ def run(
     select: SelectRows | None = None,
     model: ModelFactory | str | None = None,
     noise: BatchTransform | None = None,
+    verify: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Trains a classifier from a few labeled and many unlabeled images by Noisy Student training, with a verdict.
@@ -69,6 +70,8 @@ def run(
         model: Your own network: a factory called with classes, channels and size; or the name of a timm model.
         noise: Your own noise on batches uint8 [B, C, S, S], after that of the settings (``noise.preset: none`` leaves
             yours alone), such as a torchvision v2 transform; torch's random generator is seeded for it at every step.
+        verify: Check every byte of the stages that are finished already; otherwise models in full, other files by
+            samples.
         quiet: No progress.
 
     Returns:
@@ -84,7 +87,7 @@ def run(
     sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
     resolved = _resolved("run", sources, out, config, settings, model)
     extensions = _extensions(sources, objective=objective, select=select, model=model, noise=noise)
-    summary = noisy_student.run(resolved, reporter=Reporter(quiet=quiet), extensions=extensions)
+    summary = noisy_student.run(resolved, reporter=Reporter(quiet=quiet), extensions=extensions, verify=verify)
     return Run(Path(resolved.settings.out), summary, extensions.model)
 
 
@@ -146,6 +149,7 @@ def distill(
     settings: SettingsInput | None = None,
     model: ModelFactory | None = None,
     noise: BatchTransform | None = None,
+    verify: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Distills one or several teachers into a student, or a chain of students (``docs/distillation.md``).
@@ -163,6 +167,8 @@ def distill(
         settings: Settings, over ``config`` and the recipe; the loss is their section ``distillation``.
         model: The factory of your own network for students, control and teachers that are trained here.
         noise: Your own noise, as in ``run``.
+        verify: Check every byte of the stages that are finished already; otherwise models in full, other files by
+            samples.
         quiet: No progress.
 
     Returns:
@@ -172,6 +178,7 @@ def distill(
     Raises:
         NoisyStudentError: With one clear line, for a user's mistake, bad data or failed training.
     """
+    from noisystudent.data.output import require_output_folder
     from noisystudent.models.predictor import Predictor
     from noisystudent.pipeline import distillation
     from noisystudent.pipeline.distillation import name_model
@@ -190,9 +197,12 @@ def distill(
                 name: member for name, member in zip(names, listed, strict=True) if isinstance(member, Predictor)
             }
     resolved = _resolved("distill", sources, out, config, given)
+    distillation_settings = resolved.settings.distillation
+    named = [*distillation_settings.teachers, *distillation_settings.students]
+    require_output_folder(resolved.settings.out, [], named)
     extensions = _extensions(sources, model=model, noise=noise)
     summary = distillation.distill(
-        resolved, reporter=Reporter(quiet=quiet), extensions=extensions, predictors=predictors
+        resolved, reporter=Reporter(quiet=quiet), extensions=extensions, predictors=predictors, verify=verify
     )
     return Run(Path(resolved.settings.out), summary, extensions.model)
 
@@ -210,6 +220,7 @@ def train(
     select: SelectRows | None = None,
     model: ModelFactory | str | None = None,
     noise: BatchTransform | None = None,
+    verify: bool = False,
     quiet: bool = False,
 ) -> Checkpoint:
     """Trains one model: a teacher on labels alone, or a student on labels and selected pseudo labels.
@@ -226,6 +237,8 @@ def train(
         select: Your own selection of ``predictions``, as in ``run``.
         model: Your own network, as in ``run``.
         noise: Your own noise, as in ``run``.
+        verify: Check every byte of the stages that are finished already; otherwise models in full, other files by
+            samples.
         quiet: No progress.
 
     Returns:
@@ -234,16 +247,19 @@ def train(
     Raises:
         NoisyStudentError: With one clear line, for a user's mistake, bad data or failed training.
     """
+    from noisystudent.data.output import require_output_folder
     from noisystudent.pipeline.single_model import train_single
     from noisystudent.runtime.progress import Reporter
 
     sources = {"labeled": labeled, "unlabeled": unlabeled}
     resolved = _resolved("train", sources, out, config, settings, model)
+    require_output_folder(resolved.settings.out, [], [predictions, selection])
     extensions = _extensions(sources, objective=objective, select=select, model=model, noise=noise)
     return train_single(
         resolved,
         reporter=Reporter(quiet=quiet),
         extensions=extensions,
+        verify=verify,
         predictions=predictions,
         selection=selection,
     )
@@ -285,6 +301,7 @@ def label(
     Raises:
         NoisyStudentError: With one clear line, for a user's mistake, bad data or a failed worker.
     """
+    from noisystudent.data.output import require_output_folder
     from noisystudent.data.settings import DataSettings
     from noisystudent.data.store import local_folder, store_url
     from noisystudent.models.predictor import Predictor
@@ -306,6 +323,7 @@ def label(
             f"label takes a source by text, such as a folder, and was given a {type(source).__name__}; other processes "
             "cannot open that. Write it to disk first, or train on it directly with run."
         )
+    require_output_folder(out, [source], [None if isinstance(teacher, Predictor) else teacher])
     job = Job(
         teacher=name, source=str(source), out=local_folder(out), store=store_url(out), seed=seed,
         runtime=runtime, noise=noise, data=data,
@@ -342,8 +360,12 @@ def select(
     Raises:
         NoisyStudentError: The predictions are missing, damaged or of other classes, or a setting is wrong.
     """
-    from noisystudent.artifacts.folder import State, commit, folder_lock, prepare, read_manifest
+    from noisystudent.artifacts.archives import prepare
+    from noisystudent.artifacts.damage import reopen_damaged, require_whole
+    from noisystudent.artifacts.folder import State, commit, state_of
+    from noisystudent.artifacts.ownership import folder_lock
     from noisystudent.artifacts.typed_json import read_result
+    from noisystudent.data.output import require_output_folder
     from noisystudent.data.store import fetched
     from noisystudent.errors import ArtifactError
     from noisystudent.pseudo_labels.predictions import PREDICTIONS, list_parts
@@ -352,9 +374,10 @@ def select(
     from noisystudent.pseudo_labels.selection.select import select as select_rows
     from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 
+    require_output_folder(out, [], [predictions])
     folder, out = fetched(predictions, PREDICTIONS), Path(out)
     chosen = section_settings(SelectionSettings, "selection", settings, command="select").resolve_auto(0)
-    manifest = read_manifest(folder, PREDICTIONS)
+    manifest = require_whole(folder, PREDICTIONS)
     classes = manifest.inputs.get("classes")
     if classes is None:
         raise ArtifactError(f"{folder} does not name its classes; make it with 'noisystudent label'.")
@@ -367,8 +390,9 @@ def select(
         "seed": seed,
     }
     with folder_lock(out):
-        state, _ = prepare(out, inputs)
-        if state is not State.COMPLETE:
+        prepare(out, inputs)
+        reopen_damaged(out, inputs)
+        if state_of(out, inputs) is not State.COMPLETE:
             select_rows(out, list_parts(folder), chosen, classes=classes, round_number=round, seed=seed)
             commit(out, SELECTION, inputs)
         return read_result(SelectionSummary, out / "summary.json")
@@ -403,11 +427,15 @@ def evaluate(
         NoisyStudentError: With one clear line, for a user's mistake or bad data.
     """
     from noisystudent.artifacts.typed_json import write_result
+    from noisystudent.data.output import require_output_file
     from noisystudent.data.settings import DataSettings
+    from noisystudent.evaluation.metrics.results import is_evaluation
     from noisystudent.evaluation.scoring import score_source
     from noisystudent.models.predictor import Predictor
     from noisystudent.runtime.process_group import open_process_group
 
+    if out:
+        require_output_file(out, [source, calibrate], ending=".json", is_own=is_evaluation)
     predictor = Predictor.open(checkpoint, runtime_to_predict(settings, command="evaluate"))
     group = open_process_group()
     result = score_source(
@@ -451,12 +479,14 @@ def robustness(
         NoisyStudentError: The model, the source or anything that the suite needs is missing or does not fit, or ``out``
             has results of another model, other images or other settings.
     """
+    from noisystudent.artifacts.ownership import folder_lock
     from noisystudent.evaluation.suite import measure
     from noisystudent.pipeline.evaluation import open_evaluation
     from noisystudent.runtime.progress import Reporter
 
     predictor, dataset, evaluation = open_evaluation(checkpoint, source, out, settings, "robustness")
-    return measure(predictor, dataset, evaluation, Path(out), Reporter(quiet=quiet))
+    with folder_lock(Path(out)):
+        return measure(predictor, dataset, evaluation, Path(out), Reporter(quiet=quiet))
 
 
 def compare(
@@ -484,7 +514,9 @@ def compare(
     Raises:
         NoisyStudentError: There are fewer than two models, or what ``robustness`` raises for one of them.
     """
+    from noisystudent.artifacts.ownership import own_folder
     from noisystudent.artifacts.typed_json import write_result
+    from noisystudent.data.output import require_output_folder
     from noisystudent.evaluation.compare import comparison
     from noisystudent.models.predictor import Predictor
     from noisystudent.pipeline.evaluation import check_robustness
@@ -492,10 +524,12 @@ def compare(
 
     if len(checkpoints) < 2:
         raise SettingsError(f"compare needs at least 2 checkpoints, and there are {len(checkpoints)}.")
+    require_output_folder(out, [source], [name for name in checkpoints if not isinstance(name, Predictor)])
     given = {"evaluation.suite": ["corruptions"], **given_values(settings)}
     folders = [Path(out) / f"{number}" for number in range(1, len(checkpoints) + 1)]
     for folder, checkpoint in zip(folders, checkpoints, strict=True):
         check_robustness(checkpoint, source, folder, given, "compare")
+    own_folder(Path(out))
     by_name = {}
     for number, (folder, checkpoint) in enumerate(zip(folders, checkpoints, strict=True), start=1):
         robustness(checkpoint=checkpoint, source=source, out=folder, settings=given, quiet=quiet)
@@ -534,12 +568,14 @@ def predict(
     Raises:
         NoisyStudentError: With one clear line, for a user's mistake or bad data.
     """
+    from noisystudent.data.output import require_output_file
     from noisystudent.data.settings import DataSettings
     from noisystudent.data.sources.open import open_source
-    from noisystudent.evaluation.prediction_table import write_predictions
+    from noisystudent.evaluation.prediction_table import is_prediction_table, write_predictions
     from noisystudent.models.predictor import Predictor
     from noisystudent.runtime.progress import Reporter
 
+    require_output_file(out, [source], ending=".csv", is_own=is_prediction_table)
     predictor = Predictor.open(checkpoint, runtime_to_predict(settings, command="predict"))
     limit = section_settings(DataSettings, "data", settings, command="predict").max_corrupt_fraction
     images = open_source(source, labeled=False)
@@ -589,6 +625,7 @@ def show_noise(
         NoisyStudentError: With one clear line, for a user's mistake or bad data.
     """
     from noisystudent.data.images import infer_format
+    from noisystudent.data.output import require_output_file
     from noisystudent.data.sample import SampleSource
     from noisystudent.data.settings import DataSettings
     from noisystudent.data.sources.open import open_source
@@ -596,8 +633,9 @@ def show_noise(
     from noisystudent.noise.counter_rng import CounterRng
     from noisystudent.noise.settings import NoiseSettings
     from noisystudent.noise.sheet import operations_sheet, strengths_sheet
-    from noisystudent.reporting.sheet import write_sheet
+    from noisystudent.reporting.sheet import is_sheet, write_sheet
 
+    require_output_file(out, [source], ending=".png", is_own=is_sheet)
     if images < 1:
         raise SettingsError(f"--images is {images}; give a whole number of at least 1.")
     noise = section_settings(NoiseSettings, "noise", settings, command="show-noise")
@@ -633,7 +671,12 @@ def _resolved(
         given["out"] = str(out)
     if isinstance(model, str):
         given["model.teacher"] = model
+    from noisystudent.data.output import require_output_folder
+
     resolved = resolve([*as_list(settings), given], Path(config) if config else None, command=command)
+    chosen = resolved.settings
+    named = {role: getattr(chosen, role) for role in ("labeled", "unlabeled", "validation", "test")}
+    require_output_folder(chosen.out, [sources.get(role) or name or None for role, name in named.items()])
     if not resolved.settings.labeled and command != "distill":
         raise SettingsError("setting labeled: it is required.")
     if resolved.settings.unlabeled is None and command in ("run", "plan"):

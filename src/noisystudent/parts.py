@@ -10,7 +10,8 @@
 
 from __future__ import annotations
 
-from noisystudent.artifacts.folder import commit, prepare
+from noisystudent.artifacts.archives import prepare
+from noisystudent.artifacts.folder import commit
 from noisystudent.data.images import ImageFormat, Images, decode_source
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Record, Source

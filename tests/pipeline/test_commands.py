@@ -259,7 +259,10 @@ def bad_inputs(folders: Path, root: Path) -> dict[str, tuple[list[object], str]]
         ),
         "missing out": (["run", "--labeled", labeled, "--unlabeled", unlabeled], "out"),
         "no run to report": (["report", root / "gone"], "gone"),
-        "no checkpoint": (["predict", "--checkpoint", root / "gone", "--source", unlabeled, "--out", out], "gone"),
+        "no checkpoint": (
+            ["predict", "--checkpoint", root / "gone", "--source", unlabeled, "--out", root / "classes.csv"],
+            "gone",
+        ),
     }
 
 

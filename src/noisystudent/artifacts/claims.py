@@ -18,26 +18,28 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from noisystudent.artifacts.archives import must_archive_or_restore, prepare, require_unused
 from noisystudent.artifacts.changes import in_words
+from noisystudent.artifacts.damage import find_damage, reopen_damaged
 from noisystudent.artifacts.folder import (
-    INPUTS,
     LOCK,
     Inputs,
     State,
     atomic_write,
     begin,
+    begun_inputs,
     differences,
     disk_full_as_error,
-    must_archive_or_restore,
-    prepare,
-    read_json,
     state_of,
 )
+from noisystudent.artifacts.ownership import open_lock, require_own_folder
+from noisystudent.artifacts.temporary import remove_abandoned
 from noisystudent.errors import ArtifactError, MismatchError
 
 PATIENCE = 10.0  # seconds to wait for other processes that are opening the folder
@@ -48,33 +50,48 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 _IN_USE = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)  # another process moved the folder, or filled it first
 
 
+@dataclass(frozen=True)
+class Entered:
+    """A folder that this process shares with others.
+
+    ``state``: of the folder; ``changes``: the differences of archived inputs to the new ones; ``damage``: the damaged
+    files of the work that was complete, which are made again, and what was wrong with them.
+    """
+
+    state: State
+    changes: tuple[str, ...] = ()
+    damage: Mapping[str, str] = field(default_factory=dict)
+
+
 @contextmanager
-def shared_folder(folder: Path, inputs: Inputs) -> Iterator[tuple[State, list[str]]]:
+def shared_folder(folder: Path, inputs: Inputs) -> Iterator[Entered]:
     """Prepares ``folder`` as ``prepare`` does, for several processes that work in it at once from the same inputs.
 
-    Work from other inputs is archived only while no other process works in the folder. The first process does it, and
-    inputs are never mixed.
+    Work from other inputs is archived, and damaged work is reopened, only while no other process works in the folder.
+    The first process does it, and inputs are never mixed.
 
     Args:
         folder: the folder that the processes share.
         inputs: everything that the content depends on, as JSON values.
 
     Yields:
-        The state of the folder, and the differences of archived inputs to these.
+        The folder's state and what this process changed in it.
 
     Raises:
         MismatchError: other processes work in the folder from other inputs.
         ArtifactError: a process has locked the folder for itself, or work must be archived and the file system has no
-            locks.
+            locks, or the folder holds files that this program did not write.
     """
     changes: list[str] = []
+    damage: dict[str, str] = {}
+    require_own_folder(folder)
     deadline = time.monotonic() + PATIENCE
-    while (lock := _join(folder, inputs, changes)) is None:
+    while (lock := _join(folder, inputs, changes, damage)) is None:
         if time.monotonic() > deadline:
             raise _blocked(folder, inputs)
         time.sleep(random.uniform(0.01, 0.1))  # random, so that the processes do not collide again
     with lock:
-        yield state_of(folder, inputs), changes
+        yield Entered(state_of(folder, inputs), tuple(changes), damage)
 
 
 def require_begun(folder: Path, inputs: Inputs) -> None:
@@ -114,15 +131,16 @@ def claim(folder: Path, name: str, *, owner: str = "") -> Iterator[bool]:
 
 
 def sweep(folder: Path) -> None:
-    """Removes claims and temporary files that killed processes left in ``folder``, once they are older than a lease."""
+    """Removes the temporary files that killed processes left in ``folder``, and claims that are older than a lease."""
     now = _now(folder)
-    for path in [*folder.glob(".*.tmp"), *folder.glob(".*.claim")]:
+    remove_abandoned(folder)
+    for path in folder.glob(".*.claim"):
         with suppress(FileNotFoundError):
             if now - path.stat().st_mtime > LEASE:
                 path.unlink()
 
 
-def _join(folder: Path, inputs: Inputs, changes: list[str]) -> IO[str] | None:
+def _join(folder: Path, inputs: Inputs, changes: list[str], damage: dict[str, str]) -> IO[str] | None:
     """Begins the folder with ``inputs`` and returns its shared lock; returns None while another process blocks it."""
     with ExitStack() as closing, suppress(FileNotFoundError):
         try:
@@ -131,12 +149,16 @@ def _join(folder: Path, inputs: Inputs, changes: list[str]) -> IO[str] | None:
             if folder.is_file():
                 raise
             return None
-        lock = closing.enter_context((folder / LOCK).open("a+"))
+        lock = closing.enter_context(open_lock(folder))
         # Checked without a lock: with one, processes that check would keep each other from archiving.
         if must_archive_or_restore(folder, inputs):
-            if _locked(lock, fcntl.LOCK_EX) and must_archive_or_restore(folder, inputs):
+            if _locked(folder, lock, fcntl.LOCK_EX) and must_archive_or_restore(folder, inputs):
                 changes += _archive_or_restore(folder, inputs)
-        elif _locked(lock, fcntl.LOCK_SH):
+        elif state_of(folder, inputs) is State.COMPLETE and find_damage(folder):
+            if _locked(folder, lock, fcntl.LOCK_EX):
+                damage |= reopen_damaged(folder, inputs)
+        elif _locked(folder, lock, fcntl.LOCK_SH):
+            require_unused(folder)
             begin(folder, inputs)
             if state_of(folder, inputs) is not State.STALE:
                 closing.pop_all()
@@ -154,7 +176,7 @@ def _archive_or_restore(folder: Path, inputs: Inputs) -> list[str]:
         return []
 
 
-def _locked(lock: IO[str], kind: int) -> bool:
+def _locked(folder: Path, lock: IO[str], kind: int) -> bool:
     """Takes the lock and checks that its file is still in place, because its folder may have been archived."""
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
@@ -165,16 +187,16 @@ def _locked(lock: IO[str], kind: int) -> bool:
             raise
         if kind == fcntl.LOCK_EX:
             raise ArtifactError(
-                f"work in {Path(lock.name).parent} must be archived or restored, but its file system has no locks to "
-                "tell whether other processes use it; give another --out, or move it away yourself."
+                f"work in {folder} must be archived, restored or mended, but its file system has no locks to tell "
+                "whether other processes use it; give another --out, or move it away yourself."
             ) from None
-    return os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name))
+    return os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / LOCK))
 
 
 def _blocked(folder: Path, inputs: Inputs) -> ArtifactError:
     """The error of a process that cannot join the processes in the folder."""
     if state_of(folder, inputs) is State.STALE:
-        changes = in_words(differences(read_json(folder / INPUTS), dict(inputs)))
+        changes = in_words(differences(begun_inputs(folder), dict(inputs)))
         more = f"; and {len(changes) - 5} more" if len(changes) > 5 else ""
         return MismatchError(
             f"other processes are working in {folder} from other inputs ({'; '.join(changes[:5])}{more}); stop them, "

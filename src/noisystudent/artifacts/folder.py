@@ -15,19 +15,18 @@ or the new one. No torch here.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from noisystudent.artifacts.temporary import half_written, held
 from noisystudent.errors import ArtifactError, MismatchError
 
 MANIFEST = "manifest.json"
@@ -35,6 +34,7 @@ INPUTS = "inputs.json"
 LOCK = ".lock"
 FULL_DISK = 2**16  # free bytes; with fewer, a failed write is blamed on the full disk
 FORMAT = 1
+_SAMPLED_BLOCKS, _SAMPLE_BLOCK = 16, 4096  # of a file, to find damage
 
 Json = Any  # a value that json.dumps accepts; the standard library has no type for it
 Inputs = Mapping[str, Json]
@@ -54,13 +54,15 @@ class Manifest:
     """The description of a complete artifact: its kind, its inputs, the hashes of its files, its fingerprint.
 
     ``fingerprint`` identifies the content: artifacts of the same kind with equal files have equal fingerprints,
-    whenever and wherever they were made.
+    whenever and wherever they were made. ``samples`` are digests of a part of every file, by which damage is found
+    cheaply; they include the files that differ between equal runs.
     """
 
     kind: str
     inputs: dict[str, Json]
     files: dict[str, str]
     fingerprint: str
+    samples: dict[str, str] = field(default_factory=dict)
 
 
 def fingerprint_of(value: Json) -> str:
@@ -73,6 +75,20 @@ def hash_file(path: Path) -> str:
     """Returns the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sample_of(path: Path) -> str:
+    """Returns a digest of a file's size and of its content: all of it up to 64 KiB, else 16 evenly spread blocks."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        total = hashlib.blake2b(f"{size}\0".encode(), digest_size=16)
+        last = max(0, size - _SAMPLE_BLOCK)
+        last = max(0, size - _SAMPLE_BLOCK)
+        blocks = min(_SAMPLED_BLOCKS, -(-size // _SAMPLE_BLOCK))
+        for block in range(blocks):
+            file.seek(last * block // max(1, blocks - 1))
+            total.update(file.read(_SAMPLE_BLOCK))
+    return total.hexdigest()
 
 
 @contextmanager
@@ -89,10 +105,9 @@ def atomic_write(path: Path, *, once: bool = False) -> Iterator[Path]:
         ArtifactError: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A process number does not do: it can be equal on two machines or in two containers.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    temporary = half_written(path)
     try:
-        with disk_full_as_error(path):
+        with disk_full_as_error(path), held(temporary):
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
@@ -169,7 +184,9 @@ def begin(folder: Path, inputs: Inputs) -> None:
             temporary.write_text(_text_of(dict(inputs)))
 
 
-def commit(folder: Path, kind: str, inputs: Inputs, *, volatile: tuple[str, ...] = ()) -> Manifest:
+def commit(
+    folder: Path, kind: str, inputs: Inputs, *, volatile: tuple[str, ...] = (), temporary: tuple[str, ...] = ()
+) -> Manifest:
     """Closes ``folder``: hashes its files and writes the manifest, which makes the artifact complete.
 
     Args:
@@ -177,18 +194,18 @@ def commit(folder: Path, kind: str, inputs: Inputs, *, volatile: tuple[str, ...]
         kind: kind of the artifact, such as ``checkpoint``.
         inputs: everything that the content depends on, as JSON values.
         volatile: names of files that differ between equal runs (timings); the fingerprint does not include them.
+        temporary: names of files that are removed next, so that the manifest does not list them.
 
     Returns:
         The manifest.
     """
     begin(folder, inputs)
-    skipped = {MANIFEST, INPUTS, *volatile}
-    files = {
-        path.relative_to(folder).as_posix(): hash_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).as_posix() not in skipped and not path.name.startswith(".")
-    }
-    manifest = Manifest(kind, dict(inputs), files, fingerprint_of({"kind": kind, "files": files}))
+    skipped = {MANIFEST, INPUTS, *temporary}
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    kept = {name: path for name, path in paths.items() if name not in skipped and not path.name.startswith(".")}
+    files = {name: hash_file(path) for name, path in kept.items() if name not in volatile}
+    samples = {name: sample_of(path) for name, path in kept.items()}
+    manifest = Manifest(kind, dict(inputs), files, fingerprint_of({"kind": kind, "files": files}), samples)
     write_json(folder / MANIFEST, {"format": FORMAT, **vars(manifest)})
     return manifest
 
@@ -203,14 +220,34 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
         raise ArtifactError(f"{folder} does not exist; expected a folder with {kind} that noisystudent wrote.")
     if not (folder / MANIFEST).exists():
         raise ArtifactError(f"{folder} has no {MANIFEST}: it is not finished {kind}. Finish the command that makes it.")
+    manifest = parse_manifest(folder)
+    if manifest.kind != kind:
+        raise ArtifactError(f"{folder} holds {manifest.kind!r}, but {kind!r} is needed here.")
+    return manifest
+
+
+def parse_manifest(folder: Path) -> Manifest:
+    """Reads the manifest in ``folder``, of any kind.
+
+    Raises:
+        ArtifactError: it is missing, damaged or of another format.
+    """
     raw = read_json(folder / MANIFEST)
-    if raw.get("format") != FORMAT:
+    if isinstance(raw, dict) and raw.get("format") != FORMAT:
         raise ArtifactError(
             f"{folder / MANIFEST} has format {raw.get('format')!r}, this version reads {FORMAT}; make it again."
         )
-    if raw.get("kind") != kind:
-        raise ArtifactError(f"{folder} holds {raw.get('kind')!r}, but {kind!r} is needed here.")
-    return Manifest(raw["kind"], raw["inputs"], raw["files"], raw["fingerprint"])
+    try:
+        manifest = Manifest(raw["kind"], raw["inputs"], raw["files"], raw["fingerprint"], raw.get("samples", {}))
+        names = [*manifest.files, *manifest.samples]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ArtifactError(
+            f"{folder / MANIFEST} is damaged ({error!r}); delete it and run the command again."
+        ) from None
+    outside = [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:
+        raise ArtifactError(f"{folder / MANIFEST} names {outside[0]!r}, which lies outside its folder; make it again.")
+    return manifest
 
 
 def verify(folder: Path, kind: str) -> Manifest:
@@ -231,13 +268,31 @@ def verify(folder: Path, kind: str) -> Manifest:
 
 def state_of(folder: Path, inputs: Inputs) -> State:
     """Returns the state of the work in ``folder`` for ``inputs``."""
-    try:
-        begun_with = _read_json(folder / INPUTS)
-    except FileNotFoundError:
+    begun_with = begun_inputs(folder)
+    if begun_with is None:
         return State.ABSENT
     if fingerprint_of(begun_with) != fingerprint_of(dict(inputs)):
         return State.STALE
     return State.COMPLETE if (folder / MANIFEST).exists() else State.PARTIAL
+
+
+def begun_inputs(folder: Path) -> Json | None:
+    """The inputs that ``folder`` was begun with, or None if it was not begun.
+
+    If their file is missing or damaged, those in the manifest count. Raises ``ArtifactError`` if neither can be read.
+    """
+    try:
+        return _read_json(folder / INPUTS)
+    except FileNotFoundError:
+        if not (folder / MANIFEST).exists():
+            return None
+    except ArtifactError:
+        if not (folder / MANIFEST).exists():
+            raise ArtifactError(
+                f"{folder / INPUTS} is damaged, so nothing tells what the unfinished work in {folder} was made from. "
+                f"Delete the folder {folder} and run the command again."
+            ) from None
+    return parse_manifest(folder).inputs
 
 
 def differences(before: Json, after: Json, name: str = "") -> list[str]:
@@ -257,51 +312,6 @@ def _short(value: Json) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def prepare(folder: Path, inputs: Inputs) -> tuple[State, list[str]]:
-    """Makes ``folder`` ready for ``inputs``.
-
-    Work from other inputs is archived as ``<folder>.<fingerprint of its inputs>``, not deleted; archived work from
-    these inputs is restored.
-
-    Returns:
-        The state of the folder, never stale, and the differences of the archived inputs to these.
-    """
-    changes: list[str] = []
-    if state_of(folder, inputs) is State.STALE:
-        before = read_json(folder / INPUTS)
-        changes = differences(before, dict(inputs))
-        os.replace(folder, _archived(folder, before))
-    archived = _archived(folder, dict(inputs))
-    if archived.is_dir() and state_of(folder, inputs) is State.ABSENT:
-        _remove_unused(folder)
-        os.replace(archived, folder)
-    begin(folder, inputs)
-    return state_of(folder, inputs), changes
-
-
-def must_archive_or_restore(folder: Path, inputs: Inputs) -> bool:
-    """Returns whether ``prepare`` would archive other work or restore archived work."""
-    state = state_of(folder, inputs)
-    return state is State.STALE or (state is State.ABSENT and _archived(folder, dict(inputs)).is_dir())
-
-
-def _remove_unused(folder: Path) -> None:
-    """Removes a folder that holds nothing but a lock."""
-    if not folder.is_dir():
-        return
-    (folder / LOCK).unlink(missing_ok=True)
-    # Another process that opens the folder at this moment makes a new lock; then rmdir fails and is tried again.
-    if any(path.name != LOCK for path in folder.iterdir()):
-        raise ArtifactError(
-            f"{folder} holds files that noisystudent did not write; move them away or give another --out."
-        )
-    folder.rmdir()
-
-
-def _archived(folder: Path, inputs: Json) -> Path:
-    return folder.with_name(f"{folder.name}.{fingerprint_of(inputs)[:12]}")
-
-
 def require_inputs(folder: Path, manifest: Manifest, name: str, expected: str) -> None:
     """Checks that an artifact was made from the input ``name`` with the fingerprint ``expected``.
 
@@ -314,21 +324,3 @@ def require_inputs(folder: Path, manifest: Manifest, name: str, expected: str) -
             f"{folder} was made from another {name} than the one given (fingerprint {actual}, given {expected}); "
             f"give the {name} it was made from, or make it again."
         )
-
-
-@contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Locks a run's folder for this process during the block.
-
-    Raises:
-        ArtifactError: another process holds the lock.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ArtifactError(
-                f"another process is working in {folder}; wait for it, stop it, or give another --out."
-            ) from None
-        yield

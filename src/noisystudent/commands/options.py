@@ -50,6 +50,15 @@ def _usage_of(action: argparse.Action) -> str:
     return " ".join([*action.option_strings[:1], f"{action.metavar}{more}"])
 
 
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """Adds the option ``--verify``."""
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="check every byte of finished stages; without it models are checked in full, other files by samples",
+    )
+
+
 def with_settings(parser: argparse.ArgumentParser, arguments: list[str], command: Command) -> dict[str, Any]:
     """Parses the arguments of a command, with the settings that it uses as options.
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noisystudent.commands.options import with_settings
+from noisystudent.commands.options import add_verify, with_settings
 from noisystudent.errors import SettingsError
 
 if TYPE_CHECKING:  # loads torch
@@ -25,10 +25,11 @@ def demo(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     """Trains teacher and students, and prints the scores and the verdict."""
+    add_verify(parser)
     given = with_settings(parser, arguments, "run")
     from noisystudent import api
 
-    _print_run(api.run(config=given.pop("config"), settings=given))
+    _print_run(api.run(config=given.pop("config"), verify=given.pop("verify"), settings=given))
 
 
 def _print_run(run: Run) -> None:
@@ -94,13 +95,14 @@ def distill(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         metavar="MODEL[,MODEL]",
         help="short for --distillation.students: names of models; of several, each learns from the one before",
     )
+    add_verify(parser)
     given = with_settings(parser, arguments, "distill")
     from noisystudent import api
 
     for option, name in (("teacher", "distillation.teachers"), ("student", "distillation.students")):
         if (value := given.pop(option)) is not None:
             given[name] = value
-    _print_run(api.distill(config=given.pop("config"), settings=given))
+    _print_run(api.distill(config=given.pop("config"), verify=given.pop("verify"), settings=given))
 
 
 def report(parser: argparse.ArgumentParser, arguments: list[str]) -> None:

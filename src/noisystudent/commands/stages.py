@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from noisystudent.commands.options import CHECKPOINT_HELP, SOURCE_HELP, with_settings
+from noisystudent.commands.options import CHECKPOINT_HELP, SOURCE_HELP, add_verify, with_settings
 from noisystudent.errors import SettingsError
 
 
@@ -15,6 +15,7 @@ def train(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         "--predictions", metavar="FOLDER", help="for a student: what 'label' wrote for --unlabeled, or its URL"
     )
     parser.add_argument("--selection", type=Path, metavar="FOLDER", help="for a student: what 'select' wrote from it")
+    add_verify(parser)
     given = with_settings(parser, arguments, "train")
     from noisystudent import api
     from noisystudent.runtime.process_group import open_process_group
@@ -24,6 +25,7 @@ def train(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         unlabeled=given.pop("unlabeled", None),
         predictions=given.pop("predictions"),
         selection=given.pop("selection"),
+        verify=given.pop("verify"),
         settings=given,
     )
     if open_process_group().is_main:
@@ -125,9 +127,11 @@ def evaluate(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     if calibrate is not None:
         calibrate = open_and_describe(calibrate, labeled=True, role="calibration")
     if benchmarks:
+        from noisystudent.artifacts.ownership import own_folder
         from noisystudent.pipeline.evaluation import check_robustness
 
         check_robustness(checkpoint, source, out, given, "robustness")
+        own_folder(out)
     scores = api.evaluate(
         checkpoint=checkpoint,
         source=source,

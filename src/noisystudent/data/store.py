@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from noisystudent.artifacts.changes import in_words
-from noisystudent.artifacts.folder import INPUTS, MANIFEST, Inputs, atomic_write, differences, folder_lock, verify
+from noisystudent.artifacts.damage import find_damage
+from noisystudent.artifacts.folder import INPUTS, MANIFEST, Inputs, atomic_write, differences, verify
+from noisystudent.artifacts.ownership import folder_lock
 from noisystudent.data.files import is_url, open_filesystem, with_retries
 from noisystudent.errors import ArtifactError, MismatchError
 from noisystudent.runtime.env import cache_folder
@@ -113,7 +115,7 @@ def fetched(location: str | Path, kind: str) -> Path:
         )
     with folder_lock(folder):
         local_manifest = folder / MANIFEST
-        if not local_manifest.is_file() or local_manifest.read_bytes() != manifest:
+        if not local_manifest.is_file() or local_manifest.read_bytes() != manifest or find_damage(folder):
             local_manifest.unlink(missing_ok=True)
             for name in [*_file_names(store, manifest), INPUTS, MANIFEST]:
                 store.fetch(name, folder)

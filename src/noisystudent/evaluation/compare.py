@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
+from noisystudent.artifacts.tables import read_table
 from noisystudent.artifacts.typed_json import read_result
 from noisystudent.errors import DataError
 from noisystudent.evaluation.clean import CLEAN
@@ -72,7 +72,7 @@ def _correct(folder: Path, result: RobustnessResult) -> Correct:
     conditions = [f"{name}-{severity}" for name, by_severity in errors.items() for severity in by_severity]
     files = {CLEAN: folder / f"{CLEAN}.parquet"}
     files |= {condition: folder / "corruptions" / f"{condition}.parquet" for condition in conditions}
-    return {name: pq.read_table(path, columns=["correct"])["correct"].to_numpy() for name, path in files.items()}
+    return {name: read_table(path, ["correct"])["correct"].to_numpy() for name, path in files.items()}
 
 
 def _check_lengths(correct: Mapping[str, Correct], conditions: Sequence[str]) -> None:

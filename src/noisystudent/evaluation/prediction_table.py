@@ -22,6 +22,13 @@ from noisystudent.runtime.process_group import open_process_group
 from noisystudent.runtime.progress import Reporter
 
 UNREADABLE_SHOWN = 20  # lines about unreadable images
+COLUMNS = ("file", "class", "confidence", "problem")
+
+
+def is_prediction_table(path: Path) -> bool:
+    """Whether a file is a table that ``write_predictions`` wrote."""
+    with path.open("rb") as file:
+        return file.readline(1000).startswith(",".join(COLUMNS[:3]).encode())
 
 
 def write_predictions(
@@ -50,7 +57,7 @@ def write_predictions(
         reporter.bar("predict", sum(source.shard_sizes), "images") as bar,
     ):
         writer = csv.writer(file)
-        writer.writerow(["file", "class", "confidence", "problem"])
+        writer.writerow(COLUMNS)
         shards = map_shards(
             source, predictor.format, predict_shard, max_corrupt_fraction=max_corrupt_fraction, group=group
         )

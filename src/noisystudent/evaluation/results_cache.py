@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from noisystudent.artifacts.archives import prepare
 from noisystudent.artifacts.changes import in_words
 from noisystudent.artifacts.folder import (
     INPUTS,
@@ -19,11 +20,11 @@ from noisystudent.artifacts.folder import (
     atomic_write,
     begin,
     differences,
-    prepare,
     read_json,
     state_of,
     write_json,
 )
+from noisystudent.artifacts.tables import damage_as_error, read_table
 from noisystudent.errors import MismatchError
 from noisystudent.evaluation.per_image import Confidence, PerImageResults
 
@@ -105,7 +106,7 @@ class ResultCache:
             columns = measure()
             with atomic_write(path) as temporary:
                 pq.write_table(pa.table(columns).replace_schema_metadata({_IMAGES: images}), temporary)
-        table = pq.read_table(path)
+        table = read_table(path)
         return {name: table[name].to_numpy() for name in table.column_names}
 
     def has_columns(self, entry: str) -> bool:
@@ -137,5 +138,6 @@ def _results(columns: Columns) -> PerImageResults:
 
 
 def _images_of(path: Path) -> str:
-    metadata = pq.read_schema(path).metadata or {}
+    with damage_as_error(path):
+        metadata = pq.read_schema(path).metadata or {}
     return str(metadata.get(_IMAGES.encode(), b"").decode())

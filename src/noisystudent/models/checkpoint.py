@@ -21,7 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, contiguous_format, nn
 
-from noisystudent.artifacts.folder import MANIFEST, hash_file, read_manifest
+from noisystudent.artifacts.damage import require_whole
+from noisystudent.artifacts.folder import MANIFEST, hash_file
 from noisystudent.data.images import ImageFormat
 from noisystudent.errors import ModelError
 from noisystudent.models.card import CARD, card_text
@@ -154,9 +155,12 @@ def load_classifier(
 
 
 def checkpoint_fingerprint(folder: Path) -> str:
-    """Returns the fingerprint of a checkpoint, from its manifest if this package wrote it, else from its weights."""
+    """Returns the fingerprint of a checkpoint, from its manifest if this package wrote it, else from its weights.
+
+    Raises ``ArtifactError`` if a file is not the one that the manifest lists.
+    """
     if (folder / MANIFEST).exists():
-        return read_manifest(folder, CHECKPOINT).fingerprint
+        return require_whole(folder, CHECKPOINT, full=True).fingerprint
     return hash_file(folder / WEIGHTS)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -11,12 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from noisystudent.artifacts.archives import describe_archives, prepare
 from noisystudent.artifacts.changes import in_words
-from noisystudent.artifacts.folder import Inputs, State, commit, folder_lock, prepare, state_of
+from noisystudent.artifacts.damage import describe_damage, find_damage, reopen_damaged
+from noisystudent.artifacts.folder import Inputs, State, commit, state_of
+from noisystudent.artifacts.ownership import folder_lock
 from noisystudent.config import Resolved, RunSettings
 from noisystudent.data.splits import DataSplits, open_splits
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled
 from noisystudent.display.sources import source_lines
+from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
 from noisystudent.pipeline.stage_costs import COST, StageCosts
@@ -44,9 +48,10 @@ class RunContext:
 
     ``buffer`` holds the labeled images, then the unlabeled ones unless these are streamed. ``explicit`` names the
     settings that the user gave, ``over_family`` the rates of noise that take precedence over ``model.family``.
-    ``dry``: nothing is written or trained; the first incomplete stage raises ``IncompleteStage``. ``renamed``: folders
-    of stages that do not have the stage's own name, so that random streams, which are named after stages, never depend
-    on what a user calls a folder. ``costs`` times the stages.
+    ``dry``: nothing is written or trained; the first incomplete stage raises ``IncompleteStage``. ``verify``: every
+    byte of finished stages is checked. ``renamed``: folders of stages that do not have the stage's own name, so that
+    random streams, which are named after stages, never depend on what a user calls a folder. ``costs`` times the
+    stages.
     """
 
     folder: Path
@@ -56,6 +61,7 @@ class RunContext:
     engine: Engine
     reporter: Reporter
     dry: bool = False
+    verify: bool = False
     extensions: Extensions = NO_EXTENSIONS
     explicit: frozenset[str] = frozenset()
     over_family: frozenset[str] = frozenset()
@@ -105,19 +111,23 @@ class RunContext:
     def is_complete(self, stage: str, inputs: Inputs) -> bool:
         """Prepares the folder of ``stage`` for ``inputs``; True when its work was finished from these very inputs.
 
-        Work from other inputs is archived, and the user learns what differs.
+        Work from other inputs is archived, damaged work is reopened, and the user learns what differs.
         """
         folder = self.folder_of(stage)
         if self.dry:
             state = state_of(folder, inputs)
+            if state is State.COMPLETE and find_damage(folder, full=self.hashed_kinds):
+                state = State.PARTIAL
             if state is not State.COMPLETE:
                 raise IncompleteStage(stage, state)
             return True
-        state, changes = self.engine.group.on_main(lambda: prepare(folder, inputs))
+        state, changes, damage = self.engine.group.on_main(partial(_prepare, folder, inputs, self.hashed_kinds))
         if changes:
             roles = {role: summary.name for role, summary in self.splits.summaries.items()}
             told = "; ".join(in_words(changes, roles))
-            self.reporter.say(f"{stage}: made again, the old one is archived; what differs: {told}")
+            self.reporter.say(f"{stage}: made again; what differs: {told}; {describe_archives(folder)}")
+        if damage:
+            self.reporter.say(f"{stage}: made again where it is damaged: {describe_damage(damage)}")
         if state is State.COMPLETE:
             self.reporter.say(f"{stage}: done before")
             self.costs.found(stage, folder)
@@ -125,17 +135,40 @@ class RunContext:
             self.costs.begin(stage, folder)
         return state is State.COMPLETE
 
-    def commit(self, kind: str, inputs: Inputs, cost: StageCost, *, volatile: tuple[str, ...] = ()) -> None:
+    def commit(
+        self,
+        kind: str,
+        inputs: Inputs,
+        cost: StageCost,
+        *,
+        volatile: tuple[str, ...] = (),
+        temporary: tuple[str, ...] = (),
+    ) -> None:
         """Closes the folder of the stage that ``cost`` names, with what it took; for the main process.
 
-        ``cost.seconds`` are those of earlier calls. ``volatile`` are files that differ between equal runs.
+        ``cost.seconds`` are those of earlier calls. ``volatile`` are files that differ between equal runs,
+        ``temporary`` such that are removed next.
         """
         self.costs.finish(cost)
-        commit(self.folder_of(cost.name), kind, inputs, volatile=(*volatile, COST))
+        commit(self.folder_of(cost.name), kind, inputs, volatile=(*volatile, COST), temporary=temporary)
 
     def total_cost(self) -> Cost:
         """What the run took until now, the same in all processes."""
         return self.engine.group.on_main(self.costs.total)
+
+    @property
+    def hashed_kinds(self) -> Collection[str] | None:
+        """The kinds of finished stages of which every byte is checked: models, which teach; with ``verify`` all."""
+        return None if self.verify else (CHECKPOINT,)
+
+
+def _prepare(
+    folder: Path, inputs: Inputs, hashed_kinds: Collection[str] | None
+) -> tuple[State, list[str], dict[str, str]]:
+    """The state of a stage's folder, what differs from the work that was archived, and what was damaged."""
+    _, changes = prepare(folder, inputs)
+    damage = reopen_damaged(folder, inputs, full=hashed_kinds)
+    return state_of(folder, inputs), changes, damage
 
 
 def run_lock(folder: Path) -> AbstractContextManager[None]:
@@ -148,6 +181,7 @@ def build_context(
     reporter: Reporter,
     *,
     dry: bool = False,
+    verify: bool = False,
     extensions: Extensions | None = None,
     classes: tuple[str, ...] | None = None,
     teacher_sizes: Sequence[int] = (),
@@ -194,6 +228,7 @@ def build_context(
         engine,
         reporter,
         dry=dry,
+        verify=verify,
         extensions=extensions,
         explicit=resolved.explicit,
         over_family=resolved.over_family,

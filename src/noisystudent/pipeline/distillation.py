@@ -63,10 +63,12 @@ def distill(
     reporter: Reporter,
     extensions: Extensions | None = None,
     predictors: Mapping[str, Predictor] = MappingProxyType({}),
+    verify: bool = False,
 ) -> RunSummary:
     """Distills to the end, or resumes, and returns the content of summary.json.
 
-    ``predictors`` are given teachers, by their name in ``distillation.teachers``. Raises ``NoisyStudentError``.
+    ``predictors`` are given teachers, by their name in ``distillation.teachers``. ``verify``: every byte of finished
+    stages is checked. Raises ``NoisyStudentError``.
     """
     folder = Path(resolved.settings.out)
     distillation = resolved.settings.distillation
@@ -74,6 +76,7 @@ def distill(
     given = {name: predictors.get(name) for name in (*distillation.teachers, *distillation.students)}
     with run_lock(folder):
         context, opened = _open(resolved, reporter, extensions, given)
+        context = replace(context, verify=verify)
         check_measurable(context)
         if context.engine.group.is_main:
             given_models = {name: repr(predictor) for name, predictor in predictors.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from noisystudent.config import Command, runtime_to_predict, section_settings
+from noisystudent.data.output import require_output_folder
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
@@ -40,11 +41,7 @@ def open_evaluation(
     """The model, the images and the evaluation settings that ``robustness`` is given."""
     if open_process_group().world_size > 1:
         raise SettingsError("evaluation.suite is measured by one process; start evaluate without torchrun.")
-    if any(folder.exists() and not folder.is_dir() for folder in (Path(out), *Path(out).parents)):
-        raise SettingsError(
-            f"--out {str(out)!r} is a file, or lies in one, and a suite stores its results in a folder. Give another "
-            "--out."
-        )
+    require_output_folder(out, [source], [None if isinstance(checkpoint, Predictor) else checkpoint])
     evaluation = section_settings(EvaluationSettings, "evaluation", settings, command=command)
     predictor = Predictor.open(checkpoint, runtime_to_predict(settings, command=command))
     opened = open_source(source, labeled=True)

@@ -40,15 +40,18 @@ from noisystudent.results.run import RunSummary
 from noisystudent.runtime.progress import Reporter
 
 
-def run(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | None = None) -> RunSummary:
+def run(
+    resolved: Resolved, *, reporter: Reporter, extensions: Extensions | None = None, verify: bool = False
+) -> RunSummary:
     """Runs Noisy Student training to its end, or resumes it, and returns the summary that summary.json holds.
 
-    What an earlier call finished from the same inputs is used as it is. Processes that torchrun started share the work,
+    What an earlier call finished from the same inputs is used as it is, once its models (with ``verify`` all its files)
+    are found to be undamaged. Processes that torchrun started share the work,
     and the main process writes. Raises ``NoisyStudentError``.
     """
     folder = Path(resolved.settings.out)
     with run_lock(folder):
-        context = remove_leakage(build_context(resolved, reporter, extensions=extensions))
+        context = remove_leakage(build_context(resolved, reporter, extensions=extensions, verify=verify))
         check_measurable(context)
         if context.engine.group.is_main:
             write_result(folder / "run.json", describe_run(resolved, context, repeat_command(resolved, "run")))

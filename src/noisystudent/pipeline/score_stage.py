@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisystudent.artifacts.folder import atomic_write, write_json
+from noisystudent.artifacts.tables import read_table
 from noisystudent.artifacts.typed_json import read_result, to_json
 from noisystudent.data.images import Images
 from noisystudent.data.splits import HeldOutPredictions
@@ -112,7 +113,7 @@ def _score(
     correct = {}
     for role, source in sources.items():
         if source:
-            table = pq.read_table(folder / f"{role}.parquet")
+            table = read_table(folder / f"{role}.parquet")
             correct[role] = table["label"].to_numpy() == table["prediction"].to_numpy()
     return EvalResult(read_result(dict[str, Scores | None], folder / "scores.json"), correct)
 

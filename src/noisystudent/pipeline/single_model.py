@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from noisystudent.artifacts.damage import require_whole
 from noisystudent.artifacts.folder import read_manifest
 from noisystudent.config import Resolved
 from noisystudent.data.checks import listed
@@ -22,6 +23,7 @@ from noisystudent.pipeline.pseudo_labels import select_pseudo_labels
 from noisystudent.pipeline.train_data import student_spec, supervised_spec
 from noisystudent.pipeline.train_stage import train
 from noisystudent.pseudo_labels.predictions import PREDICTIONS
+from noisystudent.pseudo_labels.selection.parts import SELECTION as SELECTION_KIND
 from noisystudent.runtime.process_group import open_process_group
 from noisystudent.runtime.progress import Reporter
 
@@ -33,6 +35,7 @@ def train_single(
     *,
     reporter: Reporter,
     extensions: Extensions,
+    verify: bool = False,
     predictions: str | Path | None = None,
     selection: str | Path | None = None,
 ) -> Checkpoint:
@@ -48,8 +51,9 @@ def train_single(
         if predictions is not None:
             source = predictions
             folder = open_process_group().on_main(lambda: fetched(source, PREDICTIONS))
+            require_whole(folder, PREDICTIONS)
         classes = _classes_of(folder) if folder else None
-        context = build_context(resolved, reporter, extensions=extensions, classes=classes)
+        context = build_context(resolved, reporter, extensions=extensions, classes=classes, verify=verify)
         _check_classes(context, classes, predictions)
         beside = {stage: f"{out.name}.{stage}" for stage in (LEAKAGE, SPEED, STRENGTH, SELECTION)}
         renamed = {**beside, TEACHER: out.name, STUDENT: out.name}
@@ -62,6 +66,8 @@ def train_single(
             return _with_cost_said(context, checkpoint)
         if selection is None:
             selection = select_pseudo_labels(context, SELECTION, folder, 1)
+        else:
+            require_whole(Path(selection), SELECTION_KIND)
         spec = student_spec(context, folder, Path(selection))
         return _with_cost_said(context, train(context, STUDENT, student_plan, spec, strength))
 

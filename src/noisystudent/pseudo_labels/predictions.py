@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisystudent.artifacts.folder import atomic_write
+from noisystudent.artifacts.tables import damage_as_error, read_table
 from noisystudent.errors import ArtifactError
 
 PREDICTIONS = "predictions"  # manifest kind
@@ -216,10 +217,8 @@ def read_part_stats(path: Path) -> PartStats:
     Raises:
         ArtifactError: the part cannot be read, or its metadata does not match its rows.
     """
-    try:
+    with damage_as_error(path):
         return _parse_stats(path, pq.read_metadata(path))
-    except (pa.ArrowInvalid, ValueError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); delete it and run the command again.") from None
 
 
 def summarize(stats: Sequence[PartStats], classes: int, *, failed: int = 0) -> dict[str, Any]:
@@ -248,9 +247,12 @@ def _parse_stats(path: Path, file: pq.FileMetaData) -> PartStats:
         raise ArtifactError(
             f"{path} does not record which rows belong to which shard; delete it and run the command again."
         )
-    stored = json.loads(text)
-    failed = tuple((int(position), str(key), str(reason)) for position, key, reason in stored["failed"])
-    stats = PartStats(tuple(stored["rows"]), failed, stored["kept_classes"], stored["kept_mass"])
+    try:
+        stored = json.loads(text)
+        failed = tuple((int(position), str(key), str(reason)) for position, key, reason in stored["failed"])
+        stats = PartStats(tuple(map(int, stored["rows"])), failed, int(stored["kept_classes"]), stored["kept_mass"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ArtifactError(f"{path} is damaged ({error!r}); delete it and run the command again.") from None
     groups = tuple(file.row_group(group).num_rows for group in range(file.num_row_groups))
     if groups != tuple(filter(None, stats.rows)):
         raise ArtifactError(
@@ -286,7 +288,7 @@ def read_log_probabilities(path: Path, classes: int) -> tuple[list[str], Floats]
 
     Probability that is not stored is spread evenly over the other classes.
     """
-    return _soft_labels(pq.read_table(path), classes)
+    return _soft_labels(read_table(path), classes)
 
 
 def read_shard(path: Path, position: int, classes: int) -> tuple[list[str], Floats]:
@@ -300,7 +302,7 @@ def read_shard(path: Path, position: int, classes: int) -> tuple[list[str], Floa
     Returns:
         Keys [N] and log-probabilities float32 [N, classes].
     """
-    with pq.ParquetFile(path) as file:
+    with damage_as_error(path), pq.ParquetFile(path) as file:
         rows = _parse_stats(path, file.metadata).rows
         group = sum(1 for count in rows[:position] if count)
         table = file.read_row_group(group) if rows[position] else file.schema_arrow.empty_table()
@@ -336,17 +338,17 @@ def read_all(folder: Path, classes: int) -> tuple[list[str], Floats]:
 
 def read_keys(path: Path) -> list[str]:
     """Reads the keys of one part, [N]."""
-    keys: list[str] = pq.read_table(path, columns=["key"])["key"].to_pylist()
+    keys: list[str] = read_table(path, ["key"])["key"].to_pylist()
     return keys
 
 
 def read_labels(path: Path) -> tuple[npt.NDArray[np.int64], Floats]:
     """Reads the predicted classes of one part, int64 [N], and their confidences, float32 [N]."""
-    table = pq.read_table(path, columns=["prediction", "confidence"])
+    table = read_table(path, ["prediction", "confidence"])
     return table["prediction"].to_numpy().astype(np.int64), table["confidence"].to_numpy().astype(np.float32)
 
 
 def read_copies(path: Path) -> npt.NDArray[np.int64]:
     """Reads the copies per row of one part of a selection, int64 [N]; 0 means rejected."""
-    copies: npt.NDArray[np.int64] = pq.read_table(path, columns=["copies"])["copies"].to_numpy().astype(np.int64)
+    copies: npt.NDArray[np.int64] = read_table(path, ["copies"])["copies"].to_numpy().astype(np.int64)
     return copies

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from noisystudent.artifacts.folder import atomic_write
 
 MIN_CELL = 72  # pixels; smaller images are enlarged by a whole factor with sharp pixels
 GAP = 6
 HEADER = 22
+_SOFTWARE = "noisystudent"  # written into the file, so that no other image is replaced
 BACKGROUND, INK = (255, 255, 255), (40, 40, 40)
 
 
@@ -26,8 +28,19 @@ def write_sheet(path: Path, columns: Sequence[str], cells: npt.NDArray[np.uint8]
         cells: square images, uint8 [rows, columns, S, S, 1 or 3].
     """
     sheet = draw_sheet(columns, cells)
+    marks = PngInfo()
+    marks.add_text("Software", _SOFTWARE)
     with atomic_write(path) as temporary:
-        sheet.save(temporary, format="PNG", optimize=True)
+        sheet.save(temporary, format="PNG", optimize=True, pnginfo=marks)
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether a file is a sheet that ``write_sheet`` wrote."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            return image.info.get("Software") == _SOFTWARE
+    except (OSError, ValueError, SyntaxError):
+        return False
 
 
 def draw_sheet(columns: Sequence[str], cells: npt.NDArray[np.uint8]) -> Image.Image:

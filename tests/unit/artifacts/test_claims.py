@@ -16,8 +16,11 @@ from pathlib import Path
 import pytest
 
 from noisystudent.artifacts import claims
-from noisystudent.artifacts.claims import LEASE, claim, require_begun, shared_folder, sweep
-from noisystudent.artifacts.folder import State, atomic_write, commit, folder_lock, prepare, read_json
+from noisystudent.artifacts.archives import prepare
+from noisystudent.artifacts.claims import LEASE, Entered, claim, require_begun, shared_folder, sweep
+from noisystudent.artifacts.folder import State, atomic_write, commit, read_json
+from noisystudent.artifacts.ownership import folder_lock
+from noisystudent.artifacts.temporary import ABANDONED, half_written
 from noisystudent.errors import ArtifactError, MismatchError
 
 OLD, NEW = {"teacher": "old"}, {"teacher": "new"}
@@ -49,11 +52,11 @@ def finish(folder: Path, inputs: dict, text: str) -> None:
 def test_processes_with_the_same_inputs_share_a_folder(tmp_path):
     folder = tmp_path / "stage"
     with shared_folder(folder, NEW) as first, shared_folder(folder, NEW) as second:
-        assert first == second == (State.PARTIAL, [])
+        assert first == second == Entered(State.PARTIAL)
         (folder / "data.txt").write_text("done")
         commit(folder, "thing", NEW)
         with shared_folder(folder, NEW) as third:
-            assert third == (State.COMPLETE, [])
+            assert third == Entered(State.COMPLETE)
 
 
 def test_other_work_is_not_archived_while_processes_work_on_it(tmp_path, patience):
@@ -66,8 +69,8 @@ def test_other_work_is_not_archived_while_processes_work_on_it(tmp_path, patienc
         ):
             pass
     assert (folder / "data.txt").read_text() == "old"
-    with shared_folder(folder, NEW) as (state, changes):
-        assert (state, changes) == (State.PARTIAL, ['teacher: "old" -> "new"'])
+    with shared_folder(folder, NEW) as entered:
+        assert entered == Entered(State.PARTIAL, ('teacher: "old" -> "new"',))
         assert not (folder / "data.txt").exists()
     with shared_folder(folder, OLD):
         assert (folder / "data.txt").read_text() == "old"
@@ -94,12 +97,12 @@ def test_sixteen_processes_that_start_at_once_archive_a_stale_folder_once(tmp_pa
         finish(folder, OLD, "precious")
         everyone = threading.Barrier(16, timeout=20)
 
-        def enter(index: int, folder=folder, everyone=everyone) -> list[str]:
-            with shared_folder(folder, NEW) as (state, changes):
-                assert state is State.PARTIAL
+        def enter(index: int, folder=folder, everyone=everyone) -> tuple[str, ...]:
+            with shared_folder(folder, NEW) as entered:
+                assert entered.state is State.PARTIAL
                 (folder / f"{index}.txt").write_text("new")
                 everyone.wait()
-                return changes
+                return entered.changes
 
         assert sum(map(bool, at_once(16, enter))) == 1
         assert {path.name for path in folder.glob("*.txt")} == {f"{index}.txt" for index in range(16)}
@@ -115,9 +118,9 @@ def test_sixteen_processes_that_start_at_once_restore_archived_work_once(tmp_pat
         finish(folder, OLD, "older")
 
         def enter(index: int, folder=folder) -> State:
-            with shared_folder(folder, NEW) as (state, _):
+            with shared_folder(folder, NEW) as entered:
                 assert (folder / "data.txt").read_text() == "precious"
-                return state
+                return entered.state
 
         assert at_once(16, enter) == [State.COMPLETE] * 16
 
@@ -136,8 +139,8 @@ def test_a_lock_that_another_process_makes_while_work_is_restored_is_no_foreign_
             path.touch()
 
     monkeypatch.setattr(Path, "unlink", unlink_and_lock_again)
-    with shared_folder(folder, NEW) as (state, _):
-        assert state is State.COMPLETE
+    with shared_folder(folder, NEW) as entered:
+        assert entered.state is State.COMPLETE
     assert removed == [folder / ".lock"]
 
 
@@ -170,8 +173,8 @@ def test_without_locks_a_folder_is_shared_but_never_archived(tmp_path, monkeypat
 
     finish(tmp_path / "stale", OLD, "old")
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with shared_folder(tmp_path / "new", NEW) as (state, _):
-        assert state is State.PARTIAL
+    with shared_folder(tmp_path / "new", NEW) as entered:
+        assert entered.state is State.PARTIAL
     with pytest.raises(ArtifactError, match="no locks"), shared_folder(tmp_path / "stale", NEW):
         pass
     assert (tmp_path / "stale" / "data.txt").read_text() == "old"
@@ -316,13 +319,18 @@ def test_of_sixteen_claims_at_once_one_succeeds(tmp_path, monkeypatch):
 
 
 def test_sweeping_removes_only_files_that_killed_processes_left(tmp_path):
-    for name in (".part.abc.tmp", ".x.claim", ".new.tmp", ".new.claim", "part-00000.parquet", ".lock"):
-        (tmp_path / name).write_text("x")
-        if "new" not in name:
-            old = (tmp_path / name).stat().st_mtime - LEASE - 5
-            os.utime(tmp_path / name, (old, old))
-    sweep(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {".new.tmp", ".new.claim", "part-00000.parquet", ".lock"}
+    killed, alien = half_written(tmp_path / "part-00000.parquet"), tmp_path / ".part.0123456789ab.tmp"
+    old_alien = tmp_path / ".part.0123456789ff.tmp"  # of another machine, whose locks are not seen here
+    for path in (killed, alien, old_alien, *(tmp_path / name for name in (".x.claim", ".new.claim", "part", ".lock"))):
+        path.write_text("x")
+    for path, age in ((old_alien, ABANDONED + 5), (tmp_path / ".x.claim", LEASE + 5)):
+        old = path.stat().st_mtime - age
+        os.utime(path, (old, old))
+    with atomic_write(tmp_path / "part-00001.parquet") as being_written:
+        sweep(tmp_path)
+        kept = {path.name for path in tmp_path.iterdir()}
+        being_written.write_text("x")
+    assert kept == {being_written.name, alien.name, ".new.claim", "part", ".lock"}
 
 
 def test_a_full_disk_while_claiming_is_one_clear_error(tmp_path, monkeypatch):

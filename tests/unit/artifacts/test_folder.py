@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from noisystudent.artifacts.archives import prepare
 from noisystudent.artifacts.folder import (
     State,
     atomic_write,
@@ -15,8 +16,6 @@ from noisystudent.artifacts.folder import (
     commit,
     differences,
     fingerprint_of,
-    folder_lock,
-    prepare,
     read_json,
     read_manifest,
     require_inputs,
@@ -24,6 +23,7 @@ from noisystudent.artifacts.folder import (
     verify,
     write_json,
 )
+from noisystudent.artifacts.ownership import folder_lock
 from noisystudent.errors import ArtifactError, MismatchError
 
 

@@ -12,10 +12,14 @@ from typing import Any
 
 from PIL import Image
 
-from noisystudent.artifacts.folder import State, atomic_write, commit, folder_lock, prepare, read_json, write_json
+from noisystudent.artifacts.archives import prepare
+from noisystudent.artifacts.damage import reopen_damaged
+from noisystudent.artifacts.folder import State, atomic_write, commit, read_json, state_of, write_json
+from noisystudent.artifacts.ownership import folder_lock
 from noisystudent.data.files import File, file_at, is_url
 from noisystudent.data.formats import SUFFIXES, ending_of
 from noisystudent.data.images import Failure
+from noisystudent.data.output import require_output_folder
 from noisystudent.data.shards.catalog import CATALOG, write_catalog
 from noisystudent.data.shards.index import (
     ShardInfo,
@@ -80,6 +84,7 @@ def pack(
     for name, value in (("rows", rows_per_shard), ("bytes", bytes_per_shard)):
         if value < 1:
             raise SettingsError(f"the {name} per shard are {value}; give a whole number of at least 1.")
+    require_output_folder(out, [source])
     opened = open_source(source, labeled=labeled)
     with Reporter(quiet=quiet).bar("pack", sum(opened.shard_sizes), "images") as bar:
         return pack_source(
@@ -108,8 +113,9 @@ def pack_source(
         "bytes_per_shard": bytes_per_shard,
     }
     with folder_lock(folder):
-        state, _ = prepare(folder, inputs)
-        if state is not State.COMPLETE:
+        prepare(folder, inputs)
+        reopen_damaged(folder, inputs)
+        if state_of(folder, inputs) is not State.COMPLETE:
             shards, failures = _write_all(source, folder, rows_per_shard, bytes_per_shard, progress)
             if not any(shard.rows for shard in shards.values()):
                 raise DataError(f"None of the images of {source.name!r} can be read, so there is nothing to pack.")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast, get_args
 
-from noisystudent.data.files import folder_contains, is_pattern, is_url
+from noisystudent.data.files import folder_contains, is_pattern, is_url, list_files
 from noisystudent.data.formats import SUFFIXES
 from noisystudent.data.source import Source, require_source
 from noisystudent.data.sources.arrays import open_npz
@@ -70,6 +70,25 @@ def open_source(spec: str | Path | Source, *, labeled: bool) -> Source:
             f"{text!r} is a file that is not understood. {_UNDERSTOOD} Unpack an archive into a folder first."
         )
     raise DataError(f"There is no source {text!r}.{_name_hint(path)} {_UNDERSTOOD}")
+
+
+def local_path(spec: str | Path | Source) -> Path | None:
+    """The local file or folder that the images of a source lie in; of a pattern, its first match.
+
+    None for built-in sources, data sets of a hub and URLs of a store. Of an own source, its name counts.
+    """
+    text = str(spec if isinstance(spec, str | Path) else spec.name).removeprefix("file://")
+    if _DIGITS.fullmatch(text) or text.startswith("hf:") or is_url(text):
+        return None
+    path = Path(text).expanduser()
+    if path.exists() or not is_pattern(text):
+        npz = _NPZ.fullmatch(text)
+        return Path(npz["path"]).expanduser() if npz and not path.exists() else path
+    try:
+        files = list_files(text, path.suffix.lower())
+    except DataError:
+        return path  # opening the source says what is wrong
+    return Path(files[0].name)
 
 
 def _folder(spec: str, path: Path, *, labeled: bool) -> Source:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from noisystudent.artifacts.folder import read_json
+from noisystudent.errors import ArtifactError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +71,12 @@ class EvaluationResult(Scores):
     unreadable: dict[str, str] = field(default_factory=dict)
     training_images: int | None = None
     temperature_scaling: TemperatureScaling | None = None
+
+
+def is_evaluation(path: Path) -> bool:
+    """Whether a file holds scores that this program wrote."""
+    try:
+        content = read_json(path)
+    except ArtifactError:
+        return False
+    return isinstance(content, dict) and {"top1", "count", "calibration"} <= content.keys()

@@ -73,8 +73,8 @@ def label_in_processes(
         reporter.say(f"worker {worker} (known from {worker.origin}), as {count} processes")
     task = Task.open(job, open_for_inputs(job, predictor))
     say_source(task, worker, reporter)
-    with shared_folder(job.out, task.inputs) as (_, changes):
-        say_changes(job, changes, reporter)
+    with shared_folder(job.out, task.inputs) as entered:
+        say_changes(job, entered, reporter)
         task.begin()
         if task.is_complete():
             return

@@ -67,8 +67,8 @@ def label_on_ray(job: Job, actors: int | None, reporter: Reporter, predictor: Pr
         ) from None
     task = Task.open(job, open_for_inputs(job, predictor))
     say_source(task, Worker(), reporter)
-    with shared_folder(job.out, task.inputs) as (_, changes):
-        say_changes(job, changes, reporter)
+    with shared_folder(job.out, task.inputs) as entered:
+        say_changes(job, entered, reporter)
         task.begin()
         if task.is_complete():
             return

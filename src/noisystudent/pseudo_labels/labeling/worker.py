@@ -10,7 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from noisystudent.artifacts.claims import claim, require_begun, shared_folder
+from noisystudent.artifacts.archives import describe_archives
+from noisystudent.artifacts.claims import Entered, claim, require_begun, shared_folder
+from noisystudent.artifacts.damage import describe_damage
 from noisystudent.data.images import Images, decode_shard
 from noisystudent.data.summary import summarize
 from noisystudent.display.sources import source_lines
@@ -53,8 +55,8 @@ def work(
     teacher = labeling_teacher(job, predictor)
     task = Task.open(job, predictor, inputs)
     say_source(task, worker, reporter)
-    with shared_folder(job.out, task.inputs) as (_, changes):
-        say_changes(job, changes, reporter)
+    with shared_folder(job.out, task.inputs) as entered:
+        say_changes(job, entered, reporter)
         task.begin()
         if not task.is_complete():
             _label_all(PartWriter(task, teacher, str(worker)), worker, reporter)
@@ -70,10 +72,13 @@ def say_source(task: Task, worker: Worker, reporter: Reporter) -> None:
             reporter.say(line)
 
 
-def say_changes(job: Job, changes: Sequence[str], reporter: Reporter) -> None:
-    """Prints how the predictions that were archived differ from the new ones, if any were."""
-    for change in changes:
-        reporter.say(f"{job.out} was made from other inputs and is archived: {change}")
+def say_changes(job: Job, entered: Entered, reporter: Reporter) -> None:
+    """Prints how predictions that were archived differ from the new ones, and what was damaged, if anything was."""
+    if entered.changes:
+        kept = describe_archives(job.out)
+        reporter.say(f"{job.out} was made from other inputs; what differs: {'; '.join(entered.changes)}; {kept}")
+    if entered.damage:
+        reporter.say(f"{job.out} is made again where it is damaged: {describe_damage(entered.damage)}")
 
 
 def finish(task: Task, owner: str) -> None:

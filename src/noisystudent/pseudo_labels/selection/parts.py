@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from noisystudent.artifacts.folder import atomic_write
+from noisystudent.artifacts.tables import damage_as_error
 from noisystudent.errors import ArtifactError, MismatchError
 
 SELECTION = "selection"  # manifest kind
@@ -99,18 +100,13 @@ def _read_part(path: Path, classes: int) -> Rows:
 
 def _read_columns(path: Path, columns: list[str]) -> tuple[pa.Table, tuple[int, ...]]:
     """The columns of a part, and the sizes of its row groups."""
-    try:
-        with pq.ParquetFile(path) as file:
-            missing = sorted(set(columns) - set(file.schema_arrow.names))
-            if missing:
-                raise ArtifactError(f"{path} has no column {missing[0]!r}; run the command that makes it again.")
-            groups = range(file.metadata.num_row_groups)
-            sizes = tuple(file.metadata.row_group(group).num_rows for group in groups)
-            return file.read(columns=columns, use_threads=False), sizes
-    except pa.ArrowException as error:
-        raise ArtifactError(
-            f"{path} is damaged ({error}); delete it and run the command that makes it again."
-        ) from error
+    with damage_as_error(path), pq.ParquetFile(path) as file:
+        missing = sorted(set(columns) - set(file.schema_arrow.names))
+        if missing:
+            raise ArtifactError(f"{path} has no column {missing[0]!r}; run the command that makes it again.")
+        groups = range(file.metadata.num_row_groups)
+        sizes = tuple(file.metadata.row_group(group).num_rows for group in groups)
+        return file.read(columns=columns, use_threads=False), sizes
 
 
 def read_selection(folder: Path, names: Iterable[str]) -> Iterator[tuple[Ints, Codes]]:

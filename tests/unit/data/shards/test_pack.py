@@ -275,7 +275,7 @@ def test_labeling_shards_goes_part_by_part_and_names_a_shard_that_changed(tmp_pa
     write_tar(tmp_path / "s" / "train-001.tar", {"1-0.png": image(7), "1-1.png": image(8)})
     assert main(words) == 0
     printed = capsys.readouterr().err
-    assert "is archived: files.train-001.tar: " in printed
+    assert "; files.train-001.tar: " in printed
     assert "train-000.tar" not in printed
 
 
