@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from noisystudent.commands.options import SOURCE_HELP, with_settings
+from noisystudent.commands.say import say
 from noisystudent.display.wording import printable
 
 
@@ -27,7 +28,7 @@ def show_noise(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     from noisystudent import api
     from noisystudent.commands.output import open_and_describe
 
-    print(
+    say(
         api.show_noise(
             source=open_and_describe(given.pop("source"), labeled=False),
             out=given.pop("out"),
@@ -62,5 +63,5 @@ def pack(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         bytes_per_shard=given.bytes,
     )
     for failure in packed.failures:
-        print(printable(f"left out: {failure.key}: {failure.reason}"), file=sys.stderr)
-    print(f"{packed.images:,} images in {packed.shards:,} tar files -> {packed.folder}")
+        say(printable(f"left out: {failure.key}: {failure.reason}"), sys.stderr)
+    say(f"{packed.images:,} images in {packed.shards:,} tar files -> {packed.folder}")

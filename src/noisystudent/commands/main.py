@@ -10,18 +10,26 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from noisystudent import __version__
 from noisystudent.commands import images, pipelines, stages
 from noisystudent.commands.options import Parser
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
 from noisystudent.runtime.env import disable_spin_wait, require_single_process
+from noisystudent.runtime.interruption import Terminated, raise_on_signals
+from noisystudent.runtime.memory import describe_shortage, is_out_of_memory
+from noisystudent.runtime.terminal import escaped
 
 # The commands whose work processes under torchrun share.
 SHARED = ("run", "train", "distill", "label", "evaluate", "predict")
 # The commands that go on where they were; the others are done in one go.
 RESUMED = ("demo", "run", "train", "distill", "label", "compare", "pack")
 DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+SIGNALED = 128  # and the number of the signal: the exit code of a process that a signal stopped
+LESS_AT_ONCE = (
+    "train.batch_size, runtime.label_batch_size, data.size or data.memory_limit_gb, if this command uses them"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,33 +39,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What the user wrote after ``noisystudent``; by default those of this process.
 
     Returns:
-        The exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+        The exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     disable_spin_wait()
+    raise_on_signals()
     try:
+        _require_text(words)
         return _dispatch(words)
-    except NoisyStudentError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"noisystudent: {error}", file=sys.stderr)
-        return BAD_USAGE if isinstance(error, SettingsError) else FAILED
+    except Terminated as stop:
+        _say(f"stopped by {stop}; {_again(words)}")
+        return SIGNALED + stop.number
     except KeyboardInterrupt:
-        again = "resume" if words and words[0] in RESUMED else "start over"
-        print(f"noisystudent: interrupted; run the same command again to {again}.", file=sys.stderr)
+        _say(f"interrupted; {_again(words)}")
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except OSError as error:
-        if debug:
+    except Exception as error:
+        message = _message(error)
+        if debug or not message:
             traceback.print_exc()
-        print(
-            f"noisystudent: {error.strerror or error}: {error.filename or ''} (finished work is kept)", file=sys.stderr
-        )
-        return FAILED
+        _say(message or f"{type(error).__name__}: {error}")
+        return BAD_USAGE if isinstance(error, SettingsError) else FAILED
+
+
+def _again(words: Sequence[str]) -> str:
+    return f"run the same command again to {'resume' if words and words[0] in RESUMED else 'start over'}."
+
+
+def _message(error: Exception) -> str:
+    """What to say of an error in one line; empty for a mistake of this package."""
+    if isinstance(error, NoisyStudentError):
+        return str(error)
+    if is_out_of_memory(error):
+        return describe_shortage(error, LESS_AT_ONCE)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or ''} (finished work is kept)"
+    return ""
+
+
+def _say(message: str) -> None:
+    with suppress(OSError):  # the terminal is gone
+        print(f"noisystudent: {escaped(message)}", file=sys.stderr)
+
+
+def _require_text(words: Sequence[str]) -> None:
+    """Raises ``SettingsError`` for an argument that is not UTF-8: files of results could not hold it."""
+    for word in words:
+        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            shown = word.encode("utf-8", "backslashreplace").decode()
+            raise SettingsError(
+                f"the argument {shown} is not UTF-8. Rename the file or folder, or go into its folder and name it "
+                "without that part."
+            )
 
 
 def _dispatch(words: list[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from noisystudent.commands.say import say
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.summary import summarize
@@ -26,7 +27,7 @@ def open_and_describe(spec: str, *, labeled: bool, role: str = "source") -> Sour
     source = open_source(spec, labeled=labeled)
     if launcher_rank()[0] == 0:
         for line in source_lines(role, summarize(source)):
-            print(line, file=sys.stderr)
+            say(line, sys.stderr)
     return source
 
 
@@ -46,7 +47,7 @@ def print_scores(scores: EvaluationResult) -> None:
     for key, reason in scores.unreadable.items():
         print(f"  note: left out, since it could not be read: {printable(key)} ({printable(reason)})")
     if scores.classes:
-        print(
+        say(
             f"  note: the images are of {scores.classes}; answers are among all of them, accuracies over these images' "
             "classes"
         )
@@ -60,7 +61,7 @@ def print_scores(scores: EvaluationResult) -> None:
 
 
 def _print_temperature(scaled: TemperatureScaling) -> None:
-    print(f"temperature fitted on {scaled.count} images of {scaled.source}")
+    say(f"temperature fitted on {scaled.count} images of {scaled.source}")
     if scaled.left_out:
         print(f"  note: {scaled.left_out} more were left out, since the same images are scored")
     if scaled.training_images:

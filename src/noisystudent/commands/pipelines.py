@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisystudent.commands.options import add_verify, with_settings
+from noisystudent.commands.say import say
 from noisystudent.errors import SettingsError
 
 if TYPE_CHECKING:  # loads torch
@@ -38,7 +39,7 @@ def _print_run(run: Run) -> None:
 
     if open_process_group().is_main:
         print_summary(run.summary)
-        print("\n".join(closing_lines(run.summary, run.path)))
+        say("\n".join(closing_lines(run.summary, run.path)))
 
 
 def plan(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -79,7 +80,7 @@ def _plan_assumed(file: Path, others: list[str]) -> None:
     from noisystudent.cost.read import read_assumptions
     from noisystudent.cost.text import describe
 
-    print(describe(estimate(read_assumptions(file))))
+    say(describe(estimate(read_assumptions(file))))
 
 
 def distill(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -111,4 +112,4 @@ def report(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     from noisystudent import api
 
-    print(api.report(given.run))
+    say(api.report(given.run))

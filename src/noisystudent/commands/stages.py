@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from noisystudent.commands.options import CHECKPOINT_HELP, SOURCE_HELP, add_verify, with_settings
+from noisystudent.commands.say import say
 from noisystudent.errors import SettingsError
 
 
@@ -29,7 +30,7 @@ def train(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         settings=given,
     )
     if open_process_group().is_main:
-        print(
+        say(
             f"{checkpoint.model}: {checkpoint.parameters:,} parameters, {checkpoint.samples_seen:,} samples seen, "
             f"{checkpoint.seconds:.1f} s -> {checkpoint.folder}"
         )
@@ -69,7 +70,7 @@ def label(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         engine=given.pop("engine"),
         settings=given,
     )
-    print(out)
+    say(out)
 
 
 def select(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -82,6 +83,7 @@ def select(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the copies (default 0)")
     given = with_settings(parser, arguments, "select")
     from noisystudent import api
+    from noisystudent.display.wording import printable
 
     summary = api.select(
         predictions=given.pop("predictions"),
@@ -92,9 +94,10 @@ def select(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     )
     print(f"{summary.selected} of {summary.rows} selected, {summary.copies} with copies")
     for row in summary.per_class:
-        print(f"  {row.name:<20} predicted {row.predicted:>8}  selected {row.selected:>8}  copies {row.copies:>8}")
+        counts = f"predicted {row.predicted:>8}  selected {row.selected:>8}  copies {row.copies:>8}"
+        say(f"  {printable(row.name):<20} {counts}")
     for warning in summary.warnings:
-        print(f"  note: {warning}")
+        say(f"  note: {warning}")
 
 
 def evaluate(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -178,8 +181,8 @@ def compare(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         given["evaluation.suite"] = suite
     source = open_and_describe(given.pop("source"), labeled=True)
     comparison = api.compare(checkpoints=given.pop("checkpoints"), source=source, out=out, settings=given)
-    print("\n".join(plain_robustness(comparison)))
-    print(f"page: {out / 'comparison.html'}")
+    say("\n".join(plain_robustness(comparison)))
+    say(f"page: {out / 'comparison.html'}")
 
 
 def predict(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -196,4 +199,4 @@ def predict(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     out = given.pop("out")
     api.predict(checkpoint=given.pop("checkpoint"), source=given.pop("source"), out=out, settings=given)
     if open_process_group().is_main:
-        print(out)
+        say(out)

@@ -12,9 +12,9 @@ from noisystudent.settings import Settings
 class DataSettings(Settings):
     """How images are read, at which size, and how many labels are set aside for validation."""
 
-    size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field(
+    size: Annotated[int, Field(ge=8, le=4096)] | Literal["auto"] = Field(
         "auto",
-        description="edge of the model's square input in pixels, at least 8; auto: the median short edge of the "
+        description="edge of the model's square input in pixels, 8 to 4096; auto: the median short edge of the "
         "labeled images, rounded to a multiple of 8, at most 224",
     )
     channels: Literal["auto", "gray", "rgb"] = Field(

@@ -6,6 +6,8 @@ import json
 import math
 from collections.abc import Sequence
 
+from noisystudent.runtime.terminal import escaped
+
 MISSING = "-"
 
 
@@ -92,5 +94,5 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Replaces characters that a terminal would interpret; names of files can contain escape sequences."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    """Writes out the characters of one line that a terminal would obey; names of files can contain them."""
+    return escaped(text, keep="")

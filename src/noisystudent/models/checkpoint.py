@@ -14,9 +14,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, contiguous_format, nn
@@ -26,9 +26,11 @@ from noisystudent.artifacts.folder import MANIFEST, hash_file
 from noisystudent.data.images import ImageFormat
 from noisystudent.errors import ModelError
 from noisystudent.models.card import CARD, card_text
+from noisystudent.models.checkpoint_config import CheckpointConfig, read_config
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import build, require_known, size_argument
 from noisystudent.models.factory import ModelFactory, classifier_from_factory
+from noisystudent.models.finite import require_finite_weights
 from noisystudent.models.normalization import Normalization
 
 CHECKPOINT = "checkpoint"  # the kind of artifact
@@ -38,54 +40,6 @@ WEIGHTS = "model.safetensors"
 Json = Any  # a value that json.dumps accepts; the standard library has no type for it
 
 _PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".tar")
-# Constructor arguments that would make timm open another file, or build a network that is no classifier.
-_REFUSED_ARGUMENTS = frozenset(
-    (
-        "pretrained",
-        "pretrained_cfg",
-        "pretrained_cfg_overlay",
-        "checkpoint_path",
-        "cache_dir",
-        "features_only",
-    )
-)
-
-
-class _Preprocessing(BaseModel):
-    """The fields of timm's ``pretrained_cfg`` that are read; missing fields have timm's defaults."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    input_size: tuple[int, int, int] = (3, 224, 224)
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    label_names: list[str] | dict[int, str] | None = None
-
-
-class _Own(BaseModel):
-    """The fields that this package adds to config.json.
-
-    ``factory`` identifies the factory of a user's architecture. ``bits``: how many of their bits the 16-bit images that
-    trained the model use.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    factory: str = ""
-    bits: Literal[8, 10, 12, 14, 16] | None = None
-
-
-class _Config(BaseModel):
-    """The fields of config.json that are read."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
-
-    architecture: str
-    num_classes: int = Field(ge=1)
-    label_names: list[str] | dict[int, str] | None = None
-    model_args: dict[str, Json] = {}
-    pretrained_cfg: _Preprocessing
-    noisystudent: _Own = _Own()
 
 
 def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str, Json] = MappingProxyType({})) -> None:
@@ -136,15 +90,18 @@ def load_classifier(
             f"{folder} holds a {config.architecture}, which needs no factory; leave it out, or give the folder of "
             "your own model."
         )
+    if not config.noisystudent.factory:
+        require_known(config.architecture)
     tensors = _read_weights(folder)
     classifier = (
         _build_from_factory(config, folder, factory)
         if config.noisystudent.factory
-        else _build_classifier(config, folder)
+        else _build_classifier(config, tensors, folder)
     )
     classifier.bits = config.noisystudent.bits
     _require_matching_weights(classifier.net, tensors, folder)
     classifier.net.load_state_dict(tensors)
+    require_finite_weights(classifier.net, str(folder / WEIGHTS))
     if expect_classes is not None and classifier.classes != tuple(expect_classes):
         raise ModelError(
             f"{folder} has other classes than the data. Its classes: {_list_names(classifier.classes)}. "
@@ -168,7 +125,7 @@ def label_smoothing_of(folder: Path) -> float:
     """Returns the label smoothing with which a checkpoint of this package was trained; 0 if it is unknown."""
     try:
         smoothing = json.loads((folder / CONFIG).read_bytes()).get("noisystudent", {}).get("label_smoothing", 0.0)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return 0.0
     return float(smoothing) if isinstance(smoothing, int | float) else 0.0
 
@@ -201,26 +158,14 @@ def _config(classifier: Classifier) -> dict[str, Json]:
     }
 
 
-def _read_config(folder: Path) -> _Config:
+def _read_config(folder: Path) -> CheckpointConfig:
     path = folder / CONFIG
     if not path.is_file():
         raise ModelError(
             f"{folder} is not a checkpoint: it has no {CONFIG}. Give a folder that holds {CONFIG} and "
             f"{WEIGHTS}, such as a run's best/; or timm:NAME for a model whose weights timm publishes."
         )
-    try:
-        config = _Config.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ModelError(
-            f"{path} is damaged, or not the {CONFIG} of a timm model: {field}: {first['msg']}. Copy it again from its "
-            "source."
-        ) from error
-    refused = sorted(_REFUSED_ARGUMENTS & config.model_args.keys())
-    if refused:
-        raise ModelError(f"{path} has model_args that reach outside the folder: {', '.join(refused)}. Remove them.")
-    return config
+    return read_config(path)
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -241,9 +186,8 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path} is damaged: {error}. Copy it again from its source.") from error
 
 
-def _build_classifier(config: _Config, folder: Path) -> Classifier:
+def _build_classifier(config: CheckpointConfig, tensors: Mapping[str, Tensor], folder: Path) -> Classifier:
     name, preprocessing = config.architecture, config.pretrained_cfg
-    require_known(name)
     channels, height, size = preprocessing.input_size
     if height != size:
         raise ModelError(
@@ -252,8 +196,11 @@ def _build_classifier(config: _Config, folder: Path) -> Classifier:
         )
     own = {"num_classes": config.num_classes, "in_chans": config.model_args.get("in_chans", channels)}
     arguments = size_argument(name, size) | {key: config.model_args[key] for key in config.model_args.keys() - own}
+    noise = {"drop_rate": 0.0, "drop_path_rate": 0.0}
+    with torch.device("meta"):  # without memory: a hostile config may describe a model of any size
+        _require_matching_weights(build(name, arguments | own, noise), tensors, folder)
     return Classifier(
-        build(name, arguments | own, {"drop_rate": 0.0, "drop_path_rate": 0.0}),
+        build(name, arguments | own, noise),
         name=name,
         classes=_class_names(config, folder),
         channels=own["in_chans"],
@@ -263,7 +210,7 @@ def _build_classifier(config: _Config, folder: Path) -> Classifier:
     )
 
 
-def _build_from_factory(config: _Config, folder: Path, factory: ModelFactory | None) -> Classifier:
+def _build_from_factory(config: CheckpointConfig, folder: Path, factory: ModelFactory | None) -> Classifier:
     """Builds the classifier of a user's architecture, which only its factory can build."""
     if factory is None:
         raise ModelError(
@@ -274,7 +221,7 @@ def _build_from_factory(config: _Config, folder: Path, factory: ModelFactory | N
     return classifier_from_factory(factory, classes=_class_names(config, folder), channels=channels, size=size)
 
 
-def _class_names(config: _Config, folder: Path) -> tuple[str, ...]:
+def _class_names(config: CheckpointConfig, folder: Path) -> tuple[str, ...]:
     labels = config.label_names or config.pretrained_cfg.label_names
     if labels is None:
         return tuple(str(number) for number in range(config.num_classes))

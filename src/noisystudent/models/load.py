@@ -22,6 +22,7 @@ from noisystudent.models.create import (
     size_argument,
 )
 from noisystudent.models.factory import ModelFactory
+from noisystudent.models.finite import require_finite_weights
 from noisystudent.models.imagenet import published_classes
 from noisystudent.models.training_images import Digests, read_training_images
 
@@ -149,6 +150,7 @@ def _open_published(name: str) -> Classifier:
     arguments = size_argument(name, size)
     net = create_model(name, classes=config.num_classes, channels=channels, size=size)
     load_published(net, name, {"num_classes": config.num_classes, "in_chans": channels} | arguments, advice=advice)
+    require_finite_weights(net, f"{PUBLISHED}{name}")
     return Classifier(
         net,
         name=name,

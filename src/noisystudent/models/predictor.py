@@ -227,8 +227,7 @@ class Predictor:
         """Computes the log of the softmax, float32 [N, K]; arguments and errors are those of ``predict``."""
 
         def predict_shard(shard: Images) -> Floats:
-            values = log_probabilities(self, shard, batch_size=self.batch_size, precision=self.precision)
-            return require_numbers(values, self.name, shard.keys)
+            return log_probabilities(self, shard, batch_size=self.batch_size, precision=self.precision)
 
         return stack_rows(list(map_decoded(images, self.format, predict_shard)), len(self.classes))
 

@@ -16,6 +16,7 @@ from noisystudent.errors import ModelError
 from noisystudent.models.classifier import Classifier
 from noisystudent.noise.crop import PlainView
 from noisystudent.runtime.device import autocast
+from noisystudent.runtime.memory import memory_shortage_as_error
 from noisystudent.runtime.progress import Bar
 
 Floats = npt.NDArray[np.float32]
@@ -171,15 +172,19 @@ def log_probabilities(
 
     Returns:
         Log-probabilities, float32 [N, K], in the order of the images.
+
+    Raises:
+        ModelError: an answer is no number, or a batch does not fit into memory.
     """
     rows = []
-    for pixels, sizes in on_device(images, batch_size, teacher.device):
-        with torch.inference_mode(), autocast(teacher.device, precision):
-            logits = teacher(pixels, sizes)
-        rows.append(torch.log_softmax(logits.float(), dim=-1).cpu().numpy())
-        if bar:
-            bar.advance(len(pixels))
-    return stack_rows(rows, len(teacher.classes))
+    with memory_shortage_as_error(ModelError, "runtime.label_batch_size (in Python: batch_size)"):
+        for pixels, sizes in on_device(images, batch_size, teacher.device):
+            with torch.inference_mode(), autocast(teacher.device, precision):
+                logits = teacher(pixels, sizes)
+            rows.append(torch.log_softmax(logits.float(), dim=-1).cpu().numpy())
+            if bar:
+                bar.advance(len(pixels))
+    return require_numbers(stack_rows(rows, len(teacher.classes)), teacher.name, images.keys)
 
 
 def stack_rows(parts: Sequence[Floats], width: int) -> Floats:

@@ -49,7 +49,7 @@ def plain_summary(summary: RunSummary) -> str:
     """The table and the verdict as aligned plain text for logs and pipes: no color, no rules, no wrapping."""
     columns = table_columns(summary)
     lines = [columns, *(tuple(printable(cell) for cell in row.cells(columns)) for row in summary_rows(summary))]
-    table = [table_caption(summary), *aligned(lines)]
+    table = [printable(table_caption(summary)), *aligned(lines)]
     robustness = plain_robustness(summary.robustness) if summary.robustness else []
     return "\n".join([*table, *robustness, printable(verdict_sentence(summary.verdict))])
 

@@ -11,7 +11,8 @@ import torch
 
 from noisystudent.errors import SettingsError
 from noisystudent.runtime.compiling import require_compiler
-from noisystudent.runtime.process_group import SINGLE, ProcessGroup, local_rank, open_process_group
+from noisystudent.runtime.env import local_rank
+from noisystudent.runtime.process_group import SINGLE, ProcessGroup, open_process_group
 from noisystudent.runtime.settings import RuntimeSettings
 
 

@@ -19,7 +19,10 @@ def cache_folder() -> Path:
     specification requires.
     """
     xdg = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache"
+    try:
+        base = Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache"
+    except RuntimeError:  # a container's user without an entry in its list of users
+        raise SettingsError("this user has no home folder; set HOME, or XDG_CACHE_HOME to a folder.") from None
     return base / "noisystudent"
 
 
@@ -43,10 +46,25 @@ def launcher_rank() -> tuple[int, int]:
     rank, count = os.environ["RANK"], os.environ["WORLD_SIZE"]
     if not (_is_whole_number(rank) and _is_whole_number(count) and int(rank) < int(count)):
         raise SettingsError(
-            f"the environment has RANK={rank!r} and WORLD_SIZE={count!r}, but a rank is a whole number from 0 to "
-            "below the world size; start with torchrun, or unset both."
+            f"the environment has RANK={rank[:20]!r} and WORLD_SIZE={count[:20]!r}, but a rank is a whole number from "
+            "0 to below the world size; start with torchrun, or unset both."
         )
     return int(rank), int(count)
+
+
+def local_rank() -> int:
+    """Returns the number of this process among those of this machine, from 0; it chooses the accelerator.
+
+    Raises:
+        SettingsError: LOCAL_RANK is no whole number.
+    """
+    rank = os.environ.get("LOCAL_RANK", "0")
+    if not _is_whole_number(rank):
+        raise SettingsError(
+            f"the environment has LOCAL_RANK={rank[:20]!r}, which is not a whole number; start with torchrun, or unset "
+            "it."
+        )
+    return int(rank)
 
 
 def require_single_process(command: str) -> None:
@@ -76,7 +94,7 @@ def exit_process(code: int) -> NoReturn:
 
 
 def _is_whole_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
+    return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 PACKAGES = ("noisystudent", "torch", "torchvision", "timm", "numpy", "pillow", "pyarrow", "scikit-learn")

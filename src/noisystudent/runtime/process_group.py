@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from noisystudent.errors import NoisyStudentError
+from noisystudent.errors import NoisyStudentError, SettingsError
 from noisystudent.runtime.env import launcher_rank
 
 _CPU = torch.device("cpu")
@@ -120,7 +119,13 @@ def open_process_group() -> ProcessGroup:
     group = ProcessGroup(*launcher_rank())
     if group.world_size > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        store, *_ = next(rendezvous("env://"))
+        try:
+            store, *_ = next(rendezvous("env://"))
+        except (ValueError, dist.DistError) as error:
+            raise SettingsError(
+                f"the environment has RANK and WORLD_SIZE={group.world_size}, but the processes do not find each other "
+                f"({str(error).splitlines()[0]}); start with torchrun, or unset both."
+            ) from error
         dist.init_process_group(backend, store=_fresh_store(store, group), rank=group.rank, world_size=group.world_size)
         atexit.register(dist.destroy_process_group)
     return group
@@ -144,8 +149,3 @@ def _fresh_store(store: Store, group: ProcessGroup) -> Store:
         marks.set(f"{main_mark}/{group.rank}", mark)
         time.sleep(_POLL_INTERVAL)
     return PrefixStore(marks.get(mark).decode(), store)
-
-
-def local_rank() -> int:
-    """Returns the number of this process among those of this machine, from 0; it chooses the accelerator."""
-    return int(os.environ.get("LOCAL_RANK", "0"))

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from noisystudent.runtime.terminal import escaped
+
 PLAIN_INTERVAL = 10.0  # seconds between plain lines
 
 
@@ -27,7 +29,7 @@ class Bar:
         """Sets the number of units that an earlier session finished; they do not count into the rate."""
         self.done = self._first = done
         if self._live:
-            self._live[0].update(self._live[1], completed=done)
+            self._live[0].reset(self._live[1], completed=done)  # not update, which would count them into the rate
 
     def extend(self, count: int) -> None:
         """Adds ``count`` units to the total."""
@@ -45,13 +47,15 @@ class Bar:
             bar.update(task, completed=self.done, numbers=numbers, rate=f"{self.rate(now):.4g} {self.unit}/s")
         elif now - self._last_line >= PLAIN_INTERVAL:
             self._last_line = now
-            rate = self.rate(now)
-            left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 else "time left unknown"
-            print(
-                f"{self.name}: {self.done}/{self.total} {self.unit}  {rate:.4g}/s  {left}  {numbers}",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(escaped(f"{self._state(now)}  {numbers}".rstrip()), file=sys.stderr, flush=True)
+
+    def _state(self, now: float) -> str:
+        """What is done, the rate and the time left; which is unknown before anything is done in this session."""
+        done = f"{self.name}: {self.done}/{self.total} {self.unit}"
+        if self.done == self._first:
+            return f"{done}  time left unknown"
+        rate = self.rate(now)
+        return f"{done}  {rate:.4g}/s  {max(self.total - self.done, 0) / rate:.0f} s left"
 
     def rate(self, now: float) -> float:
         """Returns the units per second of this session."""
@@ -67,7 +71,7 @@ class Reporter:
 
     def say(self, message: str) -> None:
         """Prints one remark on a line."""
-        self.console.print(message, markup=False, soft_wrap=True)
+        self.console.print(escaped(message), markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, name: str, total: int, unit: str) -> Iterator[Bar]:

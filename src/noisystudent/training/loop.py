@@ -21,12 +21,15 @@ from noisystudent.models.parallel import wrap_ddp, wrap_fsdp
 from noisystudent.random_streams import stream_key
 from noisystudent.runtime.compiling import compile_failure_as_error, compile_model
 from noisystudent.runtime.device import ON_CPU, Engine, autocast
+from noisystudent.runtime.interruption import Interruption, noted_interruption
+from noisystudent.runtime.memory import memory_shortage_as_error
 from noisystudent.runtime.process_group import SINGLE, ProcessGroup
 from noisystudent.runtime.progress import Bar
 from noisystudent.training.loader import Batch
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import TrainState
 
+FEWER_AT_ONCE = "train.batch_size, raise train.grad_accum_steps, or choose a smaller data.size or model"
 STAIRCASE_DECAYS = 146  # decays by 0.97: one every 2.4 of 350 epochs (Xie et al. 2020, section 4.1)
 
 
@@ -102,8 +105,12 @@ def fit(
     if bar:
         bar.start_at(state.step)
     saved = started = time.monotonic() - state.seconds
-
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), compile_failure_as_error():
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        memory_shortage_as_error(TrainingError, FEWER_AT_ONCE),
+        compile_failure_as_error(),
+        noted_interruption() as interruption,
+    ):
         classifier.train()
         for step in range(state.step, settings.last):
             torch.manual_seed(stream_key(seed, "model-noise", step, *group.rank_key))
@@ -141,8 +148,21 @@ def fit(
                 if group.broadcast(due):
                     state.save(folder, group)  # after the flush, which has checked that every loss is finite
                     saved = time.monotonic()
+            stop_if_requested(interruption, state, metrics, folder, group)
 
     return ema.whole(), state.seconds
+
+
+def stop_if_requested(
+    interruption: Interruption, state: TrainState, metrics: Metrics, folder: Path, group: ProcessGroup
+) -> None:
+    """Saves the state after a step and stops, if a signal asks for it; several processes do so when they log a row."""
+    if group.world_size > 1 and state.step % LOG_EVERY:
+        return
+    if group.broadcast(interruption.is_requested):
+        metrics.check()  # a state with a loss that is not finite must not replace the last good one
+        state.save(folder, group)
+        interruption.stop()
 
 
 def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.optim.Optimizer:

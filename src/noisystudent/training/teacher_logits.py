@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from noisystudent.errors import MismatchError
+from noisystudent.errors import MismatchError, ModelError
 from noisystudent.models.teacher import TeacherModel
 from noisystudent.pseudo_labels.predictions import ShardLabels, part_path, read_log_probabilities, write_part
 from noisystudent.runtime.device import autocast
@@ -96,9 +96,18 @@ class CachedViewTeachers:
 
 
 def teacher_logits_of(teacher: TeacherModel, pixels: Tensor) -> Tensor:
-    """A teacher's logits for square images that fill their canvas: float32 [B, K]."""
+    """A teacher's logits for square images that fill their canvas: float32 [B, K].
+
+    Raises ``ModelError`` if one is no number: the student's loss would be none either.
+    """
     sizes = torch.full((len(pixels), 2), pixels.shape[-1], device=pixels.device)
-    return teacher(pixels, sizes)
+    logits = teacher(pixels, sizes)
+    if bool((logits.isnan() | logits.isposinf()).any()):
+        raise ModelError(
+            f"the teacher {teacher.name} answers with numbers that are not finite. Check its weights and its "
+            "normalization; with mixed precision, try runtime.precision float32."
+        )
+    return logits
 
 
 def view_keys(batches: BatchLoader, step: int) -> list[str]:

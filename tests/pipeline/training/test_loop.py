@@ -1,5 +1,7 @@
 """A training that is killed at any step and called again ends with the same bits."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from noisystudent.models.classifier import Classifier
 from noisystudent.training.loader import Batch
 from noisystudent.training.loop import METRICS, fit
 from noisystudent.training.settings import TrainSettings
+from noisystudent.training.state import STATE
 from training_setup import Killed, make_batches, make_classifier, objective, same_weights
 
 
@@ -39,3 +42,18 @@ def test_a_killed_training_resumes_to_the_same_bits(undisturbed, tmp_path, kill_
     classifier, metrics = undisturbed
     assert same_weights(classifier, train(tmp_path, batches))
     assert (tmp_path / METRICS).read_text() == metrics
+
+
+@pytest.mark.parametrize("stop_at", [0, 27, 44])
+def test_a_stopped_training_saves_the_step_that_it_was_in(undisturbed, tmp_path, stop_at):
+    batches = make_batches()
+
+    def stopping_batches(step):
+        if step == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return batches(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, stopping_batches)
+    assert torch.load(tmp_path / STATE)["step"] == stop_at + 1
+    assert same_weights(undisturbed[0], train(tmp_path, batches))

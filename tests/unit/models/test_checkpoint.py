@@ -195,3 +195,58 @@ def test_a_config_with_unknown_or_unsafe_content_is_refused(folder, changes, mes
     edit(folder, **changes)
     with pytest.raises(ModelError, match=message):
         load_classifier(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pretrained_cfg": {"input_size": [3, 20_000, 20_000]}}, "less than or equal to 4096"),
+        ({"pretrained_cfg": {"input_size": [3, 0, 0]}}, "greater than or equal to 1"),
+        ({"pretrained_cfg": {"input_size": [7, 8, 8]}}, "input_size"),
+        ({"pretrained_cfg": {"input_size": [3, 8, 8], "mean": [0.5], "std": [0.5, 0.5, 0.5]}}, "mean has 1 .* std 3"),
+        ({"pretrained_cfg": {"input_size": [3, 8, 8], "mean": [], "std": []}}, "mean"),
+        ({"pretrained_cfg": {"input_size": [3, 8, 8], "std": [0, 0, 0]}}, "std"),
+        ({"pretrained_cfg": {"input_size": [3, 8, 8], "std": [1e-300] * 3}}, "std"),
+        ({"pretrained_cfg": {"input_size": [3, 8, 8], "mean": [float("nan")] * 3}}, "mean"),
+        ({"pretrained_cfg": {"input_size": [3, 8, 8], "mean": [1e300] * 3}}, "mean"),
+        ({"pretrained_cfg": []}, "pretrained_cfg"),
+        ({"num_classes": 10**12, "label_names": None}, "num_classes"),
+        ({"num_classes": 900_000, "label_names": None, "model_args": {}}, "900000 classes"),
+        ({"num_classes": True}, "contradicts itself|num_classes"),
+        ({"label_names": [1, 2, 3]}, "label_names"),
+        ({"label_names": {"a": "cat"}}, "label_names"),
+        ({"label_names": "cat"}, "label_names"),
+        ({"architecture": "x" * 10**6}, "architecture"),
+        ({"architecture": ["tiny_resnet"]}, "architecture"),
+        ({"architecture": "vit_giant_patch14_dinov2"}, "tensors differ"),
+        ({"model_args": {"in_chans": 10**9}}, "in_chans"),
+        ({"model_args": {"in_chans": "3"}}, "in_chans"),
+        ({"model_args": {"width": 10**9}}, "'width' has a value that no model has"),
+        ({"model_args": {"depths": [10**5]}}, "'depths' has a value that no model has"),
+        ({"model_args": {"x": [[[[[[[[1]]]]]]]]}}, "'x' has a value"),
+        ({"model_args": {"x": "y" * 10**5}}, "'x' has a value"),
+        ({"noisystudent": {"factory": 3}}, "factory"),
+    ],
+)
+def test_a_hostile_config_is_one_line_before_it_costs_anything(folder, changes, message):
+    edit(folder, **changes)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_classifier(folder)
+    assert len(str(caught.value)) < 2000
+
+
+def test_deep_json_is_one_line(folder):
+    (folder / "config.json").write_text('{"model_args": ' + '{"a": ' * 100_000 + "1" + "}" * 100_001)
+    with pytest.raises(ModelError, match=r"config\.json is damaged"):
+        load_classifier(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("blocks.0.conv1.weight", float("nan")), ("classifier.bias", float("inf"))]
+)
+def test_weights_that_are_no_numbers_are_refused(folder, name, value):
+    tensors = load_file(folder / "model.safetensors")
+    tensors[name].view(-1)[0] = value
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=rf"broken model: 1 of its \d+ tensors .*first {name}.*diverged"):
+        load_classifier(folder)

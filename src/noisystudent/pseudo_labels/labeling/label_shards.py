@@ -7,7 +7,7 @@ from pathlib import Path
 
 from noisystudent.data.images import Failure, Images, check_failures
 from noisystudent.data.source import Source
-from noisystudent.models.teacher import TeacherModel, log_probabilities, require_numbers
+from noisystudent.models.teacher import TeacherModel, log_probabilities
 from noisystudent.pseudo_labels.predictions import (
     PartStats,
     ShardLabels,
@@ -90,7 +90,6 @@ def label_shard(
     """
     with seeded(stream_key(seed, "labeling", shard), teacher.device):
         values = log_probabilities(teacher, images, batch_size=batch_size, precision=precision, bar=bar)
-    require_numbers(values, teacher.name, images.keys)
     if bar:
         bar.advance(len(images.failures))
     return ShardLabels.of(images.keys, values, [(failure.key, failure.reason) for failure in images.failures])

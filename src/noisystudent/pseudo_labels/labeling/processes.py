@@ -27,8 +27,7 @@ from noisystudent.models.predictor import Predictor
 from noisystudent.pseudo_labels.labeling.job import Job, Task
 from noisystudent.pseudo_labels.labeling.teacher import open_for_inputs
 from noisystudent.pseudo_labels.labeling.worker import say_changes, say_source, work
-from noisystudent.runtime.env import count_cores
-from noisystudent.runtime.process_group import local_rank
+from noisystudent.runtime.env import count_cores, local_rank
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.worker import Worker, environment_of
 
