@@ -29,6 +29,7 @@ PILLOW_FORMAT = {
     ".heif": "HEIF",
 }
 SUFFIXES = tuple(PILLOW_FORMAT)
+FIRST_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")  # those that were always read
 NAMES = "JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, PGM, PBM, AVIF or HEIC"  # for messages
 
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")

@@ -152,6 +152,14 @@ def shard_slice(shard: int) -> slice:
     return slice(shard * SHARD_ROWS, (shard + 1) * SHARD_ROWS)
 
 
+def printable(text: str) -> str:
+    """``text`` as valid UTF-8: whatever in the name of a file or in a label is not becomes an escape sequence."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def size_problem(size: int) -> str:
     """Why a file of ``size`` bytes is too large to be an image; empty if it is not."""
     if size <= LARGEST_IMAGE_BYTES:

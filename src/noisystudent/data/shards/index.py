@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from noisystudent.artifacts.folder import atomic_write
 from noisystudent.data.files import DIGEST_BYTES, SAMPLE_BYTES, File, sample_digest, sibling_file
-from noisystudent.data.formats import PILLOW_FORMAT, missing_reader, readable_suffixes, suffix_of
+from noisystudent.data.formats import FIRST_SUFFIXES, PILLOW_FORMAT, missing_reader, readable_suffixes, suffix_of
 from noisystudent.data.shards.members import BLOCK, BlockReader, Member, scan_members
 from noisystudent.data.source import PassedOver
 from noisystudent.data.sources.labels import label_text
@@ -44,7 +44,6 @@ _SCHEMA = pa.schema(
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL)  # key and extension, as WebDataset splits them
 _LONGEST_LABEL = 2**20  # bytes; longer .cls and .json members are not read
 _NAMES_IN_INDEX = 1000  # of the members of one kind that are passed over
-_FIRST_FORMATS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 _JSON_FIELDS = ("cls", "label", "class")
 
 
@@ -205,7 +204,7 @@ def _of_suffix(suffix: str) -> str:
 
 def _was_always_read(name: str) -> bool:
     """Whether an image is in a format of which a key could never have two; of the newer ones, it may have others."""
-    return suffix_of(name) in _FIRST_FORMATS
+    return suffix_of(name) in FIRST_SUFFIXES
 
 
 def _member_digest(reader: BlockReader, member: Member) -> bytes:

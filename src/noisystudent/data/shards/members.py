@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from noisystudent.data.files import File
+from noisystudent.data.source import printable
 from noisystudent.errors import DataError
 
 BLOCK = 512  # bytes of a header; contents are padded to a multiple of it
@@ -76,7 +77,7 @@ def scan_members(file: File, reader: BlockReader) -> Iterator[Member]:
         position = start + (-(-size // BLOCK) * BLOCK if has_content else 0)
         if size < 0 or (has_content and start + size > file.size):
             raise DataError(
-                f"{file.name!r} ends too early: the member {_printable(info.name)!r} has {size:,} bytes, and "
+                f"{file.name!r} ends too early: the member {printable(info.name)!r} has {size:,} bytes, and "
                 f"only {max(0, file.size - start):,} follow. The file was cut short: copy or make it again."
             )
         if info.type in _EXTENDED_TYPES:
@@ -89,7 +90,7 @@ def scan_members(file: File, reader: BlockReader) -> Iterator[Member]:
             if info.type != tarfile.XGLTYPE:  # a global header (a commit, a comment) is irrelevant to images
                 attributes |= _read_extended(file, reader, info.type, start, size, where)
             continue
-        name = _printable(attributes.get("path", info.name))
+        name = printable(attributes.get("path", info.name))
         is_sparse = info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in attributes)
         if is_sparse:
             raise DataError(f"The member {name!r} of {file.name!r} is sparse. Write the tar file without --sparse.")
@@ -166,8 +167,3 @@ def _pax_records(content: bytes) -> Iterator[tuple[str, str]]:
             raise ValueError("a record of a pax header has the wrong length, or there are too many")
         yield key.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")
         position += length
-
-
-def _printable(name: str) -> str:
-    """``name`` as valid UTF-8: any other byte becomes an escape sequence."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -18,7 +18,16 @@ from noisystudent.data.files import File, content_digest, list_files, short_name
 from noisystudent.data.formats import readable_suffixes
 from noisystudent.data.shards.catalog import Catalog, read_catalog
 from noisystudent.data.shards.index import NO_IMAGE, Index, ShardInfo, load_index
-from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, count_labels, cut_shards, size_problem
+from noisystudent.data.source import (
+    NO_LABEL,
+    SHARD_ROWS,
+    PassedOver,
+    Record,
+    count_labels,
+    cut_shards,
+    printable,
+    size_problem,
+)
 from noisystudent.data.sources.labels import UNLABELED, class_indices, classes_beside, is_missing
 from noisystudent.data.sources.tables import MARKED_UNLABELED, WITHOUT_LABEL, check_any_labels, without_unused
 from noisystudent.data.tally import Tally, described
@@ -42,7 +51,7 @@ class ShardSource:
     """
 
     def __init__(self, spec: str, *, labeled: bool) -> None:
-        self.name = spec
+        self.name = printable(spec)
         self._files = list_files(spec, ".tar")
         self._known_classes = classes_beside(self._files[0])
         self._index_of: dict[str, int] | None = None  # of each label; None: the catalog's labels are class numbers
@@ -133,7 +142,7 @@ class ShardSource:
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         """The class name of each key, for reports only, or None unless every label is one of ``classes``."""
-        names = self._known_classes
+        names = self.classes or self._known_classes
         if names is None:
             return None
         index_of = self._numbering

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.data.source import NO_LABEL, PassedOver, Record, count_labels, cut_shards, shard_slice
-from noisystudent.data.sources.labels import in_one_form, printable_text
+from noisystudent.data.source import NO_LABEL, PassedOver, Record, count_labels, cut_shards, printable, shard_slice
+from noisystudent.data.sources.labels import in_one_form
 from noisystudent.data.sources.tables import RowLabels, label_texts, resolve_labels
 from noisystudent.errors import DataError, nearest_name
 
@@ -101,7 +104,7 @@ def open_npz(path: str | Path, part: str = "", *, labeled: bool) -> ArraySource:
     Raises:
         DataError: the file is unreadable, or an array is missing or has another shape or type.
     """
-    name = f"{path}:{part}" if part else str(path)
+    name = printable(f"{path}:{part}" if part else str(path))
     if part not in _PARTS:
         raise DataError(
             f"There is no part {part!r} of {str(path)!r}; parts are 'train' and 'test'.{nearest_name(part, _PARTS)}"
@@ -141,8 +144,8 @@ def open_npz(path: str | Path, part: str = "", *, labeled: bool) -> ArraySource:
 def _load_arrays(name: str, path: Path) -> dict[str, npt.NDArray[np.generic]]:
     """All arrays in a ``.npz`` file; ``DataError`` for arrays of Python objects, because loading them runs code."""
     try:
-        with zipfile.ZipFile(path):  # a bare array under this name would load too, but not as a dictionary
-            pass
+        with zipfile.ZipFile(path) as file:  # a bare array under this name would load too, but not as a dictionary
+            _check_declared_sizes(name, file)
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except _UNREADABLE as error:
@@ -150,6 +153,35 @@ def _load_arrays(name: str, path: Path) -> dict[str, npt.NDArray[np.generic]]:
             f"{name!r} cannot be read as a .npz file of plain arrays ({error}). Save uint8 images and "
             "integer labels with numpy.savez_compressed."
         ) from error
+
+
+def _check_declared_sizes(name: str, file: zipfile.ZipFile) -> None:
+    """Raises ``DataError`` if the arrays are larger than memory, or ``ValueError`` if larger than what the file holds.
+
+    NumPy would allocate whatever a header of a few bytes declares.
+    """
+    total = 0
+    for member in file.infolist():
+        if member.filename.endswith(".npy"):
+            with file.open(member) as content:
+                size = _declared_size(content)
+            if size > member.file_size:
+                raise ValueError(f"{member.filename} declares {size:,} bytes and holds {member.file_size:,}")
+            total += size
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if total > memory:
+        raise DataError(
+            f"The arrays of {name!r} need {total / 1e9:,.1f} GB, and this machine has {memory / 1e9:,.1f} GB of "
+            "memory. Save the images in several files, or as image files."
+        )
+
+
+def _declared_size(content: IO[bytes]) -> int:
+    """The bytes of the array that the header of an ``.npy`` file declares."""
+    version = np.lib.format.read_magic(content)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(content)
+    return math.prod(map(int, shape)) * int(dtype.itemsize)
 
 
 def _array_names(name: str, part: str, present: Iterable[str]) -> tuple[str, str]:
@@ -187,7 +219,7 @@ def _class_names(name: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> tu
     """The class names in the file, or None."""
     if "classes" not in arrays:
         return None
-    classes = tuple(in_one_form(printable_text(str(text))) for text in np.atleast_1d(arrays["classes"]).tolist())
+    classes = tuple(in_one_form(printable(str(text))) for text in np.atleast_1d(arrays["classes"]).tolist())
     if len(set(classes)) < len(classes):
         raise DataError(f"'classes' in {name!r} has a name twice: {list(classes)}. Give each class its own name.")
     return classes

@@ -61,7 +61,7 @@ def find_columns(name: str, schema: pa.Schema) -> Columns:
         )
     class_names = {
         column: names
-        for column, names in _class_label_names(schema).items()
+        for column, names in class_label_names(schema).items()
         if column in schema.names and _is_number(_type(schema, column))
     }
     label_columns = [column for column in LABEL_NAMES if column in schema.names and column != image]
@@ -98,7 +98,7 @@ def _is_simple(type: pa.DataType) -> bool:
     return bool(pa.types.is_integer(type) or pa.types.is_string(type) or pa.types.is_large_string(type))
 
 
-def _class_label_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+def class_label_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
     """The class names by ``ClassLabel`` column, which Hugging Face's datasets writes into the schema."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]

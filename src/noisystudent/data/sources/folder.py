@@ -6,19 +6,19 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from noisystudent.data.formats import PILLOW_FORMAT, missing_reader, readable_suffixes, suffix_of
-from noisystudent.data.source import NO_LABEL, PassedOver, Record, cut_shards, shard_slice, size_problem
+from noisystudent.data.formats import FIRST_SUFFIXES, PILLOW_FORMAT, missing_reader, readable_suffixes, suffix_of
+from noisystudent.data.source import NO_LABEL, PassedOver, Record, cut_shards, printable, shard_slice, size_problem
 from noisystudent.data.sources.labels import in_one_form, ordered
 from noisystudent.data.tally import Tally, described
 from noisystudent.errors import DataError
 
 # Names that systems and their programs give to files and folders of their own, in lower case.
-_SYSTEM_NAMES = {
+SYSTEM_NAMES = {
     *("@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found"),
     *("__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "__pycache__"),
 }
@@ -62,6 +62,7 @@ class FolderSource:
                 f"The folder {self.name!r} holds no images{described(listing.tally.passed_over)}. "
                 f"Put images there that end in {', '.join(readable_suffixes())}."
             )
+        self.notes += _newer_formats_note(self._keys)
         self.shard_sizes: tuple[int, ...] = cut_shards(len(self._keys))
         self.passed_over: tuple[PassedOver, ...] = listing.tally.passed_over
         self.files: Mapping[str, str] = {}
@@ -113,7 +114,7 @@ class FolderSource:
         total = hashlib.sha256(f"folder\0{self.classes}".encode())
         for key, path in self._paths.items():
             total.update(f"\0{key}\0".encode())
-            total.update(_file_digest(path))
+            total.update(file_digest(path))
         return total.hexdigest()
 
     def read(self, shard: int) -> Iterator[Record]:
@@ -187,7 +188,7 @@ def _reason_to_pass_over(entry: os.DirEntry[str], path: Path, real_root: Path, s
     """
     if entry.name.startswith("."):
         return _HIDDEN
-    if entry.name.lower() in _SYSTEM_NAMES:
+    if entry.name.lower() in SYSTEM_NAMES:
         return _SYSTEM
     if entry.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(real_root)):
         return "symbolic links that lead out of the folder or to a folder"
@@ -199,16 +200,24 @@ def _reason_to_pass_over(entry: os.DirEntry[str], path: Path, real_root: Path, s
     if suffix in PILLOW_FORMAT:
         problem = missing_reader(suffix)
         return f"files that end in {suffix} ({problem})" if problem else ""
-    return _of_other_files(suffix, suffixes)
+    return of_other_files(suffix, suffixes)
 
 
-def _of_other_files(suffix: str, named: set[str]) -> str:
+def of_other_files(suffix: str, named: set[str]) -> str:
+    """What to call files that are no images; ``named`` are the endings named so far, to which ``suffix`` is added."""
     if not suffix:
         return "files without an ending"
     if not _PLAIN_SUFFIX.fullmatch(suffix) or (suffix not in named and len(named) == _SUFFIXES_NAMED):
         return "files with other endings"
     named.add(suffix)
     return f"files that end in {suffix}"
+
+
+def _newer_formats_note(keys: Iterable[str]) -> tuple[str, ...]:
+    """Says how many images have formats that were not always read, since earlier results lack them."""
+    counts = Counter(suffix for suffix in map(suffix_of, keys) if suffix not in FIRST_SUFFIXES)
+    listed = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(counts.items()))
+    return (f"images of less usual formats are among these: {listed}",) if listed else ()
 
 
 def _top_folder(key: str) -> str:
@@ -225,11 +234,6 @@ def _add_image(listing: _FolderListing, root: Path, path: Path) -> None:
     listing.paths[key] = path
 
 
-def printable(name: str) -> str:
-    """``name`` as valid UTF-8: any other byte of a file name becomes an escape sequence."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
 def read_file(path: Path) -> tuple[bytes, str]:
     """The bytes of an image file and an empty string, or no bytes and the reason why it cannot be read."""
     try:
@@ -239,7 +243,7 @@ def read_file(path: Path) -> tuple[bytes, str]:
         return b"", f"the file cannot be read ({error.strerror})"
 
 
-def _file_digest(path: Path) -> bytes:
+def file_digest(path: Path) -> bytes:
     """A digest of the size of a file and of its first and last 4 KiB."""
     try:
         with path.open("rb") as file:

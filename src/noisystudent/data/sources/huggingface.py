@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from noisystudent.data.files import content_digest
-from noisystudent.data.source import NO_LABEL, PassedOver, Record, count_labels, cut_shards, shard_slice
+from noisystudent.data.source import NO_LABEL, PassedOver, Record, count_labels, cut_shards, printable, shard_slice
 from noisystudent.data.sources.columns import NO_BYTES, Columns, find_columns
 from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, label_texts, resolve_labels
 from noisystudent.errors import DataError
@@ -30,7 +30,7 @@ class HuggingFaceSource:
     """
 
     def __init__(self, spec: str, *, labeled: bool) -> None:
-        self.name = spec
+        self.name = printable(spec)
         data = _load(spec)
         if not len(data):
             raise DataError(f"{spec!r} has no rows. Give a data set with images.")

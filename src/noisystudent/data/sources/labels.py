@@ -12,6 +12,7 @@ from decimal import Decimal
 import numpy as np
 
 from noisystudent.data.files import File, sibling_file
+from noisystudent.data.source import printable
 from noisystudent.errors import DataError
 
 MOST_CLASSES = 2**16  # predictions are stored as 16-bit numbers
@@ -47,13 +48,8 @@ def label_text(value: object) -> str | None:
         value = int(value) if value == int(value) else str(value)
     if not isinstance(value, int | str | np.integer | np.bool_):
         return None
-    text = in_one_form(printable_text(str(value)).strip())
+    text = in_one_form(printable(str(value)).strip())
     return (str(int(text)) if _NUMBER.fullmatch(text) else text) or None
-
-
-def printable_text(text: str) -> str:
-    """``text`` as valid UTF-8: what is not becomes an escape sequence."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def is_missing(text: str | None) -> bool:

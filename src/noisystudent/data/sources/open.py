@@ -6,23 +6,34 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast, get_args
+from typing import Protocol, cast, get_args
 
 from noisystudent.data.files import folder_contains, is_pattern, is_url, list_files
-from noisystudent.data.formats import SUFFIXES
-from noisystudent.data.source import Source, require_source
+from noisystudent.data.formats import SUFFIXES, ending_of, suffix_of
+from noisystudent.data.source import PassedOver, Source, printable, require_source
 from noisystudent.data.sources.arrays import open_npz
 from noisystudent.data.sources.builtin import DigitsPart, open_digits
-from noisystudent.data.sources.folder import FolderSource
+from noisystudent.data.sources.folder import SYSTEM_NAMES, FolderSource, of_other_files
+from noisystudent.data.sources.image_file import ImageFileSource
+from noisystudent.data.tally import Tally
 from noisystudent.errors import DataError, nearest_name
 
 _UNDERSTOOD = (
-    "Understood are a folder of images (labeled: with a folder per class); FILE.npz, FILE.npz:train and "
+    "Understood are a folder of images (labeled: with a folder per class) or one image; FILE.npz, FILE.npz:train and "
     "FILE.npz:test; tar files in the WebDataset layout and Parquet files with image bytes, each as one file, a folder "
     "of them or a pattern (train-{000..123}.tar, train-*.parquet), also behind a URL (s3://...); a table of paths as "
     ".csv, .tsv or .parquet; hf:NAME:SPLIT; digits, digits:labeled, digits:unlabeled and digits:test, the last three "
     "also with a seed, as digits:test@3."
 )
+
+
+class OpenedSource(Source, Protocol):
+    """A source of this package, which says what it passes over."""
+
+    passed_over: tuple[PassedOver, ...]
+    notes: tuple[str, ...]
+
+
 _DIGITS = re.compile(r"digits(?::(?P<part>[^@]*))?(?:@(?P<seed>.*))?", re.DOTALL)
 _NPZ = re.compile(r"(?P<path>.*\.npz)(?::(?P<part>[^/\\]*))?", re.DOTALL | re.IGNORECASE)
 
@@ -54,7 +65,9 @@ def open_source(spec: str | Path | Source, *, labeled: bool) -> Source:
     if digits := _DIGITS.fullmatch(text):
         return _digits(text, digits["part"], digits["seed"], labeled=labeled)
     if text.startswith("hf:") and not is_url(text):
-        return _hugging_face(text, labeled=labeled)
+        source = _hugging_face(text, labeled=labeled)
+        source.notes += _same_name_note(text, "the data set of that name on the Hugging Face hub")
+        return source
     if is_url(text):
         return _behind_url(text, labeled=labeled)
     path = Path(spec).expanduser()
@@ -66,9 +79,7 @@ def open_source(spec: str | Path | Source, *, labeled: bool) -> Source:
     if ending in _OPENERS and (path.is_file() or is_pattern(text)):
         return _OPENERS[ending](text, labeled)
     if path.is_file():
-        raise DataError(
-            f"{text!r} is a file that is not understood. {_UNDERSTOOD} Unpack an archive into a folder first."
-        )
+        return _image_file(text, path, labeled=labeled)
     raise DataError(f"There is no source {text!r}.{_name_hint(path)} {_UNDERSTOOD}")
 
 
@@ -91,20 +102,50 @@ def local_path(spec: str | Path | Source) -> Path | None:
     return Path(files[0].name)
 
 
+def _image_file(spec: str, path: Path, *, labeled: bool) -> Source:
+    """Opens a single image; its ending or its first bytes say that it is one."""
+    if suffix_of(path.name) not in SUFFIXES and not _begins_like_image(path):
+        raise DataError(
+            f"{spec!r} is a file that is not understood. {_UNDERSTOOD} Unpack an archive into a folder first."
+        )
+    if labeled:
+        raise DataError(
+            f"{spec!r} is a single image, and labeled images are needed. Put images into one folder per class and give "
+            "the folder that holds these, or write a table of paths and labels."
+        )
+    return ImageFileSource(spec)
+
+
+def _begins_like_image(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return bool(ending_of(file.read(32)))
+    except OSError:
+        return False
+
+
 def _folder(spec: str, path: Path, *, labeled: bool) -> Source:
     """Opens a folder by its content: shards count only if there are no images and no folders beside them."""
     if (path / "dataset_dict.json").is_file() or all((path / name).is_file() for name in _SAVED_BY_DATASETS):
         return _hugging_face(spec, labeled=labeled)
-    endings = set()
+    names = []
     with os.scandir(path) as entries:
         for entry in entries:
-            if not entry.name.startswith("."):
-                ending = Path(entry.name).suffix.lower()
-                if ending in SUFFIXES or entry.is_dir():
+            if not entry.name.startswith(".") and entry.name.lower() not in SYSTEM_NAMES:
+                if suffix_of(entry.name) in SUFFIXES or entry.is_dir():
                     return FolderSource(spec, labeled=labeled)
-                endings.add(ending)
+                names.append(entry.name)
+    endings = {suffix_of(name) for name in names}
     kind = next((ending for ending in _FOLDER_ENDINGS if ending in endings), None)
-    return _OPENERS[kind](spec, labeled) if kind else FolderSource(spec, labeled=labeled)
+    if kind is None:
+        return FolderSource(spec, labeled=labeled)
+    source = _OPENERS[kind](spec, labeled)
+    tally = Tally()
+    for name in sorted(names):
+        if not name.endswith(_OWN_ENDINGS) and suffix_of(name) != kind:
+            tally.add(of_other_files(suffix_of(name), set()), printable(name))
+    source.passed_over += tally.passed_over
+    return source
 
 
 def _behind_url(url: str, *, labeled: bool) -> Source:
@@ -123,38 +164,43 @@ def _behind_url(url: str, *, labeled: bool) -> Source:
 # Each of these imports its module only if it is needed, because pyarrow and fsspec are slow to import.
 
 
-def _shards(spec: str, labeled: bool) -> Source:
+def _shards(spec: str, labeled: bool) -> OpenedSource:
     from noisystudent.data.shards.source import ShardSource
 
     return ShardSource(spec, labeled=labeled)
 
 
-def _parquet(spec: str, labeled: bool) -> Source:
+def _parquet(spec: str, labeled: bool) -> OpenedSource:
     from noisystudent.data.sources.parquet import ParquetSource, is_path_table
     from noisystudent.data.sources.path_table import PathTableSource
 
     return PathTableSource(spec, labeled=labeled) if is_path_table(spec) else ParquetSource(spec, labeled=labeled)
 
 
-def _table(spec: str, labeled: bool) -> Source:
+def _table(spec: str, labeled: bool) -> OpenedSource:
     from noisystudent.data.sources.path_table import PathTableSource
 
     return PathTableSource(spec, labeled=labeled)
 
 
-def _hugging_face(spec: str, *, labeled: bool) -> Source:
+def _hugging_face(spec: str, *, labeled: bool) -> OpenedSource:
     from noisystudent.data.sources.huggingface import HuggingFaceSource
 
     return HuggingFaceSource(spec, labeled=labeled)
 
 
-_OPENERS: dict[str, Callable[[str, bool], Source]] = {
+_OPENERS: dict[str, Callable[[str, bool], OpenedSource]] = {
     ".tar": _shards,
     ".parquet": _parquet,
     ".csv": _table,
     ".tsv": _table,
 }
 _FOLDER_ENDINGS = (".tar", ".parquet")
+# Files that belong to shards and to data sets, beside them.
+_OWN_ENDINGS = (
+    *(".index.parquet", "classes.json", "classes.txt", "shards.json", "failures.json", "inputs.json", "manifest.json"),
+    *(".lock", "dataset_info.json", "dataset_infos.json", "README.md"),
+)
 _SAVED_BY_DATASETS = ("dataset_info.json", "state.json")
 
 
@@ -168,7 +214,16 @@ def _digits(spec: str, part: str | None, seed: str | None, *, labeled: bool) -> 
             f"The seed {seed!r} in {spec!r} is not understood: it is a whole number from 0 after a part, "
             "as in digits:labeled@3."
         )
-    return open_digits(cast(DigitsPart, part or ""), seed=int(seed or 0), labeled=labeled)
+    source = open_digits(cast(DigitsPart, part or ""), seed=int(seed or 0), labeled=labeled)
+    source.notes += _same_name_note(spec, "scikit-learn's digits")
+    return source
+
+
+def _same_name_note(spec: str, meaning: str) -> tuple[str, ...]:
+    """Says what a built-in name means if the working folder holds a file or folder of the same name."""
+    if not Path(spec).exists():
+        return ()
+    return (f"{spec!r} is {meaning}; for the file or folder of this name here, write './{spec}'",)
 
 
 def _name_hint(path: Path) -> str:

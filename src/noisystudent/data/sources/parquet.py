@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisystudent.data.files import SAMPLE_BYTES, File, list_files, short_names
-from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, count_labels, cut_shards
+from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, count_labels, cut_shards, printable
 from noisystudent.data.sources.columns import NO_BYTES, Columns, find_columns, holds_bytes
 from noisystudent.data.sources.labels import classes_beside
-from noisystudent.data.sources.table_files import is_path_column
+from noisystudent.data.sources.table_files import check_rows, is_path_column
 from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, label_texts, resolve_labels
 from noisystudent.errors import DataError
 
@@ -52,7 +52,7 @@ class ParquetSource:
     """
 
     def __init__(self, spec: str, *, labeled: bool) -> None:
-        self.name = spec
+        self.name = printable(spec)
         self._files = list_files(spec, ".parquet")
         with ThreadPoolExecutor(_OPENERS) as pool:
             footers = list(pool.map(_footer, self._files))
@@ -213,11 +213,26 @@ def _parquet_errors(file: File) -> Iterator[None]:
 
 
 def is_path_table(spec: str) -> bool:
-    """Whether a spec is a single Parquet file with a column of paths and no column of bytes: a table of paths."""
+    """Whether a spec is a single Parquet file with a column of paths and no image bytes: a table of paths."""
     files = list_files(spec, ".parquet")
-    schema = _footer(files[0]).schema.to_arrow_schema()
-    has_bytes = any(holds_bytes(field.type) for field in schema)
-    return len(files) == 1 and not has_bytes and any(is_path_column(field) for field in schema)
+    if len(files) > 1:
+        return False
+    footer = _footer(files[0])
+    schema = footer.schema.to_arrow_schema()
+    with_bytes = [field for field in schema if holds_bytes(field.type)]
+    return any(map(is_path_column, schema)) and all(_has_no_bytes(footer, field) for field in with_bytes)
+
+
+def _has_no_bytes(footer: pq.FileMetaData, field: pa.Field) -> bool:
+    """Whether a struct of bytes and path has paths only, by the counts of missing values in the footer."""
+    if not is_path_column(field):
+        return False
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+    bytes_chunks = [chunk for chunk in chunks if chunk.path_in_schema == f"{field.name}.bytes"]
+    return all(
+        chunk.statistics is not None and chunk.statistics.null_count == chunk.num_values for chunk in bytes_chunks
+    )
 
 
 def _open(file: File) -> pq.ParquetFile:
@@ -226,7 +241,9 @@ def _open(file: File) -> pq.ParquetFile:
 
 def _footer(file: File) -> pq.FileMetaData:
     with _parquet_errors(file):
-        return _open(file).metadata
+        footer = _open(file).metadata
+        check_rows(file, footer)
+        return footer
 
 
 def _column_of(file: File, name: str) -> pa.ChunkedArray:

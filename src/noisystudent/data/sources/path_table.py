@@ -12,7 +12,16 @@ from functools import cached_property
 from pathlib import Path
 
 from noisystudent.data.files import SAMPLE_BYTES, File, file_at, is_url, sample_digest
-from noisystudent.data.source import NO_LABEL, PassedOver, Record, count_labels, cut_shards, shard_slice, size_problem
+from noisystudent.data.source import (
+    NO_LABEL,
+    PassedOver,
+    Record,
+    count_labels,
+    cut_shards,
+    printable,
+    shard_slice,
+    size_problem,
+)
 from noisystudent.data.sources.labels import classes_beside, label_text
 from noisystudent.data.sources.table_files import read_table
 from noisystudent.data.sources.tables import known_truth, label_texts, resolve_labels
@@ -39,13 +48,14 @@ class PathTableSource:
     """
 
     def __init__(self, spec: str, *, labeled: bool) -> None:
-        self.name = spec
+        self.name = printable(spec)
         table = file_at(spec)
         if table is None:
             raise DataError(f"There is no file {spec!r}. Check the name.")
         self._folder = table.folder
-        self._known_classes = classes_beside(table)
         rows = read_table(table)
+        self._known_classes = rows.classes or classes_beside(table)
+        self._numbers_first = rows.classes is not None
         tally = Tally()
         tally.add_all("rows without a path", len(rows.empty), rows.empty)
         keys, values = _distinct_rows(spec, [self._key(path) for path in rows.paths], rows.labels, labeled, tally)
@@ -59,7 +69,9 @@ class PathTableSource:
                 raise DataError(
                     f"{spec!r} is given as labeled but has no column 'label'. Add it, or give it as unlabeled."
                 )
-            labels = resolve_labels(spec, keys, label_texts(spec, values), self._known_classes)
+            labels = resolve_labels(
+                spec, keys, label_texts(spec, values), self._known_classes, numbers_first=self._numbers_first
+            )
             keys = [keys[row] for row in labels.kept]
             self.classes, self._labels = labels.classes, labels.by_row[labels.kept].tolist()
             for each in labels.passed_over:
@@ -106,7 +118,7 @@ class PathTableSource:
             texts = label_texts(self.name, self._values)
         except DataError:  # labels that are none matter only where they are needed
             return None
-        return known_truth(self._keys, texts, self._known_classes, classes)
+        return known_truth(self._keys, texts, self._known_classes, classes, numbers_first=self._numbers_first)
 
     def _labeled_truth(self, classes: Sequence[str]) -> dict[str, str] | None:
         if self._labels is None or self.classes is None or not set(self.classes) <= set(classes):

@@ -12,28 +12,33 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException, BufferReader
 
 from noisystudent.data.files import File
-from noisystudent.data.sources.columns import LABEL_NAMES
+from noisystudent.data.sources.columns import LABEL_NAMES, class_label_names
 from noisystudent.errors import DataError
 
 # Names of columns, the preferred first; capital letters and blanks do not matter.
 PATH_NAMES = ("path", "filename", "file_name", "file", "image", "image_path")
 
+_ROWS_PER_BYTE = 8  # more rows than this do not fit into a file, whatever its compression makes of them
 _DELIMITERS = (",", ";", "\t")
 
 
 @dataclass(frozen=True)
 class TableRows:
-    """The paths of a table and, if it has a column for them, the labels; ``empty`` names the rows without a path."""
+    """The paths of a table and, if it has a column for them, the labels.
+
+    ``empty`` names the rows without a path. ``classes`` are the names of the labels' numbers, if the table has them.
+    """
 
     paths: list[str]
     labels: list[object] | None
     empty: list[str]
+    classes: tuple[str, ...] | None
 
 
 def read_table(file: File) -> TableRows:
     """The rows of a ``.csv``, ``.tsv`` or ``.parquet`` file; ``DataError``, naming the file, if it is no such table."""
     is_parquet = file.base.lower().endswith(".parquet")
-    columns = _read_parquet(file) if is_parquet else _read_csv(file)
+    columns, class_names = _read_parquet(file) if is_parquet else (_read_csv(file), {})
     first_row = 0 if is_parquet else 2  # as other programs number them
     paths, labels = _find(columns, PATH_NAMES), _find(columns, LABEL_NAMES)
     if paths is None:
@@ -47,6 +52,7 @@ def read_table(file: File) -> TableRows:
         [texts[row] for row in kept],
         None if labels is None else [columns[labels][row] for row in kept],
         [f"row {first_row + row}" for row, text in enumerate(texts) if not text],
+        None if labels is None else class_names.get(labels),
     )
 
 
@@ -108,9 +114,11 @@ def _without_empty_end(row: list[str]) -> list[str]:
     return row[:length]
 
 
-def _read_parquet(file: File) -> dict[str, Sequence[object]]:
+def _read_parquet(file: File) -> tuple[dict[str, Sequence[object]], dict[str, tuple[str, ...]]]:
+    """The columns of paths and labels, and the class names by column."""
     try:
         parquet = pq.ParquetFile(BufferReader(file.read()))
+        check_rows(file, parquet.metadata)
         names = parquet.schema_arrow.names
         wanted = [name for name in names if name.strip().casefold() in (*PATH_NAMES, *LABEL_NAMES)]
         table = parquet.read(columns=wanted)
@@ -119,7 +127,15 @@ def _read_parquet(file: File) -> dict[str, Sequence[object]]:
             f"{file.name!r} cannot be read as Parquet ({error}). It may be cut short: copy or make it again."
         ) from error
     columns = {name: _paths_of(table[name]).to_pylist() for name in wanted if name in table.column_names}
-    return columns or dict.fromkeys(names, ())
+    return columns or dict.fromkeys(names, ()), class_label_names(parquet.schema_arrow)
+
+
+def check_rows(file: File, footer: pq.FileMetaData) -> None:
+    """Raises ``DataError`` if a Parquet file declares more rows than can be in it; a few bytes may declare billions."""
+    if footer.num_rows > _ROWS_PER_BYTE * file.size:
+        raise DataError(
+            f"{file.name!r} declares {footer.num_rows:,} rows in {file.size:,} bytes. It is damaged: make it again."
+        )
 
 
 def _paths_of(column: pa.ChunkedArray) -> pa.ChunkedArray:

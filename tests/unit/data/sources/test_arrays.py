@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -174,6 +176,18 @@ def test_object_arrays_are_never_loaded(tmp_path):
     with pytest.raises(DataError, match="plain arrays"):
         open_source(tmp_path / "pickle.npz", labeled=True)
     assert not evil.evidence.exists()
+
+
+@pytest.mark.parametrize("held", [100, 10**6])
+def test_arrays_larger_than_their_file_or_memory_are_not_allocated(tmp_path, monkeypatch, held):
+    header = io.BytesIO()
+    shape = (10**9, 1000, 1000) if held == 100 else (1, 1000, 1000)
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", header.getvalue() + bytes(held))
+    monkeypatch.setattr(os, "sysconf", lambda name: 900)  # 810,000 bytes of memory
+    with pytest.raises(DataError, match=r"declares 1,0{3}.* and holds 2|need 0.0 GB, and this machine has 0.0 GB"):
+        open_npz(tmp_path / "bomb.npz", labeled=False)
 
 
 def test_damaged_files_are_refused(tmp_path, split_file):

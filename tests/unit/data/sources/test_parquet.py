@@ -193,8 +193,14 @@ def test_tables_as_spreadsheets_save_them(tmp_path, text, encoding):
 def test_a_parquet_table_whose_images_have_a_path_only_is_a_table_of_paths(tmp_path):
     (tmp_path / "a.png").write_bytes(image(1))
     rows = [{"bytes": None, "path": "a.png"}]
-    pq.write_table(pa.table({"image": rows}), tmp_path / "x.parquet")
-    assert records(open_source(tmp_path / "x.parquet", labeled=False)) == [Record("a.png", image(1), -1)]
+    typed = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    for column in (pa.array(rows), pa.array(rows, typed), pa.array([{"path": "a.png"}])):
+        table = pa.table({"image": column, "label": [1]}).replace_schema_metadata(hub_metadata(label=["cat", "dog"]))
+        pq.write_table(table, tmp_path / "x.parquet")
+        source = open_source(tmp_path / "x.parquet", labeled=True)
+        assert records(source) == [Record("a.png", image(1), 0)]
+        assert source.classes == ("dog",)
+        assert passed_over(source) == (PassedOver("class names without an image", 1, ("cat",)),)
 
 
 @pytest.mark.parametrize("name", ["image", "img", "picture"])
@@ -241,6 +247,13 @@ def test_rows_without_bytes_have_a_problem_and_their_paths_are_not_opened(tmp_pa
     path_only, empty, complete = records(open_source(tmp_path / "x.parquet", labeled=False))
     assert path_only.problem == empty.problem == "the row has no image bytes (a path alone is not opened)"
     assert (path_only.image, complete) == (b"", Record("x.parquet:2", b"x", -1))
+
+
+def test_a_file_that_declares_more_rows_than_it_can_hold_is_refused(tmp_path):
+    for name in ("image", "path"):
+        pq.write_table(pa.table({name: pa.array([b"x" if name == "image" else "x"] * 200_000)}), tmp_path / "x.parquet")
+        with pytest.raises(DataError, match=r"declares 200,000 rows in [0-9,]+ bytes"):
+            open_source(tmp_path / "x.parquet", labeled=False)
 
 
 def test_damaged_and_different_files_are_named(tmp_path):
