@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
+from torchvision.transforms import v2
 
 import noisystudent as ns
 from noisystudent.errors import ModelError, SettingsError, TrainingError
@@ -246,3 +247,15 @@ def test_weights_do_not_depend_on_the_name_of_the_folder(tmp_path):
         ns.train("digits:labeled", out=tmp_path / name, settings=settings, quiet=True)
     first, second = (weights(tmp_path / name) for name in ("a", "another-name"))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_training_with_another_torchvision_transform_is_another_stage(tmp_path):
+    def train(**noise):
+        return ns.train("digits:labeled", out=tmp_path / "model", settings=TINY_TRAIN, quiet=True, **noise)
+
+    first = train(noise=v2.RandomInvert(0.5))
+    again = train(noise=v2.RandomInvert(0.5))
+    other = train(noise=v2.RandomInvert(0.9))
+    without_noise = train()
+    assert first.fingerprint == again.fingerprint
+    assert len({first.fingerprint, other.fingerprint, without_noise.fingerprint}) == 3

@@ -1,14 +1,10 @@
 """Published weights as checkpoints: ``timm:NAME`` works wherever a checkpoint folder does. No network is used."""
 
-import json
-
-import numpy as np
 import pytest
 import timm
 import torch
 from huggingface_hub import constants
 from PIL import Image
-from safetensors.torch import save_file
 
 import noisystudent
 from noisystudent.commands.main import main
@@ -20,45 +16,9 @@ from noisystudent.models.classifier import create_classifier
 from noisystudent.models.imagenet import imagenet_synsets, published_classes
 from noisystudent.models.load import fingerprint_at, open_classifier, short_name, weights_fingerprint
 from noisystudent.models.predictor import Predictor
+from published_models import RESNET, VIT, cached, images
 
-VIT, RESNET = "test_vit.r160_in1k", "test_resnet.r160_in1k"  # timm's smallest with published weights, of 160 px
-
-
-@pytest.fixture
-def cached(tmp_path, monkeypatch):
-    """The hub's cache on disk with seeded weights of two models; any use of the network fails the test."""
-    for seed, name in enumerate((VIT, RESNET)):
-        folder = tmp_path / "hub" / f"models--timm--{name}"
-        (folder / "refs").mkdir(parents=True)
-        (folder / "refs" / "main").write_text("0123abc")
-        (folder / "snapshots" / "0123abc").mkdir(parents=True)
-        torch.manual_seed(seed)
-        save_file(timm.create_model(name).state_dict(), folder / "snapshots" / "0123abc" / "model.safetensors")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(published, "get_session", lambda: pytest.fail("the network was used"))
-    return tmp_path / "hub"
-
-
-@pytest.fixture
-def images(tmp_path):
-    """Three of ImageNet's classes in a folder, two images per class."""
-    random = np.random.default_rng(0)
-    for synset in ("n15075141", "n01440764", "n02123045"):
-        folder = tmp_path / "images" / synset
-        folder.mkdir(parents=True)
-        for number in range(2):
-            Image.fromarray(random.integers(0, 256, (192, 192, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-    return tmp_path / "images"
-
-
-def timms_answers(name, images):
-    """Logits of timm's own network for the central 160 px of images that are stored at 192, in the folder's order."""
-    torch.manual_seed((VIT, RESNET).index(name))
-    net = timm.create_model(name).eval()
-    files = sorted(images.rglob("*.png"))
-    pixels = np.stack([np.asarray(Image.open(file).crop((16, 16, 176, 176))) for file in files])
-    with torch.no_grad():
-        return net((torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5)
+__all__ = ["cached", "images"]  # fixtures
 
 
 @pytest.mark.parametrize("name", [VIT, RESNET])
@@ -169,42 +129,3 @@ def test_a_fingerprint_knows_weights_that_changed(cached):
     changed = {**first, "norm.weight": first["norm.weight"] + 1}
     assert fingerprint_at(f"timm:{VIT}", first) != fingerprint_at(f"timm:{VIT}", changed)
     assert Predictor.open(f"timm:{VIT}").fingerprint == fingerprint_at(f"timm:{VIT}", first)
-
-
-def test_predict_gives_timms_own_answers_by_synset(cached, images, tmp_path):
-    noisystudent.predict(checkpoint=f"timm:{VIT}", source=images, out=tmp_path / "a.csv", quiet=True)
-    rows = [line.split(",") for line in (tmp_path / "a.csv").read_text().splitlines()[1:]]
-    probabilities = timms_answers(VIT, images).softmax(dim=1)
-    assert [row[1] for row in rows] == [imagenet_synsets()[i] for i in probabilities.argmax(dim=1)]
-    assert [float(row[2]) for row in rows] == pytest.approx(probabilities.amax(dim=1).tolist(), abs=2e-4)
-
-
-def test_every_command_that_takes_a_checkpoint_takes_published_weights(cached, images, tmp_path, capsys):
-    answer = timms_answers(VIT, images).argmax(dim=1)[-1]
-    (images / "n15075141").rename(images / imagenet_synsets()[answer])  # so that some answers are right
-    checkpoint, source = f"timm:{VIT}", f"--source={images}"
-    suite = ["--suite=corruptions", "--evaluation.corruptions=contrast", "--evaluation.severities=5"]
-    assert main(["evaluate", f"--checkpoint={checkpoint}", source, f"--out={tmp_path / 'robust'}", *suite]) == 0
-    assert "3 of the model's 1000 classes, found by the names that the model gives them" in capsys.readouterr().out
-    robust = json.loads((tmp_path / "robust/robustness.json").read_text())
-    scores = json.loads((tmp_path / "robust/scores.json").read_text())
-    assert robust["model"] == checkpoint
-    columns = [imagenet_synsets().index(file.parent.name) for file in sorted(images.rglob("*.png"))]
-    right = timms_answers(VIT, images).argmax(dim=1).numpy() == columns
-    assert 0 < right.mean() < 1
-    assert robust["clean"]["top1"] == scores["top1"] == right.mean()
-    logs = timms_answers(VIT, images).log_softmax(dim=1)
-    assert scores["nll"] == pytest.approx(-float(logs[range(6), columns].mean()), rel=1e-4)
-
-    assert main(["label", f"--teacher={checkpoint}", source, f"--out={tmp_path / 'labels'}"]) == 0
-    inputs = json.loads((tmp_path / "labels/inputs.json").read_text())
-    assert inputs["teacher"] == weights_fingerprint(open_classifier(checkpoint).net.state_dict())
-    assert inputs["classes"] == list(imagenet_synsets())
-
-    words = ["compare", checkpoint, f"timm:{RESNET}", source, f"--out={tmp_path / 'compared'}", *suite]
-    assert main(words) == 0
-    assert set(json.loads((tmp_path / "compared/comparison.json").read_text())["differences"]) == {f"2 timm:{RESNET}"}
-    assert "3 of the model&#39;s 1000 classes" in (tmp_path / "compared/comparison.html").read_text()
-    # Another model's results are never taken for this one's.
-    assert main(["evaluate", f"--checkpoint=timm:{RESNET}", source, f"--out={tmp_path / 'robust'}", *suite]) == 1
-    assert "what differs: subject" in capsys.readouterr().err

@@ -4,11 +4,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-import noisystudent
 from noisystudent.errors import SettingsError
 from noisystudent.noise.custom import CustomAugmentation, describe
-
-QUICK = {"train.steps": 3, "train.batch_size": 8, "noise.strength": 0.5, "model.teacher": "tiny_resnet"}
 
 
 def darken(pixels):
@@ -47,13 +44,3 @@ def test_a_callable_is_identified_by_its_name_and_content():
     assert describe(darken) == describe(darken) != describe(speckle)
     assert describe(darken).startswith(f"{__name__}.darken#")
     assert describe(v2.RandomRotation(10)) == describe(v2.RandomRotation(10)) != describe(v2.RandomRotation(20))
-
-
-def test_training_with_another_torchvision_transform_is_another_stage(tmp_path, capsys):
-    arguments = {"labeled": "digits:labeled", "out": tmp_path / "model", "settings": QUICK}
-    first = noisystudent.train(**arguments, noise=v2.RandomInvert(0.5), quiet=True)
-    again = noisystudent.train(**arguments, noise=v2.RandomInvert(0.5), quiet=True)
-    other = noisystudent.train(**arguments, noise=v2.RandomInvert(0.9), quiet=True)
-    without = noisystudent.train(**arguments, quiet=True)
-    assert first.fingerprint == again.fingerprint
-    assert len({first.fingerprint, other.fingerprint, without.fingerprint}) == 3
