@@ -70,7 +70,7 @@ def test_every_line_of_the_readme_starts_something_in_a_clean_shell(tmp_path):
         shell = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=clean, capture_output=True, text=True)
         assert shell.returncode == 0, f"{line}: {shell.stderr}"
         words = [word for word in shlex.split(line) if not word.startswith("PIP_")]
-        assert shell.stdout == " ".join(words) + "\n", line
+        assert shell.stdout.split() == words, line
 
 
 def test_the_setup_makes_the_command_of_the_readme():
@@ -139,7 +139,9 @@ def test_the_scripts_of_the_readme_exist():
 def test_every_settings_file_runs_two_steps(path, photos, capsys):
     assert read_yaml(path)
     splits = ["--labeled=photos/labeled", "--unlabeled=photos/unlabeled", "--test=photos/test", "--out=runs/x"]
-    small = ["--data.size=32", "--selection.threshold=0.01"]
+    small = ["--data.size=32"]
+    if read_yaml(path).get("recipe") == "paper":  # the rule of the default recipe has no threshold
+        small.append("--selection.threshold=0.01")
     assert main(["run", f"--config={path}", *splits, *QUICK, *small]) == 0, capsys.readouterr().err
     assert "file " + path.name in resolve({"labeled": "a", "out": "b"}, path).origins.values()
 

@@ -25,6 +25,7 @@ def describe(estimate: Estimate) -> str:
         *aligned(list(_storage_lines(estimate))),
         "",
         f"Total: {prices.currency} {estimate.price:,.0f} and {duration(3600 * estimate.hours)}.",
+        "Not counted: the search for a noise strength and for other settings, selection, scoring.",
         "",
         "Assumed:",
         *_sources(estimate),

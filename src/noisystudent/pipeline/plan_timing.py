@@ -20,13 +20,14 @@ from noisystudent.pipeline.autotune import autotune, choose_mode
 from noisystudent.pipeline.context import IncompleteStage, RunContext
 from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.train_data import supervised_spec, transfer_spec
-from noisystudent.pipeline.train_stage import input_noise, new_classifier, objective_of
+from noisystudent.pipeline.train_stage import build_batches, new_classifier, objective_of
 from noisystudent.runtime.progress import Reporter
-from noisystudent.training.loader import Batch, BatchLoader
+from noisystudent.training.loader import Batch
 from noisystudent.training.loop import fit
 
 TIMED_STEPS = 4  # the first is slower, so the others count
 TIMED_IMAGES = 256
+TIMED_STRENGTH = 0.5  # of noise; every strength takes about as long
 PAGE_READS = 1.0  # the page reads the images that it shows from their sources, at most as long as the run did
 
 
@@ -97,18 +98,17 @@ class MachineSpeed:
 
 
 def _time_training(context: RunContext, model: ModelPlan, *, as_student: bool) -> float:
-    """Seconds per sample of the fastest of a few steps, in the loop itself: noise, optimizer and averages included."""
+    """Seconds per sample over a few steps of the loop itself: noise, optimizer and averages included."""
     in_memory = not context.streams
     spec = transfer_spec(context) if as_student and in_memory else supervised_spec(context)
     classifier = new_classifier(context, model, 0, None)
-    batches = BatchLoader(spec.streams(0), input_noise(context, "plan", model, 0.5), sharding=context.sharding)
-    clock = _StepClock(batches, context)
+    clock = _StepClock(build_batches(context, "plan", model, spec, TIMED_STRENGTH), context)
     longer = {"steps": max(context.settings.train.steps, TIMED_STEPS + 1), "stop_after": 0}
     settings = context.settings.train.model_copy(update=longer)
     engine = replace(context.engine, compile=False)
     with tempfile.TemporaryDirectory() as folder, suppress(_EnoughTimed):
         fit(classifier, clock, objective_of(context, "plan", spec), settings, Path(folder), seed=0, engine=engine)
-    return clock.fastest / settings.batch_size
+    return clock.mean / settings.batch_size
 
 
 class _StepClock:
@@ -130,19 +130,17 @@ class _StepClock:
         return self._batches(micro_step)
 
     @property
-    def fastest(self) -> float:
-        """Seconds of the fastest step."""
-        return min(after - before for before, after in zip(self._times, self._times[1:], strict=False))
+    def mean(self) -> float:
+        """Mean seconds of the steps after the first."""
+        return (self._times[-1] - self._times[1]) / (TIMED_STEPS - 1)
 
 
 def _time_prediction(context: RunContext, model: ModelPlan) -> float:
-    """Seconds per image of the faster of two predictions of some labeled images."""
+    """Seconds per image of predicting some labeled images, the second time."""
     labeled = context.splits.labeled
     images = labeled.take(torch.arange(min(TIMED_IMAGES, len(labeled))).numpy()).without_labels()
     teacher = Teacher(new_classifier(context, model, 0, None).to(context.device))
-    seconds = []
-    for _ in range(2):
-        started = time.monotonic()
-        predict(context, teacher, images)
-        seconds.append(time.monotonic() - started)
-    return min(seconds) / max(1, len(images))
+    predict(context, teacher, images)
+    started = time.monotonic()
+    predict(context, teacher, images)
+    return (time.monotonic() - started) / max(1, len(images))
