@@ -118,7 +118,8 @@ def test_the_number_of_labels_is_that_of_the_class_that_has_the_fewest(tmp_path)
     for name, rows in (("few", few), ("more", np.append(few, np.flatnonzero(digits.target == 3)[60]))):
         pixels = (digits.images[rows] * 15).astype(np.uint8)
         np.savez(tmp_path / f"{name}.npz", x=pixels, y=digits.target[rows].astype(np.int64))
-    quick = {"data__few_labels": 100, "rounds__count": 1, "rounds__control": False, "train__steps": 2}
+    # Without a test source, some of whose images are among these.
+    quick = {"test": None, "data__few_labels": 100, "rounds__count": 1, "rounds__control": False, "train__steps": 2}
     for name, share in (("few", 0.2), ("more", 1.0)):
         folder = tmp_path / name
         finished = run(folder, labeled=str(tmp_path / f"{name}.npz"), **quick)
@@ -321,6 +322,17 @@ def test_the_cost_is_the_sum_of_what_the_stages_recorded(finished):
     for number in (1, 2):
         rows = json.loads((finished.path / f"round-{number}/predictions/summary.json").read_text())["images"]
         assert records[f"round-{number}/predictions"]["images_predicted"] == rows
+
+
+def test_the_card_of_a_model_may_be_edited(one_round, tmp_path):
+    folder = copied(one_round, tmp_path)
+    (folder / "best/README.md").write_text("# My model\n")
+    (folder / "teacher/README.md").unlink()
+    before = modified(folder / "teacher")
+    run(folder, rounds__count=1)
+    assert modified(folder / "teacher") == before
+    assert (folder / "best/README.md").read_text() == "# My model\n"
+    assert noisystudent.load(folder).classes == tuple("0123456789")
 
 
 def test_finished_stages_keep_their_cost_when_a_run_goes_on(one_round, tmp_path):

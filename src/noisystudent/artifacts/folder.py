@@ -194,7 +194,7 @@ def commit(
         kind: kind of the artifact, such as ``checkpoint``.
         inputs: everything that the content depends on, as JSON values.
         volatile: names of files that differ between equal runs (timings); the fingerprint does not include them.
-        temporary: names of files that are removed next, so that the manifest does not list them.
+        temporary: names of files that the manifest does not list: they are removed next, or the user may edit them.
 
     Returns:
         The manifest.

@@ -11,7 +11,6 @@ import torch
 
 from noisystudent.artifacts.folder import read_json, read_manifest
 from noisystudent.errors import ModelError
-from noisystudent.models.card import CARD
 from noisystudent.models.checkpoint import CHECKPOINT, load_classifier
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import count_parameters
@@ -23,7 +22,7 @@ from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.training.loop import METRICS
 
 TRAINING = "training.json"
-BESIDE_WEIGHTS = (CARD, TRAINING_IMAGES, TRAINING, METRICS)  # not part of what identifies a model
+BESIDE_WEIGHTS = (TRAINING_IMAGES, TRAINING, METRICS)  # not part of what identifies a model
 
 
 class TrainedModel(Protocol):

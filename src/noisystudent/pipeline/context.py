@@ -147,7 +147,7 @@ class RunContext:
         """Closes the folder of the stage that ``cost`` names, with what it took; for the main process.
 
         ``cost.seconds`` are those of earlier calls. ``volatile`` are files that differ between equal runs,
-        ``temporary`` such that are removed next.
+        ``temporary`` those that its manifest does not list.
         """
         self.costs.finish(cost)
         commit(self.folder_of(cost.name), kind, inputs, volatile=(*volatile, COST), temporary=temporary)

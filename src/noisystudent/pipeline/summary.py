@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import UNLABELED, Verdict, compare, reach_verdict
+from noisystudent.models.card import CARD
 from noisystudent.models.checkpoint import CHECKPOINT, CONFIG, WEIGHTS
 from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, Checkpoint, TrainedModel
 from noisystudent.pipeline.context import RunContext
@@ -160,9 +161,9 @@ def deliver(context: RunContext, checkpoint: Checkpoint) -> None:
     folder = context.folder_of(BEST)
 
     def copy() -> None:
-        for name in (CONFIG, WEIGHTS, *BESIDE_WEIGHTS):
+        for name in (CONFIG, WEIGHTS, CARD, *BESIDE_WEIGHTS):
             if (checkpoint.folder / name).exists():
                 shutil.copyfile(checkpoint.folder / name, folder / name)
-        context.commit(CHECKPOINT, inputs, StageCost(name=BEST), volatile=BESIDE_WEIGHTS)
+        context.commit(CHECKPOINT, inputs, StageCost(name=BEST), volatile=BESIDE_WEIGHTS, temporary=(CARD,))
 
     context.engine.group.on_main(copy)

@@ -13,6 +13,7 @@ from noisystudent.evaluation.metrics.accuracy import top_k
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.losses.objectives import LossTerms, distillation_objective, noisy_student, supervised
 from noisystudent.losses.settings import DistillationSettings
+from noisystudent.models.card import CARD
 from noisystudent.models.checkpoint import CHECKPOINT, save_classifier
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.create import count_parameters
@@ -93,7 +94,9 @@ def train(
         if images_are_stored_for(context, plan):
             write_training_images(folder, context.splits.labeled.digests)
         write_json(folder / TRAINING, training)
-        context.commit(CHECKPOINT, inputs, cost, volatile=BESIDE_WEIGHTS, temporary=(STATE,))
+        context.commit(
+            CHECKPOINT, inputs, cost, volatile=BESIDE_WEIGHTS, temporary=(STATE, CARD)
+        )  # a card may be edited
         (folder / STATE).unlink(missing_ok=True)
 
     context.engine.group.on_main(finish)
