@@ -10,6 +10,9 @@ first. "Excluded" is the share of the unlabeled set that a run excludes. It boun
 equals it where no image is in both parts. "By hash alone" is the share that the hash would exclude without the
 correlation check.
 
+"Labels excluded" is the same for 20 labels per class (5 draws) against up to 2,000 test images: alone, and beside up
+to 10,000 unlabeled images, which show what kinds of images look alike.
+
 "Found" is the share of copies that are excluded when one changed copy of each of up to 1,000 test images is added to
 the unlabeled set, for each kind of change separately, with the exact 95% interval. The benchmark reads
 ``../shared/data`` and skips a missing data set with a message.
@@ -34,11 +37,12 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.stats import binomtest
 
-from noisystudent.data.dedup.leakage import DuplicateIndex
+from noisystudent.data.dedup.leakage import DuplicateIndex, HeldOutSearch
 from noisystudent.data.dedup.perceptual import hash_images, near_duplicates
 from noisystudent.data.images import Images, decode_source, infer_format
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.sources.open import open_source
+from noisystudent.data.stratified import draw_labeled
 from noisystudent.reporting.sheet import write_sheet
 from noisystudent.runtime.env import describe_machine, versions
 from splits import SHARED
@@ -51,6 +55,7 @@ SETS = {
     "digits": None,
 }
 COPIES = 1000
+DRAWS, PER_CLASS = 5, 20  # of labels
 PAIRS_SHOWN = 24
 DISTANCE = DataSettings().near_duplicates
 assert isinstance(DISTANCE, int)
@@ -148,6 +153,7 @@ def measure(name: str, unlabeled: Images, test: Images, sheet: Path | None) -> l
     rows, partners = near_duplicates(unlabeled, test, DISTANCE)
     title = f"{name}: excluded of {len(unlabeled):,} against {len(test):,}"
     measured = [row_of(title, len(rows), len(unlabeled))]
+    measured += measure_labels(name, unlabeled, test)
     measured.append(row_of(f"{name}: by hash alone", close_by_hash(unlabeled, test), len(unlabeled)))
     if sheet and len(rows):
         write_pairs(sheet / f"{name}.png", unlabeled, test, rows, partners)
@@ -158,6 +164,24 @@ def measure(name: str, unlabeled: Images, test: Images, sheet: Path | None) -> l
         correct = int((partners[is_copy] == chosen[rows[is_copy] - len(unlabeled)]).sum())
         measured.append(row_of(f"{name}: found when {change}", correct, len(chosen)))
     return measured
+
+
+def measure_labels(name: str, train: Images, test: Images) -> list[dict[str, Any]]:
+    """The share of a few labels that is excluded, without unlabeled images and beside them."""
+    alone = beside = drawn = 0
+    for seed in range(DRAWS):
+        random = np.random.default_rng(seed)
+        few, rest = draw_labeled(train.labels, PER_CLASS, seed)
+        unlabeled = train.take(np.sort(random.permutation(rest)[:10_000])).without_labels()
+        index = DuplicateIndex(test.take(np.sort(random.permutation(len(test))[:2000])), DISTANCE)
+        labels = train.take(few)
+        alone += len(HeldOutSearch.of([index], None).in_labeled(labels))
+        beside += len(HeldOutSearch.of([index], unlabeled).in_labeled(labels))
+        drawn += len(labels)
+    return [
+        row_of(f"{name}: labels excluded, alone", alone, drawn),
+        row_of(f"{name}: labels excluded, beside unlabeled images", beside, drawn),
+    ]
 
 
 def write_pairs(

@@ -260,7 +260,7 @@ def save_two_classes(path: Path, names: tuple[str, str] = ("three", "eight")) ->
     return str(path)
 
 
-def test_a_teacher_of_other_classes_or_another_order_is_refused(teachers, tmp_path):
+def test_a_teacher_of_other_classes_is_refused_and_one_in_another_order_is_not(teachers, tmp_path):
     labels_only = {"unlabeled": None, "test": None}
     labeled = save_two_classes(tmp_path / "labeled.npz")
     with pytest.raises(ModelError, match=r"other classes than the data.*three, eight \(2\)"):
@@ -268,8 +268,12 @@ def test_a_teacher_of_other_classes_or_another_order_is_refused(teachers, tmp_pa
     quick = {"train.steps": 1, **NO_CONTROL}
     distill(tmp_path / "b", teacher="tiny_resnet", labeled=labeled, settings=quick, **labels_only)
     swapped = save_two_classes(tmp_path / "swapped.npz", ("eight", "three"))
-    with pytest.raises(ModelError, match="or in another order"):
-        distill(tmp_path / "c", teacher=tmp_path / "b/best", labeled=swapped, **labels_only)
+    run = distill(tmp_path / "c", teacher=tmp_path / "b/best", labeled=swapped, settings=quick, **labels_only)
+    assert run.summary.classes == ("three", "eight")
+    distill(tmp_path / "d", teacher="tiny_resnet", labeled=swapped, settings=quick, **labels_only)
+    two = [tmp_path / "b/best", tmp_path / "d/best"]
+    with pytest.raises(ModelError, match="or in another order than the first model"):
+        distill(tmp_path / "e", teacher=two, labeled=swapped, settings=quick, **labels_only)
 
 
 def test_rank_relations_of_two_classes_are_refused(tmp_path):

@@ -47,9 +47,9 @@ class DataSettings(Settings):
     )
     near_duplicates: Literal["none"] | Annotated[int, Field(ge=0, le=16, strict=True)] = Field(
         10,
-        description="unlabeled images that look like a validation or test image are left out; a pair of images is "
-        "compared closely if their 64-bit perceptual hashes differ in at most this many bits; none: only identical "
-        "images are left out",
+        description="labeled and unlabeled images that look like a validation or test image are left out; a pair of "
+        "images is compared closely if their 64-bit perceptual hashes differ in at most this many bits; none: only "
+        "identical images are left out",
     )
     streaming: Literal["auto", "always", "never"] = Field(
         "auto",

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from noisystudent.artifacts.folder import read_manifest, write_json
-from noisystudent.data.images import Images
+from noisystudent.data.images import Failure, Images
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled, UnlabeledData
+from noisystudent.display.sources import unreadable_sentence
 from noisystudent.evaluation.metrics.diagnostics import label_free_diagnostics
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.views import noised
@@ -53,6 +54,8 @@ def label_unlabeled(
         stats = [predictions.read_part_stats(path) for path in list_parts(folder)]
         if isinstance(unlabeled, StreamedUnlabeled):
             gather_failures(folder, unlabeled.source, stats, context.settings.data.max_corrupt_fraction)
+            if failures := [Failure(key, reason) for key, reason in predictions.read_failed(folder)]:
+                context.reporter.say(f"{stage}: {len(failures):,} unreadable: {unreadable_sentence(failures)}")
         unread = len(unlabeled.images.failures) if isinstance(unlabeled, InMemoryUnlabeled) else 0
         summary = predictions.summarize(stats, len(context.splits.classes), failed=unread)
         write_json(folder / predictions.SUMMARY, summary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ import pyarrow.parquet as pq
 
 from noisystudent.artifacts.typed_json import read_result
 from noisystudent.errors import ArtifactError
-from noisystudent.pseudo_labels.predictions import list_parts
+from noisystudent.pseudo_labels.predictions import FAILED, list_parts
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.reporting.records import Examples, Mistakes, PseudoLabel, RunRecord, WrongImage
-from noisystudent.results.facts import RunFacts, StrengthChoice
+from noisystudent.results.facts import RunFacts, StrengthChoice, UnreadableImage
 from noisystudent.results.run import RunSummary
 
 EXAMPLES_PER_GROUP = 12
@@ -51,13 +52,23 @@ def read_run(folder: Path) -> RunRecord:
     return RunRecord(
         folder=folder,
         summary=summary,
-        facts=facts,
+        facts=_with_streamed_failures(facts, folder / "round-1" / "predictions" / FAILED),
         strength=read_result(StrengthChoice, strength_file) if strength_file.exists() else None,
         selections=selections,
         examples=_read_examples(folder, summary.rounds[-1].round) if summary.rounds else None,
         mistakes=_read_mistakes(folder / "scores", summary.delivered),
         noise_sheet=noise_file.read_bytes() if noise_file.exists() else None,
     )
+
+
+def _with_streamed_failures(facts: RunFacts, failed: Path) -> RunFacts:
+    """The facts with the unreadable images of a streamed unlabeled set, which are found when it is labeled."""
+    source = facts.sources.get("unlabeled")
+    if source is None or not failed.exists():
+        return facts
+    rows = [row for batch in _batches([failed], ["key", "reason"]) for row in batch.to_pylist()]
+    source = replace(source, failures=tuple(UnreadableImage(**row) for row in rows))
+    return replace(facts, sources={**facts.sources, "unlabeled": source})
 
 
 def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
+import noisystudent
+from data_images import class_folders, write_image
+from noisystudent.artifacts.typed_json import read_result
 from noisystudent.data.splits import HeldOutPredictions
 from noisystudent.pipeline.noise_search import compare_strengths, fold_steps, weakest_as_good
+from noisystudent.results.facts import StrengthChoice
+
+QUICK = {"train.steps": 1, "train.batch_size": 4, "model.teacher": "tiny_resnet", "noise.strengths": [0.5, 0.25]}
 
 
 def held_out(correct: int, labels: int = 100) -> HeldOutPredictions:
@@ -29,3 +35,23 @@ def test_the_weakest_noise_within_two_standard_errors_of_the_best_is_chosen():
 @pytest.mark.parametrize(("steps", "expected"), [(100, 50), (7, 4), (1, 1)])
 def test_a_teacher_of_half_of_the_labels_trains_for_half_of_the_steps(steps, expected):
     assert fold_steps(steps) == expected
+
+
+def test_a_single_validation_label_shows_no_difference():
+    only, other = compare_strengths({0.5: held_out(1, labels=1), 1.0: held_out(0, labels=1)})
+    assert (only.standard_error, other.standard_error) == (0, 0)
+    assert weakest_as_good([only, other]) == 0.5
+
+
+def test_with_a_single_label_in_a_class_the_weakest_strength_is_used_without_a_search(tmp_path, capsys):
+    class_folders(tmp_path / "labeled", ("0", "1", "10"), per_class=2)
+    (tmp_path / "labeled/10/0.png").unlink()
+    noisystudent.train(tmp_path / "labeled", out=tmp_path / "model", settings=QUICK)
+    said = capsys.readouterr().err
+    assert "cross-fitting needs at least 2 labels per class, and there is 1 of '10'; strength 0.25" in said
+    choice = read_result(StrengthChoice, tmp_path / "model.strength/summary.json")
+    assert choice == StrengthChoice(chosen=0.25, by="few labels")
+    write_image(tmp_path / "unlabeled/0.png", seed=1)
+    arguments = {"labeled": tmp_path / "labeled", "unlabeled": tmp_path / "unlabeled", "out": tmp_path / "run"}
+    stages = noisystudent.plan(**arguments, settings=QUICK, quiet=True).stages
+    assert [stage.name for stage in stages][:2] == ["strength/choice", "teacher"]

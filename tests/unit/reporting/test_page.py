@@ -172,7 +172,14 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
     write_json(folder / "summary.json", summary)
     facts = run_facts(classes)
     labeled = facts["sources"]["labeled"]
-    facts["sources"]["labeled"] = labeled | {"failures": [{"key": "a/broken.png", "reason": "truncated"}]}
+    facts["sources"]["labeled"] = labeled | {
+        "failures": [{"key": "a/broken.png", "reason": "truncated"}],
+        "per_class": dict.fromkeys(classes, 66),
+        "passed_over": [{"what": "files that end in .txt", "count": 30, "names": ["a/x.txt", "a/y.txt"]}],
+        "notes": ["the class folder 'test' looks like a part of a data set"],
+        "conflicts": [{"keys": ["a/1.png", "b/2.png"], "classes": ["class a", "class b"]}],
+        "repeats": 3,
+    }
     duplicates = [
         {"key": "unlabeled/0001.png", "same_as": "test/0002.png", "found": "identical"},
         {"key": "unlabeled/0003.png", "same_as": "test/0004.png", "found": "near-duplicate"},
@@ -288,12 +295,35 @@ def test_sections_show_the_content_of_the_files(full_page, full):
     assert "Rejected: confidence below the threshold" in texts["examples"]
     assert "Rejected: beyond the target of its class" in texts["examples"]
     assert "a/broken.png : truncated" in texts["left-out"]
+    assert "30 files that end in .txt: a/x.txt , a/y.txt and 28 more" in texts["left-out"]
+    assert f"{len(full_summary(full)['classes'])} classes: class a 66, class b 66" in texts["left-out"]
+    assert "the class folder 'test' looks like a part of a data set" in texts["left-out"]
+    assert "a/1.png (class a), b/2.png (class b)" in texts["left-out"]
+    assert "3 images of a class that has the same image already" in texts["left-out"]
     assert "unlabeled/0001.png is identical to test/0002.png" in texts["left-out"]
     assert "unlabeled/0003.png looks the same as test/0004.png" in texts["left-out"]
     assert "train.steps 3000 command line" in texts["settings"]
     assert "2 settings at the default value" in texts["settings"]
     assert "2 h 13 min and 1.79 M samples seen on a synthetic machine" in texts["cost"]
     assert "noisystudent run --out 'runs/my first'" in texts["repeat"]
+
+
+def full_summary(full: Path) -> dict:
+    return json.loads((full / "summary.json").read_text())
+
+
+def test_unreadable_images_of_a_streamed_set_are_read_from_its_predictions(tmp_path):
+    run = full_run(tmp_path / "run", rounds=1)
+    write_rows(run / "round-1/predictions/failed.parquet", shard=[0], key=["u/broken.png"], reason=["it is empty"])
+    page = Page(write_report(run, load_images=None).read_text())
+    assert "Unreadable images, unlabeled u/broken.png : it is empty" in section_text(page, "left-out")
+
+
+def test_a_strength_without_a_search_says_why(tmp_path):
+    run = full_run(tmp_path / "run", rounds=1)
+    write_json(run / "strength/summary.json", {"chosen": 0.25, "by": "few labels", "candidates": []})
+    text = section_text(Page(write_report(run, load_images=None).read_text()), "strength")
+    assert "Strength 0.25 is the weakest of noise.strengths . It was used without a search" in text
 
 
 def test_images_or_gaps_are_shown(full_page, full):
@@ -323,6 +353,7 @@ def test_a_minimal_run_says_what_is_missing(tmp_path):
     assert "no pseudo labels" in texts["examples"]
     assert "Every image could be decoded" in texts["left-out"]
     assert "No image duplicates a held-out image" in texts["left-out"]
+    assert "Nothing in the sources was passed over" in texts["left-out"]
     assert "not recorded" in texts["cost"]
     assert not [tag for tag, _ in page.tags if tag in ("svg", "img")]
 
@@ -354,6 +385,12 @@ def test_everything_from_the_run_is_escaped(tmp_path):
     facts["machine"] = facts["versions"]["numpy"] = INJECTION
     facts["sources"]["labeled"]["failures"] = [{"key": INJECTION, "reason": INJECTION}]
     facts["sources"]["unlabeled"]["left_out"] = [{"key": INJECTION, "same_as": INJECTION}]
+    facts["sources"]["labeled"] |= {
+        "per_class": {INJECTION: 1},
+        "passed_over": [{"what": INJECTION, "count": 1, "names": [INJECTION]}],
+        "notes": [INJECTION],
+        "conflicts": [{"keys": [INJECTION], "classes": [INJECTION]}],
+    }
     facts["sources"]["test"]["name"] = INJECTION
     write_json(folder / "run.json", facts)
     write_rows(

@@ -19,3 +19,10 @@ def test_no_time_is_left_before_there_is_a_rate(capsys, monkeypatch):
 def test_remarks_write_out_what_a_terminal_would_obey(capsys):
     Reporter().say("class \x1b[2Jcat")
     assert capsys.readouterr().err == "class \\x1b[2Jcat\n"
+
+
+def test_a_remark_is_printed_letter_by_letter(capsys):
+    Reporter().say("labeled: 3 images from hf:cat:train [bold]")
+    assert capsys.readouterr().err == "labeled: 3 images from hf:cat:train [bold]\n"
+    Reporter(quiet=True).say("nothing")
+    assert capsys.readouterr().err == ""
