@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from noisystudent.data.source import printable
 from noisystudent.errors import DataError
 
 SAMPLE_BYTES = 4096  # of each end of a file that its digest covers
@@ -235,7 +236,7 @@ def list_files(pattern: str, ending: str) -> list[File]:
 def short_names(files: Sequence[File]) -> list[str]:
     """The files' names relative to their common folder."""
     common = posixpath.commonpath([file.folder for file in files])
-    return [posixpath.relpath(file.name, common) for file in files]
+    return [printable(posixpath.relpath(file.name, common)) for file in files]
 
 
 def sibling_file(file: File, base: str) -> File | None:

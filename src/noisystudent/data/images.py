@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -107,14 +108,14 @@ def infer_format(labeled: Source, settings: DataSettings) -> ImageFormat:
     largest value of all of them. Raises ``DataError`` if no image can be read.
     """
     if settings.size != "auto" and settings.channels != "auto":
-        bits = _bits_in_use(labeled) if _has_wide_images(labeled) else None
+        bits = _survey(labeled)[1] if _has_wide_images(labeled) else None
         return ImageFormat(settings.size, 1 if settings.channels == "gray" else 3, bits=bits)
-    headers = list(_headers(labeled))
+    headers, bits = _survey(labeled)
     if not headers:
         raise DataError(f"None of the images of {labeled.name!r} can be read. Check that they open in a viewer.")
     size = _auto_size(headers) if settings.size == "auto" else settings.size
     gray = all(header.gray for header in headers) if settings.channels == "auto" else settings.channels == "gray"
-    return ImageFormat(size, 1 if gray else 3, bits=_bits_in_use(labeled))
+    return ImageFormat(size, 1 if gray else 3, bits=bits)
 
 
 def content_fingerprint(images: Images) -> str:
@@ -308,26 +309,20 @@ def _center_box(width: int, height: int, longest: int) -> tuple[int, int, int, i
     return (width - box_width) // 2, (height - box_height) // 2, box_width, box_height
 
 
-def _headers(source: Source) -> Iterator[Header]:
-    """The headers of all images with a readable header."""
-    for shard in range(len(source.shard_sizes)):
-        for record in source.read(shard):
-            if not record.problem:
-                try:
-                    yield read_header(record.image)
-                except DataError:
-                    continue  # decode_source reports it by name
-
-
-def _bits_in_use(source: Source) -> int | None:
-    """How many bits the images with 16 bits per channel use; None if there is no such image."""
+def _survey(source: Source) -> tuple[list[Header], int | None]:
+    """The readable headers of all images, and how many bits those with 16 bits per channel use, or None."""
+    headers: list[Header] = []
     largest = -1
     for shard in range(len(source.shard_sizes)):
         for record in source.read(shard):
+            if record.problem:
+                continue
+            with suppress(DataError):  # decode_source reports it by name
+                headers.append(read_header(record.image))
             if largest < 2**14:  # larger values need all 16 bits, whatever follows
-                value = None if record.problem else largest_wide_value(record.image)
+                value = largest_wide_value(record.image)
                 largest = largest if value is None else max(largest, value)
-    return depth_of(largest) if largest >= 0 else None
+    return headers, depth_of(largest) if largest >= 0 else None
 
 
 def _has_wide_images(source: Source) -> bool:

@@ -296,6 +296,21 @@ def test_names_never_become_paths(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outside.png", "s"]
 
 
+def test_names_that_are_not_utf8_become_valid_utf8(tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.tar")
+    members = {"caf\udce9.png": image(0)}
+    with open(path, "wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    for spec in (str(tmp_path), os.fsdecode(path)):
+        source = open_source(spec, labeled=False)
+        assert records(source) == [Record("caf\\xe9", image(0), -1)]
+        for text in (source.name, *source.files):
+            assert text.encode("utf-8")
+
+
 def test_links_and_devices_are_ignored_and_counted(tmp_path):
     path = tmp_path / "x.tar"
     with tarfile.open(path, "w") as archive:
