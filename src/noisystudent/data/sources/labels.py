@@ -136,6 +136,21 @@ def classes_beside(file: File) -> tuple[str, ...] | None:
     return None
 
 
+def classes_for(file: File, labels: Iterable[str | None]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """The class names beside a table with these labels, if they name any of them, and a note if they do not.
+
+    A table may lie beside a file of this name that has nothing to do with it, so that is no error.
+    """
+    try:
+        names = classes_beside(file)
+    except DataError as error:
+        return None, (f"{error} It is not used.",)
+    present = {label for label in labels if label is not None and not is_missing(label)}
+    if names is None or not present or _numbering(names, present, numbers_first=False):
+        return names, ()
+    return None, (f"the class names beside {file.name!r} name none of its labels, and are not used.",)
+
+
 def _parse(file: File, content: bytes) -> object:
     try:
         text = content.decode("utf-8-sig")

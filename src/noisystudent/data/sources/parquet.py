@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from noisystudent.data.files import SAMPLE_BYTES, File, list_files, short_names
 from noisystudent.data.source import NO_LABEL, SHARD_ROWS, PassedOver, Record, count_labels, cut_shards, printable
 from noisystudent.data.sources.columns import NO_BYTES, Columns, find_columns, holds_bytes
-from noisystudent.data.sources.labels import classes_beside
+from noisystudent.data.sources.labels import classes_for
 from noisystudent.data.sources.table_files import check_rows, is_path_column
 from noisystudent.data.sources.tables import RowKeys, check_keys, known_truth, label_texts, resolve_labels
 from noisystudent.errors import DataError
@@ -79,6 +79,7 @@ class ParquetSource:
             labels = resolve_labels(
                 spec, self._keys, self._label_texts, self._class_names, numbers_first=self._columns.numbers
             )
+            self.notes = self._class_file[1]
             self.classes, self._labels, self.passed_over = labels.classes, labels.by_row, labels.passed_over
             self._ranges = [row_range for row_range in self._ranges if self._kept_rows(row_range)]
         self.shard_sizes: tuple[int, ...] = tuple(len(self._kept_rows(row_range)) for row_range in self._ranges)
@@ -164,7 +165,12 @@ class ParquetSource:
     @cached_property
     def _class_names(self) -> tuple[str, ...] | None:
         """The class names in the schema, or else in a file beside the first file."""
-        return self._columns.classes or classes_beside(self._files[0])
+        return self._columns.classes or self._class_file[0]
+
+    @cached_property
+    def _class_file(self) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+        """The class names in a file beside the first file, and a note if that is not used."""
+        return (None, ()) if self._columns.classes else classes_for(self._files[0], self._label_texts)
 
     def _column(self, name: str) -> pa.ChunkedArray:
         """A small column, from all files."""

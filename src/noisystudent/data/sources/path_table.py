@@ -22,7 +22,7 @@ from noisystudent.data.source import (
     shard_slice,
     size_problem,
 )
-from noisystudent.data.sources.labels import classes_beside, label_text
+from noisystudent.data.sources.labels import classes_for, label_text
 from noisystudent.data.sources.table_files import read_table
 from noisystudent.data.sources.tables import known_truth, label_texts, resolve_labels
 from noisystudent.data.tally import Tally, described
@@ -54,7 +54,7 @@ class PathTableSource:
             raise DataError(f"There is no file {spec!r}. Check the name.")
         self._folder = table.folder
         rows = read_table(table)
-        self._known_classes = rows.classes or classes_beside(table)
+        self._known_classes = rows.classes
         self._numbers_first = rows.classes is not None
         tally = Tally()
         tally.add_all("rows without a path", len(rows.empty), rows.empty)
@@ -64,6 +64,10 @@ class PathTableSource:
         self.classes: tuple[str, ...] | None = None
         self._labels: list[int] | None = None
         self._values = values
+        self.notes: tuple[str, ...] = ()
+        if rows.classes is None and values is not None:
+            self._known_classes, notes = classes_for(table, map(label_text, values))
+            self.notes = notes if labeled else ()
         if labeled:
             if values is None:
                 raise DataError(
@@ -79,7 +83,6 @@ class PathTableSource:
         self._keys = tuple(keys)
         self.shard_sizes: tuple[int, ...] = cut_shards(len(self._keys))
         self.passed_over: tuple[PassedOver, ...] = tally.passed_over
-        self.notes: tuple[str, ...] = ()
         self.files: Mapping[str, str] = {}
 
     @cached_property

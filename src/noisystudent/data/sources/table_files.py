@@ -65,7 +65,7 @@ def _find(columns: Iterable[str], names: Sequence[str]) -> str | None:
 def _read_csv(file: File) -> dict[str, Sequence[object]]:
     try:
         text = _decoded(file.read())
-        header = next(iter(text.splitlines()), "")
+        header = next((line for line in text.splitlines() if line.strip()), "")
         # The first delimiter that separates a column of paths; without any, the first that separates columns at all.
         delimiter = min(_DELIMITERS, key=lambda each: (not _names_paths(header, each), -header.count(each)))
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True))
@@ -74,9 +74,9 @@ def _read_csv(file: File) -> dict[str, Sequence[object]]:
             f"{file.name!r} cannot be read as CSV ({error}). Write UTF-8 with the column names in the first line."
         ) from error
     rows = [[field.strip() for field in row] for row in rows if row]
-    if not rows:
+    names = _without_empty_end(rows[0]) if rows else []
+    if not names:
         return {"path": []}
-    names = _without_empty_end(rows[0])
     needed = {_find(dict.fromkeys(names), group) for group in (PATH_NAMES, LABEL_NAMES)}
     filled = 1 + max(number for number, name in enumerate(names) if name in needed or number == 0)
     body = [_without_empty_end(row) for row in rows[1:]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_images import class_folders
 from noisystudent.data.source import PassedOver, Record, Source, passed_over
@@ -155,6 +159,22 @@ def test_class_names_beside_a_table_name_its_numbers(tmp_path):
     table = open_source(tmp_path / "list.csv", labeled=True)
     assert table.classes == ("1", "7", "unknown")
     assert [record.label for record in records(table)] == [0, 1, 2]
+    (tmp_path / "classes.json").write_text('["1", "7"]')
+    with pytest.raises(DataError, match=r"label 'unknown' of 'c.png' .* one of its 2 classes"):
+        open_source(tmp_path / "list.csv", labeled=True)
+
+
+@pytest.mark.parametrize("content", ['["x", "y"]', '{"cat": 0}', "\xff", "[" * 100_000])
+def test_a_file_beside_a_table_that_has_nothing_to_do_with_it_is_noted(tmp_path, content):
+    (tmp_path / "classes.json").write_bytes(content.encode("latin-1"))
+    pq.write_table(pa.table({"image": [b"1", b"2"], "label": ["cat", "dog"]}), tmp_path / "x.parquet")
+    write_csv(tmp_path, "path,label\na.png,cat\nb.png,dog\n")
+    for name in ("x.parquet", "list.csv"):
+        source = open_source(tmp_path / name, labeled=True)
+        assert source.classes == ("cat", "dog")
+        (note,) = source.notes
+        assert "not used" in note
+        assert not open_source(tmp_path / name, labeled=False).notes
 
 
 @pytest.mark.parametrize(
@@ -355,6 +375,22 @@ def test_a_link_out_of_the_folder_and_a_missing_image_are_problems(tmp_path):
     assert open_source(tmp_path / "in" / "list.csv", labeled=False).fingerprint != before
 
 
+@given(
+    st.lists(st.sampled_from([*"path label a.png .. nan -1 1.0 é C:".split(), *',;\t\n" \\/', "9" * 30])),
+        st.sampled_from(["path", "label", *',;\t\n" \\/', "a.png", "..", "nan", "-1", "1.0", "é", "C:", "9" * 30])
+    ),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_any_table_is_read_or_refused_with_a_reason(pieces, encoding):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "list.csv")
+        path.write_bytes(("path,label\n" + "".join(pieces)).encode(encoding))
+        for labeled in (True, False):
+            with suppress(DataError):
+                records(open_source(path, labeled=labeled))
+            path.write_bytes("".join(pieces).encode(encoding))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -365,6 +401,7 @@ def test_a_link_out_of_the_folder_and_a_missing_image_are_problems(tmp_path):
         ("path,label\na.png,b,c\n", r"Row 2 of .* more or fewer"),
         ("path,label\n", r"names no images"),
         ("", r"names no images"),
+        (" ,\n", r"names no images"),
         ("path,label\n,cat\n", r"names no images \(passed over: 1 rows without a path, such as 'row 2'\)"),
         ("path,label\na.png,1\nb.png,x\n", r"partly numbers \(1\) and partly names \('x'\)"),
     ],
