@@ -16,7 +16,7 @@ from noisystudent.artifacts.typed_json import read_result, to_json
 from noisystudent.data.sources.arrays import ArraySource
 from noisystudent.errors import ModelError, SettingsError, TrainingError
 from noisystudent.models.checkpoint import load_classifier
-from noisystudent.pipeline import noisy_student
+from noisystudent.pipeline import noisy_student, plan_timing
 from noisystudent.pseudo_labels import predictions
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.results.facts import StrengthChoice
@@ -276,6 +276,20 @@ def test_the_plan_of_a_new_run_writes_nothing_and_estimates_every_stage(tmp_path
     assert all(stage.seconds > 0 for stage in plan.stages if stage.samples_seen or stage.images_predicted)
     assert plan.stages[-1].name == "other"
     assert plan.stages[-1].seconds > 0
+
+
+def test_a_plan_times_its_steps_in_the_loop_at_the_precision_that_will_run(tmp_path, monkeypatch):
+    precisions, fit = [], plan_timing.fit
+
+    def counted(*arguments, engine, **more):
+        precisions.append(engine.precision)
+        return fit(*arguments, engine=engine, **more)
+
+    monkeypatch.setattr(plan_timing, "fit", counted)
+    settings = {**SMALL, "rounds.count": 1, "runtime.precision": "bfloat16"}
+    noisystudent.plan(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+    assert precisions == ["bfloat16"]  # teacher, student and control are one model
+    assert not (tmp_path / "run").exists()
 
 
 SEARCHED = {"noise.strength": "auto", "noise.strengths": [0.25, 1.0], "rounds.count": 1}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from noisystudent.artifacts.folder import (
     MANIFEST,
+    UNCHECKED,
     Inputs,
     Manifest,
     State,
@@ -84,6 +85,8 @@ def describe_damage(damage: Mapping[str, str]) -> str:
 
 
 def _problem_of(path: Path, name: str, manifest: Manifest, *, is_full: bool) -> str:
+    if manifest.samples.get(name) == UNCHECKED:
+        return ""
     if not path.is_file():
         return MISSING
     if is_full and name in manifest.files:

@@ -34,6 +34,7 @@ INPUTS = "inputs.json"
 LOCK = ".lock"
 FULL_DISK = 2**16  # free bytes; with fewer, a failed write is blamed on the full disk
 FORMAT = 1
+UNCHECKED = "unchecked"  # in place of the sample of a file that the user may edit
 _SAMPLED_BLOCKS, _SAMPLE_BLOCK = 16, 4096  # of a file, to find damage
 
 Json = Any  # a value that json.dumps accepts; the standard library has no type for it
@@ -185,7 +186,13 @@ def begin(folder: Path, inputs: Inputs) -> None:
 
 
 def commit(
-    folder: Path, kind: str, inputs: Inputs, *, volatile: tuple[str, ...] = (), temporary: tuple[str, ...] = ()
+    folder: Path,
+    kind: str,
+    inputs: Inputs,
+    *,
+    volatile: tuple[str, ...] = (),
+    temporary: tuple[str, ...] = (),
+    editable: tuple[str, ...] = (),
 ) -> Manifest:
     """Closes ``folder``: hashes its files and writes the manifest, which makes the artifact complete.
 
@@ -194,7 +201,8 @@ def commit(
         kind: kind of the artifact, such as ``checkpoint``.
         inputs: everything that the content depends on, as JSON values.
         volatile: names of files that differ between equal runs (timings); the fingerprint does not include them.
-        temporary: names of files that the manifest does not list: they are removed next, or the user may edit them.
+        temporary: names of files that are removed next, so that the manifest does not list them.
+        editable: names of files that the user may edit or delete; no change of theirs is damage.
 
     Returns:
         The manifest.
@@ -203,8 +211,8 @@ def commit(
     skipped = {MANIFEST, INPUTS, *temporary}
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     kept = {name: path for name, path in paths.items() if name not in skipped and not path.name.startswith(".")}
-    files = {name: hash_file(path) for name, path in kept.items() if name not in volatile}
-    samples = {name: sample_of(path) for name, path in kept.items()}
+    files = {name: hash_file(path) for name, path in kept.items() if name not in (*volatile, *editable)}
+    samples = {name: UNCHECKED if name in editable else sample_of(path) for name, path in kept.items()}
     manifest = Manifest(kind, dict(inputs), files, fingerprint_of({"kind": kind, "files": files}), samples)
     write_json(folder / MANIFEST, {"format": FORMAT, **vars(manifest)})
     return manifest

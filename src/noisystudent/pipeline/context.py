@@ -143,14 +143,16 @@ class RunContext:
         *,
         volatile: tuple[str, ...] = (),
         temporary: tuple[str, ...] = (),
+        editable: tuple[str, ...] = (),
     ) -> None:
         """Closes the folder of the stage that ``cost`` names, with what it took; for the main process.
 
-        ``cost.seconds`` are those of earlier calls. ``volatile`` are files that differ between equal runs,
-        ``temporary`` those that its manifest does not list.
+        ``cost.seconds`` are those of earlier calls. The names of files are as in ``artifacts.folder.commit``.
         """
         self.costs.finish(cost)
-        commit(self.folder_of(cost.name), kind, inputs, volatile=(*volatile, COST), temporary=temporary)
+        commit(
+            self.folder_of(cost.name), kind, inputs, volatile=(*volatile, COST), temporary=temporary, editable=editable
+        )
 
     def total_cost(self) -> Cost:
         """What the run took until now, the same in all processes."""

@@ -164,6 +164,6 @@ def deliver(context: RunContext, checkpoint: Checkpoint) -> None:
         for name in (CONFIG, WEIGHTS, CARD, *BESIDE_WEIGHTS):
             if (checkpoint.folder / name).exists():
                 shutil.copyfile(checkpoint.folder / name, folder / name)
-        context.commit(CHECKPOINT, inputs, StageCost(name=BEST), volatile=BESIDE_WEIGHTS, temporary=(CARD,))
+        context.commit(CHECKPOINT, inputs, StageCost(name=BEST), volatile=BESIDE_WEIGHTS, editable=(CARD,))
 
     context.engine.group.on_main(copy)

@@ -94,9 +94,7 @@ def train(
         if images_are_stored_for(context, plan):
             write_training_images(folder, context.splits.labeled.digests)
         write_json(folder / TRAINING, training)
-        context.commit(
-            CHECKPOINT, inputs, cost, volatile=BESIDE_WEIGHTS, temporary=(STATE, CARD)
-        )  # a card may be edited
+        context.commit(CHECKPOINT, inputs, cost, volatile=BESIDE_WEIGHTS, temporary=(STATE,), editable=(CARD,))
         (folder / STATE).unlink(missing_ok=True)
 
     context.engine.group.on_main(finish)

@@ -132,3 +132,19 @@ def test_a_damaged_table_is_one_clear_error(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ArtifactError, match=r"is damaged .*delete part\.parquet and run the command"):
             read_table(path)
+
+
+def test_a_file_that_the_user_may_edit_is_never_damaged_and_is_archived_with_its_folder(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_text("1 2 3")
+    (folder / "README.md").write_text("a card")
+    first = commit(folder, "checkpoint", {"seed": 0}, editable=("README.md",))
+    assert list(first.files) == ["weights"]
+    (folder / "README.md").write_text("my own card")
+    assert find_damage(folder, full=None) == {}
+    assert prepare(folder, {"seed": 1})[0] is State.PARTIAL
+    (folder / "weights").write_text("4 5 6")
+    commit(folder, "checkpoint", {"seed": 1})
+    assert prepare(folder, {"seed": 0})[0] is State.COMPLETE
+    assert (folder / "README.md").read_text() == "my own card"
