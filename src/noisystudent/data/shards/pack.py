@@ -17,7 +17,7 @@ from noisystudent.artifacts.damage import reopen_damaged
 from noisystudent.artifacts.folder import State, atomic_write, commit, read_json, state_of, write_json
 from noisystudent.artifacts.ownership import folder_lock
 from noisystudent.data.files import File, file_at, is_url
-from noisystudent.data.formats import SUFFIXES, ending_of
+from noisystudent.data.formats import FIRST_SUFFIXES, SUFFIXES, ending_of, missing_reader
 from noisystudent.data.images import Failure
 from noisystudent.data.output import require_output_folder
 from noisystudent.data.shards.catalog import CATALOG, write_catalog
@@ -180,17 +180,20 @@ def _write_shard(
             if record is None:
                 break
             taken += 1
-            if record.problem:
-                failures.append([record.key, record.problem])
+            content, ending = _encode(record)
+            problem = record.problem or missing_reader(f".{ending}")
+            if problem:
+                failures.append([record.key, problem])
                 continue
             key = member_key(record.key)
+            if key in keys and f".{ending}" not in FIRST_SUFFIXES:  # beside an image that was always read
+                key = member_key(f"{record.key}.{ending}")
             if key in keys:
                 raise DataError(
                     f"Two images would have the key {key!r} in the shards, {record.key!r} and one before it. Rename "
                     "one of them: keys must differ in more than the ending."
                 )
             keys.add(key)
-            content, ending = _encode(record)
             _add_member(archive, f"{key}.{ending}", content)
             if record.label >= 0:
                 _add_member(archive, f"{key}.cls", str(record.label).encode())

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import noisystudent
-from data_images import ListSource, array_source, class_folders, noise_image, write_image
+from data_images import ListSource, array_source, class_folders, noise_image, png, write_image
 from noisystudent.commands.main import main
+from noisystudent.data import formats
 from noisystudent.data.decode import decode_image
 from noisystudent.data.dedup.leakage import Excluded
 from noisystudent.data.files import file_at
@@ -199,6 +200,26 @@ def test_two_keys_that_would_become_the_same_are_refused_and_named(tmp_path):
         write_image(tmp_path / "in" / name)
     with pytest.raises(DataError, match=r"the key 'a' in the shards, 'a.png' and one before it"):
         pack_source(FolderSource(tmp_path / "in", labeled=False), tmp_path / "out")
+
+
+def test_an_image_of_a_newer_format_keeps_its_ending_beside_another_of_the_same_name(tmp_path):
+    for seed, name in enumerate(("a.jpg", "a.tif", "b.tif")):
+        write_image(tmp_path / "in" / name, seed=seed)
+    pack_source(FolderSource(tmp_path / "in", labeled=False), tmp_path / "out")
+    packed = open_source(tmp_path / "out", labeled=False)
+    assert {record.key: record.image for record in packed.read(0)} == {
+        "a": (tmp_path / "in" / "a.jpg").read_bytes(),
+        "a%2Etif": (tmp_path / "in" / "a.tif").read_bytes(),
+        "b": (tmp_path / "in" / "b.tif").read_bytes(),
+    }
+
+
+def test_images_whose_reader_is_missing_are_left_out_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "_missing_reader", lambda format: "needs X" if format == "HEIF" else "")
+    source = ListSource([png(noise_image(8, 8)), b"\0\0\0\x18ftypheic" + bytes(60)])
+    result = pack_source(source, tmp_path / "out")
+    assert result.images == 1
+    assert [failure.reason for failure in result.failures] == ["needs X"]
 
 
 def test_a_source_packed_without_labels_cannot_be_opened_as_labeled(tmp_path):
