@@ -35,7 +35,7 @@ SUITE: dict[str, Any] = {
     "evaluation.suite": ["clean", "calibration", "corruptions", "perturbations", "attacks"],
     "evaluation.max_images": 500,
 }
-FAST = {"runtime.precision": "bfloat16", "runtime.threads": 1, "noise.strength": 0.25, "model.teacher": "tiny_resnet"}
+FAST = {"runtime.threads": 1, "noise.strength": 0.25, "model.teacher": "tiny_resnet"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "digits": noisystudent.commands.demo.SETTINGS,
     "fashion": {**FAST, "data.size": 16, "noise.flip": True, "rounds.count": 3},

@@ -50,7 +50,12 @@ def measure(count: int, precision: str, work: Path) -> list[dict[str, Any]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--precision", default="bfloat16", choices=("float32", "bfloat16"))
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=("float32", "bfloat16"),
+        help="bfloat16 only where the processor has it",
+    )
     parser.add_argument("--quick", action="store_true", help="few images: a smoke test")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()

@@ -309,6 +309,7 @@ def label(
     from noisystudent.pseudo_labels.labeling.engines import run_job
     from noisystudent.pseudo_labels.labeling.job import Job, describe
     from noisystudent.pseudo_labels.labeling.teacher import runtime_of, teacher_text
+    from noisystudent.runtime.precision import warn_of_emulation
     from noisystudent.runtime.progress import Reporter
 
     noise = section_settings(NoiseSettings, "noise", settings, command="label")
@@ -323,12 +324,13 @@ def label(
             f"label takes a source by text, such as a folder, and was given a {type(source).__name__}; other processes "
             "cannot open that. Write it to disk first, or train on it directly with run."
         )
-    require_output_folder(out, [source], [None if isinstance(teacher, Predictor) else teacher])
+    require_output_folder(out, [source], [None if isinstance(teacher, Predictor) else teacher], store=True)
     job = Job(
         teacher=name, source=str(source), out=local_folder(out), store=store_url(out), seed=seed,
         runtime=runtime, noise=noise, data=data,
     )  # fmt: skip
     reporter = Reporter(quiet=quiet)
+    warn_of_emulation(runtime, reporter)
     run_job(job, predictor, worker=worker, workers=workers, engine=engine, reporter=reporter)
     reporter.say(describe(job))
     return job.out
@@ -573,13 +575,17 @@ def predict(
     from noisystudent.data.sources.open import open_source
     from noisystudent.evaluation.prediction_table import is_prediction_table, write_predictions
     from noisystudent.models.predictor import Predictor
+    from noisystudent.runtime.precision import warn_of_emulation
     from noisystudent.runtime.progress import Reporter
 
     require_output_file(out, [source], ending=".csv", is_own=is_prediction_table)
-    predictor = Predictor.open(checkpoint, runtime_to_predict(settings, command="predict"))
+    runtime = runtime_to_predict(settings, command="predict")
+    reporter = Reporter(quiet=quiet)
+    warn_of_emulation(runtime, reporter)
+    predictor = Predictor.open(checkpoint, runtime)
     limit = section_settings(DataSettings, "data", settings, command="predict").max_corrupt_fraction
     images = open_source(source, labeled=False)
-    return write_predictions(predictor, images, Path(out), max_corrupt_fraction=limit, reporter=Reporter(quiet=quiet))
+    return write_predictions(predictor, images, Path(out), max_corrupt_fraction=limit, reporter=reporter)
 
 
 def report(folder: str | Path) -> Path:
@@ -639,6 +645,7 @@ def show_noise(
     if images < 1:
         raise SettingsError(f"--images is {images}; give a whole number of at least 1.")
     noise = section_settings(NoiseSettings, "noise", settings, command="show-noise")
+    _require_drawn(by, settings)
     data = section_settings(DataSettings, "data", settings, command="show-noise")
     sample = SampleSource(open_source(source, labeled=False), images)
     format = infer_format(sample, data)
@@ -651,6 +658,22 @@ def show_noise(
         sheet = strengths_sheet(decoded, noise, size=format.size, storage_size=format.storage_size, rng=rng)
     write_sheet(Path(out), sheet.columns, sheet.cells)
     return Path(out)
+
+
+def _require_drawn(by: Literal["strengths", "operations"], settings: SettingsInput | None) -> None:
+    """Raises ``SettingsError`` for settings of noise that the columns of a sheet do not show."""
+    shown = ("preset", "policy", "magnitude", "operations", "translation", "cutout", "pixel_reference", "strength")
+    names = [name for name in given_values(settings) if name.startswith("noise.")]
+    if by == "operations":
+        unused = [name for name in names if name.removeprefix("noise.") not in shown]
+    else:
+        unused = [name for name in names if name == "noise.strength"]
+    if unused:
+        other = "strengths" if by == "operations" else "operations"
+        raise SettingsError(
+            f"show-noise --by {by} does not show {', '.join(unused)}. Leave that out, or give --by {other}"
+            f"{'' if by == 'operations' else ', or noise.strengths'}."
+        )
 
 
 def _resolved(

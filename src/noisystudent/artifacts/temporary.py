@@ -28,7 +28,7 @@ def half_written(path: Path) -> Path:
 
     A process number would not do: it can be equal on two machines or in two containers.
     """
-    return path.with_name(f".{path.name}.{_kernel()}{secrets.token_hex(4)}.tmp")
+    return path.absolute().with_name(f".{path.name}.{_kernel()}{secrets.token_hex(4)}.tmp")
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 from noisystudent.commands.say import say
+from noisystudent.config import Command, runtime_to_predict
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.summary import summarize
@@ -13,7 +15,9 @@ from noisystudent.display.wording import plural, printable
 from noisystudent.evaluation.measures import views
 from noisystudent.evaluation.metrics.results import EvaluationResult, TemperatureScaling
 from noisystudent.evaluation.results import RobustnessResult
+from noisystudent.runtime import precision
 from noisystudent.runtime.env import launcher_rank
+from noisystudent.runtime.progress import Reporter
 
 
 def open_and_describe(spec: str, *, labeled: bool, role: str = "source") -> Source:
@@ -29,6 +33,17 @@ def open_and_describe(spec: str, *, labeled: bool, role: str = "source") -> Sour
         for line in source_lines(role, summarize(source)):
             say(line, sys.stderr)
     return source
+
+
+def warn_of_emulation(given: Mapping[str, object], command: Command) -> None:
+    """Says how much slower the precision of the settings is than float32, where this machine only emulates it.
+
+    Args:
+        given: The settings that the user gave.
+        command: The command that uses them.
+    """
+    reporter = Reporter(quiet=launcher_rank()[0] != 0)
+    precision.warn_of_emulation(runtime_to_predict(given, command=command), reporter)
 
 
 def print_scores(scores: EvaluationResult) -> None:

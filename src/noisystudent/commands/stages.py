@@ -116,7 +116,7 @@ def evaluate(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite")
     given = with_settings(parser, arguments, "robustness")
     from noisystudent import api
-    from noisystudent.commands.output import open_and_describe, print_robustness, print_scores
+    from noisystudent.commands.output import open_and_describe, print_robustness, print_scores, warn_of_emulation
     from noisystudent.runtime.process_group import open_process_group
 
     checkpoint, spec, out, suite = (given.pop(name) for name in ("checkpoint", "source", "out", "suite"))
@@ -135,6 +135,7 @@ def evaluate(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
 
         check_robustness(checkpoint, source, out, given, "robustness")
         own_folder(out)
+    warn_of_emulation(given, "robustness")
     scores = api.evaluate(
         checkpoint=checkpoint,
         source=source,
@@ -173,13 +174,14 @@ def compare(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite (default corruptions)")
     given = with_settings(parser, arguments, "compare")
     from noisystudent import api
-    from noisystudent.commands.output import open_and_describe
+    from noisystudent.commands.output import open_and_describe, warn_of_emulation
     from noisystudent.reporting.terminal import plain_robustness
 
     suite, out = given.pop("suite"), given.pop("out")
     if suite is not None:
         given["evaluation.suite"] = suite
     source = open_and_describe(given.pop("source"), labeled=True)
+    warn_of_emulation(given, "compare")
     comparison = api.compare(checkpoints=given.pop("checkpoints"), source=source, out=out, settings=given)
     say("\n".join(plain_robustness(comparison)))
     say(f"page: {out / 'comparison.html'}")

@@ -11,12 +11,17 @@ from noisystudent.data.files import is_url
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import local_path
 from noisystudent.errors import SettingsError
+from noisystudent.runtime.terminal import escaped
 
 SourceLike = str | Path | Source | None
 
 
 def require_output_folder(
-    out: str | Path, sources: Iterable[SourceLike], artifacts: Iterable[str | Path | None] = ()
+    out: str | Path,
+    sources: Iterable[SourceLike],
+    artifacts: Iterable[str | Path | None] = (),
+    *,
+    store: bool = False,
 ) -> None:
     """Raises unless a command may write its folder ``out``, before it makes or computes anything.
 
@@ -24,11 +29,14 @@ def require_output_folder(
         out: The folder, or its URL.
         sources: The sources of the command; None for those that are not given.
         artifacts: Folders or URLs of earlier work that the command reads, such as a checkpoint.
+        store: Whether the command can write to the URL of a folder in a store.
 
     Raises:
-        SettingsError: The folder is or contains a source or an artifact, lies in a source, or is a file.
+        SettingsError: ``out`` is empty or a URL that the command cannot write to; or the folder is or contains a source
+            or an artifact, lies in a source, or is a file.
         ArtifactError: It holds files that this program did not write.
     """
+    _require_place(out, store=store)
     _require_apart(out, sources)
     for artifact in artifacts:
         if artifact is None or not (is_url(str(artifact)) or Path(artifact).exists()):  # such as timm:NAME
@@ -55,6 +63,7 @@ def require_output_file(
     Raises:
         SettingsError: The file is a folder, a source, lies in a source, or is a file that this program did not write.
     """
+    _require_place(out)
     _require_apart(out, sources)
     path = Path(out)
     require_no_file_above(path)
@@ -68,6 +77,17 @@ def require_output_file(
             "--out, or move it away."
         )
     remove_abandoned(path.parent)
+
+
+def _require_place(out: str | Path, *, store: bool = False) -> None:
+    """Raises ``SettingsError`` for text that names no place to write to: empty, not printable, or a URL."""
+    text = str(out)
+    if not text.strip():
+        raise SettingsError("--out is empty; give a name.")
+    if escaped(text, keep="") != text:
+        raise SettingsError(f"--out {text!r} has characters that cannot be printed; give another name.")
+    if is_url(text) and not store:
+        raise SettingsError(f"--out {text!r} is a URL, and only label writes to one; give a local path.")
 
 
 def _require_apart(out: str | Path, sources: Iterable[SourceLike]) -> None:

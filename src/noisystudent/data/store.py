@@ -81,10 +81,20 @@ class Store:
         recorded = self.read(INPUTS)
         if recorded is None:
             self.put(folder / INPUTS)
-        elif changes := in_words(differences(json.loads(recorded), dict(inputs))):
+        elif changes := in_words(differences(self._recorded(recorded), dict(inputs))):
             raise MismatchError(
                 f"{self.url} was made from other inputs ({'; '.join(changes[:5])}); give another --out, or delete it."
             )
+
+    def _recorded(self, content: bytes) -> dict[str, Any]:
+        """The inputs that the store records; ``ArtifactError`` if they are damaged."""
+        try:
+            recorded = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise ArtifactError(f"{self.url}/{INPUTS} is damaged ({error}); delete the folder.") from error
+        if not isinstance(recorded, dict):
+            raise ArtifactError(f"{self.url}/{INPUTS} is damaged (it is no object); delete the folder.")
+        return recorded
 
 
 def store_url(location: str | Path) -> str:
@@ -128,7 +138,7 @@ def _file_names(store: Store, manifest: bytes) -> list[str]:
     try:
         content: dict[str, Any] = json.loads(manifest)
         names = [str(name) for name in content["files"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{store.url}/{MANIFEST} is damaged ({error}); make it again.") from error
     for name in names:
         if Path(name).name != name or name.startswith("."):

@@ -28,6 +28,7 @@ from noisystudent.results.facts import RunFacts, SourceFacts, StoredFormat, sour
 from noisystudent.results.run import Cost, StageCost
 from noisystudent.runtime.device import Engine, open_engine
 from noisystudent.runtime.env import describe_machine, versions
+from noisystudent.runtime.precision import warn_of_emulation
 from noisystudent.runtime.process_group import open_process_group
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.loader import BatchSharding, ImageBuffer, make_buffer
@@ -197,6 +198,7 @@ def build_context(
     settings = resolved.settings
     engine = open_engine(settings.runtime)
     reporter = reporter if engine.group.is_main else Reporter(quiet=True)
+    warn_of_emulation(settings.runtime, reporter)
     extensions = extensions or NO_EXTENSIONS
     extensions.check(resolved)
     for note in resolved.notes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from noisystudent.artifacts.folder import disk_full_as_error, write_json
@@ -36,8 +37,9 @@ from noisystudent.pipeline.train_data import TrainSpec
 from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
 from noisystudent.runtime.device import seeded
+from noisystudent.runtime.memory import memory_shortage_as_error
 from noisystudent.training.loader import LABELED, UNSHARDED, Batch, BatchLoader, BatchSharding
-from noisystudent.training.loop import Objective, evaluations, fit
+from noisystudent.training.loop import FEWER_AT_ONCE, Objective, evaluations, fit
 from noisystudent.training.state import STATE
 from noisystudent.training.teacher_logits import AskTeachers, OnlineTeachers, TeacherLogitsBatches
 
@@ -61,6 +63,7 @@ def train(
     if context.is_complete(stage, inputs):
         return read_checkpoint(stage, folder, factory)
     key = stream_key(settings.seed, stage)
+    _require_memory(context, plan, spec)
     classifier = new_classifier(context, plan, key, start)
     batches = build_batches(context, stage, plan, spec, strength)
     objective = objective_of(context, stage, spec)
@@ -123,6 +126,14 @@ def predicted_in_training(
         rows = range(sum(batch.values()))[distillation.rows(batch.get(LABELED, 0), sum(batch.values()))]
         predicted += settings.last * len(rows) * teachers
     return predicted
+
+
+def _require_memory(context: RunContext, plan: ModelPlan, spec: TrainSpec) -> None:
+    """Raises ``TrainingError`` at once, not after minutes, if the pixels of a batch alone do not fit into memory."""
+    pieces = context.engine.group.world_size * context.settings.train.grad_accum_steps
+    size, channels = input_size(context, plan), context.splits.format.channels
+    with memory_shortage_as_error(TrainingError, FEWER_AT_ONCE):
+        torch.empty((sum(spec.batch.values()) // pieces, channels, size, size), device=context.device)
 
 
 def train_inputs(

@@ -4,9 +4,12 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from noisystudent.artifacts.folder import atomic_write
 from noisystudent.data.output import require_output_file, require_output_folder
 from noisystudent.errors import ArtifactError, SettingsError
 
@@ -55,8 +58,8 @@ def test_files_that_are_sources_are_not_overwritten(tmp_path):
 def test_stores_have_the_same_rules():
     for out, relation in (("s3://b/photos", "is"), ("s3://b/photos/run/", "lies in"), ("s3://b", "contains")):
         with pytest.raises(SettingsError, match=relation):
-            require_output_folder(out, ["s3://b/photos/"])
-    require_output_folder("s3://b/photos-labeled", ["s3://b/photos"])
+            require_output_folder(out, ["s3://b/photos/"], store=True)
+    require_output_folder("s3://b/photos-labeled", ["s3://b/photos"], store=True)
 
 
 def test_sources_without_a_place_on_the_disk_exclude_nothing(tmp_path, monkeypatch):
@@ -98,3 +101,25 @@ def test_results_may_lie_in_what_a_command_reads_but_not_replace_it(tmp_path):
     for out, relation in ((tmp_path / "run", "is"), (tmp_path, "contains")):
         with pytest.raises(SettingsError, match=f"{relation} '.*run', which the command reads"):
             require_output_folder(out, [], [tmp_path / "run"])
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [("", "is empty"), (" ", "is empty"), ("a\nb", "cannot be printed"), ("a\0b", "cannot be printed"),
+     ("s3://bucket/x", "only label writes to one"), ("file:///x", "only label writes to one")],
+)  # fmt: skip
+def test_text_that_names_no_place_is_refused(out, message):
+    with pytest.raises(SettingsError, match=message):
+        require_output_folder(out, [])
+    with pytest.raises(SettingsError, match=message):
+        require_output_file(out, [], ending=".csv", is_own=lambda path: True)
+    if "label" in message:
+        require_output_folder(out, [], store=True)
+
+
+def test_a_name_with_a_colon_is_a_folder_and_files_in_it_are_no_urls(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    require_output_folder("a:b", [])
+    with atomic_write(Path("a:b") / "x.parquet") as temporary:
+        pq.write_table(pa.table({"x": [1]}), temporary)
+    assert pq.read_table(Path("a:b") / "x.parquet").num_rows == 1

@@ -85,3 +85,16 @@ def test_the_command_writes_a_png(tmp_path, capsys, by):
 def test_no_images_is_an_error(tmp_path):
     with pytest.raises(SettingsError, match="--images is 0"):
         noisystudent.show_noise(source="digits", out=tmp_path / "x.png", images=0)
+
+
+@pytest.mark.parametrize(
+    ("by", "settings"),
+    [
+        ("operations", {"noise.strengths": [0.5]}),
+        ("operations", {"noise.flip": True}),
+        ("strengths", {"noise.strength": 0.5}),
+    ],
+)
+def test_a_setting_that_the_columns_do_not_show_is_refused(by, settings, tmp_path):
+    with pytest.raises(SettingsError, match=f"--by {by} does not show {next(iter(settings))}"):
+        noisystudent.show_noise(source="digits", out=tmp_path / "x.png", by=by, settings=settings)

@@ -33,7 +33,7 @@ def read_label_sets(path: str | Path, *, classes: int = 1000) -> tuple[LabelSet,
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"The label sets {str(path)!r} cannot be read ({error}). Give a JSON file.") from error
     if not isinstance(content, list) or not all(isinstance(row, list) for row in content):
         raise DataError(f"{str(path)!r} is not a list of lists. Give real.json as its authors publish it.")
