@@ -20,7 +20,7 @@ from noisystudent.data.dedup.leakage import DuplicateIndex
 from noisystudent.data.divide import HELD_OUT, Division, divide, no_images
 from noisystudent.data.images import ImageFormat, Images, content_fingerprint, decode_source, infer_format
 from noisystudent.data.settings import DataSettings
-from noisystudent.data.source import Source
+from noisystudent.data.source import Source, class_counts
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.summary import SourceSummary, summarize, summarize_decoded
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled, UnlabeledData, keep_unlabeled
@@ -198,15 +198,21 @@ def _summaries(opened: dict[str, SourceSummary], division: Division) -> dict[str
 
 
 def _class_order(labeled: Source | None, given: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The classes of a run: the labeled source's, in the order of ``given`` ones that are the same by name."""
+    """The classes of a run: those of the labeled source with images, in the order of ``given`` ones of the same names.
+
+    Names without an image come from metadata, of which the labeled images may be a part; the source tells them.
+    """
     if labeled is None:
         if given is None:
             raise DataError("there is no labeled source, so the classes are unknown; give --labeled.")
         return given
     assert labeled.classes is not None
-    if given is not None and sorted(match_classes(labeled.classes, given).tolist()) == list(range(len(given))):
-        return given
-    return labeled.classes
+    counts = class_counts(labeled) or dict.fromkeys(labeled.classes, 1)
+    used = tuple(name for name in labeled.classes if counts[name])
+    for names in (used, labeled.classes):
+        if given is not None and sorted(match_classes(names, given).tolist()) == list(range(len(given))):
+            return given
+    return used
 
 
 def _in_classes(images: Images, classes: tuple[str, ...]) -> Images:

@@ -79,6 +79,18 @@ def test_fewer_held_out_classes_are_mapped_and_noted(tmp_path):
     assert splits.summaries["test"].per_class == {"dog": 1, "owl": 1}
 
 
+def test_names_of_classes_without_an_image_do_not_train(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
+    named = {"classes": np.array(["ant", "bee", "cow", "dog"])}
+    np.savez(tmp_path / "labeled.npz", x=pixels, y=[3, 1, 3, 1, 3, 1], **named)
+    np.savez(tmp_path / "test.npz", x=255 - pixels[:2], y=[1, 3], **named)
+    splits = opened(tmp_path, labeled="labeled.npz", test="test.npz")
+    assert splits.classes == ("bee", "dog")
+    assert splits.labeled.labels.tolist() == [1, 0, 1, 0, 1, 0]
+    assert held_out_labels(splits.test) == {"000000": 0, "000001": 1}
+    assert PassedOver("class names without an image", 2, ("ant", "cow")) in splits.summaries["labeled"].passed_over
+
+
 def test_held_out_classes_of_their_own_are_refused(tmp_path):
     class_folders(tmp_path / "labeled")
     class_folders(tmp_path / "test", ("cat", "bird"))

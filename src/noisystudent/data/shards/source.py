@@ -29,7 +29,7 @@ from noisystudent.data.source import (
     size_problem,
 )
 from noisystudent.data.sources.labels import UNLABELED, class_indices, classes_beside, is_missing
-from noisystudent.data.sources.tables import MARKED_UNLABELED, WITHOUT_LABEL, check_any_labels, without_unused
+from noisystudent.data.sources.tables import MARKED_UNLABELED, WITHOUT_LABEL, check_any_labels, tell_unused
 from noisystudent.data.tally import Tally, described
 from noisystudent.errors import DataError
 
@@ -206,8 +206,8 @@ class ShardSource:
         self._kept = {
             number: np.flatnonzero(by_row >= 0) for number, by_row in enumerate(by_file) if (by_row < 0).any()
         }
-        self.classes, positions = without_unused(names, np.arange(len(names)), used, tally)
-        self._index_of = {text: int(positions[index]) for text, index in index_of.items()}
+        tell_unused(names, used, tally)
+        self.classes = names
 
     def _labels_by_file(
         self, labels: list[pa.DictionaryArray], keys: pa.ChunkedArray, index_of: dict[str, int], tally: Tally

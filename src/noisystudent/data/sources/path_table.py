@@ -124,9 +124,10 @@ class PathTableSource:
         return known_truth(self._keys, texts, self._known_classes, classes, numbers_first=self._numbers_first)
 
     def _labeled_truth(self, classes: Sequence[str]) -> dict[str, str] | None:
-        if self._labels is None or self.classes is None or not set(self.classes) <= set(classes):
+        if self._labels is None or self.classes is None:
             return None
-        return {key: self.classes[label] for key, label in zip(self._keys, self._labels, strict=True)}
+        names = [self.classes[label] for label in self._labels]
+        return dict(zip(self._keys, names, strict=True)) if set(names) <= set(classes) else None
 
     def _key(self, path: str) -> str:
         """The path of an image, checked; backslashes of Windows become slashes unless the file has them in its name."""

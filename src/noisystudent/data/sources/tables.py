@@ -71,9 +71,10 @@ def label_texts(name: str, values: Iterable[object]) -> list[str | None]:
 
 @dataclass(frozen=True)
 class RowLabels:
-    """The classes of a labeled source, the class index of each row, and what has none.
+    """The classes of a labeled source, the class index of each row, and what is passed over.
 
-    ``by_row`` is -1 for a row that is left out because it has no label. Classes without a row are left out, too.
+    ``by_row`` is -1 for a row that is left out because it has no label. ``passed_over`` also names classes without a
+    row: training does without them.
     """
 
     classes: tuple[str, ...]
@@ -123,7 +124,8 @@ def resolve_labels(
             )
     used = np.unique(by_row[by_row >= 0])
     check_any_labels(name, len(texts), [classes[index] for index in used], tally)
-    return RowLabels(*without_unused(classes, by_row, used, tally), tally.passed_over)
+    tell_unused(classes, used, tally)
+    return RowLabels(classes, by_row, tally.passed_over)
 
 
 MARKED_UNLABELED = f"images with the label {UNLABELED}, which means unlabeled"
@@ -144,16 +146,11 @@ def check_any_labels(name: str, rows: int, used: Sequence[str], passed_over: Tal
         )
 
 
-def without_unused(
-    classes: tuple[str, ...], labels: npt.NDArray[np.int64], used: npt.NDArray[np.int64], tally: Tally
-) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """The ``used`` classes, in order, and the labels as indices of these; the other names go into the tally."""
+def tell_unused(classes: Sequence[str], used: npt.NDArray[np.int64], tally: Tally) -> None:
+    """Adds the names of the classes without an image, whose index is not among ``used``, to the tally."""
     indices = set(used.tolist())
     unused = [text for index, text in enumerate(classes) if index not in indices]
     tally.add_all("class names without an image", len(unused), unused)
-    positions = np.full(len(classes) + 1, NO_LABEL, np.int64)  # the last is that of label -1
-    positions[used] = np.arange(len(used))
-    return tuple(classes[index] for index in used), positions[labels]
 
 
 def known_truth(
@@ -172,6 +169,7 @@ def known_truth(
         labels = resolve_labels("", keys, texts, known, numbers_first=numbers_first)
     except DataError:
         return None
-    if len(labels.kept) < len(texts) or not set(labels.classes) <= set(classes):
+    if len(labels.kept) < len(texts):
         return None
-    return {key: labels.classes[label] for key, label in zip(keys, labels.by_row, strict=True)}
+    names = [labels.classes[label] for label in labels.by_row]
+    return dict(zip(keys, names, strict=True)) if set(names) <= set(classes) else None

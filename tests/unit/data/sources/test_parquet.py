@@ -153,7 +153,8 @@ def test_class_names_beside_a_table_name_its_numbers(tmp_path):
     write_csv(tmp_path, "path,label\na.png,1\nb.png,7\nc.png,unknown\n")
     (tmp_path / "classes.json").write_text('["ant", "bee", "cow"]')
     source = open_source(tmp_path / "x.parquet", labeled=True)
-    assert source.classes == ("ant", "cow")
+    assert source.classes == ("ant", "bee", "cow")
+    assert source.truth(("ant", "cow")) == {"x.parquet:0": "ant", "x.parquet:1": "cow"}
     assert passed_over(source) == (PassedOver("class names without an image", 1, ("bee",)),)
     (tmp_path / "classes.json").write_text('["1", "7", "unknown"]')
     table = open_source(tmp_path / "list.csv", labeled=True)
@@ -218,8 +219,8 @@ def test_a_parquet_table_whose_images_have_a_path_only_is_a_table_of_paths(tmp_p
         table = pa.table({"image": column, "label": [1]}).replace_schema_metadata(hub_metadata(label=["cat", "dog"]))
         pq.write_table(table, tmp_path / "x.parquet")
         source = open_source(tmp_path / "x.parquet", labeled=True)
-        assert records(source) == [Record("a.png", image(1), 0)]
-        assert source.classes == ("dog",)
+        assert records(source) == [Record("a.png", image(1), 1)]
+        assert source.classes == ("cat", "dog")
         assert passed_over(source) == (PassedOver("class names without an image", 1, ("cat",)),)
 
 
