@@ -32,7 +32,6 @@ SHARED_SETTINGS: dict[str, Any] = {
     "model.teacher": "tiny_resnet",
     "noise.flip": True,
     "noise.strength": 0.25,
-    "objective.labels": "soft",
 }
 SETTINGS: dict[str, dict[str, Any]] = {"fashion": {"data.size": 16}, "cifar10": {"data.size": 24}}
 STUDENTS: dict[str, dict[str, Any]] = {
@@ -68,7 +67,7 @@ def run_seed(name: str, seed: int, options: argparse.Namespace, work: Path) -> d
             labeled=labeled,
             unlabeled=unlabeled,
             out=checkpoints[role],
-            settings={**settings, **STUDENTS[role]},
+            settings={**settings, "objective.labels": "soft", **STUDENTS[role]},
             **(noised if role == "noised teacher" else plain),
         )
     accuracies = {}

@@ -191,9 +191,9 @@ _DISTILLATION = (
     ),
     Condition(
         ("distill",),
-        (*_names("objective", "label_smoothing"), *_names("distillation", "hard_weight")),
+        ("distillation.hard_weight",),
         "labeled images (--labeled)",
-        _given("labeled"),
+        lambda given: bool(given["labeled"]) or given["distillation.hard_weight"] == 0,
     ),
     Condition(("distill",), ("train.ratio",), "labeled and unlabeled images", _given("labeled", "unlabeled")),
 )

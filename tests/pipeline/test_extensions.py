@@ -194,7 +194,7 @@ def test_dropout_needs_a_dropout_layer_in_an_own_model(tmp_path):
     [
         ({"objective.weighting": "sum"}, {"objective": squared_error}, "objective.weighting would have no effect"),
         ({"distillation.method": "kd"}, {"objective": squared_error}, "distillation.method would have no effect"),
-        ({"selection.threshold": 0.5}, {"select": every_third}, "selection.threshold would have no effect"),
+        ({"selection.fraction": 0.5}, {"select": every_third}, "selection.fraction would have no effect"),
         ({"model.teacher": "tiny_resnet"}, {"model": network}, "model.teacher would have no effect"),
     ],
 )

@@ -12,6 +12,7 @@ from noisystudent.data.sources.open import open_source
 from noisystudent.errors import ArtifactError, DataError, SettingsError
 from noisystudent.models.predictor import Predictor
 from noisystudent.results.run import RunSummary
+from small_runs import without
 
 SUITE = {
     "evaluation.suite": ["corruptions", "attacks", "calibration"],
@@ -95,7 +96,8 @@ def test_another_seed_is_measured_again_and_the_old_results_come_back(finished, 
 
 def test_another_baseline_of_the_same_name_divides_again(finished, tmp_path):
     out, _ = finished
-    settings = {**SMALL, "evaluation.suite": ["corruptions"], "evaluation.corruptions": ["contrast"]}
+    settings = without(SMALL, "evaluation.epsilons", "evaluation.attack_steps")
+    settings |= {"evaluation.suite": ["corruptions"], "evaluation.corruptions": ["contrast"]}
     settings |= {"evaluation.severities": [1, 2, 3, 4, 5], "evaluation.max_images": 20}
     baseline = tmp_path / "baseline.json"
     control = run(out, settings).robustness.measured["control"]
@@ -133,11 +135,14 @@ def test_naturally_shifted_sets_are_measured_of_every_model_and_a_changed_one_ag
     ("changes", "message"),
     [
         (
-            {"evaluation.suite": ["natural"], "evaluation.natural": ["a=no/such"]},
+            {"evaluation.suite": [*SUITE["evaluation.suite"], "natural"], "evaluation.natural": ["a=no/such"]},
             "natural a=no/such: There is no source",
         ),
         ({"evaluation.corruptions": ["fogg"]}, "names 'fogg'.*Did you mean 'fog'"),
-        ({"evaluation.suite": ["perturbations"], "evaluation.perturbations": ["tild"]}, "names 'tild'.*tilt"),
+        (
+            {"evaluation.suite": [*SUITE["evaluation.suite"], "perturbations"], "evaluation.perturbations": ["tild"]},
+            "names 'tild'.*tilt",
+        ),
         (
             {"evaluation.corruptions_dir": "no/such"},
             "There is no folder 'no/such', which evaluation.corruptions_dir names",
