@@ -285,7 +285,7 @@ def test_rank_relations_of_two_classes_are_refused(tmp_path):
         )  # fmt: skip
     with pytest.raises(SettingsError, match="with 2 there is nothing to rank"):
         noisystudent.run(
-            labeled, "digits:unlabeled", out=tmp_path, settings={"distillation.method": "dist"}, quiet=True
+            labeled, "digits:unlabeled", out=tmp_path / "other", settings={"distillation.method": "dist"}, quiet=True
         )
 
 

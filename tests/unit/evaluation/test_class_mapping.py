@@ -1,5 +1,6 @@
 """The outputs that a model has for the classes of a source, by name, synset or number."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,10 @@ def test_synsets_are_imagenets_in_order():
 
 def test_numbered_folders_are_sorted_as_numbers(tmp_path):
     source = folder_of(tmp_path, OUTPUTS)
-    assert source.classes[:4] == ("0", "1", "10", "100")  # folders are sorted as text
-    for model_classes in (OUTPUTS, imagenet_synsets()):
-        mapping = map_classes(source.classes, model_classes)
-        assert mapping.columns.tolist() == [int(name) for name in source.classes]
+    assert source.classes[:4] == ("0", "1", "2", "3")
+    for classes, model_classes in itertools.product((source.classes, sorted(OUTPUTS)), (OUTPUTS, imagenet_synsets())):
+        mapping = map_classes(classes, model_classes)
+        assert mapping.columns.tolist() == [int(name) for name in classes]
     assert mapping.rule == "number"
     assert "10 after 9" in mapping.explanation
 
