@@ -177,12 +177,11 @@ def compare(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     from noisystudent.commands.output import open_and_describe, warn_of_emulation
     from noisystudent.reporting.terminal import plain_robustness
 
-    suite, out = given.pop("suite"), given.pop("out")
-    if suite is not None:
-        given["evaluation.suite"] = suite
+    suite, out, checkpoints = given.pop("suite"), given.pop("out"), given.pop("checkpoints")
+    given.setdefault("evaluation.suite", suite or "corruptions")
     source = open_and_describe(given.pop("source"), labeled=True)
     warn_of_emulation(given, "compare")
-    comparison = api.compare(checkpoints=given.pop("checkpoints"), source=source, out=out, settings=given)
+    comparison = api.compare(checkpoints=checkpoints, source=source, out=out, settings=given)
     say("\n".join(plain_robustness(comparison)))
     say(f"page: {out / 'comparison.html'}")
 
