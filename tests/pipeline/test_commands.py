@@ -167,7 +167,7 @@ def test_a_student_takes_predictions_of_unlabeled_images_that_hold_validation_im
     assert command("select", "--predictions", tmp_path / "other", "--out", tmp_path / "chosen") == 0
     words[5] = tmp_path / "chosen"
     message = fails(capsys, "train", *words, "--out", tmp_path / "t", *QUICK_TRAIN)
-    assert "chosen was made from another predictions than the one given" in message
+    assert "chosen was made from other predictions than those given" in message
 
 
 def test_labeling_again_labels_nothing(folders, teacher, tmp_path):

@@ -324,11 +324,10 @@ def require_inputs(folder: Path, manifest: Manifest, name: str, expected: str) -
     """Checks that an artifact was made from the input ``name`` with the fingerprint ``expected``.
 
     Raises:
-        MismatchError: it was made from another one; the message shows both fingerprints.
+        MismatchError: it was made from another one.
     """
-    actual = manifest.inputs.get(name)
-    if actual != expected:
+    if manifest.inputs.get(name) != expected:
         raise MismatchError(
-            f"{folder} was made from another {name} than the one given (fingerprint {actual}, given {expected}); "
-            f"give the {name} it was made from, or make it again."
+            f"{folder} was made from other {name} than those given; give the {name} that it was made from, or make it "
+            "again."
         )

@@ -178,7 +178,9 @@ def compare(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     from noisystudent.reporting.terminal import plain_robustness
 
     suite, out, checkpoints = given.pop("suite"), given.pop("out"), given.pop("checkpoints")
-    given.setdefault("evaluation.suite", suite or "corruptions")
+    if suite is not None:
+        given["evaluation.suite"] = suite
+    given.setdefault("evaluation.suite", "corruptions")
     source = open_and_describe(given.pop("source"), labeled=True)
     warn_of_emulation(given, "compare")
     comparison = api.compare(checkpoints=checkpoints, source=source, out=out, settings=given)
