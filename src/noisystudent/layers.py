@@ -22,6 +22,10 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 FAMILY = "model.family"
 RATES = ("noise.dropout", "noise.stochastic_depth")  # a family has its own
+PRETRAINED, LEARNING_RATE = "model.pretrained", "train.learning_rate"
+PRETRAINED_RATE = (
+    5e-4  # the default of training from scratch, four times that, destroys published weights (NOTEBOOK.md)
+)
 
 Values = Mapping[str, Any]  # by dotted name
 
@@ -68,6 +72,11 @@ def merge(layers: Sequence[Layer]) -> Merged:
         merged.origins.update(dict.fromkeys(layer.values, layer.origin))
         if number:
             decided.update(dict.fromkeys(decided.keys() & layer.values.keys(), len(layers)))
+    is_adamw = merged.values.get("train.optimizer", "adamw") == "adamw"  # other optimizers have other scales
+    if merged.values.get(PRETRAINED) is True and is_adamw and LEARNING_RATE not in merged.values:
+        merged.values[LEARNING_RATE] = PRETRAINED_RATE
+        merged.origins[LEARNING_RATE] = f"{PRETRAINED} true"
+        merged.notes.append(f"{LEARNING_RATE} is {PRETRAINED_RATE:g}, because the models start from published weights")
     return _with_family(merged, decided, naming.get(FAMILY))
 
 

@@ -113,3 +113,16 @@ def test_a_family_above_a_preset_decides(tmp_path):
     assert resolve({**BASE, "model.family": "efficientnet:b0"}, file).over_family == set()
     file.write_text("noise: {dropout: 0.4}\n")
     assert resolve({**BASE, "model.family": "efficientnet:b0"}, file).over_family == {"noise.dropout"}
+
+
+def test_published_weights_are_trained_at_a_rate_that_keeps_them():
+    given = {"out": "x", "labeled": "digits", "unlabeled": "digits"}
+    scratch = resolve(given)
+    pretrained = resolve({**given, "model.pretrained": True})
+    assert (scratch.settings.train.learning_rate, pretrained.settings.train.learning_rate) == (2e-3, 5e-4)
+    assert pretrained.origins["train.learning_rate"] == "model.pretrained true"
+    assert pretrained.notes == ("train.learning_rate is 0.0005, because the models start from published weights",)
+    own = resolve({**given, "model.pretrained": True, "train.learning_rate": 1e-3})
+    assert own.settings.train.learning_rate == 1e-3
+    sgd = resolve({**given, "model.pretrained": True, "train.optimizer": "sgd"})
+    assert sgd.settings.train.learning_rate == 2e-3  # another optimizer has another scale

@@ -154,3 +154,24 @@ def test_from_scratch_pixels_go_from_minus_one_to_one():
 def test_weights_alone_are_saved_under_the_networks_names():
     classifier = create_classifier("tiny_resnet", classes=("a", "b"), channels=1, size=8)
     assert set(classifier.state_dict()) == {f"net.{name}" for name in classifier.net.state_dict()}
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "efficientnet_b0", "efficientnet_small_b0", "resnet18"])
+@pytest.mark.parametrize("classes", [2, 6, 100])
+def test_a_fresh_model_has_no_opinion(name, classes):
+    torch.manual_seed(0)
+    net = create_model(name, classes=classes, channels=3, size=64).train()
+    with torch.no_grad():
+        logits = net(torch.randn(16, 3, 64, 64))
+    loss = torch.nn.functional.cross_entropy(logits, torch.arange(16) % classes)
+    assert float(loss) == pytest.approx(np.log(classes), abs=0.35)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tiny_resnet", "vit_tiny_patch16_224", "convnext_atto"])
+def test_a_last_layer_of_usual_size_stays_as_timm_draws_it(name):
+    torch.manual_seed(0)
+    ours = create_model(name, classes=10, channels=3, size=64)
+    fixed = {"img_size": 64} if name.startswith("vit") else {}
+    torch.manual_seed(0)
+    timms = timm.create_model(name, num_classes=10, **fixed)
+    assert torch.equal(ours.get_classifier().weight, timms.get_classifier().weight)
