@@ -1,6 +1,7 @@
 """What every test starts from."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,20 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from fork_server import ForkServer
+
+
+@pytest.fixture
+def default_signal_handlers() -> Iterator[None]:
+    """Python's own handlers of the signals that stop a process, whatever this process has inherited."""
+    defaults = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

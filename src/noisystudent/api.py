@@ -324,7 +324,7 @@ def label(
             f"label takes a source by text, such as a folder, and was given a {type(source).__name__}; other processes "
             "cannot open that. Write it to disk first, or train on it directly with run."
         )
-    require_output_folder(out, [source], [None if isinstance(teacher, Predictor) else teacher], store=True)
+    require_output_folder(out, [source], _places([teacher]), store=True)
     job = Job(
         teacher=name, source=str(source), out=local_folder(out), store=store_url(out), seed=seed,
         runtime=runtime, noise=noise, data=data,
@@ -526,7 +526,7 @@ def compare(
 
     if len(checkpoints) < 2:
         raise SettingsError(f"compare needs at least 2 checkpoints, and there are {len(checkpoints)}.")
-    require_output_folder(out, [source], [name for name in checkpoints if not isinstance(name, Predictor)])
+    require_output_folder(out, [source], _places(checkpoints))
     given = {"evaluation.suite": ["corruptions"], **given_values(settings)}
     folders = [Path(out) / f"{number}" for number in range(1, len(checkpoints) + 1)]
     for folder, checkpoint in zip(folders, checkpoints, strict=True):
@@ -676,6 +676,11 @@ def _require_drawn(by: Literal["strengths", "operations"], settings: SettingsInp
         )
 
 
+def _places(models: Sequence[ModelLike]) -> list[str | Path]:
+    """The models that are given by a name or a place, not as objects."""
+    return [model for model in models if isinstance(model, str | Path)]
+
+
 def _resolved(
     command: Command,
     sources: Mapping[str, SourceLike | None],
@@ -698,8 +703,8 @@ def _resolved(
 
     resolved = resolve([*as_list(settings), given], Path(config) if config else None, command=command)
     chosen = resolved.settings
-    named = {role: getattr(chosen, role) for role in ("labeled", "unlabeled", "validation", "test")}
-    require_output_folder(chosen.out, [sources.get(role) or name or None for role, name in named.items()])
+    named = [getattr(chosen, role) for role in ("labeled", "unlabeled", "validation", "test")]
+    require_output_folder(chosen.out, [name for name in named if name])
     if not resolved.settings.labeled and command != "distill":
         raise SettingsError("setting labeled: it is required.")
     if resolved.settings.unlabeled is None and command in ("run", "plan"):

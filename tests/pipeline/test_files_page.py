@@ -146,7 +146,7 @@ def run_all(root: Path) -> None:
     command("run", out=root / "runs/photos", **streamed, **TEACHERS, **SEARCHED, **SUITE, **{"rounds.count": 1})
     validated = {
         **DIGITS,
-        "validation": save_validation(root / "validation.npz"),
+        "validation": save_validation(root.parent / f"{root.name}-validation.npz"),
         "data.near_duplicates": "none",
         "train.evaluate_every": 1,
     }

@@ -119,7 +119,10 @@ def test_naturally_shifted_sets_are_measured_of_every_model_and_a_changed_one_ag
     def measured(records):
         pixels = np.stack([np.asarray(record.image) for record in records])
         np.savez(path, x=pixels, y=np.array([record.label for record in records]), classes=np.arange(10).astype(str))
-        settings = {**SMALL, "evaluation.suite": ["natural"], "evaluation.natural": [f"three={path}"]}
+        others = without(
+            SMALL, *(f"evaluation.{name}" for name in ("corruptions", "severities", "epsilons", "attack_steps"))
+        )
+        settings = {**others, "evaluation.suite": ["natural"], "evaluation.natural": [f"three={path}"]}
         results = run(out, settings).robustness.measured
         return {name: result.natural["three"] for name, result in results.items()}
 
@@ -166,10 +169,11 @@ def test_without_held_out_images_there_is_nothing_to_measure_on(tmp_path):
 
 def test_plan_names_the_suite_as_its_last_stage_and_does_not_estimate_it(finished, capsys):
     out, _ = finished
+    run(out, SMALL)  # other tests may have left it with another suite
     assert main(["plan", *words_of(SMALL), f"--out={out}"]) == 0
-    last = [line for line in capsys.readouterr().out.splitlines() if "scores/" in line][-1]
-    assert "scores/robustness" in last
-    assert last.startswith("done")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "scores/" in line]
+    assert lines[-2] == ["done", "scores/robustness"]
+    assert lines[-1][0] == "left:"
     stages = noisystudent.plan(**SOURCES, out=out, settings={**SMALL, "evaluation.seed": 7}, quiet=True).stages
     *before, suite, other = stages
     assert (suite.name, suite.seconds) == ("scores/robustness", None)

@@ -33,6 +33,8 @@ def unlabeled(tmp_path_factory) -> Path:
 
 def run(unlabeled: Path, out: Path, **changes) -> noisystudent.Run:
     settings = {**STREAMED, **{name.replace("__", "."): value for name, value in changes.items()}}
+    if settings["data.streaming"] == "never":
+        settings = without(settings, "data.window")
     return noisystudent.run("digits:labeled", unlabeled, test="digits:test", out=out, settings=settings, quiet=True)
 
 
@@ -147,5 +149,5 @@ def test_auto_streams_images_that_do_not_fit_into_memory(unlabeled, tmp_path):
     with pytest.raises(DataError, match=r"memory_limit_gb|streaming"):
         noisystudent.run(
             "digits:labeled", unlabeled, out=tmp_path / "in-memory", quiet=True,
-            settings={**settings, "data.streaming": "never"},
+            settings={**without(settings, "data.window"), "data.streaming": "never"},
         )  # fmt: skip

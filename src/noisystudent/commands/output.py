@@ -15,7 +15,6 @@ from noisystudent.display.wording import plural, printable
 from noisystudent.evaluation.measures import views
 from noisystudent.evaluation.metrics.results import EvaluationResult, TemperatureScaling
 from noisystudent.evaluation.results import RobustnessResult
-from noisystudent.runtime import precision
 from noisystudent.runtime.env import launcher_rank
 from noisystudent.runtime.progress import Reporter
 
@@ -42,6 +41,8 @@ def warn_of_emulation(given: Mapping[str, object], command: Command) -> None:
         given: The settings that the user gave.
         command: The command that uses them.
     """
+    from noisystudent.runtime import precision  # loads torch
+
     reporter = Reporter(quiet=launcher_rank()[0] != 0)
     precision.warn_of_emulation(runtime_to_predict(given, command=command), reporter)
 

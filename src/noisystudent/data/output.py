@@ -41,7 +41,7 @@ def require_output_folder(
     for artifact in artifacts:
         if artifact is None or not (is_url(str(artifact)) or Path(artifact).exists()):  # such as timm:NAME
             continue
-        if (relation := _relation(out, artifact)) in ("is", "contains"):
+        if (relation := _relation(str(out), str(artifact))) in ("is", "contains"):
             raise SettingsError(
                 f"--out {str(out)!r} {relation} {str(artifact)!r}, which the command reads. Give another --out."
             )
@@ -92,25 +92,23 @@ def _require_place(out: str | Path, *, store: bool = False) -> None:
 
 def _require_apart(out: str | Path, sources: Iterable[SourceLike]) -> None:
     for source in sources:
-        if source is None:
-            continue
-        name = source if isinstance(source, str | Path) else source.name
-        relation = _relation(out, source)
+        # An own source may have any name; what is no source at all is refused when it is opened.
+        name = str(source if isinstance(source, str | Path) else getattr(source, "name", ""))
+        relation = _relation(str(out), name) if name else ""
         if relation:
             raise SettingsError(
-                f"--out {str(out)!r} {relation} the source {str(name)!r}, so results would mix with the images. "
+                f"--out {str(out)!r} {relation} the source {name!r}, so results would mix with the images. "
                 "Give an --out beside it."
             )
 
 
-def _relation(out: str | Path, source: str | Path | Source) -> str:
-    name = str(source if isinstance(source, str | Path) else source.name)
-    return _relation_of_urls(str(out), name) or _relation_of_paths(out, source)
+def _relation(out: str, source: str) -> str:
+    return _relation_of_urls(out, source) or _relation_of_paths(out, source)
 
 
-def _relation_of_paths(out: str | Path, source: str | Path | Source) -> str:
+def _relation_of_paths(out: str, source: str) -> str:
     place = local_path(source)
-    if place is None or is_url(str(out)):
+    if place is None or is_url(out):
         return ""
     target, place = Path(out).resolve(), place.resolve()
     if target == place:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import timm
@@ -120,7 +120,8 @@ def shrink_head(net: nn.Module) -> None:
     classes, with which 1,280 features give a first loss of 12 instead of ln 6. Usual is at most one over the root of
     the number of features.
     """
-    head = net.get_classifier() if hasattr(net, "get_classifier") else None  # every timm model has it
+    get_classifier: Callable[[], nn.Module] | None = getattr(net, "get_classifier", None)  # every timm model has it
+    head = get_classifier() if get_classifier else None
     if isinstance(head, nn.Linear) and float(head.weight.detach().std()) > head.in_features**-0.5:
         nn.init.normal_(head.weight, std=HEAD_STD)
         if head.bias is not None:

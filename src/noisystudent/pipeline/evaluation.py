@@ -41,7 +41,7 @@ def open_evaluation(
     """The model, the images and the evaluation settings that ``robustness`` is given."""
     if open_process_group().world_size > 1:
         raise SettingsError("evaluation.suite is measured by one process; start evaluate without torchrun.")
-    require_output_folder(out, [source], [None if isinstance(checkpoint, Predictor) else checkpoint])
+    require_output_folder(out, [source], [checkpoint] if isinstance(checkpoint, str | Path) else [])
     evaluation = section_settings(EvaluationSettings, "evaluation", settings, command=command)
     predictor = Predictor.open(checkpoint, runtime_to_predict(settings, command=command))
     opened = open_source(source, labeled=True)

@@ -16,6 +16,7 @@ import noisystudent
 from labeling_set import SETTINGS, content, keys, save_folder, save_teacher, save_unlabeled
 from noisystudent.artifacts import claims
 from noisystudent.artifacts.folder import read_json, verify
+from noisystudent.artifacts.temporary import half_written
 from noisystudent.commands.main import main
 from noisystudent.errors import ArtifactError, DataError, MismatchError, SettingsError
 from noisystudent.pseudo_labels.labeling import worker as worker_module
@@ -150,9 +151,7 @@ def test_the_shards_of_a_killed_worker_are_taken_at_once(given, label, tmp_path,
     claim = out / ".part-00002.claim"
     claim.write_text(json.dumps({"host": socket.gethostname(), "process": other.pid, "owner": "", "mark": ""}))
     other.communicate()
-    (out / ".part-00002.parquet.0123456789ab.tmp").write_bytes(b"half a part")
-    old = claim.stat().st_mtime - 2 * claims.LEASE
-    os.utime(out / ".part-00002.parquet.0123456789ab.tmp", (old, old))
+    half_written(out / "part-00002.parquet").write_bytes(b"half a part")
     assert content(label()) == content(given[2])
 
 

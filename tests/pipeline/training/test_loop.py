@@ -45,7 +45,7 @@ def test_a_killed_training_resumes_to_the_same_bits(undisturbed, tmp_path, kill_
 
 
 @pytest.mark.parametrize("stop_at", [0, 27, 44])
-def test_a_stopped_training_saves_the_step_that_it_was_in(undisturbed, tmp_path, stop_at):
+def test_a_stopped_training_saves_the_step_that_it_was_in(default_signal_handlers, undisturbed, tmp_path, stop_at):
     batches = make_batches()
 
     def stopping_batches(step):

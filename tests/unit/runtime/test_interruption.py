@@ -9,11 +9,8 @@ from noisystudent.runtime.interruption import Terminated, noted_interruption, ra
 
 
 @pytest.fixture(autouse=True)
-def _own_handlers():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def _default_handlers(default_signal_handlers):
+    """Commands that other tests call in this process leave their handlers; a shell may have SIGINT ignored."""
 
 
 def end_late() -> None:

@@ -83,12 +83,12 @@ def open_source(spec: str | Path | Source, *, labeled: bool) -> Source:
     raise DataError(f"There is no source {text!r}.{_name_hint(path)} {_UNDERSTOOD}")
 
 
-def local_path(spec: str | Path | Source) -> Path | None:
+def local_path(spec: str) -> Path | None:
     """The local file or folder that the images of a source lie in; of a pattern, its first match.
 
-    None for built-in sources, data sets of a hub and URLs of a store. Of an own source, its name counts.
+    None for built-in sources, data sets of a hub and URLs of a store.
     """
-    text = str(spec if isinstance(spec, str | Path) else spec.name).removeprefix("file://")
+    text = spec.removeprefix("file://")
     if _DIGITS.fullmatch(text) or text.startswith("hf:") or is_url(text):
         return None
     path = Path(text).expanduser()
