@@ -324,6 +324,8 @@ def label(
             f"label takes a source by text, such as a folder, and was given a {type(source).__name__}; other processes "
             "cannot open that. Write it to disk first, or train on it directly with run."
         )
+    if seed and not noise.teacher:
+        raise SettingsError(f"--seed {seed} has an effect only with noise.teacher true; leave it out.")
     require_output_folder(out, [source], _places([teacher]), store=True)
     job = Job(
         teacher=name, source=str(source), out=local_folder(out), store=store_url(out), seed=seed,
@@ -385,6 +387,8 @@ def select(
         raise ArtifactError(f"{folder} does not name its classes; make it with 'noisystudent label'.")
     if round < 1:
         raise SettingsError(f"--round is {round}; rounds count from 1.")
+    if round > 1 and chosen.rule != "curriculum":
+        raise SettingsError(f"--round {round} has an effect only with selection.rule curriculum; leave it out.")
     inputs = {
         "predictions": manifest.fingerprint,
         "selection": chosen.model_dump(),

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from noisystudent.artifacts.folder import atomic_write
+from noisystudent.artifacts.temporary import remove_abandoned
 from noisystudent.data.files import DIGEST_BYTES, SAMPLE_BYTES, File, sample_digest, sibling_file
 from noisystudent.data.formats import FIRST_SUFFIXES, PILLOW_FORMAT, missing_reader, readable_suffixes, suffix_of
 from noisystudent.data.shards.members import BLOCK, BlockReader, Member, scan_members
@@ -284,6 +285,7 @@ def _load_cached(file: File) -> Index:
         if index is not None:
             return index
     index = make_index(file)
+    remove_abandoned(path.parent)
     try:
         save_index(path, index, {"shard": file.name})
     except OSError as error:
