@@ -160,7 +160,7 @@ def test_a_student_takes_predictions_of_unlabeled_images_that_hold_validation_im
         folders / "labeled",
     ]
     assert command("train", *words, "--out", tmp_path / "s", "--validation", folders / "test", *QUICK_TRAIN) == 0
-    assert "left out of the unlabeled set: 1 images" in capsys.readouterr().err
+    assert "left out of the unlabeled set: 1 image, also among" in capsys.readouterr().err
 
     label = ["label", "--teacher", teacher, "--source", folders / "unlabeled"]
     assert command(*label, "--out", tmp_path / "other") == 0
@@ -220,7 +220,7 @@ def test_test_images_among_the_unlabeled_ones_are_left_out_and_counted(folders, 
     Image.open(folders / "test" / "dark" / "0.png").save(unlabeled / "leak.bmp")
     words = ["--labeled", folders / "labeled", "--unlabeled", unlabeled, "--test", folders / "test"]
     assert command("run", *words, "--out", tmp_path / "run", *QUICK) == 0
-    assert "left out of the unlabeled set: 1 images" in capsys.readouterr().err
+    assert "left out of the unlabeled set: 1 image, also among" in capsys.readouterr().err
     left_out = json.loads((tmp_path / "run" / "run.json").read_text())["sources"]["unlabeled"]["left_out"]
     assert left_out == [{"key": "leak.bmp", "same_as": "dark/0.png", "found": "identical"}]
 

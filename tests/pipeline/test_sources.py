@@ -111,7 +111,7 @@ def test_labels_that_are_test_images_and_labels_that_contradict_are_named_everyw
     words = ["--labeled", tmp_path / "labeled", "--unlabeled", folder / "unlabeled", "--test", folder / "test"]
     command("run", *words, "--out", tmp_path / "run", *options(RUN), "--data.max_corrupt_fraction=0.5")
     said = capsys.readouterr().err
-    assert "left out of the labeled set: 1 images that are also validation or test images (1 identical" in said
+    assert "left out of the labeled set: 1 image, also among the validation or test images (1 identical" in said
     assert "1 image is in two or more classes: 'cat/1.png' (cat) and 'dog/copy.png' (dog)" in said
     facts = json.loads((tmp_path / "run/run.json").read_text())["sources"]["labeled"]
     assert facts["left_out"] == [{"key": "dog/leak.png", "same_as": "dog/0.png", "found": "identical"}]

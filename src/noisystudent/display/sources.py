@@ -82,7 +82,7 @@ def left_out_sentence(where: str, left_out: Sequence[Excluded]) -> str:
     similar = sum(image.found == "near-duplicate" for image in left_out)
     shown = _first(left_out, len(left_out), lambda image: f"{image.key!r} ({image.found}: {image.same_as!r})")
     return (
-        f"left out of {where}: {len(left_out)} images that are also validation or test images "
+        f"left out of {where}: {plural(len(left_out), 'image')}, also among the validation or test images "
         f"({len(left_out) - similar} identical, {similar} near-duplicates): {shown}"
     )
 

@@ -46,7 +46,7 @@ def test_everything_that_is_not_used_is_named_with_its_number():
         "keep each in the class that is right",
         "  2 images of a class that has the same image already",
         "  note: the class folder 'test' looks like a part",
-        "  left out of the labeled set: 2 images that are also validation or test images (1 identical, 1 "
+        "  left out of the labeled set: 2 images, also among the validation or test images (1 identical, 1 "
         "near-duplicates): 'a' (identical: 'b'), 'c' (near-duplicate: 'd')",
     ]
 
