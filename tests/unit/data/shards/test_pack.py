@@ -29,7 +29,7 @@ from noisystudent.data.source import Record, Source
 from noisystudent.data.sources.folder import FolderSource
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.splits import open_splits
-from noisystudent.errors import DataError, SettingsError
+from noisystudent.errors import ArtifactError, DataError, SettingsError
 from tar_shards import image, write_shards, write_tar
 
 
@@ -123,6 +123,23 @@ def test_other_inputs_set_the_packed_folder_aside(tmp_path):
     write_image(tmp_path / "in" / "dog" / "new.png")
     assert pack_source(FolderSource(tmp_path / "in", labeled=True), tmp_path / "out").images == 7
     assert len([path for path in tmp_path.iterdir() if path.name.startswith("out.")]) == 1
+
+
+@pytest.mark.parametrize("place", ["shards", "shards/again", ""])
+def test_shards_are_not_packed_onto_themselves(tmp_path, place):
+    write_shards(tmp_path / "shards", 3)
+    before = contents(tmp_path / "shards")
+    with pytest.raises((SettingsError, ArtifactError), match=r"the source|did not write"):
+        noisystudent.pack(source=tmp_path / "shards", out=tmp_path / place, rows_per_shard=1, quiet=True)
+    assert contents(tmp_path / "shards") == before
+
+
+def test_damaged_shards_are_packed_again_and_the_others_stay(tmp_path):
+    packed = noisystudent.pack(source="digits:test", out=tmp_path / "out", rows_per_shard=200, quiet=True)
+    before = contents(packed.folder)
+    (packed.folder / "shard-000001.tar").write_bytes(before["shard-000001.tar"][:5000])
+    noisystudent.pack(source="digits:test", out=tmp_path / "out", rows_per_shard=200, quiet=True)
+    assert contents(packed.folder) == before
 
 
 def test_shards_end_at_the_bytes_given(tmp_path):
