@@ -133,8 +133,9 @@ _RUN = _names(
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
 _DISTILL = _names(
-    *_SOURCES, "rounds.control", "data.", "model.pretrained", "noise.", "train.", "objective.label_smoothing",
-    "distillation.", "evaluation.", "runtime.", without=("data.window", "noise.teacher", "train.warm_start"),
+    *_SOURCES, "rounds.control", "data.", "model.pretrained", "model.backbone", "noise.", "train.",
+    "objective.label_smoothing", "distillation.", "evaluation.", "runtime.",
+    without=("data.window", "noise.teacher", "train.warm_start"),
 )  # fmt: skip
 USED: Mapping[Command, frozenset[str]] = {
     "run": _RUN,

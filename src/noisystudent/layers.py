@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from noisystudent.losses.presets import PRESETS as DISTILLATION_PRESETS
-from noisystudent.models.settings import FAMILY_STOCHASTIC_DEPTH, family_members
+from noisystudent.models.settings import FAMILY_STOCHASTIC_DEPTH, NO_BACKBONE, family_members
 from noisystudent.noise.settings import PRESETS as NOISE_PRESETS
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -22,7 +22,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 FAMILY = "model.family"
 RATES = ("noise.dropout", "noise.stochastic_depth")  # a family has its own
-PRETRAINED, LEARNING_RATE = "model.pretrained", "train.learning_rate"
+PRETRAINED, BACKBONE, LEARNING_RATE = "model.pretrained", "model.backbone", "train.learning_rate"
 PRETRAINED_RATE = (
     5e-4  # the default of training from scratch, four times that, destroys published weights (NOTEBOOK.md)
 )
@@ -73,11 +73,19 @@ def merge(layers: Sequence[Layer]) -> Merged:
         if number:
             decided.update(dict.fromkeys(decided.keys() & layer.values.keys(), len(layers)))
     is_adamw = merged.values.get("train.optimizer", "adamw") == "adamw"  # other optimizers have other scales
-    if merged.values.get(PRETRAINED) is True and is_adamw and LEARNING_RATE not in merged.values:
+    if (start := _pretrained_start(merged.values)) and is_adamw and LEARNING_RATE not in merged.values:
         merged.values[LEARNING_RATE] = PRETRAINED_RATE
-        merged.origins[LEARNING_RATE] = f"{PRETRAINED} true"
-        merged.notes.append(f"{LEARNING_RATE} is {PRETRAINED_RATE:g}, because the models start from published weights")
+        merged.origins[LEARNING_RATE] = start
+        merged.notes.append(f"{LEARNING_RATE} is {PRETRAINED_RATE:g}, because the models start from pretrained weights")
     return _with_family(merged, decided, naming.get(FAMILY))
+
+
+def _pretrained_start(values: Values) -> str:
+    """The setting that lets models start from pretrained weights, with its value; empty if they start from scratch."""
+    if values.get(PRETRAINED) is True:
+        return f"{PRETRAINED} true"
+    backbone = values.get(BACKBONE, NO_BACKBONE)
+    return f"{BACKBONE} {backbone}" if backbone != NO_BACKBONE else ""
 
 
 def _last_naming(layers: Sequence[Layer], name: str) -> int | None:

@@ -137,8 +137,12 @@ def test_published_weights_are_trained_at_a_rate_that_keeps_them():
     pretrained = resolve({**given, "model.pretrained": True})
     assert (scratch.settings.train.learning_rate, pretrained.settings.train.learning_rate) == (2e-3, 5e-4)
     assert pretrained.origins["train.learning_rate"] == "model.pretrained true"
-    assert pretrained.notes == ("train.learning_rate is 0.0005, because the models start from published weights",)
+    assert pretrained.notes == ("train.learning_rate is 0.0005, because the models start from pretrained weights",)
     own = resolve({**given, "model.pretrained": True, "train.learning_rate": 1e-3})
     assert own.settings.train.learning_rate == 1e-3
+    backbone = resolve({**given, "model.backbone": "efficientnet-lite0"})
+    assert backbone.settings.train.learning_rate == 5e-4
+    assert backbone.origins["train.learning_rate"] == "model.backbone efficientnet-lite0"
+    assert resolve({**given, "model.backbone": "none"}).settings.train.learning_rate == 2e-3
     sgd = resolve({**given, "model.pretrained": True, "train.optimizer": "sgd"})
     assert sgd.settings.train.learning_rate == 2e-3  # another optimizer has another scale

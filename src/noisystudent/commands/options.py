@@ -18,6 +18,7 @@ SOURCE_HELP = (
     "as train-{000..123}.tar, or a URL of one), a .csv of paths, hf:NAME:SPLIT, or digits"
 )
 CHECKPOINT_HELP = "the folder of a checkpoint, or timm:NAME for weights that timm publishes"
+_BACKBONE = "model.backbone"
 _WITH_CONFIG = ("run", "plan", "train", "distill")
 _METAVARS = {**dict.fromkeys(("labeled", "unlabeled", "validation", "test"), "SOURCE"), "out": "FOLDER"}
 _HELP_WIDTH = 34  # columns before the text of an option
@@ -77,6 +78,7 @@ def with_settings(parser: argparse.ArgumentParser, arguments: list[str], command
         parser.add_argument(
             "--config", type=Path, metavar="FILE.yaml", help="read settings from a file; options take precedence"
         )
+        parser.add_argument("--backbone", metavar="NAME", help=f"short for --{_BACKBONE}")
     _add_settings(parser, command)
     for name in ALL_SETTINGS:
         if name not in USED[command] and name not in own:  # refused below, with the commands that use it
@@ -89,6 +91,8 @@ def with_settings(parser: argparse.ArgumentParser, arguments: list[str], command
             f"'{parser.prog} --help' lists all options."
         )
     given = vars(namespace)
+    if (backbone := given.pop("backbone", None)) is not None:
+        given[_BACKBONE] = backbone
     from_user = {name: ARGUMENTS for name in given if name in ALL_SETTINGS and name not in own}
     require_used(command, from_user, shown_as=parser.prog.split()[-1])
     return given

