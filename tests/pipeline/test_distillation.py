@@ -13,7 +13,8 @@ import noisystudent
 from noisystudent.commands.main import main
 from noisystudent.config import Recipe, read_recipe, resolve
 from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
-from noisystudent.models.checkpoint import label_smoothing_of, load_classifier
+from noisystudent.models.checkpoint import label_smoothing_of, load_classifier, save_classifier
+from noisystudent.models.normalization import Normalization
 from noisystudent.pseudo_labels import predictions
 from noisystudent.training import teacher_logits
 from small_runs import DIGITS, weights
@@ -81,6 +82,15 @@ def test_a_finished_distillation_is_not_made_again(finished, teachers):
     again = distill(finished.path, teacher=teachers[0])
     assert (finished.path / "student-1/model.safetensors").stat().st_mtime_ns == before
     assert again.student == finished.student
+
+
+def test_a_student_that_starts_from_a_checkpoint_keeps_its_normalization(finished, teachers, tmp_path):
+    given = load_classifier(finished.path / "best")
+    given.renormalize(Normalization((0.3,), (0.2,)))
+    save_classifier(given, tmp_path / "given")
+    distill(tmp_path / "out", teacher=teachers[0], student=tmp_path / "given")
+    for stage in ("student-1", "control"):
+        assert load_classifier(tmp_path / "out" / stage).normalization == given.normalization
 
 
 def test_another_temperature_is_another_student(finished, teachers, tmp_path):

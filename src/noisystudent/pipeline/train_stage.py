@@ -202,7 +202,9 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
             )
     classifier.bits = context.splits.format.bits
     if start:
-        classifier.load_state_dict(start.load().state_dict())
+        given = start.load()
+        classifier.load_state_dict(given.state_dict())
+        classifier.renormalize(given.normalization)  # weights answer rightly only to images as they know them
     return classifier
 
 
