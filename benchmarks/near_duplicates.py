@@ -72,7 +72,8 @@ def read(name: str, work: Path) -> tuple[Images, Images]:
         parts = [f"{SHARED / file}:{part}" for part in ("train", "test")]
     else:
         with tarfile.open(SHARED / file) as archive:
-            archive.extractall(work / name, filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from Python 3.11.4 on
+            archive.extractall(work / name)
         (root,) = [path.parent for path in (work / name).rglob("train")]
         parts = [str(root / part) for part in ("train", "test")]
     sources = [open_source(part, labeled=True) for part in parts]

@@ -72,7 +72,8 @@ def write_split(name: str, drawing: Drawing, out: Path) -> dict[str, str]:
             return _split_arrays(parts["train"], str(out / "test.npz"), out, drawing)
         case _:
             with tarfile.open(SHARED / FILES[name]) as archive:
-                archive.extractall(out / "all", filter="data")
+                archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from Python 3.11.4 on
+                archive.extractall(out / "all")
             (root,) = [path.parent for path in (out / "all").rglob("train")]
             return _split_folder(root, out, drawing)
 

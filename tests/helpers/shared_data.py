@@ -33,7 +33,8 @@ def unpack(name: str) -> Path:
         unfinished = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=UNPACKED))
         try:
             with tarfile.open(archive) as tar:
-                tar.extractall(unfinished, filter="data")
+                tar.extraction_filter = getattr(tarfile, "data_filter", None)  # from Python 3.11.4 on
+                tar.extractall(unfinished)
             if not folder.is_dir():
                 os.replace(unfinished / name, folder)
         finally:
