@@ -10,11 +10,11 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from at_once import at_once
 from noisystudent.artifacts import claims
 from noisystudent.artifacts.archives import prepare
 from noisystudent.artifacts.claims import LEASE, Entered, claim, require_begun, shared_folder, sweep
@@ -29,18 +29,6 @@ OLD, NEW = {"teacher": "old"}, {"teacher": "new"}
 @pytest.fixture
 def patience(monkeypatch):
     monkeypatch.setattr(claims, "PATIENCE", 0.3)
-
-
-def at_once(count: int, function) -> list:
-    """The results of ``function(i)`` for all i, called at the same moment."""
-    start = threading.Barrier(count, timeout=20)
-
-    def call(index: int):
-        start.wait()
-        return function(index)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(call, range(count)))
 
 
 def finish(folder: Path, inputs: dict, text: str) -> None:
@@ -142,28 +130,6 @@ def test_a_lock_that_another_process_makes_while_work_is_restored_is_no_foreign_
     with shared_folder(folder, NEW) as entered:
         assert entered.state is State.COMPLETE
     assert removed == [folder / ".lock"]
-
-
-def test_of_two_inputs_at_once_only_one_gets_the_new_folder(tmp_path, patience):
-    for number in range(10):
-        folder = tmp_path / str(number) / "stage"
-        everyone = threading.Barrier(8, timeout=20)
-
-        def enter(index: int, folder=folder, everyone=everyone) -> str:
-            inputs = {"teacher": index % 2}
-            try:
-                with shared_folder(folder, inputs):
-                    everyone.wait()
-                    assert read_json(folder / "inputs.json") == inputs
-                    return str(index % 2)
-            except MismatchError:
-                everyone.wait()
-                return "refused"
-
-        entered = at_once(8, enter)
-        assert entered.count("refused") == 4
-        assert len(set(entered)) == 2
-        assert [path.name for path in folder.parent.iterdir()] == ["stage"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])

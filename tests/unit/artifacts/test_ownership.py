@@ -45,6 +45,7 @@ def test_own_folders_are_known_again(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text(json.dumps({"version": "1", "settings": {}, "origins": {}}))
     require_own_folder(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
 def test_a_file_and_a_folder_within_a_file_are_refused(tmp_path):

@@ -65,6 +65,7 @@ def test_stores_have_the_same_rules():
 def test_sources_without_a_place_on_the_disk_exclude_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     require_output_folder("digits", ["digits:labeled", "hf:digits", None])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_of_results_replaces_only_its_own_kind(tmp_path):
