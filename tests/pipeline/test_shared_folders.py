@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from at_once import at_once
+from at_once import DEADLOCK, at_once
 from noisystudent.artifacts import claims
 from noisystudent.artifacts.claims import shared_folder
 from noisystudent.artifacts.folder import read_json
@@ -19,7 +19,7 @@ def patience(monkeypatch):
 def test_of_two_inputs_at_once_only_one_gets_the_new_folder(tmp_path, patience):
     for number in range(10):
         folder = tmp_path / str(number) / "stage"
-        everyone = threading.Barrier(8, timeout=20)
+        everyone = threading.Barrier(8, timeout=DEADLOCK)
 
         def enter(index: int, folder=folder, everyone=everyone) -> str:
             inputs = {"teacher": index % 2}

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import noisystudent
+from at_once import DEADLOCK
 from labeling_set import SETTINGS, content, keys, save_folder, save_teacher, save_unlabeled
 from noisystudent.artifacts import claims
 from noisystudent.artifacts.folder import read_json, verify
@@ -331,7 +332,7 @@ def test_two_that_commit_at_once_write_the_same_manifest(given, label, monkeypat
     whole = content(folder)
     monkeypatch.setattr(claims, "_write_claim", lambda path, text: True)
     original = Task.commit
-    both = threading.Barrier(2, timeout=20)
+    both = threading.Barrier(2, timeout=DEADLOCK)
 
     def commit(self):
         both.wait()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from at_once import at_once
+from at_once import DEADLOCK, at_once
 from noisystudent.artifacts import claims
 from noisystudent.artifacts.archives import prepare
 from noisystudent.artifacts.claims import LEASE, Entered, claim, require_begun, shared_folder, sweep
@@ -79,11 +79,12 @@ def test_a_locked_folder_cannot_be_shared_and_a_shared_one_cannot_be_locked(tmp_
         pass
 
 
-def test_sixteen_processes_that_start_at_once_archive_a_stale_folder_once(tmp_path):
+def test_sixteen_processes_that_start_at_once_archive_a_stale_folder_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "PATIENCE", DEADLOCK)  # a slow disk delays all sixteen; nothing here blocks for ever
     for number in range(5):
         folder = tmp_path / str(number) / "stage"
         finish(folder, OLD, "precious")
-        everyone = threading.Barrier(16, timeout=20)
+        everyone = threading.Barrier(16, timeout=DEADLOCK)
 
         def enter(index: int, folder=folder, everyone=everyone) -> tuple[str, ...]:
             with shared_folder(folder, NEW) as entered:
@@ -99,7 +100,8 @@ def test_sixteen_processes_that_start_at_once_archive_a_stale_folder_once(tmp_pa
         assert (archived / "data.txt").read_text() == "precious"
 
 
-def test_sixteen_processes_that_start_at_once_restore_archived_work_once(tmp_path):
+def test_sixteen_processes_that_start_at_once_restore_archived_work_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "PATIENCE", DEADLOCK)
     for number in range(5):
         folder = tmp_path / str(number) / "stage"
         finish(folder, NEW, "precious")
@@ -272,7 +274,7 @@ def test_a_damaged_claim_lapses_with_its_lease(tmp_path, text):
 
 
 def test_of_sixteen_claims_at_once_one_succeeds(tmp_path, monkeypatch):
-    everyone = threading.Barrier(16, timeout=20)
+    everyone = threading.Barrier(16, timeout=DEADLOCK)
 
     def take(_: int) -> bool:
         with claim(tmp_path, "x") as is_ours:
