@@ -24,6 +24,7 @@ from noisystudent.artifacts.folder import (
     parse_manifest,
     state_of,
 )
+from noisystudent.artifacts.lock import open_lock
 from noisystudent.errors import ArtifactError
 
 # What this program hides in a folder: locks, half-written files, claims, matches of a shard.
@@ -48,7 +49,11 @@ def prepare(folder: Path, inputs: Inputs) -> tuple[State, list[str]]:
         before = begun_inputs(folder)
         changes = differences(before, dict(inputs))
         _require_only_own(folder)
+        is_locked = (folder / LOCK).is_file()
         os.replace(folder, archive_of(folder, before))
+        if is_locked:  # before anything else is in the new folder, which then is never taken for somebody else's
+            folder.mkdir(parents=True, exist_ok=True)
+            open_lock(folder).close()
     archived = archive_of(folder, dict(inputs))
     require_unused(folder)
     if archived.is_dir() and state_of(folder, inputs) is State.ABSENT:

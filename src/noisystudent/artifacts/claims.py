@@ -38,7 +38,8 @@ from noisystudent.artifacts.folder import (
     disk_full_as_error,
     state_of,
 )
-from noisystudent.artifacts.ownership import open_lock, require_own_folder
+from noisystudent.artifacts.lock import open_lock
+from noisystudent.artifacts.ownership import require_own_folder
 from noisystudent.artifacts.temporary import remove_abandoned
 from noisystudent.errors import ArtifactError, MismatchError
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from noisystudent.artifacts import archives
 from noisystudent.artifacts.archives import prepare
-from noisystudent.artifacts.folder import commit
-from noisystudent.artifacts.ownership import MARK, folder_lock, own_folder, require_own_folder
+from noisystudent.artifacts.folder import LOCK, commit
+from noisystudent.artifacts.lock import MARK
+from noisystudent.artifacts.ownership import folder_lock, own_folder, require_own_folder
 from noisystudent.artifacts.temporary import half_written
 from noisystudent.errors import ArtifactError, SettingsError
 
@@ -114,3 +116,21 @@ def test_a_file_that_another_process_is_writing_is_not_abandoned(tmp_path):
     assert left.exists()
     remove_abandoned(tmp_path)
     assert not left.exists()
+
+
+def test_a_folder_that_replaces_an_archived_one_is_marked_before_anything_else_is_in_it(tmp_path, monkeypatch):
+    folder = tmp_path / "stage"
+    prepare(folder, {"teacher": "old"})
+    own_folder(folder)
+
+    def killed(*_):
+        assert (folder / LOCK).read_text() == MARK
+        assert [path.name for path in folder.iterdir()] == [LOCK]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(archives, "begin", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, {"teacher": "new"})
+    monkeypatch.undo()
+    prepare(folder, {"teacher": "new"})
+    require_own_folder(folder)
