@@ -120,8 +120,8 @@ def test_a_file_that_another_process_is_writing_is_not_abandoned(tmp_path):
 
 def test_a_folder_that_replaces_an_archived_one_is_marked_before_anything_else_is_in_it(tmp_path, monkeypatch):
     folder = tmp_path / "stage"
-    prepare(folder, {"teacher": "old"})
     own_folder(folder)
+    prepare(folder, {"teacher": "old"})
 
     def killed(*_):
         assert (folder / LOCK).read_text() == MARK
