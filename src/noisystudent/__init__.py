@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from noisystudent.results.run import RunSummary
     from noisystudent.runtime.settings import RuntimeSettings
     from noisystudent.training.loader import Batch
-    from noisystudent.training.settings import TrainSettings
+    from noisystudent.training.settings import HeadSettings, TrainSettings
 
 __version__ = "0.1.0"
 
@@ -97,6 +97,7 @@ _MODULE_OF = {
     "RunSettings": "config",
     "RuntimeSettings": "runtime.settings",
     "SelectionSettings": "pseudo_labels.selection.settings",
+    "HeadSettings": "training.settings",
     "TrainSettings": "training.settings",
 }
 
@@ -124,6 +125,7 @@ __all__ = [
     "RuntimeSettings",
     "SelectionSettings",
     "SelectionSummary",
+    "HeadSettings",
     "TrainSettings",
     "Verdict",
     "compare",

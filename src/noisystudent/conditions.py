@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from noisystudent.models.settings import family_members
+from noisystudent.models.settings import NO_BACKBONE, family_members
 
 Values = Mapping[str, Any]  # of all settings, by dotted name
 
@@ -17,6 +17,23 @@ _RUN, _TRAINING = ("run", "plan"), ("run", "plan", "train", "distill")
 _MEASURING = (*_RUN, "distill", "robustness", "compare")
 _NOISING = (*_TRAINING, "label", "show-noise")
 _SELECTING = (*_RUN, "select")
+
+
+NOT_FOR_HEADS = (
+    "train.",  # but train.ratio
+    "noise.teacher",
+    "noise.dropout",
+    "noise.stochastic_depth",
+    "noise.mixup",
+    "noise.cutmix",
+    "objective.weighting",
+    "distillation.",
+    "model.students",
+    "model.family",
+    "rounds.rollback_p",
+    "runtime.compile",
+)
+"""Settings that only the training of a network uses: names, and prefixes of sections."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +115,28 @@ _SECTIONS = (
         "distillation.method",
         lambda given: given["distillation.method"] != "none",
         ("distillation.method", "distillation.preset"),
+    ),
+)
+
+_TUNE = (
+    Condition(
+        _RUN,
+        ("model.tune",),
+        "model.backbone, the weights that it tunes",
+        lambda given: given["model.backbone"] != NO_BACKBONE,
+    ),
+    Condition(
+        _RUN,
+        ("head.",),
+        "model.tune head (or auto) and a model.backbone",
+        lambda given: given["model.tune"] != "all" and given["model.backbone"] != NO_BACKBONE,
+    ),
+    Condition(
+        _RUN,
+        NOT_FOR_HEADS,
+        "model.tune all, which trains a network",
+        lambda given: given["model.tune"] != "head",
+        ("train.ratio",),
     ),
 )
 
@@ -301,4 +340,4 @@ _NOISE = (
     ),
 )
 
-CONDITIONS = (*_SECTIONS, *_EVALUATION, *_DISTILLATION, *_STUDENTS, *_DATA, *_NOISE)
+CONDITIONS = (*_SECTIONS, *_TUNE, *_EVALUATION, *_DISTILLATION, *_STUDENTS, *_DATA, *_NOISE)

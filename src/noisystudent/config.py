@@ -36,7 +36,7 @@ from noisystudent.settings_input import (
     setting_fields,
     shown,
 )
-from noisystudent.training.settings import TrainSettings
+from noisystudent.training.settings import HeadSettings, TrainSettings
 from noisystudent.yaml_text import parse_yaml
 
 Recipe = Literal[
@@ -97,6 +97,7 @@ class RunSettings(Settings):
     model: ModelSettings = ModelSettings()
     noise: NoiseSettings = NoiseSettings()
     train: TrainSettings = TrainSettings()
+    head: HeadSettings = HeadSettings()
     selection: SelectionSettings = SelectionSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     distillation: DistillationSettings = DistillationSettings()
@@ -128,7 +129,7 @@ _PREDICTING = (
 # Noise of training alone: on batches, and inside the network.
 _NOT_ON_IMAGES = ("noise.mixup", "noise.cutmix", "noise.dropout", "noise.stochastic_depth")
 _RUN = _names(
-    *_SOURCES, "rounds.", "data.", "model.", "noise.", "train.", "selection.", "objective.", "distillation.",
+    *_SOURCES, "rounds.", "data.", "model.", "noise.", "train.", "head.", "selection.", "objective.", "distillation.",
     "evaluation.", "runtime.", without=_ONLY_DISTILL,
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
@@ -142,7 +143,7 @@ USED: Mapping[Command, frozenset[str]] = {
     "plan": _RUN,
     "train": _names(  # of one model: nothing is labeled, and there is no round before
         *_SOURCES, "data.", "model.", "noise.", "train.", "objective.", "runtime.",
-        without=("noise.teacher", "train.warm_start"),
+        without=("noise.teacher", "train.warm_start", "model.tune"),
     ),
     "distill": _DISTILL,
     "label": _names(*_PREDICTING, "noise.", without=(*_NOT_ON_IMAGES, "noise.strengths")),  # see _CONDITIONS

@@ -35,6 +35,7 @@ STUDENTS = {**TINY, "student": "tiny_resnet,tiny_resnet"}
 FOLDERS = {
     "runs/photos": "RUN",
     "runs/validated": "RUN",
+    "runs/heads": "RUN",
     "runs/distilled": "DISTILLATION",
     "runs/views": "DISTILLATION",
     "teacher": "CHECKPOINT",
@@ -80,6 +81,8 @@ SECTIONS = {
     "SCORES: test.parquet": "Predictions for held-out images",
     "STRENGTH: summary.json": "StrengthChoice",
     "SPEED: summary.json": "Summary of the compute mode",
+    "RUN: head-choice/summary.json": "HeadChoice",
+    "RUN: cross-fit/summary.json": "HeadEvidence",
     "SCREEN: left-out.json": "ExcludedImage",
     "ROBUSTNESS: robustness.json": "RobustnessResult",
     "ROBUSTNESS: scores.json": "EvaluationResult",
@@ -96,13 +99,14 @@ SECTIONS = {
 SECTIONS |= {
     f"{tree}cost.json": "StageCost"
     for tree in (
+        *("RUN: features/", "RUN: head-choice/", "RUN: cross-fit/"),
         *("RUN: scores/robustness/", "DISTILLATION: scores/robustness/", "STRENGTH: choice/"),
         *("CHECKPOINT: ", "PREDICTIONS: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
     )
 }
 # Files without fields: their line on the page says what they hold.
 PLAIN = re.compile(
-    r".*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock|\.npy|README\.md)"
+    r"RUN: features/summary\.json|.*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock|\.npy|README\.md)"
 )
 # Fields and columns that the page has and these files do not: each with the reason.
 CONDITIONAL = {
@@ -151,6 +155,8 @@ def run_all(root: Path) -> None:
         "train.evaluate_every": 1,
     }
     rounds = {"rounds.count": 2, "rounds.rollback_p": 1e-9, "distillation.method": "kd"}
+    heads = {"model.backbone": root / "teacher", "noise.strength": 0.25, "head.views": 1}
+    command("run", out=root / "runs/heads", **DIGITS, **heads)
     for logits in ("cached", "cached_views"):
         cached = {"distillation.teacher_logits": logits}
         command("run", out=root / "runs/validated", **validated, **TEACHERS, **SEARCHED, **rounds, **cached)

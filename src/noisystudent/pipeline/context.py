@@ -26,6 +26,7 @@ from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.backbone import decide_with_backbone, decided_by_backbone, require_channels, start_facts
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
 from noisystudent.pipeline.stage_costs import COST, StageCosts
+from noisystudent.pipeline.tune import decide_tune, decided_by_tune
 from noisystudent.results.facts import RunFacts, SourceFacts, StoredFormat, source_facts
 from noisystudent.results.run import Cost, StageCost
 from noisystudent.runtime.device import Engine, open_engine
@@ -207,6 +208,7 @@ def build_context(
     for note in resolved.notes:
         reporter.say(f"note: {note}")
     settings, backbone = decide_with_backbone(settings, reporter)
+    settings = decide_tune(settings, resolved.explicit, extensions, engine.device, reporter)
     roles = ("labeled", "unlabeled", "validation", "test")
     sources = {role: extensions.sources.get(role, getattr(settings, role)) for role in roles}
     splits = open_splits(
@@ -278,7 +280,9 @@ def describe_run(resolved: Resolved, context: RunContext, command: Sequence[str]
         recipe=resolved.settings.recipe,
         format=StoredFormat(size=splits.format.size, channels=splits.format.channels),
         settings=context.settings.model_dump(mode="json"),
-        origins=resolved.origins | decided_by_backbone(resolved.settings, context.settings, context.backbone),
+        origins=resolved.origins
+        | decided_by_backbone(resolved.settings, context.settings, context.backbone)
+        | decided_by_tune(resolved.settings, context.settings, resolved.explicit),
         start=start_facts(context.backbone),
         extensions=context.extensions.described(),
         sources=sources,

@@ -21,6 +21,7 @@ from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.finish import finish_run
+from noisystudent.pipeline.heads.rounds import run_head_rounds
 from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noise_search import choose_strength
 from noisystudent.pipeline.page_images import write_noise_sheet
@@ -36,6 +37,7 @@ from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.summary import Round, RunResult, deliver, summarize
 from noisystudent.pipeline.train_data import TeacherRef, student_spec, supervised_spec
 from noisystudent.pipeline.train_stage import input_noise, input_size, train
+from noisystudent.pipeline.tune import HEAD
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.results.run import RunSummary
 from noisystudent.runtime.progress import Reporter
@@ -64,6 +66,8 @@ def run(
 def run_rounds(context: RunContext) -> RunResult:
     """Teacher, rounds and control, each stage by name; see Xie et al. 2020, Algorithm 1."""
     settings = context.settings
+    if settings.model.tune == HEAD:
+        return run_head_rounds(context)
     check_distillation(settings)
     settings.distillation.require_classes(len(context.splits.classes))
     plans = plan_models(settings.model, settings.rounds.count, context.splits.format.size)

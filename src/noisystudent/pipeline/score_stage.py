@@ -57,10 +57,17 @@ class ScoredCheckpoint(Generic[Model]):
     result: EvalResult
 
 
-def score_checkpoint(context: RunContext, name: str, checkpoint: TrainedModel) -> EvalResult:
-    """Scores on validation and test, with every prediction stored, in the folder ``scores/<name>``."""
+def score_checkpoint(
+    context: RunContext, name: str, checkpoint: TrainedModel, answer: Callable[[Images], Floats] | None = None
+) -> EvalResult:
+    """Scores on validation and test, with every prediction stored, in the folder ``scores/<name>``.
+
+    ``answer`` gives the checkpoint's log-probabilities [N, K] where they come at less cost than from its network.
+    """
     inputs = {"checkpoint": checkpoint.fingerprint}
-    return _score(context, name, inputs, [checkpoint], lambda predictions: predictions[0])
+    if answer:
+        return _score(context, name, inputs, lambda: answer, 0)
+    return _score_models(context, name, inputs, [checkpoint], lambda predictions: predictions[0])
 
 
 def score_ensemble(
@@ -73,29 +80,40 @@ def score_ensemble(
     """The same for the mean of several checkpoints, as ``mean_log_probabilities`` defines it."""
     fingerprints = [member.fingerprint for member in members]
     inputs = {"checkpoints": fingerprints, "weights": list(weights), "mean": mean}
-    return _score(
+    return _score_models(
         context, name, inputs, members, lambda predictions: mean_log_probabilities(predictions, weights, mean)
     )
 
 
-def _score(
+def _score_models(
     context: RunContext,
     name: str,
     inputs: dict[str, Any],
     members: Sequence[TrainedModel],
     combine: Callable[[list[Floats]], Floats],
 ) -> EvalResult:
+    def open_models() -> Callable[[Images], Floats]:
+        teachers = [member.teacher(context.device) for member in members]
+        return lambda images: combine([predict(context, teacher, images) for teacher in teachers])
+
+    return _score(context, name, inputs, open_models, len(members))
+
+
+def _score(
+    context: RunContext,
+    name: str,
+    inputs: dict[str, Any],
+    open_models: Callable[[], Callable[[Images], Floats]],
+    passes: int,
+) -> EvalResult:
+    """``open_models`` gives what answers for images; each image costs ``passes`` passes through a network."""
     sources = {"validation": context.splits.validation, "test": context.splits.test}
     stage = f"{SCORES}/{name}"
     folder = context.folder_of(stage)
     inputs |= {"precision": context.settings.runtime.precision}
     inputs |= {role: source.fingerprint if source else None for role, source in sources.items()}
     if not context.is_complete(stage, inputs):
-        teachers = [member.teacher(context.device) for member in members]
-
-        def predict_all(images: Images) -> Floats:
-            return combine([predict(context, teacher, images) for teacher in teachers])
-
+        predict_all = open_models()
         by_role = {role: source.predict_and_join(predict_all) for role, source in sources.items() if source}
 
         def write() -> None:
@@ -106,7 +124,7 @@ def _score(
             )
             for role, held in by_role.items():
                 _write_predictions(folder / f"{role}.parquet", held)
-            predicted = len(members) * sum(len(held.labels) for held in by_role.values())
+            predicted = passes * sum(len(held.labels) for held in by_role.values())
             context.commit(SCORES, inputs, StageCost(name=stage, images_predicted=predicted))
 
         context.engine.group.on_main(write)

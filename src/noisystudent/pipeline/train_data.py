@@ -148,10 +148,8 @@ def _in_memory_streams(
     labeled = len(context.splits.labeled)
     rows = labeled + np.repeat(np.arange(len(copies)), copies)
     require_some(context, selection_folder, len(rows), len(copies))
-    pseudo_targets = _pseudo_targets(
-        context.settings.objective, len(context.splits.classes), log_probabilities[rows_here]
-    )
-    targets = torch.cat([_labeled_targets(context)[:labeled], pseudo_targets.to(context.device)])
+    of_unlabeled = pseudo_targets(context.settings.objective, len(context.splits.classes), log_probabilities[rows_here])
+    targets = torch.cat([_labeled_targets(context)[:labeled], of_unlabeled.to(context.device)])
 
     def streams(seed: int) -> tuple[BatchStream, ...]:
         return (
@@ -171,8 +169,8 @@ def _sharded_streams(
 ) -> Streams:
     """The streams of a student whose unlabeled images are decoded when they are needed."""
     settings, classes = context.settings, len(context.splits.classes)
-    pseudo_targets = partial(_pseudo_targets, settings.objective, classes)
-    labels = StreamedLabels(unlabeled, predictions_folder, selection_folder, classes=classes, targets=pseudo_targets)
+    to_targets = partial(pseudo_targets, settings.objective, classes)
+    labels = StreamedLabels(unlabeled, predictions_folder, selection_folder, classes=classes, targets=to_targets)
     require_some(context, selection_folder, int(labels.counts.sum()), sum(unlabeled.shard_sizes))
     targets, labeled = _labeled_targets(context), np.arange(len(context.splits.labeled))
     sharding = UNSHARDED if context.needs_whole_batches else context.sharding
@@ -203,7 +201,8 @@ def _labeled_targets(context: RunContext) -> Tensor:
     return targets
 
 
-def _pseudo_targets(objective: ObjectiveSettings, classes: int, log_probabilities: npt.NDArray[np.float32]) -> Tensor:
+def pseudo_targets(objective: ObjectiveSettings, classes: int, log_probabilities: npt.NDArray[np.float32]) -> Tensor:
+    """The targets of pseudo-labeled images, float32 [N, K], from a teacher's log-probabilities [N, K]."""
     soft_labels = torch.from_numpy(log_probabilities)
     if objective.labels == "soft":
         return apply_temperature(soft_labels, objective.temperature)

@@ -153,6 +153,42 @@ class StrengthChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PenaltyCandidate:
+    """A weight decay of heads, scored on labels that its heads did not see."""
+
+    penalty: float
+    nll: float
+    top1: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadTeacher:
+    """A teacher on frozen features: its weight in the mean of all, and its accuracy on labels that it did not see."""
+
+    name: str
+    weight: float
+    top1: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadChoice:
+    """``head-choice/summary.json``: what cross-fitting on ``labels`` labels decided for heads on frozen features.
+
+    ``labels`` is None where a class has a single label, which no cross-fitting can test.
+    """
+
+    penalty: float
+    teachers: tuple[HeadTeacher, ...]
+    candidates: tuple[PenaltyCandidate, ...] = ()
+    labels: int | None = None
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each teacher by name."""
+        return {member.name: member.weight for member in self.teachers}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStage:
     """A stage of a run: whether it is done, and what it costs.
 

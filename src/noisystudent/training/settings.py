@@ -67,3 +67,19 @@ class TrainSettings(Settings):
     def last(self) -> int:
         """The number of steps of a stage."""
         return min(self.stop_after, self.steps) if self.stop_after else self.steps
+
+
+class HeadSettings(Settings):
+    """Heads on the features of a frozen backbone, with ``model.tune head``."""
+
+    views: Annotated[int, Field(ge=0, le=64)] = Field(
+        3, description="noised views of every image that heads learn from, beside the plain one"
+    )
+    penalty: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        "auto",
+        description="weight decay of labels-only heads, for standardized features; auto: the one under which labels "
+        "are most likely to heads that did not see them",
+    )
+    student_penalty: Annotated[float, Field(gt=0)] = Field(
+        0.06, description="weight decay of students' heads, which learn from more images"
+    )

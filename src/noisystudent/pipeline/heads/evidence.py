@@ -1,0 +1,97 @@
+"""Evidence from the labels themselves, whether a student on features is better than a labels-only head.
+
+Both sides are trained alike on all folds but one, and answer for the labels of that fold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from noisystudent.artifacts.typed_json import read_result, write_result
+from noisystudent.evaluation.verdict import compare
+from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.heads.cross_fit import Fold, folds_of
+from noisystudent.pipeline.heads.labels import fit_student, label_and_select
+from noisystudent.pipeline.heads.teachers import FeatureTeachers
+from noisystudent.pseudo_labels.selection.parts import Ints
+from noisystudent.results.facts import HeadChoice
+from noisystudent.results.run import StageCost
+
+CROSS_FIT = "cross-fit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadEvidence:
+    """``cross-fit/summary.json``: how many labels a student and a labels-only head predict that neither saw.
+
+    ``student`` and ``labels_only`` are accuracies on ``labels`` labels, ``p_value`` that of McNemar's exact test.
+    """
+
+    student: float
+    labels_only: float
+    p_value: float
+    labels: int
+
+    def student_is_worse(self, p_value: float) -> bool:
+        """Whether the labels show the student to be worse at this level."""
+        return self.student < self.labels_only and self.p_value < p_value
+
+
+def cross_fit_student(context: RunContext, teachers: FeatureTeachers, choice: HeadChoice) -> HeadEvidence | None:
+    """The evidence; None where a class has a single label, which no cross-fitting can test."""
+    folds, settings = folds_of(context), context.settings
+    if not folds:
+        return None
+    inputs = {
+        "features": teachers.features.fingerprint,
+        "teachers": dict(choice.weights),
+        "penalties": [choice.penalty, settings.head.student_penalty],
+        "rounds": settings.rounds.count,
+        "selection": settings.selection.model_dump(),
+        "objective": settings.objective.model_dump(include={"labels", "temperature", "label_smoothing"}),
+        "ratio": settings.train.ratio,
+        "seed": settings.seed,
+    }
+    folder = context.folder_of(CROSS_FIT)
+    if not context.is_complete(CROSS_FIT, inputs):
+        with context.reporter.bar(CROSS_FIT, len(folds), "folds") as bar:
+            answers = []
+            for number, fold in enumerate(folds, start=1):
+                answers.append(_answers(context, teachers, choice, fold, f"{CROSS_FIT}/fold-{number}"))
+                bar.advance(1)
+        truth = teachers.labels[np.concatenate([fold.held_out for fold in folds])]
+        student = np.concatenate([of_student for of_student, _ in answers]) == truth
+        labels_only = np.concatenate([of_head for _, of_head in answers]) == truth
+        evidence = HeadEvidence(
+            student=float(student.mean()),
+            labels_only=float(labels_only.mean()),
+            p_value=compare(student, labels_only).p_value,
+            labels=len(truth),
+        )
+
+        def write() -> None:
+            write_result(folder / "summary.json", evidence)
+            context.commit(CROSS_FIT, inputs, StageCost(name=CROSS_FIT))
+
+        context.engine.group.on_main(write)
+    return read_result(HeadEvidence, folder / "summary.json")
+
+
+def _answers(
+    context: RunContext, teachers: FeatureTeachers, choice: HeadChoice, fold: Fold, prefix: str
+) -> tuple[Ints, Ints]:
+    """What a student and a labels-only head answer for the held-out rows of a fold, [M] each."""
+    plain = teachers.features.labeled[0][fold.held_out]
+    labels_only = head = teachers.fit(fold.rest, choice.penalty)
+    first: Path | None = None
+    for number in range(1, context.settings.rounds.count + 1):
+        predictions, selection = label_and_select(
+            context, f"{prefix}/round-{number}", teachers, choice.weights, fold.rest, head, number,
+            first if context.settings.selection.once else None,
+        )  # fmt: skip
+        first = first or selection
+        head = fit_student(context, teachers, fold.rest, predictions, selection)
+    return head.log_probabilities(plain).argmax(axis=1), labels_only.log_probabilities(plain).argmax(axis=1)

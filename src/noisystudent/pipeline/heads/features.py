@@ -1,0 +1,198 @@
+"""The features stage of a run: what a frozen backbone sees in the labeled and the unlabeled images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from noisystudent.artifacts.folder import fingerprint_of, write_json
+from noisystudent.data.images import Failure, Images, content_fingerprint
+from noisystudent.display.wording import compact
+from noisystudent.errors import ModelError, SettingsError
+from noisystudent.models.classifier import Classifier
+from noisystudent.models.predictor import Predictor
+from noisystudent.models.settings import ModelPlan
+from noisystudent.noise.counter_rng import CounterRng
+from noisystudent.noise.input import InputNoise
+from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.heads.store import FEATURES, FeatureStore, FeatureView, Half
+from noisystudent.results.run import StageCost
+from noisystudent.training.linear_head import Scaler
+
+BATCH_ON_CPU = 64  # images; larger batches of large images only take more memory
+_PLAIN = FeatureView({"view": "plain"})
+_STREAM = "feature-views"
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The readable images of a shard of the unlabeled set, by key, and those that could not be read."""
+
+    keys: tuple[str, ...]
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class RunFeatures:
+    """The features of a run's images: a float16 array [N, F] per view, the plain view first.
+
+    Attributes:
+        labeled: Of the labeled images.
+        unlabeled: Of the unlabeled images.
+        shards: The unlabeled images in order.
+        scaler: Mean and deviation of the plain features of all of them.
+        classifier: The frozen network, whose last layer is a head's place.
+        plain: The store of plain features, for held-out images.
+        fingerprint: Identifies what the features were computed from.
+    """
+
+    labeled: tuple[Half, ...]
+    unlabeled: tuple[Half, ...]
+    shards: tuple[Shard, ...]
+    scaler: Scaler
+    classifier: Classifier
+    plain: FeatureStore
+    fingerprint: str
+
+    @property
+    def points(self) -> Half:
+        """The plain features of the labeled images, then of the unlabeled ones."""
+        return np.concatenate([self.labeled[0], self.unlabeled[0]])
+
+
+def compute_features(context: RunContext, plan: ModelPlan) -> RunFeatures:
+    """The features of all images of a run, from the user's cache where they are stored.
+
+    Raises:
+        ModelError: The backbone's last layer is no linear layer on its features.
+        SettingsError: The features do not fit into the memory that ``data.memory_limit_gb`` allows.
+    """
+    classifier = frozen_classifier(context, plan)
+    network = _predictor(context, classifier)
+    stores = [FeatureStore.open(network, view) for view in _views(context)]
+    inputs = {
+        "backbone": network.fingerprint,
+        "size": network.size,
+        "precision": network.precision,
+        "labeled": content_fingerprint(context.splits.labeled),
+        "unlabeled": context.splits.unlabeled.fingerprint,
+        "views": [store.view.identity for store in stores],
+    }
+    is_complete = context.is_complete(FEATURES, inputs)
+    shards: list[Shard] = []
+    held_out = [source for source in (context.splits.validation, context.splits.test) if source]
+    sizes = context.splits.unlabeled.shard_sizes
+    views = len(stores) * (len(context.splits.labeled) + sum(sizes)) + sum(map(len, held_out))
+    with context.reporter.bar(FEATURES, views, "views") as bar:
+        labeled = _features(stores, context.splits.labeled, bar.advance)
+        _require_memory(context, len(stores) * (len(context.splits.labeled) + sum(sizes)), labeled[0].shape[1])
+        parts = []
+        for shard in range(len(sizes)):
+            images = context.splits.unlabeled.read(shard)
+            shards.append(Shard(images.keys, tuple(images.failures)))
+            parts.append(_features(stores, images, bar.advance))
+        for source in held_out:
+            source.predict_and_join(partial(_stored, stores[0]))
+            bar.advance(len(source))
+    width = labeled[0].shape[1]
+    unlabeled = tuple(_joined([part[view] for part in parts], width) for view in range(len(stores)))
+    if not is_complete:
+        _commit(context, stores, inputs, views)
+    scaler = Scaler.of([labeled[0], unlabeled[0]])
+    return RunFeatures(labeled, unlabeled, tuple(shards), scaler, classifier, stores[0], fingerprint_of(inputs))
+
+
+def frozen_classifier(context: RunContext, plan: ModelPlan) -> Classifier:
+    """The backbone with an empty last layer; raises ``ModelError`` if a head cannot take its place."""
+    assert context.backbone
+    splits = context.splits
+    classifier = context.backbone.new_classifier(plan.name, classes=splits.classes, size=splits.format.size)
+    classifier.bits = splits.format.bits
+    classifier.to(context.device).eval().requires_grad_(False)
+    last_layer(classifier)
+    return classifier
+
+
+def last_layer(classifier: Classifier) -> torch.nn.Linear:
+    """The linear layer that ends a network; raises ``ModelError`` if none does."""
+    get = getattr(classifier.net, "get_classifier", None)
+    last = get() if get else None
+    if not isinstance(last, torch.nn.Linear):
+        raise ModelError(
+            f"model.tune head needs a network that ends with a linear layer, as most of timm's do, and "
+            f"{classifier.name} ends with {type(last).__name__}. Give model.tune all, or another backbone."
+        )
+    return last
+
+
+def _predictor(context: RunContext, classifier: Classifier) -> Predictor:
+    assert context.backbone
+    runtime = context.settings.runtime
+    if context.device.type == "cpu":
+        runtime = runtime.model_copy(update={"label_batch_size": min(runtime.label_batch_size, BATCH_ON_CPU)})
+    return Predictor.of_classifier(classifier.name, context.backbone.fingerprint, classifier, runtime)
+
+
+def _views(context: RunContext) -> list[FeatureView]:
+    """The plain view and the noised ones; these have the same seed in all runs, so that runs share them."""
+    noise, size, count = context.settings.noise, context.splits.format.size, context.settings.head.views
+    assert noise.strength != "auto"
+    input_noise = InputNoise(
+        noise,
+        size=size,
+        strength=noise.strength,
+        rng=CounterRng(0, _STREAM),
+        storage_size=context.splits.format.storage_size,
+    )
+    left_out = {"preset", "strength", "strengths", "teacher", "dropout", "stochastic_depth", "mixup", "cutmix"}
+    identity = {"noise": noise.model_dump(exclude=left_out), "strength": noise.strength}
+    noised = [FeatureView({**identity, "number": number}, input_noise, number) for number in range(count)]
+    return [_PLAIN, *noised]
+
+
+def _require_memory(context: RunContext, rows: int, width: int) -> None:
+    needed, limit = rows * width * 2 / 1e9, context.settings.data.memory_limit_gb
+    if needed > limit:
+        raise SettingsError(
+            f"the features of all images take {needed:.1f} GB of memory, and data.memory_limit_gb is {limit:g}; raise "
+            "it, give fewer head.views or fewer images, or use model.tune all, which streams them."
+        )
+
+
+def _features(stores: Sequence[FeatureStore], images: Images, advance: Callable[[int], None]) -> tuple[Half, ...]:
+    features = []
+    for store in stores:
+        features.append(store.features(images))
+        advance(len(images))
+    return tuple(features)
+
+
+def _stored(store: FeatureStore, images: Images) -> Floats:
+    """Computes and stores the features of held-out images; the answer is not used."""
+    store.features(images)
+    return np.zeros((len(images), 1), np.float32)
+
+
+def _joined(parts: Sequence[Half], width: int) -> Half:
+    filled = [part for part in parts if len(part)]
+    return np.concatenate(filled) if filled else np.zeros((0, width), np.float16)
+
+
+def _commit(context: RunContext, stores: Sequence[FeatureStore], inputs: dict[str, Any], views: int) -> None:
+    folder = context.folder_of(FEATURES)
+    size = sum(store.size for store in stores)
+
+    def write() -> None:
+        write_json(folder / "summary.json", {"views": len(stores), "bytes": size})
+        context.commit(FEATURES, inputs, StageCost(name=FEATURES, images_predicted=views))
+
+    context.engine.group.on_main(write)
+    context.reporter.say(f"features are kept in {stores[0].folder.parent} for later runs ({compact(size)}B)")

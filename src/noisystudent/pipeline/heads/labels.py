@@ -1,0 +1,145 @@
+"""The stages between teachers and a student on features: their mean labels the images, and the student fits a head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from noisystudent.artifacts.folder import fingerprint_of, read_manifest, write_json
+from noisystudent.errors import MismatchError
+from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.heads.features import RunFeatures
+from noisystudent.pipeline.heads.teachers import FeatureTeachers
+from noisystudent.pipeline.pseudo_labels import select_pseudo_labels
+from noisystudent.pipeline.train_data import pseudo_targets, require_some
+from noisystudent.pseudo_labels import predictions
+from noisystudent.pseudo_labels.predictions import PREDICTIONS, SUMMARY, ShardLabels, cut_parts, list_parts
+from noisystudent.pseudo_labels.selection.parts import SELECTION
+from noisystudent.results.run import StageCost
+from noisystudent.training.linear_head import HeadData, LinearHead, fit_head
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+def label_features(
+    context: RunContext,
+    stage: str,
+    teachers: FeatureTeachers,
+    weights: Mapping[str, float],
+    rows: Ints,
+    head: LinearHead,
+) -> Path:
+    """The teachers' mean predictions for every unlabeled image, in the folder of ``stage``.
+
+    Args:
+        context: The run.
+        stage: The name of the stage.
+        teachers: Who labels.
+        weights: The weight of each in the mean.
+        rows: The labeled rows that they may know.
+        head: The current head.
+    """
+    folder, features = context.folder_of(stage), teachers.features
+    inputs = {
+        "features": features.fingerprint,
+        "teachers": dict(weights),
+        "head": head_fingerprint(head),
+        "rows": fingerprint_of(rows.tolist()),
+        "classes": list(context.splits.classes),
+    }
+    if context.is_complete(stage, inputs):
+        return folder
+    probabilities = teachers.mean(weights, rows, head)[len(features.labeled[0]) :]
+
+    def write() -> None:
+        _write_parts(folder, features, np.log(np.maximum(probabilities, 1e-12)))
+        stats = [predictions.read_part_stats(path) for path in list_parts(folder)]
+        failed = sum(len(shard.failures) for shard in features.shards)
+        write_json(folder / SUMMARY, predictions.summarize(stats, len(context.splits.classes), failed=failed))
+        context.commit(PREDICTIONS, inputs, StageCost(name=stage))
+
+    context.engine.group.on_main(write)
+    return folder
+
+
+def _write_parts(folder: Path, features: RunFeatures, log_probabilities: Floats) -> None:
+    """Writes the predictions in the parts and shards that a network's predictions have."""
+    ends = np.cumsum([len(shard.keys) for shard in features.shards])
+    by_shard = np.split(log_probabilities, ends[:-1])
+    for number, shards in enumerate(cut_parts(len(features.shards))):
+        rows = [
+            ShardLabels.of(
+                features.shards[shard].keys,
+                by_shard[shard],
+                [(failure.key, failure.reason) for failure in features.shards[shard].failures],
+            )
+            for shard in shards
+        ]
+        predictions.write_part(predictions.part_path(folder, number), rows)
+
+
+def student_data(
+    context: RunContext, teachers: FeatureTeachers, rows: Ints, predictions_folder: Path, selection_folder: Path
+) -> list[HeadData]:
+    """What a student's head learns from: labeled rows and selected pseudo labels, in the ratio of ``train.ratio``.
+
+    Every class has the same weight among the pseudo labels.
+    """
+    features, settings = teachers.features, context.settings
+    keys, log_probabilities = predictions.read_all(predictions_folder, teachers.classes)
+    if keys != [key for shard in features.shards for key in shard.keys]:
+        raise MismatchError(f"{predictions_folder} was made for other images than the unlabeled ones given.")
+    copies = np.concatenate([predictions.read_copies(path) for path in list_parts(selection_folder)])
+    chosen = np.flatnonzero(copies)
+    require_some(context, selection_folder, len(chosen), len(copies))
+    targets = pseudo_targets(settings.objective, teachers.classes, log_probabilities[chosen]).numpy()
+    by_class = (targets * copies[chosen, None]).sum(axis=0)
+    weights = copies[chosen] * (targets / np.maximum(by_class, 1e-12)).sum(axis=1)
+    share = settings.train.ratio / (1 + settings.train.ratio)
+    views = [view[chosen] for view in features.unlabeled]
+    pseudo = HeadData(views, targets, (weights / weights.sum() * share).astype(np.float32))
+    return [teachers.labeled(rows, 1 - share), pseudo]
+
+
+def fit_student(
+    context: RunContext, teachers: FeatureTeachers, rows: Ints, predictions_folder: Path, selection_folder: Path
+) -> LinearHead:
+    """A student's head, under all views."""
+    data = student_data(context, teachers, rows, predictions_folder, selection_folder)
+    return fit_head(data, teachers.features.scaler, context.settings.head.student_penalty, teachers.device)
+
+
+def label_and_select(
+    context: RunContext,
+    prefix: str,
+    teachers: FeatureTeachers,
+    weights: Mapping[str, float],
+    rows: Ints,
+    head: LinearHead,
+    number: int,
+    first: Path | None,
+) -> tuple[Path, Path]:
+    """The folders of a round's predictions and of its selection, below ``prefix``."""
+    labeled = label_features(context, f"{prefix}/predictions", teachers, weights, rows, head)
+    return labeled, select_pseudo_labels(context, f"{prefix}/selection", labeled, number, first)
+
+
+def student_inputs(context: RunContext, predictions_folder: Path, selection_folder: Path) -> dict[str, object]:
+    """All that decides a student's head beside the features."""
+    settings = context.settings
+    return {
+        "predictions": read_manifest(predictions_folder, PREDICTIONS).fingerprint,
+        "selection": read_manifest(selection_folder, SELECTION).fingerprint,
+        "objective": settings.objective.model_dump(include={"labels", "temperature", "label_smoothing"}),
+        "ratio": settings.train.ratio,
+        "penalty": settings.head.student_penalty,
+    }
+
+
+def head_fingerprint(head: LinearHead) -> str:
+    """Identifies a head by its weights."""
+    return fingerprint_of([head.weight.tobytes().hex(), head.bias.tobytes().hex()])

@@ -1,0 +1,99 @@
+"""Noisy Student training on a frozen backbone: heads teach and learn on features that were computed once.
+
+The loop is that of ``pipeline/noisy_student``: teachers label, a noised student learns from both, the student becomes a
+teacher. A student sees noised views, its teachers the plain one. A fit is convex and takes seconds, so two heads differ
+by what they learned from, and by no luck of training.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from noisystudent.artifacts.typed_json import read_result
+from noisystudent.data.images import Images
+from noisystudent.display.wording import percent
+from noisystudent.models.settings import plan_models
+from noisystudent.pipeline.checkpoints import Checkpoint
+from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.heads.checkpoint import head_stage
+from noisystudent.pipeline.heads.cross_fit import choose_head
+from noisystudent.pipeline.heads.evidence import cross_fit_student
+from noisystudent.pipeline.heads.features import RunFeatures, compute_features
+from noisystudent.pipeline.heads.labels import fit_student, label_and_select, student_inputs
+from noisystudent.pipeline.heads.teachers import FeatureTeachers
+from noisystudent.pipeline.pseudo_labels import diagnose_labels, pseudo_label_accuracy
+from noisystudent.pipeline.score_stage import Floats, ScoredCheckpoint, score_checkpoint
+from noisystudent.pipeline.summary import Round, RunResult
+from noisystudent.pseudo_labels.selection.results import SelectionSummary
+from noisystudent.results.facts import HeadChoice
+from noisystudent.training.linear_head import LinearHead
+
+
+def run_head_rounds(context: RunContext) -> RunResult:
+    """Features, teacher and rounds, each stage by name."""
+    settings, labels = context.settings, context.splits.labeled.labels
+    plan = plan_models(settings.model, settings.rounds.count, context.splits.format.size)[0]
+    features = compute_features(context, plan)
+    teachers = FeatureTeachers(features, labels, len(context.splits.classes), context.device)
+    choice = choose_head(context, teachers)
+    say_choice(context, choice)
+    rows = np.arange(len(labels))
+    inputs = {"labels": "given", "penalty": choice.penalty}
+    checkpoint, head = head_stage(context, "teacher", features, inputs, partial(teachers.fit, rows, choice.penalty))
+    teacher = current = _scored(context, features, "teacher", 0, checkpoint, head)
+    rounds: list[Round] = []
+    first: Path | None = None
+    previous: Path | None = None
+
+    for number in range(1, settings.rounds.count + 1):
+        prefix = f"round-{number}"
+        predictions, selection = label_and_select(
+            context, prefix, teachers, choice.weights, rows, head, number, first if settings.selection.once else None
+        )
+        first = first or selection
+        inputs = student_inputs(context, predictions, selection)
+        fit = partial(fit_student, context, teachers, rows, predictions, selection)
+        checkpoint, head = head_stage(context, f"{prefix}/student", features, inputs, fit)
+        current = _scored(context, features, prefix, number, checkpoint, head)
+        rounds.append(
+            Round(
+                number,
+                current,
+                False,
+                read_result(SelectionSummary, selection / "summary.json"),
+                pseudo_label_accuracy(context, predictions, selection),
+                diagnose_labels(context, predictions, previous),
+            )
+        )
+        previous = predictions
+
+    evidence = cross_fit_student(context, teachers, choice)
+    delivered = current
+    if evidence and evidence.student_is_worse(settings.rounds.rollback_p):
+        context.reporter.say(
+            f"cross-fitting on the labels shows the labels-only teacher to be better ({percent(evidence.labels_only)} "
+            f"right against {percent(evidence.student)}): it is delivered"
+        )
+        delivered = teacher
+    return RunResult(teacher, rounds, teacher, delivered)
+
+
+def say_choice(context: RunContext, choice: HeadChoice) -> None:
+    """Says how the teachers share the labeling, and by what that was decided."""
+    shares = ", ".join(f"{member.name.replace('_', ' ')} {percent(member.weight, 0)}" for member in choice.teachers)
+    by = f"by cross-fitting on {choice.labels} labels" if choice.labels else "equally: a class has a single label"
+    context.reporter.say(f"teachers on features: {shares} ({by}); weight decay {choice.penalty:g}")
+
+
+def _scored(
+    context: RunContext, features: RunFeatures, name: str, number: int, checkpoint: Checkpoint, head: LinearHead
+) -> ScoredCheckpoint[Checkpoint]:
+    """A head's scores on held-out images, from their stored features."""
+
+    def answer(images: Images) -> Floats:
+        return head.log_probabilities(features.plain.features(images))
+
+    return ScoredCheckpoint(number, checkpoint, score_checkpoint(context, name, checkpoint, answer))

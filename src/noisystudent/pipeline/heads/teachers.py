@@ -1,0 +1,101 @@
+"""Who labels the unlabeled images on features: heads, neighbor graphs and prototypes, and their weighted mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from noisystudent.pipeline.heads.features import RunFeatures
+from noisystudent.pseudo_labels.neighbors import (
+    NeighborGraph,
+    neighbor_graph,
+    prototype_probabilities,
+    reduce_features,
+)
+from noisystudent.training.linear_head import HeadData, LinearHead, fit_head
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+TEACHERS = ("head", "graph", "whitened_graph", "prototypes")
+MOST_POINTS = 50_000  # images of a neighbor graph: the search for neighbors takes minutes beyond
+PREFERENCE = 20.0  # a teacher that is 5 points better by cross-fitting weighs e times as much
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureTeachers:
+    """The teachers that learn from labels on features, without training or in seconds.
+
+    They answer for all points: the labeled images, then the unlabeled ones.
+    """
+
+    features: RunFeatures
+    labels: Ints
+    classes: int
+    device: torch.device
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The teachers that these images allow."""
+        return TEACHERS if len(self._points) <= MOST_POINTS else ("head", "prototypes")
+
+    def fit(self, rows: Ints, penalty: float) -> LinearHead:
+        """A labels-only head on some labeled rows, under all views."""
+        return fit_head([self.labeled(rows)], self.features.scaler, penalty, self.device)
+
+    def labeled(self, rows: Ints, share: float = 1.0) -> HeadData:
+        """Some labeled rows with their labels; their weights sum to ``share``."""
+        views = [view[rows] for view in self.features.labeled]
+        weights = np.full(len(rows), share / len(rows), np.float32)
+        return HeadData(views, np.eye(self.classes, dtype=np.float32)[self.labels[rows]], weights)
+
+    def probabilities(self, name: str, rows: Ints, head: LinearHead) -> Floats:
+        """A teacher's class probabilities for all points, float32 [L + U, K].
+
+        Args:
+            name: The teacher.
+            rows: The labeled rows that it may know.
+            head: The current head, for the teacher of that name.
+        """
+        labels = self.labels[rows]
+        if name == "head":
+            return np.exp(head.log_probabilities(self._points))
+        if name == "prototypes":
+            return prototype_probabilities(self._standardized, rows, labels, self.classes)
+        graph = self._graph if name == "graph" else self._whitened_graph
+        return graph.spread(rows, labels, self.classes)
+
+    def mean(self, weights: Mapping[str, float], rows: Ints, head: LinearHead) -> Floats:
+        """The weighted mean of the teachers' probabilities for all points, float32 [L + U, K]."""
+        total = sum(weights.values())
+        parts = [weight / total * self.probabilities(name, rows, head) for name, weight in weights.items()]
+        return np.asarray(sum(parts), np.float32)
+
+    @cached_property
+    def _points(self) -> npt.NDArray[np.float16]:
+        return self.features.points
+
+    @cached_property
+    def _standardized(self) -> Floats:
+        scaler = self.features.scaler
+        return (self._points.astype(np.float32) - scaler.mean) / scaler.deviation
+
+    @cached_property
+    def _graph(self) -> NeighborGraph:
+        return neighbor_graph(reduce_features(self._standardized))
+
+    @cached_property
+    def _whitened_graph(self) -> NeighborGraph:
+        return neighbor_graph(reduce_features(self._standardized, whiten=True))
+
+
+def weights_by_accuracy(top1: Mapping[str, float]) -> dict[str, float]:
+    """Weights of the teachers in their mean, which sum to 1, from their cross-fitted accuracies (0 to 1)."""
+    best = max(top1.values())
+    powers = {name: float(np.exp(PREFERENCE * (value - best))) for name, value in top1.items()}
+    return {name: power / sum(powers.values()) for name, power in powers.items()}

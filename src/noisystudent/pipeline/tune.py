@@ -1,0 +1,113 @@
+"""What of a backbone is trained in a run, and what that decides where the settings leave it open."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+import torch
+
+from noisystudent.conditions import NOT_FOR_HEADS
+from noisystudent.config import ALL_SETTINGS, RunSettings, value_at
+from noisystudent.errors import SettingsError
+from noisystudent.pipeline.extensions import Extensions
+from noisystudent.runtime.progress import Reporter
+
+HEAD: Literal["head"] = "head"
+VIEW_STRENGTH = 0.5  # noise of the views that heads learn from (NOTEBOOK.md has the trials)
+
+
+def decide_tune(
+    settings: RunSettings,
+    explicit: Collection[str],
+    extensions: Extensions,
+    device: torch.device,
+    reporter: Reporter,
+) -> RunSettings:
+    """The settings with ``model.tune`` head or all, and with what heads decide: labels, noise, rounds.
+
+    ``auto`` is head with a backbone on a CPU, unless the user gave settings or parts that only the training of a
+    network uses.
+
+    Raises:
+        SettingsError: Parts of the user's own that train a network are given with ``model.tune head``.
+    """
+    given = settings.model.tune
+    has_backbone = settings.model.backbone != "none"
+    own = [role for role in ("objective", "model", "noise") if getattr(extensions, role) is not None]
+    if given == HEAD and own:
+        raise SettingsError(
+            f"model.tune head trains no network, and your own {own[0]} is for training one; leave it out, or give "
+            "model.tune all."
+        )
+    of_network, of_heads = for_network(explicit), sorted(name for name in explicit if name.startswith("head."))
+    if given == "auto" and has_backbone and of_network and of_heads:
+        raise SettingsError(
+            f"{of_network[0]} is for training the whole network, and {of_heads[0]} for heads on a frozen one; give "
+            "model.tune head or all, and leave the settings of the other out."
+        )
+    tune: Literal["all", "head"]
+    if given != "auto":
+        tune = given
+    elif not has_backbone or own or of_network:
+        tune = "all"
+    elif of_heads or device.type == "cpu":
+        tune = HEAD
+    else:
+        tune = "all"
+    model = settings.model.model_copy(update={"tune": tune})
+    settings = settings.model_copy(update={"model": model})
+    if tune != HEAD:
+        return settings
+    if given == "auto":
+        reporter.say(
+            "note: the backbone stays frozen, and heads are trained on its features, in seconds; --model.tune all "
+            "trains the whole network"
+        )
+    return _for_heads(settings, explicit)
+
+
+def for_network(names: Collection[str]) -> list[str]:
+    """The settings among ``names`` that only the training of a network uses."""
+    sections = tuple(name for name in NOT_FOR_HEADS if name.endswith("."))
+    return sorted(
+        name for name in names if (name in NOT_FOR_HEADS or name.startswith(sections)) and name != "train.ratio"
+    )
+
+
+def _for_heads(settings: RunSettings, explicit: Collection[str]) -> RunSettings:
+    """Where the user gave nothing: hard labels of everything, without smoothing, mild noise, and float32."""
+    wanted: dict[str, object] = {
+        "objective.labels": "hard",
+        "objective.label_smoothing": 0.0,
+        "selection.fraction": 1.0,
+        "rounds.count": 1,
+    }
+    if settings.noise.strength == "auto":
+        wanted["noise.strength"] = VIEW_STRENGTH
+    if settings.runtime.precision == "auto":
+        wanted["runtime.precision"] = "float32"
+    if settings.runtime.channels_last == "auto":
+        wanted["runtime.channels_last"] = True
+    for name, value in wanted.items():
+        if name not in explicit:
+            settings = _with(settings, name, value)
+    return settings
+
+
+def _with(settings: RunSettings, name: str, value: object) -> RunSettings:
+    section, _, field = name.partition(".")
+    changed = getattr(settings, section).model_copy(update={field: value})
+    return settings.model_copy(update={section: changed})
+
+
+def decided_by_tune(asked: RunSettings, used: RunSettings, explicit: Collection[str]) -> dict[str, str]:
+    """Where the values came from that ``model.tune head`` decided, by dotted name."""
+    if used.model.tune != HEAD:
+        return {}
+    names = ("objective.", "selection.fraction", "rounds.count", "noise.strength", "runtime.", "model.tune")
+    return {
+        name: "model.tune head"
+        for name in ALL_SETTINGS
+        if name.startswith(names) and name not in explicit and value_at(asked, name) != value_at(used, name)
+    }

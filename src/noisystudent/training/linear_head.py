@@ -1,0 +1,122 @@
+"""Linear heads on stored features: multinomial logistic regression on target probabilities, solved to its optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+from torch import Tensor
+
+Floats = npt.NDArray[np.float32]
+Features = npt.NDArray[np.float16] | npt.NDArray[np.float32]
+
+MAX_ITERATIONS = 200  # of L-BFGS, which takes some tens
+MOST_ROWS_OF_BASIS = 4096  # that the basis is estimated from; more take longer than the steps they save
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """The last layer of a network: weight float32 [K, F] and bias float32 [K]."""
+
+    weight: Floats
+    bias: Floats
+
+    def log_probabilities(self, features: Features) -> Floats:
+        """The log of the softmax of the logits: float32 [N, K] for features [N, F]."""
+        logits = features.astype(np.float32) @ self.weight.T + self.bias
+        return np.asarray(log_softmax(logits, axis=1), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Scaler:
+    """Mean and standard deviation of each feature, float32 [F]; they are part of a fitted head's weights."""
+
+    mean: Floats
+    deviation: Floats
+
+    @classmethod
+    def of(cls, features: Sequence[Features]) -> Scaler:
+        """The scaler of several arrays [N, F] together; a feature that never changes keeps its scale."""
+        count = sum(map(len, features))
+        mean = sum(part.sum(axis=0, dtype=np.float64) for part in features) / count
+        square = sum(np.square(part - mean).sum(axis=0) for part in features) / count
+        deviation = np.sqrt(square)
+        return cls(np.asarray(mean, np.float32), np.where(deviation > 0, deviation, 1).astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class HeadData:
+    """What a head learns from: several views of the same images, with one target and one weight per image.
+
+    ``views``: features of each view, [N, F]; ``targets``: class probabilities, float32 [N, K]; ``weights``: float32
+    [N], at least 0, of which only the ratios count.
+    """
+
+    views: Sequence[Features]
+    targets: Floats
+    weights: Floats
+
+
+def fit_head(data: Sequence[HeadData], scaler: Scaler, penalty: float, device: torch.device) -> LinearHead:
+    """Fits a linear head.
+
+    It minimizes the weighted mean of the cross-entropy over all images and views, plus ``penalty`` / 2 times the
+    squared norm of the weights for standardized features. The problem is convex: the result depends on the data alone.
+
+    Args:
+        data: What to learn from; each part's weights are used as they are.
+        scaler: Mean and deviation of the features.
+        penalty: Strength of the weight decay, above 0.
+        device: Where it computes.
+    """
+    rows, targets, weights = _stacked(data, scaler, device)
+    classes, width = targets.shape[1], rows.shape[1]
+    basis = _curvature_basis(rows, weights, penalty)
+
+    def unpacked(flat: npt.NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        head = torch.from_numpy(flat.astype(np.float32)).to(device).view(classes, width + 1)
+        return head[:, :-1] @ basis, head[:, -1]
+
+    def loss_and_gradient(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        weight, bias = unpacked(flat)
+        log_p = torch.log_softmax(rows @ weight.T + bias, dim=1)
+        difference = weights[:, None] * (log_p.exp() - targets)
+        of_weight = (difference.T @ rows + penalty * weight) @ basis
+        gradient = torch.cat([of_weight, difference.sum(0)[:, None]], dim=1)
+        cross_entropy = -(weights.double() * (targets * log_p).sum(1).double()).sum()
+        loss = cross_entropy + penalty / 2 * weight.double().square().sum()
+        return float(loss), gradient.double().cpu().numpy().ravel()
+
+    start = np.zeros(classes * (width + 1))
+    options = {"maxiter": MAX_ITERATIONS, "gtol": 3e-5}
+    found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
+    standardized, bias = (part.double().cpu().numpy() for part in unpacked(found.x))
+    weight = standardized / scaler.deviation
+    return LinearHead(weight.astype(np.float32), (bias - weight @ scaler.mean).astype(np.float32))
+
+
+def _curvature_basis(rows: Tensor, weights: Tensor, penalty: float) -> Tensor:
+    """A basis [F, F] in which the loss curves about equally in every direction, so that it is minimized in few steps.
+
+    The inverse square root of the Hessian of the loss, as it would be if every class had a probability of about 0.1.
+    """
+    step = max(1, len(rows) // MOST_ROWS_OF_BASIS)
+    sample, shares = rows[::step], weights[::step] / weights[::step].sum()
+    curvature = 0.1 * (sample * shares[:, None]).T @ sample
+    values, vectors = torch.linalg.eigh(curvature)
+    return (vectors * (values.clamp(min=0) + penalty).rsqrt()) @ vectors.T
+
+
+def _stacked(data: Sequence[HeadData], scaler: Scaler, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Standardized rows [M, F], their targets [M, K], and their weights [M], which sum to 1."""
+    mean, deviation = torch.from_numpy(scaler.mean), torch.from_numpy(scaler.deviation)
+    rows = [(torch.from_numpy(view).float() - mean) / deviation for part in data for view in part.views]
+    targets = [torch.from_numpy(part.targets) for part in data for _ in part.views]
+    weights = [torch.from_numpy(part.weights) / len(part.views) for part in data for _ in part.views]
+    weight = torch.cat(weights)
+    return torch.cat(rows).to(device), torch.cat(targets).to(device), (weight / weight.sum()).to(device)

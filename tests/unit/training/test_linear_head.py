@@ -1,0 +1,79 @@
+"""A head on features is scikit-learn's logistic regression, and its optimum for soft labels, views and weights."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from noisystudent.training.linear_head import HeadData, LinearHead, Scaler, fit_head
+
+CPU = torch.device("cpu")
+CLASSES = 4
+
+
+@pytest.fixture(scope="module")
+def features():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, CLASSES, 80)
+    centers = random.normal(size=(CLASSES, 12))
+    return (centers[labels] + random.normal(size=(80, 12)) * 2 + 5).astype(np.float16), labels
+
+
+def one_hot(labels):
+    return np.eye(CLASSES, dtype=np.float32)[labels]
+
+
+def data(features, targets, weights=None):
+    weights = np.ones(len(features), np.float32) if weights is None else weights
+    return HeadData([features], targets, weights)
+
+
+def test_it_is_scikit_learns_logistic_regression(features):
+    given, labels = features
+    scaler = StandardScaler().fit(given.astype(np.float64))
+    reference = LogisticRegression(C=1 / (0.1 * len(given)), tol=1e-10, max_iter=10_000)
+    reference.fit(scaler.transform(given), labels)
+    head = fit_head([data(given, one_hot(labels))], Scaler.of([given]), 0.1, CPU)
+    expected = reference.predict_log_proba(scaler.transform(given))
+    np.testing.assert_allclose(head.log_probabilities(given), expected, atol=2e-3)
+
+
+def test_the_gradient_vanishes_for_soft_labels_and_uneven_weights(features):
+    given, _ = features
+    random = np.random.default_rng(1)
+    targets = softmax(random.normal(size=(len(given), CLASSES)), axis=1).astype(np.float32)
+    weights = random.uniform(0, 2, len(given)).astype(np.float32)
+    scaler, penalty = Scaler.of([given]), 0.05
+    head = fit_head([data(given, targets, weights)], scaler, penalty, CPU)
+    standardized = (given - scaler.mean) / scaler.deviation
+    difference = np.exp(head.log_probabilities(given)) - targets
+    gradient = (
+        difference * (weights / weights.sum())[:, None]
+    ).T @ standardized + penalty * head.weight * scaler.deviation
+    assert abs(gradient).max() < 2e-4
+
+
+def test_views_share_the_weight_of_their_image_and_parts_add_up(features):
+    given, labels = features
+    other = (given + np.random.default_rng(2).normal(size=given.shape)).astype(np.float16)
+    scaler = Scaler.of([given])
+    views = fit_head([HeadData([given, other], one_hot(labels), np.ones(80, np.float32))], scaler, 0.1, CPU)
+    halves = np.full(80, 0.5, np.float32)
+    parts = fit_head([data(given, one_hot(labels), halves), data(other, one_hot(labels), halves)], scaler, 0.1, CPU)
+    np.testing.assert_allclose(views.log_probabilities(given), parts.log_probabilities(given), atol=1e-3)
+
+
+def test_a_feature_that_never_changes_keeps_its_scale():
+    constant = np.ones((5, 2), np.float16)
+    constant[:, 1] = np.arange(5)
+    scaler = Scaler.of([constant[:2], constant[2:]])
+    np.testing.assert_allclose(scaler.mean, [1, 2])
+    np.testing.assert_allclose(scaler.deviation, [1, np.sqrt(2)], rtol=1e-6)
+
+
+def test_a_head_answers_with_probabilities_that_sum_to_one():
+    head = LinearHead(np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
+    answers = np.exp(head.log_probabilities(np.array([[2.0, 0.0, 0.0]], np.float16)))
+    np.testing.assert_allclose(answers, softmax([[2.0, 0.0, 0.0]], axis=1), rtol=1e-6)
