@@ -106,7 +106,8 @@ SECTIONS |= {
 }
 # Files without fields: their line on the page says what they hold.
 PLAIN = re.compile(
-    r"RUN: features/summary\.json|.*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock|\.npy|README\.md)"
+    r"RUN: features/summary\.json|"
+    r".*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock|\.npy|README\.md)"
 )
 # Fields and columns that the page has and these files do not: each with the reason.
 CONDITIONAL = {

@@ -109,7 +109,8 @@ def _curvature_basis(rows: Tensor, weights: Tensor, penalty: float) -> Tensor:
     sample, shares = rows[::step], weights[::step] / weights[::step].sum()
     curvature = 0.1 * (sample * shares[:, None]).T @ sample
     values, vectors = torch.linalg.eigh(curvature)
-    return (vectors * (values.clamp(min=0) + penalty).rsqrt()) @ vectors.T
+    basis: Tensor = (vectors * (values.clamp(min=0) + penalty).rsqrt()) @ vectors.T
+    return basis
 
 
 def _stacked(data: Sequence[HeadData], scaler: Scaler, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
