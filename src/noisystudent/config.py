@@ -12,10 +12,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from noisystudent.conditions import CONDITIONS
 from noisystudent.data.settings import DataSettings
+from noisystudent.duration import parse_duration
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.layers import Layer, merge
@@ -92,6 +93,12 @@ class RunSettings(Settings):
         "(docs/distillation.md)",
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of all randomness")
+    budget: str = Field(
+        "auto",
+        description="what the run may take, such as 90s, 15m or 2h: it chooses what you leave open (image size, views, "
+        "steps, rounds) after a few seconds of measurement; none: the settings as they are; auto: 15m on a CPU, 60m on "
+        "an accelerator, none with train.steps or the recipe paper",
+    )
     rounds: RoundSettings = RoundSettings()
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
@@ -103,6 +110,13 @@ class RunSettings(Settings):
     distillation: DistillationSettings = DistillationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+
+    @field_validator("budget")
+    @classmethod
+    def _is_a_duration(cls, text: str) -> str:
+        if text not in ("auto", "none"):
+            parse_duration(text)
+        return text
 
 
 ALL_SETTINGS = setting_fields(RunSettings)
@@ -129,8 +143,8 @@ _PREDICTING = (
 # Noise of training alone: on batches, and inside the network.
 _NOT_ON_IMAGES = ("noise.mixup", "noise.cutmix", "noise.dropout", "noise.stochastic_depth")
 _RUN = _names(
-    *_SOURCES, "rounds.", "data.", "model.", "noise.", "train.", "head.", "selection.", "objective.", "distillation.",
-    "evaluation.", "runtime.", without=_ONLY_DISTILL,
+    *_SOURCES, "budget", "rounds.", "data.", "model.", "noise.", "train.", "head.", "selection.", "objective.",
+    "distillation.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
 _DISTILL = _names(

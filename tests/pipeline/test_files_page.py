@@ -81,6 +81,7 @@ SECTIONS = {
     "SCORES: test.parquet": "Predictions for held-out images",
     "STRENGTH: summary.json": "StrengthChoice",
     "SPEED: summary.json": "Summary of the compute mode",
+    "RUN: budget/summary.json": "Choice",
     "RUN: head-choice/summary.json": "HeadChoice",
     "RUN: cross-fit/summary.json": "HeadEvidence",
     "SCREEN: left-out.json": "ExcludedImage",

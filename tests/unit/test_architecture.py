@@ -16,6 +16,7 @@ SOURCE = Path(noisystudent.__file__).parent
 # From bottom to top: a package may import packages before it, and its own modules.
 PACKAGES = (
     "errors",
+    "duration",
     "random_streams",
     "settings",
     "yaml_text",
@@ -43,6 +44,7 @@ PACKAGES = (
 )
 WITHOUT_TORCH = (
     "errors",
+    "duration",
     "random_streams",
     "settings",
     "yaml_text",

@@ -17,6 +17,8 @@ from noisystudent.artifacts.damage import describe_damage, find_damage, reopen_d
 from noisystudent.artifacts.folder import Inputs, State, commit, state_of
 from noisystudent.artifacts.ownership import folder_lock
 from noisystudent.config import Resolved, RunSettings
+from noisystudent.data.source import Source
+from noisystudent.data.sources.open import open_source
 from noisystudent.data.splits import DataSplits, open_splits
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled
 from noisystudent.display.sources import source_lines
@@ -24,6 +26,8 @@ from noisystudent.models.backbones import Backbone
 from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.backbone import decide_with_backbone, decided_by_backbone, require_channels, start_facts
+from noisystudent.pipeline.budget.decide import BudgetRequest, decide_budget
+from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
 from noisystudent.pipeline.stage_costs import COST, StageCosts
 from noisystudent.pipeline.tune import decide_tune, decided_by_tune
@@ -55,7 +59,8 @@ class RunContext:
     ``dry``: nothing is written or trained; the first incomplete stage raises ``IncompleteStage``. ``verify``: every
     byte of finished stages is checked. ``renamed``: folders of stages that do not have the stage's own name, so that
     random streams, which are named after stages, never depend on what a user calls a folder. ``costs`` times the
-    stages. ``backbone`` are the weights that models of its architecture start from.
+    stages. ``backbone`` are the weights that models of its architecture start from. ``decided``: where the values came
+    from that the user left open, by dotted name.
     """
 
     folder: Path
@@ -72,6 +77,7 @@ class RunContext:
     renamed: Mapping[str, str] = field(default_factory=dict)
     costs: StageCosts = field(default_factory=StageCosts, repr=False, compare=False)
     backbone: Backbone | None = None
+    decided: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -189,14 +195,15 @@ def build_context(
     *,
     dry: bool = False,
     verify: bool = False,
+    budgeted: bool = False,
     extensions: Extensions | None = None,
     classes: tuple[str, ...] | None = None,
     teacher_sizes: Sequence[int] = (),
 ) -> RunContext:
     """Opens the device and reads the data that the settings name.
 
-    ``classes`` are those of given teachers, for a run without labels; ``teacher_sizes`` are input sizes in pixels of
-    models beyond those that the settings name.
+    ``budgeted``: the budget chooses what the user left open. ``classes`` are those of given teachers, for a run without
+    labels; ``teacher_sizes`` are input sizes in pixels of models beyond those that the settings name.
     """
     costs = StageCosts()  # before the images are read
     settings = resolved.settings
@@ -207,10 +214,12 @@ def build_context(
     extensions.check(resolved)
     for note in resolved.notes:
         reporter.say(f"note: {note}")
-    settings, backbone = decide_with_backbone(settings, reporter)
-    settings = decide_tune(settings, resolved.explicit, extensions, engine.device, reporter)
-    roles = ("labeled", "unlabeled", "validation", "test")
-    sources = {role: extensions.sources.get(role, getattr(settings, role)) for role in roles}
+    sources = _open_sources(settings, extensions)
+    settings, backbone, decided = _decide(resolved, engine, extensions, reporter)
+    if budgeted:
+        request = BudgetRequest(resolved, settings, backbone, engine, dry)
+        settings, chosen = decide_budget(request, partial(Workload.of, sources, settings.data), reporter)
+        decided |= chosen
     splits = open_splits(
         sources,
         settings.data,
@@ -238,7 +247,25 @@ def build_context(
         over_family=resolved.over_family,
         costs=costs,
         backbone=backbone,
+        decided=decided,
     )
+
+
+def _decide(
+    resolved: Resolved, engine: Engine, extensions: Extensions, reporter: Reporter
+) -> tuple[RunSettings, Backbone | None, dict[str, str]]:
+    """The settings as backbone and ``model.tune`` decide them, the backbone, and where these values came from."""
+    settings, backbone = decide_with_backbone(resolved.settings, reporter)
+    settings = decide_tune(settings, resolved.explicit, extensions, engine.device, reporter)
+    decided = decided_by_backbone(resolved.settings, settings, backbone)
+    return settings, backbone, decided | decided_by_tune(resolved.settings, settings, resolved.explicit)
+
+
+def _open_sources(settings: RunSettings, extensions: Extensions) -> dict[str, Source]:
+    """The sources that are given, by role."""
+    roles = ("labeled", "unlabeled", "validation", "test")
+    given = {role: extensions.sources.get(role, getattr(settings, role)) for role in roles}
+    return {role: open_source(spec, labeled=role != "unlabeled") for role, spec in given.items() if spec}
 
 
 def _say_sources(splits: DataSplits, reporter: Reporter) -> None:
@@ -280,9 +307,7 @@ def describe_run(resolved: Resolved, context: RunContext, command: Sequence[str]
         recipe=resolved.settings.recipe,
         format=StoredFormat(size=splits.format.size, channels=splits.format.channels),
         settings=context.settings.model_dump(mode="json"),
-        origins=resolved.origins
-        | decided_by_backbone(resolved.settings, context.settings, context.backbone)
-        | decided_by_tune(resolved.settings, context.settings, resolved.explicit),
+        origins={**resolved.origins, **context.decided},
         start=start_facts(context.backbone),
         extensions=context.extensions.described(),
         sources=sources,

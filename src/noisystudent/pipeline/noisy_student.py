@@ -54,7 +54,7 @@ def run(
     """
     folder = Path(resolved.settings.out)
     with run_lock(folder):
-        context = remove_leakage(build_context(resolved, reporter, extensions=extensions, verify=verify))
+        context = remove_leakage(build_context(resolved, reporter, budgeted=True, extensions=extensions, verify=verify))
         check_measurable(context)
         if context.engine.group.is_main:
             write_result(folder / "run.json", describe_run(resolved, context, repeat_command(resolved, "run")))

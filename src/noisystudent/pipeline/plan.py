@@ -13,6 +13,7 @@ from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import SPEED, possible_modes
 from noisystudent.pipeline.context import IncompleteStage, RunContext, build_context
 from noisystudent.pipeline.extensions import Extensions
+from noisystudent.pipeline.heads.plan import head_stages
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
 from noisystudent.pipeline.noisy_student import run_rounds
@@ -21,6 +22,7 @@ from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_ro
 from noisystudent.pipeline.stage_costs import OTHER
 from noisystudent.pipeline.train_data import student_batch
 from noisystudent.pipeline.train_stage import predicted_in_training
+from noisystudent.pipeline.tune import HEAD
 from noisystudent.results.facts import PlannedStage, PlanResult
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.loader import LABELED
@@ -51,8 +53,10 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     The estimate comes from a few steps of each model in the training loop, from predictions by it, and from the reading
     of the images, all timed now, at the precision of the run.
     """
-    context = build_context(resolved, reporter, dry=True, extensions=extensions)
+    context = build_context(resolved, reporter, dry=True, budgeted=True, extensions=extensions)
     check_measurable(context)
+    if context.settings.model.tune == HEAD:
+        return _plan_heads(context)
     plans = plan_models(context.settings.model, context.settings.rounds.count, context.splits.format.size)
     works = list(_works(context, plans))
     reached, state = _first_incomplete(context)
@@ -65,6 +69,30 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     stages = [_planned(work, State.COMPLETE, 0.0) for work in works[:first]]
     for work in works[first:]:
         stages.append(_planned(work, state if work.name == reached else State.ABSENT, _seconds(work, speed)))
+    return PlanResult(stages=tuple(stages))
+
+
+def _plan_heads(context: RunContext) -> PlanResult:
+    """The plan of a run on a frozen backbone."""
+    reading = context.costs.total().session_seconds or 0.0
+    reached, state = _first_incomplete(context)
+    planned = list(head_stages(context))
+    if reached is None:
+        planned = [(name, images, 0.0) for name, images, _ in planned]
+    names = [name for name, _, _ in planned]
+    first = names.index(reached) if reached in names else len(names)
+    stages = [
+        PlannedStage(
+            name=name,
+            state="complete" if number < first else state.value if number == first else State.ABSENT.value,
+            samples_seen=0,
+            images_predicted=images,
+            seconds=0.0 if number < first else seconds,
+        )
+        for number, (name, images, seconds) in enumerate(planned)
+    ]
+    if first < len(names):
+        stages.append(PlannedStage(name=OTHER, state="absent", samples_seen=0, images_predicted=0, seconds=2 * reading))
     return PlanResult(stages=tuple(stages))
 
 

@@ -91,11 +91,12 @@ def _for_heads(settings: RunSettings, explicit: Collection[str]) -> RunSettings:
         wanted["runtime.channels_last"] = True
     for name, value in wanted.items():
         if name not in explicit:
-            settings = _with(settings, name, value)
+            settings = with_setting(settings, name, value)
     return settings
 
 
-def _with(settings: RunSettings, name: str, value: object) -> RunSettings:
+def with_setting(settings: RunSettings, name: str, value: object) -> RunSettings:
+    """The settings with another value under a dotted name."""
     section, _, field = name.partition(".")
     changed = getattr(settings, section).model_copy(update={field: value})
     return settings.model_copy(update={section: changed})

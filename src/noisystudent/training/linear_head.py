@@ -15,6 +15,8 @@ from torch import Tensor
 Floats = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 
+FOLDS = 5  # of the labels, for cross-fitting heads
+PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01)  # weight decays that cross-fitting compares
 MAX_ITERATIONS = 200  # of L-BFGS, which takes some tens
 MOST_ROWS_OF_BASIS = 4096  # that the basis is estimated from; more take longer than the steps they save
 

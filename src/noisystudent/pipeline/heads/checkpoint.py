@@ -11,10 +11,11 @@ from noisystudent.artifacts.folder import disk_full_as_error, write_json
 from noisystudent.models.card import CARD
 from noisystudent.models.checkpoint import CHECKPOINT, save_classifier
 from noisystudent.models.create import count_parameters
+from noisystudent.models.last_layer import last_layer
 from noisystudent.models.training_images import write_training_images
 from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, TRAINING, Checkpoint, read_checkpoint
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.heads.features import RunFeatures, last_layer
+from noisystudent.pipeline.heads.features import RunFeatures
 from noisystudent.results.run import StageCost
 from noisystudent.training.linear_head import LinearHead
 

@@ -17,14 +17,12 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.heads.teachers import FeatureTeachers, weights_by_accuracy
 from noisystudent.results.facts import HeadChoice, HeadTeacher, PenaltyCandidate
 from noisystudent.results.run import StageCost
-from noisystudent.training.linear_head import LinearHead
+from noisystudent.training.linear_head import FOLDS, PENALTIES, LinearHead
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 CHOICE = "head-choice"
-FOLDS = 5
-PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01)
 FEW_LABELS_PENALTY = 0.1  # where a class has a single label, which no cross-fitting can test
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from noisystudent.artifacts.folder import fingerprint_of, write_json
 from noisystudent.data.images import Failure, Images, content_fingerprint
 from noisystudent.display.wording import compact
-from noisystudent.errors import ModelError, SettingsError
+from noisystudent.errors import SettingsError
 from noisystudent.models.classifier import Classifier
+from noisystudent.models.last_layer import last_layer
 from noisystudent.models.predictor import Predictor
 from noisystudent.models.settings import ModelPlan
 from noisystudent.noise.counter_rng import CounterRng
@@ -75,9 +75,9 @@ def compute_features(context: RunContext, plan: ModelPlan) -> RunFeatures:
         ModelError: The backbone's last layer is no linear layer on its features.
         SettingsError: The features do not fit into the memory that ``data.memory_limit_gb`` allows.
     """
-    classifier = frozen_classifier(context, plan)
-    network = _predictor(context, classifier)
-    stores = [FeatureStore.open(network, view) for view in _views(context)]
+    stores = open_stores(context, plan)
+    network = stores[0].network
+    assert network.classifier
     inputs = {
         "backbone": network.fingerprint,
         "size": network.size,
@@ -107,7 +107,13 @@ def compute_features(context: RunContext, plan: ModelPlan) -> RunFeatures:
     if not is_complete:
         _commit(context, stores, inputs, views)
     scaler = Scaler.of([labeled[0], unlabeled[0]])
-    return RunFeatures(labeled, unlabeled, tuple(shards), scaler, classifier, stores[0], fingerprint_of(inputs))
+    return RunFeatures(labeled, unlabeled, tuple(shards), scaler, network.classifier, stores[0], fingerprint_of(inputs))
+
+
+def open_stores(context: RunContext, plan: ModelPlan) -> list[FeatureStore]:
+    """The stores of the run's views, the plain one first; raises ``ModelError`` as ``frozen_classifier``."""
+    network = _predictor(context, frozen_classifier(context, plan))
+    return [FeatureStore.open(network, view) for view in _views(context)]
 
 
 def frozen_classifier(context: RunContext, plan: ModelPlan) -> Classifier:
@@ -119,18 +125,6 @@ def frozen_classifier(context: RunContext, plan: ModelPlan) -> Classifier:
     classifier.to(context.device).eval().requires_grad_(False)
     last_layer(classifier)
     return classifier
-
-
-def last_layer(classifier: Classifier) -> torch.nn.Linear:
-    """The linear layer that ends a network; raises ``ModelError`` if none does."""
-    get = getattr(classifier.net, "get_classifier", None)
-    last = get() if get else None
-    if not isinstance(last, torch.nn.Linear):
-        raise ModelError(
-            f"model.tune head needs a network that ends with a linear layer, as most of timm's do, and "
-            f"{classifier.name} ends with {type(last).__name__}. Give model.tune all, or another backbone."
-        )
-    return last
 
 
 def _predictor(context: RunContext, classifier: Classifier) -> Predictor:

@@ -1,0 +1,124 @@
+"""The budget of a run: what it is, what it chooses, and where that is kept for a resumed run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from noisystudent.artifacts.archives import prepare
+from noisystudent.artifacts.folder import State, commit, state_of
+from noisystudent.artifacts.typed_json import read_result, write_result
+from noisystudent.config import ALL_SETTINGS, Resolved, RunSettings, value_at
+from noisystudent.display.wording import duration
+from noisystudent.duration import parse_duration
+from noisystudent.models.backbones import Backbone
+from noisystudent.models.settings import plan_models
+from noisystudent.pipeline.budget.choice import Choice
+from noisystudent.pipeline.budget.heads import HeadCosts, choose_for_heads
+from noisystudent.pipeline.budget.networks import choose_for_networks
+from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.pipeline.tune import HEAD, with_setting
+from noisystudent.runtime.device import Engine
+from noisystudent.runtime.progress import Reporter
+
+BUDGET = "budget"  # the kind in a manifest, and the name of the folder
+ON_CPU, ON_ACCELERATOR = 15 * 60.0, 60 * 60.0  # seconds
+_OF_TIME = ("train.steps", "train.stop_after")  # settings that say how long a run trains
+
+
+@dataclass(frozen=True)
+class BudgetRequest:
+    """What a budget is chosen for.
+
+    ``resolved`` are the settings that the user gave, ``settings`` those that backbone and ``model.tune`` have decided.
+    """
+
+    resolved: Resolved
+    settings: RunSettings
+    backbone: Backbone | None
+    engine: Engine
+    dry: bool = False
+
+
+def budget_seconds(resolved: Resolved, engine: Engine) -> float | None:
+    """The budget of a run in seconds; None where the settings are taken as they are.
+
+    ``auto`` is 15 minutes on a CPU and 60 on an accelerator, but none where the user says how long to train
+    (``train.steps``) or takes a recipe of published lengths.
+    """
+    given = resolved.settings.budget
+    if given == "none":
+        return None
+    if given != "auto":
+        return parse_duration(given)
+    if resolved.explicit.intersection(_OF_TIME) or resolved.settings.recipe == "paper":
+        return None
+    return ON_CPU if engine.device.type == "cpu" else ON_ACCELERATOR
+
+
+def decide_budget(
+    request: BudgetRequest, workload: Callable[[], Workload], reporter: Reporter
+) -> tuple[RunSettings, dict[str, str]]:
+    """The settings as the budget chooses them where the user gave nothing, and where these values came from.
+
+    The choice is kept in ``budget/`` of the run's folder, so that a resumed run, which may find the machine busier,
+    goes on with the same settings.
+
+    Raises:
+        SettingsError: The budget is too small; the message says the smallest one.
+    """
+    budget = budget_seconds(request.resolved, request.engine)
+    if budget is None:
+        return request.settings, {}
+    load = workload()
+    folder = Path(request.settings.out) / BUDGET
+    inputs = _inputs(request, budget, load)
+    if state_of(folder, inputs) is State.COMPLETE:
+        choice = read_result(Choice, folder / "summary.json")
+    else:
+        choice = request.engine.group.on_main(lambda: _measure(request, load, budget))
+        if not request.dry:
+            request.engine.group.on_main(lambda: _keep(folder, inputs, choice))
+    choice = choice.without(request.resolved.explicit)
+    settings = request.settings
+    for name, value in choice.values.items():
+        settings = with_setting(settings, name, value)
+    reporter.say(
+        f"budget of {duration(budget)} (--budget): {'; '.join(choice.reasons)}; about {duration(choice.seconds)} of "
+        "work. --budget none takes the settings as they are"
+    )
+    return settings, dict.fromkeys(choice.values, f"budget of {duration(budget)}")
+
+
+def _measure(request: BudgetRequest, load: Workload, budget: float) -> Choice:
+    settings, explicit = request.settings, request.resolved.explicit
+    if settings.model.tune == HEAD:
+        assert request.backbone
+        plan = plan_models(settings.model, settings.rounds.count, request.backbone.size)[0]
+        costs = HeadCosts(request.backbone, plan, load, request.engine, settings.rounds.count)
+        return choose_for_heads(settings, explicit, costs, budget)
+    return choose_for_networks(settings, explicit, request.backbone, load, request.engine, budget)
+
+
+def _inputs(request: BudgetRequest, budget: float, load: Workload) -> dict[str, Any]:
+    """All that the choice depends on, but for the speed of the machine."""
+    given = {
+        name: value_at(request.resolved.settings, name) for name in request.resolved.explicit & ALL_SETTINGS.keys()
+    }
+    sources = ("labeled", "unlabeled", "validation", "test", "out", "budget")
+    return {
+        "budget": budget,
+        "settings": {name: str(given[name]) for name in sorted(given) if name not in sources},
+        "images": [load.classes, load.labeled, load.unlabeled, load.held_out, load.edge, load.channels],
+        "backbone": request.backbone.fingerprint if request.backbone else None,
+        "tune": request.settings.model.tune,
+        "device": request.engine.device.type,
+    }
+
+
+def _keep(folder: Path, inputs: dict[str, Any], choice: Choice) -> None:
+    prepare(folder, inputs)
+    write_result(folder / "summary.json", choice)
+    commit(folder, BUDGET, inputs)

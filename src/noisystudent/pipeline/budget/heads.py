@@ -1,0 +1,121 @@
+"""What a run on a frozen backbone does with its budget: the size of the images, and the noised views of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from noisystudent.config import RunSettings
+from noisystudent.errors import ModelError
+from noisystudent.models.backbones import Backbone
+from noisystudent.models.last_layer import last_layer
+from noisystudent.models.settings import ModelPlan
+from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
+from noisystudent.pipeline.budget.speed import FitTimes, seconds_per_view, time_fits
+from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.runtime.device import Engine
+from noisystudent.training.linear_head import FOLDS, PENALTIES
+
+SHARES = (1.0, 5 / 7, 4 / 7, 3 / 7)  # of the weights' own size: 224, 160, 128 and 96 pixels
+MOST_VIEWS = 3
+LARGEST_ENLARGEMENT = 4  # pixels that an image does not have cost as much as those that it has
+
+
+@dataclass
+class HeadCosts:
+    """Seconds of a run on frozen features, by size and views; each size is timed once."""
+
+    backbone: Backbone
+    plan: ModelPlan
+    workload: Workload
+    engine: Engine
+    rounds: int
+    _views: dict[int, float] = field(default_factory=dict)
+    _width: int = 0
+    _fits: FitTimes | None = None
+
+    def seconds(self, size: int, views: int) -> float:
+        """Seconds of features and fits at ``size`` pixels with ``views`` noised views."""
+        trained = self.workload.labeled + self.workload.unlabeled
+        features = self.per_view(size) * (trained * (1 + views) + self.workload.held_out)
+        heads = self.cross_fitting(views) + self.labels_only(views)
+        return features + heads + self.rounds * self.student(views) + self.evidence(views)
+
+    def labels_only(self, views: int) -> float:
+        """Seconds of a head on the labels alone."""
+        return self._fit(self.workload.labeled * (1 + views))
+
+    def cross_fitting(self, views: int) -> float:
+        """Seconds of choosing the weight decay of labels-only heads."""
+        return len(PENALTIES) * FOLDS * self._fit(self.workload.labeled * (1 + views) * (FOLDS - 1) // FOLDS)
+
+    def student(self, views: int) -> float:
+        """Seconds of a student's head."""
+        return self._fit((self.workload.labeled + self.workload.unlabeled) * (1 + views))
+
+    def evidence(self, views: int) -> float:
+        """Seconds of cross-fitting students."""
+        return FOLDS * self.rounds * self.student(views)
+
+    def per_view(self, size: int) -> float:
+        """Seconds of one view at ``size`` pixels; raises ``ModelError`` where the backbone cannot take that size."""
+        if size not in self._views:
+            classes = tuple(str(label) for label in range(self.workload.classes))
+            classifier = self.backbone.new_classifier(self.plan.name, classes=classes, size=size)
+            self._width = last_layer(classifier).in_features
+            self._views[size] = seconds_per_view(classifier.to(self.engine.device), size, self.engine)
+        return self._views[size]
+
+    def _fit(self, rows: int) -> float:
+        if self._fits is None:
+            self._fits = time_fits(self._width, self.workload.classes, self.engine.device)
+        return self._fits.seconds(rows)
+
+
+def choose_for_heads(settings: RunSettings, explicit: frozenset[str], costs: HeadCosts, budget: float) -> Choice:
+    """The largest images that fit, with at least one noised view, then as many views as fit.
+
+    Raises:
+        SettingsError: Not even the smallest images with the plain view fit.
+    """
+    given_size = settings.data.size if "data.size" in explicit and settings.data.size != "auto" else None
+    sizes = [given_size] if given_size else list(candidate_sizes(costs))
+    views = [settings.head.views] if "head.views" in explicit else list(range(MOST_VIEWS, 0, -1))
+    usable = USABLE * budget
+    for size in sizes:
+        for count in views:
+            if (seconds := costs.seconds(size, count)) <= usable:
+                return _choice(costs, size, count, seconds)
+    smallest, fewest = sizes[-1], views[-1] if "head.views" in explicit else 0
+    seconds = costs.seconds(smallest, fewest)
+    if seconds > usable:
+        images = costs.workload.labeled + costs.workload.unlabeled
+        what = f"to compute the features of {images:,} images of {smallest} px and to fit heads on them"
+        refuse_budget(budget, seconds, what, "or fewer unlabeled images")
+    return _choice(costs, smallest, fewest, seconds)
+
+
+def candidate_sizes(costs: HeadCosts) -> Iterator[int]:
+    """Sizes that the backbone takes, from its own down, without those that only enlarge the images."""
+    own, edge = costs.backbone.size, costs.workload.edge
+    sizes = [round(own * share / 32) * 32 if share < 1 else own for share in SHARES]
+    wanted = [size for size in sizes if size <= LARGEST_ENLARGEMENT * edge] or sizes[-1:]
+    taken = 0
+    for size in wanted:
+        try:
+            costs.per_view(size)
+        except ModelError:  # a transformer of fixed patches
+            continue
+        taken += 1
+        yield size
+    if not taken:
+        yield own
+
+
+def _choice(costs: HeadCosts, size: int, views: int, seconds: float) -> Choice:
+    per_view = costs.per_view(size)
+    reasons = (
+        f"images of {size} px (a view takes {1000 * per_view:.1f} ms here), each in {views} noised views beside the "
+        "plain one",
+    )
+    return Choice(values={"data.size": size, "head.views": views}, seconds=seconds, reasons=reasons)

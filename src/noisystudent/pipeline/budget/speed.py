@@ -1,0 +1,95 @@
+"""What this machine needs per image: forward passes, training steps and fits of heads, timed for a few seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from noisystudent.models.classifier import Classifier
+from noisystudent.runtime.device import Engine, autocast
+from noisystudent.training.linear_head import HeadData, Scaler, fit_head
+
+FEATURE_BATCH = 16  # images of a timed forward pass
+TRAINING_BATCH = 32  # images of a timed training step
+_REPEATS = 3  # the fastest counts: other load on the machine only adds
+
+
+def seconds_per_view(classifier: Classifier, size: int, engine: Engine) -> float:
+    """Seconds of a forward pass per image of ``size`` pixels, without gradients."""
+    pixels = _pixels(classifier, FEATURE_BATCH, size)
+    classifier.eval()
+
+    def forward() -> None:
+        with torch.inference_mode(), autocast(engine.device, engine.precision):
+            classifier(pixels)
+
+    return _fastest(forward, engine.device) / FEATURE_BATCH
+
+
+def seconds_per_sample(classifier: Classifier, engine: Engine) -> float:
+    """Seconds of a training step per image: forward and backward pass, without noise and optimizer."""
+    pixels = _pixels(classifier, TRAINING_BATCH, classifier.size)
+    labels = torch.arange(TRAINING_BATCH, device=engine.device) % len(classifier.classes)
+    classifier.train()
+
+    def step() -> None:
+        classifier.zero_grad(set_to_none=True)
+        with autocast(engine.device, engine.precision):
+            logits = classifier(pixels)
+        torch.autograd.backward(F.cross_entropy(logits.float(), labels))
+
+    return _fastest(step, engine.device) / TRAINING_BATCH
+
+
+@dataclass(frozen=True)
+class FitTimes:
+    """How the seconds of fitting a head grow with its rows."""
+
+    fixed: float
+    per_row: float
+
+    def seconds(self, rows: int) -> float:
+        """Seconds of a fit on this many rows."""
+        return self.fixed + self.per_row * rows
+
+
+def time_fits(width: int, classes: int, device: torch.device) -> FitTimes:
+    """Times two small fits of a head on ``width`` features."""
+    few, many = 256, 2048
+    seconds_few, seconds_many = (_seconds_of_small_fit(width, classes, count, device) for count in (few, many))
+    per_row = max(0.0, seconds_many - seconds_few) / (many - few)
+    return FitTimes(max(0.0, seconds_few - few * per_row), per_row)
+
+
+def _seconds_of_small_fit(width: int, classes: int, rows: int, device: torch.device) -> float:
+    random = np.random.default_rng(0)
+    labels = np.arange(rows) % classes
+    centers = random.normal(size=(classes, width))
+    features = (centers[labels] * 0.2 + random.normal(size=(rows, width))).astype(np.float16)
+    targets = np.eye(classes, dtype=np.float32)[labels]
+    data = HeadData([features], targets, np.ones(rows, np.float32))
+    started = time.perf_counter()
+    fit_head([data], Scaler.of([features]), 0.1, device)
+    return time.perf_counter() - started
+
+
+def _pixels(classifier: Classifier, count: int, size: int) -> torch.Tensor:
+    return torch.randint(256, (count, classifier.channels, size, size), dtype=torch.uint8, device=classifier.device)
+
+
+def _fastest(work: Callable[[], None], device: torch.device) -> float:
+    """Seconds of the fastest of some repetitions, after one that does not count."""
+    work()
+    seconds = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        work()
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)

@@ -1,0 +1,93 @@
+"""Runs with a budget: chosen once, told, kept; refused in one line where it cannot be."""
+
+import json
+
+import pytest
+import torch
+
+import noisystudent as ns
+from noisystudent.commands.main import main
+from noisystudent.errors import SettingsError
+from noisystudent.models.checkpoint import save_classifier
+from noisystudent.models.classifier import create_classifier
+from noisystudent.pipeline.budget import heads, networks
+from small_runs import DIGITS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backbone") / "weights"
+    torch.manual_seed(0)
+    save_classifier(create_classifier("tiny_resnet", classes=tuple("abcd"), channels=1, size=8), folder)
+    return folder
+
+
+def options(**settings):
+    return [f"--{name}={value}" for name, value in {**DIGITS, "runtime.threads": 1, **settings}.items()]
+
+
+def test_the_choice_is_told_kept_and_used_again_on_a_slower_machine(tmp_path, backbone, capsys, monkeypatch):
+    given = options(out=tmp_path / "run", **{"model.backbone": backbone})
+    assert main(["run", *given, "--budget", "5m"]) == 0
+    told = capsys.readouterr().err
+    assert "budget of 5 min 0 s (--budget): images of 8 px" in told
+    kept = json.loads((tmp_path / "run" / "budget" / "summary.json").read_text())
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["settings"]["head"]["views"] == kept["values"]["head.views"] == 3
+    assert facts["origins"]["head.views"] == "budget of 5 min 0 s"
+    monkeypatch.setattr(heads, "seconds_per_view", lambda *_: 100.0)
+    assert main(["run", *given, "--budget", "5m"]) == 0
+    again = capsys.readouterr().err
+    assert "features: done before" in again
+    assert main(["run", *given, "--budget", "4m"]) == 2
+    assert "a budget of 4 min 0 s is too small" in capsys.readouterr().err
+
+
+def test_a_plan_names_the_stages_of_a_frozen_backbone_with_their_time(tmp_path, backbone, capsys):
+    given = options(out=tmp_path / "run", **{"model.backbone": backbone})
+    assert main(["plan", *given]) == 0
+    printed = capsys.readouterr()
+    assert "budget of 15 min 0 s" in printed.err
+    assert "to do       features" in printed.out
+    assert not (tmp_path / "run").exists()
+    assert main(["run", *given]) == 0
+    assert main(["plan", *given]) == 0
+    assert "left: 0 samples seen in training, 0 images" in capsys.readouterr().out
+
+
+def test_a_run_from_scratch_takes_its_steps_from_the_budget(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1 / 400)
+    run = ns.run(**DIGITS, out=tmp_path / "run", settings={"budget": "60s", "train.batch_size": 8}, quiet=True)
+    chosen = json.loads((run.path / "budget" / "summary.json").read_text())["values"]
+    assert run.facts.settings["train"]["steps"] == chosen["train.steps"] > 50
+    assert run.facts.settings["train"]["warm_start"] is True
+    assert len(run.summary.rounds) == 1
+
+
+def test_given_steps_mean_no_budget(tmp_path):
+    run = ns.run(
+        **DIGITS,
+        out=tmp_path / "run",
+        settings={"train.steps": 2, "rounds.count": 1, "noise.strength": 0.2},
+        quiet=True,
+    )
+    assert not (run.path / "budget").exists()
+    assert run.facts.settings["train"]["steps"] == 2
+
+
+@pytest.mark.parametrize("budget", ["0m", "-5m", "15", "a while", "15 min"])
+def test_nonsense_is_refused_in_one_line(tmp_path, capsys, budget):
+    assert main(["run", *options(out=tmp_path / "run"), f"--budget={budget}"]) == 2
+    assert "budget" in capsys.readouterr().err
+
+
+def test_a_command_without_a_budget_refuses_it(tmp_path):
+    with pytest.raises(SettingsError, match="train does not use budget, which run and plan use"):
+        ns.train(labeled="digits:labeled", out=tmp_path / "t", settings={"budget": "5m"}, quiet=True)

@@ -1,0 +1,88 @@
+"""A budget buys large images first, then noised views; one that buys nothing says the smallest one that does."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from noisystudent.config import RunSettings
+from noisystudent.errors import ModelError, SettingsError
+from noisystudent.pipeline.budget.choice import USABLE, whole_minutes
+from noisystudent.pipeline.budget.heads import HeadCosts, candidate_sizes, choose_for_heads
+from noisystudent.pipeline.budget.workload import Workload
+
+SETTINGS = RunSettings(out="unused")
+PER_PIXEL = 1e-6  # seconds of a view
+UNLABELED = 1000
+
+
+class Costs(HeadCosts):
+    """Views that take a microsecond per pixel, and heads that take no time."""
+
+    def __init__(self, edge=224, own=224, refused=()):
+        load = Workload(classes=4, labeled=0, unlabeled=UNLABELED, held_out=0, edge=edge, channels=3)
+        super().__init__(SimpleNamespace(size=own), None, load, None, 1)
+        self.refused = refused
+
+    def per_view(self, size):
+        if size in self.refused:
+            raise ModelError("a transformer of fixed patches")
+        return PER_PIXEL * size**2
+
+    def _fit(self, rows):
+        return 0.0
+
+
+def chosen(budget, explicit=(), costs=None, **values):
+    settings = SETTINGS.model_copy(update=values)
+    return choose_for_heads(settings, frozenset(explicit), costs or Costs(), budget / USABLE)
+
+
+def seconds(size, views):
+    return PER_PIXEL * size**2 * UNLABELED * (1 + views)
+
+
+@pytest.mark.parametrize(
+    ("budget", "size", "views"),
+    [
+        (seconds(224, 3) * 1.01, 224, 3),
+        (seconds(224, 3) * 0.99, 224, 2),
+        (seconds(224, 1) * 1.01, 224, 1),
+        (seconds(224, 1) * 0.99, 160, 2),
+        (seconds(96, 1) * 0.99, 96, 0),
+    ],
+)
+def test_size_comes_before_views(budget, size, views):
+    choice = chosen(budget)
+    assert choice.values == {"data.size": size, "head.views": views}
+    assert choice.seconds == pytest.approx(seconds(size, views))
+    assert f"images of {size} px" in choice.reasons[0]
+
+
+def test_a_budget_that_is_too_small_names_the_smallest_that_is_not():
+    with pytest.raises(SettingsError, match=r"1,000 images of 96 px.*smallest budget is 20s\. Give --budget 20s"):
+        chosen(seconds(96, 0) * 0.5)
+    assert chosen(20 * USABLE).values["data.size"] == 96
+
+
+def test_what_the_user_gave_is_kept():
+    data, head = SETTINGS.data.model_copy(update={"size": 96}), SETTINGS.head.model_copy(update={"views": 0})
+    assert chosen(1000, {"data.size"}, data=data).values == {"data.size": 96, "head.views": 3}
+    assert chosen(seconds(224, 0) * 1.01, {"head.views"}, head=head).values == {"data.size": 224, "head.views": 0}
+
+
+@pytest.mark.parametrize(
+    ("edge", "sizes"), [(224, [224, 160, 128, 96]), (32, [128, 96]), (8, [96]), (41, [160, 128, 96])]
+)
+def test_small_images_are_enlarged_four_times_at_most(edge, sizes):
+    assert list(candidate_sizes(Costs(edge=edge))) == sizes
+
+
+def test_sizes_that_a_backbone_cannot_take_are_passed_over():
+    assert list(candidate_sizes(Costs(refused=(160, 96)))) == [224, 128]
+
+
+@pytest.mark.parametrize(
+    ("needed", "text"), [(0.5, "10s"), (12, "20s"), (20, "20s"), (115.5, "120s"), (121, "3m"), (601, "11m")]
+)
+def test_a_minimum_is_rounded_up_to_what_one_types(needed, text):
+    assert whole_minutes(needed) == text

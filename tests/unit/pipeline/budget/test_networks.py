@@ -1,0 +1,65 @@
+"""A budget for whole networks: images small enough for stages that are long enough, and rounds when they pay."""
+
+import pytest
+
+from noisystudent.config import RunSettings
+from noisystudent.errors import SettingsError
+from noisystudent.pipeline.budget import networks
+from noisystudent.pipeline.budget.choice import USABLE
+from noisystudent.pipeline.budget.networks import ENOUGH_STEPS, MANY_SAMPLES, OVERHEAD, choose_for_networks
+from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.runtime.device import ON_CPU
+
+SETTINGS = RunSettings(out="unused")
+LOAD = Workload(classes=4, labeled=40, unlabeled=0, held_out=0, edge=64, channels=3)
+
+
+@pytest.fixture(autouse=True)
+def speed(monkeypatch):
+    """A sample takes a microsecond per pixel."""
+    monkeypatch.setattr(networks, "seconds_per_sample", lambda classifier, engine: 1e-6 * classifier.size**2)
+
+
+def chosen(samples, edge=64, explicit=(), **values):
+    """What is chosen where ``samples`` samples of 64 pixels fit."""
+    budget = samples * 1e-6 * 64**2 * OVERHEAD / USABLE
+    load = LOAD if edge == 64 else Workload(classes=4, labeled=40, unlabeled=0, held_out=0, edge=edge, channels=3)
+    return choose_for_networks(
+        SETTINGS.model_copy(update=values), frozenset(explicit), None, load, ON_CPU, budget
+    ).values  # fmt: skip
+
+
+def test_a_large_budget_has_several_rounds_from_the_teachers_weights():
+    values = chosen(MANY_SAMPLES * 5)
+    assert values["data.size"] == 64
+    assert values["rounds.count"] == 3
+    assert values["train.warm_start"] is True
+    assert "objective.labels" not in values
+
+
+def test_a_small_budget_has_one_long_round_on_soft_labels_of_everything():
+    values = chosen(MANY_SAMPLES * 0.9)
+    assert values["rounds.count"] == 1
+    assert values["selection.fraction"] == 1.0
+    assert values["objective.labels"] == "soft"
+    assert values["objective.temperature"] == 0.5
+    stages = 4  # teacher, student, and a control of the same samples in all
+    assert values["train.steps"] * stages * SETTINGS.train.batch_size == pytest.approx(MANY_SAMPLES * 0.9, rel=0.01)
+
+
+def test_images_are_made_smaller_until_a_stage_has_enough_steps():
+    values = chosen(ENOUGH_STEPS * 4 * SETTINGS.train.batch_size * 0.3)
+    assert values["data.size"] == 32
+    assert values["train.steps"] >= ENOUGH_STEPS
+
+
+def test_a_budget_without_a_training_is_refused_with_the_smallest_one():
+    with pytest.raises(SettingsError, match=r"50 steps on images of 16 px.*smallest budget is \d+s"):
+        chosen(100)
+
+
+def test_what_the_user_gave_is_kept():
+    data = SETTINGS.data.model_copy(update={"size": 48})
+    assert chosen(1000 * 128 * 4, explicit={"data.size"}, data=data)["data.size"] == 48
+    rounds = SETTINGS.rounds.model_copy(update={"count": 2})
+    assert chosen(1000 * 128 * 4, explicit={"rounds.count"}, rounds=rounds)["rounds.count"] == 2
