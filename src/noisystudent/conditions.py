@@ -100,6 +100,10 @@ def _has_teacher_term(given: Values) -> bool:
     return given["distillation.method"] in methods and given["distillation.soft_weight"] > 0
 
 
+def _has_trained_weights(given: Values) -> bool:
+    return given["model.backbone"] != NO_BACKBONE or given["model.pretrained"] is True
+
+
 _SECTIONS = (
     Condition(("label",), ("noise.",), "noise.teacher true", _given("noise.teacher"), ("noise.teacher",)),
     Condition(
@@ -137,6 +141,28 @@ _TUNE = (
         "model.tune all, which trains a network",
         lambda given: given["model.tune"] != "head",
         ("train.ratio",),
+    ),
+)
+
+_TRAINED_WEIGHTS = (
+    Condition(
+        _RUN,
+        _names("train", "layer_decay", "batch_norm"),
+        "weights that were trained before: a model.backbone, model.pretrained true or train.warm_start true",
+        lambda given: _has_trained_weights(given) or given["train.warm_start"],
+    ),
+    Condition(
+        ("train",),
+        _names("train", "layer_decay", "batch_norm"),
+        "weights that were trained before: a model.backbone or model.pretrained true",
+        _has_trained_weights,
+    ),
+    Condition(
+        ("distill",),
+        _names("train", "layer_decay", "batch_norm"),
+        "weights that were trained before: a model.backbone, model.pretrained true or a checkpoint as student "
+        "(./FOLDER)",
+        lambda given: _has_trained_weights(given) or any("/" in name for name in given["distillation.students"]),
     ),
 )
 
@@ -340,4 +366,4 @@ _NOISE = (
     ),
 )
 
-CONDITIONS = (*_SECTIONS, *_TUNE, *_EVALUATION, *_DISTILLATION, *_STUDENTS, *_DATA, *_NOISE)
+CONDITIONS = (*_SECTIONS, *_TUNE, *_TRAINED_WEIGHTS, *_EVALUATION, *_DISTILLATION, *_STUDENTS, *_DATA, *_NOISE)

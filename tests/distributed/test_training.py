@@ -60,6 +60,12 @@ def test_two_processes_train_the_same_model_as_one(train_in_two, tmp_path, singl
     assert_close(train(tmp_path, ON_CPU, 1).state_dict(), torch.load(tmp_path / "weights.pt", weights_only=True))
 
 
+@pytest.mark.parametrize("options", [("tuned",), ("tuned", "sharded")], ids=["whole", "sharded"])
+def test_two_processes_train_the_last_blocks_as_one(train_in_two, tmp_path, options):
+    alone = train(tmp_path / "alone", ON_CPU, 1, tuned=True).state_dict()
+    assert_close(train_in_two(*options), alone)
+
+
 def test_processes_that_shard_a_model_resume_from_the_state_of_one(train_in_two, tmp_path, single_process):
     with pytest.raises(Killed):
         train(tmp_path, ON_CPU, 1, kill_at=22)

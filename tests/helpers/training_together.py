@@ -8,6 +8,7 @@ import torch
 
 from noisystudent.models.ema import Ema
 from noisystudent.models.parallel import wrap_fsdp
+from noisystudent.models.tuning import train_last_blocks
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.env import exit_process
 from noisystudent.runtime.process_group import open_process_group
@@ -20,13 +21,15 @@ from training_setup import Killed, make_batches, make_classifier, objective, sam
 STEPS = 25
 
 
-def train(folder: Path, engine: Engine, micro_batches: int, mixing=None, kill_at: int | None = None):
+def train(folder: Path, engine: Engine, micro_batches: int, mixing=None, kill_at: int | None = None, tuned=False):
     """The averaged model after a few steps without model noise, because each process draws its own."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = make_batches()
     sharding = BatchSharding(engine.group, micro_batches)
     batches = BatchLoader(whole.streams, whole.noise, mixing=mixing, sharding=sharding)
     classifier = make_classifier(dropout=0.0, stochastic_depth=0.0)
+    if tuned:
+        train_last_blocks(classifier.net, 2)
     # AdamW would amplify rounding errors of gradients near 0 to whole steps.
     settings = TrainSettings(
         steps=STEPS,
@@ -35,6 +38,7 @@ def train(folder: Path, engine: Engine, micro_batches: int, mixing=None, kill_at
         evaluate_every=20,
         optimizer="sgd",
         learning_rate=0.1,
+        layer_decay=0.5 if tuned else 1.0,
     )
 
     def killed_batches(micro_step):
@@ -70,7 +74,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, micro_batches, options = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     engine = Engine(torch.device("cpu"), group=open_process_group(), sharded="sharded" in options)
-    trained = train(folder, engine, micro_batches)
+    trained = train(folder, engine, micro_batches, tuned="tuned" in options)
     if "checked" in options:
         check_shares(engine)
         check_resuming(folder / "killed", engine, trained)

@@ -41,8 +41,11 @@ from noisystudent.runtime.device import seeded
 from noisystudent.runtime.memory import memory_shortage_as_error
 from noisystudent.training.loader import LABELED, UNSHARDED, Batch, BatchLoader, BatchSharding
 from noisystudent.training.loop import FEWER_AT_ONCE, Objective, evaluations, fit
+from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import STATE
 from noisystudent.training.teacher_logits import AskTeachers, OnlineTeachers, TeacherLogitsBatches
+
+FROM_SCRATCH: Mapping[str, object] = {"layer_decay": 1.0, "batch_norm": "batch"}  # what such a training uses
 
 
 def train(
@@ -65,13 +68,14 @@ def train(
         return read_checkpoint(stage, folder, factory)
     key = stream_key(settings.seed, stage)
     _require_memory(context, plan, spec)
+    train_settings = _train_settings(context, plan, start)
     classifier = new_classifier(context, plan, key, start)
     batches = build_batches(context, stage, plan, spec, strength)
     objective = objective_of(context, stage, spec)
     started = time.monotonic()
     with context.reporter.bar(stage, settings.train.last, "steps") as bar:
         trained, seconds = fit(
-            classifier, batches, objective, settings.train, folder,
+            classifier, batches, objective, train_settings, folder,
             seed=key, engine=context.engine, evaluate=_validate(context), bar=bar,
         )  # fmt: skip
     if broken := broken_tensors(trained):
@@ -172,13 +176,27 @@ def train_inputs(
         },
         "own_noise": identity_of(extensions.noise) if extensions.noise else None,
         "strength": strength,
-        "train": settings.train.model_dump(exclude={"save_every", "evaluate_every", "warm_start", "ratio"}),
+        "train": _deciding(_train_settings(context, plan, start)),
         "batch": spec.batch,
         "precision": settings.runtime.precision,
     }
     if extensions.objective:
         inputs["own_objective"] = identity_of(extensions.objective)
     return inputs
+
+
+def _train_settings(context: RunContext, plan: ModelPlan, start: Checkpoint | GivenModel | None) -> TrainSettings:
+    """The settings of a model's training; one that starts from scratch has no statistics and no blocks to keep."""
+    train = context.settings.train
+    if start or context.settings.model.pretrained or _backbone_of(context, plan, start):
+        return train
+    return train.model_copy(update=FROM_SCRATCH)
+
+
+def _deciding(train: TrainSettings) -> dict[str, object]:
+    """The settings of a training that decide its weights."""
+    values = train.model_dump(exclude={"save_every", "evaluate_every", "warm_start", "ratio"})
+    return {name: value for name, value in values.items() if name not in FROM_SCRATCH or value != FROM_SCRATCH[name]}
 
 
 def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkpoint | GivenModel | None) -> Classifier:

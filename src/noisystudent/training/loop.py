@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from noisystudent.losses.objectives import LossTerms
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.ema import Ema
 from noisystudent.models.parallel import wrap_ddp, wrap_fsdp
+from noisystudent.models.tuning import layer_decay_groups, start_training
 from noisystudent.random_streams import stream_key
 from noisystudent.runtime.compiling import compile_failure_as_error, compile_model
 from noisystudent.runtime.device import ON_CPU, Engine, autocast
@@ -111,12 +113,12 @@ def fit(
         compile_failure_as_error(),
         noted_interruption() as interruption,
     ):
-        classifier.train()
+        start_training(classifier, frozen_statistics=settings.batch_norm == "frozen")
         for step in range(state.step, settings.last):
             torch.manual_seed(stream_key(seed, "model-noise", step, *group.rank_key))
             rate = learning_rate(step, settings)
             for param_group in optimizer.param_groups:
-                param_group["lr"] = rate
+                param_group["lr"] = rate * param_group.get("lr_scale", 1.0)
 
             optimizer.zero_grad(set_to_none=True)
             for micro_step in range(step * micro_batches, (step + 1) * micro_batches):
@@ -168,6 +170,10 @@ def stop_if_requested(
 def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.optim.Optimizer:
     """Makes the optimizer that ``settings`` name, from timm; biases and normalization have no weight decay."""
     options: dict[str, Any] = {"rmsproptf": {"alpha": 0.9, "eps": 1e-3}}.get(settings.optimizer, {})
+    if settings.layer_decay < 1:
+        options["param_group_fn"] = partial(
+            layer_decay_groups, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
+        )
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
         classifier,
         opt=settings.optimizer,

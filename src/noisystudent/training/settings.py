@@ -34,6 +34,11 @@ class TrainSettings(Settings):
         description="sgd: momentum 0.9 with Nesterov; rmsproptf: the paper's (decay 0.9, momentum 0.9, eps 1e-3)",
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak learning rate")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="the learning rate of models that start from trained weights falls by this factor per block from "
+        "the last layer down to the input, so that the most general weights move least; 1 = one rate",
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.02, description="not applied to biases and normalization")
     schedule: Literal["cosine", "staircase"] = Field(
         "cosine", description="cosine: falls to 0 at the last step; staircase: the paper's x0.97, 146 times in total"
@@ -48,6 +53,11 @@ class TrainSettings(Settings):
         0.99,
         description="decay of the averaged weights (EMA) that teachers and scores use, with the official warm-up; "
         "0 = no average",
+    )
+    batch_norm: Literal["batch", "frozen"] = Field(
+        "batch",
+        description="statistics by which batch normalization of models that start from trained weights works in "
+        "training. batch: those of the batch, averaged for later; frozen: those of the weights, which stay",
     )
     warm_start: bool = Field(
         False, description="students start from the weights of their teacher (same model only) instead of from scratch"

@@ -11,6 +11,7 @@ from noisystudent.data.images import ImageFormat, decode_shard
 from noisystudent.errors import ArtifactError, TrainingError
 from noisystudent.losses.objectives import LossTerms
 from noisystudent.models.ema import Ema
+from noisystudent.models.tuning import train_last_blocks
 from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
@@ -142,6 +143,42 @@ def test_biases_and_normalization_are_not_decayed():
     decays = {id(parameter): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
     for name, parameter in classifier.named_parameters():
         assert decays[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0), name
+
+
+def test_a_rate_per_block_moves_the_first_blocks_less_and_resumes(tmp_path):
+    before = make_classifier().net.state_dict()
+
+    def moved(net, block):
+        weights = net.state_dict()
+        return float((weights[f"blocks.{block}.conv1.weight"] - before[f"blocks.{block}.conv1.weight"]).abs().max())
+
+    tenth = train(tmp_path / "tenth", steps=25, layer_decay=0.1)
+    assert moved(tenth.net, 2) > 5 * moved(tenth.net, 1) > 25 * moved(tenth.net, 0) > 0
+    again = train(tmp_path / "tenth", steps=25, layer_decay=0.1)
+    assert same_weights(tenth, again)
+
+
+def test_frozen_statistics_do_not_move(tmp_path):
+    before = make_classifier().state_dict()
+    after = train(tmp_path, steps=25, batch_norm="frozen").state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    statistics = {name for name in before if "running" in name or "tracked" in name}
+    assert statistics
+    assert moved == {*before} - statistics
+
+
+def test_frozen_blocks_do_not_move_by_a_bit(tmp_path):
+    def last_block_of(folder):
+        classifier = make_classifier()
+        train_last_blocks(classifier.net, 1)
+        settings = TrainSettings(steps=25, save_every=1e-6, layer_decay=0.5)
+        return fit(classifier, make_batches(), objective, settings, folder, seed=3)[0]
+
+    before, trained = make_classifier().state_dict(), last_block_of(tmp_path)
+    after = trained.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {name for name in before if name.startswith(("net.blocks.2", "net.classifier"))}
+    assert same_weights(trained, last_block_of(tmp_path))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsproptf"])

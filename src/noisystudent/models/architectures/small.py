@@ -137,6 +137,11 @@ class SmallResNet(nn.Module):
         """Logits [B, num_classes] of normalized images [B, in_chans, H, W]."""
         return self.forward_head(self.forward_features(x))
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Which parameters are of the same block (``coarse``: of the same stage), as timm asks for it."""
+        blocks = r"^blocks\.(\d+)" if coarse else r"^blocks\.(\d+)\.(\d+)"
+        return {"stem": r"^(?:conv|norm)_stem", "blocks": [(blocks, None), (r"^norm_head", (99999,))]}
+
     def get_classifier(self) -> nn.Module:
         """The last layer."""
         classifier: nn.Module = self.classifier

@@ -63,6 +63,10 @@ class TinyResNet(nn.Module):
         """Logits [B, num_classes] of normalized images [B, in_chans, H, W]."""
         return self.forward_head(self.forward_features(x))
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Which parameters are of the same block, as timm asks for it; ``coarse`` changes nothing."""
+        return {"blocks": r"^blocks\.(\d+)"}
+
     def get_classifier(self) -> nn.Module:
         """The last layer."""
         return self.classifier
