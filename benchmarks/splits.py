@@ -25,7 +25,12 @@ from noisystudent.data.stratified import draw_labeled
 from noisystudent.random_streams import generator
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-FILES = {"sign-digits": "sign-digits-64.tar.xz", "fashion": "fashion-mnist.npz", "cifar10": "cifar10-jpg.tar.xz"}
+FILES = {
+    "sign-digits": "sign-digits-64.tar.xz",
+    "trashnet": "trashnet-128.tar.xz",
+    "fashion": "fashion-mnist.npz",
+    "cifar10": "cifar10-jpg.tar.xz",
+}
 
 Arrays = dict[str, npt.NDArray[Any]]
 Rows = npt.NDArray[np.int64]

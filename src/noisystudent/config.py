@@ -70,6 +70,12 @@ class RoundSettings(Settings):
         description="a round is rolled back if validation shows that it is worse, at this level of McNemar's exact "
         "test",
     )
+    baselines: bool | Literal["auto"] = Field(
+        "auto",
+        description="simple classifiers on the same labels and test: logistic regression and label spreading on a "
+        "frozen backbone's features, else a support vector machine on HOG (needs noisystudent[baselines]); auto: where "
+        "features of at most 20,000 images are at hand",
+    )
     control: bool = Field(True, description="train the labels-only control; without it there is no verdict")
 
 

@@ -82,6 +82,7 @@ SECTIONS = {
     "STRENGTH: summary.json": "StrengthChoice",
     "SPEED: summary.json": "Summary of the compute mode",
     "RUN: budget/summary.json": "Choice",
+    "RUN: baselines/scores/summary.json": "Baseline",
     "RUN: head-choice/summary.json": "HeadChoice",
     "RUN: cross-fit/summary.json": "HeadEvidence",
     "SCREEN: left-out.json": "ExcludedImage",
@@ -100,7 +101,7 @@ SECTIONS = {
 SECTIONS |= {
     f"{tree}cost.json": "StageCost"
     for tree in (
-        *("RUN: features/", "RUN: head-choice/", "RUN: cross-fit/"),
+        *("RUN: baselines/scores/", "RUN: features/", "RUN: head-choice/", "RUN: cross-fit/"),
         *("RUN: scores/robustness/", "DISTILLATION: scores/robustness/", "STRENGTH: choice/"),
         *("CHECKPOINT: ", "PREDICTIONS: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
     )

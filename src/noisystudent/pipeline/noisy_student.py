@@ -17,6 +17,7 @@ from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.backbone import announce_start
+from noisystudent.pipeline.baselines import measure_baselines
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
 from noisystudent.pipeline.extensions import Extensions
@@ -60,7 +61,8 @@ def run(
             write_result(folder / "run.json", describe_run(resolved, context, repeat_command(resolved, "run")))
         result = run_rounds(context)
         deliver(context, result.delivered.checkpoint)
-        return finish_run(context, summarize(context, result, measure_robustness(context, result.checkpoints)))
+        robustness = measure_robustness(context, result.checkpoints)
+        return finish_run(context, summarize(context, result, robustness, measure_baselines(context)))
 
 
 def run_rounds(context: RunContext) -> RunResult:

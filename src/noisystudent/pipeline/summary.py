@@ -14,7 +14,7 @@ from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, Checkpoint, Traine
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
-from noisystudent.results.run import EvaluatedModel, RoundResult, RunSummary, StageCost
+from noisystudent.results.run import Baseline, EvaluatedModel, RoundResult, RunSummary, StageCost
 
 BEST = "best"
 
@@ -48,7 +48,9 @@ class RunResult:
         return {**control, "teacher": self.teacher.checkpoint, **students}
 
 
-def summarize(context: RunContext, result: RunResult, robustness: ComparisonResult | None) -> RunSummary:
+def summarize(
+    context: RunContext, result: RunResult, robustness: ComparisonResult | None, baselines: tuple[Baseline, ...] = ()
+) -> RunSummary:
     """The summary of a run, with what it took until now."""
     rounds = tuple(
         round_result(
@@ -72,6 +74,7 @@ def summarize(context: RunContext, result: RunResult, robustness: ComparisonResu
         delivered=result.delivered.checkpoint.name.removesuffix("/student"),
         verdict=verdict_of(result),
         robustness=robustness,
+        baselines=baselines,
         cost=context.total_cost(),
     )
 

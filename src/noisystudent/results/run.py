@@ -50,10 +50,14 @@ class RoundResult(EvaluatedModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """A simple classifier on the same labels, for scale."""
+    """A simple classifier on the same labels, for scale.
+
+    ``checkpoint`` is its stage where the run keeps it as a checkpoint.
+    """
 
     name: str
     top1: float
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,154 @@
+"""Simple classifiers beside a run, on the same labels and the same test: what a user could do instead in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.semi_supervised import LabelSpreading
+from sklearn.svm import SVC
+
+from noisystudent.artifacts.typed_json import read_result, write_result
+from noisystudent.data.images import Images, content_fingerprint
+from noisystudent.data.splits import HeldOut
+from noisystudent.errors import SettingsError
+from noisystudent.models.settings import plan_models
+from noisystudent.noise.crop import PlainView
+from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.heads.checkpoint import head_stage
+from noisystudent.pipeline.heads.features import compute_features
+from noisystudent.pipeline.tune import HEAD
+from noisystudent.results.run import Baseline, StageCost
+from noisystudent.training.linear_head import LinearHead
+
+BASELINES = "baselines"
+MOST_IMAGES = 20_000  # label spreading and HOG of more images take minutes
+HOG_EDGE = 64  # pixels; larger images are reduced, so that a cell shows a part of the object
+
+Points = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+def measure_baselines(context: RunContext) -> tuple[Baseline, ...]:
+    """The accuracy of simple classifiers on the test images, else on the validation images.
+
+    On a frozen backbone: logistic regression and label spreading on its features, with scikit-learn's usual settings.
+    Else: a support vector machine on histograms of oriented gradients (Dalal and Triggs 2005), by scikit-image.
+
+    Raises:
+        SettingsError: ``rounds.baselines`` is true, and scikit-image is not installed.
+    """
+    held_out = context.splits.test or context.splits.validation
+    if not _wanted(context) or held_out is None:
+        return ()
+    stage = f"{BASELINES}/scores"
+    on_features = context.settings.model.tune == HEAD
+    inputs = {
+        "labeled": content_fingerprint(context.splits.labeled),
+        "unlabeled": context.splits.unlabeled.fingerprint,
+        "held_out": held_out.fingerprint,
+        "on": context.backbone.fingerprint if on_features and context.backbone else "hog",
+        "size": context.splits.format.size,
+    }
+    folder = context.folder_of(stage)
+    if not context.is_complete(stage, inputs):
+        found = _on_features(context, held_out) if on_features else _on_gradients(context, held_out)
+
+        def write() -> None:
+            write_result(folder / "summary.json", found)
+            context.commit(BASELINES, inputs, StageCost(name=stage))
+
+        context.engine.group.on_main(write)
+    return read_result(tuple[Baseline, ...], folder / "summary.json")
+
+
+def _wanted(context: RunContext) -> bool:
+    given = context.settings.rounds.baselines
+    has_hog = find_spec("skimage") is not None
+    if given is True and context.settings.model.tune != HEAD and not has_hog:
+        raise SettingsError(
+            "rounds.baselines true needs scikit-image for runs without a frozen backbone: pip install "
+            "'noisystudent[baselines]'."
+        )
+    if given != "auto":
+        return given
+    few = len(context.splits.labeled) + sum(context.splits.unlabeled.shard_sizes) <= MOST_IMAGES
+    return few and context.settings.model.tune == HEAD
+
+
+def _on_features(context: RunContext, held_out: HeldOut) -> tuple[Baseline, ...]:
+    settings, labels = context.settings, context.splits.labeled.labels
+    plan = plan_models(settings.model, settings.rounds.count, context.splits.format.size)[0]
+    features = compute_features(context, plan)
+
+    def represent(images: Images) -> Points:
+        return features.plain.features(images).astype(np.float32)
+
+    labeled, unlabeled = (part[0].astype(np.float32) for part in (features.labeled, features.unlabeled))
+    fit = partial(_logistic_regression, labeled, labels)
+    checkpoint, head = head_stage(context, f"{BASELINES}/logistic-regression", features, {"labels": "given"}, fit)
+    spreading = LabelSpreading(kernel="knn", n_neighbors=10, alpha=0.2)
+    targets = np.concatenate([labels, np.full(len(unlabeled), -1)])
+    with np.errstate(invalid="ignore"):  # it divides by zero for images that no label reaches
+        spreading.fit(np.concatenate([labeled, unlabeled]), targets)
+        return (
+            Baseline(
+                name="logistic regression on features",
+                top1=_top1(held_out, lambda images: head.log_probabilities(represent(images))),
+                checkpoint=checkpoint.name,
+            ),
+            Baseline(
+                name="label spreading on features",
+                top1=_top1(
+                    held_out, lambda images: one_hot(spreading.predict(represent(images)), len(context.splits.classes))
+                ),
+            ),
+        )
+
+
+def _logistic_regression(features: Points, labels: Ints) -> LinearHead:
+    """Scikit-learn's logistic regression on standardized features, as a head on the features themselves."""
+    scaler = StandardScaler().fit(features)
+    fitted = LogisticRegression(max_iter=2000).fit(scaler.transform(features), labels)
+    weight, bias = fitted.coef_, fitted.intercept_
+    if len(weight) == 1:  # of two classes, it has the second one's alone
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    weight = weight / scaler.scale_
+    return LinearHead(weight.astype(np.float32), (bias - weight @ scaler.mean_).astype(np.float32))
+
+
+def _on_gradients(context: RunContext, held_out: HeldOut) -> tuple[Baseline, ...]:
+    represent = partial(gradients, edge=min(HOG_EDGE, context.splits.format.size))
+    machine = make_pipeline(StandardScaler(), SVC(C=10.0))
+    machine.fit(represent(context.splits.labeled), context.splits.labeled.labels)
+    classes = len(context.splits.classes)
+    top1 = _top1(held_out, lambda images: one_hot(machine.predict(represent(images)), classes))
+    return (Baseline(name="support vector machine on HOG", top1=top1),)
+
+
+def gradients(images: Images, edge: int) -> Points:
+    """Histograms of oriented gradients of gray views of ``edge`` pixels, float32 [N, F]."""
+    from skimage.feature import hog
+
+    views = PlainView(edge)(torch.from_numpy(images.pixels), torch.from_numpy(images.sizes.astype(np.int64)))
+    cell = max(2, edge // 8)
+    rows = [hog(view, pixels_per_cell=(cell, cell), cells_per_block=(2, 2)) for view in views.numpy().mean(axis=1)]
+    return np.stack(rows).astype(np.float32)
+
+
+def one_hot(predicted: Ints, classes: int) -> Points:
+    """Log-probabilities of sure answers, float32 [N, K]."""
+    sure = np.eye(classes, dtype=np.float32)[predicted]
+    return np.asarray(np.log(sure + 1e-6), np.float32)
+
+
+def _top1(held_out: HeldOut, answer: Callable[[Images], Points]) -> float:
+    held = held_out.predict_and_join(answer)
+    return float((held.log_probabilities.argmax(axis=1) == held.labels).mean())

@@ -1,0 +1,75 @@
+"""Simple classifiers beside a run are scikit-learn's on the same images; they are measured, stored and told."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import noisystudent as ns
+from noisystudent.errors import SettingsError
+from noisystudent.models.checkpoint import save_classifier
+from noisystudent.models.classifier import create_classifier
+from noisystudent.pipeline import baselines
+from small_runs import DIGITS, SMALL
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backbone") / "weights"
+    torch.manual_seed(0)
+    save_classifier(create_classifier("tiny_resnet", classes=tuple("abcd"), channels=1, size=8), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, backbone):
+    settings = {"model.backbone": str(backbone), "head.views": 0, "budget": "none", "runtime.threads": 1}
+    return ns.run(**DIGITS, out=tmp_path_factory.mktemp("runs") / "run", settings=settings, quiet=True)
+
+
+def test_on_a_frozen_backbone_they_see_its_features(run):
+    found = {baseline.name: baseline for baseline in run.summary.baselines}
+    assert set(found) == {"logistic regression on features", "label spreading on features"}
+    assert all(0.5 < baseline.top1 <= 1 for baseline in found.values())
+    checkpoint = run.path / found["logistic regression on features"].checkpoint
+    again = ns.evaluate(checkpoint=checkpoint, source="digits:test")
+    assert again.top1 == pytest.approx(found["logistic regression on features"].top1, abs=0.003)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_head_of_logistic_regression_is_scikit_learns(classes):
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % classes
+    features = (random.normal(size=(classes, 8))[labels] + random.normal(size=(60, 8)) + 3).astype(np.float32)
+    head = baselines._logistic_regression(features, labels)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(features, labels)
+    np.testing.assert_allclose(
+        head.log_probabilities(features), reference.predict_log_proba(features), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_without_a_backbone_they_see_gradients(tmp_path):
+    pytest.importorskip("skimage")
+    settings = {**SMALL, "rounds.count": 1, "rounds.baselines": True}
+    run = ns.run(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+    (baseline,) = run.summary.baselines
+    assert baseline.name == "support vector machine on HOG"
+    assert baseline.top1 > 0.6  # 40 labels of 8 x 8 pixels; chance is 0.1
+    assert "support vector machine on HOG" in run.report.read_text()
+
+
+def test_without_scikit_image_a_wish_is_refused_and_auto_is_silent(tmp_path, monkeypatch):
+    monkeypatch.setattr(baselines, "find_spec", lambda name: None)
+    settings = {**SMALL, "rounds.count": 1}
+    assert ns.run(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True).summary.baselines == ()
+    with pytest.raises(SettingsError, match=r"scikit-image.*noisystudent\[baselines\]"):
+        ns.run(**DIGITS, out=tmp_path / "run", settings={**settings, "rounds.baselines": True}, quiet=True)
