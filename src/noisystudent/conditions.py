@@ -124,7 +124,7 @@ _SECTIONS = (
 
 _TUNE = (
     Condition(
-        _RUN,
+        _TRAINING,
         ("model.tune",),
         "model.backbone, the weights that it tunes",
         lambda given: given["model.backbone"] != NO_BACKBONE,
@@ -133,12 +133,12 @@ _TUNE = (
         _RUN,
         ("head.",),
         "model.tune head (or auto) and a model.backbone",
-        lambda given: given["model.tune"] != "all" and given["model.backbone"] != NO_BACKBONE,
+        lambda given: given["model.tune"] in ("auto", "head") and given["model.backbone"] != NO_BACKBONE,
     ),
     Condition(
         _RUN,
         NOT_FOR_HEADS,
-        "model.tune all, which trains a network",
+        "model.tune all or last:N, which train a network",
         lambda given: given["model.tune"] != "head",
         ("train.ratio",),
     ),

@@ -154,7 +154,8 @@ _RUN = _names(
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
 _DISTILL = _names(
-    *_SOURCES, "rounds.control", "data.", "model.pretrained", "model.backbone", "noise.", "train.",
+    *_SOURCES, "rounds.control", "data.", "model.pretrained", "model.backbone", "model.tune", "noise.",
+    "train.",
     "objective.label_smoothing", "distillation.", "evaluation.", "runtime.",
     without=("data.window", "noise.teacher", "train.warm_start"),
 )  # fmt: skip
@@ -163,7 +164,7 @@ USED: Mapping[Command, frozenset[str]] = {
     "plan": _RUN,
     "train": _names(  # of one model: nothing is labeled, and there is no round before
         *_SOURCES, "data.", "model.", "noise.", "train.", "objective.", "runtime.",
-        without=("noise.teacher", "train.warm_start", "model.tune"),
+        without=("noise.teacher", "train.warm_start"),
     ),
     "distill": _DISTILL,
     "label": _names(*_PREDICTING, "noise.", without=(*_NOT_ON_IMAGES, "noise.strengths")),  # see _CONDITIONS

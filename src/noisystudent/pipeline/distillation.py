@@ -31,6 +31,7 @@ from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint, scor
 from noisystudent.pipeline.summary import compare_models, deliver, evaluated_model, mean_of, round_result
 from noisystudent.pipeline.train_data import TeacherRef, supervised_spec, transfer_spec
 from noisystudent.pipeline.train_stage import train
+from noisystudent.pipeline.tune import only_networks
 from noisystudent.results.run import RunSummary
 from noisystudent.runtime.progress import Reporter
 
@@ -102,7 +103,9 @@ def _open(
     }
     classes = next((predictor.classes for predictor in opened.values()), None)
     sizes = [predictor.size for predictor in opened.values()]
-    context = build_context(resolved, reporter, extensions=extensions, classes=classes, teacher_sizes=sizes)
+    context = build_context(
+        only_networks(resolved), reporter, extensions=extensions, classes=classes, teacher_sizes=sizes
+    )
     distillation.require_classes(len(context.splits.classes))
     for name, predictor in opened.items():
         _check_fits(context, name, predictor)

@@ -23,6 +23,7 @@ from noisystudent.pipeline.noise_search import STRENGTH, choose_strength
 from noisystudent.pipeline.pseudo_labels import select_pseudo_labels
 from noisystudent.pipeline.train_data import student_spec, supervised_spec
 from noisystudent.pipeline.train_stage import train
+from noisystudent.pipeline.tune import only_networks
 from noisystudent.pseudo_labels.predictions import PREDICTIONS
 from noisystudent.pseudo_labels.selection.parts import SELECTION as SELECTION_KIND
 from noisystudent.runtime.process_group import open_process_group
@@ -54,6 +55,7 @@ def train_single(
             folder = open_process_group().on_main(lambda: fetched(source, PREDICTIONS))
             require_whole(folder, PREDICTIONS)
         classes = _classes_of(folder) if folder else None
+        resolved = only_networks(resolved)
         context = build_context(resolved, reporter, extensions=extensions, classes=classes, verify=verify)
         _check_classes(context, classes, predictions)
         beside = {stage: f"{out.name}.{stage}" for stage in (LEAKAGE, SPEED, STRENGTH, SELECTION)}

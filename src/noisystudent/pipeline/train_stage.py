@@ -24,6 +24,7 @@ from noisystudent.models.finite import broken_tensors
 from noisystudent.models.settings import ModelPlan
 from noisystudent.models.teacher import Teacher
 from noisystudent.models.training_images import write_training_images
+from noisystudent.models.tuning import train_last_blocks
 from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.custom import CustomAugmentation
 from noisystudent.noise.input import InputNoise
@@ -160,6 +161,8 @@ def train_inputs(
     }
     if backbone := _backbone_of(context, plan, start):
         model["backbone"] = backbone.fingerprint
+        if settings.model.last_blocks:
+            model["tune"] = settings.model.tune
     if context.splits.format.bits is not None:
         model["bits"] = context.splits.format.bits
     if extensions.model:
@@ -218,6 +221,8 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
                 pretrained=context.settings.model.pretrained,
                 **noise,
             )
+    if (blocks := context.settings.model.last_blocks) and _backbone_of(context, plan, start):
+        train_last_blocks(classifier.net, blocks)
     classifier.bits = context.splits.format.bits
     if start:
         given = start.load()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Literal
 
 import torch
 
 from noisystudent.conditions import NOT_FOR_HEADS
-from noisystudent.config import ALL_SETTINGS, RunSettings, value_at
+from noisystudent.config import ALL_SETTINGS, Resolved, RunSettings, value_at
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.runtime.progress import Reporter
@@ -24,7 +25,7 @@ def decide_tune(
     device: torch.device,
     reporter: Reporter,
 ) -> RunSettings:
-    """The settings with ``model.tune`` head or all, and with what heads decide: labels, noise, rounds.
+    """The settings with ``model.tune`` head, all or last:N, and with what heads decide: labels, noise, rounds.
 
     ``auto`` is head with a backbone on a CPU, unless the user gave settings or parts that only the training of a
     network uses.
@@ -46,7 +47,7 @@ def decide_tune(
             f"{of_network[0]} is for training the whole network, and {of_heads[0]} for heads on a frozen one; give "
             "model.tune head or all, and leave the settings of the other out."
         )
-    tune: Literal["all", "head"]
+    tune: str
     if given != "auto":
         tune = given
     elif not has_backbone or own or of_network:
@@ -65,6 +66,23 @@ def decide_tune(
             "trains the whole network"
         )
     return _for_heads(settings, explicit)
+
+
+def only_networks(resolved: Resolved) -> Resolved:
+    """The settings of a command that trains single networks, for which ``model.tune auto`` means all.
+
+    Raises ``SettingsError`` for ``model.tune head``.
+    """
+    model = resolved.settings.model
+    if model.tune == HEAD:
+        raise SettingsError(
+            "model.tune head is for run, which labels and learns on the features of a frozen network; train and "
+            "distill train networks: give model.tune all, or last:N for the last N blocks."
+        )
+    if model.tune != "auto":
+        return resolved
+    settings = resolved.settings.model_copy(update={"model": model.model_copy(update={"tune": "all"})})
+    return replace(resolved, settings=settings)
 
 
 def for_network(names: Collection[str]) -> list[str]:

@@ -1,0 +1,109 @@
+"""What of a backbone `run`, `train` and `distill` train: its last blocks, by rates per block, with its statistics."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import noisystudent as ns
+from noisystudent.errors import ModelError, SettingsError
+from noisystudent.models.checkpoint import save_classifier
+from noisystudent.models.classifier import create_classifier
+from small_runs import DIGITS, SMALL, without
+
+SETTINGS = {
+    **without(SMALL, "model.teacher", "rounds.count"), "train.steps": 3, "runtime.threads": 1,
+    "runtime.precision": "float32", "runtime.channels_last": True, "noise.strength": 0.25,
+}  # fmt: skip
+LABELED = {"labeled": "digits:labeled"}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    torch.manual_seed(0)
+    save_classifier(create_classifier("tiny_resnet", classes=tuple("abcd"), channels=1, size=8), folder)
+    return folder
+
+
+def given(weights, **settings):
+    return {**SETTINGS, "model.backbone": str(weights), **settings}
+
+
+def run(out, weights, **settings):
+    return ns.run(**DIGITS, out=out, settings=given(weights, **{"rounds.count": 1, **settings}), quiet=True)
+
+
+def train(out, weights, **settings):
+    return ns.train(**LABELED, out=out, settings=given(weights, **settings), quiet=True).folder
+
+
+def moved(folder, weights):
+    """The blocks whose tensors differ from those of the backbone; the last layer always does."""
+    found, start = load_file(folder / "model.safetensors"), load_file(weights / "model.safetensors")
+    names = [name for name in start if name.startswith("blocks.")]
+    return {name[:8] for name in names if not torch.equal(found[name], start[name])}
+
+
+def inputs_of(folder):
+    return json.loads((folder / "inputs.json").read_text())
+
+
+def test_the_last_blocks_of_teacher_student_and_control_are_trained(tmp_path, weights):
+    made = run(tmp_path / "run", weights, **{"model.tune": "last:1"})
+    for stage in ("teacher", "round-1/student", "control"):
+        assert moved(made.path / stage, weights) == {"blocks.2"}, stage
+        assert inputs_of(made.path / stage)["model"]["tune"] == "last:1"
+    all_blocks = run(tmp_path / "run", weights, **{"model.tune": "all"})
+    assert moved(all_blocks.path / "teacher", weights) == {"blocks.0", "blocks.1", "blocks.2"}
+
+
+def test_a_warm_student_keeps_the_frozen_blocks_too(tmp_path, weights):
+    made = run(tmp_path / "run", weights, **{"model.tune": "last:2", "train.warm_start": True})
+    assert moved(made.path / "round-1/student", weights) == {"blocks.1", "blocks.2"}
+
+
+def test_train_and_distill_train_the_last_blocks(tmp_path, weights):
+    teacher = train(tmp_path / "teacher", weights, **{"model.tune": "last:1"})
+    assert moved(teacher, weights) == {"blocks.2"}
+    made = ns.distill(
+        **LABELED, out=tmp_path / "distilled", teacher=teacher, student="auto",
+        settings=given(weights, **{"model.tune": "last:2", "data.size": 8}), quiet=True,
+    )  # fmt: skip
+    assert moved(made.path / "student-1", weights) == {"blocks.1", "blocks.2"}
+
+
+def test_a_single_model_is_trained_whole_by_default(tmp_path, weights):
+    folder = ns.train(
+        **LABELED, out=tmp_path / "model", settings={"model.backbone": str(weights), "runtime.threads": 1,
+        "train.steps": 3, "noise.strength": 0.25}, quiet=True,
+    ).folder  # fmt: skip
+    assert moved(folder, weights) == {"blocks.0", "blocks.1", "blocks.2"}
+    assert inputs_of(folder)["objective"]["label_smoothing"] > 0  # heads would have decided otherwise
+
+
+@pytest.mark.parametrize(
+    ("tune", "error", "message"),
+    [
+        ("head", SettingsError, r"model\.tune head is for run"),
+        ("last:3", ModelError, r"model\.tune last:3 would train the whole network, which has 3 blocks"),
+        ("last:0", SettingsError, r"model\.tune .*last:0.*'head' or last:N.*at least 1"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(tmp_path, weights, tune, error, message):
+    with pytest.raises(error, match=message):
+        train(tmp_path / "model", weights, **{"model.tune": tune})
+
+
+def test_frozen_statistics_are_those_of_the_backbone_and_only_of_models_that_start_from_it(tmp_path, weights):
+    settings = {"train.batch_norm": "frozen", "train.layer_decay": 0.5, "model.students": ["wrn_16_2"]}
+    made = run(tmp_path / "run", weights, **settings)
+    found, start = load_file(made.path / "teacher" / "model.safetensors"), load_file(weights / "model.safetensors")
+    statistics = [name for name in start if "running" in name]
+    assert statistics
+    assert all(torch.equal(found[name], start[name]) for name in statistics)
+    assert {"batch_norm": "frozen", "layer_decay": 0.5}.items() <= inputs_of(made.path / "teacher")["train"].items()
+    student = load_file(made.path / "round-1/student" / "model.safetensors")
+    assert any(value.std() > 0 for name, value in student.items() if name.endswith("running_mean"))
+    assert inputs_of(made.path / "round-1/student")["train"].keys().isdisjoint({"batch_norm", "layer_decay"})
