@@ -88,7 +88,7 @@ def fit_head(data: Sequence[HeadData], scaler: Scaler, penalty: float, device: t
         weight, bias = unpacked(flat)
         log_p = torch.log_softmax(rows @ weight.T + bias, dim=1)
         difference = weights[:, None] * (log_p.exp() - targets)
-        of_weight = (difference.T @ rows + penalty * weight) @ basis
+        of_weight = (difference.T @ rows + penalty * weight) @ basis.T
         gradient = torch.cat([of_weight, difference.sum(0)[:, None]], dim=1)
         cross_entropy = -(weights.double() * (targets * log_p).sum(1).double()).sum()
         loss = cross_entropy + penalty / 2 * weight.double().square().sum()
@@ -105,13 +105,14 @@ def fit_head(data: Sequence[HeadData], scaler: Scaler, penalty: float, device: t
 def _curvature_basis(rows: Tensor, weights: Tensor, penalty: float) -> Tensor:
     """A basis [F, F] in which the loss curves about equally in every direction, so that it is minimized in few steps.
 
-    The inverse square root of the Hessian of the loss, as it would be if every class had a probability of about 0.1.
+    The inverse of the Cholesky factor of the Hessian of the loss, as it would be if every class had a probability of
+    about 0.1.
     """
     step = max(1, len(rows) // MOST_ROWS_OF_BASIS)
     sample, shares = rows[::step], weights[::step] / weights[::step].sum()
-    curvature = 0.1 * (sample * shares[:, None]).T @ sample
-    values, vectors = torch.linalg.eigh(curvature)
-    basis: Tensor = (vectors * (values.clamp(min=0) + penalty).rsqrt()) @ vectors.T
+    identity = torch.eye(rows.shape[1], device=rows.device)
+    curvature = 0.1 * (sample * shares[:, None]).T @ sample + penalty * identity
+    basis: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(curvature), identity, upper=False)
     return basis
 
 

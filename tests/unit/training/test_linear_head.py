@@ -77,3 +77,13 @@ def test_a_head_answers_with_probabilities_that_sum_to_one():
     head = LinearHead(np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
     answers = np.exp(head.log_probabilities(np.array([[2.0, 0.0, 0.0]], np.float16)))
     np.testing.assert_allclose(answers, softmax([[2.0, 0.0, 0.0]], axis=1), rtol=1e-6)
+
+
+def test_fewer_images_than_features_and_features_that_never_change_are_no_problem():
+    features = np.zeros((6, 300), np.float16)
+    features[:, :10] = np.random.default_rng(3).normal(size=(6, 10))
+    labels = np.array([0, 1, 2, 3, 0, 1])
+    for penalty in (1e-4, 1.0):
+        head = fit_head([data(features, one_hot(labels))], Scaler.of([features]), penalty, CPU)
+        assert np.isfinite(head.weight).all()
+        assert (head.log_probabilities(features).argmax(axis=1) == labels).mean() >= 0.5
