@@ -16,6 +16,7 @@ from noisystudent import __version__
 from noisystudent.commands import images, pipelines, stages
 from noisystudent.commands.options import Parser
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
+from noisystudent.runtime.allocator import keep_freed_memory
 from noisystudent.runtime.env import disable_spin_wait, require_single_process
 from noisystudent.runtime.interruption import Terminated, raise_on_signals
 from noisystudent.runtime.memory import describe_shortage, is_out_of_memory
@@ -111,6 +112,8 @@ def _dispatch(words: list[str]) -> int:
         )
     if command not in SHARED:
         require_single_process(command)
+    if command != "train":  # there it gains little, and training needs a tenth more memory
+        keep_freed_memory()
     description, function = COMMANDS[command]
     try:
         function(Parser(command, f"{description[0].upper()}{description[1:]}."), rest)

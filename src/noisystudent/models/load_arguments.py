@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -17,7 +18,7 @@ def refuse_given(reason: str, arguments: Mapping[str, object]) -> None:
         raise SettingsError(f"load was given {', '.join(given)}, which does not apply: {reason}. Leave it out.")
 
 
-def runtime_for(device: str, batch_size: int) -> RuntimeSettings:
+def runtime_for(device: str, batch_size: int | Literal["auto"]) -> RuntimeSettings:
     """The runtime settings of a predictor; raises ``SettingsError`` that names the argument of ``load``."""
     try:
         return RuntimeSettings.model_validate({"device": str(device), "label_batch_size": batch_size})

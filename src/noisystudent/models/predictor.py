@@ -47,7 +47,7 @@ from noisystudent.models.wrapped_module import (
     require_logits,
 )
 from noisystudent.noise.crop import PlainView
-from noisystudent.runtime.device import autocast, open_device
+from noisystudent.runtime.device import autocast, images_per_pass, open_device
 from noisystudent.runtime.settings import RuntimeSettings
 
 Floats = npt.NDArray[np.float32]
@@ -133,7 +133,7 @@ class Predictor:
             classes=classifier.classes,
             size=classifier.size,
             channels=classifier.channels,
-            batch_size=runtime.label_batch_size,
+            batch_size=images_per_pass(runtime, classifier.device, classifier.size),
             precision=runtime.precision,
             unit=UnitPixels(classifier).eval(),
             classifier=classifier,
@@ -329,7 +329,8 @@ def load(
         std: see ``mean``.
         device: for a checkpoint: ``auto`` (default), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. A module stays where it
             is.
-        batch_size: images per forward pass; by default 512 for a checkpoint, 256 for a module.
+        batch_size: images per forward pass; by default as ``runtime.label_batch_size auto`` for a
+            checkpoint, 256 for a module.
         factory: for a checkpoint whose architecture is the user's own: the function that builds its network.
 
     Returns:

@@ -26,6 +26,7 @@ from noisystudent.pseudo_labels.selection.select import reuse
 from noisystudent.pseudo_labels.selection.select import select as select_rows
 from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
+from noisystudent.runtime.device import images_per_pass
 
 
 def label_unlabeled(
@@ -67,9 +68,10 @@ def label_unlabeled(
         parts = list(enumerate(cut_parts(len(unlabeled.shard_sizes))))[group.rank :: group.world_size]
         rows = sum(unlabeled.shard_sizes[shard] for _, shards in parts for shard in shards)
         with context.reporter.bar(stage, rows, "images") as bar:
+            model = teacher.teacher(context.device, noised=noise is not None)
             label(
-                teacher.teacher(context.device, noised=noise is not None), read, parts, folder,
-                batch_size=runtime.label_batch_size, precision=runtime.precision,
+                model, read, parts, folder,
+                batch_size=images_per_pass(runtime, model.device, model.size), precision=runtime.precision,
                 seed=stream_key(context.settings.seed, stage), bar=bar,
             )  # fmt: skip
         group.wait()

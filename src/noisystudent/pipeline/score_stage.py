@@ -24,6 +24,7 @@ from noisystudent.models.teacher import TeacherModel, log_probabilities
 from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
 from noisystudent.results.run import StageCost
+from noisystudent.runtime.device import images_per_pass
 
 SCORES = "scores"
 
@@ -35,9 +36,8 @@ def predict(context: RunContext, teacher: TeacherModel, images: Images) -> Float
     """Log-probabilities [N, K] of the teacher, by all processes together, at the run's batch size and precision."""
     runtime, group = context.settings.runtime, context.engine.group
     share = images.take(np.arange(len(images))[group.share_of(len(images))]) if group.world_size > 1 else images
-    return group.all_gather(
-        log_probabilities(teacher, share, batch_size=runtime.label_batch_size, precision=runtime.precision)
-    )
+    batch_size = images_per_pass(runtime, teacher.device, teacher.size)
+    return group.all_gather(log_probabilities(teacher, share, batch_size=batch_size, precision=runtime.precision))
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ class Engine:
     sharded: bool = False
 
 
+_MOST_IMAGES, _FEWEST_IMAGES = 512, 32  # per forward pass
+_PIXELS_ON_CPU = 2**19  # per forward pass
+
 ON_CPU = Engine(torch.device("cpu"))
 
 
@@ -76,6 +79,19 @@ def open_device(settings: RuntimeSettings) -> torch.device:
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", local_rank() % torch.cuda.device_count())
     return device
+
+
+def images_per_pass(settings: RuntimeSettings, device: torch.device, size: int) -> int:
+    """Returns how many images of ``size`` x ``size`` pixels enter a forward pass when labeling and scoring.
+
+    ``auto`` is 512 on an accelerator. On a CPU it is 2**19 pixels, but at least 32 images: with EfficientNet-Lite0 at
+    128 pixels, passes of 32 images take 0.8 of the time of 512 and a third of the memory.
+    """
+    if settings.label_batch_size != "auto":
+        return settings.label_batch_size
+    if device.type != "cpu":
+        return _MOST_IMAGES
+    return min(_MOST_IMAGES, max(_FEWEST_IMAGES, _PIXELS_ON_CPU // size**2))
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -37,8 +37,10 @@ class RuntimeSettings(Settings):
         "over the processes, for a model that does not fit on one device; slower than full copies",
     )
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads of torch; 0 = torch's default")
-    label_batch_size: Annotated[int, Field(ge=1)] = Field(
-        512, description="images per forward pass when labeling and scoring"
+    label_batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description="images per forward pass when labeling and scoring; auto: 512, but on a CPU fewer for images above "
+        "32 pixels, down to 32, which is faster and needs less memory",
     )
 
     @model_validator(mode="after")

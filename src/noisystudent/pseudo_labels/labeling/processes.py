@@ -27,6 +27,7 @@ from noisystudent.models.predictor import Predictor
 from noisystudent.pseudo_labels.labeling.job import Job, Task
 from noisystudent.pseudo_labels.labeling.teacher import open_for_inputs
 from noisystudent.pseudo_labels.labeling.worker import say_changes, say_source, work
+from noisystudent.runtime.allocator import keep_freed_memory
 from noisystudent.runtime.env import count_cores, local_rank
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.worker import Worker, environment_of
@@ -160,6 +161,7 @@ def _watch(task: Task, processes: list[_Process], reporter: Reporter) -> list[_P
 
 def serve() -> None:
     """Runs in a started process: reads the job from standard input and works until it is done or the input ends."""
+    keep_freed_memory()
     message = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

@@ -25,6 +25,7 @@ from noisystudent.pseudo_labels.labeling.job import Job, Task
 from noisystudent.pseudo_labels.labeling.label_shards import label_shard
 from noisystudent.pseudo_labels.labeling.teacher import labeling_teacher
 from noisystudent.pseudo_labels.predictions import ShardLabels, part_path, write_part
+from noisystudent.runtime.device import images_per_pass
 from noisystudent.runtime.progress import Bar, Reporter
 from noisystudent.runtime.worker import Worker
 
@@ -140,9 +141,9 @@ class PartWriter:
         return True
 
     def _label(self, shard: int, bar: Bar | None) -> ShardLabels:
-        job = self.task.job
+        job, teacher = self.task.job, self._teacher
         return label_shard(
-            self._teacher, self._read(shard), shard, batch_size=job.runtime.label_batch_size,
+            teacher, self._read(shard), shard, batch_size=images_per_pass(job.runtime, teacher.device, teacher.size),
             precision=job.runtime.precision, seed=job.seed, bar=bar,
         )  # fmt: skip
 
