@@ -105,6 +105,9 @@ def _has_trained_weights(given: Values) -> bool:
 
 
 _SECTIONS = (
+    Condition(
+        ("label",), ("runtime.engine",), "noise.teacher false, because onnx has no noise", _is("noise.teacher", False)
+    ),
     Condition(("label",), ("noise.",), "noise.teacher true", _given("noise.teacher"), ("noise.teacher",)),
     Condition(
         _MEASURING,

@@ -143,6 +143,7 @@ _PREDICTING = (
     "runtime.device",
     "runtime.precision",
     "runtime.threads",
+    "runtime.engine",
     "runtime.label_batch_size",
     "data.max_corrupt_fraction",
 )
@@ -150,21 +151,21 @@ _PREDICTING = (
 _NOT_ON_IMAGES = ("noise.mixup", "noise.cutmix", "noise.dropout", "noise.stochastic_depth")
 _RUN = _names(
     *_SOURCES, "budget", "rounds.", "data.", "model.", "noise.", "train.", "head.", "selection.", "objective.",
-    "distillation.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
+    "distillation.", "evaluation.", "runtime.", without=(*_ONLY_DISTILL, "runtime.engine"),
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
 _DISTILL = _names(
     *_SOURCES, "rounds.control", "data.", "model.pretrained", "model.backbone", "model.tune", "noise.",
     "train.",
     "objective.label_smoothing", "distillation.", "evaluation.", "runtime.",
-    without=("data.window", "noise.teacher", "train.warm_start"),
+    without=("data.window", "noise.teacher", "train.warm_start", "runtime.engine"),
 )  # fmt: skip
 USED: Mapping[Command, frozenset[str]] = {
     "run": _RUN,
     "plan": _RUN,
     "train": _names(  # of one model: nothing is labeled, and there is no round before
         *_SOURCES, "data.", "model.", "noise.", "train.", "objective.", "runtime.",
-        without=("noise.teacher", "train.warm_start"),
+        without=("noise.teacher", "train.warm_start", "runtime.engine"),
     ),
     "distill": _DISTILL,
     "label": _names(*_PREDICTING, "noise.", without=(*_NOT_ON_IMAGES, "noise.strengths")),  # see _CONDITIONS

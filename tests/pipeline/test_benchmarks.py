@@ -37,7 +37,9 @@ def run_quick_alone(name: str, path: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("name", ["selection.py", "near_duplicates.py", "label_size.py", "noise.py", "whole.py"])
+@pytest.mark.parametrize(
+    "name", ["selection.py", "near_duplicates.py", "label_size.py", "noise.py", "whole.py", "features.py"]
+)
 def test_benchmarks_that_need_no_data_write_rows(run_quick, name):
     rows = run_quick(name)
     assert rows

@@ -67,6 +67,8 @@ def measure(
     """
     check_suite(settings, predictor.classes)
     inputs = {"subject": predictor.fingerprint, "audience": dataset.fingerprint, "precision": predictor.precision}
+    if predictor.engine != "torch":
+        inputs["engine"] = predictor.engine
     cache = ResultCache.open(folder, inputs, archive_stale=archive_stale)
     clean = clean_results(predictor, dataset, cache)
     measures: dict[str, Any] = {

@@ -26,3 +26,14 @@ def runtime_for(device: str, batch_size: int | Literal["auto"]) -> RuntimeSettin
         problem = error.errors()[0]
         name = {"label_batch_size": "batch_size"}.get(str(problem["loc"][0]), "device")
         raise SettingsError(f"load was given {name} {problem['input']!r}: {problem['msg']}.") from None
+
+
+def refuse_runtime(predictor: str, runtime: RuntimeSettings) -> None:
+    """Raises ``SettingsError`` for settings that a predictor, which has its own, would ignore."""
+    defaults = RuntimeSettings()
+    changed = [name for name in RuntimeSettings.model_fields if getattr(runtime, name) != getattr(defaults, name)]
+    if changed:
+        raise SettingsError(
+            f"runtime.{changed[0]} {getattr(runtime, changed[0])} does not apply to {predictor}, which has a device, "
+            "a precision and a batch size of its own. Leave it out, or give it to noisystudent.load or Predictor.open."
+        )

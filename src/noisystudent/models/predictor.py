@@ -24,7 +24,8 @@ from noisystudent.models.load import (
     short_name,
     training_images_of,
 )
-from noisystudent.models.load_arguments import refuse_given, runtime_for
+from noisystudent.models.load_arguments import refuse_given, refuse_runtime, runtime_for
+from noisystudent.models.onnx_engine import OnnxNetwork
 from noisystudent.models.teacher import (
     format_of,
     log_probabilities,
@@ -73,6 +74,7 @@ class Predictor:
         classifier: the classifier of a checkpoint; None for a module.
         origin: text that opens the same model in another process; empty for a module.
         training_images: digests of the labeled images that the model was trained on; None where they are not recorded.
+        onnx: the network in onnxruntime, where that computes the answers; ``unit`` is torch's in any case.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Predictor:
     classifier: Classifier | None = None
     origin: str = ""
     training_images: Digests | None = None
+    onnx: OnnxNetwork | None = None
 
     @classmethod
     def open(
@@ -100,22 +103,24 @@ class Predictor:
         Args:
             model: a checkpoint's folder, the folder of a run (its ``best/`` is opened), ``timm:NAME``,
                 ``local-dir:FOLDER``, or a predictor.
-            runtime: device, precision and batch size.
+            runtime: device, precision, engine and batch size.
             factory: builds the network of a checkpoint whose architecture is the user's own.
 
         Raises:
-            ModelError: as ``open_classifier`` does, and for a module, which needs ``noisystudent.load``.
+            ModelError: as ``open_classifier`` does, for a module, which needs ``noisystudent.load``, and as
+                ``OnnxNetwork`` does.
             SettingsError: settings are given with a predictor, which has its own; or ``precision`` is auto.
         """
         if isinstance(model, Predictor):
-            _refuse_runtime(model, runtime)
+            refuse_runtime(repr(model), runtime)
             return model
         require_model(model)
         if runtime.precision == "auto":
             raise SettingsError(
                 "runtime.precision auto times training; a predictor needs float32, bfloat16 or float16."
             )
-        classifier = open_classifier(model, factory).to(open_device(runtime))
+        on_cpu = {"device": "cpu"} if runtime.engine == "onnx" else {}
+        classifier = open_classifier(model, factory).to(open_device(runtime.model_copy(update=on_cpu)))
         fingerprint = fingerprint_at(model, classifier.net.state_dict())
         origin = "" if factory else absolute_name(model)
         opened = cls.of_classifier(short_name(model), fingerprint, classifier, runtime, origin=origin)
@@ -138,6 +143,7 @@ class Predictor:
             unit=UnitPixels(classifier).eval(),
             classifier=classifier,
             origin=origin,
+            onnx=OnnxNetwork(classifier) if runtime.engine == "onnx" else None,
         )
 
     @classmethod
@@ -194,6 +200,11 @@ class Predictor:
         return format_of(self, self.classifier.bits if self.classifier else None)
 
     @property
+    def engine(self) -> str:
+        """What computes the answers: ``torch`` or ``onnx``."""
+        return "onnx" if self.onnx else "torch"
+
+    @property
     def device(self) -> torch.device:
         """The device that holds the weights; images are moved there."""
         return device_of(self.unit) if self.classifier is None else self.classifier.device
@@ -244,7 +255,8 @@ class Predictor:
             rows = []
             for pixels, sizes in on_device(shard, self.batch_size, self.device):
                 with torch.inference_mode(), autocast(self.device, self.precision):
-                    values = features_of(net, prepare(PlainView(self.size)(pixels, sizes)), self.name)
+                    views = prepare(PlainView(self.size)(pixels, sizes))
+                    values = self.onnx.features(views) if self.onnx else features_of(net, views, self.name)
                 rows.append(values.float().cpu().numpy())
             return require_numbers(stack_rows(rows, width), self.name, shard.keys)
 
@@ -283,7 +295,11 @@ class Predictor:
 
     def _logits(self, views: Tensor) -> Tensor:
         """Logits [B, K] of views, uint8 [B, C, size, size]."""
-        logits: Tensor = self.unit(views.float() / 255) if self.classifier is None else self.classifier(views)
+        logits: Tensor
+        if self.classifier is None:
+            logits = self.unit(views.float() / 255)
+        else:
+            logits = self.onnx.logits(self.classifier.normalize(views)) if self.onnx else self.classifier(views)
         require_logits(logits, self.name, (len(views), len(self.classes)))
         return logits
 
@@ -329,8 +345,8 @@ def load(
         std: see ``mean``.
         device: for a checkpoint: ``auto`` (default), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. A module stays where it
             is.
-        batch_size: images per forward pass; by default as ``runtime.label_batch_size auto`` for a
-            checkpoint, 256 for a module.
+        batch_size: images per forward pass; by default ``runtime.label_batch_size auto`` for a checkpoint, 256 for a
+            module.
         factory: for a checkpoint whose architecture is the user's own: the function that builds its network.
 
     Returns:
@@ -374,14 +390,4 @@ def require_model(model: object) -> None:
         raise ModelError(
             f"{model!r} is no model: give a checkpoint's folder, the folder of a run, timm:NAME, local-dir:FOLDER, or "
             "what noisystudent.load returned."
-        )
-
-
-def _refuse_runtime(predictor: Predictor, runtime: RuntimeSettings) -> None:
-    """Raises ``SettingsError`` for settings that a predictor, which has its own, would ignore."""
-    changed = [name for name in RuntimeSettings.model_fields if getattr(runtime, name) != getattr(_DEFAULTS, name)]
-    if changed:
-        raise SettingsError(
-            f"runtime.{changed[0]} {getattr(runtime, changed[0])} does not apply to {predictor!r}, which has a device, "
-            "a precision and a batch size of its own. Leave it out, or give it to noisystudent.load or Predictor.open."
         )

@@ -31,7 +31,12 @@ def runtime_of(predictor: Predictor) -> RuntimeSettings:
     """The settings by which another process opens a predictor as it is opened here."""
     device = str(predictor.device) if predictor.origin else "auto"  # a module is never opened again
     return RuntimeSettings.model_validate(
-        {"device": device, "precision": predictor.precision, "label_batch_size": predictor.batch_size}
+        {
+            "device": device,
+            "engine": predictor.engine,
+            "precision": predictor.precision,
+            "label_batch_size": predictor.batch_size,
+        }
     )
 
 
@@ -54,10 +59,12 @@ def open_for_inputs(job: Job, predictor: Predictor | None) -> Predictor:
 def labeling_teacher(job: Job, predictor: Predictor) -> TeacherModel:
     """The teacher that labels: the predictor, or with ``noise.teacher`` a copy that keeps its model noise.
 
-    Raises ``SettingsError`` for a module with ``noise.teacher``.
+    Raises ``SettingsError`` for a module or the engine onnx with ``noise.teacher``.
     """
     if not job.noise.teacher:
         return predictor
+    if predictor.onnx:
+        raise SettingsError(f"noise.teacher is true, and {predictor!r} has the engine onnx, which knows no noise.")
     if predictor.classifier is None:
         raise SettingsError(
             f"noise.teacher is true, and {predictor!r} is a module, whose dropout and stochastic depth are unknown. "
