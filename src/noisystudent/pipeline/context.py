@@ -25,6 +25,7 @@ from noisystudent.display.sources import source_lines
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.models.settings import plan_models
+from noisystudent.pipeline.auto_backbone import settle_backbone
 from noisystudent.pipeline.backbone import decide_with_backbone, decided_by_backbone, require_channels, start_facts
 from noisystudent.pipeline.budget.decide import BudgetRequest, decide_budget
 from noisystudent.pipeline.budget.workload import Workload
@@ -255,7 +256,8 @@ def _decide(
     resolved: Resolved, engine: Engine, extensions: Extensions, reporter: Reporter
 ) -> tuple[RunSettings, Backbone | None, dict[str, str]]:
     """The settings as backbone and ``model.tune`` decide them, the backbone, and where these values came from."""
-    settings, backbone = decide_with_backbone(resolved.settings, reporter)
+    settings = settle_backbone(resolved, extensions, engine, reporter)
+    settings, backbone = decide_with_backbone(settings, reporter)
     settings = decide_tune(settings, resolved.explicit, extensions, engine.device, reporter)
     decided = decided_by_backbone(resolved.settings, settings, backbone)
     return settings, backbone, decided | decided_by_tune(resolved.settings, settings, resolved.explicit)
@@ -308,7 +310,7 @@ def describe_run(resolved: Resolved, context: RunContext, command: Sequence[str]
         format=StoredFormat(size=splits.format.size, channels=splits.format.channels),
         settings=context.settings.model_dump(mode="json"),
         origins={**resolved.origins, **context.decided},
-        start=start_facts(context.backbone),
+        start=start_facts(resolved.settings, context.backbone),
         extensions=context.extensions.described(),
         sources=sources,
         versions=versions(),

