@@ -140,6 +140,12 @@ _TUNE = (
     ),
     Condition(
         _RUN,
+        ("runtime.engine",),
+        "model.tune head, whose features it computes",
+        _is("model.tune", "head"),
+    ),
+    Condition(
+        _RUN,
         NOT_FOR_HEADS,
         "model.tune all or last:N, which train a network",
         lambda given: given["model.tune"] != "head",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from noisystudent.artifacts.typed_json import read_result
 from noisystudent.config import ARGUMENTS, Resolved, RunSettings
-from noisystudent.errors import ModelError
+from noisystudent.errors import ModelError, SettingsError
 from noisystudent.layers import BACKBONE, LEARNING_RATE
 from noisystudent.models.backbone_choice import choose_backbone, size_of_choice
 from noisystudent.models.backbones import open_backbone
@@ -26,6 +26,7 @@ def settle_backbone(resolved: Resolved, extensions: Extensions, engine: Engine, 
 
     Raises:
         ModelError: The run goes on, and the backbone that it started from cannot be opened any more.
+        SettingsError: Nothing is found, and ``model.tune head`` needs a backbone.
     """
     settings = resolved.settings
     if settings.model.backbone != AUTO_BACKBONE:
@@ -34,6 +35,11 @@ def settle_backbone(resolved: Resolved, extensions: Extensions, engine: Engine, 
     settings = settings.model_copy(update={"model": settings.model.model_copy(update={"backbone": name})})
     follows_auto = resolved.origins[LEARNING_RATE] == f"{BACKBONE} {AUTO_BACKBONE}"
     if name == NO_BACKBONE:
+        if settings.model.tune == "head":
+            raise SettingsError(
+                f"model.tune head needs a backbone, and {AUTO_BACKBONE} takes none here; name one, or leave model.tune "
+                "out."
+            )
         if follows_auto:
             rate = {"learning_rate": TrainSettings().learning_rate}
             settings = settings.model_copy(update={"train": settings.train.model_copy(update=rate)})

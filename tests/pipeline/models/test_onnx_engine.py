@@ -10,11 +10,14 @@ import torch
 from torch import nn
 
 import noisystudent as ns
+from noisystudent.data.images import ImageFormat, decode_shard
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.models import onnx_engine
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.onnx_engine import OnnxNetwork
+from noisystudent.pipeline.heads.store import FeatureStore, FeatureView
 
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, ("onnxruntime", "onnxscript"))), reason="needs noisystudent[onnx]"
@@ -73,6 +76,19 @@ def test_a_predictor_answers_alike_with_both_engines(checkpoint, images):
 
 
 @needs_onnx
+def test_features_of_the_engines_are_stored_apart(checkpoint, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    images = decode_shard(open_source("digits:test", labeled=False), 0, ImageFormat(12, 3)).take(np.arange(20))
+    stores = [
+        FeatureStore.open(network, FeatureView({"view": "plain"}))
+        for network in (ns.load(checkpoint), opened(checkpoint))
+    ]
+    first, second = (store.features(images).astype(np.float32) for store in stores)
+    assert stores[0].folder != stores[1].folder
+    np.testing.assert_allclose(second, first, atol=2e-3)
+
+
+@needs_onnx
 def test_predictions_record_the_engine_and_are_made_again_with_another(checkpoint, tmp_path):
     def inputs(**settings):
         out = ns.label(teacher=checkpoint, source="digits:test", out=tmp_path / "labels", quiet=True, settings=settings)
@@ -128,8 +144,8 @@ def test_what_does_not_go_with_it(settings, message, checkpoint, tmp_path):
         )
 
 
-def test_a_run_refuses_it(tmp_path):
-    with pytest.raises(SettingsError, match=r"run does not use runtime\.engine, which label, evaluate"):
+def test_a_run_that_trains_the_network_refuses_it(tmp_path):
+    with pytest.raises(SettingsError, match=r"run uses runtime\.engine only with model\.tune head"):
         ns.run("digits:labeled", "digits:unlabeled", out=tmp_path / "run", settings={"runtime.engine": "onnx"})
 
 

@@ -118,6 +118,12 @@ def test_where_no_backbone_could_be_used(tmp_path, machine, given, why):
     assert f"auto takes none, because {why}" in said[0]
 
 
+def test_a_head_needs_a_backbone(tmp_path, machine):
+    machine()
+    with pytest.raises(SettingsError, match=r"model\.tune head needs a backbone, and auto takes none here"):
+        settle(tmp_path, {"model.tune": "head"})
+
+
 def test_an_own_model_beside_auto_is_refused_as_beside_any_backbone(tmp_path, machine):
     extensions = Extensions(model=lambda classes, channels, size: None)
     assert settle(tmp_path, extensions=extensions)[0].model.backbone == "none"

@@ -25,7 +25,6 @@ from noisystudent.pipeline.heads.store import FEATURES, FeatureStore, FeatureVie
 from noisystudent.results.run import StageCost
 from noisystudent.training.linear_head import Scaler
 
-BATCH_ON_CPU = 64  # images; larger batches of large images only take more memory
 _PLAIN = FeatureView({"view": "plain"})
 _STREAM = "feature-views"
 
@@ -82,6 +81,7 @@ def compute_features(context: RunContext, plan: ModelPlan) -> RunFeatures:
         "backbone": network.fingerprint,
         "size": network.size,
         "precision": network.precision,
+        "engine": network.engine,
         "labeled": content_fingerprint(context.splits.labeled),
         "unlabeled": context.splits.unlabeled.fingerprint,
         "views": [store.view.identity for store in stores],
@@ -130,8 +130,8 @@ def frozen_classifier(context: RunContext, plan: ModelPlan) -> Classifier:
 def _predictor(context: RunContext, classifier: Classifier) -> Predictor:
     assert context.backbone
     runtime = context.settings.runtime
-    if context.device.type == "cpu":
-        runtime = runtime.model_copy(update={"label_batch_size": min(runtime.label_batch_size, BATCH_ON_CPU)})
+    if runtime.engine == "onnx" and context.device.type != "cpu":
+        raise SettingsError("runtime.engine onnx computes on a CPU; give runtime.device cpu too, or leave it out.")
     return Predictor.of_classifier(classifier.name, context.backbone.fingerprint, classifier, runtime)
 
 

@@ -76,6 +76,7 @@ class FeatureStore:
             "network": network.fingerprint,
             "size": network.size,
             "precision": network.precision,
+            "engine": network.engine,
             "view": view.identity,
         }
         return cls(network, view, cache_folder() / FEATURES / fingerprint_of(facts)[:24])

@@ -18,7 +18,7 @@ PLAIN = FeatureView({"view": "plain"})
 class Network:
     """Its features are the mean pixel and its square; it counts the images that it sees."""
 
-    fingerprint, size, precision = "network", 8, "float32"
+    fingerprint, size, precision, engine = "network", 8, "float32", "torch"
 
     def __init__(self):
         self.seen = 0
@@ -65,7 +65,7 @@ def test_known_images_are_read_in_any_order_and_under_any_name():
     assert store.size > 0
 
 
-def test_another_network_size_precision_or_view_has_features_of_its_own():
+def test_another_network_size_precision_engine_or_view_has_features_of_its_own():
     def folder(view=PLAIN, **facts):
         network = Network()
         for name, value in facts.items():
@@ -73,9 +73,10 @@ def test_another_network_size_precision_or_view_has_features_of_its_own():
         return FeatureStore.open(network, view).folder
 
     others = [
-        folder(fingerprint="x"), folder(size=16), folder(precision="bfloat16"), folder(FeatureView({"view": "other"}))
+        folder(fingerprint="x"), folder(size=16), folder(precision="bfloat16"), folder(engine="onnx"),
+        folder(FeatureView({"view": "other"})),
     ]  # fmt: skip
-    assert len({folder(), *others}) == 5
+    assert len({folder(), *others}) == 6
 
 
 def test_a_damaged_file_is_made_again():
