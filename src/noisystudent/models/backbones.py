@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import timm
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from noisystudent.artifacts.folder import fingerprint_of
 from noisystudent.errors import ModelError, nearest_name
-from noisystudent.models.classifier import Classifier, create_classifier
+from noisystudent.models.classifier import Arguments, Classifier, create_classifier
 from noisystudent.models.create import (
     build,
     create_model,
@@ -29,7 +30,13 @@ from noisystudent.models.load import LOCAL, PUBLISHED, open_classifier, weights_
 from noisystudent.models.normalization import Normalization
 from noisystudent.models.settings import NO_BACKBONE
 from noisystudent.models.weights_file import WEIGHTS_FILES, read_weights_file
-from noisystudent.models.weights_package import LITE0, LITE0_ARCHITECTURE, LITE0_TRAINED_ON, read_lite0
+from noisystudent.models.weights_package import (
+    LITE0,
+    LITE0_ARCHITECTURE,
+    LITE0_TRAINED_ON,
+    read_lite0,
+    with_timms_names,
+)
 
 SETTING = "model.backbone"
 _KINDS = (
@@ -37,6 +44,7 @@ _KINDS = (
     f"{LOCAL}FOLDER, or a file of weights ({', '.join(WEIGHTS_FILES)})"
 )
 _USUAL_SIZE = 224  # pixels
+_DECIDED_BY_RUNS = ("img_size", "drop_rate", "drop_path_rate")  # arguments of a folder's model that do not go along
 _COUNTER = "num_batches_tracked"  # of batch normalization; old files lack it, and nothing here reads it
 
 
@@ -53,6 +61,7 @@ class Backbone:
         fingerprint: Identifies all that a model takes from it.
         trained_on: What it was trained on, in words.
         tensors: The weights by name, without the last layer.
+        further: Further arguments of timm's constructor with which the model was built.
     """
 
     name: str
@@ -63,6 +72,7 @@ class Backbone:
     fingerprint: str
     trained_on: str
     tensors: Mapping[str, Tensor] = field(repr=False)
+    further: Arguments = field(default_factory=dict)
 
     def fits(self, model: str) -> bool:
         """Whether a model, by its name in timm, is of this architecture."""
@@ -98,6 +108,7 @@ class Backbone:
             size=size,
             dropout=dropout,
             stochastic_depth=stochastic_depth,
+            further=self.further,
         )
         draw_head(classifier.net)
         classifier.net.load_state_dict(classifier.net.state_dict() | dict(tensors))
@@ -107,10 +118,10 @@ class Backbone:
     def _tensors_at(self, size: int) -> Mapping[str, Tensor]:
         """The weights for another input size; timm interpolates embeddings of positions."""
         try:
-            wanted = create_model(self.architecture, classes=1, channels=self.channels, size=size)
+            wanted = create_model(self.architecture, classes=1, channels=self.channels, size=size, further=self.further)
             if not _differing(_body(wanted), self.tensors):
                 return self.tensors
-            net = _build(self.architecture, self.channels, self.size)
+            net = _build(self.architecture, self.channels, self.size, self.further)
             net.load_state_dict(net.state_dict() | dict(self.tensors))
             net.set_input_size(img_size=(size, size))  # type: ignore[operator]  # timm's networks of fixed size have it
             tensors = _body(net)
@@ -181,16 +192,17 @@ def _of_published(name: str) -> Backbone:
 
 def _of_folder(name: str, path: Path) -> Backbone:
     classifier = open_classifier(path)
-    own = sorted(classifier.arguments.keys() - {"img_size"})
-    if own:
-        raise ModelError(
-            f"{path} holds a {classifier.name} that is built with {', '.join(own)}, which differs from timm's own; no "
-            "model can start from it. Give the folder of one without model_args."
-        )
+    further = {key: value for key, value in classifier.arguments.items() if key not in _DECIDED_BY_RUNS}
     shown = ", ".join(classifier.classes[:10]) + (", ..." if len(classifier.classes) > 10 else "")
     trained_on = f"images of {len(classifier.classes)} classes: {shown}"
     return _of_tensors(
-        name, classifier.name, classifier.net.state_dict(), classifier.size, trained_on, classifier.normalization
+        name,
+        classifier.name,
+        classifier.net.state_dict(),
+        classifier.size,
+        trained_on,
+        normalization=classifier.normalization,
+        further=further,
     )
 
 
@@ -202,6 +214,8 @@ def _of_file(name: str, path: Path, architecture: str | None) -> Backbone:
             "--student NAME), one of timm.list_models()."
         )
     require_known(architecture)
+    if architecture.partition(".")[0] == LITE0_ARCHITECTURE:
+        tensors = with_timms_names(tensors)
     return _of_tensors(name, architecture, tensors, _size_of(architecture), "data that the file does not name")
 
 
@@ -211,14 +225,16 @@ def _of_tensors(
     tensors: Mapping[str, Tensor],
     size: int,
     trained_on: str,
+    *,
     normalization: Normalization | None = None,
+    further: Arguments = MappingProxyType({}),
 ) -> Backbone:
     """The backbone of the weights, once they are those of the model; its normalization is timm's if none is given."""
     architecture = model.partition(".")[0]
-    net = _build(model, 3, size)
+    net = _build(model, 3, size, further)
     channels = _channels_of(tensors, net, name)
     if channels != 3:
-        net = _build(model, channels, size)
+        net = _build(model, channels, size, further)
     expected, heads = _body(net), head_modules(net)
     body = {key: tensor for key, tensor in tensors.items() if not key.startswith(tuple(f"{head}." for head in heads))}
     body |= {key: expected[key] for key in expected.keys() - body.keys() if key.endswith(_COUNTER)}
@@ -239,9 +255,12 @@ def _of_tensors(
         size=size,
         channels=channels,
         normalization=found,
-        fingerprint=fingerprint_of([architecture, found.mean, found.std, weights_fingerprint(body)]),
+        fingerprint=fingerprint_of(
+            [architecture, found.mean, found.std, weights_fingerprint(body), *([dict(further)] if further else [])]
+        ),
         trained_on=trained_on,
         tensors=body,
+        further=further,
     )
 
 
@@ -251,8 +270,8 @@ def _size_of(model: str) -> int:
     return int(config.input_size[-1]) if config else _USUAL_SIZE
 
 
-def _build(model: str, channels: int, size: int) -> nn.Module:
-    return build(model, {"num_classes": 1, "in_chans": channels} | size_argument(model, size), {})
+def _build(model: str, channels: int, size: int, further: Arguments) -> nn.Module:
+    return build(model, {**further, "num_classes": 1, "in_chans": channels} | size_argument(model, size), {})
 
 
 def _body(net: nn.Module) -> dict[str, Tensor]:

@@ -118,6 +118,7 @@ def create_classifier(
     pretrained: bool = False,
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
+    further: Arguments = MappingProxyType({}),
 ) -> Classifier:
     """Creates a classifier around the model ``name``.
 
@@ -129,6 +130,7 @@ def create_classifier(
         pretrained: load timm's published weights and use their normalization.
         dropout: dropout rate before the last layer.
         stochastic_depth: drop rate of the last residual block.
+        further: further arguments of timm's constructor, which the checkpoint keeps.
 
     Raises:
         ModelError: as ``create_model``.
@@ -141,6 +143,7 @@ def create_classifier(
         pretrained=pretrained,
         dropout=dropout,
         stochastic_depth=stochastic_depth,
+        further=further,
     )
     normalization = normalization_of(net, channels) if pretrained else Normalization.halves(channels)
     return Classifier(
@@ -150,5 +153,5 @@ def create_classifier(
         channels=channels,
         size=size,
         normalization=normalization,
-        arguments=size_argument(name, size),
+        arguments={**further, **size_argument(name, size)},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import timm
@@ -82,6 +83,7 @@ def create_model(
     pretrained: bool = False,
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
+    further: Mapping[str, Any] = MappingProxyType({}),
 ) -> nn.Module:
     """Creates a network from float32 [B, channels, size, size] to logits [B, classes].
 
@@ -94,13 +96,14 @@ def create_model(
         dropout: dropout rate before the last layer, 0 to below 1; 0 overrides the model's default too.
         stochastic_depth: drop rate that the residual blocks approach by the linear rule, 0 to below 1; the first block
             drops nothing, and 0 overrides the model's default too.
+        further: further arguments of timm's constructor.
 
     Raises:
         ModelError: the name is unknown, the model does not accept such images or has no such noise, or its pretrained
             weights cannot be loaded.
     """
     require_known(name)
-    arguments = {"num_classes": classes, "in_chans": channels} | size_argument(name, size)
+    arguments = {**further, "num_classes": classes, "in_chans": channels} | size_argument(name, size)
     noise = {"drop_rate": dropout, "drop_path_rate": stochastic_depth}
     net = build(name, arguments, noise)
     # timm builds the noise modules, each family by its own rule; this sets their rates.

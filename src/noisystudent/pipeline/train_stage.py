@@ -219,7 +219,8 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
                 channels=channels,
                 size=size,
                 pretrained=context.settings.model.pretrained,
-                **noise,
+                dropout=noise["dropout"],
+                stochastic_depth=noise["stochastic_depth"],
             )
     if (blocks := context.settings.model.last_blocks) and _backbone_of(context, plan, start):
         train_last_blocks(classifier.net, blocks)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from noisystudent.errors import ModelError
 from noisystudent.models.backbones import open_backbone
-from noisystudent.models.checkpoint import save_classifier
+from noisystudent.models.checkpoint import load_classifier, save_classifier
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import HEAD_STD, head_modules
 from noisystudent.models.normalization import Normalization
@@ -227,9 +227,29 @@ def test_a_size_that_the_network_cannot_take(tmp_path, name, size):
         started(backbone, size)
 
 
-def test_a_folder_with_its_own_constructor_arguments(tmp_path):
-    write_folder(tmp_path / "hub", global_pool="max")
-    config = json.loads((tmp_path / "hub" / "config.json").read_text())
-    (tmp_path / "hub" / "config.json").write_text(json.dumps(config | {"model_args": {"global_pool": "max"}}))
-    with pytest.raises(ModelError, match="built with global_pool, which differs from timm's own"):
-        open_backbone(str(tmp_path / "hub"))
+def write_folder_with_arguments(folder, name, **arguments):
+    net = write_folder(folder, name, **arguments)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_args": {**arguments, "drop_rate": 0.5}}))
+    return net
+
+
+@pytest.mark.parametrize(("name", "size"), [("test_resnet", 96), ("test_vit", 96), ("test_resnet", 160)])
+def test_a_folders_own_constructor_arguments_go_along(tmp_path, name, size):
+    arguments = {"global_pool": "max"} if name == "test_resnet" else {"global_pool": "avg", "fc_norm": False}
+    net = write_folder_with_arguments(tmp_path / "hub", name, **arguments)
+    backbone = open_backbone(str(tmp_path / "hub"))
+    classifier = started(backbone, size)
+    if name == "test_vit":
+        net.set_input_size(img_size=(size, size))
+    assert_close(our_features(classifier, pixels_of(size)), features_of(net, pixels_of(size), 0.4))
+    assert classifier.arguments == arguments | ({"img_size": size} if name == "test_vit" else {})
+    save_classifier(classifier, tmp_path / "trained")
+    again = load_classifier(tmp_path / "trained")
+    assert_close(our_features(again, pixels_of(size)), our_features(classifier, pixels_of(size)))
+
+
+def test_constructor_arguments_are_part_of_the_fingerprint(tmp_path):
+    write_folder(tmp_path / "plain")
+    write_folder_with_arguments(tmp_path / "other", "test_resnet", global_pool="max")
+    assert open_backbone(str(tmp_path / "plain")).fingerprint != open_backbone(str(tmp_path / "other")).fingerprint

