@@ -26,6 +26,7 @@ from noisystudent.errors import DataError
 
 _UNCROPPED_EDGE = 64  # larger images are stored with an extra margin, for the official crop
 _CROP_MARGIN = 32  # pixels
+_ROUNDING = 1e-6  # pixels: 224 / (224 / 256) may be slightly less than 256
 _LARGEST_AUTO_SIZE = 224
 _MAX_ASPECT = 1.5
 _WORKERS = min(8, os.cpu_count() or 1)
@@ -45,20 +46,35 @@ class Failure:
 class ImageFormat:
     """The size and channels of all images of a run: ``size`` is the edge of the model's input in pixels.
 
-    ``whole``: the images were cropped when they were published, so evaluation uses them up to their edges. ``bits``:
-    how many of their bits images with 16 bits per channel use, found in the images that train; None: as many as each
-    image needs, because none of those has 16.
+    ``whole``: the images were cropped when they were published, so evaluation uses them up to their edges. ``crop``:
+    the share of the short edge that the plain view shows, above 0 to 1, as ``crop_pct`` in a model's config says it;
+    None: ``size`` of ``size`` + 32 pixels. Up to 64 px the view shows all of it in any case. ``bits``: how many of
+    their bits images with 16 bits per channel use, found in the images that train; None: as many as each image needs,
+    because none of those has 16.
     """
 
     size: int
     channels: Literal[1, 3]
     whole: bool = False
     bits: int | None = None
+    crop: float | None = None
 
     @property
     def storage_size(self) -> int:
-        """The short edge of a stored image: ``size`` up to 64 px or for ``whole`` images, else ``size`` + 32."""
-        return self.size if self.whole or self.size <= _UNCROPPED_EDGE else self.size + _CROP_MARGIN
+        """The short edge of a stored image: ``size`` for ``whole`` images, else as ``stored_edge`` says."""
+        return self.size if self.whole else stored_edge(self.size, self.crop)
+
+    @property
+    def identity(self) -> list[str]:
+        """What identifies the format beside size, channels and bits: nothing where images are stored as usual."""
+        return [] if self.storage_size == stored_edge(self.size, None) else [f"stored at {self.storage_size}"]
+
+
+def stored_edge(size: int, crop: float | None) -> int:
+    """The short edge in pixels at which images are stored for a view of ``size``: timm's, rounded down, for a crop."""
+    if size <= _UNCROPPED_EDGE:
+        return size
+    return size + _CROP_MARGIN if crop is None else int(size / crop + _ROUNDING)
 
 
 @dataclass(frozen=True, eq=False)

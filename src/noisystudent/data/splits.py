@@ -116,6 +116,7 @@ def open_splits(
     seed: int,
     classes: tuple[str, ...] | None = None,
     stored_size: Callable[[int], int] = int,
+    crop: float | None = None,
 ) -> DataSplits:
     """Opens, checks and decodes the sources of a run.
 
@@ -130,6 +131,7 @@ def open_splits(
         seed: seed of the split.
         classes: the class names of given models: those of a run without labels, else only their order.
         stored_size: maps the image size to a larger one, for example a model's own resolution.
+        crop: the share of an image's short edge that views show; None: the official one.
 
     Raises:
         DataError: a source is missing, unreadable or does not fit the others.
@@ -139,7 +141,7 @@ def open_splits(
     for role in HELD_OUT:
         if role in sources:
             check_known_classes(classes, sources[role], role)
-    format = _format(sources, settings, stored_size)
+    format = replace(_format(sources, settings, stored_size), crop=crop)
     streamed = {"labeled", "unlabeled"} <= sources.keys() and is_streamed(sources["unlabeled"], format, settings)
     decoded = {role: source for role, source in sources.items() if not (streamed and role == "unlabeled")}
     as_stored = {role: decode(source, format, settings) for role, source in decoded.items()}

@@ -70,7 +70,14 @@ class StreamedUnlabeled:
         """Identifies the images by their source, their format and the images that are left out."""
         bits = [] if self.format.bits is None else [self.format.bits]
         return fingerprint_of(
-            [self.source.fingerprint, self.format.size, self.format.channels, sorted(self._excluded_keys), *bits]
+            [
+                self.source.fingerprint,
+                self.format.size,
+                self.format.channels,
+                sorted(self._excluded_keys),
+                *bits,
+                *self.format.identity,
+            ]
         )
 
     @property

@@ -113,6 +113,7 @@ class EvalDataset:
                 cache.extend(decoded)
 
         identity = [source.fingerprint, format.size, format.channels, count, *(["whole"] if format.whole else [])]
+        identity += [] if format.whole else format.identity
         identity += [] if format.bits is None else [f"{format.bits} bits"]
         identity += [mapping.columns.tolist()] if mapping and not mapping.is_identity else []
         return cls(source.name, fingerprint_of(identity), count, shards, mapping, max_corrupt_fraction)
@@ -136,19 +137,18 @@ class EvalDataset:
         fingerprint = content_fingerprint(images)
         return cls(name, fingerprint, len(images), lambda: iter([images]), max_corrupt_fraction=max_corrupt_fraction)
 
-    def batches(self, size: int, device: torch.device) -> Iterator[EvalBatch]:
+    def batches(self, view: PlainView, device: torch.device) -> Iterator[EvalBatch]:
         """Iterates over the images as central views, batch by batch.
 
         The address of an image depends only on its key, so its random draws do not depend on its batch.
 
         Args:
-            size: the edge of a view in pixels.
+            view: the part of an image that the model sees.
             device: where the views and addresses are put.
 
         Yields:
             The batches in order; unreadable images are left out.
         """
-        view = PlainView(size)
         for images in self.shards():
             for first in range(0, len(images), _BATCH_IMAGES):
                 part = images.take(np.arange(first, min(first + _BATCH_IMAGES, len(images))))

@@ -81,7 +81,7 @@ class Temperatures:
         """
         every = max(1, dataset.count // (2 * FIT_IMAGES))
         values, labels, index = [], [], []
-        for batch in dataset.batches(predictor.size, predictor.device):
+        for batch in dataset.batches(predictor.view, predictor.device):
             addresses = batch.index.cpu().numpy()
             sampled = (addresses // 2) % every == 0
             values.append(predictor.log_probabilities_of_views(batch.views)[sampled])
@@ -115,7 +115,7 @@ def evaluate_images(
 def _evaluate_batches(
     predictor: Predictor, dataset: EvalDataset, temperatures: Temperatures, change: Callable[[EvalBatch], Tensor]
 ) -> Iterator[PerImageResults]:
-    for batch in dataset.batches(predictor.size, predictor.device):
+    for batch in dataset.batches(predictor.view, predictor.device):
         rows = predictor.log_probabilities_of_views(change(batch))
         rank = ranks(rows, batch.labels)
         scaled = apply_temperature(rows, temperatures.of(batch.index.cpu().numpy())[:, None])

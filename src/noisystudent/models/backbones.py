@@ -18,6 +18,7 @@ from noisystudent.models.classifier import Arguments, Classifier, create_classif
 from noisystudent.models.create import (
     build,
     create_model,
+    crop_of,
     draw_head,
     head_modules,
     load_published,
@@ -58,6 +59,7 @@ class Backbone:
         size: Edge of its square input in pixels.
         channels: Channels of its images.
         normalization: Mean and standard deviation per channel.
+        crop: The share of an image's short edge that its view shows; None: size of size + 32 pixels.
         fingerprint: Identifies all that a model takes from it.
         trained_on: What it was trained on, in words.
         tensors: The weights by name, without the last layer.
@@ -69,6 +71,7 @@ class Backbone:
     size: int
     channels: Literal[1, 3]
     normalization: Normalization
+    crop: float | None
     fingerprint: str
     trained_on: str
     tensors: Mapping[str, Tensor] = field(repr=False)
@@ -113,6 +116,7 @@ class Backbone:
         draw_head(classifier.net)
         classifier.net.load_state_dict(classifier.net.state_dict() | dict(tensors))
         classifier.renormalize(self.normalization)
+        classifier.crop = self.crop
         return classifier
 
     def _tensors_at(self, size: int) -> Mapping[str, Tensor]:
@@ -201,7 +205,7 @@ def _of_folder(name: str, path: Path) -> Backbone:
         classifier.net.state_dict(),
         classifier.size,
         trained_on,
-        normalization=classifier.normalization,
+        preprocessing=(classifier.normalization, classifier.crop),
         further=further,
     )
 
@@ -226,10 +230,10 @@ def _of_tensors(
     size: int,
     trained_on: str,
     *,
-    normalization: Normalization | None = None,
+    preprocessing: tuple[Normalization, float | None] | None = None,
     further: Arguments = MappingProxyType({}),
 ) -> Backbone:
-    """The backbone of the weights, once they are those of the model; its normalization is timm's if none is given."""
+    """The backbone of the weights, once they are those of the model; normalization and crop are timm's if not given."""
     architecture = model.partition(".")[0]
     net = _build(model, 3, size, further)
     channels = _channels_of(tensors, net, name)
@@ -247,7 +251,7 @@ def _of_tensors(
         raise ModelError(
             f"The weights {name} hold numbers that are none (NaN), first in {broken[0]}; they are damaged."
         )
-    found = normalization or normalization_of(net, channels)
+    found, crop = preprocessing or (normalization_of(net, channels), crop_of(net))
     body = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in body.items()}
     return Backbone(
         name=name,
@@ -255,8 +259,9 @@ def _of_tensors(
         size=size,
         channels=channels,
         normalization=found,
+        crop=crop,
         fingerprint=fingerprint_of(
-            [architecture, found.mean, found.std, weights_fingerprint(body), *([dict(further)] if further else [])]
+            [architecture, found.mean, found.std, crop, dict(further), weights_fingerprint(body)]
         ),
         trained_on=trained_on,
         tensors=body,

@@ -146,7 +146,7 @@ def _config(classifier: Classifier) -> dict[str, Json]:
             "input_size": [channels, size, size],
             "fixed_input_size": published.get("fixed_input_size", False),
             "interpolation": "bicubic",
-            "crop_pct": size / ImageFormat(size, 1).storage_size,
+            "crop_pct": _crop_of(classifier),
             "crop_mode": "center",
             "mean": list(classifier.normalization.mean),
             "std": list(classifier.normalization.std),
@@ -156,6 +156,12 @@ def _config(classifier: Classifier) -> dict[str, Json]:
             "classifier": published.get("classifier"),
         },
     }
+
+
+def _crop_of(classifier: Classifier) -> float:
+    """The share of the short edge that a classifier's view shows."""
+    shown = classifier.size / ImageFormat(classifier.size, 1, crop=classifier.crop).storage_size
+    return shown if classifier.crop is None or shown == 1.0 else classifier.crop
 
 
 def _read_config(folder: Path) -> CheckpointConfig:
@@ -207,6 +213,7 @@ def _build_classifier(config: CheckpointConfig, tensors: Mapping[str, Tensor], f
         size=size,
         normalization=Normalization.published(preprocessing.mean, preprocessing.std, own["in_chans"]),
         arguments=arguments,
+        crop=preprocessing.crop_pct,
     )
 
 

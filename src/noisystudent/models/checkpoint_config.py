@@ -44,6 +44,7 @@ class Preprocessing(BaseModel):
     input_size: tuple[Literal[1, 3], _Edge, _Edge] = (3, 224, 224)
     mean: tuple[_Mean, ...] = Field((0.485, 0.456, 0.406), min_length=1, max_length=3)
     std: tuple[_Std, ...] = Field((0.229, 0.224, 0.225), min_length=1, max_length=3)
+    crop_pct: float | None = Field(None, ge=0.1, le=1.0)
     label_names: list[str] | dict[int, str] | None = None
 
     @model_validator(mode="after")

@@ -30,6 +30,7 @@ class Classifier(nn.Module):
         normalization: mean and standard deviation per channel.
         arguments: the further constructor arguments that timm needs to build the same network.
         bits: how many of their bits the 16-bit images that trained it use; None if there were none.
+        crop: the share of an image's short edge that its view shows; None: size of size + 32 pixels.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Classifier(nn.Module):
         normalization: Normalization,
         arguments: Arguments = MappingProxyType({}),
         bits: int | None = None,
+        crop: float | None = None,
     ) -> None:
         super().__init__()
         assert len(normalization.mean) == channels
@@ -56,6 +58,7 @@ class Classifier(nn.Module):
         self.normalization = normalization
         self.arguments = dict(arguments)
         self.bits = bits
+        self.crop = crop
         self.normalize = Normalize(normalization)
 
     def forward(self, pixels: Tensor) -> Tensor:

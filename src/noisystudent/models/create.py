@@ -160,6 +160,12 @@ def normalization_of(net: nn.Module, channels: int) -> Normalization:
     return Normalization.published(published["mean"], published["std"], channels)
 
 
+def crop_of(net: nn.Module) -> float:
+    """Returns the share of an image's short edge that a timm network's published weights were evaluated with."""
+    published: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]  # timm sets it
+    return float(published["crop_pct"])
+
+
 def require_known(name: str) -> None:
     """Raises ``ModelError`` unless timm, including the families for small images, has ``name``."""
     architecture, _, tag = name.partition(".")

@@ -159,4 +159,5 @@ def _open_published(name: str) -> Classifier:
         size=size,
         normalization=normalization_of(net, channels),
         arguments=arguments,
+        crop=config.crop_pct,
     ).eval()

@@ -197,12 +197,17 @@ class Predictor:
     @property
     def format(self) -> ImageFormat:
         """The format in which images are decoded for the model."""
-        return format_of(self, self.classifier.bits if self.classifier else None)
+        return format_of(self, self.classifier)
 
     @property
     def engine(self) -> str:
         """What computes the answers: ``torch`` or ``onnx``."""
         return "onnx" if self.onnx else "torch"
+
+    @property
+    def view(self) -> PlainView:
+        """The part of a stored image that the model sees."""
+        return PlainView(self.size, self.classifier.crop if self.classifier else None)
 
     @property
     def device(self) -> torch.device:
@@ -255,7 +260,7 @@ class Predictor:
             rows = []
             for pixels, sizes in on_device(shard, self.batch_size, self.device):
                 with torch.inference_mode(), autocast(self.device, self.precision):
-                    views = prepare(PlainView(self.size)(pixels, sizes))
+                    views = prepare(self.view(pixels, sizes))
                     values = self.onnx.features(views) if self.onnx else features_of(net, views, self.name)
                 rows.append(values.float().cpu().numpy())
             return require_numbers(stack_rows(rows, width), self.name, shard.keys)
@@ -285,7 +290,7 @@ class Predictor:
         require_channels(self, pixels)
         self._require_eval_mode()
         with torch.inference_mode():
-            logits = self._logits(PlainView(self.size)(pixels.to(self.device), sizes))
+            logits = self._logits(self.view(pixels.to(self.device), sizes))
         # An inference tensor may not enter a student's loss; a copy made outside of inference mode may.
         return logits.to(pixels.device, torch.float32, copy=True)
 

@@ -65,7 +65,7 @@ class Teacher:
 
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = copy.deepcopy(classifier).eval().requires_grad_(False)
-        self._view = PlainView(classifier.size)
+        self._view = PlainView(classifier.size, classifier.crop)
 
     def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensor:
         """Computes the logits of stored images.
@@ -124,7 +124,7 @@ class Teacher:
     @property
     def format(self) -> ImageFormat:
         """The format in which images are decoded for the teacher."""
-        return format_of(self, self._classifier.bits)
+        return format_of(self, self._classifier)
 
     @property
     def device(self) -> torch.device:
@@ -144,9 +144,10 @@ class NoisedTeacher(Teacher):
             module.training = not isinstance(module, nn.modules.batchnorm._BatchNorm)
 
 
-def format_of(model: TeacherModel, bits: int | None) -> ImageFormat:
-    """The format in which images are decoded for a model; ``bits`` are those of the 16-bit images that trained it."""
-    return ImageFormat(model.size, 1 if model.channels == 1 else 3, bits=bits)
+def format_of(model: TeacherModel, classifier: Classifier | None) -> ImageFormat:
+    """The format in which images are decoded for a model, with the bits and the crop of its classifier, if any."""
+    bits, crop = (classifier.bits, classifier.crop) if classifier else (None, None)
+    return ImageFormat(model.size, 1 if model.channels == 1 else 3, bits=bits, crop=crop)
 
 
 def require_channels(model: TeacherModel, pixels: Tensor) -> None:

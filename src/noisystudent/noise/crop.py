@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from noisystudent.data.images import stored_edge
 from noisystudent.noise.pixels import choose, images_at_once, to_bytes
 from noisystudent.noise.settings import SMALL_IMAGE_SIZE, Interpolation
 
-OFFICIAL_MARGIN = 32  # pixels that the official view omits, both sides together
 _SMALLEST_AREA = 0.05
 _WIDEST_ASPECT = 4.0 / 3.0
 
@@ -22,31 +22,32 @@ class PlainView:
     """The view without noise, for teachers and evaluation: the central ``size`` x ``size`` square of every image.
 
     For an image stored with a short edge of ``size`` this is the center crop. For a short edge of ``size + 32`` it is
-    the official view, a square of size / (size + 32) of the short edge (Xie et al., 2020, official code).
+    the official view, a square of size / (size + 32) of the short edge (Xie et al., 2020, official code). ``crop`` is
+    another share of the short edge, such as that of pretrained weights.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, crop: float | None = None) -> None:
+        self.size, self.crop = size, crop
 
     def __call__(self, pixels: Tensor, sizes: Tensor) -> Tensor:
         """Returns views uint8 [B, C, size, size] of canvases [B, C, H, W] with valid (height, width) [B, 2]."""
         if pixels.shape[-2:] == (self.size, self.size):
             return pixels
-        edge = edge_of_view(self.size, int(sizes.min()))
+        edge = edge_of_view(self.size, int(sizes.min()), self.crop)
         return resize_views(shifted_crop(pixels, sizes, torch.zeros_like(sizes), edge), self.size)
 
 
-def edge_of_view(size: int, stored: int) -> int:
+def edge_of_view(size: int, stored: int, crop: float | None = None) -> int:
     """Returns how much of a stored short edge a model with input edge ``size`` uses, in pixels.
 
-    That is all of it up to a size of 64 pixels, and the official share above. Images may be stored for a larger model
-    of the same run; then the view is larger than ``size``.
+    That is all of it up to a size of 64 pixels, and above the share ``crop``, or the official one for None. Images may
+    be stored for a larger model of the same run; then the view is larger than ``size``.
     """
     if size <= SMALL_IMAGE_SIZE:
         return stored
-    if stored in (size, size + OFFICIAL_MARGIN):
+    if stored in (size, stored_edge(size, crop)):
         return size
-    return round(stored * size / (size + OFFICIAL_MARGIN))
+    return round(stored * size / stored_edge(size, crop))
 
 
 def resize_views(views: Tensor, size: int) -> Tensor:

@@ -46,16 +46,25 @@ class InputNoise:
         rng: the random numbers.
         storage_size: short edge of the stored images, ``size`` by default. It is larger if images are stored for a
             larger model of the same run; this noise then reduces them.
+        crop: the share of the short edge that the plain view shows; None: the official one.
     """
 
     def __init__(
-        self, settings: NoiseSettings, *, size: int, strength: float, rng: CounterRng, storage_size: int | None = None
+        self,
+        settings: NoiseSettings,
+        *,
+        size: int,
+        strength: float,
+        rng: CounterRng,
+        storage_size: int | None = None,
+        crop: float | None = None,
     ) -> None:
         self.settings = settings
         self.size = size
         self.storage_size = storage_size or size
         self.strength = strength
         self.rng = rng
+        self.crop = crop
         self._crop = settings.crop_at(size)
         self._distortion = self._build_distortion()
         self._distortion_start = _AUGMIX_START if isinstance(self._distortion, AugMix) else _RANDAUGMENT_START
@@ -107,7 +116,7 @@ class InputNoise:
     def _crop_views(self, pixels: Tensor, sizes: Tensor, uniforms: Tensor) -> Tensor:
         match self._crop:
             case "pad":
-                edge = edge_of_view(self.size, self.storage_size)
+                edge = edge_of_view(self.size, self.storage_size, self.crop)
                 reach = round(self.strength * self.settings.pad * edge)
                 return resize_views(pad_crop(pixels, sizes, uniforms[:, :2], size=edge, reach=reach), self.size)
             case "resized":
@@ -123,6 +132,6 @@ class InputNoise:
                     mode=self.settings.interpolation,
                 )
             case "none":
-                return PlainView(self.size)(pixels, sizes)
+                return PlainView(self.size, self.crop)(pixels, sizes)
             case _:
                 assert_never(self._crop)

@@ -96,15 +96,15 @@ def draws_sheet(images: Images, noise: InputNoise, rows: npt.NDArray[np.int64], 
         rows: index of every image for the random numbers, int64 [N].
         epochs: number of epochs.
     """
-    columns = {PLAIN: _plain(images, noise.size)}
+    columns = {PLAIN: _plain(images, noise.size, noise.crop)}
     for epoch in range(epochs):
         columns[f"epoch {epoch + 1}"] = _noised(images, noise, epoch, torch.from_numpy(rows))
     return _sheet(columns)
 
 
-def _plain(images: Images, size: int) -> Tensor:
+def _plain(images: Images, size: int, crop: float | None = None) -> Tensor:
     sizes = torch.from_numpy(images.sizes.astype(np.int64))
-    return PlainView(size)(torch.from_numpy(images.pixels), sizes)
+    return PlainView(size, crop)(torch.from_numpy(images.pixels), sizes)
 
 
 def _noised(images: Images, noise: InputNoise, epoch: int, rows: Tensor) -> Tensor:

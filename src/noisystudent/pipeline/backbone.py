@@ -30,9 +30,6 @@ def decide_with_backbone(settings: RunSettings, reporter: Reporter) -> tuple[Run
 def with_backbone(settings: RunSettings, backbone: Backbone) -> RunSettings:
     """The settings with ``auto`` replaced where the backbone decides: the model, the size and color of images.
 
-    Images are stored with a margin of 32 px around the center of ``data.size``, which is a crop of 0.875 at 224 px; the
-    crop of weights that were evaluated with another share of the image is not followed yet.
-
     Raises ``SettingsError`` for channels that the backbone does not take.
     """
     data, model = settings.data, settings.model

@@ -227,6 +227,7 @@ def build_context(
         seed=settings.seed,
         classes=classes,
         stored_size=partial(_largest_input_size, settings, teacher_sizes),
+        crop=backbone.crop if backbone else None,
     )
     require_channels(backbone, splits.format.channels)
     _say_sources(splits, reporter)

@@ -224,7 +224,7 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
             )
     if (blocks := context.settings.model.last_blocks) and _backbone_of(context, plan, start):
         train_last_blocks(classifier.net, blocks)
-    classifier.bits = context.splits.format.bits
+    classifier.bits, classifier.crop = context.splits.format.bits, context.splits.format.crop
     if start:
         given = start.load()
         classifier.load_state_dict(given.state_dict())
@@ -306,6 +306,7 @@ def _noise_at(context: RunContext, stage: str, size: int, strength: float) -> In
         strength=strength,
         rng=CounterRng(context.settings.seed, f"input-noise/{stage}"),
         storage_size=context.splits.format.storage_size,
+        crop=context.splits.format.crop,
     )
 
 

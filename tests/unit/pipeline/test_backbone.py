@@ -132,3 +132,15 @@ def test_gray_asked_for_beside_a_color_backbone_is_refused(tmp_path):
 def test_color_asked_for_beside_a_gray_backbone_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"data\.channels is rgb, and the backbone .* takes gray images"):
         context_of(tmp_path, {"data.channels": "rgb"}, channels=1)
+
+
+def test_all_models_of_a_run_see_the_share_of_an_image_that_the_backbone_does(tmp_path):
+    torch.manual_seed(0)
+    classifier = create_classifier("tiny_resnet", classes=tuple("abcd"), channels=3, size=96)
+    classifier.crop = 0.9
+    save_classifier(classifier, tmp_path / "weights")
+    values = {**DIGITS, "out": str(tmp_path / "run"), "model.backbone": str(tmp_path / "weights"), "data.size": 72}
+    context = build_context(resolve({**values, "model.students": ["resnet_small_8"]}), Lines())
+    assert context.splits.labeled.pixels.shape[2:] == (80, 80)
+    for plan in plans_of(context):
+        assert start_of(context, plan, "teacher").crop == 0.9

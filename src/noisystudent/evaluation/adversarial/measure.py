@@ -140,7 +140,7 @@ def _warning_of_weakness(point: AttackPoint) -> list[str]:
 
 
 def _batches(predictor: Predictor, dataset: EvalDataset) -> Iterator[tuple[Tensor, Tensor]]:
-    for batch in dataset.batches(predictor.size, predictor.device):
+    for batch in dataset.batches(predictor.view, predictor.device):
         labels = torch.from_numpy(batch.labels)
         for first in range(0, len(labels), predictor.batch_size):
             rows = slice(first, first + predictor.batch_size)

@@ -236,7 +236,7 @@ def _prepare(
 def _reduce_all(predictor: Predictor, dataset: EvalDataset, reductions: Sequence[Reduce], bar: Bar) -> list[Columns]:
     """The columns of all images for each reduction, in one pass; only a batch of log-probabilities is in memory."""
     parts: list[list[Columns]] = [[] for _ in reductions]
-    for batch in dataset.batches(predictor.size, predictor.device):
+    for batch in dataset.batches(predictor.view, predictor.device):
         rows = predictor.log_probabilities_of_views(batch.views)
         for several, reduce in zip(parts, reductions, strict=True):
             several.append(reduce(rows, batch))

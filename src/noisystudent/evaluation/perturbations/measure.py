@@ -174,7 +174,7 @@ def _stability(
     predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, name: str, table: int
 ) -> dict[str, Any]:
     meter = StabilityMeter(noise=compares_with_first(name), lag=settings.difficulty)
-    for batch in dataset.batches(predictor.size, predictor.device):
+    for batch in dataset.batches(predictor.view, predictor.device):
         frames = sequence(
             batch.views, name, index=batch.index, seed=settings.seed,
             table=table, difficulty=settings.difficulty,

@@ -145,6 +145,7 @@ def _views(context: RunContext) -> list[FeatureView]:
         strength=noise.strength,
         rng=CounterRng(0, _STREAM),
         storage_size=context.splits.format.storage_size,
+        crop=context.splits.format.crop,
     )
     left_out = {"preset", "strength", "strengths", "teacher", "dropout", "stochastic_depth", "mixup", "cutmix"}
     identity = {"noise": noise.model_dump(exclude=left_out), "strength": noise.strength}

@@ -176,4 +176,6 @@ def _labeling_noise(job: Job, teacher: TeacherModel) -> InputNoise:
     strength = 1.0 if job.noise.strength == "auto" else job.noise.strength
     rng = CounterRng(job.seed, "input-noise/label")
     format = teacher.format
-    return InputNoise(job.noise, size=format.size, strength=strength, rng=rng, storage_size=format.storage_size)
+    return InputNoise(
+        job.noise, size=format.size, strength=strength, rng=rng, storage_size=format.storage_size, crop=format.crop
+    )
