@@ -15,6 +15,7 @@ from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.suite import measure
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.predictor import Predictor
+from noisystudent.noise.crop import PlainView
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 
@@ -47,7 +48,7 @@ def result(checkpoint, dataset, tmp_path_factory):
 def answers(checkpoint, dataset, change=lambda batch: batch.views):
     """Logits, true classes and addresses of all images."""
     classifier = load_classifier(checkpoint)
-    (batch,) = dataset.batches(classifier.size, torch.device("cpu"))
+    (batch,) = dataset.batches(PlainView(classifier.size), torch.device("cpu"))
     with torch.no_grad():
         logits = classifier(change(batch)).numpy().astype(np.float64)
     return logits, batch.labels, batch.index.numpy()

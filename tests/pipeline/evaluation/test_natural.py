@@ -26,6 +26,7 @@ from noisystudent.evaluation.suite import measure
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.imagenet import imagenet_synsets
 from noisystudent.models.predictor import Predictor
+from noisystudent.noise.crop import PlainView
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 
@@ -314,7 +315,7 @@ def test_the_command_measures_three_classes_among_three_and_among_ten(digits, tm
     for name, spec in (("shifted", str(three)), ("clean", "digits:test@0")):
         source = open_source(spec, labeled=True)
         format = Predictor.of_classifier("", "", classifier, RuntimeSettings()).format
-        (batch,) = EvalDataset.of_source(source, format).batches(classifier.size, torch.device("cpu"))
+        (batch,) = EvalDataset.of_source(source, format).batches(PlainView(classifier.size), torch.device("cpu"))
         with torch.no_grad():
             logits = classifier(batch.views).numpy()
         labels = np.array([int(source.classes[label]) for label in batch.labels])

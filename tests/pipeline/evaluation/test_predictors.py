@@ -20,6 +20,7 @@ from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.classifier import UnitPixels
 from noisystudent.models.imagenet import imagenet_synsets
 from noisystudent.models.predictor import Predictor
+from noisystudent.noise.crop import PlainView
 from noisystudent.runtime.settings import RuntimeSettings
 from suite_images import learned_a_little
 
@@ -36,7 +37,7 @@ def looked_at(given):
     """The checkpoint as a subject, and all the images as it sees them."""
     predictor = Predictor.open(given[0], RuntimeSettings())
     dataset = EvalDataset.of_source(open_source(given[1], labeled=True), predictor.format)
-    (batch,) = dataset.batches(16, torch.device("cpu"))
+    (batch,) = dataset.batches(PlainView(16), torch.device("cpu"))
     return predictor, batch
 
 

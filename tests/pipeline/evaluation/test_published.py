@@ -25,6 +25,7 @@ from noisystudent.evaluation.perturbations.generate import sequence
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.evaluation.suite import measure
 from noisystudent.models.predictor import Predictor
+from noisystudent.noise.crop import PlainView
 from noisystudent.runtime.progress import Reporter
 from noisystudent.runtime.settings import RuntimeSettings
 
@@ -55,7 +56,7 @@ def given(tmp_path_factory):
     )
     predictor = Predictor.open(root / "checkpoint", RuntimeSettings())
     clean = open_source(str(root / "few.npz"), labeled=True)
-    (batch,) = EvalDataset.of_source(clean, predictor.format).batches(16, torch.device("cpu"))
+    (batch,) = EvalDataset.of_source(clean, predictor.format).batches(PlainView(16), torch.device("cpu"))
     arrays, folders, frames = root / "arrays", root / "folders", root / "frames"
     arrays.mkdir()
     frames.mkdir()

@@ -27,6 +27,7 @@ from noisystudent.evaluation.results import RobustnessResult
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.classifier import UnitPixels
 from noisystudent.models.predictor import Predictor
+from noisystudent.noise.crop import PlainView
 from noisystudent.runtime.settings import RuntimeSettings
 from robustness_examples import robustness
 from suite_images import learned_a_little
@@ -59,7 +60,7 @@ def batch_of(given):
     checkpoint, source = given
     predictor = Predictor.open(checkpoint, RuntimeSettings())
     (batch,) = EvalDataset.of_source(open_source(source, labeled=True), predictor.format).batches(
-        16, torch.device("cpu")
+        PlainView(16), torch.device("cpu")
     )
     return predictor, batch
 
@@ -145,7 +146,7 @@ def test_entries_of_another_seed_are_refused(given, measured):
 def test_the_corruption_of_an_image_does_not_depend_on_its_batch(given):
     predictor, all_of_them = batch_of(given)
     few = EvalDataset.of_source(open_source(given[1], labeled=True), predictor.format, max_images=5)
-    (part,) = few.batches(16, torch.device("cpu"))
+    (part,) = few.batches(PlainView(16), torch.device("cpu"))
     assert few.count == len(part.labels) == 5
     rows = [all_of_them.index.tolist().index(address) for address in part.index.tolist()]
     assert torch.equal(all_of_them.views[rows], part.views)
@@ -277,6 +278,6 @@ def test_memory_holds_a_shard_and_not_the_source(given):
     """Views come a few at a time, from a source that is decoded shard by shard."""
     predictor = Predictor.open(given[0], RuntimeSettings())
     dataset = EvalDataset.of_source(open_source("digits", labeled=True), predictor.format)
-    sizes = [len(batch.labels) for batch in dataset.batches(16, torch.device("cpu"))]
+    sizes = [len(batch.labels) for batch in dataset.batches(PlainView(16), torch.device("cpu"))]
     assert sum(sizes) == 1797
     assert max(sizes) <= 512
