@@ -231,8 +231,7 @@ def build_context(
     )
     require_channels(backbone, splits.format.channels)
     _say_sources(splits, reporter)
-    labels_per_class = np.bincount(splits.labeled.labels, minlength=len(splits.classes))
-    settings = resolve_auto(settings, int(labels_per_class.min()))
+    settings = resolve_auto(settings, int(np.bincount(splits.labeled.labels, minlength=len(splits.classes)).min()))
     unlabeled = [splits.unlabeled.images] if isinstance(splits.unlabeled, InMemoryUnlabeled) else []
     buffer = make_buffer([splits.labeled, *unlabeled], engine.device)
     return RunContext(
