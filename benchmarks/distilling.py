@@ -37,7 +37,7 @@ BASE: dict[str, Any] = {
     "noise.randaugment": False,
     "noise.dropout": 0.0,
     "noise.stochastic_depth": 0.0,
-    "rounds.control": False,
+    "rounds.controls": 0,
     "runtime.threads": 1,
 }
 BARE = {"noise.crop": "none", "noise.flip": False}
@@ -60,7 +60,7 @@ class Bench:
     def train(self, name: str, model: str, labeled: str, changes: Settings = MappingProxyType({})) -> Path:
         """Trains a model on labels alone; returns its folder."""
         settings = self._settings({"model.teacher": model, **changes})
-        settings.pop("rounds.control")
+        settings.pop("rounds.controls")
         noisystudent.train(labeled=labeled, out=self.work / name, settings=settings, quiet=True)
         return self.work / name
 

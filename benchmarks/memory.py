@@ -39,7 +39,7 @@ noisystudent.label(teacher=work / "teacher", source=source, out=out, quiet=True,
 RUN = """
 noisystudent.run(labeled=work / "labeled", unlabeled=source, out=out, quiet=True, settings={
     "runtime.threads": 1, "runtime.label_batch_size": 128, "model.teacher": "tiny_resnet", "rounds.count": 1,
-    "rounds.control": False, "noise.strength": 0.25, "train.steps": 25, "data.streaming": "always", "data.window": 512})
+    "rounds.controls": 0, "noise.strength": 0.25, "train.steps": 25, "data.streaming": "always", "data.window": 512})
 """
 SUITE = """
 noisystudent.robustness(checkpoint=work / "teacher", source=source, out=out, quiet=True, settings={

@@ -172,8 +172,8 @@ def distill(
         quiet: No progress.
 
     Returns:
-        The finished distillation; its verdict compares the last student with a labels-only control of the same model
-        and the same number of samples seen.
+        The finished distillation; its verdict compares the last student with labels-only training of the same model and
+        the same number of samples seen.
 
     Raises:
         NoisyStudentError: With one clear line, for a user's mistake, bad data or failed training.

@@ -76,7 +76,11 @@ class RoundSettings(Settings):
         "frozen backbone's features, else a support vector machine on HOG (needs noisystudent[baselines]); auto: where "
         "features of at most 20,000 images are at hand",
     )
-    control: bool = Field(True, description="train the labels-only control; without it there is no verdict")
+    controls: Annotated[int, Field(ge=0, le=10)] = Field(
+        2,
+        description="labels-only models that the student is compared with, each trained on as many samples as its "
+        "weights have seen; the teacher is one of them if its training is the same; 0 = none, and no verdict",
+    )
 
 
 class RunSettings(Settings):
@@ -155,7 +159,7 @@ _RUN = _names(
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
 _DISTILL = _names(
-    *_SOURCES, "rounds.control", "data.", "model.pretrained", "model.backbone", "model.tune", "noise.",
+    *_SOURCES, "rounds.controls", "data.", "model.pretrained", "model.backbone", "model.tune", "noise.",
     "train.",
     "objective.label_smoothing", "distillation.", "evaluation.", "runtime.",
     without=("data.window", "noise.teacher", "train.warm_start", "runtime.engine"),

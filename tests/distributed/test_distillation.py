@@ -31,7 +31,7 @@ def teacher(tmp_path_factory):
 
 @pytest.mark.parametrize("teacher_logits", ["online", "cached", "cached_views"])
 def test_two_processes_train_the_same_student_as_one(fork_server, teacher, tmp_path, teacher_logits):
-    settings = {**DIGITS, **SMALL, "rounds.control": False, "distillation.teacher_logits": teacher_logits}
+    settings = {**DIGITS, **SMALL, "rounds.controls": 0, "distillation.teacher_logits": teacher_logits}
     words = ["distill", f"--teacher={teacher}", "--student=tiny_resnet", "--runtime.threads=1"]
     words += [f"--{name}={value}" for name, value in settings.items()]
     rows = []

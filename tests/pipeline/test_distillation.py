@@ -29,7 +29,7 @@ SMALL = {
 }
 # With AdamW, or at a high rate, rounding errors grow into differences.
 CALM = {"train.optimizer": "sgd", "train.learning_rate": 0.002}
-NO_CONTROL = {"rounds.control": False}
+NO_CONTROL = {"rounds.controls": 0}
 DISTILLATIONS = [name for name in get_args(Recipe) if name not in ("curriculum", "paper")]
 
 
@@ -218,7 +218,7 @@ def test_a_teacher_of_labels_smoothed_more_than_usual_is_warned_of_at_a_high_tem
     teachers, tmp_path, capsys, teacher, temperature, warned
 ):
     words = [f"--{name}={value}" for name, value in {**DIGITS, **SMALL, "train.steps": 1}.items()]
-    words += [f"--teacher={teachers[teacher]}", "--student=tiny_resnet", f"--out={tmp_path}", "--rounds.control=false"]
+    words += [f"--teacher={teachers[teacher]}", "--student=tiny_resnet", f"--out={tmp_path}", "--rounds.controls=0"]
     assert main(["distill", *words, f"--distillation.temperature={temperature}"]) == 0
     printed = capsys.readouterr()
     assert ("trained with label smoothing 0.2" in printed.out + printed.err) == warned

@@ -94,7 +94,7 @@ def test_a_recipe_of_distillation_does_not_warn_of_a_teacher_as_train_makes_it(r
     steps = {"distillation.teacher_steps": 1} if recipe == "defective" else {}
     words += [
         "--student=resnet_small_8",
-        "--rounds.control=false",
+        "--rounds.controls=0",
         *(f"--{name}={value}" for name, value in steps.items()),
     ]
     assert main(["distill", *words, *QUICK_TRAIN]) == 0

@@ -86,7 +86,7 @@ def test_parts_of_ones_own_are_said_to_be_missing_from_the_command(tmp_path):
     def every_second(rows):
         return np.arange(len(rows.keys)) % 2
 
-    settings = {**SMALL, "rounds.count": 1, "rounds.control": False, "train.steps": 1}
+    settings = {**SMALL, "rounds.count": 1, "rounds.controls": 0, "train.steps": 1}
     noisystudent.run(**DIGITS, out=tmp_path, select=every_second, settings=settings, quiet=True)
     section = (tmp_path / "report.html").read_text().split('<section id="repeat">', 1)[1]
     assert "Repeat it in Python with them" in section

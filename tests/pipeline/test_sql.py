@@ -21,9 +21,7 @@ OF_A_RUN = {"runs/predictions": "runs/photos/round-1/predictions", "runs/selecti
 def runs(tmp_path_factory) -> Path:
     """A run of two rounds, and predictions and a selection in single stages."""
     folder = tmp_path_factory.mktemp("sql")
-    run = noisystudent.run(
-        **DIGITS, out=folder / "runs/photos", settings={**SMALL, "rounds.control": False}, quiet=True
-    )
+    run = noisystudent.run(**DIGITS, out=folder / "runs/photos", settings={**SMALL, "rounds.controls": 0}, quiet=True)
     noisystudent.label(
         teacher=run.path / "teacher", source=DIGITS["unlabeled"], out=folder / "runs/predictions", quiet=True
     )

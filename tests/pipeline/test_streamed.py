@@ -49,7 +49,7 @@ def rows(folder: Path) -> dict[str, list[float]]:
 
 
 def test_labels_and_left_out_images_are_those_of_an_unlabeled_set_in_memory(finished, unlabeled, tmp_path):
-    in_memory = run(unlabeled, tmp_path, data__streaming="never", rounds__count=1, rounds__control=False)
+    in_memory = run(unlabeled, tmp_path, data__streaming="never", rounds__count=1, rounds__controls=0)
     assert weights(finished.path / "teacher") == weights(tmp_path / "teacher")
     streamed_rows, rows_in_memory = (rows(folder / "round-1/predictions") for folder in (finished.path, tmp_path))
     assert streamed_rows.keys() == rows_in_memory.keys()
@@ -100,7 +100,7 @@ def test_a_finished_run_does_nothing_again_and_its_plan_says_so(finished, unlabe
 
 def test_parts_of_several_shards_train_the_same_student(finished, unlabeled, tmp_path, monkeypatch):
     monkeypatch.setattr("noisystudent.pseudo_labels.predictions.MAX_PARTS", 4)
-    run(unlabeled, tmp_path, rounds__count=1, rounds__control=False)
+    run(unlabeled, tmp_path, rounds__count=1, rounds__controls=0)
     assert len(list((tmp_path / "round-1/predictions").glob("part-*.parquet"))) == 4
     failed = pq.read_table(tmp_path / "round-1/predictions/failed.parquet").to_pylist()
     assert [(row["shard"], row["key"]) for row in failed] == [(10, "broken")]
@@ -110,7 +110,7 @@ def test_parts_of_several_shards_train_the_same_student(finished, unlabeled, tmp
 def test_a_replaced_shard_is_named_and_stages_that_depend_on_it_are_redone(unlabeled, tmp_path, capfd):
     own = tmp_path / "shards"
     shutil.copytree(unlabeled, own)
-    settings = {**STREAMED, "rounds.control": False}
+    settings = {**STREAMED, "rounds.controls": 0}
     given = {"labeled": "digits:labeled", "unlabeled": own, "out": tmp_path / "run"}
     noisystudent.run(**given, settings={**settings, "rounds.count": 1})
     teacher = weights(tmp_path / "run/teacher")
@@ -142,7 +142,7 @@ def test_auto_streams_images_that_do_not_fit_into_memory(unlabeled, tmp_path):
     settings = {**SMALL, "data.memory_limit_gb": 7e-5}  # 1,094 images of 8 x 8 pixels
     finished = noisystudent.run(
         "digits:labeled", unlabeled, out=tmp_path / "run", quiet=True,
-        settings={**settings, "rounds.count": 1, "rounds.control": False, "train.steps": 2},
+        settings={**settings, "rounds.count": 1, "rounds.controls": 0, "train.steps": 2},
     )  # fmt: skip
     assert finished.rounds[0].selected > 0
     assert finished.facts.sources["unlabeled"].images == 1258

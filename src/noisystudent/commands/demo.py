@@ -188,12 +188,12 @@ def _print_comparison(result: Demo) -> None:
 
 def _honest_lines(rows: list[dict[str, float]]) -> list[str]:
     """Which classifiers the student beats on the mean over seeds, and every seed in which it does not."""
-    rivals = [name for name in rows[0] if name not in ("student", "teacher") and not name.startswith("round")]
+    rivals = [name for name in rows[0] if name != "student" and not name.startswith("round")]
     means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
     lost = [name for name in rivals if means[name] >= means["student"]]
     lines = [
         f"On the mean of {len(rows)} seeds the student "
-        + (f"does not beat {', '.join(lost)}." if lost else "beats the control and every baseline.")
+        + (f"does not beat {', '.join(lost)}." if lost else "beats the teacher, the control and every baseline.")
     ]
     for seed, row in enumerate(rows):
         better = [name for name in rivals if row[name] >= row["student"]]

@@ -68,6 +68,11 @@ def plural(count: int, singular: str, plural_form: str | None = None) -> str:
     return f"{count:,} {singular if count == 1 else plural_form or singular + 's'}"
 
 
+def joined(words: Sequence[str]) -> str:
+    """Writes words as a phrase: ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 def shortened(text: str, letters: int) -> str:
     """Shortens a text to at most ``letters`` characters, with an ellipsis in its middle."""
     if len(text) <= letters:

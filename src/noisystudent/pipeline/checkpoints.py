@@ -63,8 +63,10 @@ class TrainedModel(Protocol):
 class Checkpoint:
     """A trained model on disk, and what its training took.
 
-    ``name``: its stage in a run; ``model``: the architecture; ``samples_seen``: images through forward and backward;
-    ``seconds``: of training; ``factory`` builds the architecture where it is a user's own.
+    ``name``: its stage in a run; ``model``: the architecture; ``samples_seen``: images through forward and backward in
+    that stage; ``weights_samples_seen``: the same in all stages that its weights went through, warm starts included,
+    and the pretraining of a backbone not; ``seconds``: of training; ``factory`` builds the architecture where it is a
+    user's own.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Checkpoint:
     model: str
     parameters: int
     samples_seen: int
+    weights_samples_seen: int
     seconds: float
     factory: ModelFactory | None = field(default=None, repr=False, compare=False)
 
@@ -101,6 +104,7 @@ def read_checkpoint(name: str, folder: Path, factory: ModelFactory | None = None
         model=training["model"],
         parameters=training["parameters"],
         samples_seen=training["samples_seen"],
+        weights_samples_seen=training.get("weights_samples_seen", training["samples_seen"]),
         seconds=training["seconds"],
         factory=factory,
     )
@@ -113,6 +117,7 @@ class GivenModel:
     name: str
     given: Predictor
     samples_seen: int = 0
+    weights_samples_seen: int = 0
     seconds: float = 0.0
 
     @property

@@ -23,13 +23,22 @@ from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.backbone import announce_start
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, TrainedModel
 from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
+from noisystudent.pipeline.controls import Controls, train_controls
+from noisystudent.pipeline.delivery import describe_delivery
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.noise_search import choose_strength
 from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint, score_checkpoint, score_ensemble
-from noisystudent.pipeline.summary import compare_models, deliver, evaluated_model, mean_of, round_result
+from noisystudent.pipeline.summary import (
+    compare_models,
+    deliver,
+    evaluated_controls,
+    evaluated_model,
+    mean_of,
+    round_result,
+)
 from noisystudent.pipeline.train_data import TeacherRef, supervised_spec, transfer_spec
 from noisystudent.pipeline.train_stage import train
 from noisystudent.pipeline.tune import only_networks
@@ -49,13 +58,15 @@ class DistillationResult:
     ensemble: EvalResult | None
     students: list[ScoredCheckpoint[Checkpoint]]
     generations: EvalResult | None
-    control: ScoredCheckpoint[Checkpoint] | None
+    controls: Controls
     delivered: Checkpoint
 
     @property
     def checkpoints(self) -> dict[str, TrainedModel]:
-        """Every model by name, the control first: the others are compared with it."""
-        control: dict[str, TrainedModel] = {"control": self.control.checkpoint} if self.control else {}
+        """Every model by name, the control first: the others are compared with it; further controls are left out."""
+        control: dict[str, TrainedModel] = {
+            model.checkpoint.name: model.checkpoint for model in self.controls.trained[:1]
+        }
         teachers = {f"teacher {number}": model.checkpoint for number, model in enumerate(self.teachers, start=1)}
         return {**control, **teachers, **{f"student {model.round}": model.checkpoint for model in self.students}}
 
@@ -151,11 +162,16 @@ def run_distillation(context: RunContext, given: Mapping[str, Predictor]) -> Dis
     generations = None
     if len(students) > 1 and len({model.checkpoint.model for model in students}) == 1:
         generations = score_ensemble(context, "generations", [model.checkpoint for model in students])
-    control = None
-    if context.settings.rounds.control and len(context.splits.labeled):
-        labels_only = train(context, "control", plans[-1], supervised_spec(context), strength, start=starts[-1])
-        control = ScoredCheckpoint(0, labels_only, score_checkpoint(context, "control", labels_only))
-    return DistillationResult(scored_teachers, ensemble, students, generations, control, delivered)
+    controls = Controls()
+    if len(context.splits.labeled):
+        samples, start = delivered.weights_samples_seen, starts[-1]
+        equal = [
+            teacher
+            for name, teacher in zip(distillation.teachers, scored_teachers, strict=True)
+            if name not in given and not distillation.teacher_steps and not start and _plan(context, name) == plans[-1]
+        ]
+        controls = train_controls(context, plans[-1], strength, samples=samples, start=start, equal=equal)
+    return DistillationResult(scored_teachers, ensemble, students, generations, controls, delivered)
 
 
 def check_teachers(settings: RunSettings, given: Mapping[str, Predictor | None]) -> None:
@@ -258,17 +274,20 @@ def summarize(context: RunContext, result: DistillationResult, robustness: Compa
     if result.generations:
         members = [model.checkpoint for model in result.students]
         generations = mean_of(result.generations, members, "mean of the students")
-    why = "rounds.control false" if len(context.splits.labeled) else "it needs labels"
+    why = "rounds.controls 0" if len(context.splits.labeled) else "it needs labels"
     verdict = Verdict(decision="cannot tell", reason=f"no control was trained ({why})", treatment=TREATMENT)
-    if result.control:
-        verdict = compare_models(last, result.control, TREATMENT)
+    if result.controls.trained:
+        verdict = compare_models(last, result.controls, TREATMENT)
+    controls = evaluated_controls(result.controls)
     return RunSummary(
         recipe=context.settings.recipe,
         seed=context.settings.seed,
         classes=context.splits.classes,
         teachers=tuple(teachers) if result.ensemble else (),
         teacher=teacher,
-        control=evaluated_model(result.control, "control") if result.control else None,
+        delivery=describe_delivery(last, result.controls.all, "nothing"),
+        control=controls[0] if controls else None,
+        further_controls=controls[1:],
         rounds=tuple(round_result(student, f"student {student.round}") for student in result.students),
         generations=generations,
         student=evaluated_model(last, "student"),

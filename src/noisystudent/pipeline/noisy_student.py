@@ -11,7 +11,6 @@ from noisystudent.artifacts.typed_json import read_result, to_json, write_result
 from noisystudent.config import Resolved, RunSettings
 from noisystudent.display.wording import compact
 from noisystudent.errors import ModelError, SettingsError
-from noisystudent.evaluation.verdict import compare
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan, plan_models
@@ -21,6 +20,8 @@ from noisystudent.pipeline.backbone import announce_start
 from noisystudent.pipeline.baselines import measure_baselines
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
+from noisystudent.pipeline.controls import teacher_is_control, train_controls
+from noisystudent.pipeline.delivery import choose_delivered, is_worse, validation_top1
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.heads.rounds import run_head_rounds
@@ -31,17 +32,18 @@ from noisystudent.pipeline.pseudo_labels import (
     diagnose_labels,
     label_unlabeled,
     pseudo_label_accuracy,
+    say_drift,
     select_pseudo_labels,
 )
 from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
-from noisystudent.pipeline.summary import Round, RunResult, deliver, summarize
+from noisystudent.pipeline.summary import Round, RunResult, deliver, judged_student, summarize
 from noisystudent.pipeline.train_data import TeacherRef, student_spec, supervised_spec
 from noisystudent.pipeline.train_stage import input_noise, input_size, train
 from noisystudent.pipeline.tune import HEAD
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
-from noisystudent.results.run import RunSummary
+from noisystudent.results.run import ChosenBy, RunSummary
 from noisystudent.runtime.progress import Reporter
 
 
@@ -102,7 +104,8 @@ def run_rounds(context: RunContext) -> RunResult:
         accuracy = pseudo_label_accuracy(context, predictions, selection)
         diagnostics = diagnose_labels(context, predictions, previous)
         summary = read_result(SelectionSummary, selection / "summary.json")
-        rounds.append(Round(number, student, rolled_back, summary, accuracy, diagnostics))
+        drift = say_drift(context, [*(record.selection for record in rounds), summary])
+        rounds.append(Round(number, student, rolled_back, summary, accuracy, diagnostics, drift))
         previous = predictions
         _write_round(context, rounds[-1])
         if rolled_back:
@@ -111,18 +114,17 @@ def run_rounds(context: RunContext) -> RunResult:
             )
             continue
         current = student
-        best = max(best, student, key=_validation_top1)
+        best = max(best, student, key=validation_top1)
 
-    control = _control(context, plans[-1], rounds[-1].student.checkpoint, strength) if settings.rounds.control else None
-    delivered = current
-    if control and is_worse(current, control, settings.rounds.rollback_p):
-        context.reporter.say(
-            f"validation shows the labels-only control to be better than {current.checkpoint.name}: it is delivered"
-        )
-        delivered = control
+    student = judged_student(rounds)
+    equal = [teacher] if teacher_is_control(settings, plans, student.round) else []
+    samples = student.checkpoint.weights_samples_seen
+    controls = train_controls(context, plans[student.round], strength, samples=samples, equal=equal)
+    delivered = choose_delivered(context, current, [teacher, *controls.trained])
     if not context.dry and context.engine.group.is_main:
         write_noise_sheet(context, plans[0], strength)
-    return RunResult(teacher, rounds, control, delivered)
+    chosen_by: ChosenBy = "validation" if context.splits.validation else "nothing"
+    return RunResult(teacher, rounds, controls, delivered, chosen_by)
 
 
 def _label_and_select(
@@ -175,19 +177,6 @@ def check_distillation(settings: RunSettings) -> None:
         )
 
 
-def is_worse(student: ScoredCheckpoint[Checkpoint], other: ScoredCheckpoint[Checkpoint], p_value: float) -> bool:
-    """Whether validation shows ``student`` to be worse than ``other``; without validation nothing can show it."""
-    if "validation" not in student.result.correct:
-        return False
-    comparison = compare(student.result.correct["validation"], other.result.correct["validation"])
-    return comparison.difference < 0 and comparison.p_value < p_value
-
-
-def _validation_top1(model: ScoredCheckpoint[Checkpoint]) -> tuple[float, int]:
-    validation = model.result.scores["validation"]
-    return (validation.top1 if validation else 0.0, model.round)
-
-
 def _warm_start(context: RunContext, teacher: Checkpoint, plan: ModelPlan) -> Checkpoint | None:
     if not context.settings.train.warm_start:
         return None
@@ -199,15 +188,6 @@ def _warm_start(context: RunContext, teacher: Checkpoint, plan: ModelPlan) -> Ch
     return teacher
 
 
-def _control(
-    context: RunContext, plan: ModelPlan, student: Checkpoint, strength: float
-) -> ScoredCheckpoint[Checkpoint]:
-    """The labels alone, with the final student's model, noise and number of samples seen."""
-    checkpoint = train(context, "control", plan, supervised_spec(context), strength)
-    assert checkpoint.samples_seen == student.samples_seen
-    return ScoredCheckpoint(0, checkpoint, score_checkpoint(context, "control", checkpoint))
-
-
 def _write_round(context: RunContext, record: Round) -> None:
     if context.dry or not context.engine.group.is_main:
         return
@@ -216,6 +196,7 @@ def _write_round(context: RunContext, record: Round) -> None:
         **scores,
         "unlabeled": record.pseudo_labels,
         "diagnostics": record.diagnostics,
+        "drift": record.drift,
         "rolled_back": record.rolled_back,
     }
     write_json(context.folder_of(f"round-{record.number}") / "scores.json", content)

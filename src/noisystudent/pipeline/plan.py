@@ -12,6 +12,7 @@ from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import SPEED, possible_modes
 from noisystudent.pipeline.context import IncompleteStage, RunContext, build_context
+from noisystudent.pipeline.controls import control_stages, teacher_is_control
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.heads.plan import head_stages
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
@@ -129,7 +130,8 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
         yield _Work(SPEED)
     if settings.noise.strength == "auto":
         yield from _search(context, plans[0])
-    yield from _supervised(context, "teacher", plans[0])
+    yield _training(context, "teacher", plans[0], settings.train)
+    yield _scores(context, "teacher", plans[0])
     for number, (teacher, student) in enumerate(pairwise(plans), start=1):
         unlabeled = sum(splits.unlabeled.shard_sizes)
         yield _Work(f"round-{number}/predictions", predictor=teacher, predicted=unlabeled, decoded=streamed)
@@ -140,8 +142,11 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
         yield _Work(f"round-{number}/student", student, samples, teacher, predicted, decoded)
         yield from _stored_logits(context, number, teacher)
         yield _scores(context, f"round-{number}", student)
-    if settings.rounds.control:
-        yield from _supervised(context, "control", plans[-1])
+    stages = len(plans) if settings.train.warm_start else 1  # that the last student's weights go through
+    longer = settings.train.for_samples(stages * settings.train.last * settings.train.batch_size)
+    for name in control_stages(settings.rounds.controls, int(teacher_is_control(settings, plans, len(plans) - 1))):
+        yield _training(context, name, plans[-1], longer)
+        yield _scores(context, name, plans[-1])
     if settings.evaluation.suite:
         yield _Work(STAGE, timed=False)
     yield _Work(OTHER)
@@ -160,12 +165,6 @@ def _search(context: RunContext, model: ModelPlan) -> Iterator[_Work]:
             yield _training(context, f"{STRENGTH}/{strength:g}-fold-{fold + 1}", model, shorter)
     labels = len(validation) if validation else len(context.splits.labeled)
     yield _Work(CHOICE, predictor=model, predicted=len(strengths) * labels)
-
-
-def _supervised(context: RunContext, name: str, model: ModelPlan) -> Iterator[_Work]:
-    """The training of a model on the labels alone, and its scores."""
-    yield _training(context, name, model, context.settings.train)
-    yield _scores(context, name, model)
 
 
 def _training(context: RunContext, name: str, model: ModelPlan, train: TrainSettings) -> _Work:

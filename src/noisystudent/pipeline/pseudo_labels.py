@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from noisystudent.data.images import Failure, Images
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled, UnlabeledData
 from noisystudent.display.sources import unreadable_sentence
 from noisystudent.evaluation.metrics.diagnostics import label_free_diagnostics
+from noisystudent.evaluation.metrics.drift import signs_of_drift
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.views import noised
 from noisystudent.pipeline.checkpoints import TrainedModel
@@ -22,6 +24,7 @@ from noisystudent.pseudo_labels.labeling.label_shards import gather_failures, la
 from noisystudent.pseudo_labels.predictions import PREDICTIONS, cut_parts, list_parts, read_copies, read_labels
 from noisystudent.pseudo_labels.selection.custom import select_custom
 from noisystudent.pseudo_labels.selection.parts import SELECTION
+from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.selection.select import reuse
 from noisystudent.pseudo_labels.selection.select import select as select_rows
 from noisystudent.random_streams import stream_key
@@ -119,6 +122,17 @@ def pseudo_label_accuracy(
     labels = np.concatenate([read_labels(path)[0] for path in list_parts(predictions_folder)])
     selected = np.concatenate([read_copies(path) > 0 for path in list_parts(selection_folder)])
     return {"pseudo_label_top1": truth.accuracy(labels), "selected_top1": truth.accuracy(labels, selected)}
+
+
+def say_drift(context: RunContext, selections: Sequence[SelectionSummary]) -> tuple[str, ...]:
+    """The signs that pseudo labels drift, from the selections of all rounds until the present one; also printed."""
+    counts = [[row.predicted for row in selection.per_class] for selection in selections]
+    classes = context.splits.classes
+    labels = np.bincount(context.splits.labeled.labels, minlength=len(classes)).tolist()
+    signs = signs_of_drift(counts, labels, classes)
+    for sign in signs:
+        context.reporter.say(f"round {len(counts)}: a sign of drift: {sign}")
+    return signs
 
 
 def diagnose_labels(context: RunContext, predictions_folder: Path, previous: Path | None) -> dict[str, float | None]:

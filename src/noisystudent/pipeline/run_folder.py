@@ -29,7 +29,7 @@ class Run:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the unlabeled images helped: the delivered student against the labels-only control."""
+        """Whether the unlabeled images helped: the last student that was kept against labels-only training."""
         return self.summary.verdict
 
     @property

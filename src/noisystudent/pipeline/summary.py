@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from noisystudent.evaluation.results import ComparisonResult
-from noisystudent.evaluation.verdict import UNLABELED, Verdict, compare, reach_verdict
+from noisystudent.evaluation.verdict import UNLABELED, Verdict, compare_with_controls, reach_verdict
 from noisystudent.models.card import CARD
 from noisystudent.models.checkpoint import CHECKPOINT, CONFIG, WEIGHTS
 from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, Checkpoint, TrainedModel
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.controls import Controls
+from noisystudent.pipeline.delivery import describe_delivery
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
-from noisystudent.results.run import Baseline, EvaluatedModel, RoundResult, RunSummary, StageCost
+from noisystudent.results.run import Baseline, ChosenBy, EvaluatedModel, RoundResult, RunSummary, StageCost
 
 BEST = "best"
 
@@ -29,6 +31,7 @@ class Round:
     selection: SelectionSummary
     pseudo_labels: dict[str, float | None] | None
     diagnostics: dict[str, float | None]
+    drift: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,16 @@ class RunResult:
 
     teacher: ScoredCheckpoint[Checkpoint]
     rounds: list[Round]
-    control: ScoredCheckpoint[Checkpoint] | None
+    controls: Controls
     delivered: ScoredCheckpoint[Checkpoint]
+    chosen_by: ChosenBy
 
     @property
     def checkpoints(self) -> dict[str, TrainedModel]:
-        """Every model by name, the control first: the others are compared with it."""
-        control: dict[str, TrainedModel] = {"control": self.control.checkpoint} if self.control else {}
+        """Every model by name, the control first: the others are compared with it; further controls are left out."""
+        control: dict[str, TrainedModel] = {
+            model.checkpoint.name: model.checkpoint for model in self.controls.trained[:1]
+        }
         students = {f"round {record.number}": record.student.checkpoint for record in self.rounds}
         return {**control, "teacher": self.teacher.checkpoint, **students}
 
@@ -60,18 +66,23 @@ def summarize(
             selection=record.selection,
             pseudo_labels=record.pseudo_labels,
             diagnostics=record.diagnostics,
+            drift=record.drift,
         )
         for record in result.rounds
     )
+    labels_only = (result.teacher, *result.controls.trained)
+    controls = evaluated_controls(result.controls)
     return RunSummary(
         recipe=context.settings.recipe,
         seed=context.settings.seed,
         classes=context.splits.classes,
         teacher=evaluated_model(result.teacher, "teacher"),
-        control=evaluated_model(result.control, "control") if result.control else None,
+        control=controls[0] if controls else None,
+        further_controls=controls[1:],
         rounds=rounds,
         student=evaluated_model(result.delivered, "student"),
         delivered=result.delivered.checkpoint.name.removesuffix("/student"),
+        delivery=describe_delivery(result.delivered, labels_only, result.chosen_by),
         verdict=verdict_of(result),
         robustness=robustness,
         baselines=baselines,
@@ -80,25 +91,31 @@ def summarize(
 
 
 def verdict_of(result: RunResult) -> Verdict:
-    """The verdict on the last student that was not rolled back (or the teacher) against the control."""
-    student = result.delivered
-    if result.control is None:
-        return Verdict(decision="cannot tell", reason="no control was trained (rounds.control false)")
-    if student is result.control:
-        kept = (record.student for record in reversed(result.rounds) if not record.rolled_back)
-        student = next(kept, result.teacher)
-    return compare_models(student, result.control)
+    """The verdict on the student of ``judged_student`` against labels-only training."""
+    if not result.controls.trained:
+        return Verdict(decision="cannot tell", reason="no control was trained (rounds.controls 0)")
+    return compare_models(judged_student(result.rounds), result.controls)
 
 
-def compare_models(
-    student: ScoredCheckpoint[TrainedModel], control: ScoredCheckpoint[TrainedModel], treatment: str = UNLABELED
-) -> Verdict:
-    """The verdict on a student with a ``treatment`` against a control without it, on test, else validation labels."""
+def judged_student(rounds: Sequence[Round]) -> ScoredCheckpoint[Checkpoint]:
+    """The last student that was not rolled back; where every round was, the last one, so that the verdict says so."""
+    kept = [record.student for record in rounds if not record.rolled_back]
+    return kept[-1] if kept else rounds[-1].student
+
+
+def compare_models(student: ScoredCheckpoint[TrainedModel], controls: Controls, treatment: str = UNLABELED) -> Verdict:
+    """The verdict on a student with a ``treatment`` against controls without it, on test, else validation labels."""
     for role in ("test", "validation"):
         if role in student.result.correct:
-            comparison = compare(student.result.correct[role], control.result.correct[role])
+            others = [control.result.correct[role] for control in controls.all]
+            comparison = compare_with_controls(student.result.correct[role], others, luck=controls.luck)
             return reach_verdict(comparison, "test" if role == "test" else "validation", treatment)
     return reach_verdict(None, "none", treatment)
+
+
+def evaluated_controls(controls: Controls) -> tuple[EvaluatedModel, ...]:
+    """The controls that were trained as the summary has them: ``control``, ``control 2`` and so on."""
+    return tuple(evaluated_model(model, model.checkpoint.name.replace("-", " ")) for model in controls.trained)
 
 
 def evaluated_model(model: ScoredCheckpoint[TrainedModel], name: str) -> EvaluatedModel:
@@ -123,6 +140,7 @@ def round_result(
     selection: SelectionSummary | None = None,
     pseudo_labels: dict[str, float | None] | None = None,
     diagnostics: dict[str, float | None] | None = None,
+    drift: tuple[str, ...] = (),
 ) -> RoundResult:
     """A student as the summary has it, with what it learned from."""
     checkpoint, scores = student.checkpoint, student.result.scores
@@ -140,6 +158,7 @@ def round_result(
         copies=selection.copies if selection else None,
         pseudo_labels=pseudo_labels,
         diagnostics=diagnostics,
+        drift=drift,
     )
 
 

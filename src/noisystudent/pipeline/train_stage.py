@@ -90,6 +90,7 @@ def train(
         "parameters": count_parameters(trained),
         "steps": settings.train.last,
         "samples_seen": cost.samples_seen,
+        "weights_samples_seen": cost.samples_seen + (start.weights_samples_seen if start else 0),
         "seconds": round(seconds, 2),
     }
 

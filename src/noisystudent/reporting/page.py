@@ -20,6 +20,7 @@ from noisystudent.reporting.records import RunRecord
 from noisystudent.reporting.robustness import robustness_view
 from noisystudent.reporting.table import (
     advice_sentence,
+    comparison_sentence,
     cost_sentence,
     summary_rows,
     table_caption,
@@ -94,6 +95,8 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
         verdict_chart=views.verdict_chart(summary.verdict),
         columns=table_columns(summary),
         advice=advice_sentence(summary),
+        drift=next((record.drift for record in reversed(summary.rounds) if record.drift), ()),
+        compared=comparison_sentence(summary),
         cost=cost_sentence(summary.cost, facts.machine),
         rows=summary_rows(summary),
         table_caption=table_caption(summary),

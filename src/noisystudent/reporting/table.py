@@ -8,7 +8,7 @@ from typing import Literal
 
 from noisystudent.display import wording
 from noisystudent.evaluation.metrics.scores import FIVE
-from noisystudent.evaluation.verdict import Verdict
+from noisystudent.evaluation.verdict import UNLABELED, Verdict
 from noisystudent.results.run import Cost, EvaluatedModel, Role, RunSummary
 
 Kind = Literal["baseline", "teacher", "control", "round", "rolled back", "delivered"]
@@ -72,8 +72,11 @@ def summary_rows(summary: RunSummary) -> list[Row]:
     rows += [_row(teacher.name.capitalize(), "teacher", teacher, role) for teacher in summary.teachers]
     if summary.teacher is not None:
         rows.append(_row(summary.teacher.name.capitalize(), "teacher", summary.teacher, role))
-    if summary.control is not None:
+    if summary.control is not None and summary.control.name != "teacher":
         rows.append(_row("Control (labels only)", "control", summary.control, role))
+    rows += [
+        _row(f"{model.name.capitalize()} (labels only)", "control", model, role) for model in summary.further_controls
+    ]
     for student in summary.rounds:
         name = student.name.capitalize() + (" (rolled back)" if student.rolled_back else "")
         rows.append(_row(name, "rolled back" if student.rolled_back else "round", student, role))
@@ -114,23 +117,73 @@ def advice_sentence(summary: RunSummary, folder: str = "") -> str:
         folder: the run's folder with a slash at its end, to put before the folders of models.
     """
     verdict, delivered, best = summary.verdict, summary.delivered, f"{folder}best"
-    if delivered == "control":
+    above, evidence = _above_sentence(summary, folder), summary.delivery.chosen_by
+    if delivered == "teacher" or delivered.startswith("control"):
         return (
-            f"Use {best}: it is the labels-only control, which validation showed to be better than the last model kept."
+            f"Use {best}: it is the labels-only {delivered}; {evidence} showed what was trained beyond it to be worse."
         )
     if verdict.decision == "keep":
-        return f"Use {best}: it is {delivered}, which is better than the labels-only control."
+        return f"Use {best}: it is {delivered}, which is better than labels-only training.{above}"
     if verdict.decision == "roll back":
-        why = "test labels choose nothing" if verdict.source == "test" else "validation did not show it to be worse"
-        if delivered.startswith("student-"):
-            why = "a distillation delivers its last student"
-        return f"Use {folder}control: it is better than {delivered}, which is in {best} because {why}."
+        return f"Do not use {best} as it is: {_why_delivered(summary)}.{above} Evaluate the models on new labels first."
     if summary.control is None:
-        return f"Use {best}: it is {delivered}. Without a control, nothing shows what {verdict.treatment} did for it."
+        unknown = f"Without a control, nothing shows what {verdict.treatment} did for it."
+        return f"Use {best}: it is {delivered}. {unknown}{above}"
+    more = "More held-out labels and more controls (rounds.controls)" if verdict.luck else "More held-out labels"
     return (
-        f"Use {best}: it is {delivered}, and nothing shows it to be better or worse than the labels-only control in "
-        f"{folder}control. More held-out labels would."
+        f"Use {best}: it is {delivered}, and nothing shows it to be better or worse than the labels-only model in "
+        f"{folder}{summary.control.name}. {more} would.{above}"
     )
+
+
+def _why_delivered(summary: RunSummary) -> str:
+    """Why the delivered model is the last student although labels-only training is better."""
+    if summary.delivered.startswith("student-"):
+        return f"it holds {summary.delivered}, because a distillation delivers its last student"
+    if summary.delivery.chosen_by != "nothing":
+        return f"it holds {summary.delivered}, because {summary.delivery.chosen_by} did not show it to be worse"
+    return (
+        f"it holds {summary.delivered}, because only the test labels could choose another model, and these choose "
+        "nothing (--validation gives labels that may)"
+    )
+
+
+def _above_sentence(summary: RunSummary, folder: str) -> str:
+    """The labels-only models that score higher than the delivered model, with their folders; empty without any."""
+    above, role = summary.delivery.labels_only_above, summary.reporting_role()
+    own = summary.student.scores(role)
+    if not above or not own:
+        return ""
+    scored = wording.joined([f"{folder}{name} ({wording.percent(top1)})" for name, top1 in above.items()])
+    models = "a labels-only model scores" if len(above) == 1 else "labels-only models score"
+    return f" On the {role} labels, {models} higher than {summary.delivered} ({wording.percent(own.top1)}): {scored}."
+
+
+def comparison_sentence(summary: RunSummary) -> str:
+    """What the student is compared with, and what the interval holds; empty without a comparison."""
+    verdict = summary.verdict
+    if not verdict.controls:
+        return ""
+    controls = ["control", *(model.name for model in summary.further_controls)]
+    teachers = verdict.controls - len(controls)
+    if verdict.controls == 1 and not verdict.luck:
+        return "The student is compared with labels-only training without luck: another seed would give the same model."
+    if verdict.controls == 1:
+        text = "The student is compared with the control, which learned from the labels alone and saw as many samples."
+    else:
+        named = wording.joined([*controls, *(["the teacher"] if teachers == 1 else [])])
+        text = (
+            f"The student is compared with the mean of {verdict.controls} labels-only models, whose weights saw as "
+            f"many samples as its own: {named}{f' and {teachers} teachers' if teachers > 1 else ''}."
+        )
+        if not teachers and verdict.treatment == UNLABELED:
+            text += " The teacher is not one of them, because its training differs from theirs."
+    if verdict.luck:
+        text += (
+            " The interval holds the sampling of images and the luck of training: accuracies of trainings that differ "
+            f"only in their seed have a standard deviation of {100 * verdict.luck:.1f} points."
+        )
+    return text
 
 
 def verdict_sentence(verdict: Verdict) -> str:
@@ -150,13 +203,18 @@ def verdict_sentence(verdict: Verdict) -> str:
         details.append(f"95% interval {low} to {high}")
     if verdict.p_value is not None:
         details.append(wording.p_value(verdict.p_value))
-    sentence = f"{opening}: the student is {_comparison(verdict.difference, digits)} the labels-only control"
+    sentence = f"{opening}: the student is {_comparison(verdict.difference, digits)} {_rivals(verdict)}"
     if details:
         sentence += f" ({', '.join(details)})"
     if verdict.labels:
         where = f" of the {verdict.source} source" if verdict.source != "none" else ""
         sentence += f" on {wording.plural(verdict.labels, 'held-out label')}{where}"
     return sentence + "."
+
+
+def _rivals(verdict: Verdict) -> str:
+    several = verdict.controls > 1
+    return f"the mean of {verdict.controls} labels-only models" if several else "the labels-only control"
 
 
 def _comparison(difference: float, digits: int) -> str:

@@ -14,6 +14,7 @@ from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.reporting.robustness import measured_sentence, robustness_table
 from noisystudent.reporting.table import (
     advice_sentence,
+    comparison_sentence,
     cost_sentence,
     summary_rows,
     table_caption,
@@ -76,8 +77,9 @@ def print_summary(summary: RunSummary, console: Console | None = None) -> None:
 
 
 def closing_lines(summary: RunSummary, folder: Path) -> list[str]:
-    """The last lines of a run in ``folder``: what it took, where model and page are, and which model to use."""
+    """The last lines of a run in ``folder``: what was compared, what it took, where its files are, what to use."""
     lines = [
+        comparison_sentence(summary),
         cost_sentence(summary.cost),
         f"model: {folder / 'best'} (its README.md shows how to open it)",
         f"page: {folder / 'report.html'}",

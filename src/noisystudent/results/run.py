@@ -13,6 +13,7 @@ from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import Verdict
 
 Role = Literal["test", "validation"]
+ChosenBy = Literal["validation", "cross-fitting", "nothing"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class RoundResult(EvaluatedModel):
     """The student of one round, and what it learned from.
 
     ``selected`` pseudo labels trained, as ``copies`` samples per epoch; ``pseudo_labels`` says how many are right,
-    where the true classes are known; ``diagnostics`` need no labels.
+    where the true classes are known; ``diagnostics`` need no labels; ``drift`` are the signs that pseudo labels drift.
     """
 
     round: int
@@ -46,6 +47,20 @@ class RoundResult(EvaluatedModel):
     copies: int | None = None
     pseudo_labels: dict[str, float | None] | None = None
     diagnostics: dict[str, float | None] | None = None
+    drift: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """Why ``best/`` holds the model that it holds, and what else there is.
+
+    ``chosen_by``: validation labels, cross-fitting on the labels, or nothing, because test labels choose nothing.
+    ``labels_only_above``: the stages
+    of labels-only models that score higher than it where results are reported, with their accuracy, best first.
+    """
+
+    chosen_by: ChosenBy = "nothing"
+    labels_only_above: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +108,9 @@ class RunSummary:
     """``summary.json`` of a run folder: every trained model with its scores, the delivered one, and the verdict.
 
     ``student`` is the delivered model, ``delivered`` the name of its stage. ``teacher`` is None for methods without
-    one; ``teachers`` are the members where it is the mean of several; ``generations`` is the mean of all students of a
-    distillation. ``robustness`` compares all models, with the control first.
+    one; ``teachers`` are the members where it is the mean of several; ``further_controls`` are labels-only models like
+    ``control``; ``generations`` is the mean of all students of a distillation. ``robustness`` compares all models, with
+    the control first.
     """
 
     classes: tuple[str, ...]
@@ -104,7 +120,9 @@ class RunSummary:
     verdict: Verdict
     recipe: str | None = None
     seed: int | None = None
+    delivery: Delivery = field(default_factory=Delivery)
     control: EvaluatedModel | None = None
+    further_controls: tuple[EvaluatedModel, ...] = ()
     teachers: tuple[EvaluatedModel, ...] = ()
     rounds: tuple[RoundResult, ...] = ()
     generations: EvaluatedModel | None = None

@@ -78,6 +78,13 @@ class TrainSettings(Settings):
         """The number of steps of a stage."""
         return min(self.stop_after, self.steps) if self.stop_after else self.steps
 
+    def for_samples(self, samples: int) -> TrainSettings:
+        """The same settings for one stage that trains on ``samples``, a multiple of the samples of a stage."""
+        stages, rest = divmod(samples, self.last * self.batch_size)
+        assert stages
+        assert not rest
+        return self.model_copy(update={"steps": self.steps * stages, "stop_after": self.stop_after * stages})
+
 
 class HeadSettings(Settings):
     """Heads on the features of a frozen backbone, with ``model.tune head``."""

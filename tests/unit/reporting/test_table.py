@@ -13,6 +13,7 @@ from noisystudent.evaluation.verdict import Verdict
 from noisystudent.reporting.table import (
     COLUMNS,
     advice_sentence,
+    comparison_sentence,
     cost_sentence,
     summary_rows,
     table_caption,
@@ -45,28 +46,83 @@ def test_two_classes_have_no_top_5_accuracy():
     assert table_columns(parsed_summary(content | {"classes": list("abcdef")})) == COLUMNS
 
 
+ABOVE = " On the test labels, a labels-only model scores higher than round-1 (85.0%): runs/a/control (87.0%)."
+
+
 @pytest.mark.parametrize(
     ("changes", "advice"),
     [
-        ({"decision": "keep"}, "Use runs/a/best: it is round-1, which is better than the labels-only control."),
-        ({"decision": "roll back", "source": "test"}, "Use runs/a/control: it is better than round-1, which is in "
-         "runs/a/best because test labels choose nothing."),
+        ({"decision": "keep"}, "Use runs/a/best: it is round-1, which is better than labels-only training."),
+        ({"decision": "roll back"}, "Do not use runs/a/best as it is: it holds round-1, because only the test labels "
+         "could choose another model, and these choose nothing (--validation gives labels that may)." + ABOVE +
+         " Evaluate the models on new labels first."),
         ({"decision": "cannot tell"}, "Use runs/a/best: it is round-1, and nothing shows it to be better or worse than "
-         "the labels-only control in runs/a/control. More held-out labels would."),
+         "the labels-only model in runs/a/control. More held-out labels and more controls (rounds.controls) would."
+         + ABOVE),
     ],
 )  # fmt: skip
 def test_the_last_line_says_what_to_use_and_why(changes, advice):
     content = summary()
-    parsed = parsed_summary(content | {"verdict": content["verdict"] | changes})
+    above = {} if changes["decision"] == "keep" else {"control": 0.87}
+    parsed = parsed_summary(
+        content | {"verdict": content["verdict"] | changes | {"luck": 0.01}, "delivery": {"labels_only_above": above}}
+    )
     assert advice_sentence(parsed, "runs/a/") == advice
     assert closing_lines(parsed, Path("runs/a"))[-1] == advice
 
 
-def test_a_delivered_control_and_a_missing_control_are_said():
-    content = summary()
-    assert "it is the labels-only control" in advice_sentence(parsed_summary(content | {"delivered": "control"}))
-    alone = content | {"control": None, "verdict": {"decision": "cannot tell"}}
+def test_a_rollback_says_why_validation_or_a_distillation_did_not_choose():
+    content = summary() | {"delivery": {"chosen_by": "validation", "labels_only_above": {"teacher": 0.9}}}
+    advice = advice_sentence(parsed_summary(content))
+    assert "it holds round-1, because validation did not show it to be worse." in advice
+    assert "higher than round-1 (85.0%): teacher (90.0%)." in advice
+    distilled = advice_sentence(parsed_summary(content | {"delivered": "student-1"}))
+    assert "because a distillation delivers its last student." in distilled
+
+
+@pytest.mark.parametrize("delivered", ["control", "control-2", "teacher"])
+def test_a_delivered_labels_only_model_is_said(delivered):
+    content = summary() | {"delivered": delivered}
+    assert advice_sentence(parsed_summary(content)).startswith(f"Use best: it is the labels-only {delivered};")
+
+
+def test_a_missing_control_is_said():
+    alone = summary() | {"control": None, "verdict": {"decision": "cannot tell"}}
     assert advice_sentence(parsed_summary(alone)).startswith("Use best: it is round-1. Without a control,")
+
+
+@pytest.mark.parametrize(
+    ("controls", "further", "sentence"),
+    [
+        (0, 0, ""),
+        (1, 0, "The student is compared with the control, which learned from the labels alone and saw as many samples. "
+         "The interval holds the sampling of images and the luck of training: accuracies of trainings that differ only "
+         "in their seed have a standard deviation of 1.2 points."),
+        (2, 0, "The student is compared with the mean of 2 labels-only models, whose weights saw as many samples as "
+         "its own: control and the teacher. "),
+        (3, 2, "The student is compared with the mean of 3 labels-only models, whose weights saw as many samples as "
+         "its own: control, control 2 and control 3. The teacher is not one of them, because its training differs from "
+         "theirs. "),
+    ],
+)  # fmt: skip
+def test_what_the_student_is_compared_with_and_what_the_interval_holds(controls, further, sentence):
+    content = summary()
+    verdict = content["verdict"] | {"controls": controls, "luck": 0.012}
+    more = [evaluated(f"control {number}", 0.86) for number in range(2, 2 + further)]
+    parsed = parsed_summary(content | {"verdict": verdict, "further_controls": more})
+    compared = comparison_sentence(parsed)
+    assert compared.startswith(sentence)
+    assert bool(compared) == ("1.2 points" in compared) == (controls > 0)
+    assert [row.name for row in summary_rows(parsed) if row.kind == "control"] == [
+        "Control (labels only)",
+        *(f"Control {number} (labels only)" for number in range(2, 2 + further)),
+    ]
+
+
+def test_a_training_without_luck_has_an_interval_over_images_alone():
+    content = summary()
+    parsed = parsed_summary(content | {"verdict": content["verdict"] | {"controls": 1, "luck": 0.0}})
+    assert "without luck: another seed would give the same model" in comparison_sentence(parsed)
 
 
 def test_the_cost_names_everything_that_it_counts():
@@ -115,6 +171,12 @@ def test_other_content_than_a_summary_is_refused():
             | {"labels": 1, "source": "validation"},
             "Roll back: the student is 1.0 point worse than the labels-only control "
             "(95% interval -2.0 to -0.1, p < 0.001) on 1 held-out label of the validation source.",
+        ),
+        (
+            {"decision": "keep", "difference": 0.03, "interval": [0.01, 0.05], "p_value": 0.01}
+            | {"labels": 300, "source": "test", "controls": 2},
+            "The unlabeled images helped: the student is 3.0 points better than the mean of 2 labels-only models "
+            "(95% interval +1.0 to +5.0, p = 0.010) on 300 held-out labels of the test source.",
         ),
         (
             {"decision": "cannot tell", "difference": 0.0002, "interval": [-0.01, 0.01], "p_value": 1.0}

@@ -71,6 +71,7 @@ def choose_for_networks(
         "train.steps": steps,
         "train.warm_start": True,
         "rounds.count": rounds,
+        "rounds.controls": _controls(settings, explicit),
     }
     if settings.noise.strength == "auto":
         values["noise.strength"] = min(settings.noise.strengths)
@@ -115,9 +116,14 @@ def _rounds(settings: RunSettings, explicit: frozenset[str], size: _Size, usable
 
 
 def _stages(settings: RunSettings, explicit: frozenset[str], size: _Size, usable: float) -> int:
-    """Stages of equal length: teacher, students, and a control that sees as much as the last student's weights."""
+    """Stages of equal length: teacher, students, and controls that see as much as the last student's weights."""
     rounds = _rounds(settings, explicit, size, usable)
-    return (1 + rounds) * (1 + int(settings.rounds.control))
+    return (1 + rounds) * (1 + _controls(settings, explicit))
+
+
+def _controls(settings: RunSettings, explicit: frozenset[str]) -> int:
+    """One control where the user gave no number: each costs as much as teacher and students together."""
+    return settings.rounds.controls if "rounds.controls" in explicit else 1
 
 
 def _predictions(

@@ -18,13 +18,14 @@ from noisystudent.display.wording import percent
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.heads.checkpoint import head_stage
 from noisystudent.pipeline.heads.cross_fit import choose_head
 from noisystudent.pipeline.heads.evidence import cross_fit_student
 from noisystudent.pipeline.heads.features import RunFeatures, compute_features
 from noisystudent.pipeline.heads.labels import fit_student, label_and_select, student_inputs
 from noisystudent.pipeline.heads.teachers import FeatureTeachers
-from noisystudent.pipeline.pseudo_labels import diagnose_labels, pseudo_label_accuracy
+from noisystudent.pipeline.pseudo_labels import diagnose_labels, pseudo_label_accuracy, say_drift
 from noisystudent.pipeline.score_stage import Floats, ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.summary import Round, RunResult
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
@@ -63,9 +64,10 @@ def run_head_rounds(context: RunContext) -> RunResult:
                 number,
                 current,
                 False,
-                read_result(SelectionSummary, selection / "summary.json"),
+                summary := read_result(SelectionSummary, selection / "summary.json"),
                 pseudo_label_accuracy(context, predictions, selection),
                 diagnose_labels(context, predictions, previous),
+                say_drift(context, [*(record.selection for record in rounds), summary]),
             )
         )
         previous = predictions
@@ -78,7 +80,10 @@ def run_head_rounds(context: RunContext) -> RunResult:
             f"right against {percent(evidence.student)}): it is delivered"
         )
         delivered = teacher
-    return RunResult(teacher, rounds, teacher, delivered)
+    # The teacher is the control: a fit has no luck, so another labels-only head would be the same.
+    return RunResult(
+        teacher, rounds, Controls((teacher,), luck=False), delivered, "cross-fitting" if evidence else "nothing"
+    )
 
 
 def say_choice(context: RunContext, choice: HeadChoice) -> None:

@@ -14,7 +14,7 @@ from noisystudent.evaluation.metrics.calibration import (
 )
 from noisystudent.evaluation.metrics.diagnostics import label_free_diagnostics
 from noisystudent.evaluation.metrics.scores import score
-from noisystudent.evaluation.verdict import compare, reach_verdict
+from noisystudent.evaluation.verdict import compare
 
 
 @pytest.fixture
@@ -96,19 +96,6 @@ def test_the_bootstrap_interval_is_near_the_normal_one():
     half = 1.96 * differences.std() / np.sqrt(len(differences))
     expected = (comparison.difference - half, comparison.difference + half)
     assert comparison.interval == pytest.approx(expected, abs=0.002)
-
-
-def test_the_verdict_follows_the_interval_and_the_test():
-    correct, wrong = np.ones(200, bool), np.zeros(200, bool)
-    better = np.concatenate([correct[:180], wrong[:20]])
-    worse = np.concatenate([correct[:140], wrong[:60]])
-    slightly = np.concatenate([correct[:179], wrong[:21]])
-    assert reach_verdict(compare(better, worse), "test").decision == "keep"
-    assert reach_verdict(compare(worse, better), "test").decision == "roll back"
-    assert reach_verdict(compare(better, slightly), "test").decision == "cannot tell"
-    assert reach_verdict(compare(better, better), "test").difference == 0
-    nothing = reach_verdict(None, "none")
-    assert (nothing.decision, nothing.difference, nothing.labels) == ("cannot tell", None, 0)
 
 
 def test_label_free_diagnostics():
