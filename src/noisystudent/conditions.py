@@ -155,6 +155,12 @@ _TUNE = (
 
 _TRAINED_WEIGHTS = (
     Condition(
+        _TRAINING,
+        ("train.head_start",),
+        "a model.backbone, on whose features the head is fitted",
+        lambda given: given["model.backbone"] != NO_BACKBONE,
+    ),
+    Condition(
         _RUN,
         _names("train", "layer_decay", "batch_norm"),
         "weights that were trained before: a model.backbone, model.pretrained true or train.warm_start true",

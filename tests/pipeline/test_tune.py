@@ -2,14 +2,20 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 import noisystudent as ns
+from noisystudent.data.images import ImageFormat, decode_shard
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
+from noisystudent.pipeline.heads.cross_fit import PENALTIES
 from small_runs import DIGITS, SMALL, without
 
 SETTINGS = {
@@ -107,3 +113,66 @@ def test_frozen_statistics_are_those_of_the_backbone_and_only_of_models_that_sta
     student = load_file(made.path / "round-1/student" / "model.safetensors")
     assert any(value.std() > 0 for name, value in student.items() if name.endswith("running_mean"))
     assert inputs_of(made.path / "round-1/student")["train"].keys().isdisjoint({"batch_norm", "layer_decay"})
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def answers(folder):
+    """The answers for the labeled digits, their labels and their features."""
+    model = ns.load(folder)
+    digits = decode_shard(open_source("digits:labeled", labeled=True), 0, ImageFormat(8, 1))
+    return model.log_probabilities(digits), digits.labels, model.features(digits)
+
+
+STILL = {
+    "train.learning_rate": 1e-12, "train.weight_decay": 0.0, "train.head_start": "fitted",
+    "train.batch_norm": "frozen", "data.validation_fraction": 0.0,
+}  # fmt: skip
+
+
+def test_a_fitted_last_layer_is_scikit_learns_regression_on_frozen_features(tmp_path, weights, cache):
+    folder = train(tmp_path / "model", weights, **STILL)
+    assert inputs_of(folder)["model"]["head"] == "fitted"
+    found, labels, features = answers(folder)
+    scaled = StandardScaler().fit_transform(features)
+    differences = []
+    for penalty in PENALTIES:
+        regression = LogisticRegression(C=1 / (penalty * len(labels)), max_iter=2000).fit(scaled, labels)
+        differences.append(np.abs(regression.predict_proba(scaled) - np.exp(found)).max())
+    assert min(differences) < 0.01
+    assert (found.argmax(1) == labels).mean() > 0.9
+    assert [*cache.rglob("*.safetensors")]
+
+
+def test_students_and_control_start_with_a_fitted_last_layer_and_folds_see_their_own_labels(tmp_path, weights, cache):
+    settings = {**STILL, "noise.strength": "auto", "noise.strengths": [0.25, 0.5]}
+    made = run(tmp_path / "run", weights, **settings)
+    heads = {stage: head_of(made.path / stage) for stage in ("teacher", "round-1/student", "control")}
+    assert all(torch.allclose(head, heads["teacher"], atol=1e-6) for head in heads.values())
+    folds = [head_of(made.path / f"strength/0.25-fold-{number}") for number in (1, 2)]
+    assert not torch.allclose(folds[0], folds[1], atol=1e-3)
+    assert not torch.allclose(folds[0], heads["teacher"], atol=1e-3)
+    assert (
+        "head"
+        not in inputs_of(run(tmp_path / "run", weights, **{**settings, "train.head_start": "random"}).path / "teacher")[
+            "model"
+        ]
+    )
+
+
+def head_of(folder):
+    return load_file(folder / "model.safetensors")["classifier.weight"]
+
+
+def test_a_distillation_without_labels_draws_the_last_layer(tmp_path, weights, cache):
+    teacher = train(tmp_path / "teacher", weights)
+    made = ns.distill(
+        unlabeled="digits:unlabeled", out=tmp_path / "distilled", teacher=teacher, student="auto",
+        settings=given(weights, **{"train.head_start": "fitted", "data.size": 8, "distillation.hard_weight": 0.0}),
+        quiet=True,
+    )  # fmt: skip
+    assert "head" not in inputs_of(made.path / "student-1")["model"]

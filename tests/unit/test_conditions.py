@@ -48,6 +48,7 @@ WITHOUT_EFFECT = [
     ("run", {"train.layer_decay": 0.8}, {}, {"train.warm_start": True}),
     ("run", {"train.batch_norm": "frozen"}, {}, {"model.backbone": "efficientnet-lite0"}),
     ("train", {"train.batch_norm": "frozen"}, {}, {"model.pretrained": True}),
+    ("train", {"train.head_start": "fitted"}, {}, {"model.backbone": "efficientnet-lite0"}),
     ("distill", {"train.layer_decay": 0.8}, {"distillation.students": ["auto"]},
      {"distillation.students": ["./mine"]}),
     ("run", {"data.window": 5}, {"data.streaming": "never"}, {"data.streaming": "always"}),

@@ -47,14 +47,16 @@ class TrainSpec:
     """What a stage trains on.
 
     ``batch``: images per step by stream; ``streams``: the streams, for a seed; ``inputs``: fingerprints of the data,
-    for the stage's manifest; ``objective``: its settings, for the manifest; ``distillation`` and ``teachers``: how and
-    by whom the student is taught, where labels and pseudo labels are not all.
+    for the stage's manifest; ``objective``: its settings, for the manifest; ``labeled``: rows of the labeled images,
+    int64 [N]; ``distillation`` and ``teachers``: how and by whom the student is taught, where labels and pseudo labels
+    are not all.
     """
 
     batch: dict[str, int]
     streams: Streams
     inputs: dict[str, Any]
     objective: dict[str, Any]
+    labeled: Ints
     distillation: DistillationSettings | None = None
     teachers: tuple[TeacherRef, ...] = ()
 
@@ -81,7 +83,7 @@ def supervised_spec(context: RunContext, rows: Ints | None = None) -> TrainSpec:
     def streams(seed: int) -> tuple[BatchStream, ...]:
         return (InMemoryStream(LABELED, context.buffer, targets, rows, batch[LABELED], seed=seed),)
 
-    return TrainSpec(batch, streams, inputs, {"label_smoothing": settings.objective.label_smoothing})
+    return TrainSpec(batch, streams, inputs, {"label_smoothing": settings.objective.label_smoothing}, rows)
 
 
 def transfer_spec(context: RunContext) -> TrainSpec:
@@ -109,7 +111,8 @@ def transfer_spec(context: RunContext) -> TrainSpec:
             InMemoryStream(name, context.buffer, targets, rows[name], count, seed=seed) for name, count in batch.items()
         )
 
-    return TrainSpec(batch, streams, inputs, {"label_smoothing": settings.objective.label_smoothing})
+    objective = {"label_smoothing": settings.objective.label_smoothing}
+    return TrainSpec(batch, streams, inputs, objective, np.arange(labeled))
 
 
 def student_spec(context: RunContext, predictions_folder: Path, selection_folder: Path) -> TrainSpec:
@@ -130,7 +133,8 @@ def student_spec(context: RunContext, predictions_folder: Path, selection_folder
     else:
         assert isinstance(unlabeled, InMemoryUnlabeled)
         streams = _in_memory_streams(context, unlabeled, predictions_folder, selection_folder, batch)
-    return TrainSpec(batch, streams, inputs, settings.objective.model_dump())
+    labeled = np.arange(len(context.splits.labeled))
+    return TrainSpec(batch, streams, inputs, settings.objective.model_dump(), labeled)
 
 
 def _in_memory_streams(

@@ -33,6 +33,7 @@ from noisystudent.noise.model import model_noise, set_model_noise
 from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, TRAINING, Checkpoint, GivenModel, read_checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import CheckedObjective, identity_of
+from noisystudent.pipeline.heads.start import start_with_fitted_head
 from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.teacher_logits import cached_teachers, cached_view_teachers
 from noisystudent.pipeline.train_data import TrainSpec
@@ -69,14 +70,13 @@ def train(
         return read_checkpoint(stage, folder, factory)
     key = stream_key(settings.seed, stage)
     _require_memory(context, plan, spec)
-    train_settings = _train_settings(context, plan, start)
-    classifier = new_classifier(context, plan, key, start)
+    classifier = _classifier_to_train(context, plan, spec, key, start)
     batches = build_batches(context, stage, plan, spec, strength)
     objective = objective_of(context, stage, spec)
     started = time.monotonic()
     with context.reporter.bar(stage, settings.train.last, "steps") as bar:
         trained, seconds = fit(
-            classifier, batches, objective, train_settings, folder,
+            classifier, batches, objective, _train_settings(context, plan, start), folder,
             seed=key, engine=context.engine, evaluate=_validate(context), bar=bar,
         )  # fmt: skip
     if broken := broken_tensors(trained):
@@ -164,6 +164,8 @@ def train_inputs(
         model["backbone"] = backbone.fingerprint
         if settings.model.last_blocks:
             model["tune"] = settings.model.tune
+        if _starts_with_fitted_head(context, plan, spec, start):
+            model["head"] = settings.train.head_start
     if context.splits.format.bits is not None:
         model["bits"] = context.splits.format.bits
     if extensions.model:
@@ -189,6 +191,23 @@ def train_inputs(
     return inputs
 
 
+def _classifier_to_train(
+    context: RunContext, plan: ModelPlan, spec: TrainSpec, key: int, start: Checkpoint | GivenModel | None
+) -> Classifier:
+    classifier = new_classifier(context, plan, key, start)
+    if _starts_with_fitted_head(context, plan, spec, start):
+        start_with_fitted_head(context, plan, spec.labeled, classifier)
+    return classifier
+
+
+def _starts_with_fitted_head(
+    context: RunContext, plan: ModelPlan, spec: TrainSpec, start: Checkpoint | GivenModel | None
+) -> bool:
+    """Whether the last layer is fitted to labels first; a warm start has one that has learned."""
+    wanted = context.settings.train.head_start == "fitted" and len(spec.labeled) > 0
+    return wanted and start is None and _backbone_of(context, plan, start) is not None
+
+
 def _train_settings(context: RunContext, plan: ModelPlan, start: Checkpoint | GivenModel | None) -> TrainSettings:
     """The settings of a model's training; one that starts from scratch has no statistics and no blocks to keep."""
     train = context.settings.train
@@ -199,7 +218,7 @@ def _train_settings(context: RunContext, plan: ModelPlan, start: Checkpoint | Gi
 
 def _deciding(train: TrainSettings) -> dict[str, object]:
     """The settings of a training that decide its weights."""
-    values = train.model_dump(exclude={"save_every", "evaluate_every", "warm_start", "ratio"})
+    values = train.model_dump(exclude={"save_every", "evaluate_every", "warm_start", "head_start", "ratio"})
     return {name: value for name, value in values.items() if name not in FROM_SCRATCH or value != FROM_SCRATCH[name]}
 
 

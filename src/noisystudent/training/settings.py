@@ -54,6 +54,11 @@ class TrainSettings(Settings):
         description="decay of the averaged weights (EMA) that teachers and scores use, with the official warm-up; "
         "0 = no average",
     )
+    head_start: Literal["random", "fitted"] = Field(
+        "random",
+        description="the last layer that models start with beside a backbone. random: drawn small; fitted: a linear "
+        "head that is fitted to the labels on the backbone's frozen features first (Kumar et al. 2022)",
+    )
     batch_norm: Literal["batch", "frozen"] = Field(
         "batch",
         description="statistics by which batch normalization of models that start from trained weights works in "

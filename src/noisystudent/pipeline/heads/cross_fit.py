@@ -36,10 +36,14 @@ class Fold:
 
 def folds_of(context: RunContext) -> list[Fold]:
     """The folds of the labeled images; none where a class has a single label."""
-    labels = context.splits.labeled.labels
+    return folds_of_labels(context.splits.labeled.labels, context.settings.seed)
+
+
+def folds_of_labels(labels: Ints, seed: int) -> list[Fold]:
+    """The folds of labels int64 [N]; none where a class has a single label."""
     if single_labels(labels):
         return []
-    dealt = cross_fit_folds(labels, FOLDS, context.settings.seed)
+    dealt = cross_fit_folds(labels, FOLDS, seed)
     everything = np.arange(len(labels))
     return [Fold(fold, np.setdiff1d(everything, fold)) for fold in dealt if len(fold)]
 
@@ -80,6 +84,15 @@ def _choose(context: RunContext, teachers: FeatureTeachers) -> HeadChoice:
     weights = weights_by_accuracy(top1)
     members = tuple(HeadTeacher(name=name, weight=weights[name], top1=top1[name]) for name in teachers.names)
     return HeadChoice(penalty=penalty, candidates=candidates, teachers=members, labels=len(teachers.labels))
+
+
+def choose_penalty(teachers: FeatureTeachers, folds: Sequence[Fold]) -> float:
+    """The weight decay under which labels are most likely to heads that did not see them."""
+    if not folds:
+        return FEW_LABELS_PENALTY
+    heads = {penalty: [teachers.fit(fold.rest, penalty) for fold in folds] for penalty in PENALTIES}
+    candidates = [_candidate(teachers, folds, penalty, heads[penalty]) for penalty in PENALTIES]
+    return min(candidates, key=lambda candidate: candidate.nll).penalty
 
 
 def _candidate(

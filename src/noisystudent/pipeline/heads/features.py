@@ -116,11 +116,25 @@ def open_stores(context: RunContext, plan: ModelPlan) -> list[FeatureStore]:
     return [FeatureStore.open(network, view) for view in _views(context)]
 
 
+def labeled_features(context: RunContext, plan: ModelPlan, images: Images) -> RunFeatures:
+    """The plain features of labeled images alone, from the user's cache where they are stored.
+
+    Raises ``ModelError`` if the backbone's last layer is no linear layer on its features.
+    """
+    classifier = frozen_classifier(context, plan)
+    store = FeatureStore.open(_predictor(context, classifier), _PLAIN)
+    features = store.features(images)
+    nothing = np.zeros((0, features.shape[1]), np.float16)
+    inputs = {"backbone": store.network.fingerprint, "labeled": content_fingerprint(images)}
+    return RunFeatures((features,), (nothing,), (), Scaler.of([features]), classifier, store, fingerprint_of(inputs))
+
+
 def frozen_classifier(context: RunContext, plan: ModelPlan) -> Classifier:
     """The backbone with an empty last layer; raises ``ModelError`` if a head cannot take its place."""
     assert context.backbone
     splits = context.splits
-    classifier = context.backbone.new_classifier(plan.name, classes=splits.classes, size=splits.format.size)
+    size = plan.size or splits.format.size
+    classifier = context.backbone.new_classifier(plan.name, classes=splits.classes, size=size)
     classifier.bits = splits.format.bits
     classifier.to(context.device).eval().requires_grad_(False)
     last_layer(classifier)
