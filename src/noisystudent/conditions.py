@@ -36,6 +36,14 @@ NOT_FOR_HEADS = (
 """Settings that only the training of a network uses: names, and prefixes of sections."""
 
 
+def for_network(names: Collection[str]) -> list[str]:
+    """The settings among ``names`` that only the training of a network uses."""
+    sections = tuple(name for name in NOT_FOR_HEADS if name.endswith("."))
+    return sorted(
+        name for name in names if (name in NOT_FOR_HEADS or name.startswith(sections)) and name != "train.ratio"
+    )
+
+
 @dataclass(frozen=True)
 class Condition:
     """Settings that some commands read only while others say so.

@@ -14,14 +14,14 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import Field, ValidationError, field_validator
 
-from noisystudent.conditions import CONDITIONS
+from noisystudent.conditions import CONDITIONS, for_network
 from noisystudent.data.settings import DataSettings
 from noisystudent.duration import parse_duration
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.layers import Layer, merge
 from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
-from noisystudent.models.settings import ModelSettings
+from noisystudent.models.settings import AUTO_BACKBONE, ModelSettings
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 from noisystudent.runtime.settings import RuntimeSettings
@@ -270,6 +270,7 @@ def _resolve(given: SettingsInput | None, file: Path | None, command: Command, r
     require_used(command, {name: given_in[name] for name in ALL_SETTINGS if name in given_in})
     layers = [
         Layer(f"recipe {recipe}", read_recipe(recipe)),
+        _start_layer(command, recipe, given_in),
         Layer(file_origin, from_file),
         Layer(ARGUMENTS, from_user),
     ]
@@ -282,8 +283,15 @@ def _resolve(given: SettingsInput | None, file: Path | None, command: Command, r
     explicit = frozenset(given_in)
     _require_effect(command, settings, from_user)
     if from_file:
-        _require_effect(command, settings, from_file.keys() - from_user.keys(), _below(layers[:2], recipe))
+        _require_effect(command, settings, from_file.keys() - from_user.keys(), _below(layers[:3], recipe))
     return Resolved(settings, origins, explicit, merged.over_family, tuple(merged.notes))
+
+
+def _start_layer(command: Command, recipe: object, given: Collection[str]) -> Layer:
+    """A run starts from a backbone where the user leaves models and their training open; all else from scratch."""
+    is_open = not for_network(given) and not any(name.startswith("model.") for name in given)
+    starts = command in ("run", "plan") and recipe == default_recipe(command) and is_open
+    return Layer(f"default of {command}", {"model.backbone": AUTO_BACKBONE} if starts else {})
 
 
 def require_used(command: Command, origins: Mapping[str, str], *, shown_as: str = "") -> None:
@@ -354,7 +362,7 @@ def read_recipe(name: object) -> dict[str, Any]:
 def default_values(command: Command) -> dict[str, Any]:
     """The value of every setting by dotted name where the user gives none, under the command's own recipe."""
     recipe = default_recipe(command)
-    merged = merge([Layer(f"recipe {recipe}", read_recipe(recipe))])
+    merged = merge([Layer(f"recipe {recipe}", read_recipe(recipe)), _start_layer(command, recipe, ())])
     settings = RunSettings(**nest({"out": "", "recipe": recipe, **merged.values}))
     return {name: value_at(settings, name) for name in ALL_SETTINGS}
 

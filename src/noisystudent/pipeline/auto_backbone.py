@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +21,16 @@ from noisystudent.runtime.device import Engine
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.settings import TrainSettings
 
+SMALLEST_IMAGES = 24  # pixels; digits of 8 pixels are learned better from scratch (demo --backbone)
+SMALLEST_GIVEN = 64  # pixels of data.size, where the user gives it
 
-def settle_backbone(resolved: Resolved, extensions: Extensions, engine: Engine, reporter: Reporter) -> RunSettings:
+
+def settle_backbone(
+    resolved: Resolved, extensions: Extensions, engine: Engine, edge: Callable[[], int], reporter: Reporter
+) -> RunSettings:
     """The settings with ``model.backbone auto`` replaced by what it takes, and by what follows from that; says so.
+
+    ``edge`` gives the size of the labeled images in pixels.
 
     Raises:
         ModelError: The run goes on, and the backbone that it started from cannot be opened any more.
@@ -31,7 +39,8 @@ def settle_backbone(resolved: Resolved, extensions: Extensions, engine: Engine, 
     settings = resolved.settings
     if settings.model.backbone != AUTO_BACKBONE:
         return settings
-    name = engine.group.on_main(lambda: _chosen(settings, extensions, engine.device.type, reporter))
+    asked = BACKBONE in resolved.explicit
+    name = engine.group.on_main(lambda: _chosen(settings, extensions, engine.device.type, reporter, edge, asked=asked))
     settings = settings.model_copy(update={"model": settings.model.model_copy(update={"backbone": name})})
     follows_auto = resolved.origins[LEARNING_RATE] == f"{BACKBONE} {AUTO_BACKBONE}"
     if name == NO_BACKBONE:
@@ -76,11 +85,20 @@ def settled(resolved: Resolved, settings: RunSettings) -> Resolved:
     )
 
 
-def _chosen(settings: RunSettings, extensions: Extensions, device: str, reporter: Reporter) -> str:
+def _chosen(
+    settings: RunSettings,
+    extensions: Extensions,
+    device: str,
+    reporter: Reporter,
+    edge: Callable[[], int],
+    *,
+    asked: bool,
+) -> str:
+    """The name of the backbone; ``asked``: the user gave auto, which else is only what a run begins with."""
     facts = Path(settings.out) / RUN_FACTS
     if facts.is_file():
         return _as_started(facts, reporter)
-    if blocked := _blocked_by(settings, extensions):
+    if blocked := _blocked_by(settings, extensions) or ("" if asked else _better_without(settings, extensions, edge)):
         reporter.say(f"backbone: {AUTO_BACKBONE} takes none, because {blocked}")
         return NO_BACKBONE
     named = _named_models(settings)
@@ -122,6 +140,18 @@ def _blocked_by(settings: RunSettings, extensions: Extensions) -> str:
         return "model.pretrained true starts every model from weights that timm publishes for it"
     if settings.data.channels == "gray":
         return "data.channels is gray, and the backbones of its list take color"
+    return ""
+
+
+def _better_without(settings: RunSettings, extensions: Extensions, edge: Callable[[], int]) -> str:
+    """Why a run that names no backbone starts from scratch even if there is one; empty if it does not."""
+    if extensions.objective or extensions.noise:
+        return "your own objective or noise trains a network; give --backbone for one that starts from weights"
+    if settings.data.size != "auto":
+        small = settings.data.size < SMALLEST_GIVEN
+        return f"data.size is {settings.data.size}, too small for weights trained on photographs" if small else ""
+    if (size := edge()) < SMALLEST_IMAGES:
+        return f"the images have {size} pixels, too few for weights trained on photographs"
     return ""
 
 

@@ -17,6 +17,7 @@ from noisystudent.artifacts.damage import describe_damage, find_damage, reopen_d
 from noisystudent.artifacts.folder import Inputs, State, commit, state_of
 from noisystudent.artifacts.ownership import folder_lock
 from noisystudent.config import Resolved, RunSettings
+from noisystudent.data.images import infer_format
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.splits import DataSplits, open_splits
@@ -216,7 +217,7 @@ def build_context(
     for note in resolved.notes:
         reporter.say(f"note: {note}")
     sources = _open_sources(settings, extensions)
-    settings, backbone, decided = _decide(resolved, engine, extensions, reporter)
+    settings, backbone, decided = _decide(resolved, engine, extensions, sources, reporter)
     if budgeted:
         request = BudgetRequest(resolved, settings, backbone, engine, dry)
         settings, chosen = decide_budget(request, partial(Workload.of, sources, settings.data), reporter)
@@ -253,10 +254,14 @@ def build_context(
 
 
 def _decide(
-    resolved: Resolved, engine: Engine, extensions: Extensions, reporter: Reporter
+    resolved: Resolved, engine: Engine, extensions: Extensions, sources: Mapping[str, Source], reporter: Reporter
 ) -> tuple[RunSettings, Backbone | None, dict[str, str]]:
     """The settings as backbone and ``model.tune`` decide them, the backbone, and where these values came from."""
-    settings = settle_backbone(resolved, extensions, engine, reporter)
+
+    def edge() -> int:
+        return infer_format(sources["labeled"], resolved.settings.data).size
+
+    settings = settle_backbone(resolved, extensions, engine, edge, reporter)
     settings, backbone = decide_with_backbone(settings, reporter)
     settings = decide_tune(settings, resolved.explicit, extensions, engine.device, reporter)
     decided = decided_by_backbone(resolved.settings, settings, backbone)

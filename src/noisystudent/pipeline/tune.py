@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from noisystudent.conditions import NOT_FOR_HEADS
+from noisystudent.conditions import for_network
 from noisystudent.config import ALL_SETTINGS, Resolved, RunSettings, value_at
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.extensions import Extensions
@@ -83,14 +83,6 @@ def only_networks(resolved: Resolved) -> Resolved:
         return resolved
     settings = resolved.settings.model_copy(update={"model": model.model_copy(update={"tune": "all"})})
     return replace(resolved, settings=settings)
-
-
-def for_network(names: Collection[str]) -> list[str]:
-    """The settings among ``names`` that only the training of a network uses."""
-    sections = tuple(name for name in NOT_FOR_HEADS if name.endswith("."))
-    return sorted(
-        name for name in names if (name in NOT_FOR_HEADS or name.startswith(sections)) and name != "train.ratio"
-    )
 
 
 def _for_heads(settings: RunSettings, explicit: Collection[str]) -> RunSettings:

@@ -20,6 +20,7 @@ from noisystudent.runtime.progress import Reporter
 from small_runs import DIGITS
 
 ATTO = "timm:convnext_atto.d2_in1k"
+EDGE = 8  # pixels of the digits
 
 
 class Lines(Reporter):
@@ -52,7 +53,7 @@ def settle(tmp_path, given=None, extensions=None):
     values = {**DIGITS, "out": str(tmp_path / "run"), "model.backbone": "auto", **(given or {})}
     resolved, lines = resolve(values), Lines()
     assert "model.pretrained" in values or not any("learning_rate" in note for note in resolved.notes)
-    return settle_backbone(resolved, extensions or Extensions(), ON_CPU, lines), lines.said, resolved
+    return settle_backbone(resolved, extensions or Extensions(), ON_CPU, lambda: EDGE, lines), lines.said, resolved
 
 
 def test_what_is_there_is_taken_with_its_rate_and_size(tmp_path, machine):
@@ -72,7 +73,7 @@ def test_what_is_there_is_taken_with_its_rate_and_size(tmp_path, machine):
 def test_nothing_is_there_and_the_settings_are_those_of_none(tmp_path, machine):
     machine()
     settings, said, resolved = settle(tmp_path)
-    plain = resolve({**DIGITS, "out": str(tmp_path / "run")})
+    plain = resolve({**DIGITS, "out": str(tmp_path / "run"), "model.backbone": "none"})
     assert settings.model_dump() == plain.settings.model_dump()
     assert len(said) == 1
     assert "auto takes none, because neither the hub's cache nor a package has pretrained weights:" in said[0]
@@ -163,6 +164,69 @@ def test_a_backbone_that_is_gone_is_an_error_that_says_so(tmp_path, machine):
 
 def test_another_setting_is_left_alone(tmp_path):
     resolved = resolve({**DIGITS, "out": str(tmp_path / "run"), "model.backbone": "none"})
-    assert settle_backbone(resolved, Extensions(), ON_CPU, Lines()) is resolved.settings
+    assert settle_backbone(resolved, Extensions(), ON_CPU, lambda: EDGE, Lines()) is resolved.settings
     assert settled(resolved, resolved.settings) is resolved
     assert "backbone" not in json.dumps(decided_by_backbone(resolved.settings, resolved.settings, None))
+
+
+def by_default(tmp_path, edge=64, extensions=None, **given):
+    resolved = resolve({**DIGITS, "out": str(tmp_path / "run"), **given})
+    lines = Lines()
+    settings = settle_backbone(resolved, extensions or Extensions(), ON_CPU, lambda: edge, lines)
+    return settings.model.backbone, lines.said, resolved
+
+
+def test_a_run_that_leaves_models_and_training_open_takes_what_is_there(tmp_path, machine):
+    taken, _, resolved = by_default(tmp_path)
+    assert taken == ATTO
+    assert resolved.origins["model.backbone"] == "default of run"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"train.steps": 10},
+        {"noise.mixup": 0.2},
+        {"distillation.method": "kd"},
+        {"model.teacher": "tiny_resnet"},
+        {"model.family": "efficientnet:b0,b1"},
+        {"model.pretrained": True},
+        {"recipe": "paper"},
+        {"model.backbone": "none"},
+    ],
+)
+def test_a_run_that_says_how_networks_are_trained_starts_from_scratch(tmp_path, machine, given):
+    taken, said, _ = by_default(tmp_path, **given)
+    assert taken == "none"
+    assert not any("backbone" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("edge", "given", "reason"),
+    [
+        (16, {}, "the images have 16 pixels, too few"),
+        (200, {"data.size": 32}, "data.size is 32, too small"),
+        (200, {"data.channels": "gray"}, "data.channels is gray"),
+    ],
+)
+def test_images_that_are_too_small_for_weights_of_photographs_are_learned_from_scratch(
+    tmp_path, machine, edge, given, reason
+):
+    taken, said, _ = by_default(tmp_path, edge, **given)
+    assert taken == "none"
+    assert any(reason in line for line in said)
+    assert by_default(tmp_path, edge, **given, **{"model.backbone": "auto"})[0] == (
+        "none" if "gray" in reason else ATTO
+    )
+
+
+def test_a_noise_of_the_users_own_trains_a_network_from_scratch(tmp_path, machine):
+    taken, said, _ = by_default(tmp_path, extensions=Extensions(noise=lambda images: images))
+    assert taken == "none"
+    assert "your own objective or noise trains a network" in said[0]
+
+
+@pytest.mark.parametrize("command", ["train", "distill"])
+def test_other_commands_start_from_scratch_by_default(command):
+    given = {"labeled": "digits:labeled", "out": "unused"}
+    assert resolve(given, command=command).settings.model.backbone == "none"
