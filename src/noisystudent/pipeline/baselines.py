@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
@@ -26,6 +27,7 @@ from noisystudent.pipeline.heads.checkpoint import head_stage
 from noisystudent.pipeline.heads.features import compute_features
 from noisystudent.pipeline.tune import HEAD
 from noisystudent.results.run import Baseline, StageCost
+from noisystudent.runtime.progress import Reporter
 from noisystudent.training.linear_head import LinearHead
 
 BASELINES = "baselines"
@@ -86,7 +88,7 @@ def _wanted(context: RunContext) -> bool:
 def _on_features(context: RunContext, held_out: HeldOut) -> tuple[Baseline, ...]:
     settings, labels = context.settings, context.splits.labeled.labels
     plan = plan_models(settings.model, settings.rounds.count, context.splits.format.size)[0]
-    features = compute_features(context, plan)
+    features = compute_features(replace(context, reporter=Reporter(quiet=True)), plan)  # they are stored by now
 
     def represent(images: Images) -> Points:
         return features.plain.features(images).astype(np.float32)

@@ -116,6 +116,25 @@ def advice_sentence(summary: RunSummary, folder: str = "") -> str:
         summary: the summary of the run.
         folder: the run's folder with a slash at its end, to put before the folders of models.
     """
+    return _advice(summary, folder) + _simpler_sentence(summary, folder)
+
+
+def _simpler_sentence(summary: RunSummary, folder: str) -> str:
+    """The simple classifiers that score higher than the delivered model, and where they are; empty without any."""
+    role = summary.reporting_role()
+    own = summary.student.scores(role)
+    if own is None:
+        return ""
+    named = []
+    for simple in summary.baselines:
+        place = f", in {folder}{simple.checkpoint}" if simple.checkpoint else ""
+        if simple.top1 > own.top1:
+            named.append(f"{simple.name} ({wording.percent(simple.top1)}{place})")
+    than = wording.percent(own.top1)
+    return f" Something simpler scores higher on the same labels than {than}: {wording.joined(named)}." if named else ""
+
+
+def _advice(summary: RunSummary, folder: str) -> str:
     verdict, delivered, best = summary.verdict, summary.delivered, f"{folder}best"
     above, evidence = _above_sentence(summary, folder), summary.delivery.chosen_by
     if delivered == "teacher" or delivered.startswith("control"):

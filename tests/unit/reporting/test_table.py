@@ -298,3 +298,13 @@ def test_long_texts_are_shortened_in_the_middle():
     shortened = wording.shortened("1 runs/first/round-1/student", 20)
     assert len(shortened) == 20
     assert shortened == "1 runs\N{HORIZONTAL ELLIPSIS}und-1/student"
+
+
+def test_something_simpler_that_scores_higher_is_named_with_its_place():
+    simple = [{"name": "label spreading", "top1": 0.9}, {"name": "regression", "top1": 0.86, "checkpoint": "b/r"}]
+    better = advice_sentence(parsed_summary(summary() | {"baselines": simple}), "runs/a/")
+    assert better.endswith(
+        " Something simpler scores higher on the same labels than 85.0%: label spreading (90.0%) and regression "
+        "(86.0%, in runs/a/b/r)."
+    )
+    assert "simpler" not in advice_sentence(parsed_summary(summary()), "runs/a/")
