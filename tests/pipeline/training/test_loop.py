@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from noisystudent.models.classifier import Classifier
+from noisystudent.models.tuning import train_last_blocks
 from noisystudent.training.loader import Batch
 from noisystudent.training.loop import METRICS, fit
 from noisystudent.training.settings import TrainSettings
@@ -42,6 +43,27 @@ def test_a_killed_training_resumes_to_the_same_bits(undisturbed, tmp_path, kill_
     classifier, metrics = undisturbed
     assert same_weights(classifier, train(tmp_path, batches))
     assert (tmp_path / METRICS).read_text() == metrics
+
+
+@pytest.mark.parametrize("kill_at", [20, 27])
+def test_a_killed_training_of_the_last_blocks_resumes_to_the_same_bits(tmp_path, kill_at):
+    settings = TrainSettings(steps=30, save_every=1e-6, layer_decay=0.5, batch_norm="frozen")
+
+    def train_last_block(folder, kill_at=None):
+        folder.mkdir(exist_ok=True)
+        classifier, batches = make_classifier(), make_batches()
+        train_last_blocks(classifier.net, 1)
+
+        def killed_batches(step):
+            if step == kill_at:
+                raise Killed
+            return batches(step)
+
+        return fit(classifier, killed_batches, objective, settings, folder, seed=3)[0]
+
+    with pytest.raises(Killed):
+        train_last_block(tmp_path / "killed", kill_at)
+    assert same_weights(train_last_block(tmp_path / "killed"), train_last_block(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("stop_at", [0, 27, 44])
