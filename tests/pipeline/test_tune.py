@@ -102,17 +102,29 @@ def test_what_cannot_be_trained_is_one_line(tmp_path, weights, tune, error, mess
         train(tmp_path / "model", weights, **{"model.tune": tune})
 
 
-def test_frozen_statistics_are_those_of_the_backbone_and_only_of_models_that_start_from_it(tmp_path, weights):
-    settings = {"train.batch_norm": "frozen", "train.layer_decay": 0.5, "model.students": ["wrn_16_2"]}
-    made = run(tmp_path / "run", weights, **settings)
-    found, start = load_file(made.path / "teacher" / "model.safetensors"), load_file(weights / "model.safetensors")
-    statistics = [name for name in start if "running" in name]
-    assert statistics
-    assert all(torch.equal(found[name], start[name]) for name in statistics)
-    assert {"batch_norm": "frozen", "layer_decay": 0.5}.items() <= inputs_of(made.path / "teacher")["train"].items()
-    student = load_file(made.path / "round-1/student" / "model.safetensors")
-    assert any(value.std() > 0 for name, value in student.items() if name.endswith("running_mean"))
+def statistics(folder):
+    tensors = load_file(folder / "model.safetensors")
+    return {name: values for name, values in tensors.items() if "running" in name}
+
+
+def test_beside_a_backbone_statistics_are_frozen_and_rates_fall_by_depth_unless_a_model_starts_from_scratch(
+    tmp_path, weights
+):
+    made = run(tmp_path / "run", weights, **{"model.students": ["wrn_16_2"]})
+    start, found = statistics(weights), statistics(made.path / "teacher")
+    assert start
+    assert all(torch.equal(found[name], start[name]) for name in start)
+    assert {"batch_norm": "frozen", "layer_decay": 0.85}.items() <= inputs_of(made.path / "teacher")["train"].items()
+    student = statistics(made.path / "round-1/student")
+    assert any(values.std() > 0 for name, values in student.items() if name.endswith("running_mean"))
     assert inputs_of(made.path / "round-1/student")["train"].keys().isdisjoint({"batch_norm", "layer_decay"})
+
+
+def test_what_is_given_beside_a_backbone_is_used(tmp_path, weights):
+    folder = train(tmp_path / "model", weights, **{"train.batch_norm": "batch", "train.layer_decay": 1.0})
+    start, found = statistics(weights), statistics(folder)
+    assert not any(torch.equal(found[name], start[name]) for name in start)
+    assert inputs_of(folder)["train"].keys().isdisjoint({"batch_norm", "layer_decay"})
 
 
 @pytest.fixture

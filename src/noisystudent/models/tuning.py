@@ -17,7 +17,7 @@ from noisystudent.models.parallel import SyncBatchNorm
 Matcher = Callable[..., object]
 
 
-def block_numbers(net: nn.Module, *, needed_by: str) -> dict[str, int]:
+def block_numbers(net: nn.Module, *, needed_by: str, instead: str) -> dict[str, int]:
     """The number of the block of every parameter by name, from 0 at the input to the last layer's, which is largest.
 
     A block is what timm's ``group_matcher`` of the network calls one; layers after the last block belong to it.
@@ -25,6 +25,7 @@ def block_numbers(net: nn.Module, *, needed_by: str) -> dict[str, int]:
     Args:
         net: The network.
         needed_by: The setting that needs the blocks, for the message.
+        instead: The setting that does without, for the message.
 
     Raises:
         ModelError: The network does not say what its blocks are.
@@ -33,7 +34,7 @@ def block_numbers(net: nn.Module, *, needed_by: str) -> dict[str, int]:
     if matcher is None:
         raise ModelError(
             f"{needed_by} needs a network that says what its blocks are (timm's method group_matcher), and "
-            f"{type(net).__name__} does not; leave {needed_by} out, or give another model."
+            f"{type(net).__name__} does not; give {instead}, or another model."
         )
     numbers: dict[str, int] = group_parameters(net, matcher(coarse=False), reverse=True)
     return numbers
@@ -48,7 +49,7 @@ def train_last_blocks(net: nn.Module, count: int) -> None:
         ModelError: The network has no more blocks than that, or does not say what they are.
     """
     setting = f"model.tune last:{count}"
-    numbers = block_numbers(net, needed_by=setting)
+    numbers = block_numbers(net, needed_by=setting, instead="model.tune all")
     blocks = max(numbers.values())  # beside the last layer
     if count >= blocks:
         raise ModelError(
@@ -91,7 +92,7 @@ def layer_decay_groups(classifier: Classifier, *, weight_decay: float, layer_dec
     Raises:
         ModelError: The network does not say what its blocks are.
     """
-    block_numbers(classifier.net, needed_by="train.layer_decay")
+    block_numbers(classifier.net, needed_by=f"train.layer_decay {layer_decay:g}", instead="train.layer_decay 1")
     groups: list[dict[str, Any]] = param_groups_layer_decay(
         classifier.net, weight_decay=weight_decay, layer_decay=layer_decay
     )

@@ -210,10 +210,9 @@ def _starts_with_fitted_head(
 
 def _train_settings(context: RunContext, plan: ModelPlan, start: Checkpoint | GivenModel | None) -> TrainSettings:
     """The settings of a model's training; one that starts from scratch has no statistics and no blocks to keep."""
-    train = context.settings.train
-    if start or context.settings.model.pretrained or _backbone_of(context, plan, start):
-        return train
-    return train.model_copy(update=FROM_SCRATCH)
+    pretrained = context.settings.model.pretrained or _backbone_of(context, plan, start) is not None
+    train = context.settings.train.resolve_auto(pretrained=pretrained)
+    return train if start or pretrained else train.model_copy(update=FROM_SCRATCH)
 
 
 def _deciding(train: TrainSettings) -> dict[str, object]:

@@ -170,9 +170,9 @@ def stop_if_requested(
 def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.optim.Optimizer:
     """Makes the optimizer that ``settings`` name, from timm; biases and normalization have no weight decay."""
     options: dict[str, Any] = {"rmsproptf": {"alpha": 0.9, "eps": 1e-3}}.get(settings.optimizer, {})
-    if settings.layer_decay < 1:
+    if settings.rate_per_block < 1:
         options["param_group_fn"] = partial(
-            layer_decay_groups, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
+            layer_decay_groups, weight_decay=settings.weight_decay, layer_decay=settings.rate_per_block
         )
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
         classifier,

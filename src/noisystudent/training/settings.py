@@ -8,6 +8,8 @@ from pydantic import Field
 
 from noisystudent.settings import Settings
 
+PRETRAINED_LAYER_DECAY = 0.85  # NOTEBOOK.md has the trials
+
 
 class TrainSettings(Settings):
     """Steps, batch size, learning rate and optimizer of every training stage."""
@@ -34,10 +36,11 @@ class TrainSettings(Settings):
         description="sgd: momentum 0.9 with Nesterov; rmsproptf: the paper's (decay 0.9, momentum 0.9, eps 1e-3)",
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak learning rate")
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0,
+    layer_decay: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = Field(
+        "auto",
         description="the learning rate of models that start from trained weights falls by this factor per block from "
-        "the last layer down to the input, so that the most general weights move least; 1 = one rate",
+        "the last layer down to the input, so that the most general weights move least; 1 = one rate; auto: 0.85 "
+        "beside pretrained weights, else 1",
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.02, description="not applied to biases and normalization")
     schedule: Literal["cosine", "staircase"] = Field(
@@ -59,10 +62,11 @@ class TrainSettings(Settings):
         description="the last layer that models start with beside a backbone. random: drawn small; fitted: a linear "
         "head that is fitted to the labels on the backbone's frozen features first (Kumar et al. 2022)",
     )
-    batch_norm: Literal["batch", "frozen"] = Field(
-        "batch",
+    batch_norm: Literal["auto", "batch", "frozen"] = Field(
+        "auto",
         description="statistics by which batch normalization of models that start from trained weights works in "
-        "training. batch: those of the batch, averaged for later; frozen: those of the weights, which stay",
+        "training. batch: those of the batch, averaged for later; frozen: those of the weights, which stay; auto: "
+        "frozen beside pretrained weights, else batch",
     )
     warm_start: bool = Field(
         False, description="students start from the weights of their teacher (same model only) instead of from scratch"
@@ -77,6 +81,17 @@ class TrainSettings(Settings):
         description="seconds between saved states, from which a killed stage resumes; longer if saving would take "
         "more than 2% of the time",
     )
+
+    def resolve_auto(self, *, pretrained: bool) -> TrainSettings:
+        """The settings of one model's training, ``pretrained`` if it starts from pretrained weights."""
+        decay, norm = (PRETRAINED_LAYER_DECAY, "frozen") if pretrained else (1.0, "batch")
+        chosen = {"layer_decay": decay, "batch_norm": norm}
+        return self.model_copy(update={name: value for name, value in chosen.items() if getattr(self, name) == "auto"})
+
+    @property
+    def rate_per_block(self) -> float:
+        """By what the learning rate falls per block; 1 where that is undecided."""
+        return 1.0 if self.layer_decay == "auto" else self.layer_decay
 
     @property
     def last(self) -> int:

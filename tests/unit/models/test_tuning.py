@@ -17,7 +17,7 @@ def network(name):
 
 
 def numbers_of(name):
-    return block_numbers(network(name), needed_by="this test")
+    return block_numbers(network(name), needed_by="this test", instead="another")
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_as_many_blocks_as_there_are_is_refused():
 
 def test_a_network_without_named_blocks_is_refused():
     net = nn.Sequential(nn.Linear(2, 2))
-    with pytest.raises(ModelError, match=r"train.layer_decay needs a network that says what its blocks are"):
-        block_numbers(net, needed_by="train.layer_decay")
+    with pytest.raises(ModelError, match=r"model.tune last:1 needs a network that .*; give model.tune all"):
+        train_last_blocks(net, 1)
 
 
 def modes(classifier):
