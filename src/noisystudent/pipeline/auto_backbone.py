@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from noisystudent.artifacts.typed_json import read_result
-from noisystudent.config import ARGUMENTS, Resolved, RunSettings
+from noisystudent.config import ALL_SETTINGS, ARGUMENTS, Resolved, RunSettings
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.layers import BACKBONE, LEARNING_RATE
 from noisystudent.models.backbone_choice import choose_backbone, size_of_choice
@@ -34,7 +34,7 @@ def settle_backbone(
 
     Raises:
         ModelError: The run goes on, and the backbone that it started from cannot be opened any more.
-        SettingsError: Nothing is found, and ``model.tune head`` needs a backbone.
+        SettingsError: Nothing is found, and a setting such as ``model.tune head`` needs a backbone.
     """
     settings = resolved.settings
     if settings.model.backbone != AUTO_BACKBONE:
@@ -44,11 +44,7 @@ def settle_backbone(
     settings = settings.model_copy(update={"model": settings.model.model_copy(update={"backbone": name})})
     follows_auto = resolved.origins[LEARNING_RATE] == f"{BACKBONE} {AUTO_BACKBONE}"
     if name == NO_BACKBONE:
-        if settings.model.tune == "head":
-            raise SettingsError(
-                f"model.tune head needs a backbone, and {AUTO_BACKBONE} takes none here; name one, or leave model.tune "
-                "out."
-            )
+        _require_no_need(resolved)
         if follows_auto:
             rate = {"learning_rate": TrainSettings().learning_rate}
             settings = settings.model_copy(update={"train": settings.train.model_copy(update=rate)})
@@ -61,6 +57,22 @@ def settle_backbone(
         reporter.say(f"note: data.size is {size}, at which {AUTO_BACKBONE} uses this backbone")
         settings = settings.model_copy(update={"data": settings.data.model_copy(update={"size": size})})
     return settings
+
+
+def _require_no_need(resolved: Resolved) -> None:
+    """Raises ``SettingsError`` for a setting that the user gave and that has no effect without a backbone."""
+    model, train = resolved.settings.model, resolved.settings.train
+    needing: dict[str, object] = {}
+    if model.tune != "all":
+        needing["model.tune"] = model.tune
+    if not (model.pretrained or train.warm_start):
+        needing |= {"train.layer_decay": train.layer_decay, "train.batch_norm": train.batch_norm}
+    needing["train.head_start"] = train.head_start
+    for name, value in needing.items():
+        if name in resolved.explicit and value != ALL_SETTINGS[name].default:
+            raise SettingsError(
+                f"{name} {value} needs a backbone, and {AUTO_BACKBONE} takes none here; name one, or leave {name} out."
+            )
 
 
 def reason_of_choice(name: str) -> str:

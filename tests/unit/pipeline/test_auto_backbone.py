@@ -125,6 +125,23 @@ def test_a_head_needs_a_backbone(tmp_path, machine):
         settle(tmp_path, {"model.tune": "head"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.tune", "last:2"),
+        ("train.head_start", "fitted"),
+        ("train.layer_decay", 0.5),
+        ("train.batch_norm", "frozen"),
+    ],
+)
+def test_what_only_trained_weights_use_is_refused_where_none_are_found(tmp_path, machine, name, value):
+    machine()
+    with pytest.raises(SettingsError, match=rf"{name} {value} needs a backbone, and auto takes none here"):
+        settle(tmp_path, {name: value})
+    if name in ("train.layer_decay", "train.batch_norm"):
+        assert settle(tmp_path, {name: value, "train.warm_start": True})
+
+
 def test_an_own_model_beside_auto_is_refused_as_beside_any_backbone(tmp_path, machine):
     extensions = Extensions(model=lambda classes, channels, size: None)
     assert settle(tmp_path, extensions=extensions)[0].model.backbone == "none"
