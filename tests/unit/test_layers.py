@@ -133,7 +133,7 @@ def test_a_family_above_a_preset_decides(tmp_path):
 
 def test_published_weights_are_trained_at_a_rate_that_keeps_them():
     given = {"out": "x", "labeled": "digits", "unlabeled": "digits"}
-    scratch = resolve(given)
+    scratch = resolve({**given, "model.backbone": "none"})
     pretrained = resolve({**given, "model.pretrained": True})
     assert (scratch.settings.train.learning_rate, pretrained.settings.train.learning_rate) == (2e-3, 5e-4)
     assert pretrained.origins["train.learning_rate"] == "model.pretrained true"
