@@ -1,8 +1,9 @@
 """What a run that trains whole networks does with its budget: model, image size, steps, rounds, and how they start.
 
-Found on development splits of Fashion-MNIST, CIFAR-10 and digits (NOTEBOOK.md): at small budgets, rounds of fresh
-students only repeat what their teacher knew already, because none of them trains long enough. One long round on soft
-labels of everything, from the teacher's weights, is as good as labels-only training there, and more rounds pay later.
+Found on development splits of Fashion-MNIST, CIFAR-10, hand signs and digits (NOTEBOOK.md): at small budgets, rounds
+of fresh students only repeat what their teacher knew already, because none of them trains long enough. From the
+teacher's weights, one long round on soft labels of everything is as good as three rounds, and better than labels alone;
+more rounds pay where each of them is long.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ OVERHEAD = 1.3  # a step of the loop, with noise, optimizer and averages, agains
 FORWARD = 1 / 3  # of a training step
 FEWEST_STEPS = 50  # of a stage
 ENOUGH_STEPS = 300  # of a stage, below which smaller images are preferred
-MANY_SAMPLES = 200_000  # in all, from which three rounds beat a single long one
+MANY_ROUNDS = 3
+MANY_SAMPLES = 300_000  # in all, controls included, below which ``MANY_ROUNDS`` are no better than a single long one
 MOST_STEPS = 4000
 
 
@@ -50,22 +52,19 @@ def choose_for_networks(
         SettingsError: Not even the smallest images get ``FEWEST_STEPS`` steps per stage.
     """
     usable = USABLE * budget
-    sizes = _sizes(settings, explicit, backbone, workload)
-    measured: list[_Size] = []
-    for edge in sizes:
-        measured.append(_measured(settings, backbone, workload, engine, edge))
-        if _steps(settings, explicit, measured[-1], workload, usable) >= ENOUGH_STEPS:
+    for edge in _sizes(settings, explicit, backbone, workload):
+        size = _measured(settings, backbone, workload, engine, edge)
+        rounds = _rounds(settings, explicit, size, workload, usable)
+        steps = _steps(settings, explicit, size, workload, usable, rounds)
+        if steps >= ENOUGH_STEPS:
             break
-    size = measured[-1]
-    steps = _steps(settings, explicit, size, workload, usable)
-    stages = _stages(settings, explicit, size, usable)
+    stages = _stages(settings, explicit, rounds)
     if steps < FEWEST_STEPS:
         needed = FEWEST_STEPS * stages * settings.train.batch_size * size.seconds * OVERHEAD
-        needed += _predictions(settings, explicit, size, workload, usable)
+        needed += _predictions(size, workload, rounds)
         what = f"to train {stages} stages of {FEWEST_STEPS} steps on images of {size.edge} px"
         refuse_budget(budget, needed, what, "fewer images, or a smaller train.batch_size")
     steps = min(steps, MOST_STEPS)
-    rounds = _rounds(settings, explicit, size, usable)
     values: dict[str, object] = {
         "data.size": size.edge,
         "train.steps": steps,
@@ -78,7 +77,7 @@ def choose_for_networks(
     if rounds == 1:
         values |= {"selection.fraction": 1.0, "objective.labels": "soft", "objective.temperature": 0.5}
     seconds = steps * stages * settings.train.batch_size * size.seconds * OVERHEAD
-    seconds += _predictions(settings, explicit, size, workload, usable)
+    seconds += _predictions(size, workload, rounds)
     reasons = (
         f"{size.plan.name} on images of {size.edge} px (a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here), "
         f"{steps:,} steps of {settings.train.batch_size} images per stage",
@@ -109,15 +108,20 @@ def _measured(settings: RunSettings, backbone: Backbone | None, workload: Worklo
     return _Size(edge, plan, seconds_per_sample(classifier.to(engine.device), engine))
 
 
-def _rounds(settings: RunSettings, explicit: frozenset[str], size: _Size, usable: float) -> int:
+def _rounds(settings: RunSettings, explicit: frozenset[str], size: _Size, workload: Workload, usable: float) -> int:
+    """Several rounds where their stages are long enough at this size, else a single long one.
+
+    Larger images come before more rounds: a size that is right for one round is not left for the sake of three.
+    """
     if "rounds.count" in explicit:
         return settings.rounds.count
-    return 3 if usable / (size.seconds * OVERHEAD) >= MANY_SAMPLES else 1
+    if usable / (size.seconds * OVERHEAD) < MANY_SAMPLES:
+        return 1
+    return MANY_ROUNDS if _steps(settings, explicit, size, workload, usable, MANY_ROUNDS) >= ENOUGH_STEPS else 1
 
 
-def _stages(settings: RunSettings, explicit: frozenset[str], size: _Size, usable: float) -> int:
+def _stages(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
     """Stages of equal length: teacher, students, and controls that see as much as the last student's weights."""
-    rounds = _rounds(settings, explicit, size, usable)
     return (1 + rounds) * (1 + _controls(settings, explicit))
 
 
@@ -126,17 +130,16 @@ def _controls(settings: RunSettings, explicit: frozenset[str]) -> int:
     return settings.rounds.controls if "rounds.controls" in explicit else 1
 
 
-def _predictions(
-    settings: RunSettings, explicit: frozenset[str], size: _Size, workload: Workload, usable: float
-) -> float:
+def _predictions(size: _Size, workload: Workload, rounds: int) -> float:
     """Seconds of labeling and scoring."""
-    rounds = _rounds(settings, explicit, size, usable)
     images = rounds * workload.unlabeled + (2 + rounds) * workload.held_out
     return images * size.seconds * FORWARD
 
 
-def _steps(settings: RunSettings, explicit: frozenset[str], size: _Size, workload: Workload, usable: float) -> int:
+def _steps(
+    settings: RunSettings, explicit: frozenset[str], size: _Size, workload: Workload, usable: float, rounds: int
+) -> int:
     """Steps of a stage that fit."""
-    left = usable - _predictions(settings, explicit, size, workload, usable)
-    per_step = settings.train.batch_size * size.seconds * OVERHEAD * _stages(settings, explicit, size, usable)
+    left = usable - _predictions(size, workload, rounds)
+    per_step = settings.train.batch_size * size.seconds * OVERHEAD * _stages(settings, explicit, rounds)
     return int(left / per_step) if left > 0 else 0

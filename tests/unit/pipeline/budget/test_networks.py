@@ -47,6 +47,20 @@ def test_a_small_budget_has_one_long_round_on_soft_labels_of_everything():
     assert values["train.steps"] * stages * SETTINGS.train.batch_size == pytest.approx(MANY_SAMPLES * 0.9, rel=0.01)
 
 
+def test_images_are_not_made_smaller_for_the_sake_of_more_rounds():
+    train = SETTINGS.train.model_copy(update={"batch_size": 512})
+    values = chosen(ENOUGH_STEPS * 4 * 512 * 1.5, train=train)  # enough steps for one round, too few for three
+    assert values["data.size"] == 64
+    assert values["rounds.count"] == 1
+    assert values["train.steps"] == pytest.approx(ENOUGH_STEPS * 1.5, abs=1)
+    assert chosen(ENOUGH_STEPS * 8 * 512 * 1.1, train=train)["rounds.count"] == 3
+
+
+@pytest.mark.parametrize("samples", [160_000, 250_000, 305_000, 400_000])
+def test_a_larger_budget_never_means_smaller_images(samples):
+    assert chosen(samples)["data.size"] == 64
+
+
 def test_images_are_made_smaller_until_a_stage_has_enough_steps():
     values = chosen(ENOUGH_STEPS * 4 * SETTINGS.train.batch_size * 0.3)
     assert values["data.size"] == 32
