@@ -191,6 +191,53 @@ def run_lock(folder: Path) -> AbstractContextManager[None]:
     return folder_lock(folder) if open_process_group().is_main else nullcontext()
 
 
+@dataclass(frozen=True)
+class Decided:
+    """A run before its images are read: all settings, decided by backbone, ``model.tune`` and budget.
+
+    ``origins``: where the values came from that the user left open, by dotted name.
+    """
+
+    resolved: Resolved
+    settings: RunSettings
+    engine: Engine
+    sources: Mapping[str, Source]
+    backbone: Backbone | None
+    extensions: Extensions
+    reporter: Reporter
+    origins: Mapping[str, str]
+    costs: StageCosts = field(repr=False, compare=False)
+
+
+def decide_settings(
+    resolved: Resolved,
+    reporter: Reporter,
+    *,
+    dry: bool = False,
+    budgeted: bool = False,
+    extensions: Extensions | None = None,
+) -> Decided:
+    """Opens the device and the sources, and decides what the user left open; reads the headers of images at most.
+
+    ``budgeted``: the budget chooses, too.
+    """
+    costs = StageCosts()  # before the images are read
+    engine = open_engine(resolved.settings.runtime)
+    reporter = reporter if engine.group.is_main else Reporter(quiet=True)
+    warn_of_emulation(resolved.settings.runtime, reporter)
+    extensions = extensions or NO_EXTENSIONS
+    extensions.check(resolved)
+    for note in resolved.notes:
+        reporter.say(f"note: {note}")
+    sources = _open_sources(resolved.settings, extensions)
+    settings, backbone, origins = _decide(resolved, engine, extensions, sources, reporter)
+    if budgeted:
+        request = BudgetRequest(resolved, settings, backbone, engine, dry)
+        settings, chosen = decide_budget(request, partial(Workload.of, sources, settings.data), reporter)
+        origins |= chosen
+    return Decided(resolved, settings, engine, sources, backbone, extensions, reporter, origins, costs)
+
+
 def build_context(
     resolved: Resolved,
     reporter: Reporter,
@@ -207,23 +254,23 @@ def build_context(
     ``budgeted``: the budget chooses what the user left open. ``classes`` are those of given teachers, for a run without
     labels; ``teacher_sizes`` are input sizes in pixels of models beyond those that the settings name.
     """
-    costs = StageCosts()  # before the images are read
-    settings = resolved.settings
-    engine = open_engine(settings.runtime)
-    reporter = reporter if engine.group.is_main else Reporter(quiet=True)
-    warn_of_emulation(settings.runtime, reporter)
-    extensions = extensions or NO_EXTENSIONS
-    extensions.check(resolved)
-    for note in resolved.notes:
-        reporter.say(f"note: {note}")
-    sources = _open_sources(settings, extensions)
-    settings, backbone, decided = _decide(resolved, engine, extensions, sources, reporter)
-    if budgeted:
-        request = BudgetRequest(resolved, settings, backbone, engine, dry)
-        settings, chosen = decide_budget(request, partial(Workload.of, sources, settings.data), reporter)
-        decided |= chosen
+    decided = decide_settings(resolved, reporter, dry=dry, budgeted=budgeted, extensions=extensions)
+    return read_data(decided, dry=dry, verify=verify, classes=classes, teacher_sizes=teacher_sizes)
+
+
+def read_data(
+    decided: Decided,
+    *,
+    dry: bool = False,
+    verify: bool = False,
+    classes: tuple[str, ...] | None = None,
+    teacher_sizes: Sequence[int] = (),
+) -> RunContext:
+    """Reads the images of a run; the arguments are those of ``build_context``."""
+    settings, backbone, reporter = decided.settings, decided.backbone, decided.reporter
+    resolved, engine = decided.resolved, decided.engine
     splits = open_splits(
-        sources,
+        decided.sources,
         settings.data,
         seed=settings.seed,
         classes=classes,
@@ -244,12 +291,12 @@ def build_context(
         reporter,
         dry=dry,
         verify=verify,
-        extensions=extensions,
+        extensions=decided.extensions,
         explicit=resolved.explicit,
         over_family=resolved.over_family,
-        costs=costs,
+        costs=decided.costs,
         backbone=backbone,
-        decided=decided,
+        decided=decided.origins,
     )
 
 

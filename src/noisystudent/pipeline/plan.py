@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 from noisystudent.artifacts.folder import State
 from noisystudent.config import Resolved
 from noisystudent.losses.settings import DistillationSettings
+from noisystudent.models.load import RUN_FACTS
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import SPEED, possible_modes
-from noisystudent.pipeline.context import IncompleteStage, RunContext, build_context
+from noisystudent.pipeline.context import IncompleteStage, RunContext, decide_settings, read_data
 from noisystudent.pipeline.controls import control_stages, teacher_is_control
 from noisystudent.pipeline.extensions import Extensions
-from noisystudent.pipeline.heads.plan import head_stages
+from noisystudent.pipeline.heads.plan import Planned, head_stages, stages_before_reading
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
 from noisystudent.pipeline.noisy_student import run_rounds
@@ -54,9 +56,14 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     The estimate comes from a few steps of each model in the training loop, from predictions by it, and from the reading
     of the images, all timed now, at the precision of the run.
     """
-    context = build_context(resolved, reporter, dry=True, budgeted=True, extensions=extensions)
+    decided = decide_settings(resolved, reporter, dry=True, budgeted=True, extensions=extensions)
+    is_head = decided.settings.model.tune == HEAD
+    if is_head and not (Path(decided.settings.out) / RUN_FACTS).exists():
+        planned, reading = stages_before_reading(decided)
+        return _head_result(planned, 0, State.ABSENT, reading)
+    context = read_data(decided, dry=True)
     check_measurable(context)
-    if context.settings.model.tune == HEAD:
+    if is_head:
         return _plan_heads(context)
     plans = plan_models(context.settings.model, context.settings.rounds.count, context.splits.format.size)
     works = list(_works(context, plans))
@@ -77,11 +84,16 @@ def _plan_heads(context: RunContext) -> PlanResult:
     """The plan of a run on a frozen backbone."""
     reading = context.costs.total().session_seconds or 0.0
     reached, state = _first_incomplete(context)
-    planned = list(head_stages(context))
+    planned = head_stages(context)
     if reached is None:
         planned = [(name, images, 0.0) for name, images, _ in planned]
     names = [name for name, _, _ in planned]
     first = names.index(reached) if reached in names else len(names)
+    return _head_result(planned, first, state, reading)
+
+
+def _head_result(planned: Sequence[Planned], first: int, state: State, reading: float) -> PlanResult:
+    """The plan of a run on a frozen backbone whose stage number ``first`` is in ``state``, and those before it done."""
     stages = [
         PlannedStage(
             name=name,
@@ -92,7 +104,7 @@ def _plan_heads(context: RunContext) -> PlanResult:
         )
         for number, (name, images, seconds) in enumerate(planned)
     ]
-    if first < len(names):
+    if first < len(planned):
         stages.append(PlannedStage(name=OTHER, state="absent", samples_seen=0, images_predicted=0, seconds=2 * reading))
     return PlanResult(stages=tuple(stages))
 

@@ -2,45 +2,65 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Iterator
 
+from noisystudent.data.images import ImageFormat, decode_shard
 from noisystudent.data.unlabeled import InMemoryUnlabeled
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.budget.heads import HeadCosts
 from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.context import Decided, RunContext
 from noisystudent.pipeline.heads.cross_fit import CHOICE
 from noisystudent.pipeline.heads.evidence import CROSS_FIT
 from noisystudent.pipeline.heads.features import open_stores
 from noisystudent.pipeline.heads.store import FEATURES, FeatureStore
 
 Planned = tuple[str, int, float]  # a stage, the images that it predicts, and its seconds
+TIMED_IMAGES = 32  # that are read to time the reading
 
 
-def head_stages(context: RunContext) -> Iterator[Planned]:
+def stages_before_reading(decided: Decided) -> tuple[list[Planned], float]:
+    """The stages of a run that has not begun, and the seconds of reading its images, of which it reads a few.
+
+    Features that an earlier run has stored are counted all the same: only the pixels say which these are.
+    """
+    settings = decided.settings
+    load = Workload.of(decided.sources, settings.data)
+    assert settings.data.size != "auto"
+    assert decided.backbone
+    plan = plan_models(settings.model, settings.rounds.count, settings.data.size)[0]
+    costs = HeadCosts(decided.backbone, plan, load, decided.engine, settings.rounds.count)
+    views = (load.labeled + load.unlabeled) * (1 + settings.head.views) + load.held_out
+    return list(_stages(costs, settings.data.size, settings.head.views, views)), _reading_seconds(decided, load)
+
+
+def head_stages(context: RunContext) -> list[Planned]:
     """The stages in order; the features that the cache has already cost nothing."""
     settings, splits = context.settings, context.splits
     assert context.backbone
     held_out = sum(len(source) for source in (splits.validation, splits.test) if source)
-    unlabeled = sum(splits.unlabeled.shard_sizes)
     load = Workload(
         classes=len(splits.classes),
         labeled=len(splits.labeled),
-        unlabeled=unlabeled,
+        unlabeled=sum(splits.unlabeled.shard_sizes),
         held_out=held_out,
         edge=splits.format.size,
         channels=splits.format.channels,
     )
     plan = plan_models(settings.model, settings.rounds.count, splits.format.size)[0]
     costs = HeadCosts(context.backbone, plan, load, context.engine, settings.rounds.count)
-    size, views = splits.format.size, settings.head.views
-    stores = open_stores(context, plan)
-    missing = sum(_missing(context, store) for store in stores) + held_out
-    yield FEATURES, missing, missing * costs.per_view(size)
+    missing = sum(_missing(context, store) for store in open_stores(context, plan)) + held_out
+    return list(_stages(costs, splits.format.size, settings.head.views, missing))
+
+
+def _stages(costs: HeadCosts, size: int, views: int, passes: int) -> Iterator[Planned]:
+    yield FEATURES, passes, passes * costs.per_view(size)
     yield CHOICE, 0, costs.cross_fitting(views)
     yield "teacher", 0, costs.labels_only(views)
     yield "scores/teacher", 0, 0.0
-    for number in range(1, settings.rounds.count + 1):
+    for number in range(1, costs.rounds + 1):
         yield f"round-{number}/predictions", 0, 0.0
         yield f"round-{number}/selection", 0, 0.0
         yield f"round-{number}/student", 0, costs.student(views)
@@ -55,3 +75,15 @@ def _missing(context: RunContext, store: FeatureStore) -> int:
     if isinstance(unlabeled, InMemoryUnlabeled):
         return store.missing(splits.labeled) + store.missing(unlabeled.images)
     return store.missing(splits.labeled) + sum(unlabeled.shard_sizes)
+
+
+def _reading_seconds(decided: Decided, load: Workload) -> float:
+    """Seconds of reading all images, from a few."""
+    source = decided.sources.get("unlabeled") or decided.sources["labeled"]
+    size = decided.settings.data.size
+    assert size != "auto"
+    keys = [record.key for record in itertools.islice(source.read(0), TIMED_IMAGES)]
+    started = time.perf_counter()
+    decode_shard(source, 0, ImageFormat(size, 1 if load.channels == 1 else 3), only=keys)
+    per_image = (time.perf_counter() - started) / max(1, len(keys))
+    return per_image * (load.labeled + load.unlabeled + load.held_out)
