@@ -45,6 +45,7 @@ def run_seed(name: str, seed: int, options: argparse.Namespace, work: Path) -> R
     drawing = Drawing(options.labels, options.unlabeled, seed, options.development)
     sources = write_split(name, drawing, folder)
     settings = {
+        "budget": "none",
         **SETTINGS[name],
         **(QUICK if options.quick else {}),
         **dict(setting.split("=", 1) for setting in options.set),

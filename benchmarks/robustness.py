@@ -71,7 +71,14 @@ def run_seed(name: str, seed: int, options: argparse.Namespace, work: Path) -> C
     else:
         sources = write_split(name, Drawing(LABELS[name], UNLABELED, seed), folder)
     changes = dict(setting.split("=", 1) for setting in options.set)
-    settings = {**SETTINGS[name], **SUITE, **(QUICK if options.quick else {}), **changes, "seed": seed}
+    settings = {
+        "budget": "none",
+        **SETTINGS[name],
+        **SUITE,
+        **(QUICK if options.quick else {}),
+        **changes,
+        "seed": seed,
+    }
     robustness = noisystudent.run(**sources, out=folder / "run", settings=settings).summary.robustness
     assert robustness, "evaluation.suite is set"
     return robustness
