@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
-import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import noisystudent as ns
 from noisystudent.errors import SettingsError
-from noisystudent.models.checkpoint import save_classifier
-from noisystudent.models.classifier import create_classifier
 from noisystudent.pipeline import baselines
+from small_backbone import save_backbone
 from small_runs import DIGITS, SMALL
 
 
@@ -24,10 +22,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("backbone") / "weights"
-    torch.manual_seed(0)
-    save_classifier(create_classifier("tiny_resnet", classes=tuple("abcd"), channels=1, size=8), folder)
-    return folder
+    return save_backbone(tmp_path_factory.mktemp("backbone") / "weights")
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,12 @@
 import json
 
 import pytest
-import torch
 
 import noisystudent as ns
 from noisystudent.commands.main import main
 from noisystudent.errors import SettingsError
-from noisystudent.models.checkpoint import save_classifier
-from noisystudent.models.classifier import create_classifier
 from noisystudent.pipeline.budget import heads, networks
+from small_backbone import save_backbone
 from small_runs import DIGITS
 
 
@@ -23,10 +21,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("backbone") / "weights"
-    torch.manual_seed(0)
-    save_classifier(create_classifier("tiny_resnet", classes=tuple("abcd"), channels=1, size=8), folder)
-    return folder
+    return save_backbone(tmp_path_factory.mktemp("backbone") / "weights")
 
 
 def options(**settings):

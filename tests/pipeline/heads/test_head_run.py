@@ -10,9 +10,9 @@ from PIL import Image
 import noisystudent as ns
 from noisystudent.commands.main import main
 from noisystudent.errors import ModelError, SettingsError
-from noisystudent.models.checkpoint import load_classifier, save_classifier
-from noisystudent.models.classifier import create_classifier
+from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.predictor import Predictor
+from small_backbone import save_backbone
 from small_runs import DIGITS
 
 SETTINGS = {"runtime.threads": 1, "head.views": 1}
@@ -28,11 +28,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
-    """A network that has learned half of the digits' classes."""
-    folder = tmp_path_factory.mktemp("backbone") / "weights"
-    torch.manual_seed(0)
-    save_classifier(create_classifier("tiny_resnet", classes=tuple("abcd"), channels=1, size=8), folder)
-    return folder
+    return save_backbone(tmp_path_factory.mktemp("backbone") / "weights")
 
 
 def run(out, backbone, **settings):
