@@ -182,7 +182,7 @@ def _print_comparison(result: Demo) -> None:
     better = "Training from scratch is better here" if scratch > frozen else "The frozen backbone is better here"
     print(
         f"{better}: {scratch:.1f}% right from scratch, {frozen:.1f}% on features of EfficientNet-Lite0, {seeds}. "
-        "Digits of 8 pixels are far from photographs; on photographs it is the other way round (docs/results.md)."
+        "Digits of 8 pixels are far from the photographs that its weights know."
     )
 
 
