@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ def require_own_folder(folder: Path) -> None:
         ArtifactError: the folder holds files that this program did not write.
     """
     require_no_file_above(folder)
-    if folder.exists() and not folder.is_dir():
+    if _is_file(folder):
         raise SettingsError(f"--out {str(folder)!r} is a file, and a folder is written. Give another --out.")
     try:
         before = folder.stat()
@@ -45,7 +46,7 @@ def require_own_folder(folder: Path) -> None:
 
 def require_no_file_above(path: Path) -> None:
     """Raises ``SettingsError`` if a folder that ``path`` lies in is a file."""
-    above = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None)
+    above = next((parent for parent in path.parents if _is_file(parent)), None)
     if above is not None:
         raise SettingsError(f"--out {str(path)!r} lies in {str(above)!r}, which is a file. Give another --out.")
 
@@ -82,6 +83,14 @@ def _remove_temporary_files(folder: Path) -> None:
     """Removes every half-written file; while the folder is locked, no other process writes one."""
     for path in folder.rglob(".*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether anything but a folder is at ``path``: asked once, because another process may move a folder meanwhile."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _is_own(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from noisystudent.artifacts import archives
 from noisystudent.artifacts.archives import prepare
 from noisystudent.artifacts.folder import LOCK, commit
 from noisystudent.artifacts.lock import MARK
-from noisystudent.artifacts.ownership import folder_lock, own_folder, require_own_folder
+from noisystudent.artifacts.ownership import folder_lock, own_folder, require_no_file_above, require_own_folder
 from noisystudent.artifacts.temporary import half_written
 from noisystudent.errors import ArtifactError, SettingsError
 
@@ -134,3 +135,23 @@ def test_a_folder_that_replaces_an_archived_one_is_marked_before_anything_else_i
     monkeypatch.undo()
     prepare(folder, {"teacher": "new"})
     require_own_folder(folder)
+
+
+def test_a_folder_that_comes_and_goes_is_never_taken_for_a_file(tmp_path):
+    folder, away, done = tmp_path / "stage", tmp_path / "away", threading.Event()
+    own_folder(folder)
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            os.replace(folder, away)
+            os.replace(away, folder)
+
+    mover = threading.Thread(target=come_and_go)
+    mover.start()
+    try:
+        for _ in range(5000):
+            require_own_folder(folder)
+            require_no_file_above(folder / "deeper")
+    finally:
+        done.set()
+        mover.join()
