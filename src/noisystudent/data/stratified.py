@@ -57,6 +57,19 @@ def draw_labeled(labels: Indices, per_class: int, seed: int, *, names: Sequence[
     return chosen, rest
 
 
+def draw_at_most(labels: Indices, most: int, seed: int) -> Indices:
+    """Draws about ``most`` rows, each class in proportion and with at least 2 of its rows; all rows if they are fewer.
+
+    Returns ascending rows.
+    """
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    drawn = [
+        rows[: max(2, round(most * len(rows) / len(labels)))] for rows in _shuffled_by_class(labels, seed, "at most")
+    ]
+    return _rest_and_chosen(len(labels), drawn)[1]
+
+
 def single_labels(labels: Indices) -> list[int]:
     """The classes with a single label, which cannot be cross-fitted: a model without it does not know the class."""
     classes, counts = np.unique(labels, return_counts=True)

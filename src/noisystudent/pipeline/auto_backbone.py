@@ -22,6 +22,7 @@ from noisystudent.runtime.progress import Reporter
 from noisystudent.training.settings import TrainSettings
 
 SMALLEST_IMAGES = 24  # pixels; digits of 8 pixels are learned better from scratch (demo --backbone)
+_CHOSEN = f"{AUTO_BACKBONE}: "  # begins the origin of a backbone that auto took
 SMALLEST_GIVEN = 64  # pixels of data.size, where the user gives it
 
 
@@ -42,12 +43,11 @@ def settle_backbone(
     asked = BACKBONE in resolved.explicit
     name = engine.group.on_main(lambda: _chosen(settings, extensions, engine.device.type, reporter, edge, asked=asked))
     settings = settings.model_copy(update={"model": settings.model.model_copy(update={"backbone": name})})
-    follows_auto = resolved.origins[LEARNING_RATE] == f"{BACKBONE} {AUTO_BACKBONE}"
+    follows_auto = _rate_follows(resolved)
     if name == NO_BACKBONE:
         _require_no_need(resolved)
         if follows_auto:
-            rate = {"learning_rate": TrainSettings().learning_rate}
-            settings = settings.model_copy(update={"train": settings.train.model_copy(update=rate)})
+            settings = settings.model_copy(update={"train": _without_rate(settings)})
         return settings
     if follows_auto:
         rate_used = settings.train.learning_rate
@@ -78,15 +78,36 @@ def _require_no_need(resolved: Resolved) -> None:
 def reason_of_choice(name: str) -> str:
     """Why ``auto`` took a backbone, in words."""
     if name == NO_BACKBONE:
-        return "neither the hub's cache nor a package has pretrained weights for this run"
+        return "no pretrained weights on this machine suit this run"
     if name == LITE0:
         return "its package is installed, and the hub's cache has nothing from the list of auto that fits"
     return "it is the first in the list of auto that fits and is in the hub's cache"
 
 
+def from_scratch(resolved: Resolved, reason: str) -> Resolved:
+    """The settings of a run that left its backbone open, without one; ``reason``: why, in words."""
+    settings, origins = resolved.settings, {BACKBONE: f"{_CHOSEN}{reason}"}
+    changed: dict[str, object] = {"model": settings.model.model_copy(update={"backbone": NO_BACKBONE})}
+    if _rate_follows(resolved):
+        changed["train"] = _without_rate(settings)
+        origins[LEARNING_RATE] = "default"
+    return replace(resolved, settings=settings.model_copy(update=changed), origins=resolved.origins | origins)
+
+
+def _rate_follows(resolved: Resolved) -> bool:
+    """Whether the learning rate is the one that ``auto`` brings."""
+    return resolved.origins[LEARNING_RATE] == f"{BACKBONE} {AUTO_BACKBONE}"
+
+
+def _without_rate(settings: RunSettings) -> TrainSettings:
+    """The settings of training with the learning rate of a start from scratch."""
+    return settings.train.model_copy(update={"learning_rate": TrainSettings().learning_rate})
+
+
 def settled(resolved: Resolved, settings: RunSettings) -> Resolved:
     """What the user gave, with the backbone that a run took instead of ``auto``, for a command that repeats the run."""
-    if resolved.settings.model.backbone != AUTO_BACKBONE:
+    was_open = resolved.settings.model.backbone == AUTO_BACKBONE or resolved.origins[BACKBONE].startswith(_CHOSEN)
+    if not was_open:
         return resolved
     model = resolved.settings.model.model_copy(update={"backbone": settings.model.backbone})
     return replace(

@@ -27,6 +27,7 @@ from noisystudent.pipeline.heads.checkpoint import head_stage
 from noisystudent.pipeline.heads.features import compute_features
 from noisystudent.pipeline.tune import HEAD
 from noisystudent.results.run import Baseline, StageCost
+from noisystudent.runtime.blas import one_blas_thread
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.linear_head import LinearHead
 
@@ -118,7 +119,8 @@ def _on_features(context: RunContext, held_out: HeldOut) -> tuple[Baseline, ...]
 def _logistic_regression(features: Points, labels: Ints) -> LinearHead:
     """Scikit-learn's logistic regression on standardized features, as a head on the features themselves."""
     scaler = StandardScaler().fit(features)
-    fitted = LogisticRegression(max_iter=2000).fit(scaler.transform(features), labels)
+    with one_blas_thread():
+        fitted = LogisticRegression(max_iter=2000).fit(scaler.transform(features), labels)
     weight, bias = fitted.coef_, fitted.intercept_
     if len(weight) == 1:  # of two classes, it has the second one's alone
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2

@@ -38,6 +38,7 @@ from noisystudent.pipeline.pseudo_labels import (
 from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
+from noisystudent.pipeline.start_choice import choose_start, count_trial
 from noisystudent.pipeline.summary import Round, RunResult, deliver, judged_student, summarize
 from noisystudent.pipeline.train_data import TeacherRef, student_spec, supervised_spec
 from noisystudent.pipeline.train_stage import input_noise, input_size, train
@@ -58,7 +59,9 @@ def run(
     """
     folder = Path(resolved.settings.out)
     with run_lock(folder):
+        resolved = choose_start(resolved, reporter, extensions)
         context = remove_leakage(build_context(resolved, reporter, budgeted=True, extensions=extensions, verify=verify))
+        count_trial(context.folder, context.costs)
         check_measurable(context)
         if context.engine.group.is_main:
             command = repeat_command(settled(resolved, context.settings), "run")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from noisystudent.artifacts.folder import State
 from noisystudent.config import Resolved
+from noisystudent.display.wording import duration
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.load import RUN_FACTS
 from noisystudent.models.settings import ModelPlan, plan_models
@@ -23,6 +24,8 @@ from noisystudent.pipeline.noisy_student import run_rounds
 from noisystudent.pipeline.plan_timing import MachineSpeed
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
 from noisystudent.pipeline.stage_costs import OTHER
+from noisystudent.pipeline.start_choice import CHOICE as START_CHOICE
+from noisystudent.pipeline.start_choice import finished_start
 from noisystudent.pipeline.train_data import student_batch
 from noisystudent.pipeline.train_stage import predicted_in_training
 from noisystudent.pipeline.tune import HEAD
@@ -56,11 +59,18 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     The estimate comes from a few steps of each model in the training loop, from predictions by it, and from the reading
     of the images, all timed now, at the precision of the run.
     """
+    resolved, trial = finished_start(resolved, extensions)
+    if trial:
+        reporter.say(
+            "note: the run first tries on the labels whether a network from scratch does better than the frozen "
+            f"backbone; that takes about {duration(trial)}, and what is planned here is the frozen one"
+        )
     decided = decide_settings(resolved, reporter, dry=True, budgeted=True, extensions=extensions)
     is_head = decided.settings.model.tune == HEAD
     if is_head and not (Path(decided.settings.out) / RUN_FACTS).exists():
         planned, reading = stages_before_reading(decided)
-        return _head_result(planned, 0, State.ABSENT, reading)
+        tried = [(START_CHOICE, 0, trial)] if trial else []
+        return _head_result([*tried, *planned], 0, State.ABSENT, reading)
     context = read_data(decided, dry=True)
     check_measurable(context)
     if is_head:

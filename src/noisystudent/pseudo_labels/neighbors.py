@@ -10,6 +10,8 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
+from noisystudent.runtime.blas import one_blas_thread
+
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
@@ -56,7 +58,9 @@ def reduce_features(features: Floats, *, whiten: bool = False) -> Floats:
         whiten: Keep half as many components and give each the same variance.
     """
     count = min(COMPONENTS, len(features) - 1, features.shape[1])
-    reduced = PCA(max(count // 2, 1) if whiten else count, whiten=whiten, random_state=0).fit_transform(features)
+    components = PCA(max(count // 2, 1) if whiten else count, whiten=whiten, random_state=0)
+    with one_blas_thread():
+        reduced = components.fit_transform(features)
     return np.asarray(reduced, np.float32)
 
 

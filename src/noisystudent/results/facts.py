@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from noisystudent.data.summary import SourceSummary
+from noisystudent.display.wording import percent
 
 NAMES_WRITTEN = 100  # of the things of one kind that a source passes over
 
@@ -152,6 +153,38 @@ class StrengthChoice:
     chosen: float
     by: str
     candidates: tuple[StrengthCandidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartTrial:
+    """``start/choice/summary.json``: how many labels two starts of a run predict that they did not see.
+
+    ``frozen`` and ``scratch`` are the accuracies of heads on a frozen backbone and of a network that trained from
+    scratch for ``steps`` steps on images of ``size`` pixels, on the same ``labels`` labels; ``standard_error`` is that
+    of their difference.
+    """
+
+    frozen: float
+    scratch: float
+    standard_error: float
+    labels: int
+    size: int
+    steps: int
+
+    @property
+    def prefers_scratch(self) -> bool:
+        """Whether the network from scratch is better by more than a standard error."""
+        return self.scratch - self.frozen > self.standard_error
+
+    @property
+    def in_words(self) -> str:
+        """What was tried, and what follows."""
+        taken = "the run trains from scratch" if self.prefers_scratch else "the run starts from the backbone"
+        return (
+            f"cross-fitting on {self.labels} labels: {percent(self.frozen)} right on frozen features, "
+            f"{percent(self.scratch)} by a network from scratch ({self.steps} steps at {self.size} px; standard error "
+            f"of the difference {percent(self.standard_error)}), so {taken}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

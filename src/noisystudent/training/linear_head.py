@@ -12,6 +12,8 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from torch import Tensor
 
+from noisystudent.runtime.blas import one_blas_thread
+
 Floats = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 
@@ -96,7 +98,8 @@ def fit_head(data: Sequence[HeadData], scaler: Scaler, penalty: float, device: t
 
     start = np.zeros(classes * (width + 1))
     options = {"maxiter": MAX_ITERATIONS, "gtol": 3e-5}
-    found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
+    with one_blas_thread():
+        found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
     standardized, bias = (part.double().cpu().numpy() for part in unpacked(found.x))
     weight = standardized / scaler.deviation
     return LinearHead(weight.astype(np.float32), (bias - weight @ scaler.mean).astype(np.float32))

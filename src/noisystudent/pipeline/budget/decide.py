@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from noisystudent.artifacts.archives import prepare
-from noisystudent.artifacts.folder import State, commit, state_of
+from noisystudent.artifacts.folder import Inputs, State, commit, state_of
 from noisystudent.artifacts.typed_json import read_result, write_result
 from noisystudent.config import ALL_SETTINGS, Resolved, RunSettings, value_at
 from noisystudent.display.wording import duration
@@ -75,12 +76,8 @@ def decide_budget(
     load = workload()
     folder = Path(request.settings.out) / BUDGET
     inputs = _inputs(request, budget, load)
-    if state_of(folder, inputs) is State.COMPLETE:
-        choice = read_result(Choice, folder / "summary.json")
-    else:
-        choice = request.engine.group.on_main(lambda: _measure(request, load, budget))
-        if not request.dry:
-            request.engine.group.on_main(lambda: _keep(folder, inputs, choice))
+    measure = partial(_measure, request, load, budget)
+    choice = request.engine.group.on_main(lambda: kept_choice(folder, inputs, measure, dry=request.dry))
     choice = choice.without(request.resolved.explicit)
     settings = request.settings
     for name, value in choice.values.items():
@@ -90,6 +87,18 @@ def decide_budget(
         "work. --budget none takes the settings as they are"
     )
     return settings, dict.fromkeys(choice.values, f"budget of {duration(budget)}")
+
+
+def kept_choice(folder: Path, inputs: Inputs, measure: Callable[[], Choice], *, dry: bool = False) -> Choice:
+    """The choice that ``folder`` keeps for these inputs; without one, what ``measure`` finds, kept unless ``dry``."""
+    if state_of(folder, inputs) is State.COMPLETE:
+        return read_result(Choice, folder / "summary.json")
+    choice = measure()
+    if not dry:
+        prepare(folder, inputs)
+        write_result(folder / "summary.json", choice)
+        commit(folder, BUDGET, inputs)
+    return choice
 
 
 def _measure(request: BudgetRequest, load: Workload, budget: float) -> Choice:
@@ -116,9 +125,3 @@ def _inputs(request: BudgetRequest, budget: float, load: Workload) -> dict[str, 
         "tune": request.settings.model.tune,
         "device": request.engine.device.type,
     }
-
-
-def _keep(folder: Path, inputs: dict[str, Any], choice: Choice) -> None:
-    prepare(folder, inputs)
-    write_result(folder / "summary.json", choice)
-    commit(folder, BUDGET, inputs)

@@ -87,6 +87,20 @@ def choose_for_networks(
     return Choice(values=values, seconds=seconds, reasons=reasons)
 
 
+def choose_for_trainings(
+    settings: RunSettings, workload: Workload, engine: Engine, seconds: float, count: int
+) -> Choice:
+    """Image size and steps of ``count`` trainings from scratch that share ``seconds``, the size as for a run."""
+    for edge in _sizes(settings, frozenset(), None, workload):
+        size = _measured(settings, None, workload, engine, edge)
+        step = settings.train.batch_size * size.seconds * OVERHEAD
+        steps = int(seconds / (count * step))
+        if steps >= ENOUGH_STEPS:
+            break
+    steps = min(steps, MOST_STEPS)
+    return Choice(values={"data.size": edge, "train.steps": steps}, seconds=count * steps * step, reasons=())
+
+
 def _sizes(settings: RunSettings, explicit: frozenset[str], backbone: Backbone | None, workload: Workload) -> list[int]:
     """The sizes to try, the largest first."""
     if settings.data.size != "auto" and "data.size" in explicit:

