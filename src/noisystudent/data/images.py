@@ -70,6 +70,11 @@ class ImageFormat:
         return [] if self.storage_size == stored_edge(self.size, None) else [f"stored at {self.storage_size}"]
 
 
+def is_cropped(size: int) -> bool:
+    """Whether the plain view of ``size`` pixels shows a part of an image; smaller ones show the whole short edge."""
+    return size > _UNCROPPED_EDGE
+
+
 def stored_edge(size: int, crop: float | None) -> int:
     """The short edge in pixels at which images are stored for a view of ``size``: timm's, rounded down, for a crop."""
     if size <= _UNCROPPED_EDGE:

@@ -20,6 +20,11 @@ class DataSettings(Settings):
     channels: Literal["auto", "gray", "rgb"] = Field(
         "auto", description="color channels; auto: gray if every labeled image is gray, else rgb"
     )
+    crop: Annotated[float, Field(ge=0.5, le=1)] | Literal["auto"] = Field(
+        "auto",
+        description="share of an image's short edge that the view without noise shows, 0.5 to 1, for a size above 64; "
+        "auto: 1 with model.tune head, else that of the backbone's weights, else size / (size + 32)",
+    )
     validation_fraction: float = Field(
         0.2,
         ge=0,

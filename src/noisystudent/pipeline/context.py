@@ -17,12 +17,13 @@ from noisystudent.artifacts.damage import describe_damage, find_damage, reopen_d
 from noisystudent.artifacts.folder import Inputs, State, commit, state_of
 from noisystudent.artifacts.ownership import folder_lock
 from noisystudent.config import Resolved, RunSettings
-from noisystudent.data.images import infer_format
+from noisystudent.data.images import infer_format, is_cropped
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.splits import DataSplits, open_splits
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled
 from noisystudent.display.sources import source_lines
+from noisystudent.errors import SettingsError
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.models.settings import plan_models
@@ -275,9 +276,14 @@ def read_data(
         seed=settings.seed,
         classes=classes,
         stored_size=partial(_largest_input_size, settings, teacher_sizes),
-        crop=backbone.crop if backbone else None,
+        crop=_crop(settings, backbone),
     )
     require_channels(backbone, splits.format.channels)
+    if "data.crop" in resolved.explicit and not is_cropped(splits.format.size):
+        raise SettingsError(
+            f"data.crop {settings.data.crop} has no effect: images of {splits.format.size} px are shown whole. Leave "
+            "it out, or give a data.size above 64."
+        )
     _say_sources(splits, reporter)
     settings = resolve_auto(settings, int(np.bincount(splits.labeled.labels, minlength=len(splits.classes)).min()))
     unlabeled = [splits.unlabeled.images] if isinstance(splits.unlabeled, InMemoryUnlabeled) else []
@@ -313,6 +319,13 @@ def _decide(
     settings = decide_tune(settings, resolved.explicit, extensions, engine.device, reporter)
     decided = decided_by_backbone(resolved.settings, settings, backbone)
     return settings, backbone, decided | decided_by_tune(resolved.settings, settings, resolved.explicit)
+
+
+def _crop(settings: RunSettings, backbone: Backbone | None) -> float | None:
+    """The share of an image's short edge that the plain view shows; None: the official one."""
+    if settings.data.crop != "auto":
+        return settings.data.crop
+    return backbone.crop if backbone else None
 
 
 def _open_sources(settings: RunSettings, extensions: Extensions) -> dict[str, Source]:

@@ -70,10 +70,9 @@ def choose_start(resolved: Resolved, reporter: Reporter, extensions: Extensions 
 
     Raises what ``decide_settings`` raises.
     """
-    starts = _open_starts(resolved, extensions)
-    if starts is None or not (_folder(resolved).is_dir() or not _has_begun(resolved)):
+    if not _is_open(resolved):
         return resolved
-    trial = _trial(starts, reporter)
+    trial = _kept_trial(resolved) if _has_begun(resolved) else _new_trial(resolved, reporter, extensions)
     if trial is None:
         return resolved
     reporter.say(f"start: {trial.in_words}")
@@ -82,14 +81,12 @@ def choose_start(resolved: Resolved, reporter: Reporter, extensions: Extensions 
 
 def finished_start(resolved: Resolved, extensions: Extensions | None = None) -> tuple[Resolved, float]:
     """What ``choose_start`` has decided, without trying anything, and the seconds of a trial that is still to come."""
-    starts = _open_starts(resolved, extensions)
-    if starts is None:
+    if not _is_open(resolved):
         return resolved, 0.0
-    summary = _folder(resolved) / "summary.json"
-    if not summary.is_file():
-        return resolved, 0.0 if _has_begun(resolved) else starts.seconds
-    trial = read_result(StartTrial, summary)
-    return (from_scratch(resolved, trial.in_words) if trial.prefers_scratch else resolved), 0.0
+    if trial := _kept_trial(resolved):
+        return (from_scratch(resolved, trial.in_words) if trial.prefers_scratch else resolved), 0.0
+    starts = None if _has_begun(resolved) else _open_starts(resolved, extensions)
+    return resolved, starts.seconds if starts else 0.0
 
 
 def count_trial(folder: Path, costs: StageCosts) -> None:
@@ -99,10 +96,23 @@ def count_trial(folder: Path, costs: StageCosts) -> None:
             costs.found(stage, folder / stage)
 
 
+def _is_open(resolved: Resolved) -> bool:
+    """Whether the user left the start open."""
+    return resolved.settings.model.backbone == AUTO_BACKBONE and BACKBONE not in resolved.explicit
+
+
+def _has_begun(resolved: Resolved) -> bool:
+    return (Path(resolved.settings.out) / RUN_FACTS).is_file()
+
+
+def _kept_trial(resolved: Resolved) -> StartTrial | None:
+    """The trial that the run's folder keeps."""
+    summary = Path(resolved.settings.out) / CHOICE / "summary.json"
+    return read_result(StartTrial, summary) if summary.is_file() else None
+
+
 def _open_starts(resolved: Resolved, extensions: Extensions | None) -> _Starts | None:
-    """Both starts where nothing but the labels decides between them."""
-    if resolved.settings.model.backbone != AUTO_BACKBONE or BACKBONE in resolved.explicit:
-        return None
+    """Both starts of a run that has a budget, and would take a frozen backbone."""
     decide = partial(decide_settings, reporter=Reporter(quiet=True), dry=True, extensions=extensions)
     frozen = decide(resolved)
     budget = budget_seconds(resolved, frozen.engine)
@@ -111,16 +121,11 @@ def _open_starts(resolved: Resolved, extensions: Extensions | None) -> _Starts |
     return _Starts(frozen, decide(from_scratch(resolved, "")), SHARE * budget)
 
 
-def _folder(resolved: Resolved) -> Path:
-    return Path(resolved.settings.out) / CHOICE
-
-
-def _has_begun(resolved: Resolved) -> bool:
-    return (Path(resolved.settings.out) / RUN_FACTS).is_file()
-
-
-def _trial(starts: _Starts, reporter: Reporter) -> StartTrial | None:
-    """The trial; None where a class has a single label, or a training would be too short to say anything."""
+def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | None) -> StartTrial | None:
+    """The trial; None where nothing is tried, or a training would be too short to say anything."""
+    starts = _open_starts(resolved, extensions)
+    if starts is None:
+        return None
     frozen = _labeled_alone(starts.frozen)
     labels = frozen.splits.labeled.labels
     if single_labels(labels):
@@ -141,8 +146,7 @@ def _trial(starts: _Starts, reporter: Reporter) -> StartTrial | None:
         return None
     folder = frozen.folder_of(CHOICE)
     if not frozen.is_complete(CHOICE, inputs):
-        context = replace(_labeled_alone(scratch), reporter=reporter)
-        trial = _compare(frozen, context, tried)
+        trial = _compare(frozen, replace(_labeled_alone(scratch), reporter=reporter), tried)
 
         def write() -> None:
             write_result(folder / "summary.json", trial)

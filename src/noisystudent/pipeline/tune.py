@@ -86,8 +86,12 @@ def only_networks(resolved: Resolved) -> Resolved:
 
 
 def _for_heads(settings: RunSettings, explicit: Collection[str]) -> RunSettings:
-    """Where the user gave nothing: hard labels of everything, without smoothing, mild noise, and float32."""
+    """Where the user gave nothing: hard labels of everything, whole images, mild noise, and float32.
+
+    Heads learn better from whole images than from the part that the weights were trained to see (NOTEBOOK.md).
+    """
     wanted: dict[str, object] = {
+        "data.crop": 1.0,
         "objective.labels": "hard",
         "objective.label_smoothing": 0.0,
         "selection.fraction": 1.0,
@@ -116,9 +120,11 @@ def decided_by_tune(asked: RunSettings, used: RunSettings, explicit: Collection[
     """Where the values came from that ``model.tune head`` decided, by dotted name."""
     if used.model.tune != HEAD:
         return {}
-    names = ("objective.", "selection.fraction", "rounds.count", "noise.strength", "runtime.", "model.tune")
+    names = {"data.crop", "selection.fraction", "rounds.count", "noise.strength", "model.tune"}
     return {
         name: "model.tune head"
         for name in ALL_SETTINGS
-        if name.startswith(names) and name not in explicit and value_at(asked, name) != value_at(used, name)
+        if (name in names or name.startswith(("objective.", "runtime.")))
+        and name not in explicit
+        and value_at(asked, name) != value_at(used, name)
     }

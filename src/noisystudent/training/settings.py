@@ -118,5 +118,5 @@ class HeadSettings(Settings):
         "are most likely to heads that did not see them",
     )
     student_penalty: Annotated[float, Field(gt=0)] = Field(
-        0.06, description="weight decay of students' heads, which learn from more images"
+        0.1, description="weight decay of students' heads, which learn from more images"
     )
