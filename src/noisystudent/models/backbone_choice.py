@@ -11,7 +11,7 @@ from timm.models import get_pretrained_cfg
 from noisystudent.models.create import WEIGHTS
 from noisystudent.models.load import PUBLISHED
 from noisystudent.models.settings import NO_BACKBONE
-from noisystudent.models.weights_package import LITE0, LITE0_ARCHITECTURE, is_lite0_installed
+from noisystudent.models.weights_package import LITE0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def choose_backbone(device: str, fits: Callable[[str], bool]) -> str:
     for candidate in ON_CPU if device == "cpu" else ON_ACCELERATOR:
         if fits(candidate.architecture) and _is_cached(candidate.model):
             return f"{PUBLISHED}{candidate.model}"
-    return LITE0 if fits(LITE0_ARCHITECTURE) and is_lite0_installed() else NO_BACKBONE
+    return LITE0.name if fits(LITE0.architecture) and LITE0.is_installed() else NO_BACKBONE
 
 
 def size_of_choice(name: str) -> int | None:

@@ -33,16 +33,15 @@ from noisystudent.models.settings import NO_BACKBONE
 from noisystudent.models.weights_file import WEIGHTS_FILES, read_weights_file
 from noisystudent.models.weights_package import (
     LITE0,
-    LITE0_ARCHITECTURE,
-    LITE0_TRAINED_ON,
-    read_lite0,
+    PACKAGES,
+    TRAINED_ON,
     with_timms_names,
 )
 
 SETTING = "model.backbone"
 _KINDS = (
-    f"Give {NO_BACKBONE}, {LITE0}, {PUBLISHED}NAME for weights that timm publishes, the folder of a checkpoint or run, "
-    f"{LOCAL}FOLDER, or a file of weights ({', '.join(WEIGHTS_FILES)})"
+    f"Give {NO_BACKBONE}, {LITE0.name}, {PUBLISHED}NAME for weights that timm publishes, the folder of a checkpoint or "
+    f"run, {LOCAL}FOLDER, or a file of weights ({', '.join(WEIGHTS_FILES)})"
 )
 _USUAL_SIZE = 224  # pixels
 _DECIDED_BY_RUNS = ("img_size", "drop_rate", "drop_path_rate")  # arguments of a folder's model that do not go along
@@ -155,8 +154,8 @@ def open_backbone(name: str, architecture: str | None = None) -> Backbone | None
     """
     if name == NO_BACKBONE:
         return None
-    if name == LITE0:
-        return _of_tensors(name, LITE0_ARCHITECTURE, read_lite0(), _size_of(LITE0_ARCHITECTURE), LITE0_TRAINED_ON)
+    if package := PACKAGES.get(name):
+        return _of_tensors(name, package.architecture, package.read(), _size_of(package.architecture), TRAINED_ON)
     if name.startswith(PUBLISHED):
         return _of_published(name)
     path = Path(name.removeprefix(LOCAL))
@@ -173,7 +172,7 @@ def _hint(name: str) -> str:
     """What an unknown name was probably meant to be."""
     if not timm.is_model(name):
         published = (f"{PUBLISHED}{model}" for model in timm.list_models(pretrained=True))
-        return nearest_name(name, (NO_BACKBONE, LITE0, *published))
+        return nearest_name(name, (NO_BACKBONE, *PACKAGES, *published))
     if is_model_pretrained(name):
         return f" Did you mean '{PUBLISHED}{name}'?"
     return " It is the name of a model, of which there are no published weights."
@@ -218,8 +217,9 @@ def _of_file(name: str, path: Path, architecture: str | None) -> Backbone:
             "--student NAME), one of timm.list_models()."
         )
     require_known(architecture)
-    if architecture.partition(".")[0] == LITE0_ARCHITECTURE:
-        tensors = with_timms_names(tensors)
+    model = architecture.partition(".")[0]
+    if any(package.architecture == model for package in PACKAGES.values()):
+        tensors = with_timms_names(tensors, model)
     return _of_tensors(name, architecture, tensors, _size_of(architecture), "data that the file does not name")
 
 

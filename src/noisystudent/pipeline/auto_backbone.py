@@ -79,7 +79,7 @@ def reason_of_choice(name: str) -> str:
     """Why ``auto`` took a backbone, in words."""
     if name == NO_BACKBONE:
         return "no pretrained weights on this machine suit this run"
-    if name == LITE0:
+    if name == LITE0.name:
         return "its package is installed, and the hub's cache has nothing from the list of auto that fits"
     return "it is the first in the list of auto that fits and is in the hub's cache"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from noisystudent.config import RunSettings
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.models.backbones import Backbone, open_backbone
-from noisystudent.models.settings import AUTO_BACKBONE, ModelPlan
+from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE, ModelPlan
 from noisystudent.pipeline.auto_backbone import reason_of_choice
 from noisystudent.results.facts import StartFacts
 from noisystudent.runtime.progress import Reporter
@@ -25,6 +25,22 @@ def decide_with_backbone(settings: RunSettings, reporter: Reporter) -> tuple[Run
     decided = with_backbone(settings, backbone)
     _say_backbone(backbone, settings, decided, reporter)
     return decided, backbone
+
+
+def open_teacher_backbones(settings: RunSettings) -> tuple[Backbone, ...]:
+    """The further backbones whose teachers label; raises ``SettingsError`` for auto, none, and what is named twice."""
+    names, opened = settings.head.teacher_backbones, []
+    for number, name in enumerate(names):
+        if name in (settings.model.backbone, *names[:number]):
+            raise SettingsError(f"head.teacher_backbones: {name!r} is used twice; give each backbone once.")
+        backbone = None if name in (AUTO_BACKBONE, NO_BACKBONE) else open_backbone(name)
+        if backbone is None:
+            raise SettingsError(
+                f"head.teacher_backbones holds {name!r}; name each backbone, like model.backbone: a model of timm, a "
+                "package, or a folder of weights."
+            )
+        opened.append(backbone)
+    return tuple(opened)
 
 
 def with_backbone(settings: RunSettings, backbone: Backbone) -> RunSettings:

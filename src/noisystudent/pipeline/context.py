@@ -28,7 +28,13 @@ from noisystudent.models.backbones import Backbone
 from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.auto_backbone import settle_backbone
-from noisystudent.pipeline.backbone import decide_with_backbone, decided_by_backbone, require_channels, start_facts
+from noisystudent.pipeline.backbone import (
+    decide_with_backbone,
+    decided_by_backbone,
+    open_teacher_backbones,
+    require_channels,
+    start_facts,
+)
 from noisystudent.pipeline.budget.decide import BudgetRequest, decide_budget
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
@@ -62,7 +68,8 @@ class RunContext:
     ``dry``: nothing is written or trained; the first incomplete stage raises ``IncompleteStage``. ``verify``: every
     byte of finished stages is checked. ``renamed``: folders of stages that do not have the stage's own name, so that
     random streams, which are named after stages, never depend on what a user calls a folder. ``costs`` times the
-    stages. ``backbone`` are the weights that models of its architecture start from. ``decided``: where the values came
+    stages. ``backbone`` are the weights that models of its architecture start from, ``teacher_backbones`` those whose
+    heads only label. ``decided``: where the values came
     from that the user left open, by dotted name.
     """
 
@@ -80,6 +87,7 @@ class RunContext:
     renamed: Mapping[str, str] = field(default_factory=dict)
     costs: StageCosts = field(default_factory=StageCosts, repr=False, compare=False)
     backbone: Backbone | None = None
+    teacher_backbones: tuple[Backbone, ...] = ()
     decided: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -204,6 +212,7 @@ class Decided:
     engine: Engine
     sources: Mapping[str, Source]
     backbone: Backbone | None
+    teacher_backbones: tuple[Backbone, ...]
     extensions: Extensions
     reporter: Reporter
     origins: Mapping[str, str]
@@ -232,11 +241,12 @@ def decide_settings(
         reporter.say(f"note: {note}")
     sources = _open_sources(resolved.settings, extensions)
     settings, backbone, origins = _decide(resolved, engine, extensions, sources, reporter)
+    others = open_teacher_backbones(settings)
     if budgeted:
-        request = BudgetRequest(resolved, settings, backbone, engine, dry)
+        request = BudgetRequest(resolved, settings, backbone, others, engine, dry)
         settings, chosen = decide_budget(request, partial(Workload.of, sources, settings.data), reporter)
         origins |= chosen
-    return Decided(resolved, settings, engine, sources, backbone, extensions, reporter, origins, costs)
+    return Decided(resolved, settings, engine, sources, backbone, others, extensions, reporter, origins, costs)
 
 
 def build_context(
@@ -278,7 +288,8 @@ def read_data(
         stored_size=partial(_largest_input_size, settings, teacher_sizes),
         crop=_crop(settings, backbone),
     )
-    require_channels(backbone, splits.format.channels)
+    for needing in (backbone, *decided.teacher_backbones):
+        require_channels(needing, splits.format.channels)
     if "data.crop" in resolved.explicit and not is_cropped(splits.format.size):
         raise SettingsError(
             f"data.crop {settings.data.crop} has no effect: images of {splits.format.size} px are shown whole. Leave "
@@ -302,6 +313,7 @@ def read_data(
         over_family=resolved.over_family,
         costs=decided.costs,
         backbone=backbone,
+        teacher_backbones=decided.teacher_backbones,
         decided=decided.origins,
     )
 

@@ -117,6 +117,11 @@ class HeadSettings(Settings):
         description="weight decay of labels-only heads, for standardized features; auto: the one under which labels "
         "are most likely to heads that did not see them",
     )
+    teacher_backbones: tuple[str, ...] = Field(
+        (),
+        description="further backbones whose teachers label the unlabeled images, too, named like model.backbone; the "
+        "student has the run's own alone",
+    )
     student_penalty: Annotated[float, Field(gt=0)] = Field(
         0.1, description="weight decay of students' heads, which learn from more images"
     )

@@ -4,9 +4,8 @@ import pytest
 from huggingface_hub import constants
 from timm.models import get_pretrained_cfg, is_model_pretrained
 
-from noisystudent.models import backbone_choice
 from noisystudent.models.backbone_choice import ON_ACCELERATOR, ON_CPU, choose_backbone, size_of_choice
-from noisystudent.models.weights_package import LITE0
+from noisystudent.models.weights_package import LITE0, WeightsPackage
 
 
 def any_model(architecture):
@@ -17,7 +16,7 @@ def any_model(architecture):
 def hub(tmp_path, monkeypatch):
     """Puts empty weights of models into an empty cache of the hub; no package is installed."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(backbone_choice, "is_lite0_installed", lambda: False)
+    monkeypatch.setattr(WeightsPackage, "is_installed", lambda self: False)
 
     def add(model):
         folder = tmp_path / f"models--timm--{model}"
@@ -46,8 +45,8 @@ def test_an_empty_machine_has_none(hub):
 
 
 def test_the_package_comes_after_the_hubs_cache(hub, monkeypatch):
-    monkeypatch.setattr(backbone_choice, "is_lite0_installed", lambda: True)
-    assert choose_backbone("cpu", any_model) == LITE0
+    monkeypatch.setattr(WeightsPackage, "is_installed", lambda self: True)
+    assert choose_backbone("cpu", any_model) == LITE0.name
     hub("convnext_atto.d2_in1k")
     assert choose_backbone("cpu", any_model) == "timm:convnext_atto.d2_in1k"
 
@@ -62,8 +61,8 @@ def test_the_list_depends_on_the_device_and_its_order_decides(hub):
 
 def test_only_what_fits_the_models_of_the_run_is_taken(hub, monkeypatch):
     hub("convnext_atto.d2_in1k")
-    monkeypatch.setattr(backbone_choice, "is_lite0_installed", lambda: True)
-    assert choose_backbone("cpu", lambda architecture: architecture == "tf_efficientnet_lite0") == LITE0
+    monkeypatch.setattr(WeightsPackage, "is_installed", lambda self: True)
+    assert choose_backbone("cpu", lambda architecture: architecture == "tf_efficientnet_lite0") == LITE0.name
     assert choose_backbone("cpu", lambda architecture: architecture == "resnet18") == "none"
 
 

@@ -39,6 +39,7 @@ class BudgetRequest:
     resolved: Resolved
     settings: RunSettings
     backbone: Backbone | None
+    teacher_backbones: tuple[Backbone, ...]
     engine: Engine
     dry: bool = False
 
@@ -106,7 +107,8 @@ def _measure(request: BudgetRequest, load: Workload, budget: float) -> Choice:
     if settings.model.tune == HEAD:
         assert request.backbone
         plan = plan_models(settings.model, settings.rounds.count, request.backbone.size)[0]
-        costs = HeadCosts(request.backbone, plan, load, request.engine, settings.rounds.count)
+        backbones = (request.backbone, *request.teacher_backbones)
+        costs = HeadCosts(backbones, plan, load, request.engine, settings.rounds.count)
         return choose_for_heads(settings, explicit, costs, budget)
     return choose_for_networks(settings, explicit, request.backbone, load, request.engine, budget)
 
@@ -122,6 +124,7 @@ def _inputs(request: BudgetRequest, budget: float, load: Workload) -> dict[str, 
         "settings": {name: str(given[name]) for name in sorted(given) if name not in sources},
         "images": [load.classes, load.labeled, load.unlabeled, load.held_out, load.edge, load.channels],
         "backbone": request.backbone.fingerprint if request.backbone else None,
+        "teacher_backbones": [backbone.fingerprint for backbone in request.teacher_backbones],
         "tune": request.settings.model.tune,
         "device": request.engine.device.type,
     }

@@ -23,14 +23,17 @@ LARGEST_ENLARGEMENT = 4  # pixels that an image does not have cost as much as th
 
 @dataclass
 class HeadCosts:
-    """Seconds of a run on frozen features, by size and views; each size is timed once."""
+    """Seconds of a run on frozen features, by size and views; each size is timed once.
 
-    backbone: Backbone
+    Students have the first of the backbones; of the others, teachers see the plain view.
+    """
+
+    backbones: tuple[Backbone, ...]
     plan: ModelPlan
     workload: Workload
     engine: Engine
     rounds: int
-    _views: dict[int, float] = field(default_factory=dict)
+    _views: dict[int, list[float]] = field(default_factory=dict)
     _width: int = 0
     _fits: FitTimes | None = None
 
@@ -38,6 +41,7 @@ class HeadCosts:
         """Seconds of features and fits at ``size`` pixels with ``views`` noised views."""
         trained = self.workload.labeled + self.workload.unlabeled
         features = self.per_view(size) * (trained * (1 + views) + self.workload.held_out)
+        features += sum(self.others_per_view(size)) * trained
         heads = self.cross_fitting(views) + self.labels_only(views)
         return features + heads + self.rounds * self.student(views) + self.evidence(views)
 
@@ -59,11 +63,23 @@ class HeadCosts:
 
     def per_view(self, size: int) -> float:
         """Seconds of one view at ``size`` pixels; raises ``ModelError`` where the backbone cannot take that size."""
+        return self._timed(size)[0]
+
+    def others_per_view(self, size: int) -> list[float]:
+        """Seconds of one view by each backbone but the first."""
+        return self._timed(size)[1:]
+
+    def _timed(self, size: int) -> list[float]:
+        """Seconds of a view by each backbone."""
         if size not in self._views:
             classes = tuple(str(label) for label in range(self.workload.classes))
-            classifier = self.backbone.new_classifier(self.plan.name, classes=classes, size=size)
-            self._width = last_layer(classifier).in_features
-            self._views[size] = seconds_per_view(classifier.to(self.engine.device), size, self.engine)
+            names = (self.plan.name, *(backbone.architecture for backbone in self.backbones[1:]))
+            timed = []
+            for backbone, name in zip(self.backbones, names, strict=True):
+                classifier = backbone.new_classifier(name, classes=classes, size=size)
+                self._width = self._width or last_layer(classifier).in_features
+                timed.append(seconds_per_view(classifier.to(self.engine.device), size, self.engine))
+            self._views[size] = timed
         return self._views[size]
 
     def _fit(self, rows: int) -> float:
@@ -97,7 +113,7 @@ def choose_for_heads(settings: RunSettings, explicit: frozenset[str], costs: Hea
 
 def candidate_sizes(costs: HeadCosts) -> Iterator[int]:
     """Sizes that the backbone takes, from its own down, without those that only enlarge the images."""
-    own, edge = costs.backbone.size, costs.workload.edge
+    own, edge = costs.backbones[0].size, costs.workload.edge
     sizes = [round(own * share / 32) * 32 if share < 1 else own for share in SHARES]
     wanted = [size for size in sizes if size <= LARGEST_ENLARGEMENT * edge] or sizes[-1:]
     taken = 0

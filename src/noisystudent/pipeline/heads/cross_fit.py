@@ -54,7 +54,7 @@ def choose_head(context: RunContext, teachers: FeatureTeachers) -> HeadChoice:
     The decay has the best likelihood of labels that the heads did not see; accuracy is too coarse with few labels.
     """
     inputs = {
-        "features": teachers.features.fingerprint,
+        "features": teachers.fingerprint,
         "penalty": context.settings.head.penalty,
         "seed": context.settings.seed,
         "teachers": list(teachers.names),

@@ -46,7 +46,7 @@ def cross_fit_student(context: RunContext, teachers: FeatureTeachers, choice: He
     if not folds:
         return None
     inputs = {
-        "features": teachers.features.fingerprint,
+        "features": teachers.fingerprint,
         "teachers": dict(choice.weights),
         "penalties": [choice.penalty, settings.head.student_penalty],
         "rounds": settings.rounds.count,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,6 @@ from noisystudent.pipeline.heads.store import FEATURES, FeatureStore, FeatureVie
 from noisystudent.results.run import StageCost
 from noisystudent.training.linear_head import Scaler
 
-_PLAIN = FeatureView({"view": "plain"})
 _STREAM = "feature-views"
 
 Floats = npt.NDArray[np.float32]
@@ -67,8 +66,29 @@ class RunFeatures:
         return np.concatenate([self.labeled[0], self.unlabeled[0]])
 
 
-def compute_features(context: RunContext, plan: ModelPlan) -> RunFeatures:
+def stage_of_features(number: int) -> str:
+    """The stage of the features of a backbone: 0 is the run's own, from 1 on are those that only label."""
+    return f"{FEATURES}-{number}" if number else FEATURES
+
+
+def features_to_label(context: RunContext, plan: ModelPlan, number: int) -> RunFeatures:
+    """The plain features of the images of training, by one of ``teacher_backbones``, counted from 1.
+
+    Raises what ``compute_features`` raises.
+    """
+    backbone = context.teacher_backbones[number - 1]
+    head = context.settings.head.model_copy(update={"views": 0})
+    plain = replace(context, backbone=backbone, settings=context.settings.model_copy(update={"head": head}))
+    return compute_features(plain, replace(plan, name=backbone.architecture), number)
+
+
+def compute_features(context: RunContext, plan: ModelPlan, number: int = 0) -> RunFeatures:
     """The features of all images of a run, from the user's cache where they are stored.
+
+    Args:
+        context: The run.
+        plan: The network's.
+        number: That of the backbone; of those from 1 on, held-out images are left out.
 
     Raises:
         ModelError: The backbone's last layer is no linear layer on its features.
@@ -86,12 +106,13 @@ def compute_features(context: RunContext, plan: ModelPlan) -> RunFeatures:
         "unlabeled": context.splits.unlabeled.fingerprint,
         "views": [store.view.identity for store in stores],
     }
-    is_complete = context.is_complete(FEATURES, inputs)
+    stage = stage_of_features(number)
+    is_complete = context.is_complete(stage, inputs)
     shards: list[Shard] = []
-    held_out = [source for source in (context.splits.validation, context.splits.test) if source]
+    held_out = [source for source in (context.splits.validation, context.splits.test) if source and not number]
     sizes = context.splits.unlabeled.shard_sizes
     views = len(stores) * (len(context.splits.labeled) + sum(sizes)) + sum(map(len, held_out))
-    with context.reporter.bar(FEATURES, views, "views") as bar:
+    with context.reporter.bar(stage, views, "views") as bar:
         labeled = _features(stores, context.splits.labeled, bar.advance)
         _require_memory(context, len(stores) * (len(context.splits.labeled) + sum(sizes)), labeled[0].shape[1])
         parts = []
@@ -105,7 +126,7 @@ def compute_features(context: RunContext, plan: ModelPlan) -> RunFeatures:
     width = labeled[0].shape[1]
     unlabeled = tuple(_joined([part[view] for part in parts], width) for view in range(len(stores)))
     if not is_complete:
-        _commit(context, stores, inputs, views)
+        _commit(context, stage, stores, inputs, views)
     scaler = Scaler.of([labeled[0], unlabeled[0]])
     return RunFeatures(labeled, unlabeled, tuple(shards), scaler, network.classifier, stores[0], fingerprint_of(inputs))
 
@@ -122,7 +143,7 @@ def labeled_features(context: RunContext, plan: ModelPlan, images: Images) -> Ru
     Raises ``ModelError`` if the backbone's last layer is no linear layer on its features.
     """
     classifier = frozen_classifier(context, plan)
-    store = FeatureStore.open(_predictor(context, classifier), _PLAIN)
+    store = FeatureStore.open(_predictor(context, classifier), _plain_view(context))
     features = store.features(images)
     nothing = np.zeros((0, features.shape[1]), np.float16)
     inputs = {"backbone": store.network.fingerprint, "labeled": content_fingerprint(images)}
@@ -149,6 +170,10 @@ def _predictor(context: RunContext, classifier: Classifier) -> Predictor:
     return Predictor.of_classifier(classifier.name, context.backbone.fingerprint, classifier, runtime)
 
 
+def _plain_view(context: RunContext) -> FeatureView:
+    return FeatureView({"view": "plain", "crop": context.splits.format.crop})
+
+
 def _views(context: RunContext) -> list[FeatureView]:
     """The plain view and the noised ones; these have the same seed in all runs, so that runs share them."""
     noise, size, count = context.settings.noise, context.splits.format.size, context.settings.head.views
@@ -162,9 +187,13 @@ def _views(context: RunContext) -> list[FeatureView]:
         crop=context.splits.format.crop,
     )
     left_out = {"preset", "strength", "strengths", "teacher", "dropout", "stochastic_depth", "mixup", "cutmix"}
-    identity = {"noise": noise.model_dump(exclude=left_out), "strength": noise.strength}
+    identity = {
+        "crop": context.splits.format.crop,
+        "noise": noise.model_dump(exclude=left_out),
+        "strength": noise.strength,
+    }
     noised = [FeatureView({**identity, "number": number}, input_noise, number) for number in range(count)]
-    return [_PLAIN, *noised]
+    return [_plain_view(context), *noised]
 
 
 def _require_memory(context: RunContext, rows: int, width: int) -> None:
@@ -195,13 +224,15 @@ def _joined(parts: Sequence[Half], width: int) -> Half:
     return np.concatenate(filled) if filled else np.zeros((0, width), np.float16)
 
 
-def _commit(context: RunContext, stores: Sequence[FeatureStore], inputs: dict[str, Any], views: int) -> None:
-    folder = context.folder_of(FEATURES)
+def _commit(
+    context: RunContext, stage: str, stores: Sequence[FeatureStore], inputs: dict[str, Any], views: int
+) -> None:
+    folder = context.folder_of(stage)
     size = sum(store.size for store in stores)
 
     def write() -> None:
         write_json(folder / "summary.json", {"views": len(stores), "bytes": size})
-        context.commit(FEATURES, inputs, StageCost(name=FEATURES, images_predicted=views))
+        context.commit(FEATURES, inputs, StageCost(name=stage, images_predicted=views))
 
     context.engine.group.on_main(write)
     context.reporter.say(f"features are kept in {stores[0].folder.parent} for later runs ({compact(size)}B)")

@@ -45,7 +45,7 @@ def label_features(
     """
     folder, features = context.folder_of(stage), teachers.features
     inputs = {
-        "features": features.fingerprint,
+        "features": teachers.fingerprint,
         "teachers": dict(weights),
         "head": head_fingerprint(head),
         "rows": fingerprint_of(rows.tolist()),

@@ -14,7 +14,7 @@ from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.context import Decided, RunContext
 from noisystudent.pipeline.heads.cross_fit import CHOICE
 from noisystudent.pipeline.heads.evidence import CROSS_FIT
-from noisystudent.pipeline.heads.features import open_stores
+from noisystudent.pipeline.heads.features import open_stores, stage_of_features
 from noisystudent.pipeline.heads.store import FEATURES, FeatureStore
 
 Planned = tuple[str, int, float]  # a stage, the images that it predicts, and its seconds
@@ -31,7 +31,7 @@ def stages_before_reading(decided: Decided) -> tuple[list[Planned], float]:
     assert settings.data.size != "auto"
     assert decided.backbone
     plan = plan_models(settings.model, settings.rounds.count, settings.data.size)[0]
-    costs = HeadCosts(decided.backbone, plan, load, decided.engine, settings.rounds.count)
+    costs = HeadCosts((decided.backbone, *decided.teacher_backbones), plan, load, decided.engine, settings.rounds.count)
     views = (load.labeled + load.unlabeled) * (1 + settings.head.views) + load.held_out
     return list(_stages(costs, settings.data.size, settings.head.views, views)), _reading_seconds(decided, load)
 
@@ -50,13 +50,16 @@ def head_stages(context: RunContext) -> list[Planned]:
         channels=splits.format.channels,
     )
     plan = plan_models(settings.model, settings.rounds.count, splits.format.size)[0]
-    costs = HeadCosts(context.backbone, plan, load, context.engine, settings.rounds.count)
+    costs = HeadCosts((context.backbone, *context.teacher_backbones), plan, load, context.engine, settings.rounds.count)
     missing = sum(_missing(context, store) for store in open_stores(context, plan)) + held_out
     return list(_stages(costs, splits.format.size, settings.head.views, missing))
 
 
 def _stages(costs: HeadCosts, size: int, views: int, passes: int) -> Iterator[Planned]:
     yield FEATURES, passes, passes * costs.per_view(size)
+    trained = costs.workload.labeled + costs.workload.unlabeled
+    for number, seconds in enumerate(costs.others_per_view(size), start=1):
+        yield stage_of_features(number), trained, trained * seconds
     yield CHOICE, 0, costs.cross_fitting(views)
     yield "teacher", 0, costs.labels_only(views)
     yield "scores/teacher", 0, 0.0

@@ -15,16 +15,16 @@ import numpy as np
 from noisystudent.artifacts.typed_json import read_result
 from noisystudent.data.images import Images
 from noisystudent.display.wording import percent
-from noisystudent.models.settings import plan_models
+from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.heads.checkpoint import head_stage
-from noisystudent.pipeline.heads.cross_fit import choose_head
+from noisystudent.pipeline.heads.cross_fit import choose_head, choose_penalty, folds_of
 from noisystudent.pipeline.heads.evidence import cross_fit_student
-from noisystudent.pipeline.heads.features import RunFeatures, compute_features
+from noisystudent.pipeline.heads.features import RunFeatures, compute_features, features_to_label
 from noisystudent.pipeline.heads.labels import fit_student, label_and_select, student_inputs
-from noisystudent.pipeline.heads.teachers import FeatureTeachers
+from noisystudent.pipeline.heads.teachers import FeatureTeachers, OtherTeachers
 from noisystudent.pipeline.pseudo_labels import diagnose_labels, pseudo_label_accuracy, say_drift
 from noisystudent.pipeline.score_stage import Floats, ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.summary import Round, RunResult
@@ -38,7 +38,8 @@ def run_head_rounds(context: RunContext) -> RunResult:
     settings, labels = context.settings, context.splits.labeled.labels
     plan = plan_models(settings.model, settings.rounds.count, context.splits.format.size)[0]
     features = compute_features(context, plan)
-    teachers = FeatureTeachers(features, labels, len(context.splits.classes), context.device)
+    others = other_teachers(context, plan)
+    teachers = FeatureTeachers(features, labels, len(context.splits.classes), context.device, others)
     choice = choose_head(context, teachers)
     say_choice(context, choice)
     rows = np.arange(len(labels))
@@ -84,6 +85,17 @@ def run_head_rounds(context: RunContext) -> RunResult:
     return RunResult(
         teacher, rounds, Controls((teacher,), luck=False), delivered, "cross-fitting" if evidence else "nothing"
     )
+
+
+def other_teachers(context: RunContext, plan: ModelPlan) -> tuple[OtherTeachers, ...]:
+    """The teachers on ``head.teacher_backbones``, each with the weight decay that cross-fitting prefers there."""
+    found = []
+    for number, backbone in enumerate(context.teacher_backbones, start=1):
+        features = features_to_label(context, plan, number)
+        labels = context.splits.labeled.labels
+        teachers = FeatureTeachers(features, labels, len(context.splits.classes), context.device)
+        found.append(OtherTeachers(backbone.name, teachers, choose_penalty(teachers, folds_of(context))))
+    return tuple(found)
 
 
 def say_choice(context: RunContext, choice: HeadChoice) -> None:

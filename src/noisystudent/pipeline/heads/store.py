@@ -77,7 +77,6 @@ class FeatureStore:
             "size": network.size,
             "precision": network.precision,
             "engine": network.engine,
-            "crop": network.classifier.crop if network.classifier else None,
             "view": view.identity,
         }
         return cls(network, view, cache_folder() / FEATURES / fingerprint_of(facts)[:24])

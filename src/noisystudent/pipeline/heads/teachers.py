@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from noisystudent.artifacts.folder import fingerprint_of
 from noisystudent.pipeline.heads.features import RunFeatures
 from noisystudent.pseudo_labels.neighbors import (
     NeighborGraph,
@@ -31,18 +32,29 @@ PREFERENCE = 20.0  # a teacher that is 5 points better by cross-fitting weighs e
 class FeatureTeachers:
     """The teachers that learn from labels on features, without training or in seconds.
 
-    They answer for all points: the labeled images, then the unlabeled ones.
+    They answer for all points: the labeled images, then the unlabeled ones. ``others`` are teachers of the same images
+    on further backbones.
     """
 
     features: RunFeatures
     labels: Ints
     classes: int
     device: torch.device
+    others: tuple[OtherTeachers, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The teachers that these images allow."""
-        return TEACHERS if len(self._points) <= MOST_POINTS else ("head", "prototypes")
+        own = TEACHERS if len(self._points) <= MOST_POINTS else ("head", "prototypes")
+        return (*own, *(name for other in self.others for name in other.names))
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the features that they learn on, and how those on further backbones learn."""
+        if not self.others:
+            return self.features.fingerprint
+        others = [[other.teachers.features.fingerprint, other.penalty] for other in self.others]
+        return fingerprint_of([self.features.fingerprint, others])
 
     def fit(self, rows: Ints, penalty: float) -> LinearHead:
         """A labels-only head on some labeled rows, under all views."""
@@ -62,6 +74,9 @@ class FeatureTeachers:
             rows: The labeled rows that it may know.
             head: The current head, for the teacher of that name.
         """
+        for other in self.others:
+            if name in other.names:
+                return other.probabilities(name, rows)
         labels = self.labels[rows]
         if name == "head":
             return np.exp(head.log_probabilities(self._points))
@@ -92,6 +107,36 @@ class FeatureTeachers:
     @cached_property
     def _whitened_graph(self) -> NeighborGraph:
         return neighbor_graph(reduce_features(self._standardized, whiten=True))
+
+
+@dataclass(frozen=True, eq=False)
+class OtherTeachers:
+    """Teachers on a backbone that only labels.
+
+    Attributes:
+        backbone: Its name, which tells their names from those on other backbones.
+        teachers: The teachers.
+        penalty: The weight decay of their head.
+    """
+
+    backbone: str
+    teachers: FeatureTeachers
+    penalty: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names, such as ``graph on resnet18``."""
+        return tuple(f"{name} on {self.backbone}" for name in self.teachers.names)
+
+    def probabilities(self, name: str, rows: Ints) -> Floats:
+        """A teacher's class probabilities for all points, float32 [L + U, K], when it may know the labels of rows."""
+        own = name.removesuffix(f" on {self.backbone}")
+        return self.teachers.probabilities(own, rows, self._head(tuple(rows.tolist())))
+
+    @cached_property
+    def _head(self) -> Callable[[tuple[int, ...]], LinearHead]:
+        """Fits the head to labeled rows; each fit is kept, because several teachers and rounds ask for it."""
+        return cache(lambda rows: self.teachers.fit(np.array(rows, np.int64), self.penalty))
 
 
 def weights_by_accuracy(top1: Mapping[str, float]) -> dict[str, float]:

@@ -20,13 +20,16 @@ class Costs(HeadCosts):
 
     def __init__(self, edge=224, own=224, refused=()):
         load = Workload(classes=4, labeled=0, unlabeled=UNLABELED, held_out=0, edge=edge, channels=3)
-        super().__init__(SimpleNamespace(size=own), None, load, None, 1)
+        super().__init__((SimpleNamespace(size=own),), None, load, None, 1)
         self.refused = refused
 
     def per_view(self, size):
         if size in self.refused:
             raise ModelError("a transformer of fixed patches")
         return PER_PIXEL * size**2
+
+    def others_per_view(self, size):
+        return []
 
     def _fit(self, rows):
         return 0.0
