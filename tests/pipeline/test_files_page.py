@@ -49,10 +49,11 @@ FOLDERS = {
     "labeled-shards": "SHARDS",
 }
 FILES = ("scores.json", "classes.csv", "sheet.png")
-# Files that these commands do not leave: of published sets, of AutoAttack, of a training that still runs, and of a
-# trial of two starts.
+# Files that these commands do not leave: of published sets, of AutoAttack, of a training that still runs, of a trial of
+# two starts, and of further backbones.
 ELSEWHERE = {
     *(f"RUN: start/choice/{name}.json" for name in ("summary", "cost", "inputs", "manifest")),
+    *(f"RUN: features-<n>/{name}.json" for name in ("summary", "cost", "inputs", "manifest")),
     "CHECKPOINT: training-state.pt",
     "ROBUSTNESS: perturbations/<perturbation>/stability.json",
     "ROBUSTNESS: perturbations/<perturbation>/inputs.json",
