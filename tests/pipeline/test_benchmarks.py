@@ -51,10 +51,19 @@ def test_benchmarks_of_training_run(run_quick, name):
     assert run_quick(name)
 
 
-@pytest.mark.parametrize(("name", "data"), [("few_labels.py", "sign-digits"), ("ablation.py", "fashion")])
-def test_benchmarks_of_shared_images_run_or_say_what_is_missing(monkeypatch, capsys, name, data):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("few_labels.py", ["sign-digits"]),
+        ("ablation.py", ["fashion"]),
+        ("pretrained.py", ["sign-digits"]),
+        ("plan.py", []),
+    ],
+)
+def test_benchmarks_of_shared_images_run_or_say_what_is_missing(monkeypatch, capsys, tmp_path, name, words):
     monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.setattr(sys, "argv", [name, data, "--quick"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [name, *words, "--quick"])
     with pytest.raises(SystemExit, match="0"):
         runpy.run_path(str(FOLDER / name), run_name="__main__")
     assert capsys.readouterr().out

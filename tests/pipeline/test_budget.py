@@ -51,6 +51,8 @@ def test_a_plan_names_the_stages_of_a_frozen_backbone_with_their_time(tmp_path, 
     printed = capsys.readouterr()
     assert "budget of 15 min 0 s" in printed.err
     assert "to do       features" in printed.out
+    assert "3 min 45 s would buy: images of 8 px" in printed.err
+    assert "1 h 0 min would buy: images of 8 px" in printed.err
     assert not (tmp_path / "run").exists()
     assert main(["run", *given]) == 0
     assert main(["plan", *given]) == 0
@@ -64,6 +66,17 @@ def test_a_run_from_scratch_takes_its_steps_from_the_budget(tmp_path, monkeypatc
     assert run.facts.settings["train"]["steps"] == chosen["train.steps"] > 50
     assert run.facts.settings["train"]["warm_start"] is True
     assert len(run.summary.rounds) == 1
+
+
+def test_a_plan_from_scratch_says_what_other_budgets_buy(tmp_path, monkeypatch, capsys):
+    timed = []
+    monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: timed.append(1) or 1 / 400)
+    given = options(out=tmp_path / "run", **{"train.batch_size": 8, "budget": "20s"})
+    assert main(["plan", *given]) == 0
+    printed = capsys.readouterr().err
+    assert "5.0 s would buy: too little for this run" in printed
+    assert "1 min 20 s would buy: tiny_resnet on images of" in printed
+    assert len(timed) == 1  # the digits have one size
 
 
 def test_given_steps_mean_no_budget(tmp_path):

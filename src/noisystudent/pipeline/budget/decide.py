@@ -14,11 +14,12 @@ from noisystudent.artifacts.typed_json import read_result, write_result
 from noisystudent.config import ALL_SETTINGS, Resolved, RunSettings, value_at
 from noisystudent.display.wording import duration
 from noisystudent.duration import parse_duration
+from noisystudent.errors import SettingsError
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.budget.choice import Choice
 from noisystudent.pipeline.budget.heads import HeadCosts, choose_for_heads
-from noisystudent.pipeline.budget.networks import choose_for_networks
+from noisystudent.pipeline.budget.networks import NetworkCosts, choose_for_networks
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.tune import HEAD, with_setting
 from noisystudent.runtime.device import Engine
@@ -77,8 +78,8 @@ def decide_budget(
     load = workload()
     folder = Path(request.settings.out) / BUDGET
     inputs = _inputs(request, budget, load)
-    measure = partial(_measure, request, load, budget)
-    choice = request.engine.group.on_main(lambda: kept_choice(folder, inputs, measure, dry=request.dry))
+    choose = _chooser(request, load)
+    choice = request.engine.group.on_main(lambda: kept_choice(folder, inputs, partial(choose, budget), dry=request.dry))
     choice = choice.without(request.resolved.explicit)
     settings = request.settings
     for name, value in choice.values.items():
@@ -87,6 +88,8 @@ def decide_budget(
         f"budget of {duration(budget)} (--budget): {'; '.join(choice.reasons)}; about {duration(choice.seconds)} of "
         "work. --budget none takes the settings as they are"
     )
+    if request.dry:
+        _say_others(choose, budget, reporter)
     return settings, dict.fromkeys(choice.values, f"budget of {duration(budget)}")
 
 
@@ -102,15 +105,27 @@ def kept_choice(folder: Path, inputs: Inputs, measure: Callable[[], Choice], *, 
     return choice
 
 
-def _measure(request: BudgetRequest, load: Workload, budget: float) -> Choice:
+def _chooser(request: BudgetRequest, load: Workload) -> Callable[[float], Choice]:
+    """What chooses for a budget in seconds; it times each size once, however often it is asked."""
     settings, explicit = request.settings, request.resolved.explicit
     if settings.model.tune == HEAD:
         assert request.backbone
         plan = plan_models(settings.model, settings.rounds.count, request.backbone.size)[0]
         backbones = (request.backbone, *request.teacher_backbones)
-        costs = HeadCosts(backbones, plan, load, request.engine, settings.rounds.count)
-        return choose_for_heads(settings, explicit, costs, budget)
-    return choose_for_networks(settings, explicit, request.backbone, load, request.engine, budget)
+        heads = HeadCosts(backbones, plan, load, request.engine, settings.rounds.count)
+        return partial(choose_for_heads, settings, explicit, heads)
+    networks = NetworkCosts(settings, request.backbone, load, request.engine)
+    return partial(choose_for_networks, settings, explicit, networks)
+
+
+def _say_others(choose: Callable[[float], Choice], budget: float, reporter: Reporter) -> None:
+    """What a quarter and four times the budget would buy."""
+    for other in (budget / 4, budget * 4):
+        try:
+            bought = "; ".join(choose(other).reasons)
+        except SettingsError:
+            bought = "too little for this run"
+        reporter.say(f"  {duration(other)} would buy: {bought}")
 
 
 def _inputs(request: BudgetRequest, budget: float, load: Workload) -> dict[str, Any]:

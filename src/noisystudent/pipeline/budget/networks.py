@@ -8,7 +8,7 @@ more rounds pay where each of them is long.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from noisystudent.config import RunSettings
 from noisystudent.models.backbones import Backbone
@@ -38,22 +38,32 @@ class _Size:
     seconds: float
 
 
-def choose_for_networks(
-    settings: RunSettings,
-    explicit: frozenset[str],
-    backbone: Backbone | None,
-    workload: Workload,
-    engine: Engine,
-    budget: float,
-) -> Choice:
+@dataclass
+class NetworkCosts:
+    """Seconds per sample by image size; each size is timed once."""
+
+    settings: RunSettings
+    backbone: Backbone | None
+    workload: Workload
+    engine: Engine
+    _timed: dict[int, _Size] = field(default_factory=dict)
+
+    def at(self, edge: int) -> _Size:
+        """The model for images of ``edge`` pixels, and its seconds per sample."""
+        if edge not in self._timed:
+            self._timed[edge] = _measured(self.settings, self.backbone, self.workload, self.engine, edge)
+        return self._timed[edge]
+
+
+def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: NetworkCosts, budget: float) -> Choice:
     """The largest images whose stages get enough steps, else the smallest ones; then rounds by what is affordable.
 
     Raises:
         SettingsError: Not even the smallest images get ``FEWEST_STEPS`` steps per stage.
     """
-    usable = USABLE * budget
-    for edge in _sizes(settings, explicit, backbone, workload):
-        size = _measured(settings, backbone, workload, engine, edge)
+    usable, workload = USABLE * budget, costs.workload
+    for edge in _sizes(settings, explicit, costs.backbone, workload):
+        size = costs.at(edge)
         rounds = _rounds(settings, explicit, size, workload, usable)
         steps = _steps(settings, explicit, size, workload, usable, rounds)
         if steps >= ENOUGH_STEPS:

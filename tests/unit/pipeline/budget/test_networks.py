@@ -6,7 +6,13 @@ from noisystudent.config import RunSettings
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.budget import networks
 from noisystudent.pipeline.budget.choice import USABLE
-from noisystudent.pipeline.budget.networks import ENOUGH_STEPS, MANY_SAMPLES, OVERHEAD, choose_for_networks
+from noisystudent.pipeline.budget.networks import (
+    ENOUGH_STEPS,
+    MANY_SAMPLES,
+    OVERHEAD,
+    NetworkCosts,
+    choose_for_networks,
+)
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.runtime.device import ON_CPU
 
@@ -24,9 +30,9 @@ def chosen(samples, edge=64, explicit=(), **values):
     """What is chosen where ``samples`` samples of 64 pixels fit."""
     budget = samples * 1e-6 * 64**2 * OVERHEAD / USABLE
     load = LOAD if edge == 64 else Workload(classes=4, labeled=40, unlabeled=0, held_out=0, edge=edge, channels=3)
-    return choose_for_networks(
-        SETTINGS.model_copy(update=values), frozenset(explicit), None, load, ON_CPU, budget
-    ).values  # fmt: skip
+    settings = SETTINGS.model_copy(update=values)
+    costs = NetworkCosts(settings, None, load, ON_CPU)
+    return choose_for_networks(settings, frozenset(explicit), costs, budget).values
 
 
 def test_a_large_budget_has_several_rounds_from_the_teachers_weights():
