@@ -352,6 +352,7 @@ def test_every_setting_has_a_description_and_the_documented_default():
     assert DataSettings().model_dump() == {
         "size": "auto",
         "channels": "auto",
+        "crop": "auto",
         "validation_fraction": 0.2,
         "few_labels": 25,
         "few_labels_beside_test": 250,

@@ -169,7 +169,7 @@ def test_the_fingerprint_is_of_the_weights_and_the_normalization_not_of_the_file
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("efficientnet-lite", "'efficientnet-lite' is not known. Did you mean 'efficientnet-lite0'?"),
+        ("efficientnet-lite-0", "'efficientnet-lite-0' is not known. Did you mean 'efficientnet-lite0'?"),
         ("resnet18", "'resnet18' is not known. Did you mean 'timm:resnet18'?"),
         (
             "tiny_resnet",
