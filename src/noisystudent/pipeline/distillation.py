@@ -254,6 +254,10 @@ def _train_teacher(context: RunContext, stage: str, plan: ModelPlan, strength: f
     """A teacher that learns from the labels alone, perhaps stopped early."""
     steps = context.settings.distillation.teacher_steps
     if steps:
+        context.reporter.say(
+            f"note: this teacher stops after {steps} steps (distillation.teacher_steps): an experiment of Yuan et al. "
+            "2020. Such a teacher made its student worse in docs/results.md."
+        )
         settings = context.settings.train.model_copy(update={"stop_after": steps})
         context = replace(context, settings=context.settings.model_copy(update={"train": settings}))
     return train(context, stage, plan, supervised_spec(context), strength)

@@ -129,7 +129,8 @@ def fit(
                 torch.autograd.backward(scaler.scale(terms.loss / micro_batches))
                 metrics.add(step, {"loss": terms.loss.detach(), **terms.named})
             scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
+            if settings.clip:
+                nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
             scaler.step(optimizer)
             scaler.update()
             ema.update(step)

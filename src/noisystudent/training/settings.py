@@ -49,8 +49,8 @@ class TrainSettings(Settings):
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.05, description="fraction of the steps in which the learning rate rises linearly"
     )
-    clip: Annotated[float, Field(gt=0)] = Field(
-        1.0, description="largest norm of the gradient; larger gradients are scaled down to it"
+    clip: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="largest norm of the gradient; larger gradients are scaled down to it; 0: as they are"
     )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.99,

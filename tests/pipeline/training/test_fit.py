@@ -201,3 +201,10 @@ def test_scores_during_training_are_recorded(tmp_path):
     )
     rows = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
     assert [row.get("score") for row in rows] == [0.0, 0.0, 0.0]
+
+
+def test_without_a_largest_norm_gradients_stay_as_they_are(tmp_path):
+    own = train(tmp_path / "none", steps=3, clip=0)
+    assert same_weights(own, train(tmp_path / "beyond", steps=3, clip=1e9))
+    free, bound = (train(tmp_path / f"clip-{clip}", steps=3, clip=clip, optimizer="sgd") for clip in (0, 1e-3))
+    assert not same_weights(free, bound)
