@@ -214,6 +214,7 @@ def train(
     unlabeled: SourceLike | None = None,
     predictions: str | Path | None = None,
     selection: str | Path | None = None,
+    start: ModelLike | None = None,
     config: str | Path | None = None,
     settings: SettingsInput | None = None,
     objective: ObjectiveFunction | None = None,
@@ -231,6 +232,7 @@ def train(
         unlabeled: For a student: the unlabeled images.
         predictions: For a student: the folder that ``label`` wrote for ``unlabeled``, or its URL.
         selection: For a student: the folder that ``select`` wrote from ``predictions``; or give ``select``.
+        start: A model of these classes, as in ``evaluate``, from whose weights this one goes on, last layer included.
         config: A YAML file of settings, under ``settings``.
         settings: Settings, over ``config`` and the recipe.
         objective: Your own loss, as in ``run``.
@@ -262,6 +264,7 @@ def train(
         verify=verify,
         predictions=predictions,
         selection=selection,
+        start=start,
     )
 
 

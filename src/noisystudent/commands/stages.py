@@ -16,6 +16,11 @@ def train(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         "--predictions", metavar="FOLDER", help="for a student: what 'label' wrote for --unlabeled, or its URL"
     )
     parser.add_argument("--selection", type=Path, metavar="FOLDER", help="for a student: what 'select' wrote from it")
+    parser.add_argument(
+        "--start",
+        metavar="CHECKPOINT",
+        help=f"start from the weights of a model: {CHECKPOINT_HELP}",
+    )
     add_verify(parser)
     given = with_settings(parser, arguments, "train")
     from noisystudent import api
@@ -26,6 +31,7 @@ def train(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         unlabeled=given.pop("unlabeled", None),
         predictions=given.pop("predictions"),
         selection=given.pop("selection"),
+        start=given.pop("start"),
         verify=given.pop("verify"),
         settings=given,
     )

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from noisystudent.artifacts.folder import read_json, read_manifest
+from noisystudent.data.splits import DataSplits
 from noisystudent.errors import ModelError
 from noisystudent.models.checkpoint import CHECKPOINT, load_classifier
 from noisystudent.models.classifier import Classifier
@@ -108,6 +109,29 @@ def read_checkpoint(name: str, folder: Path, factory: ModelFactory | None = None
         seconds=training["seconds"],
         factory=factory,
     )
+
+
+def open_given(name: str | Path | Predictor, runtime: RuntimeSettings) -> Predictor:
+    """A model from elsewhere, in float32 where the precision is still to be chosen; raises as ``Predictor.open``."""
+    if runtime.precision == "auto":
+        runtime = runtime.model_copy(update={"precision": "float32"})
+    return Predictor.open(name, runtime)
+
+
+def require_fit(splits: DataSplits, name: str, model: Predictor) -> None:
+    """Raises ``ModelError`` for a model from elsewhere of other classes or channels than the images have."""
+    if model.classes != splits.classes:
+        raise ModelError(
+            f"the model {name} has other classes than the data, or in another order than the first model. Its classes: "
+            f"{', '.join(model.classes[:20])} ({len(model.classes)}). The data's: "
+            f"{', '.join(splits.classes[:20])} ({len(splits.classes)}). Give a model of these classes."
+        )
+    if model.channels != splits.format.channels:
+        needed = "gray" if model.channels == 1 else "rgb"
+        raise ModelError(
+            f"the model {name} takes images with {model.channels} channels, and these have {splits.format.channels}; "
+            f"give data.channels {needed}, and the student sees them alike."
+        )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from noisystudent.artifacts.typed_json import write_result
 from noisystudent.config import Resolved, RunSettings
-from noisystudent.errors import ModelError, SettingsError
+from noisystudent.errors import SettingsError
 from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import Verdict
 from noisystudent.losses.settings import TEACHER_FREE, ObjectiveSettings
@@ -21,7 +21,7 @@ from noisystudent.models.settings import ModelPlan, choose_model
 from noisystudent.pipeline.auto_backbone import settled
 from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.backbone import announce_start
-from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, TrainedModel
+from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, TrainedModel, open_given, require_fit
 from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
 from noisystudent.pipeline.controls import Controls, train_controls
 from noisystudent.pipeline.delivery import describe_delivery
@@ -106,10 +106,8 @@ def _open(
 ) -> tuple[RunContext, dict[str, Predictor]]:
     """The context, and the models that are given, by their name in the settings, once they fit the data."""
     distillation, runtime = resolved.settings.distillation, resolved.settings.runtime
-    if runtime.precision == "auto":
-        runtime = runtime.model_copy(update={"precision": "float32"})
     opened = {
-        name: predictor or Predictor.open(name, runtime)
+        name: predictor or open_given(name, runtime)
         for name, predictor in given.items()
         if predictor or is_checkpoint(name)
     }
@@ -219,19 +217,8 @@ def is_checkpoint(teacher: str) -> bool:
 
 def _check_fits(context: RunContext, name: str, teacher: Predictor) -> None:
     """Raises ``ModelError`` for a model of other classes or channels; warns of a teacher with smoothed labels."""
-    splits, distillation = context.splits, context.settings.distillation
-    if teacher.classes != splits.classes:
-        raise ModelError(
-            f"the model {name} has other classes than the data, or in another order than the first model. Its classes: "
-            f"{', '.join(teacher.classes[:20])} ({len(teacher.classes)}). The data's: "
-            f"{', '.join(splits.classes[:20])} ({len(splits.classes)}). Give a model of these classes."
-        )
-    if teacher.channels != splits.format.channels:
-        needed = "gray" if teacher.channels == 1 else "rgb"
-        raise ModelError(
-            f"the model {name} takes images with {teacher.channels} channels, and these have "
-            f"{splits.format.channels}; give data.channels {needed}, and the student sees them alike."
-        )
+    require_fit(context.splits, name, teacher)
+    distillation = context.settings.distillation
     from_folder = bool(teacher.origin) and Path(teacher.origin).is_dir()
     smoothing = label_smoothing_of(Path(teacher.origin)) if from_folder else 0.0
     more = smoothing > DEFAULT_SMOOTHING  # a model of 'run' or 'train' as it is by default needs no warning
@@ -255,8 +242,8 @@ def _train_teacher(context: RunContext, stage: str, plan: ModelPlan, strength: f
     steps = context.settings.distillation.teacher_steps
     if steps:
         context.reporter.say(
-            f"note: this teacher stops after {steps} steps (distillation.teacher_steps): an experiment of Yuan et al. "
-            "2020. Such a teacher made its student worse in docs/results.md."
+            f"{stage} stops after {steps} steps (distillation.teacher_steps), an experiment of Yuan et al. 2020. Such a "
+            "teacher made its student worse in docs/results.md"
         )
         settings = context.settings.train.model_copy(update={"stop_after": steps})
         context = replace(context, settings=context.settings.model_copy(update={"train": settings}))

@@ -12,10 +12,12 @@ from noisystudent.data.checks import listed
 from noisystudent.data.store import fetched
 from noisystudent.display.wording import compact, duration
 from noisystudent.errors import MismatchError, SettingsError
-from noisystudent.models.settings import plan_models
+from noisystudent.layers import LEARNING_RATE, PRETRAINED_RATE
+from noisystudent.models.predictor import Predictor
+from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import SPEED, autotune
 from noisystudent.pipeline.backbone import announce_start
-from noisystudent.pipeline.checkpoints import Checkpoint
+from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, open_given, require_fit
 from noisystudent.pipeline.context import RunContext, build_context, run_lock
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.leakage import LEAKAGE, remove_leakage
@@ -40,10 +42,12 @@ def train_single(
     verify: bool = False,
     predictions: str | Path | None = None,
     selection: str | Path | None = None,
+    start: str | Path | Predictor | None = None,
 ) -> Checkpoint:
     """Trains one model into the folder ``out`` of the settings, or finds it done.
 
     With ``predictions`` (a folder or its URL) it is a student, on what ``selection`` or the user's own rule selects.
+    With ``start``, a model from elsewhere, it goes on from the weights of that, last layer included.
     Side products are folders beside ``out`` with its name before theirs. Raises ``NoisyStudentError``.
     """
     check_student_inputs(resolved, extensions, predictions, selection)
@@ -56,24 +60,56 @@ def train_single(
             require_whole(folder, PREDICTIONS)
         classes = _classes_of(folder) if folder else None
         resolved = only_networks(resolved)
-        context = build_context(resolved, reporter, extensions=extensions, classes=classes, verify=verify)
+        given = None
+        if start is not None:
+            resolved = _for_start(resolved, extensions, reporter)
+            given = GivenModel("start", open_given(start, resolved.settings.runtime))
+        context = build_context(
+            resolved,
+            reporter,
+            extensions=extensions,
+            classes=classes or (given.given.classes if given else None),
+            teacher_sizes=[given.given.size] if given else (),
+            verify=verify,
+        )
+        if given:
+            require_fit(context.splits, str(start), given.given)
         _check_classes(context, classes, predictions)
         beside = {stage: f"{out.name}.{stage}" for stage in (LEAKAGE, SPEED, STRENGTH, SELECTION)}
         renamed = {**beside, TEACHER: out.name, STUDENT: out.name}
         context = remove_leakage(replace(context, folder=out.parent, renamed=renamed))
         teacher_plan, student_plan = plan_models(context.settings.model, 1, context.splits.format.size)
+        if given:
+            teacher_plan = student_plan = ModelPlan(given.load().name, given.given.size)
         announce_start(context.backbone, [student_plan if folder else teacher_plan], context.reporter)
         context = autotune(context, student_plan if folder else teacher_plan)
         strength = choose_strength(context, teacher_plan)
         if folder is None:
-            checkpoint = train(context, TEACHER, teacher_plan, supervised_spec(context), strength)
+            checkpoint = train(context, TEACHER, teacher_plan, supervised_spec(context), strength, start=given)
             return _with_cost_said(context, checkpoint)
         if selection is None:
             selection = select_pseudo_labels(context, SELECTION, folder, 1)
         else:
             require_whole(Path(selection), SELECTION_KIND)
         spec = student_spec(context, folder, Path(selection))
-        return _with_cost_said(context, train(context, STUDENT, student_plan, spec, strength))
+        return _with_cost_said(context, train(context, STUDENT, student_plan, spec, strength, start=given))
+
+
+def _for_start(resolved: Resolved, extensions: Extensions, reporter: Reporter) -> Resolved:
+    """The settings of a model that goes on from trained weights; raises ``SettingsError`` for those of another."""
+    others = [name for name in sorted(resolved.explicit) if name.startswith("model.")]
+    if extensions.model:
+        others.append("your own model")
+    if others:
+        raise SettingsError(
+            f"--start brings its model, and {others[0]} is about another one; leave one of the two out."
+        )
+    if resolved.origins[LEARNING_RATE] != "default":
+        return resolved
+    reporter.say(f"note: {LEARNING_RATE} is {PRETRAINED_RATE:g}, because the model starts from trained weights")
+    train_settings = resolved.settings.train.model_copy(update={"learning_rate": PRETRAINED_RATE})
+    settings = resolved.settings.model_copy(update={"train": train_settings})
+    return replace(resolved, settings=settings, origins=resolved.origins | {LEARNING_RATE: "start"})
 
 
 def _with_cost_said(context: RunContext, checkpoint: Checkpoint) -> Checkpoint:

@@ -129,8 +129,7 @@ def fit(
                 torch.autograd.backward(scaler.scale(terms.loss / micro_batches))
                 metrics.add(step, {"loss": terms.loss.detach(), **terms.named})
             scaler.unscale_(optimizer)
-            if settings.clip:
-                nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip)
+            nn.utils.clip_grad_norm_(classifier.parameters(), settings.clip or math.inf)
             scaler.step(optimizer)
             scaler.update()
             ema.update(step)
