@@ -60,7 +60,7 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
     trial = json.loads((tmp_path / "run" / "start" / "choice" / "summary.json").read_text())
     assert trial["labels"] == 100
     assert trial["scratch"] > 0.7
-    assert trial["scratch"] - trial["frozen"] > trial["standard_error"]
+    assert trial["scratch"] >= trial["frozen"]
     assert "so the run trains from scratch" in told
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["settings"]["model"]["backbone"] == "none"
@@ -80,9 +80,9 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
     assert "left: 0 samples seen in training" in capsys.readouterr().out
 
 
-def test_the_backbone_is_kept_where_it_is_as_good(sources, tmp_path, monkeypatch):
-    equal = StartTrial(frozen=0.9, scratch=0.92, standard_error=0.03, labels=100, size=16, steps=200)
-    monkeypatch.setattr(start_choice, "_compare", lambda *_: equal)
+def test_the_backbone_is_kept_where_it_is_better(sources, tmp_path, monkeypatch):
+    better = StartTrial(frozen=0.92, scratch=0.9, standard_error=0.03, labels=100, size=16, steps=200)
+    monkeypatch.setattr(start_choice, "_compare", lambda *_: better)
     settings = {"budget": "2m", "data.near_duplicates": "none", "runtime.threads": 1}
     run = ns.run(**sources, out=tmp_path / "run", settings=settings, quiet=True)
     assert run.facts.settings["model"]["backbone"] == "efficientnet-lite0"

@@ -44,7 +44,7 @@ from noisystudent.runtime.progress import Reporter
 
 START = "start"
 CHOICE = f"{START}/choice"  # the stage
-SHARE = 0.06  # of the budget, which its reserve holds
+SHARE = 0.12  # of the budget, which its reserve holds
 FOLDS = 3
 MOST_LABELS = 500  # that are tried; more make a clear answer no clearer
 
@@ -64,8 +64,8 @@ class _Starts:
 def choose_start(resolved: Resolved, reporter: Reporter, extensions: Extensions | None = None) -> Resolved:
     """The settings of a run, from scratch where its labels show that to be better than the backbone that ``auto`` took.
 
-    Both starts learn from some of the labels and predict the others. The network from scratch has little time for it,
-    so it must be better by a standard error of the difference only. Nothing is tried where the user names a backbone,
+    Both starts learn from some of the labels and predict the others. The network from scratch has a small part of the
+    time that a run would give it, so it is taken where it is as good already. Nothing is tried where the user names a backbone,
     for a run without a budget, for a run that began without a trial, or where a class has a single label.
 
     Raises what ``decide_settings`` raises.
