@@ -65,8 +65,8 @@ def choose_start(resolved: Resolved, reporter: Reporter, extensions: Extensions 
     """The settings of a run, from scratch where its labels show that to be better than the backbone that ``auto`` took.
 
     Both starts learn from some of the labels and predict the others. The network from scratch has a small part of the
-    time that a run would give it, so it is taken where it is as good already. Nothing is tried where the user names a backbone,
-    for a run without a budget, for a run that began without a trial, or where a class has a single label.
+    time that a run would give it, so it is taken where it is as good already. Nothing is tried where the user names a
+    backbone, for a run without a budget, for a run that began without a trial, or where a class has a single label.
 
     Raises what ``decide_settings`` raises.
     """
