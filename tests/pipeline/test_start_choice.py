@@ -42,14 +42,15 @@ def sources(tmp_path_factory):
 
 
 def options(sources, out, **settings):
-    given = {**sources, "out": out, "budget": "60s", "runtime.threads": 1, "data.near_duplicates": "none", **settings}
+    given = {**sources, "out": out, "budget": "30s", "runtime.threads": 1, "data.near_duplicates": "none", **settings}
     return [f"--{name}={value}" for name, value in given.items()]
 
 
 def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp_path, capsys, monkeypatch):
-    given = options(sources, tmp_path / "run")
-    monkeypatch.setattr(start_choice, "SHARE", 0.4)  # of a minute
+    given = options(sources, tmp_path / "run", **{"rounds.controls": 0})
+    monkeypatch.setattr(start_choice, "SHARE", 0.5)  # of half a minute
     monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1 / 3000)  # whatever else the machine does
+    monkeypatch.setattr(networks, "MOST_STEPS", 70)
     assert main(["plan", *given]) == 0
     planned = capsys.readouterr()
     assert "first tries on the labels" in planned.err
@@ -83,7 +84,8 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
 def test_the_backbone_is_kept_where_it_is_better(sources, tmp_path, monkeypatch):
     better = StartTrial(frozen=0.92, scratch=0.9, standard_error=0.03, labels=100, size=16, steps=200)
     monkeypatch.setattr(start_choice, "_compare", lambda *_: better)
-    settings = {"budget": "2m", "data.near_duplicates": "none", "runtime.threads": 1}
+    settings = {"budget": "2m", "data.near_duplicates": "none", "runtime.threads": 1, "rounds.baselines": False}
+    settings |= {"head.views": 0, "head.penalty": 0.1}
     run = ns.run(**sources, out=tmp_path / "run", settings=settings, quiet=True)
     assert run.facts.settings["model"]["backbone"] == "efficientnet-lite0"
     assert run.facts.start.reason
