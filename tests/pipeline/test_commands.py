@@ -254,7 +254,7 @@ def bad_inputs(folders: Path, root: Path) -> dict[str, tuple[list[object], str]]
             "--model.pretrained false",
         ),
         "no stochastic depth": (
-            ["run", *both, "--noise.strength=1", "--model.teacher=vgg11", "--data.size=32"],
+            ["run", *both, "--noise.strength=1", "--model.teacher=vgg11", "--data.size=32", "--budget=none"],
             "noise.stochastic_depth",
         ),
         "missing out": (["run", "--labeled", labeled, "--unlabeled", unlabeled], "out"),
