@@ -250,7 +250,14 @@ def bad_inputs(folders: Path, root: Path) -> dict[str, tuple[list[object], str]]
         "out of range": (["run", *both, "--noise.dropout=1.5"], "noise.dropout"),
         "unknown model": (["run", *both, "--noise.strength=1", "--model.teacher=efficientnet_b00"], "efficientnet_b0"),
         "no weights": (
-            ["run", *both, "--noise.strength=1", "--model.teacher=resnet18", "--model.pretrained=true"],
+            [
+                "run",
+                *both,
+                "--noise.strength=1",
+                "--model.teacher=resnet18",
+                "--model.pretrained=true",
+                "--budget=none",
+            ],
             "--model.pretrained false",
         ),
         "no stochastic depth": (
