@@ -31,3 +31,11 @@ def fork_server() -> Iterator[ForkServer]:
     """A process with everything imported, which starts commands within milliseconds."""
     with ForkServer() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def feature_cache(tmp_path_factory):
+    """An empty user's cache, in which the tests of a module share features of images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

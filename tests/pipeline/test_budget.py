@@ -12,11 +12,7 @@ from small_backbone import save_backbone
 from small_runs import DIGITS
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("feature_cache")
 
 
 @pytest.fixture(scope="module")

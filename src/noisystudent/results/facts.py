@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from noisystudent.data.summary import SourceSummary
-from noisystudent.display.wording import percent
 
 NAMES_WRITTEN = 100  # of the things of one kind that a source passes over
 
@@ -175,16 +174,6 @@ class StartTrial:
     def prefers_scratch(self) -> bool:
         """Whether the network from scratch is as good already, after a small part of the time that a run gives it."""
         return self.scratch >= self.frozen
-
-    @property
-    def in_words(self) -> str:
-        """What was tried, and what follows."""
-        taken = "the run trains from scratch" if self.prefers_scratch else "the run starts from the backbone"
-        return (
-            f"cross-fitting on {self.labels} labels: {percent(self.frozen)} right on frozen features, "
-            f"{percent(self.scratch)} by a network from scratch ({self.steps} steps at {self.size} px; standard error "
-            f"of the difference {percent(self.standard_error)}), so {taken}"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

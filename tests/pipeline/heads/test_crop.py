@@ -12,11 +12,7 @@ from small_runs import DIGITS
 SETTINGS = {"runtime.threads": 1, "head.views": 0, "budget": "none", "data.size": 72, "data.near_duplicates": "none"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("feature_cache")
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,7 @@ from small_runs import DIGITS
 SETTINGS = {"runtime.threads": 1, "head.views": 1}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        yield folder
+pytestmark = pytest.mark.usefixtures("feature_cache")
 
 
 @pytest.fixture(scope="module")

@@ -149,9 +149,12 @@ def test_a_folder_that_comes_and_goes_is_never_taken_for_a_file(tmp_path):
     mover = threading.Thread(target=come_and_go)
     mover.start()
     try:
+        seen = set()
         for _ in range(5000):
+            seen.add(folder.exists())
             require_own_folder(folder)
             require_no_file_above(folder / "deeper")
     finally:
         done.set()
         mover.join()
+    assert seen == {True, False}
