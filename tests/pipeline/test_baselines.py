@@ -12,7 +12,6 @@ from noisystudent.pipeline import baselines
 from small_backbone import save_backbone
 from small_runs import DIGITS, SMALL
 
-
 pytestmark = pytest.mark.usefixtures("feature_cache")
 
 

@@ -11,7 +11,6 @@ from noisystudent.pipeline.budget import heads, networks
 from small_backbone import save_backbone
 from small_runs import DIGITS
 
-
 pytestmark = pytest.mark.usefixtures("feature_cache")
 
 
