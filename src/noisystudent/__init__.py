@@ -16,12 +16,14 @@ if TYPE_CHECKING:
         evaluate,
         label,
         plan,
+        plan_study,
         predict,
         report,
         robustness,
         run,
         select,
         show_noise,
+        study,
         train,
     )
     from noisystudent.commands.demo import demo
@@ -41,11 +43,13 @@ if TYPE_CHECKING:
     from noisystudent.noise.settings import NoiseSettings
     from noisystudent.pipeline.checkpoints import Checkpoint
     from noisystudent.pipeline.run_folder import Run, open_run
+    from noisystudent.pipeline.studies.cells import Cell, Study
     from noisystudent.pseudo_labels.selection.custom import PredictionColumns
     from noisystudent.pseudo_labels.selection.results import SelectionSummary
     from noisystudent.pseudo_labels.selection.settings import SelectionSettings
     from noisystudent.results.facts import PlanResult
     from noisystudent.results.run import RunSummary
+    from noisystudent.results.study import StudyResult
     from noisystudent.runtime.settings import RuntimeSettings
     from noisystudent.training.loader import Batch
     from noisystudent.training.settings import HeadSettings, TrainSettings
@@ -64,15 +68,18 @@ _MODULE_OF = {
     "open_run": "pipeline.run_folder",
     "pack": "data.shards.pack",
     "plan": "api",
+    "plan_study": "api",
     "predict": "api",
     "report": "api",
     "robustness": "api",
     "run": "api",
     "select": "api",
     "show_noise": "api",
+    "study": "api",
     "train": "api",
     # what they take and return
     "Batch": "training.loader",
+    "Cell": "pipeline.studies.cells",
     "Checkpoint": "pipeline.checkpoints",
     "ComparisonResult": "evaluation.results",
     "EvaluationResult": "evaluation.metrics.results",
@@ -85,6 +92,8 @@ _MODULE_OF = {
     "Run": "pipeline.run_folder",
     "RunSummary": "results.run",
     "SelectionSummary": "pseudo_labels.selection.results",
+    "Study": "pipeline.studies.cells",
+    "StudyResult": "results.study",
     "Verdict": "evaluation.verdict",
     # settings
     "DataSettings": "data.settings",
@@ -103,6 +112,7 @@ _MODULE_OF = {
 
 __all__ = [
     "Batch",
+    "Cell",
     "Checkpoint",
     "ComparisonResult",
     "DataSettings",
@@ -126,6 +136,8 @@ __all__ = [
     "RuntimeSettings",
     "SelectionSettings",
     "SelectionSummary",
+    "Study",
+    "StudyResult",
     "TrainSettings",
     "Verdict",
     "compare",
@@ -139,12 +151,14 @@ __all__ = [
     "pack",
     "parts",
     "plan",
+    "plan_study",
     "predict",
     "report",
     "robustness",
     "run",
     "select",
     "show_noise",
+    "study",
     "train",
 ]
 

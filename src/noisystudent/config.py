@@ -54,7 +54,18 @@ Recipe = Literal[
     "ensemble",
 ]
 Command = Literal[
-    "run", "plan", "train", "distill", "label", "select", "evaluate", "robustness", "compare", "predict", "show-noise"
+    "run",
+    "plan",
+    "study",
+    "train",
+    "distill",
+    "label",
+    "select",
+    "evaluate",
+    "robustness",
+    "compare",
+    "predict",
+    "show-noise",
 ]
 """Commands that take settings, and ``robustness``: in Python a function, on the command line ``evaluate --suite``."""
 
@@ -167,6 +178,7 @@ _DISTILL = _names(
 USED: Mapping[Command, frozenset[str]] = {
     "run": _RUN,
     "plan": _RUN,
+    "study": _RUN - {"seed", "budget"},  # it has seeds of its own, and every cell needs the same work
     "train": _names(  # of one model: nothing is labeled, and there is no round before
         *_SOURCES, "data.", "model.", "noise.", "train.", "objective.", "runtime.",
         without=("noise.teacher", "train.warm_start", "runtime.engine"),
@@ -190,6 +202,8 @@ _HINTS: Mapping[tuple[Command, str], str] = {
     ("run", "distillation"): _MODELS_OF_A_RUN,
     ("plan", "distillation"): _MODELS_OF_A_RUN,
     ("distill", "model"): "--teacher and --student name the models",
+    ("study", "seed"): "the seeds are the option --seeds",
+    ("study", "budget"): "all cells do the same work, which train.steps and rounds.count say",
     ("label", "seed"): "the seed is the option --seed",
     ("select", "seed"): "the seed is the option --seed",
 }
@@ -261,9 +275,14 @@ def given_values(settings: SettingsInput | None) -> dict[str, Any]:
     return named_values(settings, RunSettings, ARGUMENTS)
 
 
+def read_settings(file: Path) -> dict[str, Any]:
+    """The settings in a YAML file, by dotted name; raises ``SettingsError`` if it cannot be read or names others."""
+    return named_values(read_yaml(file), RunSettings, f"file {file.name}")
+
+
 def _resolve(given: SettingsInput | None, file: Path | None, command: Command, required: Mapping[str, Any]) -> Resolved:
     file_origin = f"file {file.name}" if file else "file"
-    from_file = named_values(read_yaml(file), RunSettings, file_origin) if file else {}
+    from_file = read_settings(file) if file else {}
     from_user = given_values(given)
     recipe = from_user.get("recipe", from_file.get("recipe", default_recipe(command)))
     given_in = {**dict.fromkeys(from_file, file_origin), **dict.fromkeys(from_user, ARGUMENTS)}

@@ -19,7 +19,7 @@ SOURCE_HELP = (
 )
 CHECKPOINT_HELP = "the folder of a checkpoint, or timm:NAME for weights that timm publishes"
 _BACKBONE = "model.backbone"
-_WITH_CONFIG = ("run", "plan", "train", "distill")
+_WITH_CONFIG = ("run", "plan", "study", "train", "distill")
 _METAVARS = {**dict.fromkeys(("labeled", "unlabeled", "validation", "test"), "SOURCE"), "out": "FOLDER"}
 _HELP_WIDTH = 34  # columns before the text of an option
 

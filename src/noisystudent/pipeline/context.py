@@ -16,6 +16,7 @@ from noisystudent.artifacts.changes import in_words
 from noisystudent.artifacts.damage import describe_damage, find_damage, reopen_damaged
 from noisystudent.artifacts.folder import Inputs, State, commit, state_of
 from noisystudent.artifacts.ownership import folder_lock
+from noisystudent.artifacts.sharing import take_over
 from noisystudent.config import Resolved, RunSettings
 from noisystudent.data.images import infer_format, is_cropped
 from noisystudent.data.source import Source
@@ -70,7 +71,8 @@ class RunContext:
     random streams, which are named after stages, never depend on what a user calls a folder. ``costs`` times the
     stages. ``backbone`` are the weights that models of its architecture start from, ``teacher_backbones`` those whose
     heads only label. ``decided``: where the values came
-    from that the user left open, by dotted name.
+    from that the user left open, by dotted name. ``shared``: folders of other runs, whose finished stages are taken
+    over where their inputs are the same.
     """
 
     folder: Path
@@ -89,6 +91,7 @@ class RunContext:
     backbone: Backbone | None = None
     teacher_backbones: tuple[Backbone, ...] = ()
     decided: Mapping[str, str] = field(default_factory=dict)
+    shared: tuple[Path, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -143,7 +146,8 @@ class RunContext:
             if state is not State.COMPLETE:
                 raise IncompleteStage(stage, state)
             return True
-        state, changes, damage = self.engine.group.on_main(partial(_prepare, folder, inputs, self.hashed_kinds))
+        others = [replace(self, folder=run).folder_of(stage) for run in self.shared]
+        state, changes, damage = self.engine.group.on_main(partial(_prepare, folder, inputs, self.hashed_kinds, others))
         if changes:
             roles = {role: summary.name for role, summary in self.splits.summaries.items()}
             told = "; ".join(in_words(changes, roles))
@@ -187,10 +191,12 @@ class RunContext:
 
 
 def _prepare(
-    folder: Path, inputs: Inputs, hashed_kinds: Collection[str] | None
+    folder: Path, inputs: Inputs, hashed_kinds: Collection[str] | None, others: Sequence[Path]
 ) -> tuple[State, list[str], dict[str, str]]:
     """The state of a stage's folder, what differs from the work that was archived, and what was damaged."""
-    _, changes = prepare(folder, inputs)
+    state, changes = prepare(folder, inputs)
+    if state is not State.COMPLETE:
+        take_over(folder, inputs, others)
     damage = reopen_damaged(folder, inputs, full=hashed_kinds)
     return state_of(folder, inputs), changes, damage
 

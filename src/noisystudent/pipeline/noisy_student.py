@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,18 +50,25 @@ from noisystudent.runtime.progress import Reporter
 
 
 def run(
-    resolved: Resolved, *, reporter: Reporter, extensions: Extensions | None = None, verify: bool = False
+    resolved: Resolved,
+    *,
+    reporter: Reporter,
+    extensions: Extensions | None = None,
+    verify: bool = False,
+    shared: Sequence[Path] = (),
 ) -> RunSummary:
     """Runs Noisy Student training to its end, or resumes it, and returns the summary that summary.json holds.
 
     What an earlier call finished from the same inputs is used as it is, once its models (with ``verify`` all its files)
     are found to be undamaged. Processes that torchrun started share the work,
-    and the main process writes. Raises ``NoisyStudentError``.
+    and the main process writes. Stages that a run in one of the folders ``shared`` finished from the same inputs are
+    taken over. Raises ``NoisyStudentError``.
     """
     folder = Path(resolved.settings.out)
     with run_lock(folder):
         resolved = choose_start(resolved, reporter, extensions)
-        context = remove_leakage(build_context(resolved, reporter, budgeted=True, extensions=extensions, verify=verify))
+        context = build_context(resolved, reporter, budgeted=True, extensions=extensions, verify=verify)
+        context = remove_leakage(replace(context, shared=tuple(shared)))
         count_trial(context.folder, context.costs)
         check_measurable(context)
         if context.engine.group.is_main:
