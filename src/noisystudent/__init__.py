@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
     from noisystudent.models.predictor import Predictor, load
     from noisystudent.models.settings import ModelSettings
-    from noisystudent.noise.settings import NoiseSettings
+    from noisystudent.noise.settings import NoiseSettings, UnlabeledNoiseSettings
     from noisystudent.pipeline.checkpoints import Checkpoint
     from noisystudent.pipeline.run_folder import Run, open_run
     from noisystudent.pseudo_labels.selection.custom import PredictionColumns
@@ -99,6 +99,7 @@ _MODULE_OF = {
     "SelectionSettings": "pseudo_labels.selection.settings",
     "HeadSettings": "training.settings",
     "TrainSettings": "training.settings",
+    "UnlabeledNoiseSettings": "noise.settings",
 }
 
 __all__ = [
@@ -127,6 +128,7 @@ __all__ = [
     "SelectionSettings",
     "SelectionSummary",
     "TrainSettings",
+    "UnlabeledNoiseSettings",
     "Verdict",
     "compare",
     "demo",
