@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
     from noisystudent.models.predictor import Predictor, load
     from noisystudent.models.settings import ModelSettings
-    from noisystudent.noise.settings import NoiseSettings
+    from noisystudent.noise.settings import NoiseSettings, UnlabeledNoiseSettings
     from noisystudent.pipeline.checkpoints import Checkpoint
     from noisystudent.pipeline.run_folder import Run, open_run
     from noisystudent.pipeline.studies.cells import Cell, Study
@@ -108,6 +108,7 @@ _MODULE_OF = {
     "SelectionSettings": "pseudo_labels.selection.settings",
     "HeadSettings": "training.settings",
     "TrainSettings": "training.settings",
+    "UnlabeledNoiseSettings": "noise.settings",
 }
 
 __all__ = [
@@ -139,6 +140,7 @@ __all__ = [
     "Study",
     "StudyResult",
     "TrainSettings",
+    "UnlabeledNoiseSettings",
     "Verdict",
     "compare",
     "demo",

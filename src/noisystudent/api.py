@@ -482,7 +482,7 @@ def select(
         raise SettingsError(f"--round {round} has an effect only with selection.rule curriculum; leave it out.")
     inputs = {
         "predictions": manifest.fingerprint,
-        "selection": chosen.model_dump(),
+        "selection": chosen.deciding(),
         "round": round,
         "seed": seed,
     }

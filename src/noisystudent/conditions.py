@@ -5,19 +5,19 @@ Values that recipes set, and values that are the defaults anyway, are never refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection
 
+from noisystudent.condition import RUN as _RUN
+from noisystudent.condition import TRAINING as _TRAINING
+from noisystudent.condition import Condition, Values
+from noisystudent.condition import are_given as _given
+from noisystudent.condition import is_one_of as _is
+from noisystudent.condition import names as _names
 from noisystudent.models.settings import NO_BACKBONE, family_members
+from noisystudent.noise_conditions import NOISE_CONDITIONS
 
-Values = Mapping[str, Any]  # of all settings, by dotted name
-
-_RUN, _TRAINING = ("run", "plan"), ("run", "plan", "train", "distill")
 _MEASURING = (*_RUN, "distill", "robustness", "compare")
-_NOISING = (*_TRAINING, "label", "show-noise")
 _SELECTING = (*_RUN, "select")
-
 
 NOT_FOR_HEADS = (
     "train.",  # but train.ratio
@@ -26,6 +26,8 @@ NOT_FOR_HEADS = (
     "noise.stochastic_depth",
     "noise.mixup",
     "noise.cutmix",
+    "noise.unlabeled.",
+    "model.batch_norm_momentum",
     "objective.weighting",
     "distillation.",
     "model.students",
@@ -44,46 +46,6 @@ def for_network(names: Collection[str]) -> list[str]:
     )
 
 
-@dataclass(frozen=True)
-class Condition:
-    """Settings that some commands read only while others say so.
-
-    Attributes:
-        commands: The commands.
-        names: Dotted names, or the prefix of a section such as ``evaluation.``.
-        needs: What they need, as the end of "uses them only with".
-        is_met: Whether the settings of a run, by dotted name, give that.
-        switches: Settings of the section that are always read.
-    """
-
-    commands: tuple[str, ...]
-    names: tuple[str, ...]
-    needs: str
-    is_met: Callable[[Values], bool]
-    switches: tuple[str, ...] = ()
-
-    def without_effect(self, command: str, given: Collection[str], values: Values) -> list[str]:
-        """The names among ``given`` that have no effect in a command under ``values``."""
-        if command not in self.commands or self.is_met(values):
-            return []
-        sections = tuple(name for name in self.names if name.endswith("."))
-        return sorted(
-            name for name in given if (name in self.names or name.startswith(sections)) and name not in self.switches
-        )
-
-
-def _names(section: str, *names: str) -> tuple[str, ...]:
-    return tuple(f"{section}.{name}" for name in names)
-
-
-def _is(name: str, *values: object) -> Callable[[Values], bool]:
-    return lambda given: given[name] in values
-
-
-def _given(*names: str) -> Callable[[Values], bool]:
-    return lambda given: all(given[name] not in (None, False, "", ()) for name in names)
-
-
 def _in_suite(*measures: str) -> Callable[[Values], bool]:
     return lambda given: any(measure in given["evaluation.suite"] for measure in measures)
 
@@ -92,15 +54,6 @@ def _models_of_students(given: Values) -> int:
     if given["model.family"]:
         return len(family_members(given["model.family"])) - 1
     return len(given["model.students"])
-
-
-def _draws(operations: str) -> Callable[[Values], bool]:
-    def is_met(given: Values) -> bool:
-        chosen = given["noise.operations"]
-        with_pixels = given["noise.policy"] in ("graded", "paper")
-        return with_pixels and (not chosen or any(name.startswith(operations) for name in chosen))
-
-    return is_met
 
 
 def _has_teacher_term(given: Values) -> bool:
@@ -186,6 +139,18 @@ _TRAINED_WEIGHTS = (
         "weights that were trained before: a model.backbone, model.pretrained true or a checkpoint as student "
         "(./FOLDER)",
         lambda given: _has_trained_weights(given) or any("/" in name for name in given["distillation.students"]),
+    ),
+)
+
+_STATISTICS = (
+    Condition(
+        _TRAINING,
+        ("model.batch_norm_momentum",),
+        "statistics that training changes: train.batch_norm batch, or auto without pretrained weights",
+        lambda given: (
+            given["train.batch_norm"] == "batch"
+            or (given["train.batch_norm"] == "auto" and not _has_trained_weights(given))
+        ),
     ),
 )
 
@@ -286,6 +251,26 @@ _DISTILLATION = (
     Condition(("distill",), ("train.ratio",), "labeled and unlabeled images", _given("labeled", "unlabeled")),
 )
 
+_BATCHES = (
+    Condition(("train",), ("train.batch",), "a student, which learns from --unlabeled", _given("unlabeled")),
+    Condition(("distill",), ("train.batch",), "labeled and unlabeled images", _given("labeled", "unlabeled")),
+    Condition(
+        _TRAINING,
+        ("train.epochs",),
+        "labeled images and, beside unlabeled ones, train.batch labeled, so that all stages show a label as often",
+        lambda given: bool(given["labeled"]) and (not given["unlabeled"] or given["train.batch"] == "labeled"),
+    ),
+    Condition(("distill",), ("train.rate_per_256",), "labeled images (--labeled)", _given("labeled")),
+    Condition(
+        _RUN,
+        ("rounds.control",),
+        "train.batch labeled and train.warm_start false: else as many samples are as many steps, or there is no stage "
+        "of the student's length",
+        lambda given: given["train.batch"] == "labeled" and not given["train.warm_start"],
+    ),
+    Condition(_RUN, ("rounds.control",), "a rounds.controls above 0", lambda given: given["rounds.controls"] > 0),
+)
+
 _STUDENTS = (
     Condition(
         ("train",),
@@ -299,6 +284,7 @@ _STUDENTS = (
         "unlabeled images (--unlabeled)",
         _given("unlabeled"),
     ),
+    Condition(("distill",), ("data.unlabeled_share",), "unlabeled images (--unlabeled)", _given("unlabeled")),
     Condition(
         (*_RUN, "train"),
         _names("objective", "temperature"),
@@ -315,7 +301,7 @@ _STUDENTS = (
     Condition(_SELECTING, ("selection.fraction",), "selection.rule curriculum", _is("selection.rule", "curriculum")),
     Condition(
         _SELECTING,
-        _names("selection", "threshold", "per_class", "max_copies"),
+        _names("selection", "per_class", "max_copies"),
         "selection.rule threshold",
         _is("selection.rule", "threshold"),
     ),
@@ -356,37 +342,15 @@ _DATA = (
     ),
 )
 
-_NOISE = (
-    Condition(_TRAINING, ("noise.strengths",), "noise.strength auto", _is("noise.strength", "auto")),
-    Condition(
-        (*_TRAINING, "label"),
-        _names("noise", "pad", "resized_area", "policy", "layers", "magnitude", "operations"),
-        "a noise.strength above 0",
-        lambda given: given["noise.strength"] != 0,
-    ),
-    Condition(_NOISING, ("noise.pad",), "noise.crop pad or auto", _is("noise.crop", "pad", "auto")),
-    Condition(
-        _NOISING,
-        _names("noise", "resized_area", "interpolation"),
-        "noise.crop resized or auto",
-        _is("noise.crop", "resized", "auto"),
-    ),
-    Condition(
-        (*_TRAINING, "label"),
-        _names("noise", "policy", "layers", "magnitude", "operations", "translation", "cutout", "pixel_reference"),
-        "noise.randaugment true",
-        _given("noise.randaugment"),
-    ),
-    Condition(
-        _NOISING, ("noise.translation",), "noise.policy graded or paper, and its translations", _draws("Translate")
-    ),
-    Condition(_NOISING, ("noise.cutout",), "noise.policy graded or paper, and its Cutout", _draws("Cutout")),
-    Condition(
-        _NOISING,
-        ("noise.pixel_reference",),
-        "noise.policy graded or paper, and its translations or Cutout",
-        lambda given: _draws("Translate")(given) or _draws("Cutout")(given),
-    ),
+CONDITIONS = (
+    *_SECTIONS,
+    *_TUNE,
+    *_TRAINED_WEIGHTS,
+    *_STATISTICS,
+    *_EVALUATION,
+    *_DISTILLATION,
+    *_BATCHES,
+    *_STUDENTS,
+    *_DATA,
+    *NOISE_CONDITIONS,
 )
-
-CONDITIONS = (*_SECTIONS, *_TUNE, *_TRAINED_WEIGHTS, *_EVALUATION, *_DISTILLATION, *_STUDENTS, *_DATA, *_NOISE)

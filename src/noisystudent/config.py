@@ -20,6 +20,7 @@ from noisystudent.duration import parse_duration
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.layers import Layer, merge
+from noisystudent.lengths import check_lengths
 from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
 from noisystudent.models.settings import AUTO_BACKBONE, ModelSettings
 from noisystudent.noise.settings import NoiseSettings
@@ -87,6 +88,12 @@ class RoundSettings(Settings):
         "frozen backbone's features, else a support vector machine on HOG (needs noisystudent[baselines]); auto: where "
         "features of at most 20,000 images are at hand",
     )
+    control: Literal["samples", "steps", "both"] = Field(
+        "samples",
+        description="how long the labels-only models of controls train with train.batch labeled. samples: on as many "
+        "images as the student's weights have seen; steps: for as many steps, with the labeled images of the student's "
+        "batches (the paper's supervised models); both: both, and the verdict compares with those of samples",
+    )
     controls: Annotated[int, Field(ge=0, le=10)] = Field(
         2,
         description="labels-only models that the student is compared with, each trained on as many samples as its "
@@ -118,7 +125,7 @@ class RunSettings(Settings):
         "auto",
         description="what the run may take, such as 90s, 15m or 2h: it chooses what you leave open (image size, views, "
         "steps, rounds) after a few seconds of measurement; none: the settings as they are; auto: 15m on a CPU, 60m on "
-        "an accelerator, none with train.steps or the recipe paper",
+        "an accelerator, none with train.steps, train.epochs or the recipe paper",
     )
     rounds: RoundSettings = RoundSettings()
     data: DataSettings = DataSettings()
@@ -163,14 +170,15 @@ _PREDICTING = (
     "data.max_corrupt_fraction",
 )
 # Noise of training alone: on batches, and inside the network.
-_NOT_ON_IMAGES = ("noise.mixup", "noise.cutmix", "noise.dropout", "noise.stochastic_depth")
+_NOT_ON_IMAGES = ("noise.mixup", "noise.cutmix", "noise.dropout", "noise.stochastic_depth", "noise.unlabeled.")
 _RUN = _names(
     *_SOURCES, "budget", "rounds.", "data.", "model.", "noise.", "train.", "head.", "selection.", "objective.",
     "distillation.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
 _DISTILL = _names(
-    *_SOURCES, "rounds.controls", "data.", "model.pretrained", "model.backbone", "model.tune", "noise.",
+    *_SOURCES, "rounds.controls", "data.", "model.pretrained", "model.backbone", "model.tune",
+    "model.batch_norm_momentum", "noise.",
     "train.",
     "objective.label_smoothing", "distillation.", "evaluation.", "runtime.",
     without=("data.window", "noise.teacher", "train.warm_start", "runtime.engine"),
@@ -181,7 +189,7 @@ USED: Mapping[Command, frozenset[str]] = {
     "study": _RUN - {"seed", "budget"},  # it has seeds of its own, and every cell needs the same work
     "train": _names(  # of one model: nothing is labeled, and there is no round before
         *_SOURCES, "data.", "model.", "noise.", "train.", "objective.", "runtime.",
-        without=("noise.teacher", "train.warm_start", "runtime.engine"),
+        without=("noise.teacher", "train.warm_start", "runtime.engine", "data.unlabeled_share"),
     ),
     "distill": _DISTILL,
     "label": _names(*_PREDICTING, "noise.", without=(*_NOT_ON_IMAGES, "noise.strengths")),  # see _CONDITIONS
@@ -300,6 +308,7 @@ def _resolve(given: SettingsInput | None, file: Path | None, command: Command, r
     except ValidationError as error:
         raise SettingsError(explain(error, origins)) from None
     explicit = frozenset(given_in)
+    check_lengths(command, explicit, {name: value_at(settings, name) for name in ALL_SETTINGS})
     _require_effect(command, settings, from_user)
     if from_file:
         _require_effect(command, settings, from_file.keys() - from_user.keys(), _below(layers[:3], recipe))

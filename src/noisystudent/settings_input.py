@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -40,9 +40,14 @@ def setting_fields(root: type[BaseModel], prefix: str = "") -> dict[str, FieldIn
 
 
 def section_classes(root: type[BaseModel]) -> dict[str, type[Settings]]:
-    """The sections of ``root``: the class of each by its name."""
-    kinds = {name: field.annotation for name, field in root.model_fields.items()}
-    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Settings)}
+    """The sections of ``root`` and those within them: the class of each by its dotted name."""
+    sections: dict[str, type[Settings]] = {}
+    for name, field in root.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            sections[name] = kind
+            sections |= {f"{name}.{inner}": inner_kind for inner, inner_kind in section_classes(kind).items()}
+    return sections
 
 
 def named_values(given: SettingsInput | None, root: type[Settings], origin: str) -> dict[str, Any]:
@@ -204,7 +209,7 @@ def _parse(value: Any, field: FieldInfo) -> Any:  # noqa: ANN401 - whatever YAML
     """A value as its field takes it: text is read as YAML (numbers, true, [a, b]); a list may also be written a,b."""
     if isinstance(value, os.PathLike) and is_text(field):
         return os.fspath(value)
-    is_list = get_origin(field.annotation) is tuple
+    is_list = get_origin(field.annotation) is tuple or (_may_be_list(field) and _looks_like_list(value))
     if is_list and isinstance(value, list | tuple):
         return tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in value)
     if not isinstance(value, str) or is_text(field):
@@ -216,6 +221,16 @@ def _parse(value: Any, field: FieldInfo) -> Any:  # noqa: ANN401 - whatever YAML
         return tuple(items) if isinstance(items, list) else items
     parts = [part.strip() for part in value.split(",") if part.strip()]
     return tuple(parts if get_args(field.annotation)[0] is str else map(_read_text, parts))
+
+
+def _may_be_list(field: FieldInfo) -> bool:
+    """Whether a setting is one value or a list of these."""
+    kinds = (get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in get_args(field.annotation))
+    return any(get_origin(kind) is tuple for kind in kinds)
+
+
+def _looks_like_list(value: object) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, str) and ("," in value or value.lstrip()[:1] == "["))
 
 
 def _read_text(text: str) -> Any:  # noqa: ANN401 - whatever YAML can say

@@ -80,8 +80,8 @@ def test_a_teacher_that_was_trained_as_a_control_is_one(tmp_path):
     assert larger.summary.further_controls[0].model == "resnet_small_8"
 
 
-def test_the_old_name_of_the_setting_is_an_error_that_names_the_new_one(tmp_path):
-    with pytest.raises(SettingsError, match=r"rounds\.control'.*Did you mean 'rounds\.controls'"):
+def test_the_switch_that_the_setting_once_was_is_refused_with_what_is_allowed(tmp_path):
+    with pytest.raises(SettingsError, match=r"rounds\.control .*False.*'samples', 'steps' or 'both'"):
         run(tmp_path, {**SMALL, "rounds.control": False})
 
 

@@ -214,7 +214,7 @@ def test_of_an_object_only_the_set_fields_count():
     resolved = resolve([BASE, SelectionSettings(max_copies=3), NoiseSettings(flip=True), {"recipe": "paper"}])
     assert (resolved.settings.selection.rule, resolved.settings.selection.max_copies) == ("threshold", 3)
     assert resolved.settings.noise.flip is True
-    assert resolved.origins["selection.threshold"] == "recipe paper"
+    assert resolved.origins["selection.once"] == "recipe paper"
     assert given_values(RunSettings(out="x", rounds=RoundSettings())) == {"out": "x"}
     assert given_values(None) == given_values({}) == given_values([]) == given_values({"train": None}) == {}
 

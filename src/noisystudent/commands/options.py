@@ -108,7 +108,7 @@ def _add_settings(parser: argparse.ArgumentParser, command: Command) -> None:
     for name, field in ALL_SETTINGS.items():
         if name not in USED[command]:
             continue
-        section = name.split(".")[0] if "." in name else ""
+        section = name.rpartition(".")[0]
         if section not in groups:
             title = section or "sources and run"
             groups[section] = parser.add_argument_group(title, _first_line(sections[section]) if section else None)

@@ -56,6 +56,11 @@ class DataSettings(Settings):
         "images is compared closely if their 64-bit perceptual hashes differ in at most this many bits; none: only "
         "identical images are left out",
     )
+    unlabeled_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="share of the unlabeled images that the run uses, above 0, to 1, drawn by the seed and an image's "
+        "name, so that a larger share has all images of a smaller one",
+    )
     streaming: Literal["auto", "always", "never"] = Field(
         "auto",
         description="whether unlabeled images are decoded each time they are needed (always) or once into memory "

@@ -77,6 +77,16 @@ def class_counts(source: Source) -> dict[str, int] | None:
     return dict(zip(source.classes, count(), strict=True))
 
 
+def shard_keys(source: Source, shard: int) -> Sequence[str]:
+    """The keys of one shard, in order.
+
+    Every source of this package knows them without reading images, by the method ``keys``; an own source that lacks it
+    is read.
+    """
+    keys = getattr(source, "keys", None)
+    return keys(shard) if keys else [record.key for record in source.read(shard)]
+
+
 def count_labels(labels: Sequence[int] | npt.NDArray[np.int64] | None, classes: int) -> list[int]:
     """How often each of ``classes`` class indices is among the labels; -1 is none of them."""
     known = np.asarray(() if labels is None else labels, np.int64)

@@ -93,6 +93,12 @@ class ModelSettings(Settings):
         "weights must have been trained without the test images)",
     )
 
+    batch_norm_momentum: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = Field(
+        "auto",
+        description="share of a batch's statistics in the running ones of batch normalization, as torch counts it "
+        "(TensorFlow's momentum 0.99, the paper's, is 0.01); auto: the model's own, 0.1 for most",
+    )
+
     @property
     def last_blocks(self) -> int | None:
         """How many of a backbone's last blocks are trained; None for all, or for none."""

@@ -73,6 +73,26 @@ def start_training(classifier: Classifier, *, frozen_statistics: bool) -> None:
             module.eval()
 
 
+def set_batch_norm_momentum(net: nn.Module, momentum: float) -> None:
+    """Sets the share of a batch's statistics in the running ones of all batch normalization of a network.
+
+    Args:
+        net: The network, changed in place; its weights and statistics stay.
+        momentum: The share, above 0 and at most 1; 1 less what TensorFlow calls momentum.
+
+    Raises:
+        ModelError: The network has no batch normalization.
+    """
+    layers = [module for module in net.modules() if isinstance(module, _BatchNorm | SyncBatchNorm)]
+    if not layers:
+        raise ModelError(
+            f"model.batch_norm_momentum is {momentum:g}, and {type(net).__name__} has no batch normalization. Leave it "
+            "out, or choose a model with batch normalization, such as a ResNet or EfficientNet."
+        )
+    for layer in layers:
+        layer.momentum = momentum
+
+
 def _is_frozen(module: nn.Module) -> bool:
     parameters = list(module.parameters())
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)

@@ -62,6 +62,17 @@ def contrast(pixels: Tensor, factor: Tensor | float) -> Tensor:
     return _blend(mean, pixels.to(torch.float32), factor)
 
 
+def contrast_as_released(pixels: Tensor, factor: Tensor | float) -> Tensor:
+    """Blends with a gray that depends on the image's area alone, as Contrast of the released TensorFlow code does.
+
+    The code divides the sum of the gray histogram's counts, which is the number of pixels, by 256, where the mean gray
+    would be the sum of count times level by the number of pixels: level 4 at 32 px, 196 at 224, 255 from 256 on.
+    """
+    height, width = pixels.shape[-2:]
+    gray = float(min(height * width // _LEVELS, _LEVELS - 1))
+    return _blend(torch.full_like(pixels[:, :1], gray, dtype=torch.float32), pixels.to(torch.float32), factor)
+
+
 def saturation(pixels: Tensor, factor: Tensor | float) -> Tensor:
     """Blends with the gray image (Pillow's ``ImageEnhance.Color``); gray images do not change."""
     if pixels.shape[1] == 1:

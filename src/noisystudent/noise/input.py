@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+import torch
 from torch import Tensor
 
 from noisystudent.noise.augmix import LARGEST_LEVEL, AugMix
@@ -35,6 +36,8 @@ _AUGMIX_START = 200
 
 class InputNoise:
     """The student's view of an image: random crop, flip, RandAugment (Xie et al., 2020, section 3.1) or AugMix.
+
+    With ``crop_last`` the crop comes after RandAugment and the hole, whose border it may then reflect.
 
     At strength 0 the crop covers the whole area without a shift, and RandAugment is omitted, because its magnitude 0
     is not the absence of noise (Solarize inverts, Brightness is 0.1).
@@ -101,7 +104,8 @@ class InputNoise:
 
     def _apply(self, pixels: Tensor, sizes: Tensor, epoch: Tensor, index: Tensor) -> Tensor:
         uniforms = self.rng.uniform(epoch, index, _RANDAUGMENT_START)
-        pixels = self._crop_views(pixels, sizes, uniforms[:, _CROP])
+        crops_last = self.settings.crop_last and self._crop == "pad"
+        pixels = self._plain(pixels, sizes) if crops_last else self._crop_views(pixels, sizes, uniforms[:, _CROP])
         if self.settings.flip:
             pixels = flip(pixels, uniforms[:, _FLIP] < 0.5)
         if self._distortion:
@@ -109,6 +113,8 @@ class InputNoise:
             pixels = self._distortion(pixels, draws)
         if self.settings.hole:
             pixels = cutout(pixels, self.settings.hole // 2, self.rng.uniform(epoch, index, 2, first=_HOLE_START))
+        if crops_last:
+            pixels = self._pad_crop(pixels, torch.full_like(sizes, self.size), uniforms, self.size)
         if self.settings.erasing:
             pixels = erase(pixels, self.rng.uniform(epoch, index, 5, first=_ERASING_START), self.settings.erasing)
         return pixels
@@ -117,8 +123,7 @@ class InputNoise:
         match self._crop:
             case "pad":
                 edge = edge_of_view(self.size, self.storage_size, self.crop)
-                reach = round(self.strength * self.settings.pad * edge)
-                return resize_views(pad_crop(pixels, sizes, uniforms[:, :2], size=edge, reach=reach), self.size)
+                return resize_views(self._pad_crop(pixels, sizes, uniforms, edge), self.size)
             case "resized":
                 area = smallest_area(self.settings.resized_area, self.strength)
                 samples = round(self.storage_size / self.size)
@@ -132,6 +137,13 @@ class InputNoise:
                     mode=self.settings.interpolation,
                 )
             case "none":
-                return PlainView(self.size, self.crop)(pixels, sizes)
+                return self._plain(pixels, sizes)
             case _:
                 assert_never(self._crop)
+
+    def _plain(self, pixels: Tensor, sizes: Tensor) -> Tensor:
+        return PlainView(self.size, self.crop)(pixels, sizes)
+
+    def _pad_crop(self, pixels: Tensor, sizes: Tensor, uniforms: Tensor, edge: int) -> Tensor:
+        reach = round(self.strength * self.settings.pad * edge)
+        return pad_crop(pixels, sizes, uniforms[:, :2], size=edge, reach=reach)

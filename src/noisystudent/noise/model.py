@@ -56,17 +56,17 @@ def set_model_noise(model: nn.Module, *, dropout: float, stochastic_depth: float
 
 def model_noise(model: nn.Module) -> ModelNoise:
     """Returns the current dropout and stochastic depth of ``model``."""
-    head = _head_dropouts(model)
+    head = head_dropouts(model)
     if head:
         dropout = max(module.p for module in head)
     else:
-        dropout = float(getattr(model, "drop_rate", 0.0)) if _reads_drop_rate(model) else 0.0
-    rates = [max((float(path.drop_prob or 0.0) for path in paths), default=0.0) for paths in _blocks(model)]
+        dropout = float(getattr(model, "drop_rate", 0.0)) if reads_drop_rate(model) else 0.0
+    rates = [max((float(path.drop_prob or 0.0) for path in paths), default=0.0) for paths in blocks_of(model)]
     return ModelNoise(dropout=dropout, stochastic_depth=tuple(rates))
 
 
 def _set_stochastic_depth(model: nn.Module, rate: float) -> None:
-    blocks = _blocks(model)
+    blocks = blocks_of(model)
     if rate > 0.0 and not any(blocks[1:]):
         raise ModelError(
             f"Model {_name(model)!r} has no stochastic depth, but noise.stochastic_depth is {rate}: its "
@@ -79,10 +79,10 @@ def _set_stochastic_depth(model: nn.Module, rate: float) -> None:
 
 
 def _set_dropout(model: nn.Module, rate: float) -> None:
-    head = _head_dropouts(model)
+    head = head_dropouts(model)
     for module in head:
         module.p = rate
-    if not head and _reads_drop_rate(model):
+    if not head and reads_drop_rate(model):
         model.drop_rate = rate  # type: ignore[assignment]
     elif not head and rate > 0.0:
         raise ModelError(
@@ -91,7 +91,7 @@ def _set_dropout(model: nn.Module, rate: float) -> None:
         )
 
 
-def _blocks(model: nn.Module) -> list[list[DropPath]]:
+def blocks_of(model: nn.Module) -> list[list[DropPath]]:
     """The stochastic-depth modules of every block, from input to output; an empty list for a block without any.
 
     A block is a module that owns a ``DropPath`` or an empty slot for one, ``drop_path1 = nn.Identity()`` or
@@ -112,14 +112,14 @@ def _is_empty(value: object) -> bool:
     return value is None or isinstance(value, nn.Identity)
 
 
-def _head_dropouts(model: nn.Module) -> list[nn.Dropout]:
+def head_dropouts(model: nn.Module) -> list[nn.Dropout]:
     """The dropout modules before the classifier, which timm names head_drop, head.drop, head_dist.drop ..."""
     return [
         module for name, module in model.named_modules() if isinstance(module, nn.Dropout) and name.startswith("head")
     ]
 
 
-def _reads_drop_rate(model: nn.Module) -> bool:
+def reads_drop_rate(model: nn.Module) -> bool:
     """Whether the model reads ``self.drop_rate`` in every forward pass, so that setting it has an effect."""
     functions = (getattr(type(model), name, None) for name in ("forward_head", "forward"))
     return hasattr(model, "drop_rate") and any(

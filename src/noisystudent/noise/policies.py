@@ -1,4 +1,4 @@
-"""RandAugment policies: the effect of every operation at a magnitude, by the paper, graded, by timm and by torchvision.
+"""RandAugment policies: the effect of an operation at a magnitude, by the paper, graded, by timm and by torchvision.
 
 ``paper`` is Noisy Student's code. Magnitude M scales by M / 10: rotation 30 degrees, shear 0.3, translation 100 pixels,
 cutout half-edge 40 pixels, enhancement factor 1.8 x + 0.1, posterize 4 bits, solarize threshold 256, solarize-add 110;
@@ -6,7 +6,10 @@ geometric operations have a random direction. Two properties are surprising. A l
 Solarize *weaker*: more bits stay, fewer pixels are inverted. And small magnitudes are not weak for the enhancements,
 whose identity is M = 5. Both are as published. Cases that the published code leaves undefined are defined here: eight
 or more bits (M >= 20) and a threshold of 256 or more (M >= 10) change nothing, and Posterize keeps at least one bit
-(M < 2.5).
+(M < 2.5). Contrast blends with the image's mean gray, as Pillow's does.
+
+``released`` is ``paper`` with the Contrast that the published TensorFlow code computes, which blends with a gray that
+depends on the image's area alone.
 
 ``graded`` is our own: the same operations, but magnitude 0 changes nothing, and the effect never decreases with the
 magnitude. The factor of an enhancement differs from 1 by up to 0.9 in a random direction; Posterize removes up to 4
@@ -110,6 +113,13 @@ def apply_operation(name: str, pixels: Tensor, magnitude: float, uniforms: Tenso
             raise AssertionError(f"no RandAugment operation is called {name!r}")
 
 
+def apply_released(name: str, pixels: Tensor, magnitude: float, uniforms: Tensor, distances: Distances) -> Tensor:
+    """Applies an operation by the policy ``released``; the arguments are those of ``apply_operation``."""
+    if name == "Contrast":
+        return color.contrast_as_released(pixels, magnitude / 10.0 * 1.8 + 0.1)
+    return apply_operation(name, pixels, magnitude, uniforms, distances)
+
+
 def _enhance(name: str, pixels: Tensor, factor: Tensor | float) -> Tensor:
     """Applies one of Pillow's four enhancements; factor 1 changes nothing."""
     enhance = {
@@ -197,6 +207,7 @@ _WITHOUT_CUTOUT = tuple(name for name in OPERATIONS if name != "Cutout")
 
 POLICIES: dict[RandAugmentPolicy, Policy] = {
     "paper": Policy(OPERATIONS, apply_operation),
+    "released": Policy(OPERATIONS, apply_released),
     "graded": Policy(OPERATIONS, apply_graded),
     "timm": Policy(_WITHOUT_CUTOUT, apply_timm, probability=0.5),
     "torchvision": Policy(

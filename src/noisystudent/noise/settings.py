@@ -10,12 +10,14 @@ from noisystudent.errors import nearest_name
 from noisystudent.settings import Settings
 
 Strength = Annotated[float, Field(ge=0.0, le=2.0)]
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 CropKind = Literal["resized", "pad", "none"]
 Interpolation = Literal["bilinear", "bicubic"]
-RandAugmentPolicy = Literal["graded", "paper", "timm", "torchvision"]
+RandAugmentPolicy = Literal["graded", "paper", "released", "timm", "torchvision"]
 PolicyName = Literal[RandAugmentPolicy, "augmix"]
 
 LARGEST_MAGNITUDE = 30.0
+_OF_UNLABELED = ("crop", "flip", "randaugment", "magnitude")  # settings that unlabeled images may have on their own
 
 
 OPERATIONS = (
@@ -109,6 +111,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "translation": 4.0,
         "cutout": 4.0,
         "hole": 16,
+        "crop_last": True,
     },
     "timm": {"strength": 1.0, "policy": "timm", "layers": 2, "magnitude": 9.0},
     "torchvision": {"strength": 1.0, "policy": "torchvision", "layers": 2, "magnitude": 9.0},
@@ -116,6 +119,37 @@ PRESETS: dict[str, dict[str, Any]] = {
     "none": {"strength": 0.0, "crop": "none", "randaugment": False, "dropout": 0.0, "stochastic_depth": 0.0},
 }
 """Values of the settings by preset: those of the official scripts (train.sh, svhn) and defaults of the libraries."""
+
+
+class UnlabeledNoiseSettings(Settings):
+    """The noise of the unlabeled images in a student's batches, where it is not that of the labeled ones (same)."""
+
+    strength: Literal["same"] | Strength = Field(
+        "same",
+        description="Strength of the input noise of unlabeled images, 0 to 2; 0 switches crop and RandAugment off.",
+    )
+    crop: Literal["same"] | CropKind = Field("same", description="Random crop of unlabeled images.")
+    flip: Literal["same"] | bool = Field("same", description="Flip unlabeled images with probability 0.5.")
+    randaugment: Literal["same"] | bool = Field("same", description="Distort unlabeled images with RandAugment.")
+    magnitude: Literal["same"] | Annotated[float, Field(ge=0.0, le=LARGEST_MAGNITUDE)] = Field(
+        "same", description="RandAugment's magnitude at strength 1 for unlabeled images, 0 to 30."
+    )
+    dropout: Literal["same"] | Rate = Field(
+        "same", description="Dropout before the classifier for unlabeled images, 0 to below 1."
+    )
+    stochastic_depth: Literal["same"] | Rate = Field(
+        "same", description="Stochastic depth for unlabeled images, 0 to below 1."
+    )
+
+    @property
+    def changes_images(self) -> bool:
+        """Whether the input noise of unlabeled images is their own."""
+        return any(getattr(self, name) != "same" for name in ("strength", *_OF_UNLABELED))
+
+    @property
+    def changes_model(self) -> bool:
+        """Whether dropout or stochastic depth of unlabeled images is their own."""
+        return self.dropout != "same" or self.stochastic_depth != "same"
 
 
 class NoiseSettings(Settings):
@@ -167,7 +201,9 @@ class NoiseSettings(Settings):
     policy: PolicyName = Field(
         default="graded",
         description="How RandAugment's operations depend on the magnitude. 'paper' is the published code, in which "
-        "Posterize, Solarize and the enhancements are strong at small magnitudes too; with 'graded', every operation "
+        "Posterize, Solarize and the enhancements are strong at small magnitudes too, but with Pillow's Contrast; "
+        "'released' has the Contrast that the code really computes, which blends with a gray that grows with the "
+        "image's area (4 at 32 pixels, 255 from 256 on); with 'graded', every operation "
         "is weak at small magnitudes, as a strength below 1 intends. 'timm' and 'torchvision' use the operations, "
         "scales and probabilities of those libraries. 'augmix' is AugMix instead of RandAugment: blends of 3 chains of "
         "up to 'layers' operations, with levels up to the magnitude (at most 10).",
@@ -209,6 +245,11 @@ class NoiseSettings(Settings):
         description="Edge in pixels (an even number) of a gray square on every image, after RandAugment (Cutout of the "
         "official SVHN recipe: 16 of 32 pixels); 0 = none.",
     )
+    crop_last: bool = Field(
+        default=False,
+        description="Crop after RandAugment and the hole instead of before, as the official SVHN recipe does; for crop "
+        "'pad'.",
+    )
     erasing: float = Field(
         default=0.0,
         ge=0.0,
@@ -245,6 +286,7 @@ class NoiseSettings(Settings):
         default=False,
         description="Also apply noise while the teacher labels (an ablation in the paper; leave off otherwise).",
     )
+    unlabeled: UnlabeledNoiseSettings = UnlabeledNoiseSettings()
 
     @model_validator(mode="wrap")
     @classmethod
@@ -274,6 +316,19 @@ class NoiseSettings(Settings):
         if len(set(strengths)) < len(strengths):
             raise ValueError(f"strengths holds a value twice: {strengths}; give every value once")
         return strengths
+
+    def of_unlabeled(self) -> NoiseSettings:
+        """The input noise of the unlabeled images in a student's batches."""
+        own = {name: value for name in _OF_UNLABELED if (value := getattr(self.unlabeled, name)) != "same"}
+        return self.model_copy(update=own)
+
+    def deciding(self, *without: str) -> dict[str, Any]:
+        """All settings but those of unlabeled images and those ``without``, to identify what they were used for.
+
+        ``crop_last`` is left out at its default: what was made before it existed stays valid.
+        """
+        late = () if self.crop_last else ("crop_last",)
+        return self.model_dump(exclude={"unlabeled", *late, *without})
 
     def crop_at(self, size: int) -> CropKind:
         """Returns the kind of crop for images of edge ``size`` in pixels, with 'auto' resolved."""

@@ -19,6 +19,7 @@ from noisystudent.artifacts.ownership import folder_lock
 from noisystudent.artifacts.sharing import take_over
 from noisystudent.config import Resolved, RunSettings
 from noisystudent.data.images import infer_format, is_cropped
+from noisystudent.data.share import ShareSource
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.splits import DataSplits, open_splits
@@ -302,7 +303,7 @@ def read_data(
             "it out, or give a data.size above 64."
         )
     _say_sources(splits, reporter)
-    settings = resolve_auto(settings, int(np.bincount(splits.labeled.labels, minlength=len(splits.classes)).min()))
+    settings = resolve_auto(settings, np.bincount(splits.labeled.labels, minlength=len(splits.classes)).tolist())
     unlabeled = [splits.unlabeled.images] if isinstance(splits.unlabeled, InMemoryUnlabeled) else []
     buffer = make_buffer([splits.labeled, *unlabeled], engine.device)
     return RunContext(
@@ -350,7 +351,10 @@ def _open_sources(settings: RunSettings, extensions: Extensions) -> dict[str, So
     """The sources that are given, by role."""
     roles = ("labeled", "unlabeled", "validation", "test")
     given = {role: extensions.sources.get(role, getattr(settings, role)) for role in roles}
-    return {role: open_source(spec, labeled=role != "unlabeled") for role, spec in given.items() if spec}
+    opened = {role: open_source(spec, labeled=role != "unlabeled") for role, spec in given.items() if spec}
+    if (share := settings.data.unlabeled_share) < 1 and "unlabeled" in opened:
+        opened["unlabeled"] = ShareSource(opened["unlabeled"], share, settings.seed)
+    return opened
 
 
 def _say_sources(splits: DataSplits, reporter: Reporter) -> None:
@@ -364,11 +368,11 @@ def _say_sources(splits: DataSplits, reporter: Reporter) -> None:
         )
 
 
-def resolve_auto(settings: RunSettings, labels_per_class: int) -> RunSettings:
-    """The settings with ``auto`` replaced where it depends on the labels of the class that has the fewest."""
-    selection = settings.selection.resolve_auto(labels_per_class)
-    objective = settings.objective.resolve_auto(labels_per_class)
-    return settings.model_copy(update={"selection": selection, "objective": objective})
+def resolve_auto(settings: RunSettings, labels: Sequence[int]) -> RunSettings:
+    """The settings with ``auto`` and epochs replaced where they depend on the number of labels per class."""
+    selection, objective = (part.resolve_auto(min(labels)) for part in (settings.selection, settings.objective))
+    train = settings.train.with_epochs(sum(labels))
+    return settings.model_copy(update={"selection": selection, "objective": objective, "train": train})
 
 
 def _largest_input_size(settings: RunSettings, teacher_sizes: Sequence[int], size: int) -> int:

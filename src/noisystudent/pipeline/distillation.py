@@ -166,8 +166,9 @@ def run_distillation(context: RunContext, given: Mapping[str, Predictor]) -> Dis
         equal = [
             teacher
             for name, teacher in zip(distillation.teachers, scored_teachers, strict=True)
-            if name not in given and not distillation.teacher_steps and not start and _plan(context, name) == plans[-1]
-        ]
+            if name not in given and teacher.checkpoint.samples_seen == samples
+            and not start and _plan(context, name) == plans[-1]
+        ]  # fmt: skip
         controls = train_controls(context, plans[-1], strength, samples=samples, start=start, equal=equal)
     return DistillationResult(scored_teachers, ensemble, students, generations, controls, delivered)
 
@@ -269,7 +270,7 @@ def summarize(context: RunContext, result: DistillationResult, robustness: Compa
     verdict = Verdict(decision="cannot tell", reason=f"no control was trained ({why})", treatment=TREATMENT)
     if result.controls.trained:
         verdict = compare_models(last, result.controls, TREATMENT)
-    controls = evaluated_controls(result.controls)
+    controls = evaluated_controls(result.controls.trained)
     return RunSummary(
         recipe=context.settings.recipe,
         seed=context.settings.seed,

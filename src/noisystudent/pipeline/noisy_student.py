@@ -41,8 +41,9 @@ from noisystudent.pipeline.robustness import check_measurable, measure_robustnes
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.start_choice import choose_start, count_trial
 from noisystudent.pipeline.summary import Round, RunResult, deliver, judged_student, summarize
+from noisystudent.pipeline.train_batches import input_noise, input_size
 from noisystudent.pipeline.train_data import TeacherRef, student_spec, supervised_spec
-from noisystudent.pipeline.train_stage import input_noise, input_size, train
+from noisystudent.pipeline.train_stage import train
 from noisystudent.pipeline.tune import HEAD
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.results.run import ChosenBy, RunSummary
@@ -102,7 +103,7 @@ def run_rounds(context: RunContext) -> RunResult:
         predictions, selection = _label_and_select(context, current, plans, strength, number, first_selection)
         if settings.selection.once:
             first_selection = first_selection or selection
-        spec = student_spec(context, predictions, selection)
+        spec = student_spec(context, predictions, selection, number)
         if settings.distillation.method != "none":
             labeled = f"round-{number}/labeled-predictions"
             reference = TeacherRef(current.checkpoint, labeled, f"round-{number}/predictions")
@@ -131,7 +132,7 @@ def run_rounds(context: RunContext) -> RunResult:
     equal = [teacher] if teacher_is_control(settings, plans, student.round) else []
     samples = student.checkpoint.weights_samples_seen
     controls = train_controls(context, plans[student.round], strength, samples=samples, equal=equal)
-    delivered = choose_delivered(context, current, [teacher, *controls.trained])
+    delivered = choose_delivered(context, current, [teacher, *controls.trained, *controls.of_steps])
     if not context.dry and context.engine.group.is_main:
         write_noise_sheet(context, plans[0], strength)
     chosen_by: ChosenBy = "validation" if context.splits.validation else "nothing"

@@ -15,7 +15,7 @@ from noisystudent.models.load import RUN_FACTS
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import SPEED, possible_modes
 from noisystudent.pipeline.context import IncompleteStage, RunContext, decide_settings, read_data
-from noisystudent.pipeline.controls import control_stages, teacher_is_control
+from noisystudent.pipeline.controls import control_groups, control_stages, teacher_is_control
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.heads.plan import Planned, head_stages, stages_before_reading
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
@@ -31,7 +31,7 @@ from noisystudent.pipeline.train_stage import predicted_in_training
 from noisystudent.pipeline.tune import HEAD
 from noisystudent.results.facts import PlannedStage, PlanResult
 from noisystudent.runtime.progress import Reporter
-from noisystudent.training.loader import LABELED
+from noisystudent.training.loader import LABELED, PSEUDO
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.teacher_logits import views_of
 
@@ -158,20 +158,29 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
         unlabeled = sum(splits.unlabeled.shard_sizes)
         yield _Work(f"round-{number}/predictions", predictor=teacher, predicted=unlabeled, decoded=streamed)
         yield _Work(f"round-{number}/selection")
-        batch, samples = student_batch(settings.train), settings.train.last * settings.train.batch_size
+        batch = student_batch(settings.train, number)
         predicted = predicted_in_training(context, batch, settings.distillation, _asked(settings.distillation))
-        decoded = settings.train.last * (settings.train.batch_size - batch[LABELED]) if context.streams else 0
+        decoded = settings.train.last * batch[PSEUDO] if context.streams else 0
+        samples = settings.train.last * sum(batch.values())
         yield _Work(f"round-{number}/student", student, samples, teacher, predicted, decoded)
-        yield from _stored_logits(context, number, teacher)
+        yield from _stored_logits(context, number, teacher, sum(batch.values()))
         yield _scores(context, f"round-{number}", student)
-    stages = len(plans) if settings.train.warm_start else 1  # that the last student's weights go through
-    longer = settings.train.for_samples(stages * settings.train.last * settings.train.batch_size)
-    for name in control_stages(settings.rounds.controls, int(teacher_is_control(settings, plans, len(plans) - 1))):
-        yield _training(context, name, plans[-1], longer)
-        yield _scores(context, name, plans[-1])
+    yield from _controls(context, plans)
     if settings.evaluation.suite:
         yield _Work(STAGE, timed=False)
     yield _Work(OTHER)
+
+
+def _controls(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
+    """The labels-only models that the last student is compared with, if no round is rolled back."""
+    settings, rounds = context.settings, len(plans) - 1
+    equal = int(teacher_is_control(settings, plans, rounds))
+    samples = settings.train.last * settings.train.images_behind(rounds)
+    for group in control_groups(settings, samples):
+        for name in control_stages(settings.rounds.controls, equal, group.stage):
+            yield _training(context, name, plans[-1], group.train)
+            yield _scores(context, name, plans[-1])
+        equal = 0
 
 
 def _search(context: RunContext, model: ModelPlan) -> Iterator[_Work]:
@@ -200,8 +209,8 @@ def _scores(context: RunContext, name: str, model: ModelPlan) -> _Work:
     return _Work(f"scores/{name}", predictor=model, predicted=held_out)
 
 
-def _stored_logits(context: RunContext, number: int, teacher: ModelPlan) -> Iterator[_Work]:
-    """What a round's teacher predicts before its student trains, where a distillation stores that."""
+def _stored_logits(context: RunContext, number: int, teacher: ModelPlan, images: int) -> Iterator[_Work]:
+    """What a round's teacher predicts before its student trains, on steps of ``images``, where that is stored."""
     distillation, train = context.settings.distillation, context.settings.train
     if not _asked(distillation):
         return
@@ -209,7 +218,7 @@ def _stored_logits(context: RunContext, number: int, teacher: ModelPlan) -> Iter
         labeled = len(context.splits.labeled)
         yield _Work(f"round-{number}/labeled-predictions", predictor=teacher, predicted=labeled)
     if distillation.teacher_logits == "cached_views":
-        views = views_of(train.last, train.batch_size)
+        views = views_of(train.last, images)
         yield _Work(f"round-{number}/views", predictor=teacher, predicted=views)
 
 

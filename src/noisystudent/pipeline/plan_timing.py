@@ -19,8 +19,9 @@ from noisystudent.models.teacher import Teacher
 from noisystudent.pipeline.autotune import autotune, choose_mode
 from noisystudent.pipeline.context import IncompleteStage, RunContext
 from noisystudent.pipeline.score_stage import predict
+from noisystudent.pipeline.train_batches import build_batches
 from noisystudent.pipeline.train_data import supervised_spec, transfer_spec
-from noisystudent.pipeline.train_stage import build_batches, new_classifier, objective_of
+from noisystudent.pipeline.train_stage import new_classifier, objective_of
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.loader import Batch
 from noisystudent.training.loop import fit
@@ -108,7 +109,7 @@ def _time_training(context: RunContext, model: ModelPlan, *, as_student: bool) -
     engine = replace(context.engine, compile=False)
     with tempfile.TemporaryDirectory() as folder, suppress(_EnoughTimed):
         fit(classifier, clock, objective_of(context, "plan", spec), settings, Path(folder), seed=0, engine=engine)
-    return clock.mean / settings.batch_size
+    return clock.mean / sum(spec.batch.values())
 
 
 class _StepClock:

@@ -44,7 +44,7 @@ def label_unlabeled(
         "teacher": teacher.fingerprint,
         "unlabeled": unlabeled.fingerprint,
         "classes": list(context.splits.classes),
-        "view": {"noise": context.settings.noise.model_dump(), "strength": noise.strength} if noise else "plain",
+        "view": {"noise": context.settings.noise.deciding(), "strength": noise.strength} if noise else "plain",
         "precision": runtime.precision,
     }
     if isinstance(unlabeled, StreamedUnlabeled):
@@ -89,7 +89,7 @@ def select_pseudo_labels(
     settings, folder, rule = context.settings, context.folder_of(stage), context.extensions.select
     inputs = {
         "predictions": read_manifest(predictions_folder, PREDICTIONS).fingerprint,
-        "selection": identity_of(rule) if rule else settings.selection.model_dump(),
+        "selection": identity_of(rule) if rule else settings.selection.deciding(),
         "round": round_number,
         "seed": settings.seed,
         "chosen": read_manifest(first, SELECTION).fingerprint if first else None,

@@ -31,6 +31,7 @@ from noisystudent.pseudo_labels.selection.parts import SELECTION as SELECTION_KI
 from noisystudent.runtime.process_group import open_process_group
 from noisystudent.runtime.progress import Reporter
 
+_OF_TRAINING = ("model.batch_norm_momentum",)  # settings of the model that are about its training, not its weights
 TEACHER, STUDENT, SELECTION = "teacher", "student", "selection"  # stages: they name the random streams
 
 
@@ -91,13 +92,13 @@ def train_single(
             selection = select_pseudo_labels(context, SELECTION, folder, 1)
         else:
             require_whole(Path(selection), SELECTION_KIND)
-        spec = student_spec(context, folder, Path(selection))
+        spec = student_spec(context, folder, Path(selection), 1)
         return _with_cost_said(context, train(context, STUDENT, student_plan, spec, strength, start=given))
 
 
 def _for_start(resolved: Resolved, extensions: Extensions, reporter: Reporter) -> Resolved:
     """The settings of a model that goes on from trained weights; raises ``SettingsError`` for those of another."""
-    others = [name for name in sorted(resolved.explicit) if name.startswith("model.")]
+    others = [name for name in sorted(resolved.explicit) if name.startswith("model.") and name not in _OF_TRAINING]
     if extensions.model:
         others.append("your own model")
     if others:

@@ -70,8 +70,8 @@ def summarize(
         )
         for record in result.rounds
     )
-    labels_only = (result.teacher, *result.controls.trained)
-    controls = evaluated_controls(result.controls)
+    labels_only = (result.teacher, *result.controls.trained, *result.controls.of_steps)
+    controls = evaluated_controls(result.controls.trained)
     return RunSummary(
         recipe=context.settings.recipe,
         seed=context.settings.seed,
@@ -79,6 +79,8 @@ def summarize(
         teacher=evaluated_model(result.teacher, "teacher"),
         control=controls[0] if controls else None,
         further_controls=controls[1:],
+        control_length=result.controls.length,
+        controls_of_steps=evaluated_controls(result.controls.of_steps),
         rounds=rounds,
         student=evaluated_model(result.delivered, "student"),
         delivered=result.delivered.checkpoint.name.removesuffix("/student"),
@@ -113,9 +115,9 @@ def compare_models(student: ScoredCheckpoint[TrainedModel], controls: Controls, 
     return reach_verdict(None, "none", treatment)
 
 
-def evaluated_controls(controls: Controls) -> tuple[EvaluatedModel, ...]:
+def evaluated_controls(controls: Sequence[ScoredCheckpoint[Checkpoint]]) -> tuple[EvaluatedModel, ...]:
     """The controls that were trained as the summary has them: ``control``, ``control 2`` and so on."""
-    return tuple(evaluated_model(model, model.checkpoint.name.replace("-", " ")) for model in controls.trained)
+    return tuple(evaluated_model(model, model.checkpoint.name.replace("-", " ")) for model in controls)
 
 
 def evaluated_model(model: ScoredCheckpoint[TrainedModel], name: str) -> EvaluatedModel:

@@ -24,7 +24,7 @@ from noisystudent.training.loader import BatchLoader, InMemoryStream
 from noisystudent.training.teacher_logits import CachedTeachers, CachedViewTeachers, ViewCache
 
 VIEWS = "views"  # the kind in a manifest
-_NOISE_UNSEEN_BY_TEACHERS = {"preset", "strength", "strengths", "teacher", "dropout", "stochastic_depth"}
+_NOISE_UNSEEN_BY_TEACHERS = ("preset", "strength", "strengths", "teacher", "dropout", "stochastic_depth")
 
 
 def cached_teachers(context: RunContext, spec: TrainSpec, batches: BatchLoader) -> CachedTeachers:
@@ -103,11 +103,13 @@ def _cache_views(
         "seed": settings.seed,
         **spec.inputs,
         "batch": spec.batch,
-        "noise": settings.noise.model_dump(exclude=_NOISE_UNSEEN_BY_TEACHERS),
+        "noise": settings.noise.deciding(*_NOISE_UNSEEN_BY_TEACHERS),
         "strength": whole.noise.strength,
         "size": teacher.size,
         "precision": engine.precision,
     }
+    if whole.unlabeled_noise:
+        inputs["unlabeled_noise"] = settings.noise.unlabeled.model_dump()
     given_cache = spec.distillation.cache
     if given_cache:
         context = replace(context, folder=Path(given_cache), renamed={})

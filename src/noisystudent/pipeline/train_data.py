@@ -101,7 +101,8 @@ def transfer_spec(context: RunContext) -> TrainSpec:
     if not total:
         raise DataError("there are no images to distill on: neither labeled nor unlabeled ones. Give a source.")
     rows = {LABELED: np.arange(labeled), PSEUDO: np.arange(labeled, total)}
-    batch = student_batch(settings.train) if 0 < labeled < total else dict.fromkeys(rows, settings.train.batch_size)
+    both = student_batch(settings.train, 1)  # a distillation has one ratio
+    batch = both if 0 < labeled < total else dict.fromkeys(rows, settings.train.batch_size)
     batch = {name: count for name, count in batch.items() if len(rows[name])}
     targets = _labeled_targets(context)
     inputs = {"labeled": content_fingerprint(splits.labeled), "unlabeled": splits.unlabeled.fingerprint}
@@ -115,13 +116,13 @@ def transfer_spec(context: RunContext) -> TrainSpec:
     return TrainSpec(batch, streams, inputs, objective, np.arange(labeled))
 
 
-def student_spec(context: RunContext, predictions_folder: Path, selection_folder: Path) -> TrainSpec:
-    """The labeled images and the selected pseudo labels, in the ratio that the settings name."""
+def student_spec(context: RunContext, predictions_folder: Path, selection_folder: Path, round_number: int) -> TrainSpec:
+    """The labeled images and the selected pseudo labels, in the ratio that the settings name for a round."""
     settings, unlabeled = context.settings, context.splits.unlabeled
     predictions_fingerprint = read_manifest(predictions_folder, PREDICTIONS).fingerprint
     selection = read_manifest(selection_folder, SELECTION)
     require_inputs(selection_folder, selection, "predictions", predictions_fingerprint)
-    batch = student_batch(settings.train)
+    batch = student_batch(settings.train, round_number)
     inputs: dict[str, Any] = {
         "labeled": content_fingerprint(context.splits.labeled),
         "predictions": predictions_fingerprint,
@@ -189,11 +190,10 @@ def _sharded_streams(
     return streams
 
 
-def student_batch(settings: TrainSettings) -> dict[str, int]:
-    """Labeled and pseudo-labeled images per step of a student: at least one of each."""
-    pseudo = round(settings.batch_size * settings.ratio / (1 + settings.ratio))
-    pseudo = min(max(pseudo, 1), settings.batch_size - 1)
-    return {LABELED: settings.batch_size - pseudo, PSEUDO: pseudo}
+def student_batch(settings: TrainSettings, round_number: int) -> dict[str, int]:
+    """Images per step of the student of a round, by stream."""
+    labeled, pseudo = settings.student_counts(round_number)
+    return {LABELED: labeled, PSEUDO: pseudo}
 
 
 def _labeled_targets(context: RunContext) -> Tensor:
@@ -220,7 +220,9 @@ def require_some(context: RunContext, selection_folder: Path, selected: int, pre
     if context.extensions.select:
         advice = "return copies above 0 from your own selection"
     else:
-        advice = f"lower selection.threshold ({context.settings.selection.threshold})"
+        bounds = context.settings.selection
+        advice = f"lower selection.threshold ({bounds.lowest})"
+        advice += f" or raise selection.below ({bounds.below})" if bounds.below < 1 else ""
     raise TrainingError(
         f"no pseudo label was selected in {selection_folder.parent.name} (of {predicted} predictions); {advice}, or "
         "give more labels."

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from noisystudent.artifacts.folder import disk_full_as_error, write_json
-from noisystudent.errors import ModelError, SettingsError, TrainingError
+from noisystudent.errors import ModelError, TrainingError
 from noisystudent.evaluation.metrics.accuracy import top_k
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.losses.objectives import LossTerms, distillation_objective, noisy_student, supervised
@@ -24,30 +24,28 @@ from noisystudent.models.finite import broken_tensors
 from noisystudent.models.settings import ModelPlan
 from noisystudent.models.teacher import Teacher
 from noisystudent.models.training_images import write_training_images
-from noisystudent.models.tuning import train_last_blocks
-from noisystudent.noise.counter_rng import CounterRng
-from noisystudent.noise.custom import CustomAugmentation
-from noisystudent.noise.input import InputNoise
-from noisystudent.noise.mixing import build_mixing
+from noisystudent.models.tuning import set_batch_norm_momentum, train_last_blocks
 from noisystudent.noise.model import model_noise, set_model_noise
+from noisystudent.noise.parted import part_model_noise
 from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, TRAINING, Checkpoint, GivenModel, read_checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import CheckedObjective, identity_of
 from noisystudent.pipeline.heads.start import start_with_fitted_head
 from noisystudent.pipeline.score_stage import predict
-from noisystudent.pipeline.teacher_logits import cached_teachers, cached_view_teachers
+from noisystudent.pipeline.train_batches import build_batches, input_size
 from noisystudent.pipeline.train_data import TrainSpec
 from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
 from noisystudent.runtime.device import seeded
 from noisystudent.runtime.memory import memory_shortage_as_error
-from noisystudent.training.loader import LABELED, UNSHARDED, Batch, BatchLoader, BatchSharding
+from noisystudent.training.loader import LABELED, PSEUDO, Batch
 from noisystudent.training.loop import FEWER_AT_ONCE, Objective, evaluations, fit
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import STATE
-from noisystudent.training.teacher_logits import AskTeachers, OnlineTeachers, TeacherLogitsBatches
 
 FROM_SCRATCH: Mapping[str, object] = {"layer_decay": 1.0, "batch_norm": "batch"}  # what such a training uses
+# Settings that decide nothing, or only through others: the steps, the rate, the start, the images of a step.
+_ELSEWHERE = {"save_every", "evaluate_every", "warm_start", "head_start", "ratio", "batch", "epochs", "rate_per_256"}
 
 
 def train(
@@ -76,7 +74,7 @@ def train(
     started = time.monotonic()
     with context.reporter.bar(stage, settings.train.last, "steps") as bar:
         trained, seconds = fit(
-            classifier, batches, objective, _train_settings(context, plan, start), folder,
+            classifier, batches, objective, _train_settings(context, plan, spec, start), folder,
             seed=key, engine=context.engine, evaluate=_validate(context), bar=bar,
         )  # fmt: skip
     if broken := broken_tensors(trained):
@@ -166,6 +164,8 @@ def train_inputs(
             model["tune"] = settings.model.tune
         if _starts_with_fitted_head(context, plan, spec, start):
             model["head"] = settings.train.head_start
+    if settings.model.batch_norm_momentum != "auto":
+        model["batch_norm_momentum"] = settings.model.batch_norm_momentum
     if context.splits.format.bits is not None:
         model["bits"] = context.splits.format.bits
     if extensions.model:
@@ -177,15 +177,17 @@ def train_inputs(
         "objective": spec.objective,
         "model": model,
         "noise": {
-            **settings.noise.model_dump(exclude={"preset", "strength", "strengths", "teacher"}),
+            **settings.noise.deciding("preset", "strength", "strengths", "teacher"),
             **_model_noise(context, plan),
         },
         "own_noise": identity_of(extensions.noise) if extensions.noise else None,
         "strength": strength,
-        "train": _deciding(_train_settings(context, plan, start)),
+        "train": _deciding(_train_settings(context, plan, spec, start)),
         "batch": spec.batch,
         "precision": settings.runtime.precision,
     }
+    if _has_noise_of_unlabeled(context, spec):
+        inputs["unlabeled_noise"] = settings.noise.unlabeled.model_dump()
     if extensions.objective:
         inputs["own_objective"] = identity_of(extensions.objective)
     return inputs
@@ -197,7 +199,28 @@ def _classifier_to_train(
     classifier = new_classifier(context, plan, key, start)
     if _starts_with_fitted_head(context, plan, spec, start):
         start_with_fitted_head(context, plan, spec.labeled, classifier)
+    if (momentum := context.settings.model.batch_norm_momentum) != "auto":
+        set_batch_norm_momentum(classifier.net, momentum)
+    if _has_noise_of_unlabeled(context, spec):
+        _part_model_noise(context, spec, classifier)
     return classifier
+
+
+def _has_noise_of_unlabeled(context: RunContext, spec: TrainSpec) -> bool:
+    """Whether the unlabeled images of a stage have a noise of their own."""
+    unlabeled = context.settings.noise.unlabeled
+    return PSEUDO in spec.batch and (unlabeled.changes_images or unlabeled.changes_model)
+
+
+def _part_model_noise(context: RunContext, spec: TrainSpec, classifier: Classifier) -> None:
+    """Gives the unlabeled rows of every batch their own dropout and stochastic depth."""
+    unlabeled = context.settings.noise.unlabeled
+    part_model_noise(
+        classifier.net,
+        rows=spec.batch.get(LABELED, 0) // context.sharding.count,
+        dropout=None if unlabeled.dropout == "same" else unlabeled.dropout,
+        stochastic_depth=None if unlabeled.stochastic_depth == "same" else unlabeled.stochastic_depth,
+    )
 
 
 def _starts_with_fitted_head(
@@ -208,16 +231,18 @@ def _starts_with_fitted_head(
     return wanted and start is None and _backbone_of(context, plan, start) is not None
 
 
-def _train_settings(context: RunContext, plan: ModelPlan, start: Checkpoint | GivenModel | None) -> TrainSettings:
+def _train_settings(
+    context: RunContext, plan: ModelPlan, spec: TrainSpec, start: Checkpoint | GivenModel | None
+) -> TrainSettings:
     """The settings of a model's training; one that starts from scratch has no statistics and no blocks to keep."""
     pretrained = context.settings.model.pretrained or _backbone_of(context, plan, start) is not None
-    train = context.settings.train.resolve_auto(pretrained=pretrained)
+    train = context.settings.train.with_rate(spec.batch.get(LABELED, 0)).resolve_auto(pretrained=pretrained)
     return train if start or pretrained else train.model_copy(update=FROM_SCRATCH)
 
 
 def _deciding(train: TrainSettings) -> dict[str, object]:
-    """The settings of a training that decide its weights."""
-    values = train.model_dump(exclude={"save_every", "evaluate_every", "warm_start", "head_start", "ratio"})
+    """The settings of a training that decide its weights beside its steps, its rate and the images of a step."""
+    values = train.model_dump(exclude=_ELSEWHERE)
     return {name: value for name, value in values.items() if name not in FROM_SCRATCH or value != FROM_SCRATCH[name]}
 
 
@@ -287,71 +312,6 @@ def _set_noise_of_own_model(context: RunContext, classifier: Classifier, rates: 
             context.reporter.say(f"note: the model has no place for {name.replace('_', ' ')}; it trains without it")
             rates = {**rates, name: 0.0}
     set_model_noise(classifier.net, **rates)
-
-
-def build_batches(
-    context: RunContext, stage: str, plan: ModelPlan, spec: TrainSpec, strength: float
-) -> Callable[[int], Batch]:
-    """The batches of a stage by micro-step, in the order and under the noise of the stage's own seed."""
-    key = stream_key(context.settings.seed, stage)
-    streams = spec.streams(key)
-    mixing = build_mixing(context.settings.noise, CounterRng(context.settings.seed, f"mixing/{stage}"))
-    custom_noise = CustomAugmentation(context.extensions.noise, seed=key) if context.extensions.noise else None
-
-    def batches_at(size: int, sharding: BatchSharding) -> BatchLoader:
-        noise = _noise_at(context, stage, size, strength)
-        return BatchLoader(streams, noise, custom_noise=custom_noise, mixing=mixing, sharding=sharding)
-
-    batches = batches_at(input_size(context, plan), context.sharding)
-    if not spec.teachers:
-        return batches
-    return TeacherLogitsBatches(batches, _ask_teachers(context, stage, spec, batches, batches_at))
-
-
-def input_size(context: RunContext, plan: ModelPlan) -> int:
-    """The input edge of a model in pixels: its family's, or the data's."""
-    return plan.size or context.splits.format.size
-
-
-def input_noise(context: RunContext, stage: str, plan: ModelPlan, strength: float) -> InputNoise:
-    """The noise on the images of a stage."""
-    return _noise_at(context, stage, input_size(context, plan), strength)
-
-
-def _noise_at(context: RunContext, stage: str, size: int, strength: float) -> InputNoise:
-    return InputNoise(
-        context.settings.noise,
-        size=size,
-        strength=strength,
-        rng=CounterRng(context.settings.seed, f"input-noise/{stage}"),
-        storage_size=context.splits.format.storage_size,
-        crop=context.splits.format.crop,
-    )
-
-
-def _ask_teachers(
-    context: RunContext,
-    stage: str,
-    spec: TrainSpec,
-    batches: BatchLoader,
-    batches_at: Callable[[int, BatchSharding], BatchLoader],
-) -> AskTeachers:
-    """The teachers of a spec, online or cached as the settings say; ``batches_at`` gives batches at another size."""
-    assert spec.distillation
-    if spec.distillation.teacher_logits == "cached":
-        return cached_teachers(context, spec, batches)
-    teachers = [teacher.checkpoint.teacher(context.device) for teacher in spec.teachers]
-    other_sizes = sorted({teacher.size for teacher in teachers} - {batches.noise.size})
-    if other_sizes and context.extensions.noise:
-        raise SettingsError(
-            f"a noise of your own shows images at the student's {batches.noise.size} pixels only, and a teacher takes "
-            f"{other_sizes[0]}; use distillation.teacher_logits cached, or a teacher of the student's size."
-        )
-    if spec.distillation.teacher_logits == "online":
-        by_size = {size: batches_at(size, context.sharding) for size in other_sizes}
-        return OnlineTeachers(teachers, by_size, spec.distillation.rows, context.engine.precision)
-    whole = [batches_at(teacher.size, UNSHARDED) for teacher in teachers]
-    return cached_view_teachers(context, stage, spec, batches, list(zip(teachers, whole, strict=True)))
 
 
 def objective_of(context: RunContext, stage: str, spec: TrainSpec) -> Objective:

@@ -73,9 +73,13 @@ def summary_rows(summary: RunSummary) -> list[Row]:
     if summary.teacher is not None:
         rows.append(_row(summary.teacher.name.capitalize(), "teacher", summary.teacher, role))
     if summary.control is not None and summary.control.name != "teacher":
-        rows.append(_row("Control (labels only)", "control", summary.control, role))
+        steps = "of as many steps, " if summary.control_length == "steps" else ""
+        rows.append(_row(f"Control ({steps}labels only)", "control", summary.control, role))
     rows += [
         _row(f"{model.name.capitalize()} (labels only)", "control", model, role) for model in summary.further_controls
+    ]
+    rows += [
+        _row("Control (of as many steps, labels only)", "control", model, role) for model in summary.controls_of_steps
     ]
     for student in summary.rounds:
         name = student.name.capitalize() + (" (rolled back)" if student.rolled_back else "")
@@ -188,15 +192,21 @@ def comparison_sentence(summary: RunSummary) -> str:
     if verdict.controls == 1 and not verdict.luck:
         return "The student is compared with labels-only training without luck: another seed would give the same model."
     if verdict.controls == 1:
-        text = "The student is compared with the control, which learned from the labels alone and saw as many samples."
+        seen = "took as many steps" if summary.control_length == "steps" else "saw as many samples"
+        text = f"The student is compared with the control, which learned from the labels alone and {seen}."
     else:
         named = wording.joined([*controls, *(["the teacher"] if teachers == 1 else [])])
+        seen = "whose weights saw as many samples as its own"
+        if summary.control_length == "steps":
+            seen = "which took as many steps as it did"
         text = (
-            f"The student is compared with the mean of {verdict.controls} labels-only models, whose weights saw as "
-            f"many samples as its own: {named}{f' and {teachers} teachers' if teachers > 1 else ''}."
+            f"The student is compared with the mean of {verdict.controls} labels-only models, {seen}: "
+            f"{named}{f' and {teachers} teachers' if teachers > 1 else ''}."
         )
         if not teachers and verdict.treatment == UNLABELED:
             text += " The teacher is not one of them, because its training differs from theirs."
+    if summary.controls_of_steps:
+        text += " The control of as many steps is not among them: it saw fewer images than the student."
     if verdict.luck:
         text += (
             " The interval holds the sampling of images and the luck of training: accuracies of trainings that differ "

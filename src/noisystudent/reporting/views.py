@@ -12,7 +12,14 @@ from noisystudent.display import charts, wording
 from noisystudent.evaluation.calibration.reliability import reliability_chart
 from noisystudent.evaluation.metrics.results import Scores
 from noisystudent.evaluation.verdict import Verdict
-from noisystudent.pseudo_labels.selection.parts import BELOW_THRESHOLD, CUSTOM, NOT_YET, OVER_TARGET, SELECTED
+from noisystudent.pseudo_labels.selection.parts import (
+    BELOW_THRESHOLD,
+    CUSTOM,
+    NOT_BELOW,
+    NOT_YET,
+    OVER_TARGET,
+    SELECTED,
+)
 from noisystudent.pseudo_labels.selection.results import ClassSelection, SelectionSummary
 from noisystudent.reporting.records import RunRecord
 from noisystudent.results.run import EvaluatedModel, Role, RoundResult, RunSummary
@@ -26,6 +33,7 @@ _REASONS = {
     BELOW_THRESHOLD: "confidence below the threshold",
     OVER_TARGET: "beyond the target of its class",
     NOT_YET: "waits for a later round",
+    NOT_BELOW: "confidence above the limit",
     CUSTOM: "rejected by the custom rule",
 }
 

@@ -14,6 +14,7 @@ from noisystudent.evaluation.verdict import Verdict
 
 Role = Literal["test", "validation"]
 ChosenBy = Literal["validation", "cross-fitting", "nothing"]
+ControlLength = Literal["samples", "steps"]  # what a control has in common with the student
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,9 @@ class RunSummary:
 
     ``student`` is the delivered model, ``delivered`` the name of its stage. ``teacher`` is None for methods without
     one; ``teachers`` are the members where it is the mean of several; ``further_controls`` are labels-only models like
-    ``control``; ``generations`` is the mean of all students of a distillation. ``robustness`` compares all models, with
+    ``control``, and ``control_length`` is what these have in common with the student: the samples that its weights saw,
+    or its steps; ``controls_of_steps`` are further ones of as many steps, with which the student is not compared;
+    ``generations`` is the mean of all students of a distillation. ``robustness`` compares all models, with
     the control first.
     """
 
@@ -123,6 +126,8 @@ class RunSummary:
     delivery: Delivery = field(default_factory=Delivery)
     control: EvaluatedModel | None = None
     further_controls: tuple[EvaluatedModel, ...] = ()
+    control_length: ControlLength = "samples"
+    controls_of_steps: tuple[EvaluatedModel, ...] = ()
     teachers: tuple[EvaluatedModel, ...] = ()
     rounds: tuple[RoundResult, ...] = ()
     generations: EvaluatedModel | None = None

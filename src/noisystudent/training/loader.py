@@ -204,17 +204,19 @@ class BatchLoader:
         streams: Sequence[BatchStream],
         noise: InputNoise,
         *,
+        unlabeled_noise: InputNoise | None = None,
         custom_noise: CustomAugmentation | None = None,
         mixing: Mixing | None = None,
         sharding: BatchSharding = UNSHARDED,
     ) -> None:
         """The stream named ``labeled``, if any, comes first; ``custom_noise`` acts after ``noise``, ``mixing`` last.
 
+        ``unlabeled_noise`` acts instead of ``noise`` on the other streams; None: ``noise`` acts on all.
         Raises ``SettingsError`` when ``sharding`` cannot split the streams' samples evenly.
         """
         sharding.check(streams)
         self.streams, self.sharding = tuple(streams), sharding
-        self.noise, self.custom_noise, self.mixing = noise, custom_noise, mixing
+        self.noise, self.unlabeled_noise, self.custom_noise, self.mixing = noise, unlabeled_noise, custom_noise, mixing
         # Copies of one image are different positions, so each gets its own noise; streams must not overlap either.
         self._starts = [int(start) for start in np.cumsum([0, *(len(stream) for stream in streams)])[:-1]]
 
@@ -266,7 +268,16 @@ class BatchLoader:
     def augment(self, by_stream: Sequence[SampleIndices]) -> tuple[Tensor, Tensor]:
         """Images under input noise, uint8 [B, C, S, S], and targets [B, K]; equal indices give equal results."""
         raw = collate([stream.fetch(indices) for stream, indices in zip(self.streams, by_stream, strict=True)])
-        return self.noise(raw.pixels, raw.sizes, *self._noise_keys(by_stream)), raw.targets
+        arguments = (raw.pixels, raw.sizes, *self._noise_keys(by_stream))
+        if self.unlabeled_noise is None:
+            return self.noise(*arguments), raw.targets
+        counts = zip(self.streams, map(len, by_stream), strict=True)
+        labeled = sum(count for stream, count in counts if stream.name == LABELED)
+        parts = (
+            self.noise(*(argument[:labeled] for argument in arguments)),
+            self.unlabeled_noise(*(argument[labeled:] for argument in arguments)),
+        )
+        return torch.cat(parts), raw.targets
 
     def _noise_keys(self, by_stream: Sequence[SampleIndices]) -> tuple[Tensor, Tensor]:
         """The epoch and the index that each image's noise is drawn from, int64 [B] each.

@@ -9,6 +9,9 @@ from pydantic import Field
 from noisystudent.settings import Settings
 
 PRETRAINED_LAYER_DECAY = 0.85  # NOTEBOOK.md has the trials
+RATE_IMAGES = 256  # labeled images of a step that ``rate_per_256`` is for
+
+Ratio = Annotated[float, Field(gt=0)]
 
 
 class TrainSettings(Settings):
@@ -17,14 +20,25 @@ class TrainSettings(Settings):
     steps: Annotated[int, Field(ge=1)] = Field(
         1200, description="optimizer steps of every training stage (teacher, students, control)"
     )
+    epochs: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="instead of steps: how often every training stage shows each labeled image, as the paper counts "
+        "its 350 or 700 epochs; 0: steps says how long",
+    )
     stop_after: Annotated[int, Field(ge=0)] = Field(
         0, description="stop every stage early after this many steps; the schedule is unchanged; 0 = never"
     )
-    batch_size: Annotated[int, Field(ge=2)] = Field(
-        128, description="images per step; train.ratio splits those of a student into labeled and pseudo-labeled"
+    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="images per step; batch says which of them")
+    batch: Literal["total", "labeled"] = Field(
+        "total",
+        description="what batch_size counts. total: all images of a step, which ratio splits into labeled and "
+        "pseudo-labeled ones; labeled: the labeled ones, as many for teacher and control as for a student, which has "
+        "batch_size times ratio pseudo-labeled ones on top (the paper)",
     )
-    ratio: Annotated[float, Field(gt=0)] = Field(
-        3.0, description="pseudo-labeled images per labeled image in a student's batch"
+    ratio: Ratio | Annotated[tuple[Ratio, ...], Field(min_length=1)] = Field(
+        3.0,
+        description="pseudo-labeled images per labeled image in a student's batch; or one such number per round, such "
+        "as 14,14,28 (the paper's for EfficientNet-L2)",
     )
     grad_accum_steps: Annotated[int, Field(ge=1)] = Field(
         1,
@@ -36,6 +50,11 @@ class TrainSettings(Settings):
         description="sgd: momentum 0.9 with Nesterov; rmsproptf: the paper's (decay 0.9, momentum 0.9, eps 1e-3)",
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak learning rate")
+    rate_per_256: bool = Field(
+        False,
+        description="learning_rate is that of 256 labeled images per step, and changes in proportion to those of a "
+        "step; pseudo-labeled images do not count (the paper: 0.016)",
+    )
     layer_decay: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = Field(
         "auto",
         description="the learning rate of models that start from trained weights falls by this factor per block from "
@@ -98,12 +117,42 @@ class TrainSettings(Settings):
         """The number of steps of a stage."""
         return min(self.stop_after, self.steps) if self.stop_after else self.steps
 
+    def ratio_of(self, round_number: int) -> float:
+        """Pseudo-labeled images per labeled one in the student's batches of a round, from 1."""
+        return self.ratio[round_number - 1] if isinstance(self.ratio, tuple) else self.ratio
+
+    def student_counts(self, round_number: int) -> tuple[int, int]:
+        """Labeled and pseudo-labeled images per step of the student of a round, at least one of each."""
+        ratio = self.ratio_of(round_number)
+        if self.batch == "labeled":
+            return self.batch_size, max(1, round(self.batch_size * ratio))
+        pseudo = min(max(round(self.batch_size * ratio / (1 + ratio)), 1), self.batch_size - 1)
+        return self.batch_size - pseudo, pseudo
+
+    def images_behind(self, round_number: int) -> int:
+        """Images per step, summed over the stages that the weights of the student of a round went through."""
+        if not self.warm_start:
+            return sum(self.student_counts(round_number))
+        return self.batch_size + sum(sum(self.student_counts(number)) for number in range(1, round_number + 1))
+
+    def with_epochs(self, labeled: int) -> TrainSettings:
+        """The same settings with the steps that ``epochs`` of ``labeled`` images take, if it is given."""
+        if not self.epochs or not labeled:
+            return self
+        return self.model_copy(update={"steps": max(1, round(self.epochs * labeled / self.batch_size))})
+
+    def with_rate(self, labeled: int) -> TrainSettings:
+        """The same settings with the learning rate of steps that have ``labeled`` labeled images."""
+        if not self.rate_per_256:
+            return self
+        rate = self.learning_rate * labeled / RATE_IMAGES
+        return self.model_copy(update={"learning_rate": rate, "rate_per_256": False})
+
     def for_samples(self, samples: int) -> TrainSettings:
-        """The same settings for one stage that trains on ``samples``, a multiple of the samples of a stage."""
-        stages, rest = divmod(samples, self.last * self.batch_size)
-        assert stages
-        assert not rest
-        return self.model_copy(update={"steps": self.steps * stages, "stop_after": self.stop_after * stages})
+        """The same settings for one stage on labels that trains on ``samples``, rounded up to whole steps."""
+        last = -(-samples // self.batch_size)
+        steps, stop_after = (round(count * last / self.last) for count in (self.steps, self.stop_after))
+        return self.model_copy(update={"steps": steps, "stop_after": stop_after})
 
 
 class HeadSettings(Settings):

@@ -12,6 +12,7 @@ from torchvision.transforms.autoaugment import _apply_op
 
 from noisystudent.config import resolve
 from noisystudent.noise.counter_rng import CounterRng
+from noisystudent.noise.crop import pad_crop
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.policies import POLICIES, PUBLISHED_DISTANCES
 from noisystudent.noise.randaugment import RandAugment
@@ -155,3 +156,45 @@ def test_the_preset_none_does_not_change_images():
 
 def test_operations_are_those_of_the_official_code():
     assert len(OPERATIONS) == len(set(OPERATIONS)) == 16
+
+
+def released_contrast(image: np.ndarray, factor: float) -> np.ndarray:
+    """Contrast of the release's randaugment.py, line by line in NumPy: one image, uint8 [H, W, 3]."""
+    gray = (image @ np.array([0.2989, 0.5870, 0.1140])).astype(np.int64)
+    histogram = np.bincount(gray.ravel(), minlength=256)
+    mean = np.clip(histogram.astype(np.float32).sum() / np.float32(256), 0, 255).astype(np.uint8)
+    blended = np.float32(mean) + np.float32(factor) * (image.astype(np.float32) - np.float32(mean))
+    return np.clip(blended, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("size", "gray"), [(32, 4), (224, 196), (240, 225), (475, 255)])
+@pytest.mark.parametrize("magnitude", [0.0, 4.0, 6.0, 27.0])
+def test_contrast_of_the_policy_released_is_that_of_the_released_code(size, gray, magnitude):
+    pixels = images(1, size)
+    ours = changed("released", "Contrast", pixels, magnitude, positive=True)[0]
+    theirs = released_contrast(pixels[0].permute(1, 2, 0).numpy(), magnitude / 10 * 1.8 + 0.1)
+    assert np.array_equal(ours, theirs)
+    constant = torch.full((1, 3, size, size), gray, dtype=torch.uint8)
+    assert torch.equal(POLICIES["released"].apply("Contrast", constant, 27.0, torch.zeros(1, 3), PUBLISHED_DISTANCES),
+                       constant)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "Contrast"])
+def test_all_else_of_the_policy_released_is_that_of_paper(name):
+    pixels = images()
+    released, paper = (changed(policy, name, pixels, 12.0, positive=True) for policy in ("released", "paper"))
+    assert np.array_equal(released, paper)
+
+
+def test_the_svhn_recipe_crops_after_randaugment_and_hole():
+    settings = NoiseSettings(preset="svhn")
+    assert settings.crop_last
+    pixels, sizes, index = images(6, 32), torch.full((6, 2), 32), torch.arange(6)
+    rng = CounterRng(0, "test")
+    cropped_last = InputNoise(settings, size=32, strength=1.0, rng=rng)(pixels, sizes, index, index)
+    before = InputNoise(settings.model_copy(update={"crop": "none"}), size=32, strength=1.0, rng=rng)
+    draws = rng.uniform(index, index, 2)
+    reference = pad_crop(before(pixels, sizes, index, index), sizes, draws, size=32, reach=4)
+    assert torch.equal(cropped_last, reference)
+    first = settings.model_copy(update={"crop_last": False})
+    assert not torch.equal(cropped_last, InputNoise(first, size=32, strength=1.0, rng=rng)(pixels, sizes, index, index))

@@ -91,10 +91,12 @@ def confidences(random, rows: int, kind: str):
 def select_by_sorting(prediction, confidence, classes: int, selection: SelectionSettings, round_number: int):
     """The rows that a full sort selects and the target count of each class, directly from the rules."""
     selected, target_counts = np.zeros(len(prediction), bool), np.zeros(classes, int)
-    passed = confidence >= np.float32(selection.threshold)
+    passed = confidence >= np.float32(selection.lowest)
+    if selection.below < 1:
+        passed &= confidence < np.float32(selection.below)
     mean = -(-int(passed.sum()) // classes)
     for label in range(classes):
-        in_class = prediction == label
+        in_class = (prediction == label) & passed
         if selection.rule == "curriculum":
             wanted = int(np.ceil(min(1.0, selection.fraction * round_number) * in_class.sum() - 1e-9))
             target_counts[label] = wanted
@@ -121,6 +123,11 @@ def select_by_sorting(prediction, confidence, classes: int, selection: Selection
             ({"rule": "threshold", "threshold": 0.5, "per_class": 7, "max_copies": 3}, 2),
             ({"rule": "threshold", "threshold": 0.0, "per_class": 40}, 1),
             ({"rule": "threshold", "threshold": 0.7, "per_class": "none"}, 1),
+            ({"rule": "threshold", "threshold": 0.3, "below": 0.5, "per_class": "none"}, 1),
+            ({"rule": "threshold", "threshold": 0.0, "below": 0.9995, "per_class": 7}, 1),
+            ({"rule": "curriculum", "fraction": 0.2, "below": 0.7}, 2),
+            ({"rule": "curriculum", "fraction": 0.5, "threshold": 0.4, "below": 0.9999}, 1),
+            ({"rule": "curriculum", "fraction": 1.0, "threshold": 0.4}, 1),
         ]
     ),
 )
@@ -141,8 +148,10 @@ def test_a_selection_equals_that_of_a_full_sort(tmp_path_factory, seed, rows, ki
         assert copies.sum() == target_counts[label] == summary.per_class[label].copies
         assert not len(copies) or copies.max() - copies.min() <= 1
     excess = "not-yet" if selection.rule == "curriculum" else "over-target"
-    low = (confidence < np.float32(selection.threshold)) & (selection.rule == "threshold")
-    assert np.array_equal(columns["reason"], np.where(selected, "selected", np.where(low, "below-threshold", excess)))
+    low = confidence < np.float32(selection.lowest)
+    high = (confidence >= np.float32(selection.below)) & (selection.below < 1)
+    rejected = np.where(low, "below-threshold", np.where(high, "not-below", excess))
+    assert np.array_equal(columns["reason"], np.where(selected, "selected", rejected))
 
 
 def test_the_counts_of_workers_add_up_to_those_of_all_parts(tmp_path):
@@ -167,7 +176,7 @@ def test_the_counts_of_workers_add_up_to_those_of_all_parts(tmp_path):
     with pytest.raises(MismatchError, match="differ from those that were counted"):
         select(tmp_path / "o", parts, selection, classes="abc", round_number=1, seed=0, counts=shares[0] + shares[0])
     other = count_rows(parts, classes=3, threshold=0.5)
-    with pytest.raises(MismatchError, match=r"selection\.threshold is 0\.4; count the rows again"):
+    with pytest.raises(MismatchError, match=r"selection\.threshold is 0\.4 and .* 1\.0; count the rows again"):
         select(tmp_path / "o", parts, selection, classes="abc", round_number=1, seed=0, counts=other)
     with pytest.raises(ValueError, match="do not add up"):
         shares[0] + other

@@ -105,10 +105,9 @@ class ShardSource:
 
         Raises ``DataError``, naming tar file and key, for an image that differs from the indexed one.
         """
-        number, first, _ = self._shards[shard]
+        number, _, _ = self._shards[shard]
         file, table = self._files[number], self._index(number).table
-        kept = self._kept.get(number)
-        file_rows = [first + row if kept is None else int(kept[first + row]) for row in rows]
+        file_rows = self._file_rows(shard, rows)
         entries = table.take(pa.array(file_rows, pa.int64()))
         starts, sizes = entries["start"].to_numpy(), entries["size"].to_numpy()
         keys, digests = entries["key"].to_pylist(), entries["sample"].to_pylist()
@@ -131,6 +130,18 @@ class ShardSource:
                 if content_digest(content) != digests[row]:
                     raise DataError(_changed_message(file, keys[row]))
                 yield Record(keys[row], content, labels[row])
+
+    def keys(self, shard: int) -> Sequence[str]:
+        """The keys of one shard, in order."""
+        rows = self._file_rows(shard, range(self.shard_sizes[shard]))
+        keys: list[str] = self._index(self._shards[shard][0]).table["key"].take(pa.array(rows, pa.int64())).to_pylist()
+        return keys
+
+    def _file_rows(self, shard: int, rows: Iterable[int]) -> list[int]:
+        """The rows of a tar file's index that are the given rows of a shard."""
+        number, first, _ = self._shards[shard]
+        kept = self._kept.get(number)
+        return [first + row if kept is None else int(kept[first + row]) for row in rows]
 
     def count_labels(self) -> list[int]:
         """The number of images per class, in the order of ``classes``; reads the indexes of all tar files."""

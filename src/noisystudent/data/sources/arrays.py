@@ -75,6 +75,10 @@ class ArraySource:
             label = NO_LABEL if self._record_labels is None else int(self._record_labels[row])
             yield Record(key, self._images[row], label)
 
+    def keys(self, shard: int) -> Sequence[str]:
+        """The keys of one shard, in order."""
+        return self._keys[shard_slice(shard)]
+
     def count_labels(self) -> list[int]:
         """The number of images per class, in the order of ``classes``."""
         return count_labels(self._record_labels, len(self.classes or ()))

@@ -125,6 +125,10 @@ class FolderSource:
             content, problem = read_file(self._paths[key])
             yield Record(key, content, label, problem)
 
+    def keys(self, shard: int) -> Sequence[str]:
+        """The keys of one shard, in order."""
+        return self._keys[shard_slice(shard)]
+
     def count_labels(self) -> list[int]:
         """The number of images per class, in the order of ``classes``."""
         counts = Counter(map(_top_folder, self._keys))

@@ -77,6 +77,10 @@ class HuggingFaceSource:
             label = NO_LABEL if self._labels is None else self._labels[row]
             yield Record(self._keys[row], content, label, "" if content else NO_BYTES)
 
+    def keys(self, shard: int) -> Sequence[str]:
+        """The keys of one shard, in order."""
+        return [self._keys[row] for row in self._rows[shard_slice(shard)]]
+
     def count_labels(self) -> list[int]:
         """The number of images per class, in the order of ``classes``."""
         return count_labels(self._labels, len(self.classes or ()))

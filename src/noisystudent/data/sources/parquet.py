@@ -123,6 +123,10 @@ class ParquetSource:
         self._open_readers.clear()
         self._open_readers[row_range.file, row_range.group, row_range.first + row_range.rows] = images
 
+    def keys(self, shard: int) -> Sequence[str]:
+        """The keys of one shard, in order."""
+        return [self._keys[row] for row in self._kept_rows(self._ranges[shard])]
+
     def count_labels(self) -> list[int]:
         """The number of images per class, in the order of ``classes``."""
         return count_labels(self._labels, len(self.classes or ()))

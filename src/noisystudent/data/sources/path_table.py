@@ -109,6 +109,10 @@ class PathTableSource:
                     label = NO_LABEL if self._labels is None else self._labels[first + row]
                     yield Record(self._keys[first + row], content, label, problem)
 
+    def keys(self, shard: int) -> Sequence[str]:
+        """The keys of one shard, in order."""
+        return self._keys[shard_slice(shard)]
+
     def count_labels(self) -> list[int]:
         """The number of images per class, in the order of ``classes``."""
         return count_labels(self._labels, len(self.classes or ()))

@@ -27,7 +27,7 @@ from noisystudent.runtime.progress import Reporter
 
 BUDGET = "budget"  # the kind in a manifest, and the name of the folder
 ON_CPU, ON_ACCELERATOR = 15 * 60.0, 60 * 60.0  # seconds
-_OF_TIME = ("train.steps", "train.stop_after")  # settings that say how long a run trains
+_OF_TIME = ("train.steps", "train.epochs", "train.stop_after")  # settings that say how long a run trains
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def budget_seconds(resolved: Resolved, engine: Engine) -> float | None:
     """The budget of a run in seconds; None where the settings are taken as they are.
 
     ``auto`` is 15 minutes on a CPU and 60 on an accelerator, but none where the user says how long to train
-    (``train.steps``) or takes a recipe of published lengths.
+    (``train.steps``, ``train.epochs``) or takes a recipe of published lengths.
     """
     given = resolved.settings.budget
     if given == "none":
@@ -80,7 +80,8 @@ def decide_budget(
     inputs = _inputs(request, budget, load)
     choose = _chooser(request, load)
     choice = request.engine.group.on_main(lambda: kept_choice(folder, inputs, partial(choose, budget), dry=request.dry))
-    choice = choice.without(request.resolved.explicit)
+    by_epochs = {"train.steps"} if request.settings.train.epochs else set()
+    choice = choice.without(request.resolved.explicit | by_epochs)
     settings = request.settings
     for name, value in choice.values.items():
         settings = with_setting(settings, name, value)

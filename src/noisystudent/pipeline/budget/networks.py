@@ -18,6 +18,7 @@ from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
 from noisystudent.pipeline.budget.speed import seconds_per_sample
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.runtime.device import Engine
+from noisystudent.training.settings import TrainSettings
 
 SMALLER_SIZES = (64, 48, 32, 24, 16)
 OVERHEAD = 1.3  # a step of the loop, with noise, optimizer and averages, against forward and backward pass
@@ -68,17 +69,18 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         steps = _steps(settings, explicit, size, workload, usable, rounds)
         if steps >= ENOUGH_STEPS:
             break
-    stages = _stages(settings, explicit, rounds)
+    images = _images_per_step(settings, explicit, rounds)
     if steps < FEWEST_STEPS:
-        needed = FEWEST_STEPS * stages * settings.train.batch_size * size.seconds * OVERHEAD
+        needed = FEWEST_STEPS * images * size.seconds * OVERHEAD
         needed += _predictions(size, workload, rounds)
+        stages = _stages(settings, explicit, rounds)
         what = f"to train {stages} stages of {FEWEST_STEPS} steps on images of {size.edge} px"
         refuse_budget(budget, needed, what, "fewer images, or a smaller train.batch_size")
     steps = min(steps, MOST_STEPS)
     values: dict[str, object] = {
         "data.size": size.edge,
         "train.steps": steps,
-        "train.warm_start": True,
+        "train.warm_start": _warm(settings, explicit).warm_start,
         "rounds.count": rounds,
         "rounds.controls": _controls(settings, explicit),
     }
@@ -86,13 +88,14 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         values["noise.strength"] = min(settings.noise.strengths)
     if rounds == 1:
         values |= {"selection.fraction": 1.0, "objective.labels": "soft", "objective.temperature": 0.5}
-    seconds = steps * stages * settings.train.batch_size * size.seconds * OVERHEAD
+    seconds = steps * images * size.seconds * OVERHEAD
     seconds += _predictions(size, workload, rounds)
+    counted = "labeled images" if settings.train.batch == "labeled" else "images"
+    start = " from the teacher's weights" if values["train.warm_start"] else ""
     reasons = (
         f"{size.plan.name} on images of {size.edge} px (a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here), "
-        f"{steps:,} steps of {settings.train.batch_size} images per stage",
-        f"{rounds} round{'s' if rounds > 1 else ''} from the teacher's weights"
-        + (" on soft labels of all images" if rounds == 1 else ""),
+        f"{steps:,} steps of {settings.train.batch_size} {counted} per stage",
+        f"{rounds} round{'s' if rounds > 1 else ''}{start}" + (" on soft labels of all images" if rounds == 1 else ""),
     )
     return Choice(values=values, seconds=seconds, reasons=reasons)
 
@@ -137,7 +140,7 @@ def _rounds(settings: RunSettings, explicit: frozenset[str], size: _Size, worklo
 
     Larger images come before more rounds: a size that is right for one round is not left for the sake of three.
     """
-    if "rounds.count" in explicit:
+    if "rounds.count" in explicit or isinstance(settings.train.ratio, tuple):  # a ratio for each of them
         return settings.rounds.count
     if usable / (size.seconds * OVERHEAD) < MANY_SAMPLES:
         return 1
@@ -147,6 +150,22 @@ def _rounds(settings: RunSettings, explicit: frozenset[str], size: _Size, worklo
 def _stages(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
     """Stages of equal length: teacher, students, and controls that see as much as the last student's weights."""
     return (1 + rounds) * (1 + _controls(settings, explicit))
+
+
+def _images_per_step(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
+    """Images of a step, summed over teacher, students and controls."""
+    train = _warm(settings, explicit)
+    students = sum(sum(train.student_counts(number)) for number in range(1, rounds + 1))
+    of_samples, of_steps = train.images_behind(rounds), train.batch_size
+    control = {"samples": of_samples, "steps": of_steps, "both": of_samples + of_steps}[settings.rounds.control]
+    return train.batch_size + students + _controls(settings, explicit) * control
+
+
+def _warm(settings: RunSettings, explicit: frozenset[str]) -> TrainSettings:
+    """The settings of a training with the start that the budget chooses; a control of steps allows no warm start."""
+    warm = settings.rounds.control == "samples"
+    warm = settings.train.warm_start if "train.warm_start" in explicit else warm
+    return settings.train.model_copy(update={"warm_start": warm})
 
 
 def _controls(settings: RunSettings, explicit: frozenset[str]) -> int:
@@ -165,5 +184,5 @@ def _steps(
 ) -> int:
     """Steps of a stage that fit."""
     left = usable - _predictions(size, workload, rounds)
-    per_step = settings.train.batch_size * size.seconds * OVERHEAD * _stages(settings, explicit, rounds)
+    per_step = size.seconds * OVERHEAD * _images_per_step(settings, explicit, rounds)
     return int(left / per_step) if left > 0 else 0

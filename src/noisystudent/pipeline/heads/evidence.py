@@ -50,7 +50,7 @@ def cross_fit_student(context: RunContext, teachers: FeatureTeachers, choice: He
         "teachers": dict(choice.weights),
         "penalties": [choice.penalty, settings.head.student_penalty],
         "rounds": settings.rounds.count,
-        "selection": settings.selection.model_dump(),
+        "selection": settings.selection.deciding(),
         "objective": settings.objective.model_dump(include={"labels", "temperature", "label_smoothing"}),
         "ratio": settings.train.ratio,
         "seed": settings.seed,
@@ -93,5 +93,5 @@ def _answers(
             first if context.settings.selection.once else None,
         )  # fmt: skip
         first = first or selection
-        head = fit_student(context, teachers, fold.rest, predictions, selection)
+        head = fit_student(context, teachers, fold.rest, predictions, selection, number)
     return head.log_probabilities(plain).argmax(axis=1), labels_only.log_probabilities(plain).argmax(axis=1)

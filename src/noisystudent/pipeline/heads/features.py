@@ -186,10 +186,10 @@ def _views(context: RunContext) -> list[FeatureView]:
         storage_size=context.splits.format.storage_size,
         crop=context.splits.format.crop,
     )
-    left_out = {"preset", "strength", "strengths", "teacher", "dropout", "stochastic_depth", "mixup", "cutmix"}
+    left_out = ("preset", "strength", "strengths", "teacher", "dropout", "stochastic_depth", "mixup", "cutmix")
     identity = {
         "crop": context.splits.format.crop,
-        "noise": noise.model_dump(exclude=left_out),
+        "noise": noise.deciding(*left_out),
         "strength": noise.strength,
     }
     noised = [FeatureView({**identity, "number": number}, input_noise, number) for number in range(count)]

@@ -83,9 +83,14 @@ def _write_parts(folder: Path, features: RunFeatures, log_probabilities: Floats)
 
 
 def student_data(
-    context: RunContext, teachers: FeatureTeachers, rows: Ints, predictions_folder: Path, selection_folder: Path
+    context: RunContext,
+    teachers: FeatureTeachers,
+    rows: Ints,
+    predictions_folder: Path,
+    selection_folder: Path,
+    round_number: int,
 ) -> list[HeadData]:
-    """What a student's head learns from: labeled rows and selected pseudo labels, in the ratio of ``train.ratio``.
+    """What a round's head learns from: labeled rows and selected pseudo labels, in the ratio of ``train.ratio``.
 
     Every class has the same weight among the pseudo labels.
     """
@@ -99,17 +104,23 @@ def student_data(
     targets = pseudo_targets(settings.objective, teachers.classes, log_probabilities[chosen]).numpy()
     by_class = (targets * copies[chosen, None]).sum(axis=0)
     weights = copies[chosen] * (targets / np.maximum(by_class, 1e-12)).sum(axis=1)
-    share = settings.train.ratio / (1 + settings.train.ratio)
+    ratio = settings.train.ratio_of(round_number)
+    share = ratio / (1 + ratio)
     views = [view[chosen] for view in features.unlabeled]
     pseudo = HeadData(views, targets, (weights / weights.sum() * share).astype(np.float32))
     return [teachers.labeled(rows, 1 - share), pseudo]
 
 
 def fit_student(
-    context: RunContext, teachers: FeatureTeachers, rows: Ints, predictions_folder: Path, selection_folder: Path
+    context: RunContext,
+    teachers: FeatureTeachers,
+    rows: Ints,
+    predictions_folder: Path,
+    selection_folder: Path,
+    round_number: int,
 ) -> LinearHead:
-    """A student's head, under all views."""
-    data = student_data(context, teachers, rows, predictions_folder, selection_folder)
+    """The head of a round's student, under all views."""
+    data = student_data(context, teachers, rows, predictions_folder, selection_folder, round_number)
     return fit_head(data, teachers.features.scaler, context.settings.head.student_penalty, teachers.device)
 
 
@@ -128,14 +139,16 @@ def label_and_select(
     return labeled, select_pseudo_labels(context, f"{prefix}/selection", labeled, number, first)
 
 
-def student_inputs(context: RunContext, predictions_folder: Path, selection_folder: Path) -> dict[str, object]:
-    """All that decides a student's head beside the features."""
+def student_inputs(
+    context: RunContext, predictions_folder: Path, selection_folder: Path, round_number: int
+) -> dict[str, object]:
+    """All that decides the head of a round's student beside the features."""
     settings = context.settings
     return {
         "predictions": read_manifest(predictions_folder, PREDICTIONS).fingerprint,
         "selection": read_manifest(selection_folder, SELECTION).fingerprint,
         "objective": settings.objective.model_dump(include={"labels", "temperature", "label_smoothing"}),
-        "ratio": settings.train.ratio,
+        "ratio": settings.train.ratio_of(round_number),
         "penalty": settings.head.student_penalty,
     }
 

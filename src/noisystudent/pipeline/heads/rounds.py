@@ -56,8 +56,8 @@ def run_head_rounds(context: RunContext) -> RunResult:
             context, prefix, teachers, choice.weights, rows, head, number, first if settings.selection.once else None
         )
         first = first or selection
-        inputs = student_inputs(context, predictions, selection)
-        fit = partial(fit_student, context, teachers, rows, predictions, selection)
+        inputs = student_inputs(context, predictions, selection, number)
+        fit = partial(fit_student, context, teachers, rows, predictions, selection, number)
         checkpoint, head = head_stage(context, f"{prefix}/student", features, inputs, fit)
         current = _scored(context, features, prefix, number, checkpoint, head)
         rounds.append(

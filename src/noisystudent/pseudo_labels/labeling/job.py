@@ -170,7 +170,7 @@ def _inputs(job: Job, source: Source, predictor: Predictor) -> dict[str, Any]:
         "source": source.fingerprint,
         "files": dict(source.files),
         "classes": list(predictor.classes),
-        "view": {"noise": job.noise.model_dump(), "seed": job.seed} if job.noise.teacher else "plain",
+        "view": {"noise": job.noise.deciding(), "seed": job.seed} if job.noise.teacher else "plain",
         "precision": job.runtime.precision,
         **({"engine": job.runtime.engine} if job.runtime.engine != "torch" else {}),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noisystudent.pseudo_labels.selection.parts import NOT_YET, OVER_TARGET, Floats, Ints, read_rows
+from noisystudent.pseudo_labels.selection.parts import NO_LIMIT, NOT_YET, OVER_TARGET, Floats, Ints, read_rows
 from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 
 BINS = 4096
@@ -20,20 +20,38 @@ class Counts:
 
     ``histogram`` is int64 [K, BINS + 1]: bin b holds the confidences from b / BINS up to but not including
     (b + 1) / BINS, and the last bin holds 1 alone. ``eligible`` is int64 [K]: the rows whose confidence reaches
-    ``threshold``.
+    ``threshold`` and is below ``below``, where 1 is no bound. ``beyond`` is int64 [K]: the rows that are not below it.
     """
 
     histogram: Ints
     eligible: Ints
+    beyond: Ints
     threshold: float
+    below: float = 1.0
 
     def __add__(self, other: Counts) -> Counts:
-        if self.threshold != other.threshold:
+        if (self.threshold, self.below) != (other.threshold, other.below):
             raise ValueError(
-                f"counts with the thresholds {self.threshold} and {other.threshold} do not add up; count all parts "
-                "with one threshold."
+                f"counts with the thresholds {self.threshold} and {other.threshold}, below {self.below} and "
+                f"{other.below}, do not add up; count all parts with one threshold and one upper bound."
             )
-        return Counts(self.histogram + other.histogram, self.eligible + other.eligible, self.threshold)
+        return Counts(
+            self.histogram + other.histogram,
+            self.eligible + other.eligible,
+            self.beyond + other.beyond,
+            self.threshold,
+            self.below,
+        )
+
+    @property
+    def candidates(self) -> Ints:
+        """The histogram of the rows below the upper bound alone."""
+        histogram, last = self.histogram.copy(), int(bin_of(np.array([self.below], np.float32))[0])
+        inside = self.beyond - histogram[:, last + 1 :].sum(axis=1)
+        histogram[:, last] -= inside
+        if self.below < 1:
+            histogram[:, last + 1 :] = 0
+        return histogram
 
     @property
     def rows(self) -> Ints:
@@ -42,13 +60,14 @@ class Counts:
         return rows
 
 
-def count_rows(parts: Sequence[Path], *, classes: int, threshold: float) -> Counts:
+def count_rows(parts: Sequence[Path], *, classes: int, threshold: float, below: float = 1.0) -> Counts:
     """Counts the rows of prediction parts; workers may each count some of the parts and add their counts.
 
     Args:
         parts: paths of prediction parts.
         classes: the number of classes.
         threshold: the confidence from which on a row is eligible, 0 to 1.
+        below: the confidence from which on a row is no longer eligible, above 0, to 1; 1: no bound.
 
     Returns:
         The counts of these parts.
@@ -57,12 +76,19 @@ def count_rows(parts: Sequence[Path], *, classes: int, threshold: float) -> Coun
         ArtifactError: a part is damaged or was predicted for other classes.
     """
     histogram = np.zeros((classes, BINS + 1), np.int64)
-    eligible = np.zeros(classes, np.int64)
+    eligible, beyond, limit = np.zeros(classes, np.int64), np.zeros(classes, np.int64), limit_of(below)
     flat = histogram.reshape(-1)
     for rows in read_rows(parts, classes):
         np.add.at(flat, rows.prediction * (BINS + 1) + bin_of(rows.confidence), 1)
-        eligible += np.bincount(rows.prediction[rows.confidence >= threshold], minlength=classes)
-    return Counts(histogram, eligible, threshold)
+        inside = rows.bits < limit
+        eligible += np.bincount(rows.prediction[inside & (rows.confidence >= threshold)], minlength=classes)
+        beyond += np.bincount(rows.prediction[~inside], minlength=classes)
+    return Counts(histogram, eligible, beyond, threshold, below)
+
+
+def limit_of(below: float) -> int:
+    """The bits of the float32 ``below``, which those of an eligible confidence are under; 1 is no bound."""
+    return int(np.float32(below).view(np.uint32)) if below < 1 else NO_LIMIT
 
 
 def bin_of(confidence: Floats) -> Ints:
@@ -90,12 +116,12 @@ def quota_for(settings: SelectionSettings, counts: Counts, round_number: int) ->
     if settings.rule == "curriculum":
         assert settings.fraction != "auto", "call resolve_auto first"
         fraction = min(1.0, settings.fraction * round_number)
-        row_count = np.ceil(fraction * counts.rows - 1e-9).astype(np.int64)
-        return Quota(row_count, row_count, 0.0, NOT_YET)
+        row_count = np.ceil(fraction * counts.eligible - 1e-9).astype(np.int64)
+        return Quota(row_count, row_count, settings.lowest, NOT_YET)
     eligible = counts.eligible
     if settings.per_class == "none":
-        return Quota(eligible, eligible, settings.threshold, OVER_TARGET)
+        return Quota(eligible, eligible, settings.lowest, OVER_TARGET)
     # The mean keeps the number of training samples as large as the number of rows that reach the threshold.
     target = int(np.ceil(eligible.mean())) if settings.per_class == "auto" else settings.per_class
     row_count = np.minimum(eligible, target)
-    return Quota(row_count, np.minimum(target, row_count * settings.max_copies), settings.threshold, OVER_TARGET)
+    return Quota(row_count, np.minimum(target, row_count * settings.max_copies), settings.lowest, OVER_TARGET)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisystudent.pseudo_labels.selection.counts import BINS
-from noisystudent.pseudo_labels.selection.parts import ONE_BITS, Bits, Ints, Rows, read_rows
+from noisystudent.pseudo_labels.selection.parts import NO_LIMIT, ONE_BITS, Bits, Ints, Rows, read_rows
 
 _FINE_BINS = 4096  # per finer histogram
 _ABOVE_ALL = np.uint32(2**32 - 1)
@@ -18,10 +18,14 @@ _ABOVE_ALL = np.uint32(2**32 - 1)
 
 @dataclass(frozen=True, eq=False)
 class Cutoff:
-    """Every class keeps all rows above the confidence at ``bits`` and the first ``ties`` rows exactly at it."""
+    """Every class keeps all rows above the confidence at ``bits`` and the first ``ties`` rows exactly at it.
+
+    Of these, it keeps the rows below the confidence with the bits ``limit``.
+    """
 
     bits: Bits  # [K], of a float32
     ties: Ints  # [K]
+    limit: int
 
 
 class RowNumbers:
@@ -48,14 +52,14 @@ def is_selected(rows: Rows, cutoff: Cutoff, tie_numbers: RowNumbers) -> npt.NDAr
     Parts must come in order, because ``tie_numbers`` continues from part to part.
     """
     bits = cutoff.bits[rows.prediction]
-    selected: npt.NDArray[np.bool_] = rows.bits > bits
+    selected: npt.NDArray[np.bool_] = (rows.bits > bits) & (rows.bits < cutoff.limit)
     tied = np.flatnonzero(rows.bits == bits)
     label = rows.prediction[tied]
     selected[tied] = tie_numbers(label) < cutoff.ties[label]
     return selected
 
 
-def find_cutoff(parts: Sequence[Path], histogram: Ints, row_count: Ints) -> Cutoff:
+def find_cutoff(parts: Sequence[Path], histogram: Ints, row_count: Ints, limit: int = NO_LIMIT) -> Cutoff:
     """Finds the cutoff after the most confident rows of each class.
 
     Each pass over the parts counts, per class, the rows in the one bin of the last histogram that contains the cutoff,
@@ -64,8 +68,9 @@ def find_cutoff(parts: Sequence[Path], histogram: Ints, row_count: Ints) -> Cuto
 
     Args:
         parts: paths of all prediction parts, in order.
-        histogram: the histogram of ``Counts`` for these parts, int64 [K, BINS + 1].
+        histogram: the histogram of the candidates in ``Counts`` for these parts, int64 [K, BINS + 1].
         row_count: the number of rows to select per class, at most as many as there are, int64 [K].
+        limit: the bits of the confidence that candidates are below.
 
     Returns:
         The cutoff of every class.
@@ -76,12 +81,12 @@ def find_cutoff(parts: Sequence[Path], histogram: Ints, row_count: Ints) -> Cuto
     low, width = edges[bins], edges[bins + 1] - edges[bins]
     while len(open_classes := np.flatnonzero((width > 1) & (wanted > 0) & (wanted < inside))):
         shift = _shift(width[open_classes])
-        finer = _count_fine_bins(parts, low, width, open_classes, shift)
+        finer = _count_fine_bins(parts, low, np.minimum(width, limit - low), open_classes, shift)
         bins, wanted[open_classes], inside[open_classes] = _bin_of_cutoff(finer, wanted[open_classes])
         low[open_classes] += bins << shift
         width[open_classes] = np.minimum(1 << shift, width[open_classes] - (bins << shift))
     # If all rows of a bin are wanted, the cutoff is its lowest number, and `wanted` covers all rows tied at it.
-    return Cutoff(np.where(row_count > 0, low, _ABOVE_ALL).astype(np.uint32), wanted)
+    return Cutoff(np.where(row_count > 0, low, _ABOVE_ALL).astype(np.uint32), wanted, limit)
 
 
 def _bin_of_cutoff(histogram: Ints, row_count: Ints) -> tuple[Ints, Ints, Ints]:

@@ -28,9 +28,11 @@ BELOW_THRESHOLD = "below-threshold"
 OVER_TARGET = "over-target"
 NOT_YET = "not-yet"
 CUSTOM = "custom-rule"  # rejected by a user's own rule
-REASONS = (SELECTED, BELOW_THRESHOLD, OVER_TARGET, NOT_YET, CUSTOM)
+NOT_BELOW = "not-below"  # too confident for selection.below
+REASONS = (SELECTED, BELOW_THRESHOLD, OVER_TARGET, NOT_YET, CUSTOM, NOT_BELOW)
 
 ONE_BITS = np.float32(1).view(np.uint32)
+NO_LIMIT = int(ONE_BITS) + 1  # the bits of a number above every confidence
 _INFINITY_BITS = np.float32(np.inf).view(np.uint32)
 _READERS = 2  # more would block each other: reading a small part is half Python
 _WRITERS = 8  # most of them wait for the disk

@@ -10,10 +10,11 @@ import numpy as np
 from noisystudent.artifacts.typed_json import write_result
 from noisystudent.errors import MismatchError
 from noisystudent.pseudo_labels.selection.copies import CopyAllocator
-from noisystudent.pseudo_labels.selection.counts import BINS, Counts, Quota, bin_of, count_rows, quota_for
+from noisystudent.pseudo_labels.selection.counts import BINS, Counts, Quota, bin_of, count_rows, limit_of, quota_for
 from noisystudent.pseudo_labels.selection.cutoff import Cutoff, RowNumbers, find_cutoff, is_selected
 from noisystudent.pseudo_labels.selection.parts import (
     BELOW_THRESHOLD,
+    NOT_BELOW,
     REASONS,
     SELECTED,
     PartSelection,
@@ -59,14 +60,16 @@ def select(
         MismatchError: ``counts`` are for other parts, classes or thresholds.
         ArtifactError: a part is damaged or was predicted for other classes.
     """
-    counts = counts or count_rows(parts, classes=len(classes), threshold=settings.threshold)
-    if (len(counts.eligible), counts.threshold) != (len(classes), settings.threshold):
+    counts = counts or count_rows(parts, classes=len(classes), threshold=settings.lowest, below=settings.below)
+    wanted = (len(classes), settings.lowest, settings.below)
+    if (len(counts.eligible), counts.threshold, counts.below) != wanted:
         raise MismatchError(
-            f"the counts are for {len(counts.eligible)} classes at threshold {counts.threshold}, but there are "
-            f"{len(classes)} classes and selection.threshold is {settings.threshold}; count the rows again."
+            f"the counts are for {len(counts.eligible)} classes at threshold {counts.threshold} and below "
+            f"{counts.below}, but there are {len(classes)} classes, selection.threshold is {settings.lowest} and "
+            f"selection.below {settings.below}; count the rows again."
         )
     quota = quota_for(settings, counts, round_number)
-    cutoff = find_cutoff(parts, counts.histogram, quota.row_count)
+    cutoff = find_cutoff(parts, counts.candidates, quota.row_count, limit_of(settings.below))
     allocator = CopyAllocator(quota, seed, round_number)
     stats = SelectionStats(len(classes))
     write_selection(folder, _select_parts(parts, quota, cutoff, allocator, stats))
@@ -85,13 +88,14 @@ def _select_parts(
     """The selection of each part, in order."""
     classes = len(quota.row_count)
     tie_numbers, selected_numbers = RowNumbers(classes), RowNumbers(classes)
-    below, excess = REASONS.index(BELOW_THRESHOLD), REASONS.index(quota.excess_reason)
+    low, high, excess = (REASONS.index(name) for name in (BELOW_THRESHOLD, NOT_BELOW, quota.excess_reason))
     for rows in read_rows(parts, classes):
         selected = np.flatnonzero(is_selected(rows, cutoff, tie_numbers))
         label = rows.prediction[selected]
         copies = np.zeros(len(rows.bits), np.int64)
         copies[selected] = allocator.copies(label, selected_numbers(label))
-        reason = np.where(rows.confidence < quota.min_confidence, below, excess).astype(np.int8)
+        reason = np.where(rows.confidence < quota.min_confidence, low, excess).astype(np.int8)
+        reason[rows.bits >= cutoff.limit] = high
         reason[selected] = REASONS.index(SELECTED)
         stats.add(rows, copies, reason)
         yield PartSelection(rows.name, rows.groups, copies, reason)

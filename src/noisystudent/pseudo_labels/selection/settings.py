@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from noisystudent.settings import MANY_LABELS, Settings
 
+PUBLISHED_THRESHOLD = 0.3  # Xie et al. 2020, section 4.1
 FEW_LABELS_FRACTION = 0.2  # with few labels, rows that the teacher is less sure of wait for a better teacher
 
 
@@ -22,8 +23,13 @@ class SelectionSettings(Settings):
         description="curriculum: every round adds this fraction of the images of each predicted class; auto: "
         f"{FEW_LABELS_FRACTION}, or 1 if every class has at least {MANY_LABELS} labels",
     )
-    threshold: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.3, description="threshold: smallest confidence of a selected pseudo label"
+    threshold: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
+        "auto",
+        description="smallest confidence of a selected pseudo label; auto: "
+        f"{PUBLISHED_THRESHOLD} with rule threshold, no bound with curriculum",
+    )
+    below: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="only pseudo labels with a confidence below this are selected; 1: no bound"
     )
     per_class: Literal["auto", "none"] | Annotated[int, Field(ge=1)] = Field(
         "auto",
@@ -34,6 +40,30 @@ class SelectionSettings(Settings):
         10, description="threshold: largest number of copies of one image"
     )
     once: bool = Field(False, description="select the images in round 1 only; later rounds only relabel them")
+
+    @model_validator(mode="after")
+    def _some_confidence_is_left(self) -> SelectionSettings:
+        if self.below <= self.lowest:
+            raise ValueError(
+                f"below is {self.below:g} and threshold {self.lowest:g}, so no confidence is allowed; give a larger "
+                "below, or a smaller threshold"
+            )
+        return self
+
+    @property
+    def lowest(self) -> float:
+        """The smallest confidence of a selected pseudo label, 0 to 1."""
+        if self.threshold != "auto":
+            return self.threshold
+        return PUBLISHED_THRESHOLD if self.rule == "threshold" else 0.0
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide a selection; those of a curriculum without bounds are as before it had any."""
+        values = self.model_dump(exclude={"below"}) | {"threshold": self.lowest}
+        if self.rule == "curriculum":
+            values["threshold"] = PUBLISHED_THRESHOLD  # once had no effect there
+            values |= {"lowest": self.lowest} if self.lowest else {}
+        return values | ({"below": self.below} if self.below < 1 else {})
 
     def resolve_auto(self, labels_per_class: int) -> SelectionSettings:
         """The same settings with a number for ``fraction``.

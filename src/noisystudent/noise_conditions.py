@@ -1,0 +1,83 @@
+"""Conditions under which settings of the noise have an effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from noisystudent.condition import NOISING, TRAINING, Condition, Values, are_given, is_one_of, names
+
+
+def _draws(operations: str) -> Callable[[Values], bool]:
+    def is_met(given: Values) -> bool:
+        chosen = given["noise.operations"]
+        with_pixels = given["noise.policy"] in ("graded", "paper", "released")
+        return with_pixels and (not chosen or any(name.startswith(operations) for name in chosen))
+
+    return is_met
+
+
+def _of_unlabeled(given: Values, name: str) -> object:
+    """What a setting of the input noise is for unlabeled images."""
+    own = given[f"noise.unlabeled.{name}"]
+    return given[f"noise.{name}"] if own == "same" else own
+
+
+_OF_ALL = (
+    Condition(TRAINING, ("noise.strengths",), "noise.strength auto", is_one_of("noise.strength", "auto")),
+    Condition(
+        (*TRAINING, "label"),
+        names("noise", "pad", "resized_area", "policy", "layers", "magnitude", "operations"),
+        "a noise.strength above 0",
+        lambda given: given["noise.strength"] != 0,
+    ),
+    Condition(NOISING, ("noise.pad",), "noise.crop pad or auto", is_one_of("noise.crop", "pad", "auto")),
+    Condition(
+        NOISING,
+        names("noise", "resized_area", "interpolation"),
+        "noise.crop resized or auto",
+        is_one_of("noise.crop", "resized", "auto"),
+    ),
+    Condition(
+        (*TRAINING, "label"),
+        names("noise", "policy", "layers", "magnitude", "operations", "translation", "cutout", "pixel_reference"),
+        "noise.randaugment true",
+        are_given("noise.randaugment"),
+    ),
+    Condition(
+        NOISING,
+        ("noise.translation",),
+        "noise.policy graded, paper or released, and its translations",
+        _draws("Translate"),
+    ),
+    Condition(NOISING, ("noise.cutout",), "noise.policy graded, paper or released, and its Cutout", _draws("Cutout")),
+    Condition(
+        NOISING,
+        ("noise.pixel_reference",),
+        "noise.policy graded, paper or released, and its translations or Cutout",
+        lambda given: _draws("Translate")(given) or _draws("Cutout")(given),
+    ),
+)
+
+_OF_UNLABELED = (
+    Condition(
+        ("train", "distill"),
+        ("noise.unlabeled.",),
+        "labeled and unlabeled images in one batch",
+        are_given("labeled", "unlabeled"),
+    ),
+    Condition(
+        TRAINING,
+        names("noise.unlabeled", "crop", "randaugment", "magnitude"),
+        "a noise.unlabeled.strength above 0",
+        lambda given: _of_unlabeled(given, "strength") != 0,
+    ),
+    Condition(
+        TRAINING,
+        names("noise.unlabeled", "magnitude"),
+        "noise.unlabeled.randaugment true",
+        lambda given: bool(_of_unlabeled(given, "randaugment")),
+    ),
+    Condition(NOISING, ("noise.crop_last",), "noise.crop pad", is_one_of("noise.crop", "pad")),
+)
+
+NOISE_CONDITIONS = (*_OF_ALL, *_OF_UNLABELED)

@@ -1,0 +1,91 @@
+"""The batches of a training stage: its streams under noise, split over processes, with what its teachers predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from noisystudent.errors import SettingsError
+from noisystudent.models.settings import ModelPlan
+from noisystudent.noise.counter_rng import CounterRng
+from noisystudent.noise.custom import CustomAugmentation
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.mixing import build_mixing
+from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.teacher_logits import cached_teachers, cached_view_teachers
+from noisystudent.pipeline.train_data import TrainSpec
+from noisystudent.random_streams import stream_key
+from noisystudent.training.loader import PSEUDO, UNSHARDED, Batch, BatchLoader, BatchSharding
+from noisystudent.training.teacher_logits import AskTeachers, OnlineTeachers, TeacherLogitsBatches
+
+
+def build_batches(
+    context: RunContext, stage: str, plan: ModelPlan, spec: TrainSpec, strength: float
+) -> Callable[[int], Batch]:
+    """The batches of a stage by micro-step, in the order and under the noise of the stage's own seed."""
+    key = stream_key(context.settings.seed, stage)
+    streams = spec.streams(key)
+    mixing = build_mixing(context.settings.noise, CounterRng(context.settings.seed, f"mixing/{stage}"))
+    custom_noise = CustomAugmentation(context.extensions.noise, seed=key) if context.extensions.noise else None
+
+    has_other_noise = PSEUDO in spec.batch and context.settings.noise.unlabeled.changes_images
+
+    def batches_at(size: int, sharding: BatchSharding) -> BatchLoader:
+        noise = _noise_at(context, stage, size, strength)
+        other = _noise_at(context, stage, size, strength, of_unlabeled=True) if has_other_noise else None
+        return BatchLoader(
+            streams, noise, unlabeled_noise=other, custom_noise=custom_noise, mixing=mixing, sharding=sharding
+        )
+
+    batches = batches_at(input_size(context, plan), context.sharding)
+    if not spec.teachers:
+        return batches
+    return TeacherLogitsBatches(batches, _ask_teachers(context, stage, spec, batches, batches_at))
+
+
+def input_size(context: RunContext, plan: ModelPlan) -> int:
+    """The input edge of a model in pixels: its family's, or the data's."""
+    return plan.size or context.splits.format.size
+
+
+def input_noise(context: RunContext, stage: str, plan: ModelPlan, strength: float) -> InputNoise:
+    """The noise on the images of a stage."""
+    return _noise_at(context, stage, input_size(context, plan), strength)
+
+
+def _noise_at(context: RunContext, stage: str, size: int, strength: float, *, of_unlabeled: bool = False) -> InputNoise:
+    noise = context.settings.noise
+    if of_unlabeled and noise.unlabeled.strength != "same":
+        strength = noise.unlabeled.strength
+    return InputNoise(
+        noise.of_unlabeled() if of_unlabeled else noise,
+        size=size,
+        strength=strength,
+        rng=CounterRng(context.settings.seed, f"input-noise/{stage}"),
+        storage_size=context.splits.format.storage_size,
+        crop=context.splits.format.crop,
+    )
+
+
+def _ask_teachers(
+    context: RunContext,
+    stage: str,
+    spec: TrainSpec,
+    batches: BatchLoader,
+    batches_at: Callable[[int, BatchSharding], BatchLoader],
+) -> AskTeachers:
+    """The teachers of a spec, online or cached as the settings say; ``batches_at`` gives batches at another size."""
+    assert spec.distillation
+    if spec.distillation.teacher_logits == "cached":
+        return cached_teachers(context, spec, batches)
+    teachers = [teacher.checkpoint.teacher(context.device) for teacher in spec.teachers]
+    other_sizes = sorted({teacher.size for teacher in teachers} - {batches.noise.size})
+    if other_sizes and context.extensions.noise:
+        raise SettingsError(
+            f"a noise of your own shows images at the student's {batches.noise.size} pixels only, and a teacher takes "
+            f"{other_sizes[0]}; use distillation.teacher_logits cached, or a teacher of the student's size."
+        )
+    if spec.distillation.teacher_logits == "online":
+        by_size = {size: batches_at(size, context.sharding) for size in other_sizes}
+        return OnlineTeachers(teachers, by_size, spec.distillation.rows, context.engine.precision)
+    whole = [batches_at(teacher.size, UNSHARDED) for teacher in teachers]
+    return cached_view_teachers(context, stage, spec, batches, list(zip(teachers, whole, strict=True)))
