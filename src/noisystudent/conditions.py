@@ -33,6 +33,7 @@ NOT_FOR_HEADS = (
     "model.students",
     "model.family",
     "rounds.rollback_p",
+    "rounds.joint",
     "runtime.compile",
 )
 """Settings that only the training of a network uses: names, and prefixes of sections."""
@@ -296,6 +297,13 @@ _STUDENTS = (
         _names("model", "students", "family"),
         "at least as many rounds (rounds.count) as there are models of students",
         lambda given: _models_of_students(given) <= given["rounds.count"],
+    ),
+    Condition(_RUN, ("rounds.joint",), "distillation.method none", _is("distillation.method", "none")),
+    Condition(
+        _RUN,
+        ("objective.weighting",),
+        "rounds.joint true, which adds two losses up",
+        _is("rounds.joint", True),
     ),
     Condition(_RUN, ("selection.once",), "a rounds.count above 1", lambda given: given["rounds.count"] > 1),
     Condition(_SELECTING, ("selection.fraction",), "selection.rule curriculum", _is("selection.rule", "curriculum")),

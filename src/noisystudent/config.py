@@ -82,6 +82,11 @@ class RoundSettings(Settings):
         description="a round is rolled back if validation shows that it is worse, at this level of McNemar's exact "
         "test",
     )
+    joint: bool = Field(
+        True,
+        description="students learn from labels and pseudo labels together; false: from pseudo labels first and from "
+        "labels afterwards, as many images of each in all (an ablation in the paper)",
+    )
     baselines: bool | Literal["auto"] = Field(
         "auto",
         description="simple classifiers on the same labels and test: logistic regression and label spreading on a "

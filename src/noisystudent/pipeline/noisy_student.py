@@ -11,7 +11,7 @@ from noisystudent.artifacts.folder import write_json
 from noisystudent.artifacts.typed_json import read_result, to_json, write_result
 from noisystudent.config import Resolved, RunSettings
 from noisystudent.display.wording import compact
-from noisystudent.errors import ModelError, SettingsError
+from noisystudent.errors import SettingsError
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan, plan_models
@@ -40,9 +40,10 @@ from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.start_choice import choose_start, count_trial
+from noisystudent.pipeline.student_stages import train_student
 from noisystudent.pipeline.summary import Round, RunResult, deliver, judged_student, summarize
 from noisystudent.pipeline.train_batches import input_noise, input_size
-from noisystudent.pipeline.train_data import TeacherRef, student_spec, supervised_spec
+from noisystudent.pipeline.train_data import supervised_spec
 from noisystudent.pipeline.train_stage import train
 from noisystudent.pipeline.tune import HEAD
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
@@ -103,13 +104,7 @@ def run_rounds(context: RunContext) -> RunResult:
         predictions, selection = _label_and_select(context, current, plans, strength, number, first_selection)
         if settings.selection.once:
             first_selection = first_selection or selection
-        spec = student_spec(context, predictions, selection, number)
-        if settings.distillation.method != "none":
-            labeled = f"round-{number}/labeled-predictions"
-            reference = TeacherRef(current.checkpoint, labeled, f"round-{number}/predictions")
-            spec = spec.with_teachers(settings.distillation, [reference])
-        start = _warm_start(context, current.checkpoint, plan)
-        checkpoint = train(context, f"round-{number}/student", plan, spec, strength, start=start)
+        checkpoint = train_student(context, number, plan, current.checkpoint, (predictions, selection), strength)
         student = ScoredCheckpoint(number, checkpoint, score_checkpoint(context, f"round-{number}", checkpoint))
 
         rolled_back = is_worse(student, best, settings.rounds.rollback_p)
@@ -187,17 +182,6 @@ def check_distillation(settings: RunSettings) -> None:
             f"noise.teacher noises the teacher that labels, and distillation.method {distillation.method} has one that "
             "is never noised; leave one of the two out."
         )
-
-
-def _warm_start(context: RunContext, teacher: Checkpoint, plan: ModelPlan) -> Checkpoint | None:
-    if not context.settings.train.warm_start:
-        return None
-    if plan.name != teacher.model and not context.extensions.model:
-        raise ModelError(
-            f"train.warm_start needs students of their teacher's model, but the teacher is {teacher.model!r} and the "
-            f"student {plan.name!r}; use one model, or train.warm_start false."
-        )
-    return teacher
 
 
 def _write_round(context: RunContext, record: Round) -> None:

@@ -26,6 +26,7 @@ from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_ro
 from noisystudent.pipeline.stage_costs import OTHER
 from noisystudent.pipeline.start_choice import CHOICE as START_CHOICE
 from noisystudent.pipeline.start_choice import finished_start
+from noisystudent.pipeline.student_stages import pretraining_steps
 from noisystudent.pipeline.train_data import student_batch
 from noisystudent.pipeline.train_stage import predicted_in_training
 from noisystudent.pipeline.tune import HEAD
@@ -158,17 +159,29 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
         unlabeled = sum(splits.unlabeled.shard_sizes)
         yield _Work(f"round-{number}/predictions", predictor=teacher, predicted=unlabeled, decoded=streamed)
         yield _Work(f"round-{number}/selection")
-        batch = student_batch(settings.train, number)
-        predicted = predicted_in_training(context, batch, settings.distillation, _asked(settings.distillation))
-        decoded = settings.train.last * batch[PSEUDO] if context.streams else 0
-        samples = settings.train.last * sum(batch.values())
-        yield _Work(f"round-{number}/student", student, samples, teacher, predicted, decoded)
-        yield from _stored_logits(context, number, teacher, sum(batch.values()))
+        yield from _student(context, number, teacher, student)
         yield _scores(context, f"round-{number}", student)
     yield from _controls(context, plans)
     if settings.evaluation.suite:
         yield _Work(STAGE, timed=False)
     yield _Work(OTHER)
+
+
+def _student(context: RunContext, number: int, teacher: ModelPlan, student: ModelPlan) -> Iterator[_Work]:
+    """The training of a round's student."""
+    settings, batch = context.settings, student_batch(context.settings.train, number)
+    predicted = predicted_in_training(context, batch, settings.distillation, _asked(settings.distillation))
+    steps, images = settings.train.last, sum(batch.values())
+    if not settings.rounds.joint:
+        first, second = pretraining_steps(settings.train, number)
+        pseudo = batch[PSEUDO] if settings.train.batch == "labeled" else settings.train.batch_size
+        decoded = first * pseudo if context.streams else 0
+        yield _Work(f"round-{number}/pretrained", student, first * pseudo, teacher, predicted, decoded)
+        yield _Work(f"round-{number}/student", student, second * settings.train.batch_size, teacher, predicted)
+        return
+    decoded = steps * batch[PSEUDO] if context.streams else 0
+    yield _Work(f"round-{number}/student", student, steps * images, teacher, predicted, decoded)
+    yield from _stored_logits(context, number, teacher, images)
 
 
 def _controls(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:

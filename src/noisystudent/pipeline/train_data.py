@@ -118,11 +118,27 @@ def transfer_spec(context: RunContext) -> TrainSpec:
 
 def student_spec(context: RunContext, predictions_folder: Path, selection_folder: Path, round_number: int) -> TrainSpec:
     """The labeled images and the selected pseudo labels, in the ratio that the settings name for a round."""
+    batch = student_batch(context.settings.train, round_number)
+    return _pseudo_label_spec(context, predictions_folder, selection_folder, batch)
+
+
+def pretraining_spec(
+    context: RunContext, predictions_folder: Path, selection_folder: Path, round_number: int
+) -> TrainSpec:
+    """The selected pseudo labels alone, as many per step as a batch holds, or as lie on top of a labeled batch."""
+    train = context.settings.train
+    batch = student_batch(train, round_number)[PSEUDO] if train.batch == "labeled" else train.batch_size
+    return _pseudo_label_spec(context, predictions_folder, selection_folder, {PSEUDO: batch})
+
+
+def _pseudo_label_spec(
+    context: RunContext, predictions_folder: Path, selection_folder: Path, batch: dict[str, int]
+) -> TrainSpec:
+    """Selected pseudo labels, with the labeled images where ``batch`` has some."""
     settings, unlabeled = context.settings, context.splits.unlabeled
     predictions_fingerprint = read_manifest(predictions_folder, PREDICTIONS).fingerprint
     selection = read_manifest(selection_folder, SELECTION)
     require_inputs(selection_folder, selection, "predictions", predictions_fingerprint)
-    batch = student_batch(settings.train, round_number)
     inputs: dict[str, Any] = {
         "labeled": content_fingerprint(context.splits.labeled),
         "predictions": predictions_fingerprint,
@@ -157,10 +173,8 @@ def _in_memory_streams(
     targets = torch.cat([_labeled_targets(context)[:labeled], of_unlabeled.to(context.device)])
 
     def streams(seed: int) -> tuple[BatchStream, ...]:
-        return (
-            InMemoryStream(LABELED, context.buffer, targets, np.arange(labeled), batch[LABELED], seed=seed),
-            InMemoryStream(PSEUDO, context.buffer, targets, rows, batch[PSEUDO], seed=seed),
-        )
+        of_pseudo = InMemoryStream(PSEUDO, context.buffer, targets, rows, batch[PSEUDO], seed=seed)
+        return (*_labeled_stream(context, targets, batch, seed), of_pseudo)
 
     return streams
 
@@ -177,17 +191,25 @@ def _sharded_streams(
     to_targets = partial(pseudo_targets, settings.objective, classes)
     labels = StreamedLabels(unlabeled, predictions_folder, selection_folder, classes=classes, targets=to_targets)
     require_some(context, selection_folder, int(labels.counts.sum()), sum(unlabeled.shard_sizes))
-    targets, labeled = _labeled_targets(context), np.arange(len(context.splits.labeled))
+    targets = _labeled_targets(context)
     sharding = UNSHARDED if context.needs_whole_batches else context.sharding
 
     def streams(seed: int) -> tuple[BatchStream, ...]:
         sampler = WindowedSampler(labels.counts, window=settings.data.window, seed=seed, stream=PSEUDO)
-        return (
-            InMemoryStream(LABELED, context.buffer, targets, labeled, batch[LABELED], seed=seed),
-            ShardStream(PSEUDO, sampler, labels.load, batch[PSEUDO], context.device, sharding=sharding),
-        )
+        of_pseudo = ShardStream(PSEUDO, sampler, labels.load, batch[PSEUDO], context.device, sharding=sharding)
+        return (*_labeled_stream(context, targets, batch, seed), of_pseudo)
 
     return streams
+
+
+def _labeled_stream(
+    context: RunContext, targets: Tensor, batch: Mapping[str, int], seed: int
+) -> tuple[InMemoryStream, ...]:
+    """The labeled images of a student's batches, if they have any."""
+    if LABELED not in batch:
+        return ()
+    rows = np.arange(len(context.splits.labeled))
+    return (InMemoryStream(LABELED, context.buffer, targets, rows, batch[LABELED], seed=seed),)
 
 
 def student_batch(settings: TrainSettings, round_number: int) -> dict[str, int]:

@@ -236,7 +236,8 @@ def _train_settings(
 ) -> TrainSettings:
     """The settings of a model's training; one that starts from scratch has no statistics and no blocks to keep."""
     pretrained = context.settings.model.pretrained or _backbone_of(context, plan, start) is not None
-    train = context.settings.train.with_rate(spec.batch.get(LABELED, 0)).resolve_auto(pretrained=pretrained)
+    of_rate = spec.batch.get(LABELED) or sum(spec.batch.values())  # pseudo labels alone count as labels do
+    train = context.settings.train.with_rate(of_rate).resolve_auto(pretrained=pretrained)
     return train if start or pretrained else train.model_copy(update=FROM_SCRATCH)
 
 
