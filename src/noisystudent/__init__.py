@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from noisystudent.evaluation.settings import EvaluationSettings
     from noisystudent.evaluation.verdict import Verdict
     from noisystudent.losses.objectives import LossTerms
-    from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
+    from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings, OnlineSettings
     from noisystudent.models.predictor import Predictor, load
     from noisystudent.models.settings import ModelSettings
     from noisystudent.noise.settings import NoiseSettings
@@ -93,6 +93,7 @@ _MODULE_OF = {
     "ModelSettings": "models.settings",
     "NoiseSettings": "noise.settings",
     "ObjectiveSettings": "losses.settings",
+    "OnlineSettings": "losses.settings",
     "RoundSettings": "config",
     "RunSettings": "config",
     "RuntimeSettings": "runtime.settings",
@@ -115,6 +116,7 @@ __all__ = [
     "NoiseSettings",
     "NoisyStudentError",
     "ObjectiveSettings",
+    "OnlineSettings",
     "PlanResult",
     "PredictionColumns",
     "Predictor",

@@ -5,14 +5,23 @@ Values that recipes set, and values that are the defaults anyway, are never refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection
 
-from noisystudent.models.settings import NO_BACKBONE, family_members
+from noisystudent.condition import (
+    Condition,
+    draws,
+    has_teacher_term,
+    has_trained_weights,
+    is_given,
+    is_in_suite,
+    is_one_of,
+    models_of_students,
+    names_in,
+)
+from noisystudent.losses.settings import METHODS_WITH
+from noisystudent.models.settings import NO_BACKBONE
 
-Values = Mapping[str, Any]  # of all settings, by dotted name
-
+_LEARNING = ("run", "plan", "train")
 _RUN, _TRAINING = ("run", "plan"), ("run", "plan", "train", "distill")
 _MEASURING = (*_RUN, "distill", "robustness", "compare")
 _NOISING = (*_TRAINING, "label", "show-noise")
@@ -28,6 +37,7 @@ NOT_FOR_HEADS = (
     "noise.cutmix",
     "objective.weighting",
     "distillation.",
+    "online.",
     "model.students",
     "model.family",
     "rounds.rollback_p",
@@ -44,84 +54,19 @@ def for_network(names: Collection[str]) -> list[str]:
     )
 
 
-@dataclass(frozen=True)
-class Condition:
-    """Settings that some commands read only while others say so.
-
-    Attributes:
-        commands: The commands.
-        names: Dotted names, or the prefix of a section such as ``evaluation.``.
-        needs: What they need, as the end of "uses them only with".
-        is_met: Whether the settings of a run, by dotted name, give that.
-        switches: Settings of the section that are always read.
-    """
-
-    commands: tuple[str, ...]
-    names: tuple[str, ...]
-    needs: str
-    is_met: Callable[[Values], bool]
-    switches: tuple[str, ...] = ()
-
-    def without_effect(self, command: str, given: Collection[str], values: Values) -> list[str]:
-        """The names among ``given`` that have no effect in a command under ``values``."""
-        if command not in self.commands or self.is_met(values):
-            return []
-        sections = tuple(name for name in self.names if name.endswith("."))
-        return sorted(
-            name for name in given if (name in self.names or name.startswith(sections)) and name not in self.switches
-        )
-
-
-def _names(section: str, *names: str) -> tuple[str, ...]:
-    return tuple(f"{section}.{name}" for name in names)
-
-
-def _is(name: str, *values: object) -> Callable[[Values], bool]:
-    return lambda given: given[name] in values
-
-
-def _given(*names: str) -> Callable[[Values], bool]:
-    return lambda given: all(given[name] not in (None, False, "", ()) for name in names)
-
-
-def _in_suite(*measures: str) -> Callable[[Values], bool]:
-    return lambda given: any(measure in given["evaluation.suite"] for measure in measures)
-
-
-def _models_of_students(given: Values) -> int:
-    if given["model.family"]:
-        return len(family_members(given["model.family"])) - 1
-    return len(given["model.students"])
-
-
-def _draws(operations: str) -> Callable[[Values], bool]:
-    def is_met(given: Values) -> bool:
-        chosen = given["noise.operations"]
-        with_pixels = given["noise.policy"] in ("graded", "paper")
-        return with_pixels and (not chosen or any(name.startswith(operations) for name in chosen))
-
-    return is_met
-
-
-def _has_teacher_term(given: Values) -> bool:
-    methods = ("kd", "dkd", "dist", "standardized_kd", "hard")
-    return given["distillation.method"] in methods and given["distillation.soft_weight"] > 0
-
-
-def _has_trained_weights(given: Values) -> bool:
-    return given["model.backbone"] != NO_BACKBONE or given["model.pretrained"] is True
-
-
 _SECTIONS = (
     Condition(
-        ("label",), ("runtime.engine",), "noise.teacher false, because onnx has no noise", _is("noise.teacher", False)
+        ("label",),
+        ("runtime.engine",),
+        "noise.teacher false, because onnx has no noise",
+        is_one_of("noise.teacher", False),
     ),
-    Condition(("label",), ("noise.",), "noise.teacher true", _given("noise.teacher"), ("noise.teacher",)),
+    Condition(("label",), ("noise.",), "noise.teacher true", is_given("noise.teacher"), ("noise.teacher",)),
     Condition(
         _MEASURING,
         ("evaluation.",),
         "evaluation.suite, the benchmarks to run",
-        _given("evaluation.suite"),
+        is_given("evaluation.suite"),
         ("evaluation.suite",),
     ),
     Condition(
@@ -143,14 +88,18 @@ _TUNE = (
     Condition(
         _RUN,
         ("head.",),
-        "model.tune head (or auto) and a model.backbone",
-        lambda given: given["model.tune"] in ("auto", "head") and given["model.backbone"] != NO_BACKBONE,
+        "model.tune head (or auto), a model.backbone and online.method none",
+        lambda given: (
+            given["model.tune"] in ("auto", "head")
+            and given["model.backbone"] != NO_BACKBONE
+            and given["online.method"] == "none"
+        ),
     ),
     Condition(
         _RUN,
         ("runtime.engine",),
         "model.tune head, whose features it computes",
-        _is("model.tune", "head"),
+        is_one_of("model.tune", "head"),
     ),
     Condition(
         _RUN,
@@ -170,112 +119,112 @@ _TRAINED_WEIGHTS = (
     ),
     Condition(
         _RUN,
-        _names("train", "layer_decay", "batch_norm"),
+        names_in("train", "layer_decay", "batch_norm"),
         "weights that were trained before: a model.backbone, model.pretrained true or train.warm_start true",
-        lambda given: _has_trained_weights(given) or given["train.warm_start"],
+        lambda given: has_trained_weights(given) or given["train.warm_start"],
     ),
     Condition(
         ("train",),
-        _names("train", "layer_decay", "batch_norm"),
+        names_in("train", "layer_decay", "batch_norm"),
         "weights that were trained before: a model.backbone or model.pretrained true",
-        _has_trained_weights,
+        has_trained_weights,
     ),
     Condition(
         ("distill",),
-        _names("train", "layer_decay", "batch_norm"),
+        names_in("train", "layer_decay", "batch_norm"),
         "weights that were trained before: a model.backbone, model.pretrained true or a checkpoint as student "
         "(./FOLDER)",
-        lambda given: _has_trained_weights(given) or any("/" in name for name in given["distillation.students"]),
+        lambda given: has_trained_weights(given) or any("/" in name for name in given["distillation.students"]),
     ),
 )
 
 _EVALUATION = (
     Condition(
         _MEASURING,
-        _names("evaluation", "corruptions", "severities", "corruptions_dir", "frost_textures"),
+        names_in("evaluation", "corruptions", "severities", "corruptions_dir", "frost_textures"),
         "corruptions in evaluation.suite",
-        _in_suite("corruptions"),
+        is_in_suite("corruptions"),
     ),
     Condition(
         _MEASURING,
-        _names("evaluation", "perturbations", "difficulty", "perturbations_dir"),
+        names_in("evaluation", "perturbations", "difficulty", "perturbations_dir"),
         "perturbations in evaluation.suite",
-        _in_suite("perturbations"),
+        is_in_suite("perturbations"),
     ),
     Condition(
         _MEASURING,
         ("evaluation.strengths_for",),
         "corruptions or perturbations in evaluation.suite",
-        _in_suite("corruptions", "perturbations"),
+        is_in_suite("corruptions", "perturbations"),
     ),
     Condition(
         _MEASURING,
-        _names("evaluation", "epsilons", "norm", "attack_steps", "step_size", "restarts", "autoattack"),
+        names_in("evaluation", "epsilons", "norm", "attack_steps", "step_size", "restarts", "autoattack"),
         "attacks in evaluation.suite",
-        _in_suite("attacks"),
+        is_in_suite("attacks"),
     ),
     Condition(
         _MEASURING,
-        _names("evaluation", "seed"),
+        names_in("evaluation", "seed"),
         "corruptions, perturbations or attacks in evaluation.suite",
-        _in_suite("corruptions", "perturbations", "attacks"),
+        is_in_suite("corruptions", "perturbations", "attacks"),
     ),
 )
 
 _DISTILLATION = (
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "dkd_alpha", "dkd_beta"),
+        names_in("distillation", "dkd_alpha", "dkd_beta"),
         "distillation.method dkd",
-        _is("distillation.method", "dkd"),
+        is_one_of("distillation.method", "dkd"),
     ),
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "dist_beta", "dist_gamma"),
+        names_in("distillation", "dist_beta", "dist_gamma"),
         "distillation.method dist",
-        _is("distillation.method", "dist"),
+        is_one_of("distillation.method", "dist"),
     ),
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "true_class_probability", "tempering"),
+        names_in("distillation", "true_class_probability", "tempering"),
         "distillation.method virtual_teacher or matched_smoothing",
-        _is("distillation.method", "virtual_teacher", "matched_smoothing"),
+        is_one_of("distillation.method", "virtual_teacher", "matched_smoothing"),
     ),
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "temperature", "reduction"),
+        names_in("distillation", "temperature", "reduction"),
         "a distillation.method other than hard and confidence_penalty",
         lambda given: given["distillation.method"] not in ("hard", "confidence_penalty"),
     ),
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "scale_by_t_squared"),
+        names_in("distillation", "scale_by_t_squared"),
         "distillation.method kd, dkd, dist, standardized_kd or virtual_teacher",
-        _is("distillation.method", "kd", "dkd", "dist", "standardized_kd", "virtual_teacher"),
+        is_one_of("distillation.method", "kd", "dkd", "dist", "standardized_kd", "virtual_teacher"),
     ),
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "teacher_logits"),
+        names_in("distillation", "teacher_logits"),
         "a distillation.method with a teacher, and distillation.soft_weight above 0",
-        _has_teacher_term,
+        has_teacher_term,
     ),
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "cache"),
+        names_in("distillation", "cache"),
         "distillation.teacher_logits cached_views",
-        _is("distillation.teacher_logits", "cached_views"),
+        is_one_of("distillation.teacher_logits", "cached_views"),
     ),
     Condition(
         ("distill",),
-        _names("distillation", "weights", "mean"),
+        names_in("distillation", "weights", "mean"),
         "several distillation.teachers",
         lambda given: len(given["distillation.teachers"]) > 1,
     ),
     Condition(
         _RUN,
-        _names("objective", "labels", "temperature", "weighting"),
+        names_in("objective", "labels", "temperature", "weighting"),
         "distillation.method none",
-        _is("distillation.method", "none"),
+        is_one_of("distillation.method", "none"),
     ),
     Condition(
         ("distill",),
@@ -283,41 +232,43 @@ _DISTILLATION = (
         "labeled images (--labeled)",
         lambda given: bool(given["labeled"]) or given["distillation.hard_weight"] == 0,
     ),
-    Condition(("distill",), ("train.ratio",), "labeled and unlabeled images", _given("labeled", "unlabeled")),
+    Condition(("distill",), ("train.ratio",), "labeled and unlabeled images", is_given("labeled", "unlabeled")),
 )
 
 _STUDENTS = (
     Condition(
         ("train",),
-        (*_names("objective", "labels", "temperature", "weighting"), "train.ratio", "model.students"),
+        (*names_in("objective", "labels", "temperature", "weighting"), "train.ratio", "model.students"),
         "a student, which learns from --unlabeled, --predictions and --selection",
-        _given("unlabeled"),
+        is_given("unlabeled"),
     ),
     Condition(
         ("train", "distill"),
-        _names("data", "streaming", "window"),
+        names_in("data", "streaming", "window"),
         "unlabeled images (--unlabeled)",
-        _given("unlabeled"),
+        is_given("unlabeled"),
     ),
     Condition(
         (*_RUN, "train"),
-        _names("objective", "temperature"),
+        names_in("objective", "temperature"),
         "objective.labels soft or auto",
-        _is("objective.labels", "soft", "auto"),
+        is_one_of("objective.labels", "soft", "auto"),
     ),
     Condition(
         _RUN,
-        _names("model", "students", "family"),
-        "at least as many rounds (rounds.count) as there are models of students",
-        lambda given: _models_of_students(given) <= given["rounds.count"],
+        names_in("model", "students", "family"),
+        "at least as many rounds (rounds.count), the online student counted, as there are models of students",
+        lambda given: models_of_students(given) <= given["rounds.count"] + (given["online.method"] != "none"),
     ),
     Condition(_RUN, ("selection.once",), "a rounds.count above 1", lambda given: given["rounds.count"] > 1),
-    Condition(_SELECTING, ("selection.fraction",), "selection.rule curriculum", _is("selection.rule", "curriculum")),
+    Condition(
+        _SELECTING, ("selection.fraction",), "selection.rule curriculum", is_one_of("selection.rule", "curriculum")
+    ),
     Condition(
         _SELECTING,
-        _names("selection", "threshold", "per_class", "max_copies"),
+        names_in("selection", "threshold", "per_class", "max_copies"),
         "selection.rule threshold",
-        _is("selection.rule", "threshold"),
+        is_one_of("selection.rule", "threshold"),
     ),
     Condition(
         _SELECTING,
@@ -327,26 +278,71 @@ _STUDENTS = (
     ),
 )
 
+_ONLINE = (
+    Condition(
+        _LEARNING,
+        ("online.",),
+        "online.method",
+        lambda given: given["online.method"] != "none",
+        ("online.method",),
+    ),
+    Condition(("train",), ("online.method",), "unlabeled images (--unlabeled)", is_given("unlabeled")),
+    *(
+        Condition(
+            _LEARNING,
+            (f"online.{name}",),
+            f"online.method {' or '.join(methods)}",
+            is_one_of("online.method", *methods),
+        )
+        for name, methods in METHODS_WITH.items()
+    ),
+    Condition(
+        _LEARNING,
+        ("online.momentum",),
+        "online.method freematch or softmatch, or online.alignment uniform or labeled",
+        lambda given: (
+            given["online.method"] in ("freematch", "softmatch") or given["online.alignment"] in ("uniform", "labeled")
+        ),
+    ),
+    Condition(_LEARNING, ("online.temperature",), "online.labels soft", is_one_of("online.labels", "soft")),
+    Condition(_RUN, ("distillation.",), "online.method none", is_one_of("online.method", "none")),
+    Condition(
+        _LEARNING, names_in("noise", "mixup", "cutmix"), "online.method none", is_one_of("online.method", "none")
+    ),
+    Condition(
+        _RUN,
+        ("selection.", "noise.teacher", *names_in("objective", "labels", "temperature", "weighting")),
+        "a rounds.count above 0",
+        lambda given: given["rounds.count"] > 0,
+    ),
+    Condition(
+        ("train",),
+        names_in("objective", "labels", "temperature", "weighting"),
+        "online.method none",
+        is_one_of("online.method", "none"),
+    ),
+)
+
 _DATA = (
     Condition(
         _TRAINING,
-        _names("data", "validation_fraction", "few_labels", "few_labels_beside_test"),
+        names_in("data", "validation_fraction", "few_labels", "few_labels_beside_test"),
         "labels of its own to set aside, so without --validation",
         lambda given: not given["validation"],
     ),
     Condition(
         _TRAINING,
-        _names("data", "few_labels", "few_labels_beside_test"),
+        names_in("data", "few_labels", "few_labels_beside_test"),
         "a data.validation_fraction above 0",
         lambda given: given["data.validation_fraction"] > 0,
     ),
     Condition(_TRAINING, ("data.few_labels",), "no test source", lambda given: not given["test"]),
-    Condition(_TRAINING, ("data.few_labels_beside_test",), "a test source (--test)", _given("test")),
+    Condition(_TRAINING, ("data.few_labels_beside_test",), "a test source (--test)", is_given("test")),
     Condition(
         (*_RUN, "train"),
         ("data.window",),
         "data.streaming auto or always",
-        _is("data.streaming", "auto", "always"),
+        is_one_of("data.streaming", "auto", "always"),
     ),
     Condition(
         _TRAINING,
@@ -357,36 +353,46 @@ _DATA = (
 )
 
 _NOISE = (
-    Condition(_TRAINING, ("noise.strengths",), "noise.strength auto", _is("noise.strength", "auto")),
+    Condition(_TRAINING, ("noise.strengths",), "noise.strength auto", is_one_of("noise.strength", "auto")),
     Condition(
         (*_TRAINING, "label"),
-        _names("noise", "pad", "resized_area", "policy", "layers", "magnitude", "operations"),
+        names_in("noise", "pad", "resized_area", "policy", "layers", "magnitude", "operations"),
         "a noise.strength above 0",
         lambda given: given["noise.strength"] != 0,
     ),
-    Condition(_NOISING, ("noise.pad",), "noise.crop pad or auto", _is("noise.crop", "pad", "auto")),
+    Condition(_NOISING, ("noise.pad",), "noise.crop pad or auto", is_one_of("noise.crop", "pad", "auto")),
     Condition(
         _NOISING,
-        _names("noise", "resized_area", "interpolation"),
+        names_in("noise", "resized_area", "interpolation"),
         "noise.crop resized or auto",
-        _is("noise.crop", "resized", "auto"),
+        is_one_of("noise.crop", "resized", "auto"),
     ),
     Condition(
         (*_TRAINING, "label"),
-        _names("noise", "policy", "layers", "magnitude", "operations", "translation", "cutout", "pixel_reference"),
+        names_in("noise", "policy", "layers", "magnitude", "operations", "translation", "cutout", "pixel_reference"),
         "noise.randaugment true",
-        _given("noise.randaugment"),
+        is_given("noise.randaugment"),
     ),
     Condition(
-        _NOISING, ("noise.translation",), "noise.policy graded or paper, and its translations", _draws("Translate")
+        _NOISING, ("noise.translation",), "noise.policy graded or paper, and its translations", draws("Translate")
     ),
-    Condition(_NOISING, ("noise.cutout",), "noise.policy graded or paper, and its Cutout", _draws("Cutout")),
+    Condition(_NOISING, ("noise.cutout",), "noise.policy graded or paper, and its Cutout", draws("Cutout")),
     Condition(
         _NOISING,
         ("noise.pixel_reference",),
         "noise.policy graded or paper, and its translations or Cutout",
-        lambda given: _draws("Translate")(given) or _draws("Cutout")(given),
+        lambda given: draws("Translate")(given) or draws("Cutout")(given),
     ),
 )
 
-CONDITIONS = (*_SECTIONS, *_TUNE, *_TRAINED_WEIGHTS, *_EVALUATION, *_DISTILLATION, *_STUDENTS, *_DATA, *_NOISE)
+CONDITIONS = (
+    *_SECTIONS,
+    *_TUNE,
+    *_TRAINED_WEIGHTS,
+    *_EVALUATION,
+    *_DISTILLATION,
+    *_STUDENTS,
+    *_ONLINE,
+    *_DATA,
+    *_NOISE,
+)

@@ -20,7 +20,7 @@ from noisystudent.duration import parse_duration
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.layers import Layer, merge
-from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
+from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings, OnlineSettings
 from noisystudent.models.settings import AUTO_BACKBONE, ModelSettings
 from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pseudo_labels.selection.settings import SelectionSettings
@@ -43,6 +43,7 @@ from noisystudent.yaml_text import parse_yaml
 Recipe = Literal[
     "curriculum",
     "paper",
+    "online",
     "distillation",
     "compression",
     "reversed",
@@ -64,7 +65,9 @@ Section = TypeVar("Section", bound=Settings)
 class RoundSettings(Settings):
     """How often the student becomes the teacher, and when a round is rolled back."""
 
-    count: Annotated[int, Field(ge=1, le=100)] = Field(5, description="rounds of label, select, train, evaluate")
+    count: Annotated[int, Field(ge=0, le=100)] = Field(
+        5, description="rounds of label, select, train, evaluate; 0: none, only the student of online.method"
+    )
     rollback_p: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.05,
         description="a round is rolled back if validation shows that it is worse, at this level of McNemar's exact "
@@ -99,7 +102,8 @@ class RunSettings(Settings):
     out: str = Field(description="folder of the run; run the same command again to resume")
     recipe: Recipe = Field(
         "curriculum",
-        description="settings to start from. For run: curriculum or paper (Xie et al. 2020). For distill: the others "
+        description="settings to start from. For run: curriculum, paper (Xie et al. 2020) or online (docs/online.md). "
+        "For distill: the others "
         "(docs/distillation.md)",
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of all randomness")
@@ -118,6 +122,7 @@ class RunSettings(Settings):
     selection: SelectionSettings = SelectionSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     distillation: DistillationSettings = DistillationSettings()
+    online: OnlineSettings = OnlineSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
@@ -155,7 +160,7 @@ _PREDICTING = (
 _NOT_ON_IMAGES = ("noise.mixup", "noise.cutmix", "noise.dropout", "noise.stochastic_depth")
 _RUN = _names(
     *_SOURCES, "budget", "rounds.", "data.", "model.", "noise.", "train.", "head.", "selection.", "objective.",
-    "distillation.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
+    "distillation.", "online.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
 _DISTILL = _names(
@@ -168,7 +173,7 @@ USED: Mapping[Command, frozenset[str]] = {
     "run": _RUN,
     "plan": _RUN,
     "train": _names(  # of one model: nothing is labeled, and there is no round before
-        *_SOURCES, "data.", "model.", "noise.", "train.", "objective.", "runtime.",
+        *_SOURCES, "data.", "model.", "noise.", "train.", "objective.", "online.", "runtime.",
         without=("noise.teacher", "train.warm_start", "runtime.engine"),
     ),
     "distill": _DISTILL,

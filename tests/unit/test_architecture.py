@@ -34,6 +34,7 @@ PACKAGES = (
     "reporting",
     "training",
     "layers",
+    "condition",
     "conditions",
     "config",
     "cost",

@@ -38,6 +38,7 @@ from noisystudent.pipeline.backbone import (
 from noisystudent.pipeline.budget.decide import BudgetRequest, decide_budget
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
+from noisystudent.pipeline.online_checks import check_online, students_of
 from noisystudent.pipeline.stage_costs import COST, StageCosts
 from noisystudent.pipeline.tune import decide_tune, decided_by_tune
 from noisystudent.results.facts import RunFacts, SourceFacts, StoredFormat, source_facts
@@ -241,6 +242,7 @@ def decide_settings(
         reporter.say(f"note: {note}")
     sources = _open_sources(resolved.settings, extensions)
     settings, backbone, origins = _decide(resolved, engine, extensions, sources, reporter)
+    check_online(settings, extensions)
     others = open_teacher_backbones(settings)
     if budgeted:
         request = BudgetRequest(resolved, settings, backbone, others, engine, dry)
@@ -367,7 +369,7 @@ def resolve_auto(settings: RunSettings, labels_per_class: int) -> RunSettings:
 
 def _largest_input_size(settings: RunSettings, teacher_sizes: Sequence[int], size: int) -> int:
     """The largest input size of any model in the run, so that each finds its view in the stored images."""
-    plans = plan_models(settings.model, settings.rounds.count, size)
+    plans = plan_models(settings.model, students_of(settings), size)
     return max([size, *teacher_sizes, *(plan.size for plan in plans if plan.size)])
 
 

@@ -9,6 +9,7 @@ from noisystudent.config import RunSettings
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, TrainedModel
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.online_checks import goes_on
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.train_data import supervised_spec
 from noisystudent.pipeline.train_stage import train
@@ -72,7 +73,9 @@ def teacher_is_control(settings: RunSettings, plans: Sequence[ModelPlan], studen
     Both learn from the labels under the same noise; they differ where the student's model is another one, and where its
     weights saw more samples, because it started from its teacher.
     """
-    return plans[student_round] == plans[0] and not settings.train.warm_start
+    is_online = student_round > settings.rounds.count
+    starts_warm = goes_on(settings) if is_online else settings.train.warm_start
+    return plans[student_round] == plans[0] and not starts_warm
 
 
 def control_stages(wanted: int, equal: int) -> Iterator[str]:

@@ -27,6 +27,8 @@ from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.heads.rounds import run_head_rounds
 from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noise_search import choose_strength
+from noisystudent.pipeline.online import ONLINE, STUDENT, online_spec
+from noisystudent.pipeline.online_checks import goes_on, is_online, students_of
 from noisystudent.pipeline.page_images import write_noise_sheet
 from noisystudent.pipeline.pseudo_labels import (
     diagnose_labels,
@@ -38,10 +40,11 @@ from noisystudent.pipeline.pseudo_labels import (
 from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
+from noisystudent.pipeline.stage_noise import input_noise, input_size
 from noisystudent.pipeline.start_choice import choose_start, count_trial
 from noisystudent.pipeline.summary import Round, RunResult, deliver, judged_student, summarize
 from noisystudent.pipeline.train_data import TeacherRef, student_spec, supervised_spec
-from noisystudent.pipeline.train_stage import input_noise, input_size, train
+from noisystudent.pipeline.train_stage import train
 from noisystudent.pipeline.tune import HEAD
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.results.run import ChosenBy, RunSummary
@@ -79,7 +82,7 @@ def run_rounds(context: RunContext) -> RunResult:
         return run_head_rounds(context)
     check_distillation(settings)
     settings.distillation.require_classes(len(context.splits.classes))
-    plans = plan_models(settings.model, settings.rounds.count, context.splits.format.size)
+    plans = plan_models(settings.model, students_of(settings), context.splits.format.size)
     announce_start(context.backbone, plans, context.reporter)
     announce_smaller_students(context, plans)
     context = autotune(context, plans[0])
@@ -90,7 +93,7 @@ def run_rounds(context: RunContext) -> RunResult:
     first_selection: Path | None = None
     previous: Path | None = None
 
-    for number, plan in enumerate(plans[1:], start=1):
+    for number, plan in enumerate(plans[1 : 1 + settings.rounds.count], start=1):
         predictions, selection = _label_and_select(context, current, plans, strength, number, first_selection)
         if settings.selection.once:
             first_selection = first_selection or selection
@@ -99,7 +102,7 @@ def run_rounds(context: RunContext) -> RunResult:
             labeled = f"round-{number}/labeled-predictions"
             reference = TeacherRef(current.checkpoint, labeled, f"round-{number}/predictions")
             spec = spec.with_teachers(settings.distillation, [reference])
-        start = _warm_start(context, current.checkpoint, plan)
+        start = _start_from(context, current.checkpoint, plan) if settings.train.warm_start else None
         checkpoint = train(context, f"round-{number}/student", plan, spec, strength, start=start)
         student = ScoredCheckpoint(number, checkpoint, score_checkpoint(context, f"round-{number}", checkpoint))
 
@@ -107,7 +110,7 @@ def run_rounds(context: RunContext) -> RunResult:
         accuracy = pseudo_label_accuracy(context, predictions, selection)
         diagnostics = diagnose_labels(context, predictions, previous)
         summary = read_result(SelectionSummary, selection / "summary.json")
-        drift = say_drift(context, [*(record.selection for record in rounds), summary])
+        drift = say_drift(context, [*(record.selection for record in rounds if record.selection), summary])
         rounds.append(Round(number, student, rolled_back, summary, accuracy, diagnostics, drift))
         previous = predictions
         _write_round(context, rounds[-1])
@@ -119,6 +122,10 @@ def run_rounds(context: RunContext) -> RunResult:
         current = student
         best = max(best, student, key=validation_top1)
 
+    if is_online(settings):
+        rounds.append(_online_round(context, current, best, plans[-1], strength))
+        current = current if rounds[-1].rolled_back else rounds[-1].student
+
     student = judged_student(rounds)
     equal = [teacher] if teacher_is_control(settings, plans, student.round) else []
     samples = student.checkpoint.weights_samples_seen
@@ -128,6 +135,27 @@ def run_rounds(context: RunContext) -> RunResult:
         write_noise_sheet(context, plans[0], strength)
     chosen_by: ChosenBy = "validation" if context.splits.validation else "nothing"
     return RunResult(teacher, rounds, controls, delivered, chosen_by)
+
+
+def _online_round(
+    context: RunContext,
+    current: ScoredCheckpoint[Checkpoint],
+    best: ScoredCheckpoint[Checkpoint],
+    plan: ModelPlan,
+    strength: float,
+) -> Round:
+    """The student that learns online, after the rounds, and whether it is worse than the best model before it."""
+    start = _start_from(context, current.checkpoint, plan) if goes_on(context.settings) else None
+    checkpoint = train(context, STUDENT, plan, online_spec(context), strength, start=start)
+    scored = score_checkpoint(context, ONLINE, checkpoint)
+    student = ScoredCheckpoint(students_of(context.settings), checkpoint, scored)
+    record = Round(student.round, student, is_worse(student, best, context.settings.rounds.rollback_p))
+    _write_round(context, record)
+    if record.rolled_back:
+        context.reporter.say(
+            f"the online student is rolled back: validation shows it to be worse than {best.checkpoint.name}"
+        )
+    return record
 
 
 def _label_and_select(
@@ -180,13 +208,13 @@ def check_distillation(settings: RunSettings) -> None:
         )
 
 
-def _warm_start(context: RunContext, teacher: Checkpoint, plan: ModelPlan) -> Checkpoint | None:
-    if not context.settings.train.warm_start:
-        return None
+def _start_from(context: RunContext, teacher: Checkpoint, plan: ModelPlan) -> Checkpoint:
+    """The model that a student starts from; raises ``ModelError`` where the student has another architecture."""
     if plan.name != teacher.model and not context.extensions.model:
+        needing = "train.warm_start" if context.settings.train.warm_start else "an online.method after rounds"
         raise ModelError(
-            f"train.warm_start needs students of their teacher's model, but the teacher is {teacher.model!r} and the "
-            f"student {plan.name!r}; use one model, or train.warm_start false."
+            f"{needing} needs students of their teacher's model, but the teacher is {teacher.model!r} and the student "
+            f"{plan.name!r}; use one model, or leave that out."
         )
     return teacher
 
@@ -202,4 +230,4 @@ def _write_round(context: RunContext, record: Round) -> None:
         "drift": record.drift,
         "rolled_back": record.rolled_back,
     }
-    write_json(context.folder_of(f"round-{record.number}") / "scores.json", content)
+    write_json(record.student.checkpoint.folder.parent / "scores.json", content)

@@ -21,6 +21,8 @@ from noisystudent.pipeline.heads.plan import Planned, head_stages, stages_before
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
 from noisystudent.pipeline.noisy_student import run_rounds
+from noisystudent.pipeline.online import ONLINE, STUDENT, answered_by_average, online_batch
+from noisystudent.pipeline.online_checks import goes_on, is_online, students_of
 from noisystudent.pipeline.plan_timing import MachineSpeed
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
 from noisystudent.pipeline.stage_costs import OTHER
@@ -75,7 +77,7 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     check_measurable(context)
     if is_head:
         return _plan_heads(context)
-    plans = plan_models(context.settings.model, context.settings.rounds.count, context.splits.format.size)
+    plans = plan_models(context.settings.model, students_of(context.settings), context.splits.format.size)
     works = list(_works(context, plans))
     reached, state = _first_incomplete(context)
     names = [work.name for work in works]
@@ -154,7 +156,7 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
         yield from _search(context, plans[0])
     yield _training(context, "teacher", plans[0], settings.train)
     yield _scores(context, "teacher", plans[0])
-    for number, (teacher, student) in enumerate(pairwise(plans), start=1):
+    for number, (teacher, student) in enumerate(pairwise(plans[: 1 + settings.rounds.count]), start=1):
         unlabeled = sum(splits.unlabeled.shard_sizes)
         yield _Work(f"round-{number}/predictions", predictor=teacher, predicted=unlabeled, decoded=streamed)
         yield _Work(f"round-{number}/selection")
@@ -164,7 +166,12 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
         yield _Work(f"round-{number}/student", student, samples, teacher, predicted, decoded)
         yield from _stored_logits(context, number, teacher)
         yield _scores(context, f"round-{number}", student)
+    if is_online(settings):
+        yield _online(context, plans[-1])
+        yield _scores(context, ONLINE, plans[-1])
     stages = len(plans) if settings.train.warm_start else 1  # that the last student's weights go through
+    if is_online(settings) and goes_on(settings) and not settings.train.warm_start:
+        stages = 2
     longer = settings.train.for_samples(stages * settings.train.last * settings.train.batch_size)
     for name in control_stages(settings.rounds.controls, int(teacher_is_control(settings, plans, len(plans) - 1))):
         yield _training(context, name, plans[-1], longer)
@@ -193,6 +200,13 @@ def _training(context: RunContext, name: str, model: ModelPlan, train: TrainSett
     with_train = replace(context, settings=context.settings.model_copy(update={"train": train}))
     predicted = predicted_in_training(with_train, {LABELED: train.batch_size}, None, 0)
     return _Work(name, model, train.last * train.batch_size, model, predicted)
+
+
+def _online(context: RunContext, model: ModelPlan) -> _Work:
+    train, online = context.settings.train, context.settings.online
+    work = _training(context, STUDENT, model, train)
+    answered = train.last * answered_by_average(online_batch(train, online), online)
+    return replace(work, predicted=work.predicted + answered)
 
 
 def _scores(context: RunContext, name: str, model: ModelPlan) -> _Work:

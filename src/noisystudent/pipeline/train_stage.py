@@ -27,14 +27,15 @@ from noisystudent.models.training_images import write_training_images
 from noisystudent.models.tuning import train_last_blocks
 from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.custom import CustomAugmentation
-from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import build_mixing
 from noisystudent.noise.model import model_noise, set_model_noise
 from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, TRAINING, Checkpoint, GivenModel, read_checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import CheckedObjective, identity_of
 from noisystudent.pipeline.heads.start import start_with_fitted_head
+from noisystudent.pipeline.online import answered_by_average, online_batches, online_objective
 from noisystudent.pipeline.score_stage import predict
+from noisystudent.pipeline.stage_noise import input_size, noise_at
 from noisystudent.pipeline.teacher_logits import cached_teachers, cached_view_teachers
 from noisystudent.pipeline.train_data import TrainSpec
 from noisystudent.random_streams import stream_key
@@ -120,6 +121,8 @@ def _cost(context: RunContext, stage: str, spec: TrainSpec, earlier: float) -> S
     """What a stage trains on and predicts; ``earlier``: its seconds before it was killed."""
     samples_seen = context.settings.train.last * sum(spec.batch.values())
     predicted = predicted_in_training(context, spec.batch, spec.distillation, len(spec.teachers))
+    if spec.online:
+        predicted += context.settings.train.last * answered_by_average(spec.batch, spec.online)
     return StageCost(name=stage, seconds=earlier, samples_seen=samples_seen, images_predicted=predicted)
 
 
@@ -295,38 +298,19 @@ def build_batches(
     """The batches of a stage by micro-step, in the order and under the noise of the stage's own seed."""
     key = stream_key(context.settings.seed, stage)
     streams = spec.streams(key)
+    if spec.online:
+        return online_batches(context, stage, streams, input_size(context, plan), strength)
     mixing = build_mixing(context.settings.noise, CounterRng(context.settings.seed, f"mixing/{stage}"))
     custom_noise = CustomAugmentation(context.extensions.noise, seed=key) if context.extensions.noise else None
 
     def batches_at(size: int, sharding: BatchSharding) -> BatchLoader:
-        noise = _noise_at(context, stage, size, strength)
+        noise = noise_at(context, stage, size, strength)
         return BatchLoader(streams, noise, custom_noise=custom_noise, mixing=mixing, sharding=sharding)
 
     batches = batches_at(input_size(context, plan), context.sharding)
     if not spec.teachers:
         return batches
     return TeacherLogitsBatches(batches, _ask_teachers(context, stage, spec, batches, batches_at))
-
-
-def input_size(context: RunContext, plan: ModelPlan) -> int:
-    """The input edge of a model in pixels: its family's, or the data's."""
-    return plan.size or context.splits.format.size
-
-
-def input_noise(context: RunContext, stage: str, plan: ModelPlan, strength: float) -> InputNoise:
-    """The noise on the images of a stage."""
-    return _noise_at(context, stage, input_size(context, plan), strength)
-
-
-def _noise_at(context: RunContext, stage: str, size: int, strength: float) -> InputNoise:
-    return InputNoise(
-        context.settings.noise,
-        size=size,
-        strength=strength,
-        rng=CounterRng(context.settings.seed, f"input-noise/{stage}"),
-        storage_size=context.splits.format.storage_size,
-        crop=context.splits.format.crop,
-    )
 
 
 def _ask_teachers(
@@ -355,7 +339,11 @@ def _ask_teachers(
 
 
 def objective_of(context: RunContext, stage: str, spec: TrainSpec) -> Objective:
-    """The user's own objective, else that of distillation, of Noisy Student (two streams) or of plain labels."""
+    """The user's own objective, else that of an online student, of distillation, of Noisy Student (two streams) or of
+    plain labels.
+    """
+    if spec.online:
+        return online_objective(context, spec)
     if context.extensions.objective:
         return CheckedObjective(context.extensions.objective, stage)
     weighting, distillation = context.settings.objective.weighting, spec.distillation

@@ -27,8 +27,8 @@ def decide_tune(
 ) -> RunSettings:
     """The settings with ``model.tune`` head, all or last:N, and with what heads decide: labels, noise, rounds.
 
-    ``auto`` is head with a backbone on a CPU, unless the user gave settings or parts that only the training of a
-    network uses.
+    ``auto`` is head with a backbone on a CPU, unless the run ends with an online student or the user gave settings or
+    parts that only the training of a network uses.
 
     Raises:
         SettingsError: Parts of the user's own that train a network are given with ``model.tune head``.
@@ -50,7 +50,7 @@ def decide_tune(
     tune: str
     if given != "auto":
         tune = given
-    elif not has_backbone or own or of_network:
+    elif not has_backbone or own or of_network or settings.online.method != "none":
         tune = "all"
     elif of_heads or device.type == "cpu":
         tune = HEAD

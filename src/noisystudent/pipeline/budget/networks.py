@@ -91,10 +91,18 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     reasons = (
         f"{size.plan.name} on images of {size.edge} px (a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here), "
         f"{steps:,} steps of {settings.train.batch_size} images per stage",
-        f"{rounds} round{'s' if rounds > 1 else ''} from the teacher's weights"
-        + (" on soft labels of all images" if rounds == 1 else ""),
+        _students_in_words(settings, rounds),
     )
     return Choice(values=values, seconds=seconds, reasons=reasons)
+
+
+def _students_in_words(settings: RunSettings, rounds: int) -> str:
+    online = "" if settings.online.method == "none" else f"an online student ({settings.online.method})"
+    if not rounds:
+        return f"{online} from the teacher's weights"
+    text = f"{rounds} round{'s' if rounds > 1 else ''} from the teacher's weights"
+    text += " on soft labels of all images" if rounds == 1 else ""
+    return f"{text}, then {online}" if online else text
 
 
 def choose_for_trainings(
@@ -137,7 +145,7 @@ def _rounds(settings: RunSettings, explicit: frozenset[str], size: _Size, worklo
 
     Larger images come before more rounds: a size that is right for one round is not left for the sake of three.
     """
-    if "rounds.count" in explicit:
+    if "rounds.count" in explicit or not settings.rounds.count:
         return settings.rounds.count
     if usable / (size.seconds * OVERHEAD) < MANY_SAMPLES:
         return 1
@@ -146,7 +154,8 @@ def _rounds(settings: RunSettings, explicit: frozenset[str], size: _Size, worklo
 
 def _stages(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
     """Stages of equal length: teacher, students, and controls that see as much as the last student's weights."""
-    return (1 + rounds) * (1 + _controls(settings, explicit))
+    online = settings.online.method != "none"
+    return (1 + rounds + online) * (1 + _controls(settings, explicit))
 
 
 def _controls(settings: RunSettings, explicit: frozenset[str]) -> int:
