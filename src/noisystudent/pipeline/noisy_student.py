@@ -43,7 +43,7 @@ from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.stage_noise import input_noise, input_size
 from noisystudent.pipeline.start_choice import choose_start, count_trial
 from noisystudent.pipeline.summary import Round, RunResult, deliver, judged_student, summarize
-from noisystudent.pipeline.train_data import TeacherRef, student_spec, supervised_spec
+from noisystudent.pipeline.train_data import TeacherRef, TrainSpec, student_spec, supervised_spec
 from noisystudent.pipeline.train_stage import train
 from noisystudent.pipeline.tune import HEAD
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
@@ -85,6 +85,8 @@ def run_rounds(context: RunContext) -> RunResult:
     plans = plan_models(settings.model, students_of(settings), context.splits.format.size)
     announce_start(context.backbone, plans, context.reporter)
     announce_smaller_students(context, plans)
+    online = online_spec(context) if is_online(settings) else None  # what it cannot do is said before the rounds
+    _check_starts(context, plans)
     context = autotune(context, plans[0])
     strength = choose_strength(context, plans[0])
     checkpoint = train(context, "teacher", plans[0], supervised_spec(context), strength)
@@ -97,11 +99,7 @@ def run_rounds(context: RunContext) -> RunResult:
         predictions, selection = _label_and_select(context, current, plans, strength, number, first_selection)
         if settings.selection.once:
             first_selection = first_selection or selection
-        spec = student_spec(context, predictions, selection)
-        if settings.distillation.method != "none":
-            labeled = f"round-{number}/labeled-predictions"
-            reference = TeacherRef(current.checkpoint, labeled, f"round-{number}/predictions")
-            spec = spec.with_teachers(settings.distillation, [reference])
+        spec = _spec_of_round(context, current.checkpoint, predictions, selection, number)
         start = _start_from(context, current.checkpoint, plan) if settings.train.warm_start else None
         checkpoint = train(context, f"round-{number}/student", plan, spec, strength, start=start)
         student = ScoredCheckpoint(number, checkpoint, score_checkpoint(context, f"round-{number}", checkpoint))
@@ -122,8 +120,8 @@ def run_rounds(context: RunContext) -> RunResult:
         current = student
         best = max(best, student, key=validation_top1)
 
-    if is_online(settings):
-        rounds.append(_online_round(context, current, best, plans[-1], strength))
+    if online:
+        rounds.append(_online_round(context, online, current, best, plans[-1], strength))
         current = current if rounds[-1].rolled_back else rounds[-1].student
 
     student = judged_student(rounds)
@@ -137,8 +135,20 @@ def run_rounds(context: RunContext) -> RunResult:
     return RunResult(teacher, rounds, controls, delivered, chosen_by)
 
 
+def _spec_of_round(
+    context: RunContext, teacher: Checkpoint, predictions: Path, selection: Path, number: int
+) -> TrainSpec:
+    """What the student of a round learns from: labels and pseudo labels, with a distillation its teacher as well."""
+    spec, distillation = student_spec(context, predictions, selection), context.settings.distillation
+    if distillation.method == "none":
+        return spec
+    reference = TeacherRef(teacher, f"round-{number}/labeled-predictions", f"round-{number}/predictions")
+    return spec.with_teachers(distillation, [reference])
+
+
 def _online_round(
     context: RunContext,
+    spec: TrainSpec,
     current: ScoredCheckpoint[Checkpoint],
     best: ScoredCheckpoint[Checkpoint],
     plan: ModelPlan,
@@ -146,7 +156,7 @@ def _online_round(
 ) -> Round:
     """The student that learns online, after the rounds, and whether it is worse than the best model before it."""
     start = _start_from(context, current.checkpoint, plan) if goes_on(context.settings) else None
-    checkpoint = train(context, STUDENT, plan, online_spec(context), strength, start=start)
+    checkpoint = train(context, STUDENT, plan, spec, strength, start=start)
     scored = score_checkpoint(context, ONLINE, checkpoint)
     student = ScoredCheckpoint(students_of(context.settings), checkpoint, scored)
     record = Round(student.round, student, is_worse(student, best, context.settings.rounds.rollback_p))
@@ -208,15 +218,28 @@ def check_distillation(settings: RunSettings) -> None:
         )
 
 
+def _check_starts(context: RunContext, plans: Sequence[ModelPlan]) -> None:
+    """Raises ``ModelError`` before anything is trained where a student could not start from its teacher's weights."""
+    settings = context.settings
+    goes_on_online = is_online(settings) and goes_on(settings)
+    for number, (teacher, student) in enumerate(pairwise(plans), start=1):
+        if settings.train.warm_start or (goes_on_online and number > settings.rounds.count):
+            _require_same_model(context, teacher.name, student)
+
+
 def _start_from(context: RunContext, teacher: Checkpoint, plan: ModelPlan) -> Checkpoint:
     """The model that a student starts from; raises ``ModelError`` where the student has another architecture."""
-    if plan.name != teacher.model and not context.extensions.model:
+    _require_same_model(context, teacher.model, plan)
+    return teacher
+
+
+def _require_same_model(context: RunContext, teacher: str, plan: ModelPlan) -> None:
+    if plan.name != teacher and not context.extensions.model:
         needing = "train.warm_start" if context.settings.train.warm_start else "an online.method after rounds"
         raise ModelError(
-            f"{needing} needs students of their teacher's model, but the teacher is {teacher.model!r} and the student "
+            f"{needing} needs students of their teacher's model, but the teacher is {teacher!r} and the student "
             f"{plan.name!r}; use one model, or leave that out."
         )
-    return teacher
 
 
 def _write_round(context: RunContext, record: Round) -> None:
