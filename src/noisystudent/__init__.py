@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         train,
     )
     from noisystudent.commands.demo import demo
-    from noisystudent.config import RoundSettings, RunSettings
     from noisystudent.data.munge import munge
     from noisystudent.data.settings import DataSettings
     from noisystudent.data.shards.pack import pack
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from noisystudent.evaluation.settings import EvaluationSettings
     from noisystudent.evaluation.verdict import Verdict
     from noisystudent.losses.objectives import LossTerms
-    from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
+    from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings, OnlineSettings
     from noisystudent.models.predictor import Predictor, load
     from noisystudent.models.settings import ModelSettings
     from noisystudent.noise.settings import NoiseSettings, UnlabeledNoiseSettings
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from noisystudent.results.facts import PlanResult
     from noisystudent.results.run import RunSummary
     from noisystudent.results.study import StudyResult
+    from noisystudent.run_settings import RoundSettings, RunSettings
     from noisystudent.runtime.settings import RuntimeSettings
     from noisystudent.training.loader import Batch
     from noisystudent.training.settings import HeadSettings, TrainSettings
@@ -102,8 +102,9 @@ _MODULE_OF = {
     "ModelSettings": "models.settings",
     "NoiseSettings": "noise.settings",
     "ObjectiveSettings": "losses.settings",
-    "RoundSettings": "config",
-    "RunSettings": "config",
+    "OnlineSettings": "losses.settings",
+    "RoundSettings": "run_settings",
+    "RunSettings": "run_settings",
     "RuntimeSettings": "runtime.settings",
     "SelectionSettings": "pseudo_labels.selection.settings",
     "HeadSettings": "training.settings",
@@ -126,6 +127,7 @@ __all__ = [
     "NoiseSettings",
     "NoisyStudentError",
     "ObjectiveSettings",
+    "OnlineSettings",
     "PlanResult",
     "PredictionColumns",
     "Predictor",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from noisystudent.condition import NOISING, TRAINING, Condition, Values, are_given, is_one_of, names
+from noisystudent.condition import NOISING, TRAINING, Condition, Values, is_given, is_one_of, names_in
 
 
 def _draws(operations: str) -> Callable[[Values], bool]:
@@ -26,22 +26,22 @@ _OF_ALL = (
     Condition(TRAINING, ("noise.strengths",), "noise.strength auto", is_one_of("noise.strength", "auto")),
     Condition(
         (*TRAINING, "label"),
-        names("noise", "pad", "resized_area", "policy", "layers", "magnitude", "operations"),
+        names_in("noise", "pad", "resized_area", "policy", "layers", "magnitude", "operations"),
         "a noise.strength above 0",
         lambda given: given["noise.strength"] != 0,
     ),
     Condition(NOISING, ("noise.pad",), "noise.crop pad or auto", is_one_of("noise.crop", "pad", "auto")),
     Condition(
         NOISING,
-        names("noise", "resized_area", "interpolation"),
+        names_in("noise", "resized_area", "interpolation"),
         "noise.crop resized or auto",
         is_one_of("noise.crop", "resized", "auto"),
     ),
     Condition(
         (*TRAINING, "label"),
-        names("noise", "policy", "layers", "magnitude", "operations", "translation", "cutout", "pixel_reference"),
+        names_in("noise", "policy", "layers", "magnitude", "operations", "translation", "cutout", "pixel_reference"),
         "noise.randaugment true",
-        are_given("noise.randaugment"),
+        is_given("noise.randaugment"),
     ),
     Condition(
         NOISING,
@@ -63,17 +63,17 @@ _OF_UNLABELED = (
         ("train", "distill"),
         ("noise.unlabeled.",),
         "labeled and unlabeled images in one batch",
-        are_given("labeled", "unlabeled"),
+        is_given("labeled", "unlabeled"),
     ),
     Condition(
         TRAINING,
-        names("noise.unlabeled", "crop", "randaugment", "magnitude"),
+        names_in("noise.unlabeled", "crop", "randaugment", "magnitude"),
         "a noise.unlabeled.strength above 0",
         lambda given: _of_unlabeled(given, "strength") != 0,
     ),
     Condition(
         TRAINING,
-        names("noise.unlabeled", "magnitude"),
+        names_in("noise.unlabeled", "magnitude"),
         "noise.unlabeled.randaugment true",
         lambda given: bool(_of_unlabeled(given, "randaugment")),
     ),

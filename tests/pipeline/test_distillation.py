@@ -11,11 +11,12 @@ import pytest
 
 import noisystudent
 from noisystudent.commands.main import main
-from noisystudent.config import Recipe, read_recipe, resolve
+from noisystudent.config import read_recipe, resolve
 from noisystudent.errors import DataError, MismatchError, ModelError, SettingsError
 from noisystudent.models.checkpoint import label_smoothing_of, load_classifier, save_classifier
 from noisystudent.models.normalization import Normalization
 from noisystudent.pseudo_labels import predictions
+from noisystudent.run_settings import Recipe
 from noisystudent.training import teacher_logits
 from small_runs import DIGITS, weights
 

@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from small_runs import DIGITS, SMALL, weights
 
 import noisystudent
 from noisystudent.artifacts.folder import parse_manifest, read_json
 from noisystudent.errors import NoisyStudentError
 from noisystudent.pipeline.student_stages import pretraining_steps
 from noisystudent.training.settings import TrainSettings
+from small_runs import DIGITS, SMALL, weights
 
 APART = {**SMALL, "rounds.joint": False, "rounds.count": 1, "data.near_duplicates": "none", "rounds.controls": 1}
 

@@ -11,8 +11,6 @@ from noisystudent.config import (
     DistillationSettings,
     ModelSettings,
     NoiseSettings,
-    RoundSettings,
-    RunSettings,
     SelectionSettings,
     TrainSettings,
     default_values,
@@ -23,6 +21,7 @@ from noisystudent.config import (
 )
 from noisystudent.cost.settings import PriceAssumptions
 from noisystudent.errors import SettingsError
+from noisystudent.run_settings import RoundSettings, RunSettings
 from noisystudent.settings_input import as_list, flatten, nest, section_classes
 
 BASE = {"labeled": "a", "unlabeled": "b", "out": "c"}
@@ -310,15 +309,15 @@ def test_every_setting_is_used_by_some_command_and_recipes_are_never_refused():
     ("command", "given", "message"),
     [
         ("label", {"data.size": 64, "data.near_duplicates": "none", "data.streaming": "never"},
-         "label does not use data.size, which run, plan, study, train, distill and show-noise use; or data.near_duplicates "
-         "and data.streaming, which run, plan, study, train and distill use. Leave them out."),
+         "label does not use data.size, which run, plan, study, train, distill and show-noise use; or "
+         "data.near_duplicates and data.streaming, which run, plan, study, train and distill use. Leave them out."),
         ("evaluate", {"data.size": 8},
          "evaluate does not use data.size, which run, plan, study, train, distill and show-noise use. Leave it out."),
         ("evaluate", TrainSettings(steps=5),
          "evaluate does not use train.steps, which run, plan, study, train and distill use. Leave it out."),
         ("evaluate", {"evaluation.suite": ["clean"]},
-         "evaluate does not use evaluation.suite, which run, plan, study, distill, robustness (evaluate --suite) and compare "
-         "use. Leave it out."),
+         "evaluate does not use evaluation.suite, which run, plan, study, distill, robustness (evaluate --suite) and "
+         "compare use. Leave it out."),
         ("select", {"train": {"steps": 5}},
          "select does not use train.steps, which run, plan, study, train and distill use. Leave it out."),
         ("label", {"seed": 3}, "label does not use seed, which run, plan, train and distill use. Leave it out. In "
@@ -329,8 +328,8 @@ def test_every_setting_is_used_by_some_command_and_recipes_are_never_refused():
          "run does not use distillation.teachers, which distill uses. Leave it out. In run, model.teacher and "
          "model.students name the models."),
         ("distill", ModelSettings(teacher="wrn_28_2"),
-         "distill does not use model.teacher, which run, plan, study and train use. Leave it out. In distill, --teacher and "
-         "--student name the models."),
+         "distill does not use model.teacher, which run, plan, study and train use. Leave it out. In distill, "
+         "--teacher and --student name the models."),
     ],
 )  # fmt: skip
 def test_a_refused_setting_is_named_with_the_commands_that_use_it(command, given, message):
@@ -343,7 +342,9 @@ def test_a_setting_of_a_file_is_refused_alike(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("rounds: {count: 2}\ntrain: {steps: 5}\n")
     assert resolve(BASE, file, command="run").settings.rounds.count == 2
-    with pytest.raises(SettingsError, match=r"train does not use rounds\.count \(file run\.yaml\), which run, plan and study"):
+    with pytest.raises(
+        SettingsError, match=r"train does not use rounds\.count \(file run\.yaml\), which run, plan and study"
+    ):
         resolve(BASE, file, command="train")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from noisystudent.errors import ModelError
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.online_checks import goes_on, is_online
 from noisystudent.pipeline.train_data import TeacherRef, pretraining_spec, student_spec, supervised_spec
 from noisystudent.pipeline.train_stage import train
 from noisystudent.training.settings import TrainSettings
@@ -34,14 +37,14 @@ def train_student(
     Raises:
         ModelError: ``train.warm_start`` is true, and the student's model is not its teacher's.
     """
-    start, stage = _warm_start(context, teacher, plan), f"round-{number}/student"
+    start = start_from(context, teacher, plan) if context.settings.train.warm_start else None
     if not context.settings.rounds.joint:
         return _train_apart(context, number, plan, folders, strength, start)
     spec, distillation = student_spec(context, *folders, number), context.settings.distillation
     if distillation.method != "none":
         reference = TeacherRef(teacher, f"round-{number}/labeled-predictions", f"round-{number}/predictions")
         spec = spec.with_teachers(distillation, [reference])
-    return train(context, stage, plan, spec, strength, start=start)
+    return train(context, f"round-{number}/student", plan, spec, strength, start=start)
 
 
 def pretraining_steps(train: TrainSettings, round_number: int) -> tuple[int, int]:
@@ -73,12 +76,25 @@ def _train_apart(
     return train(context.with_steps(second), f"round-{number}/student", plan, labels, strength, start=pretrained)
 
 
-def _warm_start(context: RunContext, teacher: Checkpoint, plan: ModelPlan) -> Checkpoint | None:
-    if not context.settings.train.warm_start:
-        return None
-    if plan.name != teacher.model and not context.extensions.model:
-        raise ModelError(
-            f"train.warm_start needs students of their teacher's model, but the teacher is {teacher.model!r} and the "
-            f"student {plan.name!r}; use one model, or train.warm_start false."
-        )
+def check_starts(context: RunContext, plans: Sequence[ModelPlan]) -> None:
+    """Raises ``ModelError`` before anything is trained where a student could not start from its teacher's weights."""
+    settings = context.settings
+    goes_on_online = is_online(settings) and goes_on(settings)
+    for number, (teacher, student) in enumerate(pairwise(plans), start=1):
+        if settings.train.warm_start or (goes_on_online and number > settings.rounds.count):
+            _require_same_model(context, teacher.name, student)
+
+
+def start_from(context: RunContext, teacher: Checkpoint, plan: ModelPlan) -> Checkpoint:
+    """The model that a student starts from; raises ``ModelError`` where the student has another architecture."""
+    _require_same_model(context, teacher.model, plan)
     return teacher
+
+
+def _require_same_model(context: RunContext, teacher: str, plan: ModelPlan) -> None:
+    if plan.name != teacher and not context.extensions.model:
+        needing = "train.warm_start" if context.settings.train.warm_start else "an online.method after rounds"
+        raise ModelError(
+            f"{needing} needs students of their teacher's model, but the teacher is {teacher!r} and the student "
+            f"{plan.name!r}; use one model, or leave that out."
+        )

@@ -11,7 +11,7 @@ from typing import Any
 from noisystudent.artifacts.archives import prepare
 from noisystudent.artifacts.folder import Inputs, State, commit, state_of
 from noisystudent.artifacts.typed_json import read_result, write_result
-from noisystudent.config import ALL_SETTINGS, Resolved, RunSettings, value_at
+from noisystudent.config import ALL_SETTINGS, Resolved, value_at
 from noisystudent.display.wording import duration
 from noisystudent.duration import parse_duration
 from noisystudent.errors import SettingsError
@@ -22,6 +22,7 @@ from noisystudent.pipeline.budget.heads import HeadCosts, choose_for_heads
 from noisystudent.pipeline.budget.networks import NetworkCosts, choose_for_networks
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.tune import HEAD, with_setting
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.progress import Reporter
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from noisystudent.config import RunSettings
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
 from noisystudent.pipeline.budget.speed import seconds_per_sample
 from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.training.settings import TrainSettings
 
@@ -95,9 +96,18 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     reasons = (
         f"{size.plan.name} on images of {size.edge} px (a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here), "
         f"{steps:,} steps of {settings.train.batch_size} {counted} per stage",
-        f"{rounds} round{'s' if rounds > 1 else ''}{start}" + (" on soft labels of all images" if rounds == 1 else ""),
+        _students_in_words(settings, rounds, start),
     )
     return Choice(values=values, seconds=seconds, reasons=reasons)
+
+
+def _students_in_words(settings: RunSettings, rounds: int, start: str) -> str:
+    online = "" if settings.online.method == "none" else f"an online student ({settings.online.method})"
+    if not rounds:
+        return f"{online}{start}"
+    text = f"{rounds} round{'s' if rounds > 1 else ''}{start}"
+    text += " on soft labels of all images" if rounds == 1 else ""
+    return f"{text}, then {online}" if online else text
 
 
 def choose_for_trainings(
@@ -140,7 +150,8 @@ def _rounds(settings: RunSettings, explicit: frozenset[str], size: _Size, worklo
 
     Larger images come before more rounds: a size that is right for one round is not left for the sake of three.
     """
-    if "rounds.count" in explicit or isinstance(settings.train.ratio, tuple):  # a ratio for each of them
+    is_open = settings.rounds.count and not isinstance(settings.train.ratio, tuple)  # a ratio for each round
+    if "rounds.count" in explicit or not is_open:
         return settings.rounds.count
     if usable / (size.seconds * OVERHEAD) < MANY_SAMPLES:
         return 1
@@ -149,14 +160,18 @@ def _rounds(settings: RunSettings, explicit: frozenset[str], size: _Size, worklo
 
 def _stages(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
     """Stages of equal length: teacher, students, and controls that see as much as the last student's weights."""
-    return (1 + rounds) * (1 + _controls(settings, explicit))
+    online = settings.online.method != "none"
+    return (1 + rounds + online) * (1 + _controls(settings, explicit))
 
 
 def _images_per_step(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
     """Images of a step, summed over teacher, students and controls."""
     train = _warm(settings, explicit)
+    chosen = {"train": train, "rounds": settings.rounds.model_copy(update={"count": rounds})}
     students = sum(sum(train.student_counts(number)) for number in range(1, rounds + 1))
-    of_samples, of_steps = train.images_behind(rounds), train.batch_size
+    if is_online(settings):
+        students += sum(online_batch(train, settings.online).values())
+    of_samples, of_steps = images_behind(settings.model_copy(update=chosen)), train.batch_size
     control = {"samples": of_samples, "steps": of_steps, "both": of_samples + of_steps}[settings.rounds.control]
     return train.batch_size + students + _controls(settings, explicit) * control
 

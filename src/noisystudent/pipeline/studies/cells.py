@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from noisystudent.config import ALL_SETTINGS, RunSettings
+from noisystudent.config import ALL_SETTINGS
 from noisystudent.errors import SettingsError, nearest_name
+from noisystudent.run_settings import RunSettings
 from noisystudent.settings_input import join_names, named_values, read_yaml
 
 CONTROL = "labels only"  # the row of the reference's control

@@ -2,7 +2,6 @@
 
 import pytest
 
-from noisystudent.config import RunSettings
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.budget import networks
 from noisystudent.pipeline.budget.choice import USABLE
@@ -14,6 +13,7 @@ from noisystudent.pipeline.budget.networks import (
     choose_for_networks,
 )
 from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import ON_CPU
 
 SETTINGS = RunSettings(out="unused")
