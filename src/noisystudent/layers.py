@@ -133,7 +133,9 @@ def _with_family(merged: Merged, decided: Mapping[str, int], family_layer: int |
     for name, values in rates.items():
         shown = ", ".join(f"{value:g}" for value in dict.fromkeys(values))
         if name in kept:
-            merged.notes.append(f"{name} {merged.values[name]} ({merged.origins[name]}) replaces {shown} of {FAMILY}")
+            if any(value != merged.values[name] for value in values):
+                text = f"{name} {merged.values[name]} ({merged.origins[name]}) replaces {shown} of {FAMILY}"
+                merged.notes.append(text)
         else:
             merged.origins[name] = f"{FAMILY} {family}: {shown}"
             merged.values[name] = values[-1]

@@ -40,6 +40,19 @@ def test_it_goes_on_learning_at_the_rate_for_trained_weights(first, tmp_path, ca
     assert "done before" in capsys.readouterr().err
 
 
+def test_it_goes_on_at_another_size_where_its_weights_allow_that(first, tmp_path):
+    own = ns.load(first.folder).size
+    still = {"train.steps": 1, "train.learning_rate": 1e-12}
+    larger = train(tmp_path / "larger", first.folder, **{**still, "data.size": 16})
+    assert (own, ns.load(larger.folder).size) == (8, 16)
+    given, found = (load_file(model.folder / "model.safetensors") for model in (first, larger))
+    assert all(torch.allclose(given[name], found[name], atol=1e-6) for name in given if "weight" in name)
+    vit = create_classifier("test_vit", classes=tuple("0123456789"), channels=1, size=160)
+    save_classifier(vit, tmp_path / "vit")
+    with pytest.raises(ModelError, match=r"weights of start do not fit test_vit at 32 px .*pos_embed.* at its 160 px"):
+        train(tmp_path / "out", tmp_path / "vit", **{"train.steps": 1, "data.size": 32})
+
+
 def test_another_start_is_another_model(first, tmp_path):
     one = train(tmp_path / "out", first.folder, **{"train.steps": 2})
     other = ns.train("digits:labeled", out=tmp_path / "other", settings={**LONG, "seed": 1}, quiet=True)

@@ -7,12 +7,6 @@ from noisystudent.commands.main import COMMANDS, main
 from noisystudent.config import (
     ALL_SETTINGS,
     USED,
-    DataSettings,
-    DistillationSettings,
-    ModelSettings,
-    NoiseSettings,
-    SelectionSettings,
-    TrainSettings,
     default_values,
     given_values,
     read_recipe,
@@ -20,9 +14,15 @@ from noisystudent.config import (
     section_settings,
 )
 from noisystudent.cost.settings import PriceAssumptions
+from noisystudent.data.settings import DataSettings
 from noisystudent.errors import SettingsError
+from noisystudent.losses.settings import DistillationSettings
+from noisystudent.models.settings import ModelSettings
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 from noisystudent.run_settings import RoundSettings, RunSettings
 from noisystudent.settings_input import as_list, flatten, nest, section_classes
+from noisystudent.training.settings import TrainSettings
 
 BASE = {"labeled": "a", "unlabeled": "b", "out": "c"}
 # Words that readers of the help do not know, and phrases of them: see the words of the project in its design.

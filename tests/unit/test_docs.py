@@ -182,7 +182,8 @@ def test_every_setting_that_the_docs_name_exists():
 
     known = set(setting_names(RunSettings))
     sections = {name.split(".")[0] for name in known if "." in name}
-    named = re.compile(rf"(?<![\w./])(?:--)?((?:{'|'.join(sorted(sections))})\.[a-z][a-z_]*)\b(?!\.\w)(?!\()")
+    known |= {name.rpartition(".")[0] for name in known if name.count(".") > 1}  # sections within sections
+    named = re.compile(rf"(?<![\w./])(?:--)?((?:{'|'.join(sorted(sections))})(?:\.[a-z][a-z_]*)+)\b(?!\.\w)(?!\()")
     unknown = []
     for page in PAGES:
         text = re.sub(r"### Renamed\n.*?(?=\n##)", "", text_of(page), flags=re.DOTALL)

@@ -286,7 +286,9 @@ class NoiseSettings(Settings):
         default=False,
         description="Also apply noise while the teacher labels (an ablation in the paper; leave off otherwise).",
     )
-    unlabeled: UnlabeledNoiseSettings = UnlabeledNoiseSettings()
+    unlabeled: UnlabeledNoiseSettings = Field(
+        default=UnlabeledNoiseSettings(), description="The noise of unlabeled images where it is their own."
+    )
 
     @model_validator(mode="wrap")
     @classmethod

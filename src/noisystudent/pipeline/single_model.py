@@ -84,7 +84,7 @@ def train_single(
         context = remove_leakage(replace(context, folder=out.parent, renamed=renamed))
         teacher_plan, student_plan = plan_models(context.settings.model, 1, context.splits.format.size)
         if given:
-            teacher_plan = student_plan = ModelPlan(given.load().name, given.given.size)
+            teacher_plan = student_plan = ModelPlan(given.load().name, _size_from(context, given))
         plan = student_plan if folder or is_online(context.settings) else teacher_plan
         announce_start(context.backbone, [plan], context.reporter)
         context = autotune(context, plan)
@@ -122,6 +122,15 @@ def _for_start(resolved: Resolved, extensions: Extensions, reporter: Reporter) -
     train_settings = resolved.settings.train.model_copy(update={"learning_rate": PRETRAINED_RATE})
     settings = resolved.settings.model_copy(update={"train": train_settings})
     return replace(resolved, settings=settings, origins=resolved.origins | {LEARNING_RATE: "start"})
+
+
+def _size_from(context: RunContext, start: GivenModel) -> int:
+    """The input edge of a model that goes on from trained weights: the ``data.size`` that was given, else its own."""
+    size, own = context.settings.data.size, start.given.size
+    if "data.size" not in context.explicit or size in ("auto", own):
+        return own
+    context.reporter.say(f"note: {start.model} was trained at {own} px and goes on at {size} px (data.size)")
+    return size
 
 
 def _with_cost_said(context: RunContext, checkpoint: Checkpoint) -> Checkpoint:

@@ -276,7 +276,14 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
     classifier.bits, classifier.crop = context.splits.format.bits, context.splits.format.crop
     if start:
         given = start.load()
-        classifier.load_state_dict(given.state_dict())
+        try:
+            classifier.load_state_dict(given.state_dict())
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise ModelError(
+                f"the weights of {start.name} do not fit {plan.name} at {size} px ({reason}). Leave out data.size, so "
+                f"that it goes on at its {given.size} px."
+            ) from None
         classifier.renormalize(given.normalization)  # weights answer rightly only to images as they know them
     return classifier
 
