@@ -205,6 +205,7 @@ def _resolve(given: SettingsInput | None, file: Path | None, command: Command, r
     layers = [
         Layer(f"recipe {recipe}", read_recipe(recipe)),
         _start_layer(command, recipe, given_in),
+        _online_layer(from_user.get("online.method", from_file.get("online.method", "none"))),
         Layer(file_origin, from_file),
         Layer(ARGUMENTS, from_user),
     ]
@@ -218,7 +219,7 @@ def _resolve(given: SettingsInput | None, file: Path | None, command: Command, r
     check_lengths(command, explicit, {name: value_at(settings, name) for name in ALL_SETTINGS})
     _require_effect(command, settings, from_user)
     if from_file:
-        _require_effect(command, settings, from_file.keys() - from_user.keys(), _below(layers[:3], recipe))
+        _require_effect(command, settings, from_file.keys() - from_user.keys(), _below(layers[:-1], recipe))
     return Resolved(settings, origins, explicit, merged.over_family, tuple(merged.notes))
 
 
@@ -227,6 +228,11 @@ def _start_layer(command: Command, recipe: object, given: Collection[str]) -> La
     is_open = not for_network(given) and not any(name.startswith("model.") for name in given)
     starts = command in ("run", "plan") and recipe == default_recipe(command) and is_open
     return Layer(f"default of {command}", {"model.backbone": AUTO_BACKBONE} if starts else {})
+
+
+def _online_layer(method: object) -> Layer:
+    """An online student learns unsmoothed labels, as published: smoothed ones would keep it below its threshold."""
+    return Layer(f"online.method {method}", {} if method == "none" else {"objective.label_smoothing": 0.0})
 
 
 def require_used(command: Command, origins: Mapping[str, str], *, shown_as: str = "") -> None:

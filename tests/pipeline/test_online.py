@@ -119,6 +119,7 @@ def test_train_makes_one_online_student_also_from_weights(alone, tmp_path):
         ({"online.deviations": 3}, r"online\.deviations only with online\.method softmatch"),
         ({"noise.mixup": 0.2}, r"noise\.mixup only with online\.method none"),
         ({"selection.rule": "threshold"}, r"selection\.rule only with a rounds\.count above 0"),
+        ({"objective.label_smoothing": 0.1}, r"label_smoothing 0\.1 teaches the student to be 91% sure, below"),
         ({"budget": "1s"}, "budget"),
         ({"train.batch_size": 2}, r"train\.batch_size 2 leaves 0 unlabeled images per step"),
         ({"online.method": "freematch", "train.grad_accum_steps": 2}, r"split into 2 parts .*freematch keeps averages"),

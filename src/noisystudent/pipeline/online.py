@@ -41,7 +41,7 @@ def online_spec(context: RunContext) -> TrainSpec:
     Raises:
         DataError: There are no unlabeled images.
         SettingsError: The unlabeled images do not fit into memory, a batch is too small, or it is split and the method
-            would remember something else in each part.
+            would remember something else in each part, or smoothed labels would keep answers below the threshold.
     """
     settings, unlabeled = context.settings, context.splits.unlabeled
     online, method = settings.online, settings.online.method
@@ -54,7 +54,7 @@ def online_spec(context: RunContext) -> TrainSpec:
     if labeled == total:
         raise DataError(f"online.method {method} needs unlabeled images, and there are none; give a source of them.")
     batch = online_batch(settings.train, online)
-    _check_batch(context, batch)
+    _check(context, batch)
     targets = labeled_targets(context)
     rows = {LABELED: np.arange(labeled), UNLABELED: np.arange(labeled, total)}
     counts = {LABELED: batch[LABELED], UNLABELED: batch[STRONG]}
@@ -70,7 +70,7 @@ def online_spec(context: RunContext) -> TrainSpec:
     return TrainSpec(batch, streams, inputs, objective, rows[LABELED], online=online, unlabeled=total - labeled)
 
 
-def _check_batch(context: RunContext, batch: Mapping[str, int]) -> None:
+def _check(context: RunContext, batch: Mapping[str, int]) -> None:
     settings, shares = context.settings, context.sharding.count
     method = settings.online.method
     fewest = 2 if method == "softmatch" else 1
@@ -79,6 +79,14 @@ def _check_batch(context: RunContext, batch: Mapping[str, int]) -> None:
             f"train.batch_size {settings.train.batch_size} leaves {batch[STRONG]} unlabeled images per step, each in "
             f"two views, beside {batch[LABELED]} labeled ones; online.method {method} needs at least {fewest} beside "
             "1. Raise it."
+        )
+    smoothing, classes = settings.objective.label_smoothing, len(context.splits.classes)
+    surest = 1 - smoothing + smoothing / classes
+    if method in ("fixmatch", "flexmatch") and surest < settings.online.threshold:
+        raise SettingsError(
+            f"objective.label_smoothing {smoothing:g} teaches the student to be {100 * surest:.0f}% sure, below "
+            f"online.threshold {settings.online.threshold:g}, so hardly any image would count; give "
+            "objective.label_smoothing 0, or a lower threshold."
         )
     if shares > 1 and settings.online.has_memory:
         raise SettingsError(

@@ -87,10 +87,11 @@ def train_single(
             teacher_plan = student_plan = ModelPlan(given.load().name, _size_from(context, given))
         plan = student_plan if folder or is_online(context.settings) else teacher_plan
         announce_start(context.backbone, [plan], context.reporter)
+        online = online_spec(context) if is_online(context.settings) else None  # what it cannot do is said at once
         context = autotune(context, plan)
         strength = choose_strength(context, teacher_plan)
-        if is_online(context.settings):
-            checkpoint = train(context, STUDENT, student_plan, online_spec(context), strength, start=given)
+        if online:
+            checkpoint = train(context, STUDENT, student_plan, online, strength, start=given)
         elif folder is None:
             checkpoint = train(context, TEACHER, teacher_plan, supervised_spec(context), strength, start=given)
         else:

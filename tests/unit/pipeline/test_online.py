@@ -66,6 +66,14 @@ def test_a_budget_counts_the_online_student_as_a_stage():
     assert _stages(settings_of(online__method="fixmatch"), frozenset(), 1) == 3 * 2
 
 
+def test_an_online_student_learns_unsmoothed_labels_unless_the_user_says_otherwise():
+    resolved = resolve({"labeled": "a", "unlabeled": "b", "out": "c", "online.method": "fixmatch"})
+    assert resolved.settings.objective.label_smoothing == 0
+    assert resolved.origins["objective.label_smoothing"] == "online.method fixmatch"
+    assert settings_of(online__method="fixmatch", objective__label_smoothing=0.02).objective.label_smoothing == 0.02
+    assert settings_of(online__method="none").objective.label_smoothing == 0.1
+
+
 def test_frozen_heads_and_sharded_averages_are_refused():
     heads = settings_of(recipe="online", model__backbone="efficientnet-lite0", model__tune="head")
     with pytest.raises(SettingsError, match=r"online\.method fixmatch trains a network, and model\.tune head"):

@@ -83,3 +83,23 @@ def test_what_the_user_gave_is_kept():
     assert chosen(1000 * 128 * 4, explicit={"data.size"}, data=data)["data.size"] == 48
     rounds = SETTINGS.rounds.model_copy(update={"count": 2})
     assert chosen(1000 * 128 * 4, explicit={"rounds.count"}, rounds=rounds)["rounds.count"] == 2
+
+
+def test_an_online_student_alone_shares_the_budget_with_its_teacher():
+    alone = {
+        "rounds": SETTINGS.rounds.model_copy(update={"count": 0}),
+        "online": SETTINGS.online.model_copy(update={"method": "fixmatch"}),
+    }
+    values = chosen(MANY_SAMPLES * 0.9, **alone)
+    assert values["rounds.count"] == 0
+    assert values["train.warm_start"] is True
+    assert "objective.labels" not in values
+    stages = 4  # teacher, online student, and a control of the same samples in all
+    assert values["train.steps"] * stages * SETTINGS.train.batch_size == pytest.approx(MANY_SAMPLES * 0.9, rel=0.01)
+
+
+def test_an_online_student_after_rounds_is_one_more_stage():
+    online = SETTINGS.online.model_copy(update={"method": "fixmatch"})
+    values = chosen(MANY_SAMPLES * 0.9, online=online)
+    assert values["rounds.count"] == 1
+    assert values["train.steps"] * 6 * SETTINGS.train.batch_size == pytest.approx(MANY_SAMPLES * 0.9, rel=0.01)
