@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from noisystudent.data.settings import DataSettings
-from noisystudent.duration import parse_duration
+from noisystudent.duration import parse_duration, parse_samples
 from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings, OnlineSettings
 from noisystudent.models.settings import ModelSettings
@@ -92,8 +92,9 @@ class RunSettings(Settings):
     budget: str = Field(
         "auto",
         description="what the run may take, such as 90s, 15m or 2h: it chooses what you leave open (image size, views, "
-        "steps, rounds) after a few seconds of measurement; none: the settings as they are; auto: 15m on a CPU, 60m on "
-        "an accelerator, none with train.steps, train.epochs or the recipe paper",
+        "steps, rounds) after a few seconds of measurement; or images that training may see in all, such as "
+        "76800samples; none: the settings as they are; auto: 15m on a CPU, 60m on an accelerator, none with "
+        "train.steps, train.epochs or the recipe paper",
     )
     rounds: RoundSettings = RoundSettings()
     data: DataSettings = DataSettings()
@@ -111,6 +112,6 @@ class RunSettings(Settings):
     @field_validator("budget")
     @classmethod
     def _is_a_duration(cls, text: str) -> str:
-        if text not in ("auto", "none"):
+        if text not in ("auto", "none") and parse_samples(text) is None:
             parse_duration(text)
         return text

@@ -11,6 +11,7 @@ from noisystudent.pipeline.budget.networks import (
     OVERHEAD,
     NetworkCosts,
     choose_for_networks,
+    choose_for_samples,
 )
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.run_settings import RunSettings
@@ -103,3 +104,18 @@ def test_an_online_student_after_rounds_is_one_more_stage():
     values = chosen(MANY_SAMPLES * 0.9, online=online)
     assert values["rounds.count"] == 1
     assert values["train.steps"] * 6 * SETTINGS.train.batch_size == pytest.approx(MANY_SAMPLES * 0.9, rel=0.01)
+
+
+@pytest.mark.parametrize("count", [76_800, 400_000])
+def test_a_budget_of_samples_is_spent_on_teacher_students_and_control(count):
+    values = choose_for_samples(SETTINGS, frozenset(), count).values
+    batch = SETTINGS.train.batch_size
+    stages = 2 * (1 + values["rounds.count"])
+    assert 0 <= count - values["train.steps"] * batch * stages < batch * stages
+    assert values["rounds.count"] == (1 if count < MANY_SAMPLES else 3)
+    assert "data.size" not in values
+
+
+def test_too_few_samples_are_refused_with_the_fewest():
+    with pytest.raises(SettingsError, match="Give --budget 25600samples or more"):
+        choose_for_samples(SETTINGS, frozenset(), 20_000)
