@@ -148,6 +148,7 @@ def study(
     test: str | Path | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     out: str | Path | None = None,
+    shared: Sequence[str | Path] = (),
     config: str | Path | None = None,
     settings: SettingsInput | None = None,
     quiet: bool = False,
@@ -164,6 +165,7 @@ def study(
         test: As in ``run``; a study needs one.
         seeds: The seeds; every cell is run once for each.
         out: The folder of all runs, the table and the page.
+        shared: Folders of other studies, whose finished stages are taken over where their inputs are the same.
         config: A YAML file of settings of all cells, under ``settings``.
         settings: Settings of all cells; the study's own settings are under these.
         quiet: No progress.
@@ -180,7 +182,7 @@ def study(
     from noisystudent.runtime.progress import Reporter
 
     sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test}
-    request = _study_request(study, sources, seeds, out, config, settings)
+    request = _study_request(study, sources, seeds, out, config, settings, shared)
     result = run_study(request, reporter=Reporter(quiet=quiet))
     write_study(result, request.out)
     return result
@@ -814,13 +816,21 @@ def _study_request(
     out: str | Path | None,
     config: str | Path | None,
     settings: SettingsInput | None,
+    shared: Sequence[str | Path] = (),
 ) -> StudyRequest:
     """The study that a name, a file or an object stands for, with what all its runs share."""
     from noisystudent.pipeline.studies.study import open_request
 
     named = {role: str(source) for role, source in sources.items() if source is not None}
     given = [*as_list(settings), named]
-    return open_request(study, given, Path(config) if config else None, tuple(seeds), Path(out) if out else None)
+    return open_request(
+        study,
+        given,
+        config=Path(config) if config else None,
+        seeds=tuple(seeds),
+        out=Path(out) if out else None,
+        shared=tuple(map(Path, shared)),
+    )
 
 
 def _extensions(
