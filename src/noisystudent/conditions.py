@@ -142,7 +142,7 @@ _TUNE = (
     ),
     Condition(
         _RUN,
-        ("head.",),
+        ("head.", "selection.foreign"),
         "model.tune head (or auto) and a model.backbone",
         lambda given: given["model.tune"] in ("auto", "head") and given["model.backbone"] != NO_BACKBONE,
     ),
@@ -273,7 +273,7 @@ _DISTILLATION = (
     ),
     Condition(
         _RUN,
-        _names("objective", "labels", "temperature", "weighting"),
+        _names("objective", "labels", "temperature", "weighting", "logit_adjustment"),
         "distillation.method none",
         _is("distillation.method", "none"),
     ),
@@ -324,6 +324,12 @@ _STUDENTS = (
         ("selection.max_copies",),
         "a selection.per_class other than none",
         lambda given: given["selection.per_class"] != "none",
+    ),
+    Condition(
+        _SELECTING,
+        ("selection.prior",),
+        "classes that are balanced: selection.rule curriculum, or a selection.per_class other than none",
+        lambda given: given["selection.rule"] == "curriculum" or given["selection.per_class"] != "none",
     ),
 )
 

@@ -14,6 +14,7 @@ from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.load import RUN_FACTS
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import SPEED, possible_modes
+from noisystudent.pipeline.class_shares import labeling_stage, stages_to_aim
 from noisystudent.pipeline.context import IncompleteStage, RunContext, decide_settings, read_data
 from noisystudent.pipeline.controls import control_stages, teacher_is_control
 from noisystudent.pipeline.extensions import Extensions
@@ -156,7 +157,8 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
     yield _scores(context, "teacher", plans[0])
     for number, (teacher, student) in enumerate(pairwise(plans), start=1):
         unlabeled = sum(splits.unlabeled.shard_sizes)
-        yield _Work(f"round-{number}/predictions", predictor=teacher, predicted=unlabeled, decoded=streamed)
+        yield _Work(labeling_stage(settings, number), predictor=teacher, predicted=unlabeled, decoded=streamed)
+        yield from (_Work(name) for name in stages_to_aim(settings, f"round-{number}"))
         yield _Work(f"round-{number}/selection")
         batch, samples = student_batch(settings.train), settings.train.last * settings.train.batch_size
         predicted = predicted_in_training(context, batch, settings.distillation, _asked(settings.distillation))

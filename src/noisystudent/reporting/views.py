@@ -12,7 +12,7 @@ from noisystudent.display import charts, wording
 from noisystudent.evaluation.calibration.reliability import reliability_chart
 from noisystudent.evaluation.metrics.results import Scores
 from noisystudent.evaluation.verdict import Verdict
-from noisystudent.pseudo_labels.selection.parts import BELOW_THRESHOLD, CUSTOM, NOT_YET, OVER_TARGET, SELECTED
+from noisystudent.pseudo_labels.selection.parts import BELOW_THRESHOLD, CUSTOM, FOREIGN, NOT_YET, OVER_TARGET, SELECTED
 from noisystudent.pseudo_labels.selection.results import ClassSelection, SelectionSummary
 from noisystudent.reporting.records import RunRecord
 from noisystudent.results.run import EvaluatedModel, Role, RoundResult, RunSummary
@@ -27,6 +27,7 @@ _REASONS = {
     OVER_TARGET: "beyond the target of its class",
     NOT_YET: "waits for a later round",
     CUSTOM: "rejected by the custom rule",
+    FOREIGN: "far from all labeled images",
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from noisystudent.pseudo_labels.selection.class_shares import Shares
 from noisystudent.pseudo_labels.selection.parts import NOT_YET, OVER_TARGET, Floats, Ints, read_rows
 from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 
@@ -42,13 +43,14 @@ class Counts:
         return rows
 
 
-def count_rows(parts: Sequence[Path], *, classes: int, threshold: float) -> Counts:
+def count_rows(parts: Sequence[Path], *, classes: int, threshold: float, least_typical: float = 0.0) -> Counts:
     """Counts the rows of prediction parts; workers may each count some of the parts and add their counts.
 
     Args:
         parts: paths of prediction parts.
         classes: the number of classes.
         threshold: the confidence from which on a row is eligible, 0 to 1.
+        least_typical: rows with a typicality below it are foreign and do not count, 0 to 1; 0 counts all rows.
 
     Returns:
         The counts of these parts.
@@ -59,9 +61,11 @@ def count_rows(parts: Sequence[Path], *, classes: int, threshold: float) -> Coun
     histogram = np.zeros((classes, BINS + 1), np.int64)
     eligible = np.zeros(classes, np.int64)
     flat = histogram.reshape(-1)
-    for rows in read_rows(parts, classes):
-        np.add.at(flat, rows.prediction * (BINS + 1) + bin_of(rows.confidence), 1)
-        eligible += np.bincount(rows.prediction[rows.confidence >= threshold], minlength=classes)
+    for rows in read_rows(parts, classes, least_typical):
+        own = np.flatnonzero(~rows.foreign)
+        prediction, confidence = rows.prediction[own], rows.confidence[own]
+        np.add.at(flat, prediction * (BINS + 1) + bin_of(confidence), 1)
+        eligible += np.bincount(prediction[confidence >= threshold], minlength=classes)
     return Counts(histogram, eligible, threshold)
 
 
@@ -85,17 +89,23 @@ class Quota:
     excess_reason: str
 
 
-def quota_for(settings: SelectionSettings, counts: Counts, round_number: int) -> Quota:
-    """The quota of every class, from its number of rows and the number of them that reach the threshold."""
+def quota_for(settings: SelectionSettings, counts: Counts, round_number: int, shares: Shares | None = None) -> Quota:
+    """The quota of every class, from its number of rows and the number of them that reach the threshold.
+
+    ``shares`` [K] are those of the classes that the selection aims at; None is the rule's own aim. A class with fewer
+    rows than its share gets all of them.
+    """
     if settings.rule == "curriculum":
         assert settings.fraction != "auto", "call resolve_auto first"
         fraction = min(1.0, settings.fraction * round_number)
-        row_count = np.ceil(fraction * counts.rows - 1e-9).astype(np.int64)
-        return Quota(row_count, row_count, 0.0, NOT_YET)
+        wanted = counts.rows if shares is None else shares * counts.rows.sum()
+        row_count = np.minimum(np.ceil(fraction * wanted - 1e-9).astype(np.int64), counts.rows)
+        return Quota(row_count, row_count, 0.0, NOT_YET if shares is None else OVER_TARGET)
     eligible = counts.eligible
     if settings.per_class == "none":
         return Quota(eligible, eligible, settings.threshold, OVER_TARGET)
     # The mean keeps the number of training samples as large as the number of rows that reach the threshold.
-    target = int(np.ceil(eligible.mean())) if settings.per_class == "auto" else settings.per_class
+    mean = eligible.mean() if settings.per_class == "auto" else settings.per_class
+    target = np.ceil(mean * (1.0 if shares is None else shares * len(shares)) - 1e-9).astype(np.int64)
     row_count = np.minimum(eligible, target)
     return Quota(row_count, np.minimum(target, row_count * settings.max_copies), settings.threshold, OVER_TARGET)
