@@ -466,6 +466,7 @@ def select(
     from noisystudent.data.store import fetched
     from noisystudent.errors import ArtifactError
     from noisystudent.pseudo_labels.predictions import PREDICTIONS, list_parts
+    from noisystudent.pseudo_labels.selection.class_shares import named_shares
     from noisystudent.pseudo_labels.selection.parts import SELECTION
     from noisystudent.pseudo_labels.selection.results import SelectionSummary
     from noisystudent.pseudo_labels.selection.select import select as select_rows
@@ -480,6 +481,11 @@ def select(
         raise ArtifactError(f"{folder} does not name its classes; make it with 'noisystudent label'.")
     if round < 1:
         raise SettingsError(f"--round is {round}; rounds count from 1.")
+    if chosen.prior in ("labels", "estimated"):
+        raise SettingsError(
+            f"selection.prior {chosen.prior} needs the labels of a run, and select has predictions alone; name the "
+            f"shares: uniform or CLASS=SHARE,... (classes: {', '.join(classes)})."
+        )
     if round > 1 and chosen.rule != "curriculum":
         raise SettingsError(f"--round {round} has an effect only with selection.rule curriculum; leave it out.")
     inputs = {
@@ -492,7 +498,8 @@ def select(
         prepare(out, inputs)
         reopen_damaged(out, inputs)
         if state_of(out, inputs) is not State.COMPLETE:
-            select_rows(out, list_parts(folder), chosen, classes=classes, round_number=round, seed=seed)
+            shares = named_shares(chosen.prior, classes)
+            select_rows(out, list_parts(folder), chosen, classes=classes, round_number=round, seed=seed, shares=shares)
             commit(out, SELECTION, inputs)
         return read_result(SelectionSummary, out / "summary.json")
 
