@@ -32,7 +32,7 @@ from noisystudent.config import resolve
 from noisystudent.evaluation.metrics.results import Scores
 from noisystudent.evaluation.metrics.scores import score
 from noisystudent.models.settings import plan_models
-from noisystudent.pipeline.context import build_context
+from noisystudent.pipeline.build_context import build_context
 from noisystudent.pipeline.heads.cross_fit import choose_head
 from noisystudent.pipeline.heads.features import compute_features
 from noisystudent.pipeline.heads.labels import fit_student, label_and_select
@@ -115,7 +115,7 @@ def run_heads(name: str, seed: int, sources: dict[str, str], ways: list[str], ou
         head = teachers.fit(rows, choice.penalty)
         aim = shares_for_heads(here, teachers, choice, head)
         labeled = label_and_select(here, "round-1", teachers, choice.weights, rows, head, 1, None, aim)
-        student = fit_student(here, teachers, rows, *labeled)
+        student = fit_student(here, teachers, rows, *labeled, 1)
         found[way] = {"labels only": scores_of(head), "student": scores_of(student)}
     return found
 

@@ -58,6 +58,7 @@ def test_benchmarks_of_training_run(run_quick, name):
         ("ablation.py", ["fashion"]),
         ("pretrained.py", ["sign-digits"]),
         ("studies.py", ["fashion"]),
+        ("semi_supervised.py", ["digits"]),
         ("unlabeled_folders.py", ["sign-digits"]),
         ("unlabeled_folders.py", ["digits", "--networks"]),
         ("plan.py", []),
