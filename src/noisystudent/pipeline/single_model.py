@@ -116,7 +116,7 @@ def _for_start(resolved: Resolved, extensions: Extensions, reporter: Reporter) -
 def _size_from(context: RunContext, start: GivenModel) -> int:
     """The input edge of a model that goes on from trained weights: the ``data.size`` that was given, else its own."""
     size, own = context.settings.data.size, start.given.size
-    if "data.size" not in context.explicit or size in ("auto", own):
+    if "data.size" not in context.explicit or size == "auto" or size == own:
         return own
     context.reporter.say(f"note: {start.model} was trained at {own} px and goes on at {size} px (data.size)")
     return size
