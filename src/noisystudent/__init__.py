@@ -16,16 +16,17 @@ if TYPE_CHECKING:
         evaluate,
         label,
         plan,
+        plan_study,
         predict,
         report,
         robustness,
         run,
         select,
         show_noise,
+        study,
         train,
     )
     from noisystudent.commands.demo import demo
-    from noisystudent.config import RoundSettings, RunSettings
     from noisystudent.data.munge import munge
     from noisystudent.data.settings import DataSettings
     from noisystudent.data.shards.pack import pack
@@ -35,17 +36,20 @@ if TYPE_CHECKING:
     from noisystudent.evaluation.settings import EvaluationSettings
     from noisystudent.evaluation.verdict import Verdict
     from noisystudent.losses.objectives import LossTerms
-    from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
+    from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings, OnlineSettings
     from noisystudent.models.predictor import Predictor, load
     from noisystudent.models.settings import ModelSettings
     from noisystudent.noise.settings import NoiseSettings, UnlabeledNoiseSettings
     from noisystudent.pipeline.checkpoints import Checkpoint
     from noisystudent.pipeline.run_folder import Run, open_run
+    from noisystudent.pipeline.studies.cells import Cell, Study
     from noisystudent.pseudo_labels.selection.custom import PredictionColumns
     from noisystudent.pseudo_labels.selection.results import SelectionSummary
     from noisystudent.pseudo_labels.selection.settings import SelectionSettings
     from noisystudent.results.facts import PlanResult
     from noisystudent.results.run import RunSummary
+    from noisystudent.results.study import StudyResult
+    from noisystudent.run_settings import RoundSettings, RunSettings
     from noisystudent.runtime.settings import RuntimeSettings
     from noisystudent.training.loader import Batch
     from noisystudent.training.settings import HeadSettings, TrainSettings
@@ -64,15 +68,18 @@ _MODULE_OF = {
     "open_run": "pipeline.run_folder",
     "pack": "data.shards.pack",
     "plan": "api",
+    "plan_study": "api",
     "predict": "api",
     "report": "api",
     "robustness": "api",
     "run": "api",
     "select": "api",
     "show_noise": "api",
+    "study": "api",
     "train": "api",
     # what they take and return
     "Batch": "training.loader",
+    "Cell": "pipeline.studies.cells",
     "Checkpoint": "pipeline.checkpoints",
     "ComparisonResult": "evaluation.results",
     "EvaluationResult": "evaluation.metrics.results",
@@ -85,6 +92,8 @@ _MODULE_OF = {
     "Run": "pipeline.run_folder",
     "RunSummary": "results.run",
     "SelectionSummary": "pseudo_labels.selection.results",
+    "Study": "pipeline.studies.cells",
+    "StudyResult": "results.study",
     "Verdict": "evaluation.verdict",
     # settings
     "DataSettings": "data.settings",
@@ -93,8 +102,9 @@ _MODULE_OF = {
     "ModelSettings": "models.settings",
     "NoiseSettings": "noise.settings",
     "ObjectiveSettings": "losses.settings",
-    "RoundSettings": "config",
-    "RunSettings": "config",
+    "OnlineSettings": "losses.settings",
+    "RoundSettings": "run_settings",
+    "RunSettings": "run_settings",
     "RuntimeSettings": "runtime.settings",
     "SelectionSettings": "pseudo_labels.selection.settings",
     "HeadSettings": "training.settings",
@@ -104,6 +114,7 @@ _MODULE_OF = {
 
 __all__ = [
     "Batch",
+    "Cell",
     "Checkpoint",
     "ComparisonResult",
     "DataSettings",
@@ -116,6 +127,7 @@ __all__ = [
     "NoiseSettings",
     "NoisyStudentError",
     "ObjectiveSettings",
+    "OnlineSettings",
     "PlanResult",
     "PredictionColumns",
     "Predictor",
@@ -127,6 +139,8 @@ __all__ = [
     "RuntimeSettings",
     "SelectionSettings",
     "SelectionSummary",
+    "Study",
+    "StudyResult",
     "TrainSettings",
     "UnlabeledNoiseSettings",
     "Verdict",
@@ -141,12 +155,14 @@ __all__ = [
     "pack",
     "parts",
     "plan",
+    "plan_study",
     "predict",
     "report",
     "robustness",
     "run",
     "select",
     "show_noise",
+    "study",
     "train",
 ]
 

@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from noisystudent.pipeline.checkpoints import Checkpoint
     from noisystudent.pipeline.extensions import Extensions, ObjectiveFunction
     from noisystudent.pipeline.run_folder import Run
+    from noisystudent.pipeline.studies.cells import Study
+    from noisystudent.pipeline.studies.study import StudyRequest
     from noisystudent.pseudo_labels.selection.custom import SelectRows
     from noisystudent.pseudo_labels.selection.results import SelectionSummary
-    from noisystudent.results.facts import PlanResult
+    from noisystudent.results.facts import PlannedStage, PlanResult
+    from noisystudent.results.study import StudyResult
 
     SourceLike = str | Path | Source
     ModelLike = str | Path | Predictor
@@ -135,6 +138,91 @@ def plan(
     resolved = _resolved("plan", sources, out, config, settings, model)
     extensions = _extensions(sources, objective=objective, select=select, model=model, noise=noise)
     return planning.plan(resolved, reporter=Reporter(quiet=quiet), extensions=extensions)
+
+
+def study(
+    study: str | Study,
+    *,
+    labeled: str | Path | None = None,
+    unlabeled: str | Path | None = None,
+    test: str | Path | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    settings: SettingsInput | None = None,
+    quiet: bool = False,
+) -> StudyResult:
+    """Runs an ablation of the paper, or one of your own, on your images: a table of accuracies with intervals.
+
+    Its runs differ in the settings of a cell alone, and draw the same order and noise. Killed at any moment and called
+    again, it resumes.
+
+    Args:
+        study: The name of one of the paper's ablations (``docs/study.md``), a YAML file of cells, or a ``Study``.
+        labeled: As in ``run``; ``{seed}`` in the name of a source stands for the seed, for a split per seed.
+        unlabeled: As in ``run``.
+        test: As in ``run``; a study needs one.
+        seeds: The seeds; every cell is run once for each.
+        out: The folder of all runs, the table and the page.
+        config: A YAML file of settings of all cells, under ``settings``.
+        settings: Settings of all cells; the study's own settings are under these.
+        quiet: No progress.
+
+    Returns:
+        The rows with their differences to the reference; ``out`` has them as ``study.json``, as CSV, Markdown and a
+        page.
+
+    Raises:
+        NoisyStudentError: As ``run`` does; also for cells that differ in what must be equal.
+    """
+    from noisystudent.pipeline.studies.study import run_study
+    from noisystudent.reporting.study import write_study
+    from noisystudent.runtime.progress import Reporter
+
+    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test}
+    request = _study_request(study, sources, seeds, out, config, settings)
+    result = run_study(request, reporter=Reporter(quiet=quiet))
+    write_study(result, request.out)
+    return result
+
+
+def plan_study(
+    study: str | Study,
+    *,
+    labeled: str | Path | None = None,
+    unlabeled: str | Path | None = None,
+    test: str | Path | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    settings: SettingsInput | None = None,
+    quiet: bool = False,
+) -> Mapping[str, tuple[PlannedStage, ...]]:
+    """Says what ``study`` with the same arguments would take for one seed.
+
+    Args:
+        study: As in ``study``.
+        labeled: As in ``study``.
+        unlabeled: As in ``study``.
+        test: As in ``study``.
+        seeds: As in ``study``.
+        out: As in ``study``.
+        config: As in ``study``.
+        settings: As in ``study``.
+        quiet: No progress.
+
+    Returns:
+        The stages of each cell by its name, without those that an earlier cell has already.
+
+    Raises:
+        NoisyStudentError: As ``study`` does.
+    """
+    from noisystudent.pipeline.studies.study import plan_study as plan_request
+    from noisystudent.runtime.progress import Reporter
+
+    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test}
+    request = _study_request(study, sources, seeds, out, config, settings)
+    return plan_request(request, reporter=Reporter(quiet=quiet))
 
 
 def distill(
@@ -717,6 +805,22 @@ def _resolved(
     if resolved.settings.unlabeled is None and command in ("run", "plan"):
         raise SettingsError(f"{command} needs --unlabeled; to train on labels alone use 'noisystudent train'.")
     return resolved
+
+
+def _study_request(
+    study: str | Study,
+    sources: Mapping[str, str | Path | None],
+    seeds: Sequence[int],
+    out: str | Path | None,
+    config: str | Path | None,
+    settings: SettingsInput | None,
+) -> StudyRequest:
+    """The study that a name, a file or an object stands for, with what all its runs share."""
+    from noisystudent.pipeline.studies.study import open_request
+
+    named = {role: str(source) for role, source in sources.items() if source is not None}
+    given = [*as_list(settings), named]
+    return open_request(study, given, Path(config) if config else None, tuple(seeds), Path(out) if out else None)
 
 
 def _extensions(

@@ -1,4 +1,4 @@
-"""A condition under which settings have an effect, and short ways to write one."""
+"""One condition under which settings have an effect, and the tests that conditions are made of."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from noisystudent.models.settings import NO_BACKBONE, family_members
+
 Values = Mapping[str, Any]  # of all settings, by dotted name
 
 # Commands that read the same settings.
-RUN, TRAINING = ("run", "plan"), ("run", "plan", "train", "distill")
+RUN, LEARNING, TRAINING = ("run", "plan"), ("run", "plan", "train"), ("run", "plan", "train", "distill")
 NOISING = (*TRAINING, "label", "show-noise")
 
 
@@ -41,16 +43,39 @@ class Condition:
         )
 
 
-def names(section: str, *given: str) -> tuple[str, ...]:
+def names_in(section: str, *names: str) -> tuple[str, ...]:
     """The dotted names of settings of one section."""
-    return tuple(f"{section}.{name}" for name in given)
+    return tuple(f"{section}.{name}" for name in names)
 
 
 def is_one_of(name: str, *values: object) -> Callable[[Values], bool]:
-    """Whether a setting has one of some values."""
+    """Whether a setting has one of the values."""
     return lambda given: given[name] in values
 
 
-def are_given(*names: str) -> Callable[[Values], bool]:
-    """Whether all of some settings have a value."""
+def is_given(*names: str) -> Callable[[Values], bool]:
+    """Whether all of these settings hold something."""
     return lambda given: all(given[name] not in (None, False, "", ()) for name in names)
+
+
+def is_in_suite(*measures: str) -> Callable[[Values], bool]:
+    """Whether the robustness suite has one of the measures."""
+    return lambda given: any(measure in given["evaluation.suite"] for measure in measures)
+
+
+def models_of_students(given: Values) -> int:
+    """The number of models that the students of a run name."""
+    if given["model.family"]:
+        return len(family_members(given["model.family"])) - 1
+    return len(given["model.students"])
+
+
+def has_teacher_term(given: Values) -> bool:
+    """Whether a distillation asks a teacher."""
+    methods = ("kd", "dkd", "dist", "standardized_kd", "hard")
+    return given["distillation.method"] in methods and given["distillation.soft_weight"] > 0
+
+
+def has_trained_weights(given: Values) -> bool:
+    """Whether models start from weights that were trained before."""
+    return given["model.backbone"] != NO_BACKBONE or given["model.pretrained"] is True

@@ -5,15 +5,23 @@ Values that recipes set, and values that are the defaults anyway, are never refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
+from noisystudent.condition import LEARNING as _LEARNING
 from noisystudent.condition import RUN as _RUN
 from noisystudent.condition import TRAINING as _TRAINING
-from noisystudent.condition import Condition, Values
-from noisystudent.condition import are_given as _given
-from noisystudent.condition import is_one_of as _is
-from noisystudent.condition import names as _names
-from noisystudent.models.settings import NO_BACKBONE, family_members
+from noisystudent.condition import (
+    Condition,
+    has_teacher_term,
+    has_trained_weights,
+    is_given,
+    is_in_suite,
+    is_one_of,
+    models_of_students,
+    names_in,
+)
+from noisystudent.losses.settings import METHODS_WITH
+from noisystudent.models.settings import NO_BACKBONE
 from noisystudent.noise_conditions import NOISE_CONDITIONS
 
 _MEASURING = (*_RUN, "distill", "robustness", "compare")
@@ -30,9 +38,11 @@ NOT_FOR_HEADS = (
     "model.batch_norm_momentum",
     "objective.weighting",
     "distillation.",
+    "online.",
     "model.students",
     "model.family",
     "rounds.rollback_p",
+    "rounds.joint",
     "runtime.compile",
 )
 """Settings that only the training of a network uses: names, and prefixes of sections."""
@@ -46,35 +56,19 @@ def for_network(names: Collection[str]) -> list[str]:
     )
 
 
-def _in_suite(*measures: str) -> Callable[[Values], bool]:
-    return lambda given: any(measure in given["evaluation.suite"] for measure in measures)
-
-
-def _models_of_students(given: Values) -> int:
-    if given["model.family"]:
-        return len(family_members(given["model.family"])) - 1
-    return len(given["model.students"])
-
-
-def _has_teacher_term(given: Values) -> bool:
-    methods = ("kd", "dkd", "dist", "standardized_kd", "hard")
-    return given["distillation.method"] in methods and given["distillation.soft_weight"] > 0
-
-
-def _has_trained_weights(given: Values) -> bool:
-    return given["model.backbone"] != NO_BACKBONE or given["model.pretrained"] is True
-
-
 _SECTIONS = (
     Condition(
-        ("label",), ("runtime.engine",), "noise.teacher false, because onnx has no noise", _is("noise.teacher", False)
+        ("label",),
+        ("runtime.engine",),
+        "noise.teacher false, because onnx has no noise",
+        is_one_of("noise.teacher", False),
     ),
-    Condition(("label",), ("noise.",), "noise.teacher true", _given("noise.teacher"), ("noise.teacher",)),
+    Condition(("label",), ("noise.",), "noise.teacher true", is_given("noise.teacher"), ("noise.teacher",)),
     Condition(
         _MEASURING,
         ("evaluation.",),
         "evaluation.suite, the benchmarks to run",
-        _given("evaluation.suite"),
+        is_given("evaluation.suite"),
         ("evaluation.suite",),
     ),
     Condition(
@@ -96,14 +90,18 @@ _TUNE = (
     Condition(
         _RUN,
         ("head.",),
-        "model.tune head (or auto) and a model.backbone",
-        lambda given: given["model.tune"] in ("auto", "head") and given["model.backbone"] != NO_BACKBONE,
+        "model.tune head (or auto), a model.backbone and online.method none",
+        lambda given: (
+            given["model.tune"] in ("auto", "head")
+            and given["model.backbone"] != NO_BACKBONE
+            and given["online.method"] == "none"
+        ),
     ),
     Condition(
         _RUN,
         ("runtime.engine",),
         "model.tune head, whose features it computes",
-        _is("model.tune", "head"),
+        is_one_of("model.tune", "head"),
     ),
     Condition(
         _RUN,
@@ -123,22 +121,22 @@ _TRAINED_WEIGHTS = (
     ),
     Condition(
         _RUN,
-        _names("train", "layer_decay", "batch_norm"),
+        names_in("train", "layer_decay", "batch_norm"),
         "weights that were trained before: a model.backbone, model.pretrained true or train.warm_start true",
-        lambda given: _has_trained_weights(given) or given["train.warm_start"],
+        lambda given: has_trained_weights(given) or given["train.warm_start"],
     ),
     Condition(
         ("train",),
-        _names("train", "layer_decay", "batch_norm"),
+        names_in("train", "layer_decay", "batch_norm"),
         "weights that were trained before: a model.backbone or model.pretrained true",
-        _has_trained_weights,
+        has_trained_weights,
     ),
     Condition(
         ("distill",),
-        _names("train", "layer_decay", "batch_norm"),
+        names_in("train", "layer_decay", "batch_norm"),
         "weights that were trained before: a model.backbone, model.pretrained true or a checkpoint as student "
         "(./FOLDER)",
-        lambda given: _has_trained_weights(given) or any("/" in name for name in given["distillation.students"]),
+        lambda given: has_trained_weights(given) or any("/" in name for name in given["distillation.students"]),
     ),
 )
 
@@ -149,7 +147,7 @@ _STATISTICS = (
         "statistics that training changes: train.batch_norm batch, or auto without pretrained weights",
         lambda given: (
             given["train.batch_norm"] == "batch"
-            or (given["train.batch_norm"] == "auto" and not _has_trained_weights(given))
+            or (given["train.batch_norm"] == "auto" and not has_trained_weights(given))
         ),
     ),
 )
@@ -157,90 +155,90 @@ _STATISTICS = (
 _EVALUATION = (
     Condition(
         _MEASURING,
-        _names("evaluation", "corruptions", "severities", "corruptions_dir", "frost_textures"),
+        names_in("evaluation", "corruptions", "severities", "corruptions_dir", "frost_textures"),
         "corruptions in evaluation.suite",
-        _in_suite("corruptions"),
+        is_in_suite("corruptions"),
     ),
     Condition(
         _MEASURING,
-        _names("evaluation", "perturbations", "difficulty", "perturbations_dir"),
+        names_in("evaluation", "perturbations", "difficulty", "perturbations_dir"),
         "perturbations in evaluation.suite",
-        _in_suite("perturbations"),
+        is_in_suite("perturbations"),
     ),
     Condition(
         _MEASURING,
         ("evaluation.strengths_for",),
         "corruptions or perturbations in evaluation.suite",
-        _in_suite("corruptions", "perturbations"),
+        is_in_suite("corruptions", "perturbations"),
     ),
     Condition(
         _MEASURING,
-        _names("evaluation", "epsilons", "norm", "attack_steps", "step_size", "restarts", "autoattack"),
+        names_in("evaluation", "epsilons", "norm", "attack_steps", "step_size", "restarts", "autoattack"),
         "attacks in evaluation.suite",
-        _in_suite("attacks"),
+        is_in_suite("attacks"),
     ),
     Condition(
         _MEASURING,
-        _names("evaluation", "seed"),
+        names_in("evaluation", "seed"),
         "corruptions, perturbations or attacks in evaluation.suite",
-        _in_suite("corruptions", "perturbations", "attacks"),
+        is_in_suite("corruptions", "perturbations", "attacks"),
     ),
 )
 
 _DISTILLATION = (
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "dkd_alpha", "dkd_beta"),
+        names_in("distillation", "dkd_alpha", "dkd_beta"),
         "distillation.method dkd",
-        _is("distillation.method", "dkd"),
+        is_one_of("distillation.method", "dkd"),
     ),
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "dist_beta", "dist_gamma"),
+        names_in("distillation", "dist_beta", "dist_gamma"),
         "distillation.method dist",
-        _is("distillation.method", "dist"),
+        is_one_of("distillation.method", "dist"),
     ),
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "true_class_probability", "tempering"),
+        names_in("distillation", "true_class_probability", "tempering"),
         "distillation.method virtual_teacher or matched_smoothing",
-        _is("distillation.method", "virtual_teacher", "matched_smoothing"),
+        is_one_of("distillation.method", "virtual_teacher", "matched_smoothing"),
     ),
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "temperature", "reduction"),
+        names_in("distillation", "temperature", "reduction"),
         "a distillation.method other than hard and confidence_penalty",
         lambda given: given["distillation.method"] not in ("hard", "confidence_penalty"),
     ),
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "scale_by_t_squared"),
+        names_in("distillation", "scale_by_t_squared"),
         "distillation.method kd, dkd, dist, standardized_kd or virtual_teacher",
-        _is("distillation.method", "kd", "dkd", "dist", "standardized_kd", "virtual_teacher"),
+        is_one_of("distillation.method", "kd", "dkd", "dist", "standardized_kd", "virtual_teacher"),
     ),
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "teacher_logits"),
+        names_in("distillation", "teacher_logits"),
         "a distillation.method with a teacher, and distillation.soft_weight above 0",
-        _has_teacher_term,
+        has_teacher_term,
     ),
     Condition(
         (*_RUN, "distill"),
-        _names("distillation", "cache"),
+        names_in("distillation", "cache"),
         "distillation.teacher_logits cached_views",
-        _is("distillation.teacher_logits", "cached_views"),
+        is_one_of("distillation.teacher_logits", "cached_views"),
     ),
     Condition(
         ("distill",),
-        _names("distillation", "weights", "mean"),
+        names_in("distillation", "weights", "mean"),
         "several distillation.teachers",
         lambda given: len(given["distillation.teachers"]) > 1,
     ),
     Condition(
         _RUN,
-        _names("objective", "labels", "temperature", "weighting"),
+        names_in("objective", "labels", "temperature", "weighting"),
         "distillation.method none",
-        _is("distillation.method", "none"),
+        is_one_of("distillation.method", "none"),
     ),
     Condition(
         ("distill",),
@@ -248,19 +246,19 @@ _DISTILLATION = (
         "labeled images (--labeled)",
         lambda given: bool(given["labeled"]) or given["distillation.hard_weight"] == 0,
     ),
-    Condition(("distill",), ("train.ratio",), "labeled and unlabeled images", _given("labeled", "unlabeled")),
+    Condition(("distill",), ("train.ratio",), "labeled and unlabeled images", is_given("labeled", "unlabeled")),
 )
 
 _BATCHES = (
-    Condition(("train",), ("train.batch",), "a student, which learns from --unlabeled", _given("unlabeled")),
-    Condition(("distill",), ("train.batch",), "labeled and unlabeled images", _given("labeled", "unlabeled")),
+    Condition(("train",), ("train.batch",), "a student, which learns from --unlabeled", is_given("unlabeled")),
+    Condition(("distill",), ("train.batch",), "labeled and unlabeled images", is_given("labeled", "unlabeled")),
     Condition(
         _TRAINING,
         ("train.epochs",),
         "labeled images and, beside unlabeled ones, train.batch labeled, so that all stages show a label as often",
         lambda given: bool(given["labeled"]) and (not given["unlabeled"] or given["train.batch"] == "labeled"),
     ),
-    Condition(("distill",), ("train.rate_per_256",), "labeled images (--labeled)", _given("labeled")),
+    Condition(("distill",), ("train.rate_per_256",), "labeled images (--labeled)", is_given("labeled")),
     Condition(
         _RUN,
         ("rounds.control",),
@@ -273,36 +271,45 @@ _BATCHES = (
 _STUDENTS = (
     Condition(
         ("train",),
-        (*_names("objective", "labels", "temperature", "weighting"), "train.ratio", "model.students"),
+        (*names_in("objective", "labels", "temperature", "weighting"), "train.ratio", "model.students"),
         "a student, which learns from --unlabeled, --predictions and --selection",
-        _given("unlabeled"),
+        is_given("unlabeled"),
     ),
     Condition(
         ("train", "distill"),
-        _names("data", "streaming", "window"),
+        names_in("data", "streaming", "window"),
         "unlabeled images (--unlabeled)",
-        _given("unlabeled"),
+        is_given("unlabeled"),
     ),
-    Condition(("distill",), ("data.unlabeled_share",), "unlabeled images (--unlabeled)", _given("unlabeled")),
+    Condition(("distill",), ("data.unlabeled_share",), "unlabeled images (--unlabeled)", is_given("unlabeled")),
     Condition(
         (*_RUN, "train"),
-        _names("objective", "temperature"),
+        names_in("objective", "temperature"),
         "objective.labels soft or auto",
-        _is("objective.labels", "soft", "auto"),
+        is_one_of("objective.labels", "soft", "auto"),
     ),
     Condition(
         _RUN,
-        _names("model", "students", "family"),
-        "at least as many rounds (rounds.count) as there are models of students",
-        lambda given: _models_of_students(given) <= given["rounds.count"],
+        names_in("model", "students", "family"),
+        "at least as many rounds (rounds.count), the online student counted, as there are models of students",
+        lambda given: models_of_students(given) <= given["rounds.count"] + (given["online.method"] != "none"),
+    ),
+    Condition(_RUN, ("rounds.joint",), "distillation.method none", is_one_of("distillation.method", "none")),
+    Condition(
+        _RUN,
+        ("objective.weighting",),
+        "rounds.joint true, which adds two losses up",
+        is_one_of("rounds.joint", True),
     ),
     Condition(_RUN, ("selection.once",), "a rounds.count above 1", lambda given: given["rounds.count"] > 1),
-    Condition(_SELECTING, ("selection.fraction",), "selection.rule curriculum", _is("selection.rule", "curriculum")),
+    Condition(
+        _SELECTING, ("selection.fraction",), "selection.rule curriculum", is_one_of("selection.rule", "curriculum")
+    ),
     Condition(
         _SELECTING,
-        _names("selection", "per_class", "max_copies"),
+        names_in("selection", "per_class", "max_copies"),
         "selection.rule threshold",
-        _is("selection.rule", "threshold"),
+        is_one_of("selection.rule", "threshold"),
     ),
     Condition(
         _SELECTING,
@@ -312,26 +319,71 @@ _STUDENTS = (
     ),
 )
 
+_ONLINE = (
+    Condition(
+        _LEARNING,
+        ("online.",),
+        "online.method",
+        lambda given: given["online.method"] != "none",
+        ("online.method",),
+    ),
+    Condition(("train",), ("online.method",), "unlabeled images (--unlabeled)", is_given("unlabeled")),
+    *(
+        Condition(
+            _LEARNING,
+            (f"online.{name}",),
+            f"online.method {' or '.join(methods)}",
+            is_one_of("online.method", *methods),
+        )
+        for name, methods in METHODS_WITH.items()
+    ),
+    Condition(
+        _LEARNING,
+        ("online.momentum",),
+        "online.method freematch or softmatch, or online.alignment uniform or labeled",
+        lambda given: (
+            given["online.method"] in ("freematch", "softmatch") or given["online.alignment"] in ("uniform", "labeled")
+        ),
+    ),
+    Condition(_LEARNING, ("online.temperature",), "online.labels soft", is_one_of("online.labels", "soft")),
+    Condition(_RUN, ("distillation.",), "online.method none", is_one_of("online.method", "none")),
+    Condition(
+        _LEARNING, names_in("noise", "mixup", "cutmix"), "online.method none", is_one_of("online.method", "none")
+    ),
+    Condition(
+        _RUN,
+        ("selection.", "noise.teacher", *names_in("objective", "labels", "temperature", "weighting")),
+        "a rounds.count above 0",
+        lambda given: given["rounds.count"] > 0,
+    ),
+    Condition(
+        ("train",),
+        names_in("objective", "labels", "temperature", "weighting"),
+        "online.method none",
+        is_one_of("online.method", "none"),
+    ),
+)
+
 _DATA = (
     Condition(
         _TRAINING,
-        _names("data", "validation_fraction", "few_labels", "few_labels_beside_test"),
+        names_in("data", "validation_fraction", "few_labels", "few_labels_beside_test"),
         "labels of its own to set aside, so without --validation",
         lambda given: not given["validation"],
     ),
     Condition(
         _TRAINING,
-        _names("data", "few_labels", "few_labels_beside_test"),
+        names_in("data", "few_labels", "few_labels_beside_test"),
         "a data.validation_fraction above 0",
         lambda given: given["data.validation_fraction"] > 0,
     ),
     Condition(_TRAINING, ("data.few_labels",), "no test source", lambda given: not given["test"]),
-    Condition(_TRAINING, ("data.few_labels_beside_test",), "a test source (--test)", _given("test")),
+    Condition(_TRAINING, ("data.few_labels_beside_test",), "a test source (--test)", is_given("test")),
     Condition(
         (*_RUN, "train"),
         ("data.window",),
         "data.streaming auto or always",
-        _is("data.streaming", "auto", "always"),
+        is_one_of("data.streaming", "auto", "always"),
     ),
     Condition(
         _TRAINING,
@@ -350,6 +402,7 @@ CONDITIONS = (
     *_DISTILLATION,
     *_BATCHES,
     *_STUDENTS,
+    *_ONLINE,
     *_DATA,
     *NOISE_CONDITIONS,
 )

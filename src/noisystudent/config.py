@@ -10,21 +10,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from noisystudent.conditions import CONDITIONS, for_network
-from noisystudent.data.settings import DataSettings
-from noisystudent.duration import parse_duration
 from noisystudent.errors import SettingsError, nearest_name
-from noisystudent.evaluation.settings import EvaluationSettings
 from noisystudent.layers import Layer, merge
 from noisystudent.lengths import check_lengths
-from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings
-from noisystudent.models.settings import AUTO_BACKBONE, ModelSettings
-from noisystudent.noise.settings import NoiseSettings
-from noisystudent.pseudo_labels.selection.settings import SelectionSettings
+from noisystudent.models.settings import AUTO_BACKBONE
+from noisystudent.run_settings import Recipe, RunSettings
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.settings import Settings
 from noisystudent.settings_input import (
@@ -38,102 +33,25 @@ from noisystudent.settings_input import (
     setting_fields,
     shown,
 )
-from noisystudent.training.settings import HeadSettings, TrainSettings
 from noisystudent.yaml_text import parse_yaml
 
-Recipe = Literal[
-    "curriculum",
-    "paper",
-    "distillation",
-    "compression",
-    "reversed",
-    "defective",
-    "self-taught",
-    "virtual-teacher",
-    "born-again",
-    "assistants",
-    "ensemble",
-]
 Command = Literal[
-    "run", "plan", "train", "distill", "label", "select", "evaluate", "robustness", "compare", "predict", "show-noise"
+    "run",
+    "plan",
+    "study",
+    "train",
+    "distill",
+    "label",
+    "select",
+    "evaluate",
+    "robustness",
+    "compare",
+    "predict",
+    "show-noise",
 ]
 """Commands that take settings, and ``robustness``: in Python a function, on the command line ``evaluate --suite``."""
 
 Section = TypeVar("Section", bound=Settings)
-
-
-class RoundSettings(Settings):
-    """How often the student becomes the teacher, and when a round is rolled back."""
-
-    count: Annotated[int, Field(ge=1, le=100)] = Field(5, description="rounds of label, select, train, evaluate")
-    rollback_p: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.05,
-        description="a round is rolled back if validation shows that it is worse, at this level of McNemar's exact "
-        "test",
-    )
-    baselines: bool | Literal["auto"] = Field(
-        "auto",
-        description="simple classifiers on the same labels and test: logistic regression and label spreading on a "
-        "frozen backbone's features, else a support vector machine on HOG (needs noisystudent[baselines]); auto: where "
-        "features of at most 20,000 images are at hand",
-    )
-    control: Literal["samples", "steps", "both"] = Field(
-        "samples",
-        description="how long the labels-only models of controls train with train.batch labeled. samples: on as many "
-        "images as the student's weights have seen; steps: for as many steps, with the labeled images of the student's "
-        "batches (the paper's supervised models); both: both, and the verdict compares with those of samples",
-    )
-    controls: Annotated[int, Field(ge=0, le=10)] = Field(
-        2,
-        description="labels-only models that the student is compared with, each trained on as many samples as its "
-        "weights have seen; the teacher is one of them if its training is the same; 0 = none, and no verdict",
-    )
-
-
-class RunSettings(Settings):
-    """All settings of a run."""
-
-    labeled: str = Field(
-        "",
-        description="labeled images: a folder with one folder per class, an .npz file, or digits; only distill can do "
-        "without",
-    )
-    unlabeled: str | None = Field(None, description="unlabeled images: a folder, an .npz file, or digits:unlabeled")
-    validation: str | None = Field(
-        None, description="labeled images to compare models on; without them, a part of --labeled is set aside"
-    )
-    test: str | None = Field(None, description="labeled images to report scores on; they choose nothing")
-    out: str = Field(description="folder of the run; run the same command again to resume")
-    recipe: Recipe = Field(
-        "curriculum",
-        description="settings to start from. For run: curriculum or paper (Xie et al. 2020). For distill: the others "
-        "(docs/distillation.md)",
-    )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of all randomness")
-    budget: str = Field(
-        "auto",
-        description="what the run may take, such as 90s, 15m or 2h: it chooses what you leave open (image size, views, "
-        "steps, rounds) after a few seconds of measurement; none: the settings as they are; auto: 15m on a CPU, 60m on "
-        "an accelerator, none with train.steps, train.epochs or the recipe paper",
-    )
-    rounds: RoundSettings = RoundSettings()
-    data: DataSettings = DataSettings()
-    model: ModelSettings = ModelSettings()
-    noise: NoiseSettings = NoiseSettings()
-    train: TrainSettings = TrainSettings()
-    head: HeadSettings = HeadSettings()
-    selection: SelectionSettings = SelectionSettings()
-    objective: ObjectiveSettings = ObjectiveSettings()
-    distillation: DistillationSettings = DistillationSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
-    runtime: RuntimeSettings = RuntimeSettings()
-
-    @field_validator("budget")
-    @classmethod
-    def _is_a_duration(cls, text: str) -> str:
-        if text not in ("auto", "none"):
-            parse_duration(text)
-        return text
 
 
 ALL_SETTINGS = setting_fields(RunSettings)
@@ -162,7 +80,7 @@ _PREDICTING = (
 _NOT_ON_IMAGES = ("noise.mixup", "noise.cutmix", "noise.dropout", "noise.stochastic_depth", "noise.unlabeled.")
 _RUN = _names(
     *_SOURCES, "budget", "rounds.", "data.", "model.", "noise.", "train.", "head.", "selection.", "objective.",
-    "distillation.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
+    "distillation.", "online.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
 _DISTILL = _names(
@@ -175,8 +93,9 @@ _DISTILL = _names(
 USED: Mapping[Command, frozenset[str]] = {
     "run": _RUN,
     "plan": _RUN,
+    "study": _RUN - {"seed", "budget"},  # it has seeds of its own, and every cell needs the same work
     "train": _names(  # of one model: nothing is labeled, and there is no round before
-        *_SOURCES, "data.", "model.", "noise.", "train.", "objective.", "runtime.",
+        *_SOURCES, "data.", "model.", "noise.", "train.", "objective.", "online.", "runtime.",
         without=("noise.teacher", "train.warm_start", "runtime.engine", "data.unlabeled_share"),
     ),
     "distill": _DISTILL,
@@ -198,6 +117,8 @@ _HINTS: Mapping[tuple[Command, str], str] = {
     ("run", "distillation"): _MODELS_OF_A_RUN,
     ("plan", "distillation"): _MODELS_OF_A_RUN,
     ("distill", "model"): "--teacher and --student name the models",
+    ("study", "seed"): "the seeds are the option --seeds",
+    ("study", "budget"): "all cells do the same work, which train.steps and rounds.count say",
     ("label", "seed"): "the seed is the option --seed",
     ("select", "seed"): "the seed is the option --seed",
 }
@@ -269,9 +190,14 @@ def given_values(settings: SettingsInput | None) -> dict[str, Any]:
     return named_values(settings, RunSettings, ARGUMENTS)
 
 
+def read_settings(file: Path) -> dict[str, Any]:
+    """The settings in a YAML file, by dotted name; raises ``SettingsError`` if it cannot be read or names others."""
+    return named_values(read_yaml(file), RunSettings, f"file {file.name}")
+
+
 def _resolve(given: SettingsInput | None, file: Path | None, command: Command, required: Mapping[str, Any]) -> Resolved:
     file_origin = f"file {file.name}" if file else "file"
-    from_file = named_values(read_yaml(file), RunSettings, file_origin) if file else {}
+    from_file = read_settings(file) if file else {}
     from_user = given_values(given)
     recipe = from_user.get("recipe", from_file.get("recipe", default_recipe(command)))
     given_in = {**dict.fromkeys(from_file, file_origin), **dict.fromkeys(from_user, ARGUMENTS)}
@@ -279,6 +205,7 @@ def _resolve(given: SettingsInput | None, file: Path | None, command: Command, r
     layers = [
         Layer(f"recipe {recipe}", read_recipe(recipe)),
         _start_layer(command, recipe, given_in),
+        _online_layer(from_user.get("online.method", from_file.get("online.method", "none"))),
         Layer(file_origin, from_file),
         Layer(ARGUMENTS, from_user),
     ]
@@ -292,7 +219,7 @@ def _resolve(given: SettingsInput | None, file: Path | None, command: Command, r
     check_lengths(command, explicit, {name: value_at(settings, name) for name in ALL_SETTINGS})
     _require_effect(command, settings, from_user)
     if from_file:
-        _require_effect(command, settings, from_file.keys() - from_user.keys(), _below(layers[:3], recipe))
+        _require_effect(command, settings, from_file.keys() - from_user.keys(), _below(layers[:-1], recipe))
     return Resolved(settings, origins, explicit, merged.over_family, tuple(merged.notes))
 
 
@@ -301,6 +228,11 @@ def _start_layer(command: Command, recipe: object, given: Collection[str]) -> La
     is_open = not for_network(given) and not any(name.startswith("model.") for name in given)
     starts = command in ("run", "plan") and recipe == default_recipe(command) and is_open
     return Layer(f"default of {command}", {"model.backbone": AUTO_BACKBONE} if starts else {})
+
+
+def _online_layer(method: object) -> Layer:
+    """An online student learns unsmoothed labels, as published: smoothed ones would keep it below its threshold."""
+    return Layer(f"online.method {method}", {} if method == "none" else {"objective.label_smoothing": 0.0})
 
 
 def require_used(command: Command, origins: Mapping[str, str], *, shown_as: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Durations as users write them, such as 90s, 15m or 1h30m."""
+"""Durations and amounts of work as users write them, such as 90s, 15m, 1h30m or 76800samples."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"(\d+(?:\.\d+)?)([smhd])"
 _DURATION = re.compile(rf"(?:{_PART})+")
+_SAMPLES = re.compile(r"([0-9][0-9_,]*)\s*samples")
 
 
 def parse_duration(text: str) -> float:
@@ -25,3 +26,17 @@ def parse_duration(text: str) -> float:
     if seconds <= 0:
         raise ValueError(f"{text!r} is no time at all; give a duration above 0, such as 15m.")
     return seconds
+
+
+def parse_samples(text: str) -> int | None:
+    """The number in a text such as ``76800samples``; None for a text that names no samples.
+
+    Raises ``ValueError`` for 0 samples.
+    """
+    found = _SAMPLES.fullmatch(text.strip().lower())
+    if not found:
+        return None
+    samples = int(found[1].replace(",", "").replace("_", ""))
+    if not samples:
+        raise ValueError(f"{text!r} is no work at all; give a number above 0, such as 76800samples.")
+    return samples

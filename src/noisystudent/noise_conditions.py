@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from noisystudent.condition import NOISING, TRAINING, Condition, Values, are_given, is_one_of, names
+from noisystudent.condition import NOISING, TRAINING, Condition, Values, is_given, is_one_of, names_in
 
 
 def _draws(operations: str) -> Callable[[Values], bool]:
@@ -31,7 +31,7 @@ _OF_ALL = (
     Condition(TRAINING, ("noise.strengths",), "noise.strength auto", is_one_of("noise.strength", "auto")),
     Condition(
         (*TRAINING, "label"),
-        names("noise", "pad", "resized_area", "policy", "layers", "magnitude", "operations"),
+        names_in("noise", "pad", "resized_area", "policy", "layers", "magnitude", "operations"),
         "a noise.strength above 0",
         _on_some_images("strength", lambda strength: strength != 0),
     ),
@@ -43,13 +43,13 @@ _OF_ALL = (
     ),
     Condition(
         NOISING,
-        names("noise", "resized_area", "interpolation"),
+        names_in("noise", "resized_area", "interpolation"),
         "noise.crop resized or auto",
         _on_some_images("crop", lambda crop: crop in ("resized", "auto")),
     ),
     Condition(
         (*TRAINING, "label"),
-        names("noise", "policy", "layers", "magnitude", "operations", "translation", "cutout", "pixel_reference"),
+        names_in("noise", "policy", "layers", "magnitude", "operations", "translation", "cutout", "pixel_reference"),
         "noise.randaugment true",
         _on_some_images("randaugment", bool),
     ),
@@ -73,17 +73,17 @@ _OF_UNLABELED = (
         ("train", "distill"),
         ("noise.unlabeled.",),
         "labeled and unlabeled images in one batch",
-        are_given("labeled", "unlabeled"),
+        is_given("labeled", "unlabeled"),
     ),
     Condition(
         TRAINING,
-        names("noise.unlabeled", "crop", "randaugment", "magnitude"),
+        names_in("noise.unlabeled", "crop", "randaugment", "magnitude"),
         "a noise.unlabeled.strength above 0",
         lambda given: _of_unlabeled(given, "strength") != 0,
     ),
     Condition(
         TRAINING,
-        names("noise.unlabeled", "magnitude"),
+        names_in("noise.unlabeled", "magnitude"),
         "noise.unlabeled.randaugment true",
         lambda given: bool(_of_unlabeled(given, "randaugment")),
     ),

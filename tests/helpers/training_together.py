@@ -6,33 +6,48 @@ from pathlib import Path
 import pytest
 import torch
 
+from noisystudent.losses.online import OnlineObjective
+from noisystudent.losses.settings import OnlineSettings
 from noisystudent.models.ema import Ema
 from noisystudent.models.parallel import wrap_fsdp
 from noisystudent.models.tuning import train_last_blocks
+from noisystudent.noise.counter_rng import CounterRng
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.settings import NoiseSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.env import exit_process
 from noisystudent.runtime.process_group import open_process_group
 from noisystudent.runtime.sharded_state import local_shard
 from noisystudent.training.loader import BatchLoader, BatchSharding
 from noisystudent.training.loop import fit
+from noisystudent.training.online import OnlineLoss, TwoViewBatches
 from noisystudent.training.settings import TrainSettings
 from training_setup import Killed, make_batches, make_classifier, objective, same_weights
 
 STEPS = 25
+ONLINE_STEPS = 5  # a threshold turns rounding errors into other targets, so longer trainings cannot be compared
 
 
-def train(folder: Path, engine: Engine, micro_batches: int, mixing=None, kill_at: int | None = None, tuned=False):
+def train(
+    folder: Path, engine: Engine, micro_batches: int, mixing=None, kill_at: int | None = None, tuned=False, online=None
+):
     """The averaged model after a few steps without model noise, because each process draws its own."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = make_batches()
     sharding = BatchSharding(engine.group, micro_batches)
     batches = BatchLoader(whole.streams, whole.noise, mixing=mixing, sharding=sharding)
+    loss = objective
+    if online:
+        chosen = OnlineSettings(method=online, threshold=0.6)
+        strong = InputNoise(NoiseSettings(), size=8, strength=0.5, rng=CounterRng(0, "strong"))
+        batches = TwoViewBatches(batches, strong, chosen.asks_average)
+        loss = OnlineLoss(OnlineObjective(chosen, classes=2, unlabeled=80), ONLINE_STEPS)
     classifier = make_classifier(dropout=0.0, stochastic_depth=0.0)
     if tuned:
         train_last_blocks(classifier.net, 2)
     # AdamW would amplify rounding errors of gradients near 0 to whole steps.
     settings = TrainSettings(
-        steps=STEPS,
+        steps=ONLINE_STEPS if online else STEPS,
         grad_accum_steps=micro_batches,
         save_every=1e-6,
         evaluate_every=20,
@@ -46,7 +61,7 @@ def train(folder: Path, engine: Engine, micro_batches: int, mixing=None, kill_at
             raise Killed
         return batches(micro_step)
 
-    return fit(classifier, killed_batches, objective, settings, folder, seed=3, engine=engine, evaluate=evaluate)[0]
+    return fit(classifier, killed_batches, loss, settings, folder, seed=3, engine=engine, evaluate=evaluate)[0]
 
 
 def evaluate(classifier):
@@ -74,7 +89,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, micro_batches, options = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     engine = Engine(torch.device("cpu"), group=open_process_group(), sharded="sharded" in options)
-    trained = train(folder, engine, micro_batches, tuned="tuned" in options)
+    methods = [option for option in options if option in ("fixmatch", "mean_teacher")]
+    trained = train(folder, engine, micro_batches, tuned="tuned" in options, online=methods[0] if methods else None)
     if "checked" in options:
         check_shares(engine)
         check_resuming(folder / "killed", engine, trained)

@@ -46,7 +46,7 @@ def test_benchmarks_that_need_no_data_write_rows(run_quick, name):
     assert all(row["machine"] and row["value"] >= 0 for row in rows)
 
 
-@pytest.mark.parametrize("name", ["trainer.py", "teaching.py", "snapshot.py", "distillation.py"])
+@pytest.mark.parametrize("name", ["trainer.py", "online.py", "teaching.py", "snapshot.py", "distillation.py"])
 def test_benchmarks_of_training_run(run_quick, name):
     assert run_quick(name)
 

@@ -74,6 +74,23 @@ def test_a_plan_from_scratch_says_what_other_budgets_buy(tmp_path, monkeypatch, 
     assert len(timed) == 1  # the digits have one size
 
 
+def test_a_budget_of_samples_is_what_training_sees(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "seconds_per_sample", None)  # nothing is measured
+    run = ns.run(
+        **DIGITS, out=tmp_path / "run", quiet=True,
+        settings={"budget": "12800samples", "train.batch_size": 64, "model.teacher": "tiny_resnet", "data.size": 8},
+    )  # fmt: skip
+    assert run.summary.cost.samples_seen == 12_800
+
+
+def test_a_frozen_backbone_counts_no_samples(tmp_path, backbone):
+    with pytest.raises(SettingsError, match="is for the training of networks"):
+        ns.run(
+            **DIGITS, out=tmp_path / "run", quiet=True,
+            settings={"budget": "12800samples", "model.backbone": backbone, "model.tune": "head"},
+        )  # fmt: skip
+
+
 def test_given_steps_mean_no_budget(tmp_path):
     run = ns.run(
         **DIGITS,

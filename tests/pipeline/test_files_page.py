@@ -36,6 +36,7 @@ FOLDERS = {
     "runs/photos": "RUN",
     "runs/validated": "RUN",
     "runs/heads": "RUN",
+    "runs/online": "RUN",
     "runs/distilled": "DISTILLATION",
     "runs/views": "DISTILLATION",
     "teacher": "CHECKPOINT",
@@ -66,6 +67,7 @@ SECTIONS = {
     "RUN: run.json": "RunFacts",
     "RUN: summary.json": "RunSummary",
     "RUN: round-<n>/scores.json": "Scores of a round",
+    "RUN: online/scores.json": "Scores of a round",
     "RUN: scores/robustness/comparison.json": "ComparisonResult",
     "DISTILLATION: run.json": "RunFacts",
     "DISTILLATION: summary.json": "RunSummary",
@@ -151,7 +153,9 @@ def save_validation(path: Path) -> Path:
 
 
 def run_all(root: Path) -> None:
-    """A streamed run with a suite, and one with validation images whose teachers' logits are cached in both ways."""
+    """A streamed run with a suite, one on a frozen backbone, one with an online student, and one with validation images
+    whose teachers' logits are cached in both ways.
+    """
     streamed = {**DIGITS, "unlabeled": root / "shards", "data.streaming": "always", **TIMED}
     command("run", out=root / "runs/photos", **streamed, **TEACHERS, **SEARCHED, **SUITE, **{"rounds.count": 1})
     validated = {
@@ -163,6 +167,8 @@ def run_all(root: Path) -> None:
     rounds = {"rounds.count": 2, "rounds.rollback_p": 1e-9, "distillation.method": "kd"}
     heads = {"model.backbone": root / "teacher", "noise.strength": 0.25, "head.views": 1}
     command("run", out=root / "runs/heads", **DIGITS, **heads)
+    online = {"online.method": "freematch", "evaluation.suite": "clean", "evaluation.max_images": 4}
+    command("run", out=root / "runs/online", recipe="online", **DIGITS, **TEACHERS, **online)
     for logits in ("cached", "cached_views"):
         cached = {"distillation.teacher_logits": logits}
         command("run", out=root / "runs/validated", **validated, **TEACHERS, **SEARCHED, **rounds, **cached)

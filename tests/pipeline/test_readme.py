@@ -16,7 +16,8 @@ import noisystudent
 from noisystudent.commands import demo as demo_module
 from noisystudent.commands.demo import demo, print_demo
 from noisystudent.commands.main import main
-from noisystudent.config import Recipe, resolve
+from noisystudent.config import resolve
+from noisystudent.run_settings import Recipe
 from noisystudent.settings_input import read_yaml
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from noisystudent.config import ALL_SETTINGS, DataSettings, NoiseSettings, RunSettings, TrainSettings, resolve
+from noisystudent.config import ALL_SETTINGS, DataSettings, NoiseSettings, TrainSettings, resolve
 from noisystudent.cost.read import read_assumptions
 from noisystudent.errors import NoisyStudentError
+from noisystudent.run_settings import RunSettings
 from noisystudent.settings_input import section_classes
 
 TRIES = settings(

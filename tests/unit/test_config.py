@@ -7,14 +7,6 @@ from noisystudent.commands.main import COMMANDS, main
 from noisystudent.config import (
     ALL_SETTINGS,
     USED,
-    DataSettings,
-    DistillationSettings,
-    ModelSettings,
-    NoiseSettings,
-    RoundSettings,
-    RunSettings,
-    SelectionSettings,
-    TrainSettings,
     default_values,
     given_values,
     read_recipe,
@@ -22,8 +14,15 @@ from noisystudent.config import (
     section_settings,
 )
 from noisystudent.cost.settings import PriceAssumptions
+from noisystudent.data.settings import DataSettings
 from noisystudent.errors import SettingsError
+from noisystudent.losses.settings import DistillationSettings
+from noisystudent.models.settings import ModelSettings
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.pseudo_labels.selection.settings import SelectionSettings
+from noisystudent.run_settings import RoundSettings, RunSettings
 from noisystudent.settings_input import as_list, flatten, nest, section_classes
+from noisystudent.training.settings import TrainSettings
 
 BASE = {"labeled": "a", "unlabeled": "b", "out": "c"}
 # Words that readers of the help do not know, and phrases of them: see the words of the project in its design.
@@ -310,27 +309,27 @@ def test_every_setting_is_used_by_some_command_and_recipes_are_never_refused():
     ("command", "given", "message"),
     [
         ("label", {"data.size": 64, "data.near_duplicates": "none", "data.streaming": "never"},
-         "label does not use data.size, which run, plan, train, distill and show-noise use; or data.near_duplicates "
-         "and data.streaming, which run, plan, train and distill use. Leave them out."),
+         "label does not use data.size, which run, plan, study, train, distill and show-noise use; or "
+         "data.near_duplicates and data.streaming, which run, plan, study, train and distill use. Leave them out."),
         ("evaluate", {"data.size": 8},
-         "evaluate does not use data.size, which run, plan, train, distill and show-noise use. Leave it out."),
+         "evaluate does not use data.size, which run, plan, study, train, distill and show-noise use. Leave it out."),
         ("evaluate", TrainSettings(steps=5),
-         "evaluate does not use train.steps, which run, plan, train and distill use. Leave it out."),
+         "evaluate does not use train.steps, which run, plan, study, train and distill use. Leave it out."),
         ("evaluate", {"evaluation.suite": ["clean"]},
-         "evaluate does not use evaluation.suite, which run, plan, distill, robustness (evaluate --suite) and compare "
-         "use. Leave it out."),
+         "evaluate does not use evaluation.suite, which run, plan, study, distill, robustness (evaluate --suite) and "
+         "compare use. Leave it out."),
         ("select", {"train": {"steps": 5}},
-         "select does not use train.steps, which run, plan, train and distill use. Leave it out."),
+         "select does not use train.steps, which run, plan, study, train and distill use. Leave it out."),
         ("label", {"seed": 3}, "label does not use seed, which run, plan, train and distill use. Leave it out. In "
          "label, the seed is the option --seed."),
         ("train", {"train.warm_start": True},
-         "train does not use train.warm_start, which run and plan use. Leave it out."),
+         "train does not use train.warm_start, which run, plan and study use. Leave it out."),
         ("run", {"distillation.teachers": ["x"]},
          "run does not use distillation.teachers, which distill uses. Leave it out. In run, model.teacher and "
          "model.students name the models."),
         ("distill", ModelSettings(teacher="wrn_28_2"),
-         "distill does not use model.teacher, which run, plan and train use. Leave it out. In distill, --teacher and "
-         "--student name the models."),
+         "distill does not use model.teacher, which run, plan, study and train use. Leave it out. In distill, "
+         "--teacher and --student name the models."),
     ],
 )  # fmt: skip
 def test_a_refused_setting_is_named_with_the_commands_that_use_it(command, given, message):
@@ -343,7 +342,9 @@ def test_a_setting_of_a_file_is_refused_alike(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("rounds: {count: 2}\ntrain: {steps: 5}\n")
     assert resolve(BASE, file, command="run").settings.rounds.count == 2
-    with pytest.raises(SettingsError, match=r"train does not use rounds\.count \(file run\.yaml\), which run and plan"):
+    with pytest.raises(
+        SettingsError, match=r"train does not use rounds\.count \(file run\.yaml\), which run, plan and study"
+    ):
         resolve(BASE, file, command="train")
 
 

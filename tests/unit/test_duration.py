@@ -2,7 +2,7 @@
 
 import pytest
 
-from noisystudent.duration import parse_duration
+from noisystudent.duration import parse_duration, parse_samples
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,13 @@ def test_what_is_no_duration_is_named(text):
 def test_no_time_is_refused():
     with pytest.raises(ValueError, match="'0m' is no time at all"):
         parse_duration("0m")
+
+
+@pytest.mark.parametrize(("text", "samples"), [("76800samples", 76_800), ("76,800 samples", 76_800), ("15m", None)])
+def test_samples_are_a_number_with_their_word(text, samples):
+    assert parse_samples(text) == samples
+
+
+def test_no_samples_are_refused():
+    with pytest.raises(ValueError, match="no work at all"):
+        parse_samples("0samples")

@@ -4,12 +4,13 @@ from typing import get_args
 
 import pytest
 
-from noisystudent.config import Recipe, read_recipe, resolve
+from noisystudent.config import read_recipe, resolve
 from noisystudent.layers import PRESETS
 from noisystudent.losses.presets import PRESETS as DISTILLATION_PRESETS
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.noise.settings import PRESETS as NOISE_PRESETS
 from noisystudent.noise.settings import NoiseSettings
+from noisystudent.run_settings import Recipe
 from noisystudent.settings_input import flatten
 
 BASE = {"labeled": "a", "unlabeled": "b", "out": "c"}

@@ -15,6 +15,7 @@ from contextlib import suppress
 from noisystudent import __version__
 from noisystudent.commands import images, pipelines, stages
 from noisystudent.commands.options import Parser
+from noisystudent.commands.study import study
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
 from noisystudent.runtime.allocator import keep_freed_memory
 from noisystudent.runtime.env import disable_spin_wait, require_single_process
@@ -25,7 +26,7 @@ from noisystudent.runtime.terminal import escaped
 # The commands whose work processes under torchrun share.
 SHARED = ("run", "train", "distill", "label", "evaluate", "predict")
 # The commands that go on where they were; the others are done in one go.
-RESUMED = ("demo", "run", "train", "distill", "label", "compare", "pack")
+RESUMED = ("demo", "run", "study", "train", "distill", "label", "compare", "pack")
 DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 SIGNALED = 128  # and the number of the signal: the exit code of a process that a signal stopped
 LESS_AT_ONCE = (
@@ -141,6 +142,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], No
         pipelines.run,
     ),
     "plan": ("show the stages of a run, which of them are done, and how long the rest takes", pipelines.plan),
+    "study": ("repeat the paper's ablations, or your own, on your images: a table with intervals", study),
     "train": ("train one model on labels, or on labels and selected pseudo labels", stages.train),
     "distill": ("distill teachers into a student: soft targets, ensembles, teacher-free methods", pipelines.distill),
     "label": ("label images with a checkpoint", stages.label),

@@ -19,7 +19,7 @@ SOURCE_HELP = (
 )
 CHECKPOINT_HELP = "the folder of a checkpoint, or timm:NAME for weights that timm publishes"
 _BACKBONE = "model.backbone"
-_WITH_CONFIG = ("run", "plan", "train", "distill")
+_WITH_CONFIG = ("run", "plan", "study", "train", "distill")
 _METAVARS = {**dict.fromkeys(("labeled", "unlabeled", "validation", "test"), "SOURCE"), "out": "FOLDER"}
 _HELP_WIDTH = 34  # columns before the text of an option
 
@@ -100,7 +100,8 @@ def with_settings(parser: argparse.ArgumentParser, arguments: list[str], command
 
 def _add_settings(parser: argparse.ArgumentParser, command: Command) -> None:
     """Adds the settings of a command as options, one group per section, with choices and defaults."""
-    from noisystudent.config import ALL_SETTINGS, USED, RunSettings, default_values
+    from noisystudent.config import ALL_SETTINGS, USED, default_values
+    from noisystudent.run_settings import RunSettings
     from noisystudent.settings_input import section_classes
 
     sections, defaults = section_classes(RunSettings), default_values(command)

@@ -186,3 +186,91 @@ class DistillationSettings(Settings):
         if self.method in NEEDS_LABELS:
             return slice(labeled)
         return {"both": slice(total), "labeled": slice(labeled), "unlabeled": slice(labeled, total)}[self.applies_to]
+
+
+OnlineMethod = Literal["none", "fixmatch", "flexmatch", "freematch", "softmatch", "mean_teacher"]
+WITH_MEMORY = ("flexmatch", "freematch", "softmatch")  # methods that remember more than the weights from step to step
+METHODS_WITH = {
+    "threshold": ("fixmatch", "flexmatch"),
+    "threshold_warmup": ("flexmatch",),
+    "labels": ("fixmatch", "flexmatch", "freematch", "softmatch"),
+    "alignment": ("fixmatch", "flexmatch", "softmatch"),
+    "deviations": ("softmatch",),
+    "fairness": ("freematch",),
+    "ramp": ("mean_teacher",),
+}
+"""The methods that use a setting, where not all do."""
+MEAN_TEACHER_WEIGHT = 50.0  # of the released code's settings for CIFAR-10
+
+
+class OnlineSettings(Settings):
+    """An online student: it learns strong views of unlabeled images from its own answers to weak ones."""
+
+    method: OnlineMethod = Field(
+        "none",
+        description="in run, the student after the last round (with rounds.count 0 the only one), in train the model, "
+        "learns online. fixmatch: images above a threshold (Sohn 2020); flexmatch: thresholds per class (Zhang 2021); "
+        "freematch: free thresholds (Wang 2023); softmatch: weights (Chen 2023); mean_teacher: all images, by the "
+        "squared difference (Tarvainen 2017)",
+    )
+    teacher: Literal["auto", "student", "average"] = Field(
+        "auto",
+        description="who answers to weak views. student: the student itself; average: its averaged weights "
+        "(train.ema_decay); auto: average for mean_teacher, else student, as published",
+    )
+    weight: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        "auto",
+        description=f"weight of the unlabeled loss against the labeled one; auto: {MEAN_TEACHER_WEIGHT:g} for "
+        "mean_teacher, else 1",
+    )
+    threshold: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.95, description="fixmatch, flexmatch: confidence from which an image counts"
+    )
+    threshold_warmup: bool = Field(
+        True, description="flexmatch: thresholds rise slowly while most images have not reached the threshold"
+    )
+    labels: Literal["hard", "soft"] = Field(
+        "hard", description="targets of strong views: hard = the most probable class, soft = the probabilities"
+    )
+    temperature: Annotated[float, Field(gt=0, le=100)] = Field(
+        0.5, description="temperature T of soft targets, p^(1/T)"
+    )
+    alignment: Literal["auto", "none", "uniform", "labeled"] = Field(
+        "auto",
+        description="distribution alignment of the answers to weak views. uniform: to equal classes; labeled: to the "
+        "mean prediction for labeled images; auto: uniform for softmatch, else none",
+    )
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.999, description="freematch, softmatch and alignment: momentum of their running means"
+    )
+    deviations: Annotated[float, Field(gt=0)] = Field(
+        2.0, description="softmatch: the larger, the faster weights fall below the mean confidence"
+    )
+    fairness: Annotated[float, Field(ge=0)] = Field(0.01, description="freematch: weight of the fairness term")
+    ramp: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.4, description="mean_teacher: fraction of the steps over which the weight rises from 0"
+    )
+
+    @property
+    def asks_average(self) -> bool:
+        """Whether the averaged weights answer to weak views."""
+        return self.teacher == "average" or (self.teacher == "auto" and self.method == "mean_teacher")
+
+    @property
+    def unlabeled_weight(self) -> float:
+        """The weight of the unlabeled loss."""
+        if self.weight != "auto":
+            return self.weight
+        return MEAN_TEACHER_WEIGHT if self.method == "mean_teacher" else 1.0
+
+    @property
+    def aligned_to(self) -> Literal["none", "uniform", "labeled"]:
+        """What the answers to weak views are aligned to."""
+        if self.alignment != "auto":
+            return self.alignment
+        return "uniform" if self.method == "softmatch" else "none"
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the method keeps averages over batches, which several shares of a batch would each keep apart."""
+        return self.method in WITH_MEMORY or self.aligned_to != "none"

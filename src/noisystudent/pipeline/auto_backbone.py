@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from noisystudent.artifacts.typed_json import read_result
-from noisystudent.config import ALL_SETTINGS, ARGUMENTS, Resolved, RunSettings
+from noisystudent.config import ALL_SETTINGS, ARGUMENTS, Resolved
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.layers import BACKBONE, LEARNING_RATE
 from noisystudent.models.backbone_choice import choose_backbone, size_of_choice
@@ -17,6 +17,7 @@ from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE, family_memb
 from noisystudent.models.weights_package import LITE0
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.results.facts import RunFacts
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.settings import TrainSettings

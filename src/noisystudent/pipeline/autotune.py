@@ -15,7 +15,7 @@ from typing import Any
 from noisystudent.artifacts.folder import read_json, write_json
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.train_batches import input_size
+from noisystudent.pipeline.stage_noise import input_size
 from noisystudent.pipeline.train_stage import new_classifier
 from noisystudent.results.run import StageCost
 from noisystudent.runtime.device import seeded

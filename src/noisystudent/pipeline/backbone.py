@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from noisystudent.config import RunSettings
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.models.backbones import Backbone, open_backbone
 from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE, ModelPlan
 from noisystudent.pipeline.auto_backbone import reason_of_choice
 from noisystudent.results.facts import StartFacts
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter
 
 

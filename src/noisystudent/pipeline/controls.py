@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from noisystudent.config import RunSettings
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, TrainedModel
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.online_checks import goes_on
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.train_data import supervised_spec
 from noisystudent.pipeline.train_stage import train
 from noisystudent.results.run import ControlLength
+from noisystudent.run_settings import RunSettings
 from noisystudent.training.settings import TrainSettings
 
 CONTROL, CONTROL_OF_STEPS = "control", "control-steps"  # stages; the second beside the first, where both are trained
@@ -116,7 +117,9 @@ def teacher_is_control(settings: RunSettings, plans: Sequence[ModelPlan], studen
     weights saw more samples, because it started from its teacher or has pseudo-labeled images on top of the labeled
     ones.
     """
-    if plans[student_round] != plans[0] or settings.train.warm_start:
+    is_online = student_round > settings.rounds.count
+    starts_warm = goes_on(settings) if is_online else settings.train.warm_start
+    if plans[student_round] != plans[0] or starts_warm:
         return False
     return settings.train.batch == "total" or settings.rounds.control == "steps"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from noisystudent.artifacts.typed_json import write_result
-from noisystudent.config import Resolved, RunSettings
+from noisystudent.config import Resolved
 from noisystudent.errors import SettingsError
 from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import Verdict
@@ -21,8 +21,9 @@ from noisystudent.models.settings import ModelPlan, choose_model
 from noisystudent.pipeline.auto_backbone import settled
 from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.backbone import announce_start
+from noisystudent.pipeline.build_context import build_context, describe_run
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, TrainedModel, open_given, require_fit
-from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
+from noisystudent.pipeline.context import RunContext, run_lock
 from noisystudent.pipeline.controls import Controls, train_controls
 from noisystudent.pipeline.delivery import describe_delivery
 from noisystudent.pipeline.extensions import Extensions
@@ -43,6 +44,7 @@ from noisystudent.pipeline.train_data import TeacherRef, supervised_spec, transf
 from noisystudent.pipeline.train_stage import train
 from noisystudent.pipeline.tune import only_networks
 from noisystudent.results.run import RunSummary
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter
 
 TREATMENT = "the teaching"  # in a verdict

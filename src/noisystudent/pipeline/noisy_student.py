@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from noisystudent.artifacts.folder import write_json
 from noisystudent.artifacts.typed_json import read_result, to_json, write_result
-from noisystudent.config import Resolved, RunSettings
+from noisystudent.config import Resolved
 from noisystudent.display.wording import compact
-from noisystudent.errors import ModelError, SettingsError
+from noisystudent.errors import SettingsError
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan, plan_models
@@ -18,8 +19,9 @@ from noisystudent.pipeline.auto_backbone import settled
 from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.backbone import announce_start
 from noisystudent.pipeline.baselines import measure_baselines
+from noisystudent.pipeline.build_context import build_context, describe_run
 from noisystudent.pipeline.checkpoints import Checkpoint
-from noisystudent.pipeline.context import RunContext, build_context, describe_run, run_lock
+from noisystudent.pipeline.context import RunContext, run_lock
 from noisystudent.pipeline.controls import teacher_is_control, train_controls
 from noisystudent.pipeline.delivery import choose_delivered, is_worse, validation_top1
 from noisystudent.pipeline.extensions import Extensions
@@ -27,6 +29,8 @@ from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.heads.rounds import run_head_rounds
 from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noise_search import choose_strength
+from noisystudent.pipeline.online import ONLINE, STUDENT, online_spec
+from noisystudent.pipeline.online_checks import goes_on, is_online, students_of
 from noisystudent.pipeline.page_images import write_noise_sheet
 from noisystudent.pipeline.pseudo_labels import (
     diagnose_labels,
@@ -38,30 +42,39 @@ from noisystudent.pipeline.pseudo_labels import (
 from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
+from noisystudent.pipeline.stage_noise import input_noise, input_size
 from noisystudent.pipeline.start_choice import choose_start, count_trial
+from noisystudent.pipeline.student_stages import check_starts, start_from, train_student
 from noisystudent.pipeline.summary import Round, RunResult, deliver, judged_student, summarize
-from noisystudent.pipeline.train_batches import input_noise, input_size
-from noisystudent.pipeline.train_data import TeacherRef, student_spec, supervised_spec
+from noisystudent.pipeline.train_data import TrainSpec, supervised_spec
 from noisystudent.pipeline.train_stage import train
 from noisystudent.pipeline.tune import HEAD
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.results.run import ChosenBy, RunSummary
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter
 
 
 def run(
-    resolved: Resolved, *, reporter: Reporter, extensions: Extensions | None = None, verify: bool = False
+    resolved: Resolved,
+    *,
+    reporter: Reporter,
+    extensions: Extensions | None = None,
+    verify: bool = False,
+    shared: Sequence[Path] = (),
 ) -> RunSummary:
     """Runs Noisy Student training to its end, or resumes it, and returns the summary that summary.json holds.
 
     What an earlier call finished from the same inputs is used as it is, once its models (with ``verify`` all its files)
     are found to be undamaged. Processes that torchrun started share the work,
-    and the main process writes. Raises ``NoisyStudentError``.
+    and the main process writes. Stages that a run in one of the folders ``shared`` finished from the same inputs are
+    taken over. Raises ``NoisyStudentError``.
     """
     folder = Path(resolved.settings.out)
     with run_lock(folder):
         resolved = choose_start(resolved, reporter, extensions)
-        context = remove_leakage(build_context(resolved, reporter, budgeted=True, extensions=extensions, verify=verify))
+        context = build_context(resolved, reporter, budgeted=True, extensions=extensions, verify=verify)
+        context = remove_leakage(replace(context, shared=tuple(shared)))
         count_trial(context.folder, context.costs)
         check_measurable(context)
         if context.engine.group.is_main:
@@ -80,9 +93,11 @@ def run_rounds(context: RunContext) -> RunResult:
         return run_head_rounds(context)
     check_distillation(settings)
     settings.distillation.require_classes(len(context.splits.classes))
-    plans = plan_models(settings.model, settings.rounds.count, context.splits.format.size)
+    plans = plan_models(settings.model, students_of(settings), context.splits.format.size)
     announce_start(context.backbone, plans, context.reporter)
     announce_smaller_students(context, plans)
+    online = online_spec(context) if is_online(settings) else None  # what it cannot do is said before the rounds
+    check_starts(context, plans)
     context = autotune(context, plans[0])
     strength = choose_strength(context, plans[0])
     checkpoint = train(context, "teacher", plans[0], supervised_spec(context), strength)
@@ -91,24 +106,18 @@ def run_rounds(context: RunContext) -> RunResult:
     first_selection: Path | None = None
     previous: Path | None = None
 
-    for number, plan in enumerate(plans[1:], start=1):
+    for number, plan in enumerate(plans[1 : 1 + settings.rounds.count], start=1):
         predictions, selection = _label_and_select(context, current, plans, strength, number, first_selection)
         if settings.selection.once:
             first_selection = first_selection or selection
-        spec = student_spec(context, predictions, selection, number)
-        if settings.distillation.method != "none":
-            labeled = f"round-{number}/labeled-predictions"
-            reference = TeacherRef(current.checkpoint, labeled, f"round-{number}/predictions")
-            spec = spec.with_teachers(settings.distillation, [reference])
-        start = _warm_start(context, current.checkpoint, plan)
-        checkpoint = train(context, f"round-{number}/student", plan, spec, strength, start=start)
+        checkpoint = train_student(context, number, plan, current.checkpoint, (predictions, selection), strength)
         student = ScoredCheckpoint(number, checkpoint, score_checkpoint(context, f"round-{number}", checkpoint))
 
         rolled_back = is_worse(student, best, settings.rounds.rollback_p)
         accuracy = pseudo_label_accuracy(context, predictions, selection)
         diagnostics = diagnose_labels(context, predictions, previous)
         summary = read_result(SelectionSummary, selection / "summary.json")
-        drift = say_drift(context, [*(record.selection for record in rounds), summary])
+        drift = say_drift(context, [*(record.selection for record in rounds if record.selection), summary])
         rounds.append(Round(number, student, rolled_back, summary, accuracy, diagnostics, drift))
         previous = predictions
         _write_round(context, rounds[-1])
@@ -120,6 +129,10 @@ def run_rounds(context: RunContext) -> RunResult:
         current = student
         best = max(best, student, key=validation_top1)
 
+    if online:
+        rounds.append(_online_round(context, online, current, best, plans[-1], strength))
+        current = current if rounds[-1].rolled_back else rounds[-1].student
+
     student = judged_student(rounds)
     equal = [teacher] if teacher_is_control(settings, plans, student.round) else []
     samples = student.checkpoint.weights_samples_seen
@@ -129,6 +142,28 @@ def run_rounds(context: RunContext) -> RunResult:
         write_noise_sheet(context, plans[0], strength)
     chosen_by: ChosenBy = "validation" if context.splits.validation else "nothing"
     return RunResult(teacher, rounds, controls, delivered, chosen_by)
+
+
+def _online_round(
+    context: RunContext,
+    spec: TrainSpec,
+    current: ScoredCheckpoint[Checkpoint],
+    best: ScoredCheckpoint[Checkpoint],
+    plan: ModelPlan,
+    strength: float,
+) -> Round:
+    """The student that learns online, after the rounds, and whether it is worse than the best model before it."""
+    start = start_from(context, current.checkpoint, plan) if goes_on(context.settings) else None
+    checkpoint = train(context, STUDENT, plan, spec, strength, start=start)
+    scored = score_checkpoint(context, ONLINE, checkpoint)
+    student = ScoredCheckpoint(students_of(context.settings), checkpoint, scored)
+    record = Round(student.round, student, is_worse(student, best, context.settings.rounds.rollback_p))
+    _write_round(context, record)
+    if record.rolled_back:
+        context.reporter.say(
+            f"the online student is rolled back: validation shows it to be worse than {best.checkpoint.name}"
+        )
+    return record
 
 
 def _label_and_select(
@@ -181,17 +216,6 @@ def check_distillation(settings: RunSettings) -> None:
         )
 
 
-def _warm_start(context: RunContext, teacher: Checkpoint, plan: ModelPlan) -> Checkpoint | None:
-    if not context.settings.train.warm_start:
-        return None
-    if plan.name != teacher.model and not context.extensions.model:
-        raise ModelError(
-            f"train.warm_start needs students of their teacher's model, but the teacher is {teacher.model!r} and the "
-            f"student {plan.name!r}; use one model, or train.warm_start false."
-        )
-    return teacher
-
-
 def _write_round(context: RunContext, record: Round) -> None:
     if context.dry or not context.engine.group.is_main:
         return
@@ -203,4 +227,4 @@ def _write_round(context: RunContext, record: Round) -> None:
         "drift": record.drift,
         "rolled_back": record.rolled_back,
     }
-    write_json(context.folder_of(f"round-{record.number}") / "scores.json", content)
+    write_json(record.student.checkpoint.folder.parent / "scores.json", content)

@@ -14,18 +14,22 @@ from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.load import RUN_FACTS
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import SPEED, possible_modes
-from noisystudent.pipeline.context import IncompleteStage, RunContext, decide_settings, read_data
+from noisystudent.pipeline.build_context import decide_settings, read_data
+from noisystudent.pipeline.context import IncompleteStage, RunContext
 from noisystudent.pipeline.controls import control_groups, control_stages, teacher_is_control
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.heads.plan import Planned, head_stages, stages_before_reading
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
 from noisystudent.pipeline.noisy_student import run_rounds
+from noisystudent.pipeline.online import ONLINE, STUDENT, answered_by_average
+from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch, students_of
 from noisystudent.pipeline.plan_timing import MachineSpeed
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
 from noisystudent.pipeline.stage_costs import OTHER
 from noisystudent.pipeline.start_choice import CHOICE as START_CHOICE
 from noisystudent.pipeline.start_choice import finished_start
+from noisystudent.pipeline.student_stages import pretraining_steps
 from noisystudent.pipeline.train_data import student_batch
 from noisystudent.pipeline.train_stage import predicted_in_training
 from noisystudent.pipeline.tune import HEAD
@@ -75,7 +79,7 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     check_measurable(context)
     if is_head:
         return _plan_heads(context)
-    plans = plan_models(context.settings.model, context.settings.rounds.count, context.splits.format.size)
+    plans = plan_models(context.settings.model, students_of(context.settings), context.splits.format.size)
     works = list(_works(context, plans))
     reached, state = _first_incomplete(context)
     names = [work.name for work in works]
@@ -154,28 +158,43 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
         yield from _search(context, plans[0])
     yield _training(context, "teacher", plans[0], settings.train)
     yield _scores(context, "teacher", plans[0])
-    for number, (teacher, student) in enumerate(pairwise(plans), start=1):
+    for number, (teacher, student) in enumerate(pairwise(plans[: 1 + settings.rounds.count]), start=1):
         unlabeled = sum(splits.unlabeled.shard_sizes)
         yield _Work(f"round-{number}/predictions", predictor=teacher, predicted=unlabeled, decoded=streamed)
         yield _Work(f"round-{number}/selection")
-        batch = student_batch(settings.train, number)
-        predicted = predicted_in_training(context, batch, settings.distillation, _asked(settings.distillation))
-        decoded = settings.train.last * batch[PSEUDO] if context.streams else 0
-        samples = settings.train.last * sum(batch.values())
-        yield _Work(f"round-{number}/student", student, samples, teacher, predicted, decoded)
-        yield from _stored_logits(context, number, teacher, sum(batch.values()))
+        yield from _student(context, number, teacher, student)
         yield _scores(context, f"round-{number}", student)
+    if is_online(settings):
+        yield _online(context, plans[-1])
+        yield _scores(context, ONLINE, plans[-1])
     yield from _controls(context, plans)
     if settings.evaluation.suite:
         yield _Work(STAGE, timed=False)
     yield _Work(OTHER)
 
 
+def _student(context: RunContext, number: int, teacher: ModelPlan, student: ModelPlan) -> Iterator[_Work]:
+    """The training of a round's student."""
+    settings, batch = context.settings, student_batch(context.settings.train, number)
+    predicted = predicted_in_training(context, batch, settings.distillation, _asked(settings.distillation))
+    steps, images = settings.train.last, sum(batch.values())
+    if not settings.rounds.joint:
+        first, second = pretraining_steps(settings.train, number)
+        pseudo = batch[PSEUDO] if settings.train.batch == "labeled" else settings.train.batch_size
+        decoded = first * pseudo if context.streams else 0
+        yield _Work(f"round-{number}/pretrained", student, first * pseudo, teacher, predicted, decoded)
+        yield _Work(f"round-{number}/student", student, second * settings.train.batch_size, teacher, predicted)
+        return
+    decoded = steps * batch[PSEUDO] if context.streams else 0
+    yield _Work(f"round-{number}/student", student, steps * images, teacher, predicted, decoded)
+    yield from _stored_logits(context, number, teacher, images)
+
+
 def _controls(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
     """The labels-only models that the last student is compared with, if no round is rolled back."""
     settings, rounds = context.settings, len(plans) - 1
     equal = int(teacher_is_control(settings, plans, rounds))
-    samples = settings.train.last * settings.train.images_behind(rounds)
+    samples = settings.train.last * images_behind(settings)
     for group in control_groups(settings, samples):
         for name in control_stages(settings.rounds.controls, equal, group.stage):
             yield _training(context, name, plans[-1], group.train)
@@ -202,6 +221,13 @@ def _training(context: RunContext, name: str, model: ModelPlan, train: TrainSett
     with_train = replace(context, settings=context.settings.model_copy(update={"train": train}))
     predicted = predicted_in_training(with_train, {LABELED: train.batch_size}, None, 0)
     return _Work(name, model, train.last * train.batch_size, model, predicted)
+
+
+def _online(context: RunContext, model: ModelPlan) -> _Work:
+    train, online = context.settings.train, context.settings.online
+    work = _training(context, STUDENT, model, train)
+    answered = train.last * answered_by_average(online_batch(train, online), online)
+    return replace(work, predicted=work.predicted + answered)
 
 
 def _scores(context: RunContext, name: str, model: ModelPlan) -> _Work:

@@ -17,11 +17,14 @@ from noisystudent.models.predictor import Predictor
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import SPEED, autotune
 from noisystudent.pipeline.backbone import announce_start
+from noisystudent.pipeline.build_context import build_context
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, open_given, require_fit
-from noisystudent.pipeline.context import RunContext, build_context, run_lock
+from noisystudent.pipeline.context import RunContext, run_lock
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.leakage import LEAKAGE, remove_leakage
 from noisystudent.pipeline.noise_search import STRENGTH, choose_strength
+from noisystudent.pipeline.online import online_spec
+from noisystudent.pipeline.online_checks import is_online
 from noisystudent.pipeline.pseudo_labels import select_pseudo_labels
 from noisystudent.pipeline.train_data import student_spec, supervised_spec
 from noisystudent.pipeline.train_stage import train
@@ -82,18 +85,27 @@ def train_single(
         teacher_plan, student_plan = plan_models(context.settings.model, 1, context.splits.format.size)
         if given:
             teacher_plan = student_plan = ModelPlan(given.load().name, _size_from(context, given))
-        announce_start(context.backbone, [student_plan if folder else teacher_plan], context.reporter)
-        context = autotune(context, student_plan if folder else teacher_plan)
+        plan = student_plan if folder or is_online(context.settings) else teacher_plan
+        announce_start(context.backbone, [plan], context.reporter)
+        online = online_spec(context) if is_online(context.settings) else None  # what it cannot do is said at once
+        context = autotune(context, plan)
         strength = choose_strength(context, teacher_plan)
-        if folder is None:
+        if online:
+            checkpoint = train(context, STUDENT, student_plan, online, strength, start=given)
+        elif folder is None:
             checkpoint = train(context, TEACHER, teacher_plan, supervised_spec(context), strength, start=given)
-            return _with_cost_said(context, checkpoint)
-        if selection is None:
-            selection = select_pseudo_labels(context, SELECTION, folder, 1)
         else:
-            require_whole(Path(selection), SELECTION_KIND)
-        spec = student_spec(context, folder, Path(selection), 1)
-        return _with_cost_said(context, train(context, STUDENT, student_plan, spec, strength, start=given))
+            spec = student_spec(context, folder, _selection_of(context, folder, selection), 1)
+            checkpoint = train(context, STUDENT, student_plan, spec, strength, start=given)
+        return _with_cost_said(context, checkpoint)
+
+
+def _selection_of(context: RunContext, predictions: Path, selection: str | Path | None) -> Path:
+    """The folder of the given selection, else of what the user's own rule selects."""
+    if selection is None:
+        return select_pseudo_labels(context, SELECTION, predictions, 1)
+    require_whole(Path(selection), SELECTION_KIND)
+    return Path(selection)
 
 
 def _for_start(resolved: Resolved, extensions: Extensions, reporter: Reporter) -> Resolved:
@@ -152,6 +164,13 @@ def check_student_inputs(
 ) -> None:
     """Raises ``SettingsError`` for a student without all that it needs, or a teacher with what only students use."""
     chosen_by = [part for part in (selection, extensions.select) if part is not None]
+    if is_online(resolved.settings):
+        if predictions is not None or chosen_by:
+            raise SettingsError(
+                f"online.method {resolved.settings.online.method} labels the unlabeled images itself; leave out "
+                "--predictions and --selection (in Python, select=)."
+            )
+        return
     given = [resolved.settings.unlabeled is not None, predictions is not None, bool(chosen_by)]
     if any(given) and not all(given):
         raise SettingsError(

@@ -62,7 +62,7 @@ class StageCosts:
     def total(self) -> Cost:
         """The cost of all stages of the run, and of the rest of this call."""
         session = time.monotonic() - self._started
-        stages = [_read(name, folder / COST) for name, folder in self._folders.items()]
+        stages = [read_cost(folder / COST, name) for name, folder in self._folders.items()]
         stages.append(StageCost(name=OTHER, seconds=round(session - self._seconds_of_stages, 3)))
         return Cost(
             seconds=round(sum(stage.seconds for stage in stages), 3),
@@ -73,6 +73,6 @@ class StageCosts:
         )
 
 
-def _read(name: str, path: Path) -> StageCost:
-    """The cost of a finished stage; nothing where the version that made it kept none."""
+def read_cost(path: Path, name: str = "") -> StageCost:
+    """The cost of a finished stage; nothing, under ``name``, where the version that made it kept none."""
     return from_json(StageCost, read_json(path), str(path)) if path.exists() else StageCost(name=name)

@@ -28,7 +28,8 @@ from noisystudent.pipeline.auto_backbone import from_scratch
 from noisystudent.pipeline.budget.decide import budget_seconds, kept_choice
 from noisystudent.pipeline.budget.networks import FEWEST_STEPS, choose_for_trainings
 from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.context import Decided, RunContext, decide_settings, read_data
+from noisystudent.pipeline.build_context import Decided, decide_settings, read_data
+from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.heads.cross_fit import Fold, choose_penalty
 from noisystudent.pipeline.heads.features import labeled_features

@@ -23,15 +23,23 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class Round:
-    """One round: its student, what was selected for it, and how the pseudo labels looked."""
+    """One round: its student, what was selected for it, and how the pseudo labels looked.
+
+    The online student is the last round; nothing is stored or selected for it.
+    """
 
     number: int
     student: ScoredCheckpoint[Checkpoint]
     rolled_back: bool
-    selection: SelectionSummary
-    pseudo_labels: dict[str, float | None] | None
-    diagnostics: dict[str, float | None]
-    drift: tuple[str, ...]
+    selection: SelectionSummary | None = None
+    pseudo_labels: dict[str, float | None] | None = None
+    diagnostics: dict[str, float | None] | None = None
+    drift: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """How results call it: ``round 1``, or ``online``."""
+        return self.student.checkpoint.name.removesuffix("/student").replace("-", " ")
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class RunResult:
         control: dict[str, TrainedModel] = {
             model.checkpoint.name: model.checkpoint for model in self.controls.trained[:1]
         }
-        students = {f"round {record.number}": record.student.checkpoint for record in self.rounds}
+        students = {record.name: record.student.checkpoint for record in self.rounds}
         return {**control, "teacher": self.teacher.checkpoint, **students}
 
 
@@ -61,7 +69,7 @@ def summarize(
     rounds = tuple(
         round_result(
             record.student,
-            f"round {record.number}",
+            record.name,
             rolled_back=record.rolled_back,
             selection=record.selection,
             pseudo_labels=record.pseudo_labels,

@@ -8,9 +8,10 @@ from noisystudent.errors import SettingsError
 from noisystudent.models.settings import ModelPlan
 from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.custom import CustomAugmentation
-from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import build_mixing
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.online import online_batches
+from noisystudent.pipeline.stage_noise import input_size, noise_at, unlabeled_noise_at
 from noisystudent.pipeline.teacher_logits import cached_teachers, cached_view_teachers
 from noisystudent.pipeline.train_data import TrainSpec
 from noisystudent.random_streams import stream_key
@@ -24,14 +25,16 @@ def build_batches(
     """The batches of a stage by micro-step, in the order and under the noise of the stage's own seed."""
     key = stream_key(context.settings.seed, stage)
     streams = spec.streams(key)
+    if spec.online:
+        return online_batches(context, stage, streams, input_size(context, plan), strength)
     mixing = build_mixing(context.settings.noise, CounterRng(context.settings.seed, f"mixing/{stage}"))
     custom_noise = CustomAugmentation(context.extensions.noise, seed=key) if context.extensions.noise else None
 
     has_other_noise = PSEUDO in spec.batch and context.settings.noise.unlabeled.changes_images
 
     def batches_at(size: int, sharding: BatchSharding) -> BatchLoader:
-        noise = _noise_at(context, stage, size, strength)
-        other = _noise_at(context, stage, size, strength, of_unlabeled=True) if has_other_noise else None
+        noise = noise_at(context, stage, size, strength)
+        other = unlabeled_noise_at(context, stage, size, strength) if has_other_noise else None
         return BatchLoader(
             streams, noise, unlabeled_noise=other, custom_noise=custom_noise, mixing=mixing, sharding=sharding
         )
@@ -40,30 +43,6 @@ def build_batches(
     if not spec.teachers:
         return batches
     return TeacherLogitsBatches(batches, _ask_teachers(context, stage, spec, batches, batches_at))
-
-
-def input_size(context: RunContext, plan: ModelPlan) -> int:
-    """The input edge of a model in pixels: its family's, or the data's."""
-    return plan.size or context.splits.format.size
-
-
-def input_noise(context: RunContext, stage: str, plan: ModelPlan, strength: float) -> InputNoise:
-    """The noise on the images of a stage."""
-    return _noise_at(context, stage, input_size(context, plan), strength)
-
-
-def _noise_at(context: RunContext, stage: str, size: int, strength: float, *, of_unlabeled: bool = False) -> InputNoise:
-    noise = context.settings.noise
-    if of_unlabeled and noise.unlabeled.strength != "same":
-        strength = noise.unlabeled.strength
-    return InputNoise(
-        noise.of_unlabeled() if of_unlabeled else noise,
-        size=size,
-        strength=strength,
-        rng=CounterRng(context.settings.seed, f"input-noise/{stage}"),
-        storage_size=context.splits.format.storage_size,
-        crop=context.splits.format.crop,
-    )
 
 
 def _ask_teachers(

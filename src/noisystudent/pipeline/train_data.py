@@ -18,7 +18,7 @@ from noisystudent.data.images import content_fingerprint
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled
 from noisystudent.errors import DataError, MismatchError, SettingsError, TrainingError
 from noisystudent.losses.losses import apply_temperature, smoothed_one_hot
-from noisystudent.losses.settings import DISTILL_ONLY, DistillationSettings, ObjectiveSettings
+from noisystudent.losses.settings import DISTILL_ONLY, DistillationSettings, ObjectiveSettings, OnlineSettings
 from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.streamed_labels import StreamedLabels
@@ -49,7 +49,7 @@ class TrainSpec:
     ``batch``: images per step by stream; ``streams``: the streams, for a seed; ``inputs``: fingerprints of the data,
     for the stage's manifest; ``objective``: its settings, for the manifest; ``labeled``: rows of the labeled images,
     int64 [N]; ``distillation`` and ``teachers``: how and by whom the student is taught, where labels and pseudo labels
-    are not all.
+    are not all; ``online``: how a student learns from its own answers to ``unlabeled`` images.
     """
 
     batch: dict[str, int]
@@ -59,6 +59,8 @@ class TrainSpec:
     labeled: Ints
     distillation: DistillationSettings | None = None
     teachers: tuple[TeacherRef, ...] = ()
+    online: OnlineSettings | None = None
+    unlabeled: int = 0
 
     def with_teachers(self, distillation: DistillationSettings, teachers: Sequence[TeacherRef]) -> TrainSpec:
         """The same images with a distillation objective; teachers are dropped where the method needs none."""
@@ -77,7 +79,7 @@ def supervised_spec(context: RunContext, rows: Ints | None = None) -> TrainSpec:
     settings, labeled = context.settings, context.splits.labeled
     rows = np.arange(len(labeled)) if rows is None else rows
     batch = {LABELED: settings.train.batch_size}
-    targets = _labeled_targets(context)
+    targets = labeled_targets(context)
     inputs = {"labeled": content_fingerprint(labeled.take(rows))}
 
     def streams(seed: int) -> tuple[BatchStream, ...]:
@@ -104,7 +106,7 @@ def transfer_spec(context: RunContext) -> TrainSpec:
     both = student_batch(settings.train, 1)  # a distillation has one ratio
     batch = both if 0 < labeled < total else dict.fromkeys(rows, settings.train.batch_size)
     batch = {name: count for name, count in batch.items() if len(rows[name])}
-    targets = _labeled_targets(context)
+    targets = labeled_targets(context)
     inputs = {"labeled": content_fingerprint(splits.labeled), "unlabeled": splits.unlabeled.fingerprint}
 
     def streams(seed: int) -> tuple[BatchStream, ...]:
@@ -118,11 +120,27 @@ def transfer_spec(context: RunContext) -> TrainSpec:
 
 def student_spec(context: RunContext, predictions_folder: Path, selection_folder: Path, round_number: int) -> TrainSpec:
     """The labeled images and the selected pseudo labels, in the ratio that the settings name for a round."""
+    batch = student_batch(context.settings.train, round_number)
+    return _pseudo_label_spec(context, predictions_folder, selection_folder, batch)
+
+
+def pretraining_spec(
+    context: RunContext, predictions_folder: Path, selection_folder: Path, round_number: int
+) -> TrainSpec:
+    """The selected pseudo labels alone, as many per step as a batch holds, or as lie on top of a labeled batch."""
+    train = context.settings.train
+    batch = student_batch(train, round_number)[PSEUDO] if train.batch == "labeled" else train.batch_size
+    return _pseudo_label_spec(context, predictions_folder, selection_folder, {PSEUDO: batch})
+
+
+def _pseudo_label_spec(
+    context: RunContext, predictions_folder: Path, selection_folder: Path, batch: dict[str, int]
+) -> TrainSpec:
+    """Selected pseudo labels, with the labeled images where ``batch`` has some."""
     settings, unlabeled = context.settings, context.splits.unlabeled
     predictions_fingerprint = read_manifest(predictions_folder, PREDICTIONS).fingerprint
     selection = read_manifest(selection_folder, SELECTION)
     require_inputs(selection_folder, selection, "predictions", predictions_fingerprint)
-    batch = student_batch(settings.train, round_number)
     inputs: dict[str, Any] = {
         "labeled": content_fingerprint(context.splits.labeled),
         "predictions": predictions_fingerprint,
@@ -154,13 +172,11 @@ def _in_memory_streams(
     rows = labeled + np.repeat(np.arange(len(copies)), copies)
     require_some(context, selection_folder, len(rows), len(copies))
     of_unlabeled = pseudo_targets(context.settings.objective, len(context.splits.classes), log_probabilities[rows_here])
-    targets = torch.cat([_labeled_targets(context)[:labeled], of_unlabeled.to(context.device)])
+    targets = torch.cat([labeled_targets(context)[:labeled], of_unlabeled.to(context.device)])
 
     def streams(seed: int) -> tuple[BatchStream, ...]:
-        return (
-            InMemoryStream(LABELED, context.buffer, targets, np.arange(labeled), batch[LABELED], seed=seed),
-            InMemoryStream(PSEUDO, context.buffer, targets, rows, batch[PSEUDO], seed=seed),
-        )
+        of_pseudo = InMemoryStream(PSEUDO, context.buffer, targets, rows, batch[PSEUDO], seed=seed)
+        return (*_labeled_stream(context, targets, batch, seed), of_pseudo)
 
     return streams
 
@@ -177,17 +193,25 @@ def _sharded_streams(
     to_targets = partial(pseudo_targets, settings.objective, classes)
     labels = StreamedLabels(unlabeled, predictions_folder, selection_folder, classes=classes, targets=to_targets)
     require_some(context, selection_folder, int(labels.counts.sum()), sum(unlabeled.shard_sizes))
-    targets, labeled = _labeled_targets(context), np.arange(len(context.splits.labeled))
+    targets = labeled_targets(context)
     sharding = UNSHARDED if context.needs_whole_batches else context.sharding
 
     def streams(seed: int) -> tuple[BatchStream, ...]:
         sampler = WindowedSampler(labels.counts, window=settings.data.window, seed=seed, stream=PSEUDO)
-        return (
-            InMemoryStream(LABELED, context.buffer, targets, labeled, batch[LABELED], seed=seed),
-            ShardStream(PSEUDO, sampler, labels.load, batch[PSEUDO], context.device, sharding=sharding),
-        )
+        of_pseudo = ShardStream(PSEUDO, sampler, labels.load, batch[PSEUDO], context.device, sharding=sharding)
+        return (*_labeled_stream(context, targets, batch, seed), of_pseudo)
 
     return streams
+
+
+def _labeled_stream(
+    context: RunContext, targets: Tensor, batch: Mapping[str, int], seed: int
+) -> tuple[InMemoryStream, ...]:
+    """The labeled images of a student's batches, if they have any."""
+    if LABELED not in batch:
+        return ()
+    rows = np.arange(len(context.splits.labeled))
+    return (InMemoryStream(LABELED, context.buffer, targets, rows, batch[LABELED], seed=seed),)
 
 
 def student_batch(settings: TrainSettings, round_number: int) -> dict[str, int]:
@@ -196,7 +220,7 @@ def student_batch(settings: TrainSettings, round_number: int) -> dict[str, int]:
     return {LABELED: labeled, PSEUDO: pseudo}
 
 
-def _labeled_targets(context: RunContext) -> Tensor:
+def labeled_targets(context: RunContext) -> Tensor:
     """Smoothed one-hot rows for the labeled images, zeros for the others: float32 [N, K]."""
     labels = torch.from_numpy(context.splits.labeled.labels).to(context.device)
     classes = len(context.splits.classes)

@@ -31,8 +31,10 @@ from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, TRAINING, Checkpoi
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import CheckedObjective, identity_of
 from noisystudent.pipeline.heads.start import start_with_fitted_head
+from noisystudent.pipeline.online import answered_by_average, online_objective
 from noisystudent.pipeline.score_stage import predict
-from noisystudent.pipeline.train_batches import build_batches, input_size
+from noisystudent.pipeline.stage_noise import input_size
+from noisystudent.pipeline.train_batches import build_batches
 from noisystudent.pipeline.train_data import TrainSpec
 from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
@@ -118,6 +120,8 @@ def _cost(context: RunContext, stage: str, spec: TrainSpec, earlier: float) -> S
     """What a stage trains on and predicts; ``earlier``: its seconds before it was killed."""
     samples_seen = context.settings.train.last * sum(spec.batch.values())
     predicted = predicted_in_training(context, spec.batch, spec.distillation, len(spec.teachers))
+    if spec.online:
+        predicted += context.settings.train.last * answered_by_average(spec.batch, spec.online)
     return StageCost(name=stage, seconds=earlier, samples_seen=samples_seen, images_predicted=predicted)
 
 
@@ -236,7 +240,8 @@ def _train_settings(
 ) -> TrainSettings:
     """The settings of a model's training; one that starts from scratch has no statistics and no blocks to keep."""
     pretrained = context.settings.model.pretrained or _backbone_of(context, plan, start) is not None
-    train = context.settings.train.with_rate(spec.batch.get(LABELED, 0)).resolve_auto(pretrained=pretrained)
+    of_rate = spec.batch.get(LABELED) or sum(spec.batch.values())  # pseudo labels alone count as labels do
+    train = context.settings.train.with_rate(of_rate).resolve_auto(pretrained=pretrained)
     return train if start or pretrained else train.model_copy(update=FROM_SCRATCH)
 
 
@@ -322,7 +327,11 @@ def _set_noise_of_own_model(context: RunContext, classifier: Classifier, rates: 
 
 
 def objective_of(context: RunContext, stage: str, spec: TrainSpec) -> Objective:
-    """The user's own objective, else that of distillation, of Noisy Student (two streams) or of plain labels."""
+    """The user's own objective, else that of an online student, of distillation, of Noisy Student (two streams) or of
+    plain labels.
+    """
+    if spec.online:
+        return online_objective(context, spec)
     if context.extensions.objective:
         return CheckedObjective(context.extensions.objective, stage)
     weighting, distillation = context.settings.objective.weighting, spec.distillation

@@ -9,9 +9,10 @@ from typing import Literal
 import torch
 
 from noisystudent.conditions import for_network
-from noisystudent.config import ALL_SETTINGS, Resolved, RunSettings, value_at
+from noisystudent.config import ALL_SETTINGS, Resolved, value_at
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.extensions import Extensions
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter
 
 HEAD: Literal["head"] = "head"
@@ -27,8 +28,8 @@ def decide_tune(
 ) -> RunSettings:
     """The settings with ``model.tune`` head, all or last:N, and with what heads decide: labels, noise, rounds.
 
-    ``auto`` is head with a backbone on a CPU, unless the user gave settings or parts that only the training of a
-    network uses.
+    ``auto`` is head with a backbone on a CPU, unless the run ends with an online student or the user gave settings or
+    parts that only the training of a network uses.
 
     Raises:
         SettingsError: Parts of the user's own that train a network are given with ``model.tune head``.
@@ -50,7 +51,7 @@ def decide_tune(
     tune: str
     if given != "auto":
         tune = given
-    elif not has_backbone or own or of_network:
+    elif not has_backbone or own or of_network or settings.online.method != "none":
         tune = "all"
     elif of_heads or device.type == "cpu":
         tune = HEAD

@@ -49,13 +49,14 @@ def read_run(folder: Path) -> RunRecord:
         for student in summary.rounds
         if (file := folder / f"round-{student.round}" / "selection" / "summary.json").exists()
     }
+    labeled = [student.round for student in summary.rounds if student.selected is not None]
     return RunRecord(
         folder=folder,
         summary=summary,
         facts=_with_streamed_failures(facts, folder / "round-1" / "predictions" / FAILED),
         strength=read_result(StrengthChoice, strength_file) if strength_file.exists() else None,
         selections=selections,
-        examples=_read_examples(folder, summary.rounds[-1].round) if summary.rounds else None,
+        examples=_read_examples(folder, max(labeled)) if labeled else None,
         mistakes=_read_mistakes(folder / "scores", summary.delivered),
         noise_sheet=noise_file.read_bytes() if noise_file.exists() else None,
     )

@@ -151,6 +151,12 @@ def reason_text(reason: str) -> str:
     return _REASONS.get(reason, reason)
 
 
+def online_method(settings: Mapping[str, object]) -> str:
+    """The method of the online student among the settings of a run; empty where an older run has none."""
+    section = settings.get("online")
+    return str(section.get("method", "")) if isinstance(section, Mapping) else ""
+
+
 def round_views(record: RunRecord) -> list[RoundView]:
     """The content of each round, in order."""
     role = record.summary.reporting_role()

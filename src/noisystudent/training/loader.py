@@ -25,7 +25,7 @@ from noisystudent.training.sampler import ShuffleSampler
 
 Ints = npt.NDArray[np.int64]
 
-LABELED, PSEUDO = "labeled", "pseudo"  # names of the streams; they seed the order of the samples
+LABELED, PSEUDO, UNLABELED = "labeled", "pseudo", "unlabeled"  # names of the streams; they seed the samples' order
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,10 @@ class Batch:
     ``pixels``: uint8 [B, C, S, S] after input noise; ``targets``: target probabilities, float32 [B, K]; ``labeled``:
     the number of labeled rows; ``step``: the 0-based optimizer step; ``teacher_logits``: the logits of M teachers for
     the R rows on which the objective needs them, float32 [R, M, K], or None.
+
+    A batch of an online student has targets for its labeled rows alone, and strong views of U unlabeled images last.
+    ``positions``, int64 [U], say which images of an epoch these are. Their weak views come before them, or are in
+    ``for_average``, uint8 [U, C, S, S], for the averaged weights to answer.
     """
 
     pixels: Tensor
@@ -164,6 +168,8 @@ class Batch:
     labeled: int
     step: int
     teacher_logits: Tensor | None = None
+    positions: Tensor | None = None
+    for_average: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -267,8 +273,8 @@ class BatchLoader:
 
     def augment(self, by_stream: Sequence[SampleIndices]) -> tuple[Tensor, Tensor]:
         """Images under input noise, uint8 [B, C, S, S], and targets [B, K]; equal indices give equal results."""
-        raw = collate([stream.fetch(indices) for stream, indices in zip(self.streams, by_stream, strict=True)])
-        arguments = (raw.pixels, raw.sizes, *self._noise_keys(by_stream))
+        raw = collate(self.fetch(by_stream))
+        arguments = (raw.pixels, raw.sizes, *self.noise_keys(by_stream))
         if self.unlabeled_noise is None:
             return self.noise(*arguments), raw.targets
         counts = zip(self.streams, map(len, by_stream), strict=True)
@@ -279,7 +285,11 @@ class BatchLoader:
         )
         return torch.cat(parts), raw.targets
 
-    def _noise_keys(self, by_stream: Sequence[SampleIndices]) -> tuple[Tensor, Tensor]:
+    def fetch(self, by_stream: Sequence[SampleIndices]) -> list[RawBatch]:
+        """The images and targets of each stream, before noise."""
+        return [stream.fetch(indices) for stream, indices in zip(self.streams, by_stream, strict=True)]
+
+    def noise_keys(self, by_stream: Sequence[SampleIndices]) -> tuple[Tensor, Tensor]:
         """The epoch and the index that each image's noise is drawn from, int64 [B] each.
 
         They stay on the CPU, where the noise groups images by operation without waiting for an accelerator.
@@ -296,5 +306,5 @@ class BatchLoader:
             pixels = self.custom_noise(pixels, step)
         if self.mixing:
             partner = partners([stream.count for stream in self.streams])
-            pixels, targets = self.mixing(pixels, targets, partner, *self._noise_keys(by_stream))
+            pixels, targets = self.mixing(pixels, targets, partner, *self.noise_keys(by_stream))
         return pixels, targets

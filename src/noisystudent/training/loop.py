@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from noisystudent.runtime.process_group import SINGLE, ProcessGroup
 from noisystudent.runtime.progress import Bar
 from noisystudent.training.loader import Batch
 from noisystudent.training.settings import TrainSettings
-from noisystudent.training.state import TrainState
+from noisystudent.training.state import TrainState, memory_of
 
 FEWER_AT_ONCE = "train.batch_size, raise train.grad_accum_steps, or choose a smaller data.size or model"
 STAIRCASE_DECAYS = 146  # decays by 0.97: one every 2.4 of 350 epochs (Xie et al. 2020, section 4.1)
@@ -74,7 +75,7 @@ def fit(
     Args:
         classifier: the model; its weights are changed in place.
         batches: from a 0-based micro-step to its batch; each step has ``settings.grad_accum_steps`` micro-steps.
-        objective: from logits, float [B, K], and their batch to the loss and named terms to log.
+        objective: from logits, float [B, K], and their batch to the loss and named terms to log; it may remember.
         settings: steps, learning rate, optimizer and so on.
         folder: holds the saved state, written every ``settings.save_every`` seconds, and ``metrics.jsonl``, with one
             row every 20 steps.
@@ -101,7 +102,7 @@ def fit(
     model: Callable[[Tensor], Tensor] = compile_model(wrapped) if engine.compile else wrapped
     optimizer = make_optimizer(classifier, settings)
     scaler = torch.amp.GradScaler(device.type, enabled=engine.precision == "float16")
-    state = TrainState(classifier, ema, optimizer, scaler)
+    state = TrainState(classifier, ema, optimizer, scaler, memory_of(objective))
     state.restore(folder)
     metrics = Metrics(folder / METRICS, state.step, group)
     if bar:
@@ -122,7 +123,7 @@ def fit(
 
             optimizer.zero_grad(set_to_none=True)
             for micro_step in range(step * micro_batches, (step + 1) * micro_batches):
-                batch = batches(micro_step)
+                batch = with_answers_of_average(batches(micro_step), ema, engine)
                 with autocast(device, engine.precision):
                     logits = model(batch.pixels)
                 terms = objective(logits, batch)
@@ -153,6 +154,15 @@ def fit(
             stop_if_requested(interruption, state, metrics, folder, group)
 
     return ema.whole(), state.seconds
+
+
+def with_answers_of_average(batch: Batch, ema: Ema, engine: Engine) -> Batch:
+    """The batch with the logits of the averaged weights for the views that it holds for them, if any: [U, 1, K]."""
+    if batch.for_average is None:
+        return batch
+    assert not engine.sharded
+    with torch.no_grad(), autocast(engine.device, engine.precision):
+        return replace(batch, teacher_logits=ema.classifier(batch.for_average)[:, None])
 
 
 def stop_if_requested(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -21,16 +21,38 @@ STATE = "training-state.pt"
 MAX_SAVING_FRACTION = 0.02  # of the training time
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """An objective that remembers something from step to step, in the buffers of ``memory``."""
+
+    @property
+    def memory(self) -> nn.Module:
+        """The module, whose state is saved with the training's."""
+
+
+def memory_of(objective: object) -> nn.Module | None:
+    """What an objective remembers; None where it remembers nothing."""
+    return objective.memory if isinstance(objective, Remembering) else None
+
+
 class TrainState:
-    """The state of the loop: the number of finished steps, weights, averaged weights, optimizer, loss scale.
+    """The state of the loop: the number of finished steps, weights, averaged weights, optimizer, loss scale,
+    and what an objective remembers.
 
     The order of the samples, noise, dropout and learning rate are functions of the step, so they need no state.
     """
 
     def __init__(
-        self, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+        self,
+        model: nn.Module,
+        ema: Ema,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        memory: nn.Module | None = None,
     ) -> None:
+        """``memory`` holds what an objective remembers, in its buffers."""
         self.model, self.ema, self.optimizer, self.scaler = model, ema, optimizer, scaler
+        self.memory = memory
         self.step = 0
         self.seconds = 0.0
         self.saving = 0.0  # seconds of the last save
@@ -50,6 +72,8 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
+        if self.memory:
+            state["memory"] = self.memory.state_dict()
         state = gather_state(state, keep=group.is_main)
         if group.is_main:
             with atomic_write(folder / STATE) as temporary:
@@ -81,6 +105,8 @@ class TrainState:
             self.ema.load_state_dict(shard_like(state["ema"], self.ema.state_dict()))
             self.optimizer.load_state_dict(self._shard_optimizer(state["optimizer"]))
             self.scaler.load_state_dict(state["scaler"])
+            if self.memory:
+                self.memory.load_state_dict(state["memory"])
         except (RuntimeError, KeyError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise ArtifactError(
                 f"{path} is damaged ({str(error).splitlines()[0]}); delete it to restart this stage."

@@ -356,6 +356,7 @@ def test_every_setting_has_a_description_and_the_documented_default():
         "validation_fraction": 0.2,
         "few_labels": 25,
         "few_labels_beside_test": 250,
+        "unlabeled_share": 1.0,
         "max_corrupt_fraction": 0.05,
         "near_duplicates": 10,
         "streaming": "auto",

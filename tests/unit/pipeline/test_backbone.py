@@ -10,7 +10,7 @@ from noisystudent.models.classifier import create_classifier
 from noisystudent.models.normalization import Normalization
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.backbone import announce_start
-from noisystudent.pipeline.context import build_context, describe_run
+from noisystudent.pipeline.build_context import build_context, describe_run
 from noisystudent.pipeline.train_data import supervised_spec
 from noisystudent.pipeline.train_stage import new_classifier, train_inputs
 from noisystudent.random_streams import stream_key

@@ -3,7 +3,7 @@
 import pytest
 
 from noisystudent.config import resolve
-from noisystudent.pipeline.context import resolve_auto
+from noisystudent.pipeline.build_context import resolve_auto
 
 
 @pytest.mark.parametrize(("labels", "selected", "kind"), [(49, 0.2, "hard"), (50, 1.0, "soft")])

@@ -19,9 +19,11 @@ from noisystudent.pseudo_labels.selection.parts import REASONS, PartSelection, w
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.results.facts import ExcludedImage, RunFacts, StrengthChoice
 from noisystudent.results.run import RunSummary
+from noisystudent.results.study import StudyResult
 
 WRITTEN = (
-    RunSummary, RunFacts, StrengthChoice, SelectionSummary, EvaluationResult, RobustnessResult, ComparisonResult
+    RunSummary, RunFacts, StrengthChoice, SelectionSummary, EvaluationResult, RobustnessResult, ComparisonResult,
+    StudyResult,
 )  # fmt: skip
 
 

@@ -11,17 +11,18 @@ from typing import Any
 from noisystudent.artifacts.archives import prepare
 from noisystudent.artifacts.folder import Inputs, State, commit, state_of
 from noisystudent.artifacts.typed_json import read_result, write_result
-from noisystudent.config import ALL_SETTINGS, Resolved, RunSettings, value_at
+from noisystudent.config import ALL_SETTINGS, Resolved, value_at
 from noisystudent.display.wording import duration
-from noisystudent.duration import parse_duration
+from noisystudent.duration import parse_duration, parse_samples
 from noisystudent.errors import SettingsError
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.budget.choice import Choice
 from noisystudent.pipeline.budget.heads import HeadCosts, choose_for_heads
-from noisystudent.pipeline.budget.networks import NetworkCosts, choose_for_networks
+from noisystudent.pipeline.budget.networks import NetworkCosts, choose_for_networks, choose_for_samples
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.tune import HEAD, with_setting
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.progress import Reporter
 
@@ -46,13 +47,13 @@ class BudgetRequest:
 
 
 def budget_seconds(resolved: Resolved, engine: Engine) -> float | None:
-    """The budget of a run in seconds; None where the settings are taken as they are.
+    """The budget of a run in seconds; None where the settings are taken as they are, or samples are counted instead.
 
     ``auto`` is 15 minutes on a CPU and 60 on an accelerator, but none where the user says how long to train
     (``train.steps``, ``train.epochs``) or takes a recipe of published lengths.
     """
     given = resolved.settings.budget
-    if given == "none":
+    if given == "none" or parse_samples(given):
         return None
     if given != "auto":
         return parse_duration(given)
@@ -72,6 +73,8 @@ def decide_budget(
     Raises:
         SettingsError: The budget is too small; the message says the smallest one.
     """
+    if samples := parse_samples(request.settings.budget):
+        return _decide_samples(request, samples, reporter)
     budget = budget_seconds(request.resolved, request.engine)
     if budget is None:
         return request.settings, {}
@@ -82,9 +85,7 @@ def decide_budget(
     choice = request.engine.group.on_main(lambda: kept_choice(folder, inputs, partial(choose, budget), dry=request.dry))
     by_epochs = {"train.steps"} if request.settings.train.epochs else set()
     choice = choice.without(request.resolved.explicit | by_epochs)
-    settings = request.settings
-    for name, value in choice.values.items():
-        settings = with_setting(settings, name, value)
+    settings = _with_choice(request.settings, choice)
     reporter.say(
         f"budget of {duration(budget)} (--budget): {'; '.join(choice.reasons)}; about {duration(choice.seconds)} of "
         "work. --budget none takes the settings as they are"
@@ -92,6 +93,26 @@ def decide_budget(
     if request.dry:
         _say_others(choose, budget, reporter)
     return settings, dict.fromkeys(choice.values, f"budget of {duration(budget)}")
+
+
+def _decide_samples(request: BudgetRequest, samples: int, reporter: Reporter) -> tuple[RunSettings, dict[str, str]]:
+    """The settings for a number of samples; nothing is measured, so nothing must be kept."""
+    if request.settings.model.tune == HEAD:
+        raise SettingsError(
+            f"a budget of {samples:,} samples is for the training of networks, and model.tune head has none; give "
+            "minutes, such as --budget 15m, or --backbone none."
+        )
+    explicit = request.resolved.explicit
+    choice = choose_for_samples(request.settings, explicit, samples).without(explicit)
+    reporter.say(f"budget of {samples:,} samples (--budget): {'; '.join(choice.reasons)}")
+    origins = dict.fromkeys(choice.values, f"budget of {samples:,} samples")
+    return _with_choice(request.settings, choice), origins
+
+
+def _with_choice(settings: RunSettings, choice: Choice) -> RunSettings:
+    for name, value in choice.values.items():
+        settings = with_setting(settings, name, value)
+    return settings
 
 
 def kept_choice(folder: Path, inputs: Inputs, measure: Callable[[], Choice], *, dry: bool = False) -> Choice:

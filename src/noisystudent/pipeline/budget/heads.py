@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from noisystudent.config import RunSettings
 from noisystudent.errors import ModelError
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.last_layer import last_layer
@@ -13,6 +12,7 @@ from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
 from noisystudent.pipeline.budget.speed import FitTimes, seconds_per_view, time_fits
 from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.training.linear_head import FOLDS, PENALTIES
 

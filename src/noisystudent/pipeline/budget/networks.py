@@ -8,15 +8,19 @@ more rounds pay where each of them is long.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-from noisystudent.config import RunSettings
+from noisystudent.errors import SettingsError
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
 from noisystudent.pipeline.budget.speed import seconds_per_sample
 from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.training.settings import TrainSettings
 
@@ -65,8 +69,9 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     usable, workload = USABLE * budget, costs.workload
     for edge in _sizes(settings, explicit, costs.backbone, workload):
         size = costs.at(edge)
-        rounds = _rounds(settings, explicit, size, workload, usable)
-        steps = _steps(settings, explicit, size, workload, usable, rounds)
+        samples = partial(_affordable, size, workload, usable)
+        rounds = _rounds(settings, explicit, samples)
+        steps = _steps(settings, explicit, samples, rounds)
         if steps >= ENOUGH_STEPS:
             break
     images = _images_per_step(settings, explicit, rounds)
@@ -77,8 +82,42 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         what = f"to train {stages} stages of {FEWEST_STEPS} steps on images of {size.edge} px"
         refuse_budget(budget, needed, what, "fewer images, or a smaller train.batch_size")
     steps = min(steps, MOST_STEPS)
+    seconds = steps * images * size.seconds * OVERHEAD
+    seconds += _predictions(size, workload, rounds)
+    model = (
+        f"{size.plan.name} on images of {size.edge} px (a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here)"
+    )
+    return Choice(
+        values={"data.size": size.edge, **_values(settings, explicit, rounds, steps)},
+        seconds=seconds,
+        reasons=(f"{model}, {_steps_in_words(settings, steps)}", _students_in_words(settings, explicit, rounds)),
+    )
+
+
+def choose_for_samples(settings: RunSettings, explicit: frozenset[str], samples: int) -> Choice:
+    """Steps and rounds for a number of images through forward and backward in all; the same on every machine.
+
+    Raises:
+        SettingsError: They are fewer than ``FEWEST_STEPS`` steps per stage.
+    """
+    rounds = _rounds(settings, explicit, lambda _: float(samples))
+    steps = _steps(settings, explicit, lambda _: float(samples), rounds)
+    if steps < FEWEST_STEPS:
+        least = FEWEST_STEPS * _images_per_step(settings, explicit, rounds)
+        raise SettingsError(
+            f"a budget of {samples:,} samples is too small: {_stages(settings, explicit, rounds)} stages of "
+            f"{FEWEST_STEPS} steps see {least:,}. Give --budget {least}samples or more, --budget none, or a smaller "
+            "train.batch_size."
+        )
+    return Choice(
+        values=_values(settings, explicit, rounds, steps),
+        seconds=0.0,
+        reasons=(_steps_in_words(settings, steps), _students_in_words(settings, explicit, rounds)),
+    )
+
+
+def _values(settings: RunSettings, explicit: frozenset[str], rounds: int, steps: int) -> dict[str, object]:
     values: dict[str, object] = {
-        "data.size": size.edge,
         "train.steps": steps,
         "train.warm_start": _warm(settings, explicit).warm_start,
         "rounds.count": rounds,
@@ -88,16 +127,22 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         values["noise.strength"] = min(settings.noise.strengths)
     if rounds == 1:
         values |= {"selection.fraction": 1.0, "objective.labels": "soft", "objective.temperature": 0.5}
-    seconds = steps * images * size.seconds * OVERHEAD
-    seconds += _predictions(size, workload, rounds)
+    return values
+
+
+def _steps_in_words(settings: RunSettings, steps: int) -> str:
     counted = "labeled images" if settings.train.batch == "labeled" else "images"
-    start = " from the teacher's weights" if values["train.warm_start"] else ""
-    reasons = (
-        f"{size.plan.name} on images of {size.edge} px (a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here), "
-        f"{steps:,} steps of {settings.train.batch_size} {counted} per stage",
-        f"{rounds} round{'s' if rounds > 1 else ''}{start}" + (" on soft labels of all images" if rounds == 1 else ""),
-    )
-    return Choice(values=values, seconds=seconds, reasons=reasons)
+    return f"{steps:,} steps of {settings.train.batch_size} {counted} per stage"
+
+
+def _students_in_words(settings: RunSettings, explicit: frozenset[str], rounds: int) -> str:
+    start = " from the teacher's weights" if _warm(settings, explicit).warm_start else ""
+    online = "" if settings.online.method == "none" else f"an online student ({settings.online.method})"
+    if not rounds:
+        return f"{online}{start}"
+    text = f"{rounds} round{'s' if rounds > 1 else ''}{start}"
+    text += " on soft labels of all images" if rounds == 1 else ""
+    return f"{text}, then {online}" if online else text
 
 
 def choose_for_trainings(
@@ -135,28 +180,38 @@ def _measured(settings: RunSettings, backbone: Backbone | None, workload: Worklo
     return _Size(edge, plan, seconds_per_sample(classifier.to(engine.device), engine))
 
 
-def _rounds(settings: RunSettings, explicit: frozenset[str], size: _Size, workload: Workload, usable: float) -> int:
-    """Several rounds where their stages are long enough at this size, else a single long one.
+def _affordable(size: _Size, workload: Workload, usable: float, rounds: int) -> float:
+    """Samples that training may see in ``usable`` seconds, beside what is predicted."""
+    return (usable - _predictions(size, workload, rounds)) / (size.seconds * OVERHEAD)
+
+
+def _rounds(settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float]) -> int:
+    """Several rounds where their stages are long enough, else a single long one; ``samples``: in all, by rounds.
 
     Larger images come before more rounds: a size that is right for one round is not left for the sake of three.
     """
-    if "rounds.count" in explicit or isinstance(settings.train.ratio, tuple):  # a ratio for each of them
+    is_open = settings.rounds.count and not isinstance(settings.train.ratio, tuple)  # a ratio for each round
+    if "rounds.count" in explicit or not is_open:
         return settings.rounds.count
-    if usable / (size.seconds * OVERHEAD) < MANY_SAMPLES:
+    if samples(0) < MANY_SAMPLES:
         return 1
-    return MANY_ROUNDS if _steps(settings, explicit, size, workload, usable, MANY_ROUNDS) >= ENOUGH_STEPS else 1
+    return MANY_ROUNDS if _steps(settings, explicit, samples, MANY_ROUNDS) >= ENOUGH_STEPS else 1
 
 
 def _stages(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
     """Stages of equal length: teacher, students, and controls that see as much as the last student's weights."""
-    return (1 + rounds) * (1 + _controls(settings, explicit))
+    online = settings.online.method != "none"
+    return (1 + rounds + online) * (1 + _controls(settings, explicit))
 
 
 def _images_per_step(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
     """Images of a step, summed over teacher, students and controls."""
     train = _warm(settings, explicit)
+    chosen = {"train": train, "rounds": settings.rounds.model_copy(update={"count": rounds})}
     students = sum(sum(train.student_counts(number)) for number in range(1, rounds + 1))
-    of_samples, of_steps = train.images_behind(rounds), train.batch_size
+    if is_online(settings):
+        students += sum(online_batch(train, settings.online).values())
+    of_samples, of_steps = images_behind(settings.model_copy(update=chosen)), train.batch_size
     control = {"samples": of_samples, "steps": of_steps, "both": of_samples + of_steps}[settings.rounds.control]
     return train.batch_size + students + _controls(settings, explicit) * control
 
@@ -179,10 +234,6 @@ def _predictions(size: _Size, workload: Workload, rounds: int) -> float:
     return images * size.seconds * FORWARD
 
 
-def _steps(
-    settings: RunSettings, explicit: frozenset[str], size: _Size, workload: Workload, usable: float, rounds: int
-) -> int:
+def _steps(settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float], rounds: int) -> int:
     """Steps of a stage that fit."""
-    left = usable - _predictions(size, workload, rounds)
-    per_step = size.seconds * OVERHEAD * _images_per_step(settings, explicit, rounds)
-    return int(left / per_step) if left > 0 else 0
+    return max(0, int(samples(rounds) / _images_per_step(settings, explicit, rounds)))

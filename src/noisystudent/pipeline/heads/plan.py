@@ -11,7 +11,8 @@ from noisystudent.data.unlabeled import InMemoryUnlabeled
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.budget.heads import HeadCosts
 from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.context import Decided, RunContext
+from noisystudent.pipeline.build_context import Decided
+from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.heads.cross_fit import CHOICE
 from noisystudent.pipeline.heads.evidence import CROSS_FIT
 from noisystudent.pipeline.heads.features import open_stores, stage_of_features

@@ -68,7 +68,7 @@ def run_head_rounds(context: RunContext) -> RunResult:
                 summary := read_result(SelectionSummary, selection / "summary.json"),
                 pseudo_label_accuracy(context, predictions, selection),
                 diagnose_labels(context, predictions, previous),
-                say_drift(context, [*(record.selection for record in rounds), summary]),
+                say_drift(context, [*(record.selection for record in rounds if record.selection), summary]),
             )
         )
         previous = predictions

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from noisystudent.config import RunSettings
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.pipeline.budget.choice import USABLE, whole_minutes
 from noisystudent.pipeline.budget.heads import HeadCosts, candidate_sizes, choose_for_heads
 from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.run_settings import RunSettings
 
 SETTINGS = RunSettings(out="unused")
 PER_PIXEL = 1e-6  # seconds of a view

@@ -2,7 +2,6 @@
 
 import pytest
 
-from noisystudent.config import RunSettings
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.budget import networks
 from noisystudent.pipeline.budget.choice import USABLE
@@ -12,8 +11,10 @@ from noisystudent.pipeline.budget.networks import (
     OVERHEAD,
     NetworkCosts,
     choose_for_networks,
+    choose_for_samples,
 )
 from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import ON_CPU
 
 SETTINGS = RunSettings(out="unused")
@@ -112,3 +113,38 @@ def test_a_ratio_per_round_fixes_the_rounds():
     assert values["rounds.count"] == 2
     found, expected = steps_of(MANY_SAMPLES * 5, 2 * (1 + 2 + 3), train=train, rounds=rounds)
     assert found == pytest.approx(expected, rel=0.01)
+
+
+def test_an_online_student_alone_shares_the_budget_with_its_teacher():
+    alone = {
+        "rounds": SETTINGS.rounds.model_copy(update={"count": 0}),
+        "online": SETTINGS.online.model_copy(update={"method": "fixmatch"}),
+    }
+    values = chosen(MANY_SAMPLES * 0.9, **alone)
+    assert values["rounds.count"] == 0
+    assert values["train.warm_start"] is True
+    assert "objective.labels" not in values
+    stages = 4  # teacher, online student, and a control of the same samples in all
+    assert values["train.steps"] * stages * SETTINGS.train.batch_size == pytest.approx(MANY_SAMPLES * 0.9, rel=0.01)
+
+
+def test_an_online_student_after_rounds_is_one_more_stage():
+    online = SETTINGS.online.model_copy(update={"method": "fixmatch"})
+    values = chosen(MANY_SAMPLES * 0.9, online=online)
+    assert values["rounds.count"] == 1
+    assert values["train.steps"] * 6 * SETTINGS.train.batch_size == pytest.approx(MANY_SAMPLES * 0.9, rel=0.01)
+
+
+@pytest.mark.parametrize("count", [76_800, 400_000])
+def test_a_budget_of_samples_is_spent_on_teacher_students_and_control(count):
+    values = choose_for_samples(SETTINGS, frozenset(), count).values
+    batch = SETTINGS.train.batch_size
+    stages = 2 * (1 + values["rounds.count"])
+    assert 0 <= count - values["train.steps"] * batch * stages < batch * stages
+    assert values["rounds.count"] == (1 if count < MANY_SAMPLES else 3)
+    assert "data.size" not in values
+
+
+def test_too_few_samples_are_refused_with_the_fewest():
+    with pytest.raises(SettingsError, match="Give --budget 25600samples or more"):
+        choose_for_samples(SETTINGS, frozenset(), 20_000)

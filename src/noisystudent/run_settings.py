@@ -1,0 +1,117 @@
+"""The settings of a run as one object: its sources, and a section for each part, which lives beside its owner."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from noisystudent.data.settings import DataSettings
+from noisystudent.duration import parse_duration, parse_samples
+from noisystudent.evaluation.settings import EvaluationSettings
+from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings, OnlineSettings
+from noisystudent.models.settings import ModelSettings
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.pseudo_labels.selection.settings import SelectionSettings
+from noisystudent.runtime.settings import RuntimeSettings
+from noisystudent.settings import Settings
+from noisystudent.training.settings import HeadSettings, TrainSettings
+
+Recipe = Literal[
+    "curriculum",
+    "paper",
+    "online",
+    "distillation",
+    "compression",
+    "reversed",
+    "defective",
+    "self-taught",
+    "virtual-teacher",
+    "born-again",
+    "assistants",
+    "ensemble",
+]
+
+
+class RoundSettings(Settings):
+    """How often the student becomes the teacher, and when a round is rolled back."""
+
+    count: Annotated[int, Field(ge=0, le=100)] = Field(
+        5, description="rounds of label, select, train, evaluate; 0: none, only the student of online.method"
+    )
+    rollback_p: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.05,
+        description="a round is rolled back if validation shows that it is worse, at this level of McNemar's exact "
+        "test",
+    )
+    joint: bool = Field(
+        True,
+        description="students learn from labels and pseudo labels together; false: from pseudo labels first and from "
+        "labels afterwards, as many images of each in all (an ablation in the paper)",
+    )
+    baselines: bool | Literal["auto"] = Field(
+        "auto",
+        description="simple classifiers on the same labels and test: logistic regression and label spreading on a "
+        "frozen backbone's features, else a support vector machine on HOG (needs noisystudent[baselines]); auto: where "
+        "features of at most 20,000 images are at hand",
+    )
+    control: Literal["samples", "steps", "both"] = Field(
+        "samples",
+        description="how long the labels-only models of controls train with train.batch labeled. samples: on as many "
+        "images as the student's weights have seen; steps: for as many steps, with the labeled images of the student's "
+        "batches (the paper's supervised models); both: both, and the verdict compares with those of samples",
+    )
+    controls: Annotated[int, Field(ge=0, le=10)] = Field(
+        2,
+        description="labels-only models that the student is compared with, each trained on as many samples as its "
+        "weights have seen; the teacher is one of them if its training is the same; 0 = none, and no verdict",
+    )
+
+
+class RunSettings(Settings):
+    """All settings of a run."""
+
+    labeled: str = Field(
+        "",
+        description="labeled images: a folder with one folder per class, an .npz file, or digits; only distill can do "
+        "without",
+    )
+    unlabeled: str | None = Field(None, description="unlabeled images: a folder, an .npz file, or digits:unlabeled")
+    validation: str | None = Field(
+        None, description="labeled images to compare models on; without them, a part of --labeled is set aside"
+    )
+    test: str | None = Field(None, description="labeled images to report scores on; they choose nothing")
+    out: str = Field(description="folder of the run; run the same command again to resume")
+    recipe: Recipe = Field(
+        "curriculum",
+        description="settings to start from. For run: curriculum, paper (Xie et al. 2020) or online (docs/online.md). "
+        "For distill: the others "
+        "(docs/distillation.md)",
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of all randomness")
+    budget: str = Field(
+        "auto",
+        description="what the run may take, such as 90s, 15m or 2h: it chooses what you leave open (image size, views, "
+        "steps, rounds) after a few seconds of measurement; or images that training may see in all, such as "
+        "76800samples; none: the settings as they are; auto: 15m on a CPU, 60m on an accelerator, none with "
+        "train.steps, train.epochs or the recipe paper",
+    )
+    rounds: RoundSettings = RoundSettings()
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    noise: NoiseSettings = NoiseSettings()
+    train: TrainSettings = TrainSettings()
+    head: HeadSettings = HeadSettings()
+    selection: SelectionSettings = SelectionSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    distillation: DistillationSettings = DistillationSettings()
+    online: OnlineSettings = OnlineSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+    @field_validator("budget")
+    @classmethod
+    def _is_a_duration(cls, text: str) -> str:
+        if text not in ("auto", "none") and parse_samples(text) is None:
+            parse_duration(text)
+        return text

@@ -1,0 +1,79 @@
+"""Batches of an online student: labeled images, and unlabeled ones in a weak and a strong view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from noisystudent.losses.objectives import LossTerms
+from noisystudent.losses.online import OnlineObjective
+from noisystudent.noise.input import InputNoise
+from noisystudent.training.loader import Batch, BatchLoader, collate
+
+
+@dataclass(frozen=True)
+class TwoViewBatches:
+    """Batches in which every unlabeled image is shown twice, both views made of one fetched image.
+
+    Attributes:
+        batches: The streams of labeled and of unlabeled images, with the noise of weak views; labeled images have it.
+        strong: The noise of strong views.
+        asks_average: Whether the averaged weights answer to weak views; else these are rows of the student's batch.
+    """
+
+    batches: BatchLoader
+    strong: InputNoise
+    asks_average: bool
+
+    def __call__(self, micro_step: int) -> Batch:
+        """The share of a step's batch that this process trains on in 0-based ``micro_step``."""
+        by_stream = self.batches.local_indices(micro_step)
+        labeled, unlabeled = self.batches.fetch(by_stream)
+        both = collate([labeled, unlabeled])
+        epochs, keys = self.batches.noise_keys(by_stream)
+        count = self.batches.labeled
+        weak = self.batches.noise(both.pixels, both.sizes, epochs, keys)
+        strong = self.strong(unlabeled.pixels, unlabeled.sizes, epochs[count:], keys[count:])
+        first = weak[:count] if self.asks_average else weak
+        return Batch(
+            pixels=torch.cat([first, strong]),
+            targets=labeled.targets,
+            labeled=count,
+            step=micro_step // self.batches.sharding.micro_batches,
+            positions=torch.from_numpy(by_stream[1].positions).to(strong.device),
+            for_average=weak[count:] if self.asks_average else None,
+        )
+
+
+@dataclass(frozen=True)
+class OnlineLoss:
+    """The objective of an online student as the loop calls it: from the logits of a batch of ``TwoViewBatches``.
+
+    Where the averaged weights answer, the logits are those of labeled images and strong views; else those of weak views
+    are between the two.
+
+    Attributes:
+        memory: The objective, with what it remembers.
+        steps: The steps of the training.
+    """
+
+    memory: OnlineObjective
+    steps: int
+
+    def __call__(self, logits: Tensor, batch: Batch) -> LossTerms:
+        """The loss of a batch; what the objective remembers moves on."""
+        assert batch.positions is not None
+        first_strong = len(logits) - len(batch.positions)
+        answers = batch.teacher_logits
+        weak = logits[batch.labeled : first_strong] if answers is None else answers[:, 0]
+        terms: LossTerms = self.memory(
+            logits[: batch.labeled],
+            batch.targets,
+            weak,
+            logits[first_strong:],
+            batch.positions,
+            batch.step / self.steps,
+        )
+        return terms

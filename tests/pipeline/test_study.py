@@ -1,0 +1,122 @@
+"""A study of two cells on the digits: shared stages are trained once, cells are paired, a study resumes."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import noisystudent
+from noisystudent.artifacts.folder import parse_manifest, read_json
+from noisystudent.artifacts.tables import read_table
+from noisystudent.commands.main import main
+from small_runs import SMALL, weights
+
+SOURCES = {"labeled": "digits:labeled@{seed}", "unlabeled": "digits:unlabeled@{seed}", "test": "digits:test@{seed}"}
+COMMON = {**SMALL, "rounds.count": 1, "data.near_duplicates": "none", "rounds.controls": 1, "train.steps": 4}
+STUDY = noisystudent.Study(
+    "labels",
+    "Labels",
+    "Hard or soft?",
+    "soft",
+    (
+        noisystudent.Cell("soft", {"objective.labels": "soft"}),
+        noisystudent.Cell("hard", {"objective.labels": "hard"}),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The folder and the result of a study with two seeds."""
+    out = tmp_path_factory.mktemp("study") / "own"
+    return out, noisystudent.study(STUDY, **SOURCES, seeds=(0, 3), out=out, settings=COMMON, quiet=True)
+
+
+def test_a_stage_that_both_cells_have_is_trained_once(done):
+    out, _ = done
+    for seed in (0, 3):
+        teachers = [parse_manifest(out / f"seed-{seed}" / cell / "teacher") for cell in ("soft", "hard")]
+        costs = [(out / f"seed-{seed}" / cell / "teacher" / "cost.json").read_bytes() for cell in ("soft", "hard")]
+        assert teachers[0].fingerprint == teachers[1].fingerprint
+        assert costs[0] == costs[1]  # another training would have taken another time
+        assert weights(out / f"seed-{seed}/soft/round-1/student") != weights(out / f"seed-{seed}/hard/round-1/student")
+    assert weights(out / "seed-0/soft/teacher") != weights(out / "seed-3/soft/teacher")
+
+
+def test_differences_are_those_of_the_stored_predictions(done):
+    out, result = done
+
+    def accuracy(seed, cell, model):
+        table = read_table(out / f"seed-{seed}" / cell / "scores" / model / "test.parquet")
+        return float(np.mean(table["label"].to_numpy() == table["prediction"].to_numpy()))
+
+    soft, hard = ([accuracy(seed, cell, "round-1") for seed in (0, 3)] for cell in ("soft", "hard"))
+    rows = {row.name: row for row in result.rows}
+    assert rows["soft"].top1 == pytest.approx(soft)
+    assert rows["hard"].difference == pytest.approx(np.mean(hard) - np.mean(soft))
+    assert rows["labels only"].top1 == pytest.approx([accuracy(seed, "soft", "control") for seed in (0, 3)])
+    assert rows["hard"].interval[0] < rows["hard"].difference < rows["hard"].interval[1]
+
+
+def test_a_finished_study_is_not_run_again_and_its_files_say_what_it_returned(done, capfd):
+    out, result = done
+    before = weights(out / "seed-0/hard/round-1/student")
+
+    again = noisystudent.study(STUDY, **SOURCES, seeds=(0, 3), out=out, settings=COMMON)
+
+    assert again.rows == result.rows
+    assert weights(out / "seed-0/hard/round-1/student") == before
+    assert "round-1/student: done before" in capfd.readouterr().err
+    rows = list(csv.DictReader(io.StringIO((out / "study.csv").read_text())))
+    assert [row["cell"] for row in rows] == [row.name for row in result.rows]
+    assert float(rows[-1]["difference"]) == pytest.approx(result.rows[-1].difference, rel=1e-5)
+    assert read_json(out / "study.json")["seeds"] == [0, 3]
+    assert "Hard or soft?" in (out / "study.html").read_text()
+
+
+def test_a_plan_counts_shared_stages_once(tmp_path):
+    cells = noisystudent.plan_study(STUDY, **SOURCES, seeds=(0,), out=tmp_path, settings=COMMON, quiet=True)
+
+    assert "teacher" in [stage.name for stage in cells["soft"]]
+    assert "teacher" not in [stage.name for stage in cells["hard"]]
+    assert "round-1/student" in [stage.name for stage in cells["hard"]]
+
+
+def test_on_the_command_line_a_file_is_a_study(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text("cells:\n  one: {rounds: {count: 1}}\n  two: {rounds: {count: 2}}\n")
+    options = [f"--{name}={value}" for name, value in {**COMMON, **SOURCES}.items() if name != "rounds.count"]
+
+    assert main(["study", "own.yaml", "--seeds", "1", *options]) == 0
+
+    out = capsys.readouterr().out
+    assert "minus one" in out
+    assert out.splitlines()[-1] == "page: runs/study-own/study.html"
+    assert parse_manifest(Path("runs/study-own/seed-0/one/round-1/student")).fingerprint == (
+        parse_manifest(Path("runs/study-own/seed-0/two/round-1/student")).fingerprint
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["nois"], "unknown study 'nois'. Did you mean 'noise'?"),
+        (["rounds", "--seeds", "1,1"], "seed 1 is given twice"),
+        (["rounds", "--rounds.count", "2"], "rounds.count cannot be given: study rounds varies it"),
+        (["rounds", "--seed", "1"], "study does not use seed"),
+        (["rounds", "--budget", "5m"], "study does not use budget"),
+        (["noise", "--selection.fraction", "0.5"], "cell 'noisy student': run uses selection.fraction only with"),
+    ],
+)
+def test_a_mistake_gets_one_clear_line(words, named, capsys):
+    assert main(["study", *words, *(f"--{role}={source}" for role, source in SOURCES.items())]) == 2
+
+    assert named in capsys.readouterr().err
+
+
+def test_a_study_needs_a_test_source(capsys):
+    assert main(["study", "rounds", "--labeled", "digits:labeled", "--unlabeled", "digits:unlabeled"]) == 2
+
+    assert "a study needs --test" in capsys.readouterr().err

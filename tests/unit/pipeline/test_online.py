@@ -1,0 +1,84 @@
+"""How many images of each view a step of an online student has, its noise, and what it cannot be combined with."""
+
+import pytest
+
+from noisystudent.config import resolve
+from noisystudent.errors import SettingsError
+from noisystudent.losses.settings import OnlineSettings
+from noisystudent.models.settings import plan_models
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.pipeline.budget.networks import _stages
+from noisystudent.pipeline.controls import teacher_is_control
+from noisystudent.pipeline.extensions import NO_EXTENSIONS
+from noisystudent.pipeline.online import online_batch, weak_noise
+from noisystudent.pipeline.online_checks import check_online, students_of
+from noisystudent.run_settings import RunSettings
+from noisystudent.training.settings import TrainSettings
+
+FIXMATCH, MEAN_TEACHER = OnlineSettings(method="fixmatch"), OnlineSettings(method="mean_teacher")
+
+
+def settings_of(**given: object) -> RunSettings:
+    values = {name.replace("__", "."): value for name, value in given.items()}
+    return resolve({"labeled": "a", "unlabeled": "b", "out": "c", **values}).settings
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "ratio", "online", "expected"),
+    [
+        (128, 3.0, FIXMATCH, {"labeled": 18, "weak": 55, "strong": 55}),
+        (960, 7.0, FIXMATCH, {"labeled": 64, "weak": 448, "strong": 448}),
+        (3, 100.0, FIXMATCH, {"labeled": 1, "weak": 1, "strong": 1}),
+        (128, 1e-3, FIXMATCH, {"labeled": 126, "weak": 1, "strong": 1}),
+        (128, 1.0, MEAN_TEACHER, {"labeled": 64, "strong": 64}),
+        (128, 3.0, MEAN_TEACHER, {"labeled": 32, "strong": 96}),
+    ],
+)
+def test_a_step_has_the_batch_size_in_all(batch_size, ratio, online, expected):
+    batch = online_batch(TrainSettings(batch_size=batch_size, ratio=ratio), online)
+    assert batch == expected
+    assert sum(batch.values()) == batch_size
+
+
+def test_weak_views_are_shifted_and_flipped_alone():
+    noise = weak_noise(NoiseSettings(flip=True, hole=4, erasing=0.5, crop="resized"))
+    assert (noise.crop, noise.flip, noise.randaugment, noise.hole, noise.erasing) == ("pad", True, False, 0, 0.0)
+    assert weak_noise(NoiseSettings(crop="none")).crop == "none"
+
+
+@pytest.mark.parametrize(
+    ("given", "controlled"),
+    [
+        ({"recipe": "online"}, True),
+        ({"recipe": "online", "train__warm_start": True}, False),
+        ({"rounds__count": 2, "online__method": "fixmatch"}, False),
+        ({"rounds__count": 2}, True),
+    ],
+)
+def test_the_teacher_is_a_control_where_the_last_student_starts_from_scratch(given, controlled):
+    settings = settings_of(**given)
+    plans = plan_models(settings.model, students_of(settings), 16)
+    assert teacher_is_control(settings, plans, students_of(settings)) is controlled
+
+
+def test_a_budget_counts_the_online_student_as_a_stage():
+    assert _stages(settings_of(recipe="online"), frozenset(), 0) == 2 * 2
+    assert _stages(settings_of(online__method="fixmatch"), frozenset(), 1) == 3 * 2
+
+
+def test_an_online_student_learns_unsmoothed_labels_unless_the_user_says_otherwise():
+    resolved = resolve({"labeled": "a", "unlabeled": "b", "out": "c", "online.method": "fixmatch"})
+    assert resolved.settings.objective.label_smoothing == 0
+    assert resolved.origins["objective.label_smoothing"] == "online.method fixmatch"
+    assert settings_of(online__method="fixmatch", objective__label_smoothing=0.02).objective.label_smoothing == 0.02
+    assert settings_of(online__method="none").objective.label_smoothing == 0.1
+
+
+def test_frozen_heads_and_sharded_averages_are_refused():
+    heads = settings_of(recipe="online", model__backbone="efficientnet-lite0", model__tune="head")
+    with pytest.raises(SettingsError, match=r"online\.method fixmatch trains a network, and model\.tune head"):
+        check_online(heads, NO_EXTENSIONS)
+    sharded = {"runtime__sharded": True, "runtime__precision": "float32", "runtime__channels_last": True}
+    check_online(settings_of(recipe="online", **sharded), NO_EXTENSIONS)
+    with pytest.raises(SettingsError, match=r"mean_teacher asks the averaged weights"):
+        check_online(settings_of(recipe="online", online__method="mean_teacher", **sharded), NO_EXTENSIONS)
