@@ -38,21 +38,41 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Drawing:
-    """How to draw a split: labels per class, most unlabeled images (0 = all), seed, with or without the test part."""
+    """How to draw a split.
+
+    Attributes:
+        labels: Labels per class; with ``labeled_tail``, of the most frequent class.
+        unlabeled: The most unlabeled images; 0 = all.
+        seed: The seed.
+        development: Whether images of the training part replace the test part.
+        tail: The ratio of the most frequent class of the unlabeled images to the rarest one; the frequencies in between
+            are a geometric series (Cui et al. 2019), and the seed draws which class has which. 0 = as they are.
+        labeled_tail: The same among the labels, of which every class keeps two.
+        reverse: Whether the most frequent class among the labels is the rarest of the unlabeled images.
+        foreign: Whether half of the classes have no labels and make up half of the unlabeled images; for development.
+    """
 
     labels: int
     unlabeled: int
     seed: int
     development: bool = False
+    tail: float = 0.0
+    labeled_tail: float = 0.0
+    reverse: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a training part: labeled, unlabeled, and for development those that replace the test part."""
+    """Rows of a training part: labeled, unlabeled, and for development those that replace the test part.
+
+    ``known`` are the classes that have labels, ascending.
+    """
 
     labeled: Rows
     unlabeled: Rows
     development: Rows
+    known: Rows
 
 
 def is_missing(name: str) -> bool:
@@ -83,32 +103,82 @@ def write_split(name: str, drawing: Drawing, out: Path) -> dict[str, str]:
             return _split_folder(root, out, drawing)
 
 
-def _draw(labels: Rows, drawing: Drawing) -> Split:
+def draw(labels: Rows, drawing: Drawing) -> Split:
+    """Draws a split of the rows of a training part with these labels, int64 [N]."""
     labeled, rest = draw_labeled(labels, drawing.labels, drawing.seed)
     shuffled = generator(drawing.seed, "pile").permutation(rest)  # the stream's name; another one draws other rows
     held_out = len(shuffled) // 6 if drawing.development else 0
-    unlabeled = shuffled[held_out:][: drawing.unlabeled or None]
-    return Split(labeled, np.sort(unlabeled), np.sort(shuffled[:held_out]))
+    unlabeled, development = shuffled[held_out:], shuffled[:held_out]
+    classes = int(labels.max()) + 1
+    if drawing.labeled_tail:
+        shares = tail_shares(classes, drawing.seed, drawing.labeled_tail)
+        labeled = _with_tail(labeled, labels, shares, drawing.labels)
+    if drawing.tail:
+        shares = tail_shares(classes, drawing.seed, drawing.tail, reverse=drawing.reverse)
+        unlabeled = _with_tail(unlabeled, labels, shares)
+    known = np.arange(classes)
+    if drawing.foreign:
+        assert drawing.development, "the test part has images of all classes"
+        known = np.sort(generator(drawing.seed, "foreign").permutation(classes)[: -(-classes // 2)])
+        labeled, development = (rows[np.isin(labels[rows], known)] for rows in (labeled, development))
+        unlabeled = _half_foreign(unlabeled, np.isin(labels[unlabeled], known))
+    unlabeled = unlabeled[: drawing.unlabeled or None]
+    return Split(labeled, np.sort(unlabeled), np.sort(development), known)
+
+
+def tail_shares(classes: int, seed: int, ratio: float, *, reverse: bool = False) -> npt.NDArray[np.float64]:
+    """The share of each class in a long tail, float64 [K]; ``ratio`` and ``reverse`` are those of ``Drawing``."""
+    order = generator(seed, "tail").permutation(classes)
+    shares = np.empty(classes)
+    shares[order[::-1] if reverse else order] = ratio ** (-np.arange(classes) / max(classes - 1, 1))
+    return shares / shares.sum()
+
+
+def _with_tail(rows: Rows, labels: Rows, shares: npt.NDArray[np.float64], most: int | None = None) -> Rows:
+    """The first rows of each class, in proportion to ``shares``.
+
+    ``most``: the number of the most frequent class, of which every class keeps two; None: as many as there are.
+    """
+    counts = np.bincount(labels[rows], minlength=len(shares))
+    wanted = shares * (np.min(counts / shares) if most is None else most / shares.max())
+    kept = np.maximum(np.round(wanted).astype(np.int64), 1 if most is None else 2)
+    number = np.empty(len(rows), np.int64)
+    for label in range(len(shares)):
+        of_class = labels[rows] == label
+        number[of_class] = np.arange(of_class.sum())
+    return rows[number < kept[labels[rows]]]
+
+
+def _half_foreign(rows: Rows, is_known: npt.NDArray[np.bool_]) -> Rows:
+    """As many rows of known classes as of others, in turn."""
+    half = min(int(is_known.sum()), int((~is_known).sum()))
+    return np.stack([rows[is_known][:half], rows[~is_known][:half]], axis=1).ravel()
 
 
 def _split_folder(root: Path, out: Path, drawing: Drawing) -> dict[str, str]:
     source = FolderSource(root / "train", labeled=True)
     records = [record for shard in range(len(source.shard_sizes)) for record in source.read(shard)]
-    split = _draw(np.array([record.label for record in records]), drawing)
+    split = draw(np.array([record.label for record in records]), drawing)
     for part in ("labeled", "unlabeled", "development"):
         for row in getattr(split, part):
-            target = out / part / records[row].key
+            key = records[row].key
+            # The names of foreign classes would be unknown ones.
+            target = out / part / (key.replace("/", "-") if drawing.foreign and part == "unlabeled" else key)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / "train" / records[row].key, target)
+            shutil.copyfile(root / "train" / key, target)
     test = out / "development" if drawing.development else root / "test"
     return {"labeled": str(out / "labeled"), "unlabeled": str(out / "unlabeled"), "test": str(test)}
 
 
 def _split_arrays(arrays: Arrays, test: str, out: Path, drawing: Drawing) -> dict[str, str]:
-    split = _draw(arrays["y"].astype(np.int64), drawing)
+    split = draw(arrays["y"].astype(np.int64), drawing)
     for part in ("labeled", "unlabeled", "development"):
         rows = getattr(split, part)
-        np.savez(out / f"{part}.npz", x=arrays["x"][rows], y=arrays["y"][rows], classes=arrays["classes"])
+        content = {"x": arrays["x"][rows]}
+        if not (drawing.foreign and part == "unlabeled"):
+            content["y"] = np.searchsorted(split.known, arrays["y"][rows])
+            content["classes"] = arrays["classes"][split.known]
+        np.savez(out / f"{part}.npz", **content)
     test = str(out / "development.npz") if drawing.development else test
     return {"labeled": str(out / "labeled.npz"), "unlabeled": str(out / "unlabeled.npz"), "test": test}
 

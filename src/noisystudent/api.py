@@ -148,6 +148,7 @@ def study(
     test: str | Path | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     out: str | Path | None = None,
+    shared: Sequence[str | Path] = (),
     config: str | Path | None = None,
     settings: SettingsInput | None = None,
     quiet: bool = False,
@@ -164,6 +165,7 @@ def study(
         test: As in ``run``; a study needs one.
         seeds: The seeds; every cell is run once for each.
         out: The folder of all runs, the table and the page.
+        shared: Folders of other studies, whose finished stages are taken over where their inputs are the same.
         config: A YAML file of settings of all cells, under ``settings``.
         settings: Settings of all cells; the study's own settings are under these.
         quiet: No progress.
@@ -180,7 +182,7 @@ def study(
     from noisystudent.runtime.progress import Reporter
 
     sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test}
-    request = _study_request(study, sources, seeds, out, config, settings)
+    request = _study_request(study, sources, seeds, out, config, settings, shared)
     result = run_study(request, reporter=Reporter(quiet=quiet))
     write_study(result, request.out)
     return result
@@ -464,6 +466,7 @@ def select(
     from noisystudent.data.store import fetched
     from noisystudent.errors import ArtifactError
     from noisystudent.pseudo_labels.predictions import PREDICTIONS, list_parts
+    from noisystudent.pseudo_labels.selection.class_shares import named_shares
     from noisystudent.pseudo_labels.selection.parts import SELECTION
     from noisystudent.pseudo_labels.selection.results import SelectionSummary
     from noisystudent.pseudo_labels.selection.select import select as select_rows
@@ -478,6 +481,11 @@ def select(
         raise ArtifactError(f"{folder} does not name its classes; make it with 'noisystudent label'.")
     if round < 1:
         raise SettingsError(f"--round is {round}; rounds count from 1.")
+    if chosen.prior in ("labels", "estimated"):
+        raise SettingsError(
+            f"selection.prior {chosen.prior} needs the labels of a run, and select has predictions alone; name the "
+            f"shares: uniform or CLASS=SHARE,... (classes: {', '.join(classes)})."
+        )
     if round > 1 and chosen.rule != "curriculum":
         raise SettingsError(f"--round {round} has an effect only with selection.rule curriculum; leave it out.")
     inputs = {
@@ -490,7 +498,8 @@ def select(
         prepare(out, inputs)
         reopen_damaged(out, inputs)
         if state_of(out, inputs) is not State.COMPLETE:
-            select_rows(out, list_parts(folder), chosen, classes=classes, round_number=round, seed=seed)
+            shares = named_shares(chosen.prior, classes)
+            select_rows(out, list_parts(folder), chosen, classes=classes, round_number=round, seed=seed, shares=shares)
             commit(out, SELECTION, inputs)
         return read_result(SelectionSummary, out / "summary.json")
 
@@ -814,13 +823,21 @@ def _study_request(
     out: str | Path | None,
     config: str | Path | None,
     settings: SettingsInput | None,
+    shared: Sequence[str | Path] = (),
 ) -> StudyRequest:
     """The study that a name, a file or an object stands for, with what all its runs share."""
     from noisystudent.pipeline.studies.study import open_request
 
     named = {role: str(source) for role, source in sources.items() if source is not None}
     given = [*as_list(settings), named]
-    return open_request(study, given, Path(config) if config else None, tuple(seeds), Path(out) if out else None)
+    return open_request(
+        study,
+        given,
+        config=Path(config) if config else None,
+        seeds=tuple(seeds),
+        out=Path(out) if out else None,
+        shared=tuple(map(Path, shared)),
+    )
 
 
 def _extensions(

@@ -7,25 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from noisystudent.condition import LEARNING as _LEARNING
 from noisystudent.condition import RUN as _RUN
 from noisystudent.condition import TRAINING as _TRAINING
 from noisystudent.condition import (
     Condition,
-    has_teacher_term,
     has_trained_weights,
     is_given,
     is_in_suite,
     is_one_of,
-    models_of_students,
     names_in,
 )
-from noisystudent.losses.settings import METHODS_WITH
 from noisystudent.models.settings import NO_BACKBONE
 from noisystudent.noise_conditions import NOISE_CONDITIONS
+from noisystudent.student_conditions import STUDENT_CONDITIONS
 
 _MEASURING = (*_RUN, "distill", "robustness", "compare")
-_SELECTING = (*_RUN, "select")
 
 NOT_FOR_HEADS = (
     "train.",  # but train.ratio
@@ -89,7 +85,7 @@ _TUNE = (
     ),
     Condition(
         _RUN,
-        ("head.",),
+        ("head.", "selection.foreign"),
         "model.tune head (or auto), a model.backbone and online.method none",
         lambda given: (
             given["model.tune"] in ("auto", "head")
@@ -185,70 +181,6 @@ _EVALUATION = (
     ),
 )
 
-_DISTILLATION = (
-    Condition(
-        (*_RUN, "distill"),
-        names_in("distillation", "dkd_alpha", "dkd_beta"),
-        "distillation.method dkd",
-        is_one_of("distillation.method", "dkd"),
-    ),
-    Condition(
-        (*_RUN, "distill"),
-        names_in("distillation", "dist_beta", "dist_gamma"),
-        "distillation.method dist",
-        is_one_of("distillation.method", "dist"),
-    ),
-    Condition(
-        (*_RUN, "distill"),
-        names_in("distillation", "true_class_probability", "tempering"),
-        "distillation.method virtual_teacher or matched_smoothing",
-        is_one_of("distillation.method", "virtual_teacher", "matched_smoothing"),
-    ),
-    Condition(
-        (*_RUN, "distill"),
-        names_in("distillation", "temperature", "reduction"),
-        "a distillation.method other than hard and confidence_penalty",
-        lambda given: given["distillation.method"] not in ("hard", "confidence_penalty"),
-    ),
-    Condition(
-        (*_RUN, "distill"),
-        names_in("distillation", "scale_by_t_squared"),
-        "distillation.method kd, dkd, dist, standardized_kd or virtual_teacher",
-        is_one_of("distillation.method", "kd", "dkd", "dist", "standardized_kd", "virtual_teacher"),
-    ),
-    Condition(
-        (*_RUN, "distill"),
-        names_in("distillation", "teacher_logits"),
-        "a distillation.method with a teacher, and distillation.soft_weight above 0",
-        has_teacher_term,
-    ),
-    Condition(
-        (*_RUN, "distill"),
-        names_in("distillation", "cache"),
-        "distillation.teacher_logits cached_views",
-        is_one_of("distillation.teacher_logits", "cached_views"),
-    ),
-    Condition(
-        ("distill",),
-        names_in("distillation", "weights", "mean"),
-        "several distillation.teachers",
-        lambda given: len(given["distillation.teachers"]) > 1,
-    ),
-    Condition(
-        _RUN,
-        names_in("objective", "labels", "temperature", "weighting"),
-        "distillation.method none",
-        is_one_of("distillation.method", "none"),
-    ),
-    Condition(
-        ("distill",),
-        ("distillation.hard_weight",),
-        "labeled images (--labeled)",
-        lambda given: bool(given["labeled"]) or given["distillation.hard_weight"] == 0,
-    ),
-    Condition(("distill",), ("train.ratio",), "labeled and unlabeled images", is_given("labeled", "unlabeled")),
-)
-
 _BATCHES = (
     Condition(("train",), ("train.batch",), "a student, which learns from --unlabeled", is_given("unlabeled")),
     Condition(("distill",), ("train.batch",), "labeled and unlabeled images", is_given("labeled", "unlabeled")),
@@ -266,102 +198,6 @@ _BATCHES = (
         lambda given: given["train.batch"] == "labeled" and not given["train.warm_start"],
     ),
     Condition(_RUN, ("rounds.control",), "a rounds.controls above 0", lambda given: given["rounds.controls"] > 0),
-)
-
-_STUDENTS = (
-    Condition(
-        ("train",),
-        (*names_in("objective", "labels", "temperature", "weighting"), "train.ratio", "model.students"),
-        "a student, which learns from --unlabeled, --predictions and --selection",
-        is_given("unlabeled"),
-    ),
-    Condition(
-        ("train", "distill"),
-        names_in("data", "streaming", "window"),
-        "unlabeled images (--unlabeled)",
-        is_given("unlabeled"),
-    ),
-    Condition(("distill",), ("data.unlabeled_share",), "unlabeled images (--unlabeled)", is_given("unlabeled")),
-    Condition(
-        (*_RUN, "train"),
-        names_in("objective", "temperature"),
-        "objective.labels soft or auto",
-        is_one_of("objective.labels", "soft", "auto"),
-    ),
-    Condition(
-        _RUN,
-        names_in("model", "students", "family"),
-        "at least as many rounds (rounds.count), the online student counted, as there are models of students",
-        lambda given: models_of_students(given) <= given["rounds.count"] + (given["online.method"] != "none"),
-    ),
-    Condition(_RUN, ("rounds.joint",), "distillation.method none", is_one_of("distillation.method", "none")),
-    Condition(
-        _RUN,
-        ("objective.weighting",),
-        "rounds.joint true, which adds two losses up",
-        is_one_of("rounds.joint", True),
-    ),
-    Condition(_RUN, ("selection.once",), "a rounds.count above 1", lambda given: given["rounds.count"] > 1),
-    Condition(
-        _SELECTING, ("selection.fraction",), "selection.rule curriculum", is_one_of("selection.rule", "curriculum")
-    ),
-    Condition(
-        _SELECTING,
-        names_in("selection", "per_class", "max_copies"),
-        "selection.rule threshold",
-        is_one_of("selection.rule", "threshold"),
-    ),
-    Condition(
-        _SELECTING,
-        ("selection.max_copies",),
-        "a selection.per_class other than none",
-        lambda given: given["selection.per_class"] != "none",
-    ),
-)
-
-_ONLINE = (
-    Condition(
-        _LEARNING,
-        ("online.",),
-        "online.method",
-        lambda given: given["online.method"] != "none",
-        ("online.method",),
-    ),
-    Condition(("train",), ("online.method",), "unlabeled images (--unlabeled)", is_given("unlabeled")),
-    *(
-        Condition(
-            _LEARNING,
-            (f"online.{name}",),
-            f"online.method {' or '.join(methods)}",
-            is_one_of("online.method", *methods),
-        )
-        for name, methods in METHODS_WITH.items()
-    ),
-    Condition(
-        _LEARNING,
-        ("online.momentum",),
-        "online.method freematch or softmatch, or online.alignment uniform or labeled",
-        lambda given: (
-            given["online.method"] in ("freematch", "softmatch") or given["online.alignment"] in ("uniform", "labeled")
-        ),
-    ),
-    Condition(_LEARNING, ("online.temperature",), "online.labels soft", is_one_of("online.labels", "soft")),
-    Condition(_RUN, ("distillation.",), "online.method none", is_one_of("online.method", "none")),
-    Condition(
-        _LEARNING, names_in("noise", "mixup", "cutmix"), "online.method none", is_one_of("online.method", "none")
-    ),
-    Condition(
-        _RUN,
-        ("selection.", "noise.teacher", *names_in("objective", "labels", "temperature", "weighting")),
-        "a rounds.count above 0",
-        lambda given: given["rounds.count"] > 0,
-    ),
-    Condition(
-        ("train",),
-        names_in("objective", "labels", "temperature", "weighting"),
-        "online.method none",
-        is_one_of("online.method", "none"),
-    ),
 )
 
 _DATA = (
@@ -399,10 +235,8 @@ CONDITIONS = (
     *_TRAINED_WEIGHTS,
     *_STATISTICS,
     *_EVALUATION,
-    *_DISTILLATION,
+    *STUDENT_CONDITIONS,
     *_BATCHES,
-    *_STUDENTS,
-    *_ONLINE,
     *_DATA,
     *NOISE_CONDITIONS,
 )

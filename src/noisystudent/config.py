@@ -100,7 +100,7 @@ USED: Mapping[Command, frozenset[str]] = {
     ),
     "distill": _DISTILL,
     "label": _names(*_PREDICTING, "noise.", without=(*_NOT_ON_IMAGES, "noise.strengths")),  # see _CONDITIONS
-    "select": _names("selection.", without=("selection.once",)),
+    "select": _names("selection.", without=("selection.once", "selection.align")),
     "evaluate": _names(*_PREDICTING),
     "robustness": _names(*_PREDICTING, "evaluation."),
     "compare": _names(*_PREDICTING, "evaluation."),

@@ -57,6 +57,9 @@ def test_benchmarks_of_training_run(run_quick, name):
         ("few_labels.py", ["sign-digits"]),
         ("ablation.py", ["fashion"]),
         ("pretrained.py", ["sign-digits"]),
+        ("studies.py", ["fashion"]),
+        ("unlabeled_folders.py", ["sign-digits"]),
+        ("unlabeled_folders.py", ["digits", "--networks"]),
         ("plan.py", []),
     ],
 )

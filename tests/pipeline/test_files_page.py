@@ -84,6 +84,7 @@ SECTIONS = {
     "SCORES: scores.json": "scores.json",
     "SCORES: validation.parquet": "Predictions for held-out images",
     "SCORES: test.parquet": "Predictions for held-out images",
+    "SHARES: summary.json": "ClassShares",
     "STRENGTH: summary.json": "StrengthChoice",
     "SPEED: summary.json": "Summary of the compute mode",
     "RUN: budget/summary.json": "Choice",
@@ -108,7 +109,7 @@ SECTIONS |= {
     for tree in (
         *("RUN: baselines/scores/", "RUN: features/", "RUN: head-choice/", "RUN: cross-fit/"),
         *("RUN: scores/robustness/", "DISTILLATION: scores/robustness/", "STRENGTH: choice/"),
-        *("CHECKPOINT: ", "PREDICTIONS: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
+        *("CHECKPOINT: ", "PREDICTIONS: ", "SHARES: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
     )
 }
 # Files without fields: their line on the page says what they hold.
@@ -165,13 +166,14 @@ def run_all(root: Path) -> None:
         "train.evaluate_every": 1,
     }
     rounds = {"rounds.count": 2, "rounds.rollback_p": 1e-9, "distillation.method": "kd"}
-    heads = {"model.backbone": root / "teacher", "noise.strength": 0.25, "head.views": 1}
-    command("run", out=root / "runs/heads", **DIGITS, **heads)
+    aim = {"selection.prior": "estimated", "selection.align": "prior"}
+    heads = {"model.backbone": root / "teacher", "noise.strength": 0.25, "head.views": 1, "selection.foreign": "drop"}
+    command("run", out=root / "runs/heads", **DIGITS, **heads, **aim)
     online = {"online.method": "freematch", "evaluation.suite": "clean", "evaluation.max_images": 4}
     command("run", out=root / "runs/online", recipe="online", **DIGITS, **TEACHERS, **online)
     for logits in ("cached", "cached_views"):
         cached = {"distillation.teacher_logits": logits}
-        command("run", out=root / "runs/validated", **validated, **TEACHERS, **SEARCHED, **rounds, **cached)
+        command("run", out=root / "runs/validated", **validated, **TEACHERS, **SEARCHED, **rounds, **aim, **cached)
 
 
 def distill_all(root: Path) -> None:

@@ -28,6 +28,12 @@ def study(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         "--seeds", default="3", metavar="N|N,N,...", help="a number of seeds, or the seeds themselves (default 3)"
     )
     parser.add_argument("--plan", action="store_true", help="say what it would take, and train nothing")
+    parser.add_argument(
+        "--shared",
+        default="",
+        metavar="FOLDER,...",
+        help="folders of other studies, whose finished stages are taken over where their inputs are the same",
+    )
     given = with_settings(parser, arguments, "study")
     from noisystudent import api
     from noisystudent.pipeline.studies.cells import read_seeds
@@ -35,11 +41,12 @@ def study(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
 
     name, config, out = given.pop("name"), given.pop("config"), given.pop("out", None)
     seeds, only_plan = read_seeds(given.pop("seeds")), given.pop("plan")
+    shared = [folder for folder in given.pop("shared").split(",") if folder]
     if only_plan:
         _print_plan(api.plan_study(name, seeds=seeds, out=out, config=config, settings=given), len(seeds))
         return
     out = out or f"runs/study-{Path(name).stem}"
-    result = api.study(name, seeds=seeds, out=out, config=config, settings=given)
+    result = api.study(name, seeds=seeds, out=out, shared=shared, config=config, settings=given)
     say(study_text(result))
     say(f"page: {Path(out) / PAGE}")
 

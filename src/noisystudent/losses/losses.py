@@ -44,6 +44,19 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * torch.log_softmax(logits.float(), dim=-1)).sum(dim=-1)
 
 
+def logit_adjustment(shares: Tensor, tau: float) -> Tensor:
+    """What to add to the logits in the loss, so that they are those of classes with equal shares: float32 [K].
+
+    tau log(shares); with tau = 1, softmax(logits) without it estimates the probabilities under equal shares (Menon et
+    al. 2021, "Long-tail learning via logit adjustment", equation 10).
+
+    Args:
+        shares: the share of each class among the training images, 0 to 1, [K]; below 1e-6 it counts as that.
+        tau: the strength, 0 or more.
+    """
+    return tau * torch.log(shares.float().clamp_min(1e-6))
+
+
 _TINY = 1e-7  # added to a standard deviation, as in the released code of logit standardization
 
 

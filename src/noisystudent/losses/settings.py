@@ -38,6 +38,16 @@ class ObjectiveSettings(Settings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.1, description="label smoothing of labels and hard pseudo labels; soft pseudo labels are never smoothed"
     )
+    logit_adjustment: Annotated[float, Field(ge=0, le=10)] = Field(
+        0.0,
+        description="tau: adds tau times the log of the class shares of the training images to the logits in the loss "
+        "(Menon 2021), so that rare classes are predicted more often; 0 = off, 1 = as if all classes were equally "
+        "frequent",
+    )
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide what a student learns, for its inputs; an adjustment of 0 is left out."""
+        return self.model_dump(exclude=set() if self.logit_adjustment else {"logit_adjustment"})
 
     def resolve_auto(self, labels_per_class: int) -> ObjectiveSettings:
         """Returns these settings with ``labels`` as soft or hard instead of auto.

@@ -47,7 +47,7 @@ class Extensions:
     def check(self, resolved: Resolved) -> None:
         """Raises ``SettingsError`` for settings that the user gave and that one of these parts replaces."""
         replaced = {
-            "objective": (self.objective, ("objective.weighting", "distillation.")),
+            "objective": (self.objective, ("objective.weighting", "objective.logit_adjustment", "distillation.")),
             "select": (self.select, ("selection.",)),
             "model": (self.model, ("model.",)),
         }

@@ -21,6 +21,13 @@ from noisystudent.pipeline.backbone import announce_start
 from noisystudent.pipeline.baselines import measure_baselines
 from noisystudent.pipeline.build_context import build_context, describe_run
 from noisystudent.pipeline.checkpoints import Checkpoint
+from noisystudent.pipeline.class_shares import (
+    CLASS_SHARES,
+    align_predictions,
+    labeling_stage,
+    require_prior,
+    shares_for_network,
+)
 from noisystudent.pipeline.context import RunContext, run_lock
 from noisystudent.pipeline.controls import teacher_is_control, train_controls
 from noisystudent.pipeline.delivery import choose_delivered, is_worse, validation_top1
@@ -89,6 +96,7 @@ def run(
 def run_rounds(context: RunContext) -> RunResult:
     """Teacher, rounds and control, each stage by name; see Xie et al. 2020, Algorithm 1."""
     settings = context.settings
+    require_prior(settings, context.splits)
     if settings.model.tune == HEAD:
         return run_head_rounds(context)
     check_distillation(settings)
@@ -174,11 +182,14 @@ def _label_and_select(
     number: int,
     first_selection: Path | None,
 ) -> tuple[Path, Path]:
-    """The folders of a round's predictions and of its selection."""
-    stage = f"round-{number}/predictions"
+    """The folders of a round's predictions, aligned where the settings say so, and of its selection."""
+    stage = labeling_stage(context.settings, number)
     noise = input_noise(context, stage, plans[teacher.round], strength) if context.settings.noise.teacher else None
     predictions = label_unlabeled(context, stage, teacher.checkpoint, context.splits.unlabeled, noise=noise)
-    selection = select_pseudo_labels(context, f"round-{number}/selection", predictions, number, first_selection)
+    aim = shares_for_network(context, f"round-{number}/{CLASS_SHARES}", predictions, teacher.checkpoint)
+    if aim and context.settings.selection.align == "prior":
+        predictions = align_predictions(context, f"round-{number}/predictions", predictions, aim)
+    selection = select_pseudo_labels(context, f"round-{number}/selection", predictions, number, first_selection, aim)
     return predictions, selection
 
 

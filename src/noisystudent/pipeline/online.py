@@ -15,7 +15,7 @@ from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.online_checks import STRONG, online_batch
 from noisystudent.pipeline.stage_noise import noise_at
-from noisystudent.pipeline.train_data import TrainSpec, labeled_targets
+from noisystudent.pipeline.train_data import TrainSpec, labeled_shares, labeled_targets
 from noisystudent.training.loader import LABELED, UNLABELED, BatchLoader, BatchStream, InMemoryStream
 from noisystudent.training.online import OnlineLoss, TwoViewBatches
 
@@ -67,7 +67,8 @@ def online_spec(context: RunContext) -> TrainSpec:
 
     inputs = {"labeled": content_fingerprint(context.splits.labeled), "unlabeled": unlabeled.fingerprint}
     objective = {"label_smoothing": settings.objective.label_smoothing, "online": online.model_dump()}
-    return TrainSpec(batch, streams, inputs, objective, rows[LABELED], online=online, unlabeled=total - labeled)
+    shares = labeled_shares(context, rows[LABELED])
+    return TrainSpec(batch, streams, inputs, objective, rows[LABELED], shares, online=online, unlabeled=total - labeled)
 
 
 def _check(context: RunContext, batch: Mapping[str, int]) -> None:

@@ -15,6 +15,7 @@ from noisystudent.models.load import RUN_FACTS
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import SPEED, possible_modes
 from noisystudent.pipeline.build_context import decide_settings, read_data
+from noisystudent.pipeline.class_shares import labeling_stage, stages_to_aim
 from noisystudent.pipeline.context import IncompleteStage, RunContext
 from noisystudent.pipeline.controls import control_groups, control_stages, teacher_is_control
 from noisystudent.pipeline.extensions import Extensions
@@ -160,7 +161,8 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
     yield _scores(context, "teacher", plans[0])
     for number, (teacher, student) in enumerate(pairwise(plans[: 1 + settings.rounds.count]), start=1):
         unlabeled = sum(splits.unlabeled.shard_sizes)
-        yield _Work(f"round-{number}/predictions", predictor=teacher, predicted=unlabeled, decoded=streamed)
+        yield _Work(labeling_stage(settings, number), predictor=teacher, predicted=unlabeled, decoded=streamed)
+        yield from (_Work(name) for name in stages_to_aim(settings, f"round-{number}"))
         yield _Work(f"round-{number}/selection")
         yield from _student(context, number, teacher, student)
         yield _scores(context, f"round-{number}", student)

@@ -27,6 +27,7 @@ from noisystudent.pseudo_labels.selection.parts import SELECTION
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.selection.select import reuse
 from noisystudent.pseudo_labels.selection.select import select as select_rows
+from noisystudent.pseudo_labels.shift import ClassShares
 from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
 from noisystudent.runtime.device import images_per_pass
@@ -83,9 +84,17 @@ def label_unlabeled(
 
 
 def select_pseudo_labels(
-    context: RunContext, stage: str, predictions_folder: Path, round_number: int, first: Path | None = None
+    context: RunContext,
+    stage: str,
+    predictions_folder: Path,
+    round_number: int,
+    first: Path | None = None,
+    aim: ClassShares | None = None,
 ) -> Path:
-    """The selection of a round, in the folder of ``stage``; ``first``: round 1's, where images are chosen only once."""
+    """The selection of a round, in the folder of ``stage``; ``first``: round 1's, where images are chosen only once.
+
+    ``aim``: the class shares that it aims at; None is the rule's own aim.
+    """
     settings, folder, rule = context.settings, context.folder_of(stage), context.extensions.select
     inputs = {
         "predictions": read_manifest(predictions_folder, PREDICTIONS).fingerprint,
@@ -94,6 +103,8 @@ def select_pseudo_labels(
         "seed": settings.seed,
         "chosen": read_manifest(first, SELECTION).fingerprint if first else None,
     }
+    if aim:
+        inputs["shares"] = aim.shares
     if not context.is_complete(stage, inputs):
         parts, classes = list_parts(predictions_folder), context.splits.classes
 
@@ -104,7 +115,13 @@ def select_pseudo_labels(
                 reuse(folder, parts, first, classes)
             else:
                 select_rows(
-                    folder, parts, settings.selection, classes=classes, round_number=round_number, seed=settings.seed
+                    folder,
+                    parts,
+                    settings.selection,
+                    classes=classes,
+                    round_number=round_number,
+                    seed=settings.seed,
+                    shares=aim.values if aim else None,
                 )
             context.commit(SELECTION, inputs, StageCost(name=stage))
 

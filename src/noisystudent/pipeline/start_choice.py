@@ -108,8 +108,10 @@ def _in_words(trial: StartTrial) -> str:
 
 
 def _is_open(resolved: Resolved) -> bool:
-    """Whether the user left the start open."""
-    return resolved.settings.model.backbone == AUTO_BACKBONE and BACKBONE not in resolved.explicit
+    """Whether the user left the start open; foreign images are found in the features of a backbone alone."""
+    settings = resolved.settings
+    is_given = BACKBONE in resolved.explicit or settings.selection.foreign == "drop"
+    return settings.model.backbone == AUTO_BACKBONE and not is_given
 
 
 def _has_begun(resolved: Resolved) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from noisystudent.errors import ModelError
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.checkpoints import Checkpoint
+from noisystudent.pipeline.class_shares import labeling_stage
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.online_checks import goes_on, is_online
 from noisystudent.pipeline.train_data import TeacherRef, pretraining_spec, student_spec, supervised_spec
@@ -42,7 +43,8 @@ def train_student(
         return _train_apart(context, number, plan, folders, strength, start)
     spec, distillation = student_spec(context, *folders, number), context.settings.distillation
     if distillation.method != "none":
-        reference = TeacherRef(teacher, f"round-{number}/labeled-predictions", f"round-{number}/predictions")
+        labeled = f"round-{number}/labeled-predictions"
+        reference = TeacherRef(teacher, labeled, labeling_stage(context.settings, number))
         spec = spec.with_teachers(distillation, [reference])
     return train(context, f"round-{number}/student", plan, spec, strength, start=start)
 

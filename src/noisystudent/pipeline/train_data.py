@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from noisystudent.artifacts.folder import read_manifest, require_inputs
+from noisystudent.artifacts.typed_json import read_result
 from noisystudent.data.images import content_fingerprint
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled
 from noisystudent.errors import DataError, MismatchError, SettingsError, TrainingError
@@ -24,7 +25,9 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.streamed_labels import StreamedLabels
 from noisystudent.pseudo_labels import predictions
 from noisystudent.pseudo_labels.predictions import PREDICTIONS
+from noisystudent.pseudo_labels.selection.class_shares import Shares
 from noisystudent.pseudo_labels.selection.parts import SELECTION
+from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.training.loader import LABELED, PSEUDO, UNSHARDED, BatchStream, InMemoryStream, Ints
 from noisystudent.training.sampler import WindowedSampler
 from noisystudent.training.settings import TrainSettings
@@ -48,8 +51,9 @@ class TrainSpec:
 
     ``batch``: images per step by stream; ``streams``: the streams, for a seed; ``inputs``: fingerprints of the data,
     for the stage's manifest; ``objective``: its settings, for the manifest; ``labeled``: rows of the labeled images,
-    int64 [N]; ``distillation`` and ``teachers``: how and by whom the student is taught, where labels and pseudo labels
-    are not all; ``online``: how a student learns from its own answers to ``unlabeled`` images.
+    int64 [N]; ``shares``: of the classes in a batch, float64 [K]; ``distillation`` and ``teachers``: how and by whom
+    the student is taught, where labels and pseudo labels are not all; ``online``: how a student learns from its own
+    answers to ``unlabeled`` images.
     """
 
     batch: dict[str, int]
@@ -57,6 +61,7 @@ class TrainSpec:
     inputs: dict[str, Any]
     objective: dict[str, Any]
     labeled: Ints
+    shares: Shares
     distillation: DistillationSettings | None = None
     teachers: tuple[TeacherRef, ...] = ()
     online: OnlineSettings | None = None
@@ -85,7 +90,10 @@ def supervised_spec(context: RunContext, rows: Ints | None = None) -> TrainSpec:
     def streams(seed: int) -> tuple[BatchStream, ...]:
         return (InMemoryStream(LABELED, context.buffer, targets, rows, batch[LABELED], seed=seed),)
 
-    return TrainSpec(batch, streams, inputs, {"label_smoothing": settings.objective.label_smoothing}, rows)
+    objective = {"label_smoothing": settings.objective.label_smoothing}
+    if settings.objective.logit_adjustment:
+        objective["logit_adjustment"] = settings.objective.logit_adjustment
+    return TrainSpec(batch, streams, inputs, objective, rows, labeled_shares(context, rows))
 
 
 def transfer_spec(context: RunContext) -> TrainSpec:
@@ -115,7 +123,7 @@ def transfer_spec(context: RunContext) -> TrainSpec:
         )
 
     objective = {"label_smoothing": settings.objective.label_smoothing}
-    return TrainSpec(batch, streams, inputs, objective, np.arange(labeled))
+    return TrainSpec(batch, streams, inputs, objective, np.arange(labeled), labeled_shares(context, rows[LABELED]))
 
 
 def student_spec(context: RunContext, predictions_folder: Path, selection_folder: Path, round_number: int) -> TrainSpec:
@@ -153,7 +161,10 @@ def _pseudo_label_spec(
         assert isinstance(unlabeled, InMemoryUnlabeled)
         streams = _in_memory_streams(context, unlabeled, predictions_folder, selection_folder, batch)
     labeled = np.arange(len(context.splits.labeled))
-    return TrainSpec(batch, streams, inputs, settings.objective.model_dump(), labeled)
+    of_pseudo = _pseudo_shares(selection_folder)
+    of_labels = batch.get(LABELED, 0) * labeled_shares(context, labeled)
+    shares = (of_labels + batch[PSEUDO] * of_pseudo) / sum(batch.values())
+    return TrainSpec(batch, streams, inputs, settings.objective.deciding(), labeled, shares)
 
 
 def _in_memory_streams(
@@ -227,6 +238,19 @@ def labeled_targets(context: RunContext) -> Tensor:
     targets = torch.zeros(len(context.buffer), classes, device=context.device)
     targets[: len(labels)] = smoothed_one_hot(labels, classes, context.settings.objective.label_smoothing)
     return targets
+
+
+def labeled_shares(context: RunContext, rows: Ints) -> Shares:
+    """The share of each class among labeled rows: float64 [K]; of no rows, zeros."""
+    counts = np.bincount(context.splits.labeled.labels[rows], minlength=len(context.splits.classes))
+    return np.asarray(counts / max(len(rows), 1), np.float64)
+
+
+def _pseudo_shares(selection_folder: Path) -> Shares:
+    """The share of each predicted class among the copies of a selection: float64 [K]."""
+    summary = read_result(SelectionSummary, selection_folder / predictions.SUMMARY)
+    copies = np.array([of_class.copies for of_class in summary.per_class], np.float64)
+    return np.asarray(copies / max(copies.sum(), 1.0), np.float64)
 
 
 def pseudo_targets(objective: ObjectiveSettings, classes: int, log_probabilities: npt.NDArray[np.float32]) -> Tensor:

@@ -12,6 +12,7 @@ from noisystudent.artifacts.folder import disk_full_as_error, write_json
 from noisystudent.errors import ModelError, TrainingError
 from noisystudent.evaluation.metrics.accuracy import top_k
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
+from noisystudent.losses.losses import logit_adjustment
 from noisystudent.losses.objectives import LossTerms, distillation_objective, noisy_student, supervised
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.backbones import Backbone
@@ -346,9 +347,17 @@ def objective_of(context: RunContext, stage: str, spec: TrainSpec) -> Objective:
 
     if distillation:
         return distill
-    if len(spec.batch) == 1:
-        return lambda logits, batch: supervised(logits, batch.targets)
-    return lambda logits, batch: noisy_student(logits, batch.targets, batch.labeled, weighting)
+    # Without an adjustment, nothing is added: the bits stay those of earlier runs.
+    shares, tau = torch.from_numpy(spec.shares), context.settings.objective.logit_adjustment
+    offset = logit_adjustment(shares, tau).to(context.device) if tau else None
+
+    def learn(logits: Tensor, batch: Batch) -> LossTerms:
+        adjusted = logits if offset is None else logits.float() + offset
+        if len(spec.batch) == 1:
+            return supervised(adjusted, batch.targets)
+        return noisy_student(adjusted, batch.targets, batch.labeled, weighting)
+
+    return learn
 
 
 def _validate(context: RunContext) -> Callable[[Classifier], dict[str, float]] | None:

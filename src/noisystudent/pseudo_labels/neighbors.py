@@ -17,6 +17,7 @@ Ints = npt.NDArray[np.int64]
 
 COMPONENTS = 256  # principal components in which distances are measured
 NEIGHBORS = 15
+NEAREST = 3  # labeled images that an image is compared with; 1 and 5 do as well (NOTEBOOK.md)
 SPREAD = 0.9  # alpha of Zhou et al.: the share of a label that comes from the neighbors
 _ITERATIONS = 50  # 0.9 to the 50th is 0.5%
 _SHARPNESS = 3  # power of the cosine similarity, after Iscen et al. 2019, equation 9
@@ -75,6 +76,27 @@ def neighbor_graph(points: Floats) -> NeighborGraph:
     degree = np.maximum(np.asarray(both_ways.sum(axis=1)).ravel(), 1e-30) ** -0.5
     scale = sparse.diags_array(degree)
     return NeighborGraph(sparse.csr_array(scale @ both_ways @ scale, dtype=np.float32))
+
+
+def typicality_of(points: Floats, labeled: Floats) -> Floats:
+    """How close images are to labeled ones: the share of these that are as far from each other, float32 [N].
+
+    The distance of an image is that to its third nearest labeled image, by cosine, whatever their classes. A labeled
+    image has the distance to the third nearest other one. From 1 / (L + 1), farther than any of them, to 1; for images
+    of the same kind as the labeled ones, all values are about equally frequent (a conformal p-value).
+
+    Args:
+        points: Features of the images, [N, D].
+        labeled: Features of the labeled images, [L, D].
+    """
+    count = min(NEAREST, len(labeled) - 1)
+    if count < 1:
+        return np.ones(len(points), np.float32)
+    search = NearestNeighbors(n_neighbors=count + 1, metric="cosine").fit(labeled)
+    own = np.sort(search.kneighbors(labeled)[0][:, count])  # the nearest one is the image itself
+    distance = search.kneighbors(points, n_neighbors=count)[0][:, count - 1]
+    as_far = len(own) - np.searchsorted(own, distance, side="left")
+    return np.asarray((1 + as_far) / (1 + len(own)), np.float32)
 
 
 def prototype_probabilities(points: Floats, rows: Ints, labels: Ints, classes: int, temperature: float = 0.1) -> Floats:

@@ -9,6 +9,7 @@ soft label. For up to 100 classes, the soft label is all ``log_probabilities``. 
 ``top_log_probabilities`` hold the most probable classes in descending order, as many in all rows of a part; the rest
 of the probability is spread evenly over the other classes. The stored log-probabilities are rounded to
 ``MANTISSA_BITS`` binary digits, which changes a probability by less than 0.0004. Prediction and confidence are exact.
+Where it is known how close an image is to the labeled ones, ``typicality`` (float32, ``neighbors.py``) says so.
 
 Every image of a shard is accounted for. An image that cannot be decoded has no row; its key and the reason are in the
 metadata of the part. Because they are in the same file, a kill or two processes that write the same part can never
@@ -50,6 +51,7 @@ _ENCODINGS = {
     "key": "DELTA_BYTE_ARRAY",
     "prediction": "DELTA_BINARY_PACKED",
     "confidence": "BYTE_STREAM_SPLIT",
+    "typicality": "BYTE_STREAM_SPLIT",
     "log_probabilities.list.element": "BYTE_STREAM_SPLIT",
     "top_classes.list.element": "DELTA_BINARY_PACKED",
     "top_log_probabilities.list.element": "BYTE_STREAM_SPLIT",
@@ -99,7 +101,8 @@ class ShardLabels:
     """The rows of one shard in a part: keys [N], predictions [N], confidences [N] and log-probabilities [N, M].
 
     ``classes`` [N, M] are the indices of the classes of the log-probabilities, most probable first; None means all
-    classes in order. ``failed`` holds the key and the reason of each image that could not be decoded.
+    classes in order. ``failed`` holds the key and the reason of each image that could not be decoded. ``typicality``
+    [N] says how close each image is to the labeled ones, where that is known (``neighbors.py``).
     """
 
     keys: Sequence[str]
@@ -108,19 +111,24 @@ class ShardLabels:
     log_probabilities: Floats
     classes: Classes | None = None
     failed: Failed = ()
+    typicality: Floats | None = None
 
     @classmethod
-    def of(cls, keys: Sequence[str], log_probabilities: Floats, failed: Failed = ()) -> ShardLabels:
+    def of(
+        cls, keys: Sequence[str], log_probabilities: Floats, failed: Failed = (), typicality: Floats | None = None
+    ) -> ShardLabels:
         """Makes the rows of a shard; keeps no more classes in memory than may be stored.
 
         Args:
             keys: keys of the images, [N].
             log_probabilities: log-probabilities of all classes, float32 [N, K].
             failed: key and reason of each image that could not be decoded.
+            typicality: how close each image is to the labeled ones, float32 [N]; None where it is not known.
         """
         if log_probabilities.shape[1] <= MAX_FULL_CLASSES:
             prediction = log_probabilities.argmax(axis=1).astype(np.uint16)
-            return cls(keys, prediction, np.exp(log_probabilities.max(axis=1)), log_probabilities, None, failed)
+            confidence = np.exp(log_probabilities.max(axis=1))
+            return cls(keys, prediction, confidence, log_probabilities, None, failed, typicality)
         width = min(MAX_KEPT_CLASSES, log_probabilities.shape[1])
         top = np.argpartition(-log_probabilities, width - 1, axis=1)[:, :width]
         top.sort(axis=1)  # so that equally probable classes stay in order
@@ -128,7 +136,7 @@ class ShardLabels:
         order = np.argsort(-values, axis=1, kind="stable")
         classes = np.take_along_axis(top, order, axis=1).astype(np.uint16)
         ranked = np.take_along_axis(values, order, axis=1)
-        return cls(keys, classes[:, 0], np.exp(ranked[:, 0]), ranked, classes, failed)
+        return cls(keys, classes[:, 0], np.exp(ranked[:, 0]), ranked, classes, failed, typicality)
 
 
 @dataclass(frozen=True)
@@ -179,6 +187,8 @@ def _table(shard: ShardLabels, kept_classes: int) -> pa.Table:
         "prediction": pa.array(shard.prediction),
         "confidence": pa.array(shard.confidence),
     }
+    if shard.typicality is not None:
+        columns["typicality"] = pa.array(shard.typicality.astype(np.float32))
     if shard.classes is None:
         values = pa.array(shard.log_probabilities.ravel())
         return pa.table(columns | {"log_probabilities": pa.FixedSizeListArray.from_arrays(values, kept_classes)})
@@ -346,6 +356,13 @@ def read_labels(path: Path) -> tuple[npt.NDArray[np.int64], Floats]:
     """Reads the predicted classes of one part, int64 [N], and their confidences, float32 [N]."""
     table = read_table(path, ["prediction", "confidence"])
     return table["prediction"].to_numpy().astype(np.int64), table["confidence"].to_numpy().astype(np.float32)
+
+
+def read_typicality(path: Path) -> Floats | None:
+    """Reads how close the images of one part are to the labeled ones, float32 [N]; None where that is not known."""
+    with damage_as_error(path):
+        is_known = "typicality" in pq.read_schema(path).names
+    return read_table(path, ["typicality"])["typicality"].to_numpy().astype(np.float32) if is_known else None
 
 
 def read_copies(path: Path) -> npt.NDArray[np.int64]:

@@ -15,6 +15,7 @@ from noisystudent.evaluation.verdict import Verdict
 from noisystudent.pseudo_labels.selection.parts import (
     BELOW_THRESHOLD,
     CUSTOM,
+    FOREIGN,
     NOT_BELOW,
     NOT_YET,
     OVER_TARGET,
@@ -35,6 +36,7 @@ _REASONS = {
     NOT_YET: "waits for a later round",
     NOT_BELOW: "confidence above the limit",
     CUSTOM: "rejected by the custom rule",
+    FOREIGN: "far from all labeled images",
 }
 
 

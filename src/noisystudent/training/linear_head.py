@@ -19,6 +19,7 @@ Features = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 
 FOLDS = 5  # of the labels, for cross-fitting heads
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01)  # weight decays that cross-fitting compares
+SMALLEST_SHARE = 1e-6  # of a class, where its logarithm is taken
 MAX_ITERATIONS = 200  # of L-BFGS, which takes some tens
 MOST_ROWS_OF_BASIS = 4096  # that the basis is estimated from; more take longer than the steps they save
 
@@ -66,7 +67,14 @@ class HeadData:
     weights: Floats
 
 
-def fit_head(data: Sequence[HeadData], scaler: Scaler, penalty: float, device: torch.device) -> LinearHead:
+def fit_head(
+    data: Sequence[HeadData],
+    scaler: Scaler,
+    penalty: float,
+    device: torch.device,
+    *,
+    logit_adjustment: float = 0.0,
+) -> LinearHead:
     """Fits a linear head.
 
     It minimizes the weighted mean of the cross-entropy over all images and views, plus ``penalty`` / 2 times the
@@ -77,6 +85,8 @@ def fit_head(data: Sequence[HeadData], scaler: Scaler, penalty: float, device: t
         scaler: Mean and deviation of the features.
         penalty: Strength of the weight decay, above 0.
         device: Where it computes.
+        logit_adjustment: tau of Menon et al. 2021: the fit with tau times the log of the class shares added to the
+            logits. As the bias has no penalty, that is the fit without it and this much less bias.
     """
     rows, targets, weights = _stacked(data, scaler, device)
     classes, width = targets.shape[1], rows.shape[1]
@@ -102,6 +112,9 @@ def fit_head(data: Sequence[HeadData], scaler: Scaler, penalty: float, device: t
         found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
     standardized, bias = (part.double().cpu().numpy() for part in unpacked(found.x))
     weight = standardized / scaler.deviation
+    if logit_adjustment:
+        shares = (weights[:, None] * targets).sum(dim=0).double().cpu().numpy()
+        bias = bias - logit_adjustment * np.log(np.maximum(shares, SMALLEST_SHARE))
     return LinearHead(weight.astype(np.float32), (bias - weight @ scaler.mean).astype(np.float32))
 
 

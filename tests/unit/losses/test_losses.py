@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from noisystudent.losses.losses import apply_temperature, cross_entropy, smoothed_one_hot
+from noisystudent.losses.losses import apply_temperature, cross_entropy, logit_adjustment, smoothed_one_hot
 from noisystudent.losses.objectives import noisy_student, supervised
 
 
@@ -72,3 +72,17 @@ def test_losses_of_half_precision_logits_are_in_float32():
     logits = (torch.randn(4, 6) * 30).to(torch.bfloat16)
     targets = smoothed_one_hot(torch.tensor([0, 1, 2, 3]), 6, 0.0)
     assert cross_entropy(logits, targets).dtype == torch.float32
+
+
+def test_logit_adjustment_moves_a_posterior_to_equal_shares_by_bayes_rule():
+    torch.manual_seed(0)
+    shares = torch.tensor([0.7, 0.2, 0.1])
+    likelihood = torch.rand(6, 3)
+    under_shares, under_equal = (likelihood * prior for prior in (shares, torch.ones(3)))
+    posterior = under_shares / under_shares.sum(dim=1, keepdim=True)
+    # Logits whose adjusted softmax is the posterior under the shares have the posterior under equal ones.
+    logits = posterior.log() - logit_adjustment(shares, 1.0)
+    expected = under_equal / under_equal.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(torch.softmax(logits, dim=1), expected)
+    torch.testing.assert_close(logit_adjustment(shares, 0.5), 0.5 * shares.log())
+    assert torch.isfinite(logit_adjustment(torch.tensor([1.0, 0.0]), 1.0)).all()

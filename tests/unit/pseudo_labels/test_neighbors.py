@@ -10,6 +10,7 @@ from noisystudent.pseudo_labels.neighbors import (
     neighbor_graph,
     prototype_probabilities,
     reduce_features,
+    typicality_of,
 )
 
 
@@ -63,3 +64,29 @@ def test_prototypes_answer_by_the_cosine_to_the_mean_of_each_class():
     expected = np.exp(cosines / 0.5) / np.exp(cosines / 0.5).sum()
     np.testing.assert_allclose(answers[3], expected, rtol=1e-6)
     assert answers.argmax(axis=1).tolist()[:3] == [0, 1, 0]
+
+
+def test_typicality_is_the_share_of_labeled_images_that_are_as_far_from_each_other(clusters):
+    points, _ = clusters
+    labeled, others = points[::4], points[1::4]
+
+    def distance_to_third(point, rows):
+        cosine = rows @ point / np.linalg.norm(rows, axis=1) / np.linalg.norm(point)
+        return np.sort(1 - cosine)[2]
+
+    own = np.array([distance_to_third(row, np.delete(labeled, i, axis=0)) for i, row in enumerate(labeled)])
+    expected = [(1 + (own >= distance_to_third(row, labeled)).sum()) / (1 + len(own)) for row in others]
+    assert np.allclose(typicality_of(others, labeled), expected)
+
+
+def test_typicality_is_even_for_images_of_the_same_kind_and_least_for_others():
+    random = np.random.default_rng(1)
+    labeled, same = random.normal(size=(300, 8)) + 3, random.normal(size=(3000, 8)) + 3
+    even = typicality_of(same.astype(np.float32), labeled.astype(np.float32))
+    assert all(abs((even <= level).mean() - level) < 0.05 for level in (0.1, 0.3, 0.5, 0.8))
+    foreign = typicality_of(-same.astype(np.float32), labeled.astype(np.float32))
+    assert np.allclose(foreign, 1 / 301)
+
+
+def test_a_single_labeled_image_says_nothing_of_foreign_ones():
+    assert typicality_of(np.eye(3, dtype=np.float32), np.ones((1, 3), np.float32)).tolist() == [1, 1, 1]

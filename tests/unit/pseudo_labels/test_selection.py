@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from noisystudent.errors import ArtifactError, MismatchError
+from noisystudent.errors import ArtifactError, MismatchError, SettingsError
 from noisystudent.pseudo_labels.predictions import (
     ShardLabels,
     list_parts,
@@ -18,6 +18,7 @@ from noisystudent.pseudo_labels.predictions import (
 )
 from noisystudent.pseudo_labels.selection.copies import permute
 from noisystudent.pseudo_labels.selection.counts import BINS, count_rows
+from noisystudent.pseudo_labels.selection.foreign import foreign_level
 from noisystudent.pseudo_labels.selection.select import reuse, select
 from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 
@@ -38,7 +39,7 @@ def write_predictions(folder: Path, prediction, confidence, classes: int, part_r
     return paths
 
 
-def write_rows(folder: Path, prediction, confidence, part_rows: int) -> list[Path]:
+def write_rows(folder: Path, prediction, confidence, part_rows: int, typicality=None) -> list[Path]:
     """Writes parts with exactly these predictions and confidences, without soft labels."""
     folder.mkdir(parents=True)
     paths = []
@@ -49,6 +50,8 @@ def write_rows(folder: Path, prediction, confidence, part_rows: int) -> list[Pat
             "prediction": np.asarray(prediction, np.uint16)[rows],
             "confidence": np.asarray(confidence, np.float32)[rows],
         }
+        if typicality is not None:
+            columns["typicality"] = np.asarray(typicality, np.float32)[rows]
         paths.append(part_path(folder, first // part_rows))
         pq.write_table(pa.table(columns), paths[-1])
     return paths
@@ -89,7 +92,9 @@ def confidences(random, rows: int, kind: str):
     return random.uniform(0, 1, rows).astype(np.float32)
 
 
-def select_by_sorting(prediction, confidence, classes: int, selection: SelectionSettings, round_number: int):
+def select_by_sorting(
+    prediction, confidence, classes: int, selection: SelectionSettings, round_number: int, shares=None
+):
     """The rows that a full sort selects and the target count of each class, directly from the rules."""
     selected, target_counts = np.zeros(len(prediction), bool), np.zeros(classes, int)
     passed = confidence >= np.float32(selection.lowest)
@@ -99,11 +104,15 @@ def select_by_sorting(prediction, confidence, classes: int, selection: Selection
     for label in range(classes):
         in_class = (prediction == label) & passed
         if selection.rule == "curriculum":
-            wanted = int(np.ceil(min(1.0, selection.fraction * round_number) * in_class.sum() - 1e-9))
+            aim = in_class.sum() if shares is None else shares[label] * len(prediction)
+            wanted = min(int(np.ceil(min(1.0, selection.fraction * round_number) * aim - 1e-9)), int(in_class.sum()))
             target_counts[label] = wanted
         else:
             eligible = int((in_class & passed).sum())
             target = {"auto": mean, "none": eligible}.get(selection.per_class, selection.per_class)
+            if shares is not None:
+                of_class = passed.sum() / classes if selection.per_class == "auto" else selection.per_class
+                target = int(np.ceil(of_class * classes * shares[label] - 1e-9))
             wanted = min(eligible, target)
             target_counts[label] = min(target, wanted * selection.max_copies)
         order = sorted(np.flatnonzero(in_class), key=lambda row: (-confidence[row], row))
@@ -153,6 +162,67 @@ def test_a_selection_equals_that_of_a_full_sort(tmp_path_factory, seed, rows, ki
     high = (confidence >= np.float32(selection.below)) & (selection.below < 1)
     rejected = np.where(low, "below-threshold", np.where(high, "not-below", excess))
     assert np.array_equal(columns["reason"], np.where(selected, "selected", rejected))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 300),
+    st.sampled_from(["ties", "tiny", "even"]),
+    st.sampled_from(
+        [
+            ({"rule": "curriculum", "fraction": 0.2}, 2),
+            ({"rule": "curriculum", "fraction": 1.0}, 1),
+            ({"rule": "threshold", "threshold": 0.3, "per_class": "auto"}, 1),
+            ({"rule": "threshold", "threshold": 0.5, "per_class": 9, "max_copies": 3}, 1),
+        ]
+    ),
+)
+def test_a_selection_for_given_shares_equals_that_of_a_full_sort_of_the_images_that_are_not_foreign(
+    tmp_path_factory, seed, rows, kind, rule
+):
+    random, classes = np.random.default_rng(seed), 4
+    shares = random.dirichlet(np.ones(classes))
+    prediction, confidence = random.choice([0, 0, 0, 1, 3], rows), confidences(random, rows, kind)
+    typicality = random.choice(np.array([0.01, 0.5, 1.0], np.float32), rows, p=[0.3, 0.3, 0.4])
+    folder = tmp_path_factory.mktemp("s")
+    parts = write_rows(folder / "p", prediction, confidence, int(random.integers(1, rows + 1)), typicality)
+    selection = SelectionSettings(**rule[0], foreign="drop", prior="uniform")
+    names = [str(label) for label in range(classes)]
+    summary = select(folder / "s", parts, selection, classes=names, round_number=rule[1], seed=seed, shares=shares)
+    columns = read_selection(folder / "s", parts)
+    # Benjamini and Hochberg: 0.01 is small enough from one row in 20 on.
+    foreign = (typicality == np.float32(0.01)) & ((typicality == np.float32(0.01)).sum() * 0.2 >= 0.01 * rows)
+    own = np.flatnonzero(~foreign)
+    selected, targets = select_by_sorting(prediction[own], confidence[own], classes, selection, rule[1], shares)
+    assert np.array_equal(np.flatnonzero(columns["copies"]), own[selected])
+    assert [row.copies for row in summary.per_class] == [
+        int(target) if (prediction[own][selected] == label).any() else 0 for label, target in enumerate(targets)
+    ]
+    assert np.array_equal(columns["reason"] == "foreign", foreign)
+    assert [row.share for row in summary.per_class] == pytest.approx(shares)
+    assert summary.rows == rows
+
+
+def test_foreign_images_cannot_be_dropped_from_predictions_that_do_not_say_how_typical_they_are(tmp_path):
+    parts = write_rows(tmp_path / "p", [0], [0.5], 9)
+    chosen = SelectionSettings(foreign="drop", fraction=1.0)
+    with pytest.raises(SettingsError, match=r"selection\.foreign drop needs .*part-00000\.parquet does not say so"):
+        select(tmp_path / "s", parts, chosen, classes="ab", round_number=1, seed=0)
+
+
+def test_the_share_of_false_alarms_among_dropped_images_is_bounded(tmp_path):
+    random = np.random.default_rng(0)
+    own = random.integers(1, 102, 1000) / 101  # evenly spread, as typicalities of own images are
+    for number, foreign in enumerate([0, 1000]):
+        typicality = np.concatenate([own, np.full(foreign, 1 / 101)]).astype(np.float32)
+        rows = len(typicality)
+        parts = write_rows(tmp_path / str(number), np.zeros(rows), np.full(rows, 0.9), 300, typicality)
+        level = foreign_level(parts)
+        dropped = typicality < level
+        assert dropped[1000:].all()
+        assert dropped[:1000].sum() <= 0.25 * max(dropped.sum(), 1)
+        assert (level > 0) == bool(foreign)
 
 
 def test_the_counts_of_workers_add_up_to_those_of_all_parts(tmp_path):

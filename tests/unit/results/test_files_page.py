@@ -17,13 +17,14 @@ from noisystudent.evaluation.results import ComparisonResult, RobustnessResult
 from noisystudent.pseudo_labels import predictions
 from noisystudent.pseudo_labels.selection.parts import REASONS, PartSelection, write_selection
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
+from noisystudent.pseudo_labels.shift import ClassShares
 from noisystudent.results.facts import ExcludedImage, RunFacts, StrengthChoice
 from noisystudent.results.run import RunSummary
 from noisystudent.results.study import StudyResult
 
 WRITTEN = (
-    RunSummary, RunFacts, StrengthChoice, SelectionSummary, EvaluationResult, RobustnessResult, ComparisonResult,
-    StudyResult,
+    RunSummary, RunFacts, StrengthChoice, ClassShares, SelectionSummary, EvaluationResult, RobustnessResult,
+    ComparisonResult, StudyResult,
 )  # fmt: skip
 
 
@@ -110,7 +111,8 @@ def test_images_left_out_have_the_same_fields_in_both_files():
 def test_parts_of_predictions_have_the_columns_and_the_metadata_on_the_page(tmp_path):
     columns: set[str] = set()
     for classes in (3, predictions.MAX_FULL_CLASSES + 1):
-        labels = predictions.ShardLabels.of(["a", "b"], np.log(np.full((2, classes), 1 / classes, np.float32)))
+        log_p, typicality = np.log(np.full((2, classes), 1 / classes, np.float32)), np.ones(2, np.float32)
+        labels = predictions.ShardLabels.of(["a", "b"], log_p, (), typicality)
         predictions.write_part(tmp_path / f"{classes}.parquet", [labels])
         schema = pq.read_schema(tmp_path / f"{classes}.parquet")
         columns |= set(schema.names)

@@ -87,3 +87,25 @@ def test_fewer_images_than_features_and_features_that_never_change_are_no_proble
         head = fit_head([data(features, one_hot(labels))], Scaler.of([features]), penalty, CPU)
         assert np.isfinite(head.weight).all()
         assert (head.log_probabilities(features).argmax(axis=1) == labels).mean() >= 0.5
+
+
+def test_logit_adjustment_is_the_fit_with_the_log_of_the_shares_added_to_the_logits(features):
+    given, labels = features
+    kept = np.concatenate([np.flatnonzero(labels == label)[: 3 + 4 * label] for label in range(CLASSES)])
+    given, targets = given[kept], one_hot(labels[kept])
+    scaler, tau, penalty = Scaler.of([given]), 1.5, 0.1
+    head = fit_head([data(given, targets)], scaler, penalty, CPU, logit_adjustment=tau)
+    standardized = (given - scaler.mean) / scaler.deviation
+    weight = head.weight * scaler.deviation
+    logits = given.astype(np.float32) @ head.weight.T + head.bias + tau * np.log(targets.mean(axis=0))
+    difference = (softmax(logits, axis=1) - targets) / len(given)
+    assert np.abs(difference.T @ standardized + penalty * weight).max() < 2e-4
+    assert np.abs(difference.sum(axis=0)).max() < 2e-4
+
+
+def test_logit_adjustment_of_equal_shares_changes_no_answer(features):
+    given, labels = features
+    kept = np.concatenate([np.flatnonzero(labels == label)[:9] for label in range(CLASSES)])
+    part, scaler = [data(given[kept], one_hot(labels[kept]))], Scaler.of([given])
+    plain, adjusted = (fit_head(part, scaler, 0.1, CPU, logit_adjustment=tau) for tau in (0.0, 2.0))
+    np.testing.assert_allclose(plain.log_probabilities(given), adjusted.log_probabilities(given), atol=1e-4)

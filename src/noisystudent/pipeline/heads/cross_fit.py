@@ -14,7 +14,8 @@ import numpy.typing as npt
 from noisystudent.artifacts.typed_json import read_result, write_result
 from noisystudent.data.stratified import cross_fit_folds, single_labels
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.heads.teachers import FeatureTeachers, weights_by_accuracy
+from noisystudent.pipeline.heads.teachers import LEAST, FeatureTeachers, weights_by_accuracy
+from noisystudent.pseudo_labels.shift import HeldOutAnswers
 from noisystudent.results.facts import HeadChoice, HeadTeacher, PenaltyCandidate
 from noisystudent.results.run import StageCost
 from noisystudent.training.linear_head import FOLDS, PENALTIES, LinearHead
@@ -59,6 +60,8 @@ def choose_head(context: RunContext, teachers: FeatureTeachers) -> HeadChoice:
         "seed": context.settings.seed,
         "teachers": list(teachers.names),
     }
+    if teachers.logit_adjustment:
+        inputs["logit_adjustment"] = teachers.logit_adjustment
     folder = context.folder_of(CHOICE)
     if not context.is_complete(CHOICE, inputs):
         choice = _choose(context, teachers)
@@ -84,6 +87,15 @@ def _choose(context: RunContext, teachers: FeatureTeachers) -> HeadChoice:
     weights = weights_by_accuracy(top1)
     members = tuple(HeadTeacher(name=name, weight=weights[name], top1=top1[name]) for name in teachers.names)
     return HeadChoice(penalty=penalty, candidates=candidates, teachers=members, labels=len(teachers.labels))
+
+
+def held_out_answers(context: RunContext, teachers: FeatureTeachers, choice: HeadChoice) -> HeldOutAnswers:
+    """What the teachers' mean answers for labels that it did not see; every class has two labels or more."""
+    answers = np.zeros((len(teachers.labels), teachers.classes), np.float32)
+    for fold in folds_of(context):
+        head = teachers.fit(fold.rest, choice.penalty)
+        answers[fold.held_out] = teachers.mean(choice.weights, fold.rest, head)[fold.held_out]
+    return HeldOutAnswers(np.log(np.maximum(answers, LEAST)), teachers.labels)
 
 
 def choose_penalty(teachers: FeatureTeachers, folds: Sequence[Fold]) -> float:

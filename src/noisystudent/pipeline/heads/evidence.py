@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from noisystudent.artifacts.typed_json import read_result, write_result
+from noisystudent.artifacts.typed_json import read_result, to_json, write_result
 from noisystudent.evaluation.verdict import compare
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.heads.cross_fit import Fold, folds_of
-from noisystudent.pipeline.heads.labels import fit_student, label_and_select
+from noisystudent.pipeline.heads.labels import deciding_objective, fit_student, label_and_select
 from noisystudent.pipeline.heads.teachers import FeatureTeachers
 from noisystudent.pseudo_labels.selection.parts import Ints
+from noisystudent.pseudo_labels.shift import ClassShares
 from noisystudent.results.facts import HeadChoice
 from noisystudent.results.run import StageCost
 
@@ -40,8 +41,13 @@ class HeadEvidence:
         return self.student < self.labels_only and self.p_value < p_value
 
 
-def cross_fit_student(context: RunContext, teachers: FeatureTeachers, choice: HeadChoice) -> HeadEvidence | None:
-    """The evidence; None where a class has a single label, which no cross-fitting can test."""
+def cross_fit_student(
+    context: RunContext, teachers: FeatureTeachers, choice: HeadChoice, aim: ClassShares | None
+) -> HeadEvidence | None:
+    """The evidence; None where a class has a single label, which no cross-fitting can test.
+
+    ``aim``: the class shares that selections aim at. They come from all labels, also in folds: K numbers of thousands.
+    """
     folds, settings = folds_of(context), context.settings
     if not folds:
         return None
@@ -51,16 +57,18 @@ def cross_fit_student(context: RunContext, teachers: FeatureTeachers, choice: He
         "penalties": [choice.penalty, settings.head.student_penalty],
         "rounds": settings.rounds.count,
         "selection": settings.selection.deciding(),
-        "objective": settings.objective.model_dump(include={"labels", "temperature", "label_smoothing"}),
+        "objective": deciding_objective(settings.objective),
         "ratio": settings.train.ratio,
         "seed": settings.seed,
     }
+    if aim:
+        inputs["aim"] = to_json(aim)
     folder = context.folder_of(CROSS_FIT)
     if not context.is_complete(CROSS_FIT, inputs):
         with context.reporter.bar(CROSS_FIT, len(folds), "folds") as bar:
             answers = []
             for number, fold in enumerate(folds, start=1):
-                answers.append(_answers(context, teachers, choice, fold, f"{CROSS_FIT}/fold-{number}"))
+                answers.append(_answers(context, teachers, choice, fold, f"{CROSS_FIT}/fold-{number}", aim))
                 bar.advance(1)
         truth = teachers.labels[np.concatenate([fold.held_out for fold in folds])]
         student = np.concatenate([of_student for of_student, _ in answers]) == truth
@@ -81,7 +89,12 @@ def cross_fit_student(context: RunContext, teachers: FeatureTeachers, choice: He
 
 
 def _answers(
-    context: RunContext, teachers: FeatureTeachers, choice: HeadChoice, fold: Fold, prefix: str
+    context: RunContext,
+    teachers: FeatureTeachers,
+    choice: HeadChoice,
+    fold: Fold,
+    prefix: str,
+    aim: ClassShares | None,
 ) -> tuple[Ints, Ints]:
     """What a student and a labels-only head answer for the held-out rows of a fold, [M] each."""
     plain = teachers.features.labeled[0][fold.held_out]
@@ -90,7 +103,7 @@ def _answers(
     for number in range(1, context.settings.rounds.count + 1):
         predictions, selection = label_and_select(
             context, f"{prefix}/round-{number}", teachers, choice.weights, fold.rest, head, number,
-            first if context.settings.selection.once else None,
+            first if context.settings.selection.once else None, aim,
         )  # fmt: skip
         first = first or selection
         head = fit_student(context, teachers, fold.rest, predictions, selection, number)

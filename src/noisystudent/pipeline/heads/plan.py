@@ -12,11 +12,14 @@ from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.budget.heads import HeadCosts
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.build_context import Decided
+from noisystudent.pipeline.class_shares import CLASS_SHARES
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.heads.cross_fit import CHOICE
 from noisystudent.pipeline.heads.evidence import CROSS_FIT
 from noisystudent.pipeline.heads.features import open_stores, stage_of_features
 from noisystudent.pipeline.heads.store import FEATURES, FeatureStore
+from noisystudent.run_settings import RunSettings
+from noisystudent.training.linear_head import FOLDS
 
 Planned = tuple[str, int, float]  # a stage, the images that it predicts, and its seconds
 TIMED_IMAGES = 32  # that are read to time the reading
@@ -34,7 +37,7 @@ def stages_before_reading(decided: Decided) -> tuple[list[Planned], float]:
     plan = plan_models(settings.model, settings.rounds.count, settings.data.size)[0]
     costs = HeadCosts((decided.backbone, *decided.teacher_backbones), plan, load, decided.engine, settings.rounds.count)
     views = (load.labeled + load.unlabeled) * (1 + settings.head.views) + load.held_out
-    return list(_stages(costs, settings.data.size, settings.head.views, views)), _reading_seconds(decided, load)
+    return list(_stages(settings, costs, settings.data.size, views)), _reading_seconds(decided, load)
 
 
 def head_stages(context: RunContext) -> list[Planned]:
@@ -53,10 +56,11 @@ def head_stages(context: RunContext) -> list[Planned]:
     plan = plan_models(settings.model, settings.rounds.count, splits.format.size)[0]
     costs = HeadCosts((context.backbone, *context.teacher_backbones), plan, load, context.engine, settings.rounds.count)
     missing = sum(_missing(context, store) for store in open_stores(context, plan)) + held_out
-    return list(_stages(costs, splits.format.size, settings.head.views, missing))
+    return list(_stages(settings, costs, splits.format.size, missing))
 
 
-def _stages(costs: HeadCosts, size: int, views: int, passes: int) -> Iterator[Planned]:
+def _stages(settings: RunSettings, costs: HeadCosts, size: int, passes: int) -> Iterator[Planned]:
+    views = settings.head.views
     yield FEATURES, passes, passes * costs.per_view(size)
     trained = costs.workload.labeled + costs.workload.unlabeled
     for number, seconds in enumerate(costs.others_per_view(size), start=1):
@@ -64,6 +68,8 @@ def _stages(costs: HeadCosts, size: int, views: int, passes: int) -> Iterator[Pl
     yield CHOICE, 0, costs.cross_fitting(views)
     yield "teacher", 0, costs.labels_only(views)
     yield "scores/teacher", 0, 0.0
+    if settings.selection.prior != "auto":
+        yield CLASS_SHARES, 0, FOLDS * costs.labels_only(views)
     for number in range(1, costs.rounds + 1):
         yield f"round-{number}/predictions", 0, 0.0
         yield f"round-{number}/selection", 0, 0.0

@@ -14,21 +14,24 @@ import numpy as np
 
 from noisystudent.artifacts.typed_json import read_result
 from noisystudent.data.images import Images
+from noisystudent.data.stratified import single_labels
 from noisystudent.display.wording import percent
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.checkpoints import Checkpoint
+from noisystudent.pipeline.class_shares import CLASS_SHARES, class_shares
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.heads.checkpoint import head_stage
-from noisystudent.pipeline.heads.cross_fit import choose_head, choose_penalty, folds_of
+from noisystudent.pipeline.heads.cross_fit import choose_head, choose_penalty, folds_of, held_out_answers
 from noisystudent.pipeline.heads.evidence import cross_fit_student
 from noisystudent.pipeline.heads.features import RunFeatures, compute_features, features_to_label
-from noisystudent.pipeline.heads.labels import fit_student, label_and_select, student_inputs
-from noisystudent.pipeline.heads.teachers import FeatureTeachers, OtherTeachers
+from noisystudent.pipeline.heads.labels import fit_student, head_fingerprint, label_and_select, student_inputs
+from noisystudent.pipeline.heads.teachers import LEAST, FeatureTeachers, OtherTeachers
 from noisystudent.pipeline.pseudo_labels import diagnose_labels, pseudo_label_accuracy, say_drift
 from noisystudent.pipeline.score_stage import Floats, ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.summary import Round, RunResult
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
+from noisystudent.pseudo_labels.shift import ClassShares, HeldOutAnswers
 from noisystudent.results.facts import HeadChoice
 from noisystudent.training.linear_head import LinearHead
 
@@ -39,21 +42,24 @@ def run_head_rounds(context: RunContext) -> RunResult:
     plan = plan_models(settings.model, settings.rounds.count, context.splits.format.size)[0]
     features = compute_features(context, plan)
     others = other_teachers(context, plan)
-    teachers = FeatureTeachers(features, labels, len(context.splits.classes), context.device, others)
+    tau = settings.objective.logit_adjustment
+    teachers = FeatureTeachers(features, labels, len(context.splits.classes), context.device, others, tau)
     choice = choose_head(context, teachers)
     say_choice(context, choice)
     rows = np.arange(len(labels))
-    inputs = {"labels": "given", "penalty": choice.penalty}
+    inputs = {"labels": "given", "penalty": choice.penalty} | ({"logit_adjustment": tau} if tau else {})
     checkpoint, head = head_stage(context, "teacher", features, inputs, partial(teachers.fit, rows, choice.penalty))
     teacher = current = _scored(context, features, "teacher", 0, checkpoint, head)
+    aim = shares_for_heads(context, teachers, choice, head)
     rounds: list[Round] = []
     first: Path | None = None
     previous: Path | None = None
 
     for number in range(1, settings.rounds.count + 1):
         prefix = f"round-{number}"
+        chosen = first if settings.selection.once else None
         predictions, selection = label_and_select(
-            context, prefix, teachers, choice.weights, rows, head, number, first if settings.selection.once else None
+            context, prefix, teachers, choice.weights, rows, head, number, chosen, aim
         )
         first = first or selection
         inputs = student_inputs(context, predictions, selection, number)
@@ -73,7 +79,7 @@ def run_head_rounds(context: RunContext) -> RunResult:
         )
         previous = predictions
 
-    evidence = cross_fit_student(context, teachers, choice)
+    evidence = cross_fit_student(context, teachers, choice, aim)
     delivered = current
     if evidence and evidence.student_is_worse(settings.rounds.rollback_p):
         context.reporter.say(
@@ -87,13 +93,31 @@ def run_head_rounds(context: RunContext) -> RunResult:
     )
 
 
+def shares_for_heads(
+    context: RunContext, teachers: FeatureTeachers, choice: HeadChoice, head: LinearHead
+) -> ClassShares | None:
+    """The class shares that all rounds aim at, from the answers of the first teachers; None is the rule's own aim."""
+    labels = teachers.labels
+    inputs = {"features": teachers.fingerprint, "teachers": choice.weights, "head": head_fingerprint(head)}
+
+    def unlabeled() -> Floats:
+        mean = teachers.mean(choice.weights, np.arange(len(labels)), head)[len(labels) :]
+        return np.log(np.maximum(mean, LEAST))
+
+    def held_out() -> HeldOutAnswers | None:
+        return None if single_labels(labels) else held_out_answers(context, teachers, choice)
+
+    return class_shares(context, CLASS_SHARES, inputs, unlabeled, held_out)
+
+
 def other_teachers(context: RunContext, plan: ModelPlan) -> tuple[OtherTeachers, ...]:
     """The teachers on ``head.teacher_backbones``, each with the weight decay that cross-fitting prefers there."""
     found = []
     for number, backbone in enumerate(context.teacher_backbones, start=1):
         features = features_to_label(context, plan, number)
         labels = context.splits.labeled.labels
-        teachers = FeatureTeachers(features, labels, len(context.splits.classes), context.device)
+        tau = context.settings.objective.logit_adjustment
+        teachers = FeatureTeachers(features, labels, len(context.splits.classes), context.device, logit_adjustment=tau)
         found.append(OtherTeachers(backbone.name, teachers, choose_penalty(teachers, folds_of(context))))
     return tuple(found)
 

@@ -17,6 +17,7 @@ from noisystudent.pseudo_labels.neighbors import (
     neighbor_graph,
     prototype_probabilities,
     reduce_features,
+    typicality_of,
 )
 from noisystudent.training.linear_head import HeadData, LinearHead, fit_head
 
@@ -25,6 +26,7 @@ Ints = npt.NDArray[np.int64]
 
 TEACHERS = ("head", "graph", "whitened_graph", "prototypes")
 MOST_POINTS = 50_000  # images of a neighbor graph: the search for neighbors takes minutes beyond
+LEAST = 1e-12  # probability whose logarithm is taken
 PREFERENCE = 20.0  # a teacher that is 5 points better by cross-fitting weighs e times as much
 
 
@@ -33,7 +35,7 @@ class FeatureTeachers:
     """The teachers that learn from labels on features, without training or in seconds.
 
     They answer for all points: the labeled images, then the unlabeled ones. ``others`` are teachers of the same images
-    on further backbones.
+    on further backbones; ``logit_adjustment`` is that of all heads.
     """
 
     features: RunFeatures
@@ -41,6 +43,7 @@ class FeatureTeachers:
     classes: int
     device: torch.device
     others: tuple[OtherTeachers, ...] = ()
+    logit_adjustment: float = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -58,7 +61,8 @@ class FeatureTeachers:
 
     def fit(self, rows: Ints, penalty: float) -> LinearHead:
         """A labels-only head on some labeled rows, under all views."""
-        return fit_head([self.labeled(rows)], self.features.scaler, penalty, self.device)
+        data, tau = [self.labeled(rows)], self.logit_adjustment
+        return fit_head(data, self.features.scaler, penalty, self.device, logit_adjustment=tau)
 
     def labeled(self, rows: Ints, share: float = 1.0) -> HeadData:
         """Some labeled rows with their labels; their weights sum to ``share``."""
@@ -90,6 +94,11 @@ class FeatureTeachers:
         total = sum(weights.values())
         parts = [weight / total * self.probabilities(name, rows, head) for name, weight in weights.items()]
         return np.asarray(sum(parts), np.float32)
+
+    def typicality(self, rows: Ints) -> Floats:
+        """How close each unlabeled image is to the labeled ``rows``, float32 [U]; see ``typicality_of``."""
+        points = self._standardized
+        return typicality_of(points[len(self.labels) :], points[rows])
 
     @cached_property
     def _points(self) -> npt.NDArray[np.float16]:

@@ -142,7 +142,7 @@ RATIO = Study(
         Cell("3 to 1", {"train.ratio": 3.0}, 0.874),
         Cell("7 to 1", {"train.ratio": 7.0}),
     ),
-    {**_ONE_ROUND, "train.batch": "labeled"},
+    {**_ONE_ROUND, "train.batch": "labeled", "rounds.control": "steps"},
     f"{_PAPER}, v2, teacher EfficientNet-L2 of 87.0 (with teacher B4 both have 84.0)",
     expected={"7 to 1": 1},
 )

@@ -58,12 +58,14 @@ class StudyRequest:
     """A study and what all its runs share.
 
     ``given``: the user's settings by dotted name; sources in which ``{seed}`` stands are others for every seed.
+    ``shared``: folders of other studies, whose finished stages are taken over where their inputs are the same.
     """
 
     study: Study
     given: Mapping[str, Any]
     seeds: tuple[int, ...]
     out: Path
+    shared: tuple[Path, ...] = ()
 
     def folder(self, seed: int, cell: Cell) -> Path:
         """The folder of a cell's run."""
@@ -84,7 +86,13 @@ class StudyRequest:
 
 
 def open_request(
-    study: str | Study, settings: SettingsInput, config: Path | None, seeds: tuple[int, ...], out: Path | None
+    study: str | Study,
+    settings: SettingsInput,
+    *,
+    config: Path | None,
+    seeds: tuple[int, ...],
+    out: Path | None,
+    shared: tuple[Path, ...] = (),
 ) -> StudyRequest:
     """A request as a user states it: one of the paper's studies by name, or a file of cells, or a study.
 
@@ -94,6 +102,7 @@ def open_request(
         config: A file of settings for all cells, under ``settings``.
         seeds: The seeds.
         out: The folder; by default ``runs/study-NAME``.
+        shared: Folders of other studies, whose finished stages are taken over.
 
     Raises:
         SettingsError: The study is unknown, or a setting is.
@@ -102,7 +111,7 @@ def open_request(
     given = {**(read_settings(config) if config else {}), **given_values(settings)}
     folder = given.pop("out", None) or out or Path("runs") / f"study-{found.name}"
     require_used("study", dict.fromkeys(given, ARGUMENTS))
-    return StudyRequest(found, given, seeds, Path(folder))
+    return StudyRequest(found, given, seeds, Path(folder), shared)
 
 
 def _find(name: str) -> Study:
@@ -140,7 +149,7 @@ def run_study(request: StudyRequest, *, reporter: Reporter) -> StudyResult:
     total, done = len(request.seeds) * len(study.cells), 0
     with run_lock(request.out):
         for seed in request.seeds:
-            finished: list[Path] = []
+            finished = [run for other in request.shared for run in sorted(other.glob(f"seed-{seed}/*")) if run.is_dir()]
             for cell in study.cells:
                 done += 1
                 reporter.say(f"study {study.name}, run {done} of {total}: {cell.name}, seed {seed}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from noisystudent.pseudo_labels.selection.class_shares import Shares
 from noisystudent.pseudo_labels.selection.parts import NO_LIMIT, NOT_YET, OVER_TARGET, Floats, Ints, read_rows
 from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 
@@ -60,7 +61,9 @@ class Counts:
         return rows
 
 
-def count_rows(parts: Sequence[Path], *, classes: int, threshold: float, below: float = 1.0) -> Counts:
+def count_rows(
+    parts: Sequence[Path], *, classes: int, threshold: float, below: float = 1.0, least_typical: float = 0.0
+) -> Counts:
     """Counts the rows of prediction parts; workers may each count some of the parts and add their counts.
 
     Args:
@@ -68,6 +71,7 @@ def count_rows(parts: Sequence[Path], *, classes: int, threshold: float, below: 
         classes: the number of classes.
         threshold: the confidence from which on a row is eligible, 0 to 1.
         below: the confidence from which on a row is no longer eligible, above 0, to 1; 1: no bound.
+        least_typical: rows with a typicality below it are foreign and do not count, 0 to 1; 0 counts all rows.
 
     Returns:
         The counts of these parts.
@@ -78,11 +82,12 @@ def count_rows(parts: Sequence[Path], *, classes: int, threshold: float, below: 
     histogram = np.zeros((classes, BINS + 1), np.int64)
     eligible, beyond, limit = np.zeros(classes, np.int64), np.zeros(classes, np.int64), limit_of(below)
     flat = histogram.reshape(-1)
-    for rows in read_rows(parts, classes):
-        np.add.at(flat, rows.prediction * (BINS + 1) + bin_of(rows.confidence), 1)
+    for rows in read_rows(parts, classes, least_typical):
+        own = ~rows.foreign
+        np.add.at(flat, rows.prediction[own] * (BINS + 1) + bin_of(rows.confidence[own]), 1)
         inside = rows.bits < limit
-        eligible += np.bincount(rows.prediction[inside & (rows.confidence >= threshold)], minlength=classes)
-        beyond += np.bincount(rows.prediction[~inside], minlength=classes)
+        eligible += np.bincount(rows.prediction[own & inside & (rows.confidence >= threshold)], minlength=classes)
+        beyond += np.bincount(rows.prediction[own & ~inside], minlength=classes)
     return Counts(histogram, eligible, beyond, threshold, below)
 
 
@@ -111,17 +116,23 @@ class Quota:
     excess_reason: str
 
 
-def quota_for(settings: SelectionSettings, counts: Counts, round_number: int) -> Quota:
-    """The quota of every class, from its number of rows and the number of them that reach the threshold."""
+def quota_for(settings: SelectionSettings, counts: Counts, round_number: int, shares: Shares | None = None) -> Quota:
+    """The quota of every class, from its number of rows and the number of them that reach the threshold.
+
+    ``shares`` [K] are those of the classes that the selection aims at; None is the rule's own aim. A class with fewer
+    rows than its share gets all of them.
+    """
     if settings.rule == "curriculum":
         assert settings.fraction != "auto", "call resolve_auto first"
         fraction = min(1.0, settings.fraction * round_number)
-        row_count = np.ceil(fraction * counts.eligible - 1e-9).astype(np.int64)
-        return Quota(row_count, row_count, settings.lowest, NOT_YET)
+        wanted = counts.eligible if shares is None else shares * counts.eligible.sum()
+        row_count = np.minimum(np.ceil(fraction * wanted - 1e-9).astype(np.int64), counts.eligible)
+        return Quota(row_count, row_count, settings.lowest, NOT_YET if shares is None else OVER_TARGET)
     eligible = counts.eligible
     if settings.per_class == "none":
         return Quota(eligible, eligible, settings.lowest, OVER_TARGET)
     # The mean keeps the number of training samples as large as the number of rows that reach the threshold.
-    target = int(np.ceil(eligible.mean())) if settings.per_class == "auto" else settings.per_class
+    mean = eligible.mean() if settings.per_class == "auto" else settings.per_class
+    target = np.ceil(mean * (1.0 if shares is None else shares * len(shares)) - 1e-9).astype(np.int64)
     row_count = np.minimum(eligible, target)
     return Quota(row_count, np.minimum(target, row_count * settings.max_copies), settings.lowest, OVER_TARGET)

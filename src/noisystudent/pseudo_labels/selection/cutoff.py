@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,14 +52,17 @@ def is_selected(rows: Rows, cutoff: Cutoff, tie_numbers: RowNumbers) -> npt.NDAr
     Parts must come in order, because ``tie_numbers`` continues from part to part.
     """
     bits = cutoff.bits[rows.prediction]
-    selected: npt.NDArray[np.bool_] = (rows.bits > bits) & (rows.bits < cutoff.limit)
-    tied = np.flatnonzero(rows.bits == bits)
+    within = (rows.bits < cutoff.limit) & ~rows.foreign
+    selected: npt.NDArray[np.bool_] = (rows.bits > bits) & within
+    tied = np.flatnonzero((rows.bits == bits) & within)
     label = rows.prediction[tied]
     selected[tied] = tie_numbers(label) < cutoff.ties[label]
     return selected
 
 
-def find_cutoff(parts: Sequence[Path], histogram: Ints, row_count: Ints, limit: int = NO_LIMIT) -> Cutoff:
+def find_cutoff(
+    parts: Sequence[Path], histogram: Ints, row_count: Ints, *, limit: int = NO_LIMIT, least_typical: float = 0.0
+) -> Cutoff:
     """Finds the cutoff after the most confident rows of each class.
 
     Each pass over the parts counts, per class, the rows in the one bin of the last histogram that contains the cutoff,
@@ -71,6 +74,7 @@ def find_cutoff(parts: Sequence[Path], histogram: Ints, row_count: Ints, limit: 
         histogram: the histogram of the candidates in ``Counts`` for these parts, int64 [K, BINS + 1].
         row_count: the number of rows to select per class, at most as many as there are, int64 [K].
         limit: the bits of the confidence that candidates are below.
+        least_typical: rows with a typicality below it are not in the histogram.
 
     Returns:
         The cutoff of every class.
@@ -81,7 +85,8 @@ def find_cutoff(parts: Sequence[Path], histogram: Ints, row_count: Ints, limit: 
     low, width = edges[bins], edges[bins + 1] - edges[bins]
     while len(open_classes := np.flatnonzero((width > 1) & (wanted > 0) & (wanted < inside))):
         shift = _shift(width[open_classes])
-        finer = _count_fine_bins(parts, low, np.minimum(width, limit - low), open_classes, shift)
+        rows = read_rows(parts, len(low), least_typical)
+        finer = _count_fine_bins(rows, low, np.minimum(width, limit - low), open_classes, shift)
         bins, wanted[open_classes], inside[open_classes] = _bin_of_cutoff(finer, wanted[open_classes])
         low[open_classes] += bins << shift
         width[open_classes] = np.minimum(1 << shift, width[open_classes] - (bins << shift))
@@ -106,16 +111,16 @@ def _shift(width: Ints) -> Ints:
     return np.maximum(bits - int(np.log2(_FINE_BINS)), 0)
 
 
-def _count_fine_bins(parts: Sequence[Path], low: Ints, width: Ints, open_classes: Ints, shift: Ints) -> Ints:
+def _count_fine_bins(parts: Iterable[Rows], low: Ints, width: Ints, open_classes: Ints, shift: Ints) -> Ints:
     """Rows of the open classes per fine bin between ``low`` and ``low + width``: int64 [open classes, fine bins]."""
     counts = np.zeros((len(open_classes), _FINE_BINS), np.int64)
     row_of_class = np.full(len(low), -1)
     row_of_class[open_classes] = np.arange(len(open_classes))
     counted_width = np.zeros_like(width)
     counted_width[open_classes] = width[open_classes]
-    for rows in read_rows(parts, len(low)):
+    for rows in parts:
         offset = rows.bits - low[rows.prediction]
-        inside = np.flatnonzero((offset >= 0) & (offset < counted_width[rows.prediction]))
+        inside = np.flatnonzero((offset >= 0) & (offset < counted_width[rows.prediction]) & ~rows.foreign)
         row = row_of_class[rows.prediction[inside]]
         np.add.at(counts.reshape(-1), row * _FINE_BINS + (offset[inside] >> shift[row]), 1)
     return counts

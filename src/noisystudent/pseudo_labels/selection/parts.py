@@ -29,7 +29,8 @@ OVER_TARGET = "over-target"
 NOT_YET = "not-yet"
 CUSTOM = "custom-rule"  # rejected by a user's own rule
 NOT_BELOW = "not-below"  # too confident for selection.below
-REASONS = (SELECTED, BELOW_THRESHOLD, OVER_TARGET, NOT_YET, CUSTOM, NOT_BELOW)
+FOREIGN = "foreign"  # farther from the labeled images than these are from each other
+REASONS = (SELECTED, BELOW_THRESHOLD, OVER_TARGET, NOT_YET, CUSTOM, NOT_BELOW, FOREIGN)
 
 ONE_BITS = np.float32(1).view(np.uint32)
 NO_LIMIT = int(ONE_BITS) + 1  # the bits of a number above every confidence
@@ -50,13 +51,15 @@ class Rows:
     """The columns of one predictions part that selection needs: predicted classes [N] and confidences [N].
 
     ``bits`` are the bits of the confidences as float32. Read as integers, they are ordered like the confidences,
-    because these are from 0 to 1. ``groups`` are the sizes of the part's row groups.
+    because these are from 0 to 1. ``groups`` are the sizes of the part's row groups. ``foreign``, bool [N], says which
+    rows count for no class.
     """
 
     name: str
     groups: tuple[int, ...]
     prediction: Ints
     bits: Bits
+    foreign: npt.NDArray[np.bool_]
 
     @property
     def confidence(self) -> Floats:
@@ -74,17 +77,18 @@ class PartSelection:
     reason: Codes
 
 
-def read_rows(parts: Sequence[Path], classes: int) -> Iterator[Rows]:
-    """Reads the rows of each predictions part, in order.
+def read_rows(parts: Sequence[Path], classes: int, least_typical: float = 0.0) -> Iterator[Rows]:
+    """Reads the rows of each predictions part, in order; those with a typicality below ``least_typical`` are foreign.
 
     Raises:
         ArtifactError: a part is damaged, or its classes are not below ``classes``.
     """
-    return _prefetch(partial(_read_part, classes=classes), parts, _READERS)
+    return _prefetch(partial(_read_part, classes=classes, least_typical=least_typical), parts, _READERS)
 
 
-def _read_part(path: Path, classes: int) -> Rows:
-    table, groups = _read_columns(path, ["prediction", "confidence"])
+def _read_part(path: Path, classes: int, least_typical: float) -> Rows:
+    more = ["typicality"] if least_typical > 0 else []
+    table, groups = _read_columns(path, ["prediction", "confidence", *more])
     prediction = table["prediction"].to_numpy().astype(np.int64)
     bits = table["confidence"].to_numpy().astype(np.float32).view(np.uint32)
     if len(prediction) and not 0 <= prediction.min() <= prediction.max() < classes:
@@ -96,8 +100,9 @@ def _read_part(path: Path, classes: int) -> Rows:
         raise ArtifactError(
             f"{path} holds a confidence that is not a number from 0 to 1; run 'noisystudent label' again."
         )
+    foreign = table["typicality"].to_numpy() < least_typical if more else np.zeros(len(bits), bool)
     # A mean of probabilities may be rounded to a little above 1.
-    return Rows(path.name, groups, prediction, np.minimum(bits, ONE_BITS))
+    return Rows(path.name, groups, prediction, np.minimum(bits, ONE_BITS), foreign)
 
 
 def _read_columns(path: Path, columns: list[str]) -> tuple[pa.Table, tuple[int, ...]]:

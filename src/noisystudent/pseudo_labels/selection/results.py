@@ -7,13 +7,18 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassSelection:
-    """One class before and after selection; ``threshold`` is the lowest selected confidence."""
+    """One class before and after selection.
+
+    ``threshold`` is the lowest selected confidence; ``share`` the share of the class that the selection aims at, None
+    where that is the rule's own aim.
+    """
 
     name: str
     predicted: int
     selected: int
     copies: int
     threshold: float | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from noisystudent.artifacts.typed_json import write_result
 from noisystudent.errors import MismatchError
+from noisystudent.pseudo_labels.selection.class_shares import Shares
 from noisystudent.pseudo_labels.selection.copies import CopyAllocator
 from noisystudent.pseudo_labels.selection.counts import BINS, Counts, Quota, bin_of, count_rows, limit_of, quota_for
 from noisystudent.pseudo_labels.selection.cutoff import Cutoff, RowNumbers, find_cutoff, is_selected
+from noisystudent.pseudo_labels.selection.foreign import foreign_level
 from noisystudent.pseudo_labels.selection.parts import (
     BELOW_THRESHOLD,
+    FOREIGN,
     NOT_BELOW,
     REASONS,
     SELECTED,
     PartSelection,
+    Rows,
     read_rows,
     read_selection,
     write_selection,
@@ -38,6 +42,7 @@ def select(
     round_number: int,
     seed: int,
     counts: Counts | None = None,
+    shares: Shares | None = None,
 ) -> SelectionSummary:
     """Selects pseudo labels for training, and writes one selection part per prediction part plus ``summary.json``.
 
@@ -52,6 +57,7 @@ def select(
         round_number: the number of the round, from 1; only the curriculum depends on it.
         seed: the seed that draws copies.
         counts: the sum of ``count_rows`` over workers that share the parts; None counts the rows here.
+        shares: the shares of the classes to aim at, [K]; None is the rule's own aim.
 
     Returns:
         The summary.
@@ -60,36 +66,39 @@ def select(
         MismatchError: ``counts`` are for other parts, classes or thresholds.
         ArtifactError: a part is damaged or was predicted for other classes.
     """
-    counts = counts or count_rows(parts, classes=len(classes), threshold=settings.lowest, below=settings.below)
-    wanted = (len(classes), settings.lowest, settings.below)
-    if (len(counts.eligible), counts.threshold, counts.below) != wanted:
+    level = foreign_level(parts) if settings.foreign == "drop" else 0.0
+    bounds = {"threshold": settings.lowest, "below": settings.below}
+    counts = counts or count_rows(parts, classes=len(classes), **bounds, least_typical=level)
+    if (len(counts.eligible), counts.threshold, counts.below) != (len(classes), *bounds.values()):
         raise MismatchError(
             f"the counts are for {len(counts.eligible)} classes at threshold {counts.threshold} and below "
             f"{counts.below}, but there are {len(classes)} classes, selection.threshold is {settings.lowest} and "
             f"selection.below {settings.below}; count the rows again."
         )
-    quota = quota_for(settings, counts, round_number)
-    cutoff = find_cutoff(parts, counts.candidates, quota.row_count, limit_of(settings.below))
+    quota = quota_for(settings, counts, round_number, shares)
+    limit = limit_of(settings.below)
+    cutoff = find_cutoff(parts, counts.candidates, quota.row_count, limit=limit, least_typical=level)
     allocator = CopyAllocator(quota, seed, round_number)
     stats = SelectionStats(len(classes))
-    write_selection(folder, _select_parts(parts, quota, cutoff, allocator, stats))
+    rows = read_rows(parts, len(classes), level)
+    write_selection(folder, _select_parts(rows, quota, cutoff, allocator, stats))
     if not np.array_equal(stats.selected, quota.row_count):
         raise MismatchError(
             f"the parts in {parts[0].parent} differ from those that were counted; run the command again."
         )
-    summary = stats.summary(classes, counts.histogram, settings.rule)
+    summary = stats.summary(classes, counts.histogram, settings.rule, shares)
     write_result(folder / SUMMARY, summary)
     return summary
 
 
 def _select_parts(
-    parts: Sequence[Path], quota: Quota, cutoff: Cutoff, allocator: CopyAllocator, stats: SelectionStats
+    parts: Iterable[Rows], quota: Quota, cutoff: Cutoff, allocator: CopyAllocator, stats: SelectionStats
 ) -> Iterator[PartSelection]:
     """The selection of each part, in order."""
     classes = len(quota.row_count)
     tie_numbers, selected_numbers = RowNumbers(classes), RowNumbers(classes)
     low, high, excess = (REASONS.index(name) for name in (BELOW_THRESHOLD, NOT_BELOW, quota.excess_reason))
-    for rows in read_rows(parts, classes):
+    for rows in parts:
         selected = np.flatnonzero(is_selected(rows, cutoff, tie_numbers))
         label = rows.prediction[selected]
         copies = np.zeros(len(rows.bits), np.int64)
@@ -97,6 +106,7 @@ def _select_parts(
         reason = np.where(rows.confidence < quota.min_confidence, low, excess).astype(np.int8)
         reason[rows.bits >= cutoff.limit] = high
         reason[selected] = REASONS.index(SELECTED)
+        reason[rows.foreign] = REASONS.index(FOREIGN)
         stats.add(rows, copies, reason)
         yield PartSelection(rows.name, rows.groups, copies, reason)
 

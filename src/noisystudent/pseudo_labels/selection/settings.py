@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from noisystudent.pseudo_labels.selection.class_shares import parse_shares
 from noisystudent.settings import MANY_LABELS, Settings
 
 PUBLISHED_THRESHOLD = 0.3  # Xie et al. 2020, section 4.1
+NAMED_PRIORS = ("auto", "uniform", "labels", "estimated")
 FEW_LABELS_FRACTION = 0.2  # with few labels, rows that the teacher is less sure of wait for a better teacher
 
 
@@ -40,6 +42,38 @@ class SelectionSettings(Settings):
         10, description="threshold: largest number of copies of one image"
     )
     once: bool = Field(False, description="select the images in round 1 only; later rounds only relabel them")
+    prior: str = Field(
+        "auto",
+        description="share of each class among the pseudo labels: uniform; labels (as among them); estimated (as in "
+        "the unlabeled set, by labels that the teacher did not see); CLASS=SHARE,...; or auto: the rule's own, which "
+        "is as predicted for curriculum and equal for threshold and for heads",
+    )
+    align: Literal["none", "prior"] = Field(
+        "none",
+        description="prior: before selection, correct the teacher's predictions, which expect the shares of the "
+        "labels, for the shares of selection.prior (Saerens 2002)",
+    )
+    foreign: Literal["keep", "drop"] = Field(
+        "keep",
+        description="drop: leave out images that are farther from all labeled ones, in the features of a frozen "
+        "backbone, than labeled images are from each other",
+    )
+
+    @field_validator("prior")
+    @classmethod
+    def _is_a_prior(cls, text: str) -> str:
+        if text not in NAMED_PRIORS:
+            parse_shares(text)
+        return text
+
+    @model_validator(mode="after")
+    def _aligns_to_other_shares(self) -> Self:
+        if self.align == "prior" and self.prior in ("auto", "labels"):
+            raise ValueError(
+                f"align prior has no effect with prior {self.prior}, because predictions expect the shares of the "
+                "labels; give prior uniform, estimated or CLASS=SHARE,..., or leave align out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _some_confidence_is_left(self) -> SelectionSettings:
@@ -58,8 +92,10 @@ class SelectionSettings(Settings):
         return PUBLISHED_THRESHOLD if self.rule == "threshold" else 0.0
 
     def deciding(self) -> dict[str, Any]:
-        """The settings that decide a selection; those of a curriculum without bounds are as before it had any."""
-        values = self.model_dump(exclude={"below"}) | {"threshold": self.lowest}
+        """The settings that decide a selection; what later versions have brought is left out at its default."""
+        fields = type(self).model_fields
+        later = {name for name in ("prior", "align", "foreign") if getattr(self, name) == fields[name].default}
+        values = self.model_dump(exclude={"below", *later}) | {"threshold": self.lowest}
         if self.rule == "curriculum":
             values["threshold"] = PUBLISHED_THRESHOLD  # once had no effect there
             values |= {"lowest": self.lowest} if self.lowest else {}

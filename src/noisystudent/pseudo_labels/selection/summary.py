@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from noisystudent.pseudo_labels.selection.class_shares import Shares
 from noisystudent.pseudo_labels.selection.counts import BINS
 from noisystudent.pseudo_labels.selection.parts import REASONS, Codes, Ints, Rows
 from noisystudent.pseudo_labels.selection.results import ClassSelection, Histogram, SelectionSummary
@@ -32,13 +33,16 @@ class SelectionStats:
         np.minimum.at(self.lowest_confidence, label, rows.confidence[selected])
         self.reasons += np.bincount(reason, minlength=len(REASONS))
 
-    def summary(self, classes: Sequence[str], histogram: Ints, rule: str) -> SelectionSummary:
+    def summary(
+        self, classes: Sequence[str], histogram: Ints, rule: str, shares: Shares | None = None
+    ) -> SelectionSummary:
         """The content of ``summary.json``.
 
         Args:
             classes: class names.
             histogram: the histogram of ``Counts`` over all parts, int64 [K, BINS + 1].
             rule: the name of the rule.
+            shares: those of the classes that the selection aims at, [K]; None where that is the rule's own aim.
         """
         predicted = histogram.sum(axis=1)
         per_class = tuple(
@@ -48,6 +52,7 @@ class SelectionStats:
                 selected=int(self.selected[i]),
                 copies=int(self.copies[i]),
                 threshold=round(float(self.lowest_confidence[i]), 6) if self.selected[i] else None,
+                share=None if shares is None else float(shares[i]),
             )
             for i, name in enumerate(classes)
         )
@@ -56,26 +61,29 @@ class SelectionStats:
         edges = tuple(i / _COARSE_BINS for i in range(_COARSE_BINS + 1))
         return SelectionSummary(
             rule=rule,
-            rows=int(predicted.sum()),
+            rows=int(self.reasons.sum()),
             selected=int(self.selected.sum()),
             copies=int(self.copies.sum()),
             per_class=per_class,
             reasons={name: int(count) for name, count in zip(REASONS, self.reasons, strict=True) if count},
             confidence_histogram=Histogram(edges=edges, counts=tuple(coarse.tolist())),
-            warnings=_warnings(classes, self.selected, self.copies),
+            warnings=_warnings(classes, self.selected, self.copies, shares),
         )
 
 
-def _warnings(classes: Sequence[str], selected: Ints, copies: Ints) -> tuple[str, ...]:
-    """One warning per class with no pseudo labels, or with far fewer copies than other classes."""
-    typical = float(np.median(copies))
+def _warnings(classes: Sequence[str], selected: Ints, copies: Ints, shares: Shares | None) -> tuple[str, ...]:
+    """One warning per class with no pseudo labels, or with far fewer copies than other classes for its share."""
+    for_share = copies if shares is None else copies / np.maximum(shares * len(shares), 1e-9)
+    typical = float(np.median(for_share))
     warnings = []
-    for name, selected_count, copy_count in zip(classes, selected, copies, strict=True):
+    for name, selected_count, copy_count, scaled in zip(classes, selected, copies, for_share, strict=True):
         if selected_count == 0:
             warnings.append(f"class {name!r}: no pseudo label was selected; the student sees only its labeled images")
-        elif copy_count < typical / 4:
+        elif scaled < typical / 4:
+            expected = typical if shares is None else typical * shares[classes.index(name)] * len(shares)
+            median = "the median class has" if shares is None else "the median class would have, with this share,"
             warnings.append(
-                f"class {name!r}: only {selected_count} pseudo labels ({copy_count} with copies; the median class has "
-                f"{typical:.0f})"
+                f"class {name!r}: only {selected_count} pseudo labels ({copy_count} with copies; {median} "
+                f"{expected:.0f})"
             )
     return tuple(warnings)

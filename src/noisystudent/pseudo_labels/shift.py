@@ -1,0 +1,160 @@
+"""Class shares of an unlabeled set that differ from those of the labels: found, estimated, and predictions corrected.
+
+Only the shares are taken to differ, not how the images of a class look (label shift).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import softmax
+from scipy.stats import chi2_contingency
+
+from noisystudent.evaluation.metrics.temperature import apply_temperature, fit_temperature
+from noisystudent.pseudo_labels import predictions
+from noisystudent.pseudo_labels.predictions import ShardLabels, read_part_stats
+from noisystudent.pseudo_labels.selection.class_shares import Shares
+
+Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.int64]
+
+SIGNIFICANT = 0.1  # level of the test for other shares than those of the labels; 60 labels seldom reach 0.05
+SMALLEST = 1e-4  # estimated share of a class: none is taken to be missing for certain
+MOST_NUMBERS = 10_000_000  # log-probabilities that the shares are estimated from
+_MOST_ITERATIONS = 500
+_CONVERGED = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutAnswers:
+    """Answers of a teacher for labels that it did not see: log-probabilities [V, K] and labels [V]."""
+
+    log_probabilities: Floats
+    labels: Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassShares:
+    """``class-shares/summary.json``: the shares that a selection aims at, and what they were estimated from.
+
+    ``shares``: by class, in their order; ``reference``: the shares of the labels; ``temperature``: that of calibrated
+    answers, 1 where there are no held-out labels; ``p_value``: of the test for other shares than those of the labels,
+    None where nothing was estimated.
+    """
+
+    shares: dict[str, float]
+    reference: dict[str, float]
+    temperature: float = 1.0
+    p_value: float | None = None
+
+    @property
+    def values(self) -> Shares:
+        """The shares in the order of the classes, float64 [K]."""
+        return np.array(list(self.shares.values()))
+
+    def correct(self, log_probabilities: Floats) -> npt.NDArray[np.float32]:
+        """A teacher's log-probabilities [N, K] for images whose classes have these shares."""
+        return corrected(log_probabilities, self.values, np.array(list(self.reference.values())), self.temperature)
+
+
+def labeled_shares(labels: Ints, classes: int) -> Shares:
+    """The share of each class among labels [N]: float64 [K]; a class without labels counts as if it had half of one."""
+    counts = np.maximum(np.bincount(labels, minlength=classes), 0.5)
+    return np.asarray(counts / counts.sum(), np.float64)
+
+
+def estimate_shares(
+    log_probabilities: Floats, held_out: HeldOutAnswers, reference: Shares
+) -> tuple[Shares, float, float]:
+    """The class shares of unlabeled images: those of the labels, unless the answers show that they differ.
+
+    The test compares how often each class is predicted for held-out labels and for the unlabeled images (Lipton et al.
+    2018, "Detecting and Correcting for Label Shift with Black Box Predictors"). If it is significant, the shares are
+    those under which the calibrated answers are most likely.
+
+    Args:
+        log_probabilities: The teacher's answers for unlabeled images, [N, K].
+        held_out: Its answers for labels that it did not see.
+        reference: The shares of the labels, [K].
+
+    Returns:
+        The shares [K], the temperature of calibrated answers, and the p-value of the test.
+    """
+    classes = log_probabilities.shape[1]
+    counts = np.stack(
+        [
+            np.bincount(answers.argmax(axis=1), minlength=classes)
+            for answers in (held_out.log_probabilities, log_probabilities)
+        ]
+    )
+    counts = counts[:, counts.sum(axis=0) > 0]
+    p_value = float(chi2_contingency(counts).pvalue) if counts.shape[1] > 1 else 1.0
+    temperature = fit_temperature(held_out.log_probabilities, held_out.labels)
+    if p_value >= SIGNIFICANT:
+        return reference, temperature, p_value
+    return most_likely_shares(softmax(log_probabilities / temperature, axis=1), reference), temperature, p_value
+
+
+def most_likely_shares(probabilities: Floats, reference: Shares) -> Shares:
+    """The class shares of images under which a classifier's answers are most likely: float64 [K].
+
+    The expectation maximization of Saerens et al. 2002, "Adjusting the Outputs of a Classifier to New a Priori
+    Probabilities", equation 2.9. It needs calibrated answers. The inverse of a confusion matrix (Lipton et al. 2018)
+    has no such need, but with 10 labels per class the matrix is so uncertain that its error is twice as large.
+
+    Args:
+        probabilities: calibrated class probabilities of the images, [N, K].
+        reference: the shares for which they are calibrated, [K], above 0.
+    """
+    shares = reference / reference.sum()
+    for _ in range(_MOST_ITERATIONS):
+        joint = probabilities * (shares / reference)
+        found = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
+        change = float(np.abs(found - shares).max())
+        shares = found
+        if change < _CONVERGED:
+            break
+    floored = np.maximum(shares, SMALLEST)
+    return np.asarray(floored / floored.sum(), np.float64)
+
+
+def corrected(
+    log_probabilities: Floats, shares: Shares, reference: Shares, temperature: float
+) -> npt.NDArray[np.float32]:
+    """Log-probabilities for images whose classes have ``shares`` instead of ``reference``: float32 [N, K].
+
+    Saerens et al. 2002, equation 2.4: p times shares / reference, normalized, after calibration by ``temperature``.
+    """
+    weights = np.log(np.maximum(shares, SMALLEST)) - np.log(reference)
+    return apply_temperature(log_probabilities.astype(np.float64) / temperature + weights, 1.0).astype(np.float32)
+
+
+def sample_of(parts: Sequence[Path], classes: int) -> Floats:
+    """Log-probabilities of evenly spaced rows of prediction parts, at most ``MOST_NUMBERS`` numbers: [N, K]."""
+    rows = sum(sum(read_part_stats(path).rows) for path in parts)
+    step = max(1, -(-rows * classes // MOST_NUMBERS))
+    sampled, passed = [], 0
+    for path in parts:
+        _, values = predictions.read_log_probabilities(path, classes)
+        sampled.append(values[-passed % step :: step])
+        passed += len(values)
+    return np.concatenate(sampled)
+
+
+def correct_part(source: Path, target: Path, aim: ClassShares) -> None:
+    """Writes a prediction part again with corrected log-probabilities; keys, shards and all else stay."""
+    stats, classes = read_part_stats(source), len(aim.shares)
+    keys, values = predictions.read_log_probabilities(source, classes)
+    typicality = predictions.read_typicality(source)
+    values = aim.correct(values)
+    ends = np.cumsum(stats.rows)
+    shards = []
+    for number, (first, end) in enumerate(zip(ends - stats.rows, ends, strict=True)):
+        failed = [(key, reason) for position, key, reason in stats.failed if position == number]
+        of_shard = None if typicality is None else typicality[first:end]
+        shards.append(ShardLabels.of(keys[first:end], values[first:end], failed, of_shard))
+    predictions.write_part(target, shards)
