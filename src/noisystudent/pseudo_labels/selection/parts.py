@@ -138,8 +138,8 @@ def write_selection(folder: Path, parts: Iterable[PartSelection]) -> None:
 
 
 def _write_part_selection(folder: Path, part: PartSelection) -> None:
-    # Without rows that are too confident, a part has the bytes that it had before there was this reason.
-    reasons = REASONS if (part.reason == REASONS.index(NOT_BELOW)).any() else REASONS[: REASONS.index(NOT_BELOW)]
+    # A part without the later reasons has the bytes that it had before there were these.
+    reasons = REASONS[: max(REASONS.index(NOT_BELOW), int(part.reason.max(initial=0)) + 1)]
     columns = {
         "copies": pa.array(part.copies.astype(np.uint16)),
         "reason": pa.DictionaryArray.from_arrays(pa.array(part.reason), pa.array(reasons)),
