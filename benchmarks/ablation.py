@@ -2,13 +2,15 @@
 
     python benchmarks/ablation.py fashion --json rows.json
     python benchmarks/ablation.py cifar10 --seeds 3
+    python benchmarks/ablation.py fashion --students "full noise" "unlabeled without noise"
     python benchmarks/ablation.py fashion --quick
 
 This follows the paper's study of noise (Xie et al., 2020, section 4.1). One teacher, trained under full noise, gives
 soft labels to all unlabeled images. Students of its architecture differ only in their noise; "noised teacher" has full
 noise, but its labels come from a teacher that saw noised images. The paper removes the noise of the unlabeled images
-only; here a student's noise is the same on all of its images. Every number is top-1 on the test part, which chose
-nothing. Differences are to the teacher of the same seed. ``--development`` and ``--set`` are as in few_labels.py.
+only, as the two students "unlabeled without ..." do; all others have the same noise on all of their images. Every
+number is top-1 on the test part, which chose nothing. Differences are to the teacher of the same seed.
+``--development`` and ``--set`` are as in few_labels.py.
 The CIFAR-10 images are saved as JPEG of quality 75, so the numbers are not comparable with published CIFAR-10 numbers.
 """
 
@@ -34,12 +36,19 @@ SHARED_SETTINGS: dict[str, Any] = {
     "noise.strength": 0.25,
 }
 SETTINGS: dict[str, dict[str, Any]] = {"fashion": {"data.size": 16}, "cifar10": {"data.size": 24}}
+PLAIN_UNLABELED = {"noise.unlabeled.strength": 0, "noise.unlabeled.flip": False}
 STUDENTS: dict[str, dict[str, Any]] = {
     "full noise": {},
     "without RandAugment": {"noise.randaugment": False},
     "without dropout": {"noise.dropout": 0},
     "without stochastic depth": {"noise.stochastic_depth": 0},
     "no noise": {"noise.preset": "none", "noise.strength": 0, "noise.flip": False},
+    "unlabeled without augmentation": PLAIN_UNLABELED,
+    "unlabeled without noise": {
+        **PLAIN_UNLABELED,
+        "noise.unlabeled.dropout": 0,
+        "noise.unlabeled.stochastic_depth": 0,
+    },
     "noised teacher": {},
 }
 QUICK = {"train.steps": 5, "train.batch_size": 16}
@@ -61,7 +70,7 @@ def run_seed(name: str, seed: int, options: argparse.Namespace, work: Path) -> d
     plain = label_unlabeled(teacher, unlabeled, folder / "plain", settings, noised=False)
     noised = label_unlabeled(teacher, unlabeled, folder / "noised", settings, noised=True)
     checkpoints = {"teacher": teacher}
-    for role in QUICK_STUDENTS if options.quick else STUDENTS:
+    for role in QUICK_STUDENTS if options.quick else options.students:
         checkpoints[role] = folder / role.replace(" ", "-")
         noisystudent.train(
             labeled=labeled,
@@ -124,6 +133,7 @@ def main() -> int:
     parser.add_argument("--labels", type=int, default=100, help="labeled images per class")
     parser.add_argument("--unlabeled", type=int, default=15_000, help="largest number of unlabeled images; 0 = all")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--students", nargs="+", choices=STUDENTS, default=list(STUDENTS), metavar="NAME")
     parser.add_argument("--development", action="store_true", help="for choosing settings: never opens the test part")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of every stage")
     parser.add_argument("--work", type=Path, help="folder for the work, to resume later (default: a temporary folder)")

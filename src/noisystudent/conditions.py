@@ -194,8 +194,7 @@ _BATCHES = (
     Condition(
         _RUN,
         ("rounds.control",),
-        "train.batch labeled and train.warm_start false: else as many samples are as many steps, or there is no stage "
-        "of the student's length",
+        "train.batch labeled and train.warm_start false, where as many samples are not as many steps",
         lambda given: given["train.batch"] == "labeled" and not given["train.warm_start"],
     ),
     Condition(_RUN, ("rounds.control",), "a rounds.controls above 0", lambda given: given["rounds.controls"] > 0),

@@ -22,26 +22,36 @@ def _of_unlabeled(given: Values, name: str) -> object:
     return given[f"noise.{name}"] if own == "same" else own
 
 
+def _on_some_images(name: str, has_effect: Callable[[object], bool]) -> Callable[[Values], bool]:
+    """Whether a setting of the input noise has some value for labeled or for unlabeled images."""
+    return lambda given: has_effect(given[f"noise.{name}"]) or has_effect(_of_unlabeled(given, name))
+
+
 _OF_ALL = (
     Condition(TRAINING, ("noise.strengths",), "noise.strength auto", is_one_of("noise.strength", "auto")),
     Condition(
         (*TRAINING, "label"),
         names_in("noise", "pad", "resized_area", "policy", "layers", "magnitude", "operations"),
         "a noise.strength above 0",
-        lambda given: given["noise.strength"] != 0,
+        _on_some_images("strength", lambda strength: strength != 0),
     ),
-    Condition(NOISING, ("noise.pad",), "noise.crop pad or auto", is_one_of("noise.crop", "pad", "auto")),
+    Condition(
+        NOISING,
+        ("noise.pad",),
+        "noise.crop pad or auto",
+        _on_some_images("crop", lambda crop: crop in ("pad", "auto")),
+    ),
     Condition(
         NOISING,
         names_in("noise", "resized_area", "interpolation"),
         "noise.crop resized or auto",
-        is_one_of("noise.crop", "resized", "auto"),
+        _on_some_images("crop", lambda crop: crop in ("resized", "auto")),
     ),
     Condition(
         (*TRAINING, "label"),
         names_in("noise", "policy", "layers", "magnitude", "operations", "translation", "cutout", "pixel_reference"),
         "noise.randaugment true",
-        is_given("noise.randaugment"),
+        _on_some_images("randaugment", bool),
     ),
     Condition(
         NOISING,
@@ -77,7 +87,7 @@ _OF_UNLABELED = (
         "noise.unlabeled.randaugment true",
         lambda given: bool(_of_unlabeled(given, "randaugment")),
     ),
-    Condition(NOISING, ("noise.crop_last",), "noise.crop pad", is_one_of("noise.crop", "pad")),
+    Condition(NOISING, ("noise.crop_last",), "noise.crop pad", _on_some_images("crop", lambda crop: crop == "pad")),
 )
 
 NOISE_CONDITIONS = (*_OF_ALL, *_OF_UNLABELED)

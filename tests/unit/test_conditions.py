@@ -162,3 +162,12 @@ def test_conditions_name_settings_that_their_commands_use():
             known = [setting for setting in ALL_SETTINGS if setting == name or (name[-1] == "." and name in setting)]
             assert known, name
             assert any(set(known) & USED[command] for command in condition.commands), name
+
+
+def test_what_only_unlabeled_images_use_is_not_without_effect():
+    on_unlabeled = {"noise.strength": 0.0, "noise.unlabeled.strength": 1.0, "noise.magnitude": 5.0}
+    assert check("run", BASE, on_unlabeled).noise.of_unlabeled().magnitude == 5
+    crops = {"noise.crop": "none", "noise.unlabeled.crop": "pad", "noise.pad": 0.25, "noise.crop_last": True}
+    assert check("run", BASE, crops).noise.of_unlabeled().crop == "pad"
+    distorted = {"noise.randaugment": False, "noise.unlabeled.randaugment": True, "noise.layers": 3}
+    assert check("run", BASE, distorted).noise.of_unlabeled().randaugment

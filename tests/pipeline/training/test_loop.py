@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from noisystudent.models.classifier import Classifier
-from noisystudent.models.tuning import train_last_blocks
-from noisystudent.training.loader import Batch
+from noisystudent.models.tuning import set_batch_norm_momentum, train_last_blocks
+from noisystudent.noise.counter_rng import CounterRng
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.parted import part_model_noise
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.training.loader import Batch, BatchLoader
 from noisystudent.training.loop import METRICS, fit
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import STATE
@@ -64,6 +68,29 @@ def test_a_killed_training_of_the_last_blocks_resumes_to_the_same_bits(tmp_path,
     with pytest.raises(Killed):
         train_last_block(tmp_path / "killed", kill_at)
     assert same_weights(train_last_block(tmp_path / "killed"), train_last_block(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("kill_at", [20, 27])
+def test_a_killed_training_with_noise_per_part_of_the_batch_resumes_to_the_same_bits(tmp_path, kill_at):
+    def train_parted(folder, kill_at=None):
+        folder.mkdir(exist_ok=True)
+        classifier, given = make_classifier(), make_batches()
+        part_model_noise(classifier.net, rows=given.labeled, dropout=0.6, stochastic_depth=0.0)
+        set_batch_norm_momentum(classifier.net, 0.01)
+        plain = InputNoise(NoiseSettings(), size=8, strength=0.0, rng=CounterRng(0, "test"))
+        batches = BatchLoader(given.streams, given.noise, unlabeled_noise=plain)
+
+        def killed_batches(step):
+            if step == kill_at:
+                raise Killed
+            return batches(step)
+
+        settings = TrainSettings(steps=30, save_every=1e-6)
+        return fit(classifier, killed_batches, objective, settings, folder, seed=3)[0]
+
+    with pytest.raises(Killed):
+        train_parted(tmp_path / "killed", kill_at)
+    assert same_weights(train_parted(tmp_path / "killed"), train_parted(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("stop_at", [0, 27, 44])

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from noisystudent.errors import ArtifactError, MismatchError, SettingsError
 from noisystudent.pseudo_labels.predictions import (
@@ -431,3 +432,26 @@ def test_few_classes_are_stored_exactly(tmp_path):
 def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match="less than or equal to 1"):
         SelectionSettings(threshold=1.5)
+
+
+@pytest.mark.parametrize("wrong", [{"threshold": 1.5}, {"threshold": -0.1}, {"below": 0.0}, {"below": 1.01}])
+def test_bounds_outside_of_zero_and_one_are_refused(wrong):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        SelectionSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rule": "threshold", "below": 0.3}, {"threshold": 0.5, "below": 0.5}, {"threshold": 1.0}]
+)
+def test_bounds_that_leave_no_confidence_are_refused(wrong):
+    with pytest.raises(ValidationError, match="no confidence is allowed; give a larger below"):
+        SelectionSettings(**wrong, **({} if "below" in wrong else {"below": 0.9}))
+
+
+def test_a_selection_without_bounds_is_known_by_the_settings_of_before():
+    before = {"rule": "curriculum", "fraction": "auto", "threshold": 0.3, "per_class": "auto", "max_copies": 10,
+              "once": False}  # fmt: skip
+    assert SelectionSettings().deciding() == before
+    assert SelectionSettings(rule="threshold").deciding() == {**before, "rule": "threshold"}
+    bounded = [SelectionSettings(threshold=0.3), SelectionSettings(below=0.9), SelectionSettings(threshold=0.2)]
+    assert len({str(settings.deciding()) for settings in (SelectionSettings(), *bounded)}) == 4

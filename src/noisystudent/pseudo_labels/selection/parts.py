@@ -138,9 +138,11 @@ def write_selection(folder: Path, parts: Iterable[PartSelection]) -> None:
 
 
 def _write_part_selection(folder: Path, part: PartSelection) -> None:
+    # A part without the later reasons has the bytes that it had before there were these.
+    reasons = REASONS[: max(REASONS.index(NOT_BELOW), int(part.reason.max(initial=0)) + 1)]
     columns = {
         "copies": pa.array(part.copies.astype(np.uint16)),
-        "reason": pa.DictionaryArray.from_arrays(pa.array(part.reason), pa.array(REASONS)),
+        "reason": pa.DictionaryArray.from_arrays(pa.array(part.reason), pa.array(reasons)),
     }
     table = pa.table(columns)
     first = 0

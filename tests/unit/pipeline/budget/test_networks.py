@@ -86,6 +86,35 @@ def test_what_the_user_gave_is_kept():
     assert chosen(1000 * 128 * 4, explicit={"rounds.count"}, rounds=rounds)["rounds.count"] == 2
 
 
+def steps_of(samples, images_per_step, **values):
+    """The steps that are chosen where ``samples`` fit, beside those that fit if a step has so many batches in all."""
+    chosen_steps = chosen(samples, **values)["train.steps"]
+    return chosen_steps, samples / (images_per_step * values["train"].batch_size)
+
+
+def test_pseudo_labels_on_top_of_labeled_batches_are_paid_for():
+    train = SETTINGS.train.model_copy(update={"batch": "labeled", "ratio": 3.0, "batch_size": 64})
+    # Teacher 1, student 1 + 3, and a control of as many samples as the student's weights saw, with its teacher's.
+    found, expected = steps_of(MANY_SAMPLES * 0.9, 1 + 4 + 5, train=train)
+    assert found == pytest.approx(expected, rel=0.01)
+    rounds = SETTINGS.rounds.model_copy(update={"control": "steps"})
+    found, expected = steps_of(MANY_SAMPLES * 0.9, 1 + 4 + 1, train=train, rounds=rounds)
+    assert found == pytest.approx(expected, rel=0.01)
+    assert chosen(MANY_SAMPLES * 0.9, train=train, rounds=rounds)["train.warm_start"] is False
+    both = SETTINGS.rounds.model_copy(update={"control": "both"})
+    found, expected = steps_of(MANY_SAMPLES * 0.9, 1 + 4 + (4 + 1), train=train, rounds=both)
+    assert found == pytest.approx(expected, rel=0.01)
+
+
+def test_a_ratio_per_round_fixes_the_rounds():
+    train = SETTINGS.train.model_copy(update={"batch": "labeled", "ratio": (1.0, 2.0)})
+    rounds = SETTINGS.rounds.model_copy(update={"count": 2})
+    values = chosen(MANY_SAMPLES * 5, train=train, rounds=rounds)
+    assert values["rounds.count"] == 2
+    found, expected = steps_of(MANY_SAMPLES * 5, 2 * (1 + 2 + 3), train=train, rounds=rounds)
+    assert found == pytest.approx(expected, rel=0.01)
+
+
 def test_an_online_student_alone_shares_the_budget_with_its_teacher():
     alone = {
         "rounds": SETTINGS.rounds.model_copy(update={"count": 0}),
