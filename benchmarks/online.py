@@ -34,7 +34,7 @@ from noisystudent.training.loop import fit, make_optimizer
 from noisystudent.training.online import OnlineLoss, TwoViewBatches
 from noisystudent.training.settings import TrainSettings
 from rows import ratio_row
-from trainer import CLASSES, SIZE, make_classifier, make_images, ratio
+from trainer import BATCH, CLASSES, SIZE, make_classifier, make_images, ratio
 
 LABELS, POOL = 200, 2000
 METHODS = tuple(method for method in get_args(OnlineMethod) if method != "none")
@@ -107,8 +107,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    steps, rounds = (2, 1) if options.quick else (25, 7)
-    settings = TrainSettings(steps=steps, batch_size=16 if options.quick else 128)
+    steps, rounds = (2, 1) if options.quick else (15, 7)
+    settings = TrainSettings(steps=steps, batch_size=16 if options.quick else BATCH)
     rows = [measure(method, settings, rounds) for method in METHODS]
     for row in rows:
         low, high = row["interval"]

@@ -314,12 +314,12 @@ def train(
     verify: bool = False,
     quiet: bool = False,
 ) -> Checkpoint:
-    """Trains one model: a teacher on labels alone, or a student on labels and selected pseudo labels.
+    """Trains one model: a teacher on labels alone, or a student on labels and selected pseudo labels, or online.
 
     Args:
         labeled: Labeled images: a source.
         out: The folder of the checkpoint.
-        unlabeled: For a student: the unlabeled images.
+        unlabeled: For a student: the unlabeled images. With the setting ``online.method``, it needs nothing else.
         predictions: For a student: the folder that ``label`` wrote for ``unlabeled``, or its URL.
         selection: For a student: the folder that ``select`` wrote from ``predictions``; or give ``select``.
         start: A model of these classes, as in ``evaluate``, from whose weights this one goes on, last layer included.

@@ -76,6 +76,18 @@ _OF_UNLABELED = (
         is_given("labeled", "unlabeled"),
     ),
     Condition(
+        ("run", "plan"),
+        ("noise.unlabeled.",),
+        "a rounds.count above 0, whose students learn from pseudo labels",
+        lambda given: given["rounds.count"] > 0,
+    ),
+    Condition(
+        ("train",),
+        ("noise.unlabeled.",),
+        "online.method none, which has two views of its own",
+        is_one_of("online.method", "none"),
+    ),
+    Condition(
         TRAINING,
         names_in("noise.unlabeled", "crop", "randaugment", "magnitude"),
         "a noise.unlabeled.strength above 0",

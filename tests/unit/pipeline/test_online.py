@@ -1,6 +1,7 @@
 """How many images of each view a step of an online student has, its noise, and what it cannot be combined with."""
 
 import pytest
+import torch
 
 from noisystudent.config import resolve
 from noisystudent.errors import SettingsError
@@ -10,9 +11,11 @@ from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pipeline.budget.networks import _stages
 from noisystudent.pipeline.controls import teacher_is_control
 from noisystudent.pipeline.extensions import NO_EXTENSIONS
-from noisystudent.pipeline.online import online_batch, weak_noise
-from noisystudent.pipeline.online_checks import check_online, students_of
+from noisystudent.pipeline.online import weak_noise
+from noisystudent.pipeline.online_checks import check_online, online_batch, students_of
+from noisystudent.pipeline.tune import decide_tune
 from noisystudent.run_settings import RunSettings
+from noisystudent.runtime.progress import Reporter
 from noisystudent.training.settings import TrainSettings
 
 FIXMATCH, MEAN_TEACHER = OnlineSettings(method="fixmatch"), OnlineSettings(method="mean_teacher")
@@ -72,6 +75,13 @@ def test_an_online_student_learns_unsmoothed_labels_unless_the_user_says_otherwi
     assert resolved.origins["objective.label_smoothing"] == "online.method fixmatch"
     assert settings_of(online__method="fixmatch", objective__label_smoothing=0.02).objective.label_smoothing == 0.02
     assert settings_of(online__method="none").objective.label_smoothing == 0.1
+
+
+def test_a_backbone_is_trained_whole_where_a_run_ends_with_an_online_student():
+    for recipe, expected in (("online", "all"), ("curriculum", "head")):
+        settings = settings_of(recipe=recipe, model__backbone="efficientnet-lite0")
+        decided = decide_tune(settings, {"model.backbone"}, NO_EXTENSIONS, torch.device("cpu"), Reporter(quiet=True))
+        assert decided.model.tune == expected
 
 
 def test_frozen_heads_and_sharded_averages_are_refused():
