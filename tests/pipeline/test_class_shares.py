@@ -115,6 +115,7 @@ def test_networks_refuse_to_drop_foreign_images(tmp_path, images):
 
 def test_networks_estimate_shares_on_validation_labels_and_align(tmp_path, images):
     settings = {**SMALL, "train.steps": 60, "rounds.count": 1, "rounds.controls": 0, "runtime.threads": 1}
+    settings["data.streaming"] = "always"
     aligned = {"selection.prior": "estimated", "selection.align": "prior", "objective.logit_adjustment": 1.0}
     given = {**sources(images), "validation": f"{images}/test.npz"}
     given["test"] = None

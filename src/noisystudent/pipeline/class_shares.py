@@ -73,10 +73,17 @@ def class_shares(
     if prior == "auto":
         return None
     reference = labeled_shares(context.splits.labeled.labels, len(classes))
-    inputs = {"prior": prior, "classes": list(classes), "reference": reference.tolist(), **inputs}
+    calibrates = prior == "estimated" or context.settings.selection.align == "prior"
+    inputs = {
+        "prior": prior,
+        "classes": list(classes),
+        "reference": reference.tolist(),
+        "calibrated": calibrates,
+        **inputs,
+    }
     if not context.is_complete(stage, inputs):
         shares, temperature, p_value = _aim(context.settings.selection, classes, reference), 1.0, None
-        answers = held_out()
+        answers = held_out() if calibrates else None
         if shares is None:
             assert answers, "require_prior has checked"
             shares, temperature, p_value = estimate_shares(unlabeled(), answers, reference)
@@ -103,10 +110,10 @@ def shares_for_network(
     context: RunContext, stage: str, predictions_folder: Path, teacher: TrainedModel
 ) -> ClassShares | None:
     """The same from a network's stored predictions; held-out labels are those of the validation set, if any."""
-    selection, validation = context.settings.selection, context.splits.validation
+    validation = context.splits.validation
 
     def held_out() -> HeldOutAnswers | None:
-        if validation is None or (selection.prior != "estimated" and selection.align == "none"):
+        if validation is None:
             return None
         model = teacher.teacher(context.device)
         held = validation.predict_and_join(lambda images: predict(context, model, images))
@@ -173,13 +180,13 @@ def _aim(selection: SelectionSettings, classes: Sequence[str], reference: Shares
 def _in_words(prior: str, found: ClassShares) -> str:
     """The shares in descending order, and what they rest on."""
     ordered = sorted(found.shares.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{printable(name)} {percent(share)}" for name, share in ordered[:_SHOWN])
+    shown = ", ".join(f"{printable(name)}: {percent(share)}" for name, share in ordered[:_SHOWN])
     more = f", and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
     if found.p_value is None:
-        return f"class shares {shown}{more} ({prior if prior in NAMED_PRIORS else 'as given'})"
+        return f"{shown}{more} ({prior if prior in NAMED_PRIORS else 'as given'})"
     differ = found.p_value < SIGNIFICANT
     return (
-        f"class shares {shown}{more} ({'estimated' if differ else 'those of the labels'}: the answers "
+        f"{shown}{more} ({'estimated' if differ else 'those of the labels'}: the answers "
         f"{'show' if differ else 'do not show'} that the unlabeled set has others than the labels, p = "
         f"{found.p_value:.2g})"
     )

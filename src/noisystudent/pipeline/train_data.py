@@ -241,6 +241,8 @@ def require_some(context: RunContext, selection_folder: Path, selected: int, pre
         return
     if context.extensions.select:
         advice = "return copies above 0 from your own selection"
+    elif context.settings.selection.foreign == "drop" and context.settings.selection.rule == "curriculum":
+        advice = "keep images that are far from the labeled ones (selection.foreign keep)"
     else:
         advice = f"lower selection.threshold ({context.settings.selection.threshold})"
     raise TrainingError(

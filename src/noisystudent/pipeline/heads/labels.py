@@ -117,7 +117,7 @@ def student_data(
     summary = read_result(SelectionSummary, selection_folder / SUMMARY)
     shares = np.array([1.0 if of_class.share is None else of_class.share for of_class in summary.per_class])
     by_class = (targets * copies[chosen, None]).sum(axis=0)
-    weights = copies[chosen] * (targets * (shares / np.maximum(by_class, 1e-12))).sum(axis=1)
+    weights = copies[chosen] * (targets / np.maximum(by_class, 1e-12) * shares).sum(axis=1)
     share = settings.train.ratio / (1 + settings.train.ratio)
     views = [view[chosen] for view in features.unlabeled]
     pseudo = HeadData(views, targets, (weights / weights.sum() * share).astype(np.float32))
