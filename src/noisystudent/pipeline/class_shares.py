@@ -16,7 +16,6 @@ from noisystudent.data.splits import DataSplits
 from noisystudent.data.stratified import single_labels
 from noisystudent.display.wording import percent, printable
 from noisystudent.errors import SettingsError
-from noisystudent.evaluation.metrics.temperature import fit_temperature
 from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.score_stage import predict
@@ -25,8 +24,10 @@ from noisystudent.pseudo_labels.selection.class_shares import Shares, given_shar
 from noisystudent.pseudo_labels.selection.settings import NAMED_PRIORS, SelectionSettings
 from noisystudent.pseudo_labels.shift import (
     SIGNIFICANT,
+    Calibration,
     ClassShares,
     HeldOutAnswers,
+    calibrate,
     correct_part,
     estimate_shares,
     labeled_shares,
@@ -82,17 +83,17 @@ def class_shares(
         **inputs,
     }
     if not context.is_complete(stage, inputs):
-        shares, temperature, p_value = _aim(context.settings.selection, classes, reference), 1.0, None
         answers = held_out() if calibrates else None
+        calibration = calibrate(answers) if answers else Calibration(1.0, np.zeros(len(classes)))
+        shares, p_value = _aim(context.settings.selection, classes, reference), None
         if shares is None:
             assert answers, "require_prior has checked"
-            shares, temperature, p_value = estimate_shares(unlabeled(), answers, reference)
-        elif answers:
-            temperature = fit_temperature(answers.log_probabilities, answers.labels)
+            shares, p_value = estimate_shares(unlabeled(), answers, calibration, reference)
         found = ClassShares(
             shares=dict(zip(classes, shares.tolist(), strict=True)),
             reference=dict(zip(classes, reference.tolist(), strict=True)),
-            temperature=temperature,
+            biases=dict(zip(classes, calibration.biases.tolist(), strict=True)),
+            temperature=calibration.temperature,
             p_value=p_value,
         )
 
