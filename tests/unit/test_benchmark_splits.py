@@ -39,6 +39,9 @@ def test_a_tail_is_geometric_in_the_unlabeled_images_and_among_the_labels(ratio,
     of_labels = tail_shares(6, 5, ratio)
     assert counts(split.labeled).tolist() == [max(2, round(60 * share / of_labels.max())) for share in of_labels]
     assert np.argmax(shares) == (np.argmin(of_labels) if reverse else np.argmax(of_labels))
+    fewer = draw(LABELS, Drawing(60, 150, 5, development=True, tail=ratio, reverse=reverse))
+    assert len(fewer.unlabeled) == pytest.approx(150, abs=4)
+    assert np.abs(counts(fewer.unlabeled) / len(fewer.unlabeled) - shares).max() < 0.02
     plain = draw(LABELS, Drawing(60, 0, 5, development=True))
     assert np.array_equal(split.development, plain.development)
     assert set(split.unlabeled) <= set(plain.unlabeled)
