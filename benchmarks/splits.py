@@ -112,10 +112,10 @@ def draw(labels: Rows, drawing: Drawing) -> Split:
     classes = int(labels.max()) + 1
     if drawing.labeled_tail:
         shares = tail_shares(classes, drawing.seed, drawing.labeled_tail)
-        labeled = _with_tail(labeled, labels, shares, drawing.labels)
+        labeled = _with_tail(labeled, labels, shares, most=drawing.labels)
     if drawing.tail:
         shares = tail_shares(classes, drawing.seed, drawing.tail, reverse=drawing.reverse)
-        unlabeled = _with_tail(unlabeled, labels, shares)
+        unlabeled = _with_tail(unlabeled, labels, shares, limit=drawing.unlabeled or len(labels))
     known = np.arange(classes)
     if drawing.foreign:
         assert drawing.development, "the test part has images of all classes"
@@ -134,14 +134,15 @@ def tail_shares(classes: int, seed: int, ratio: float, *, reverse: bool = False)
     return shares / shares.sum()
 
 
-def _with_tail(rows: Rows, labels: Rows, shares: npt.NDArray[np.float64], most: int | None = None) -> Rows:
+def _with_tail(rows: Rows, labels: Rows, shares: npt.NDArray[np.float64], *, most: int = 0, limit: int = 0) -> Rows:
     """The first rows of each class, in proportion to ``shares``.
 
-    ``most``: the number of the most frequent class, of which every class keeps two; None: as many as there are.
+    ``most``: the number of the most frequent class, of which every class keeps two; or ``limit``: about how many to
+    take in all, of which every class has one.
     """
     counts = np.bincount(labels[rows], minlength=len(shares))
-    wanted = shares * (np.min(counts / shares) if most is None else most / shares.max())
-    kept = np.maximum(np.round(wanted).astype(np.int64), 1 if most is None else 2)
+    total = most / shares.max() if most else min(float(np.min(counts / shares)), limit)
+    kept = np.maximum(np.round(shares * total).astype(np.int64), 2 if most else 1)
     number = np.empty(len(rows), np.int64)
     for label in range(len(shares)):
         of_class = labels[rows] == label

@@ -15,7 +15,6 @@ from noisystudent.data.splits import DataSplits
 from noisystudent.data.stratified import single_labels
 from noisystudent.display.wording import percent, printable
 from noisystudent.errors import SettingsError
-from noisystudent.evaluation.metrics.temperature import fit_temperature
 from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.score_stage import predict
@@ -24,8 +23,10 @@ from noisystudent.pseudo_labels.selection.class_shares import Shares, given_shar
 from noisystudent.pseudo_labels.selection.settings import NAMED_PRIORS, SelectionSettings
 from noisystudent.pseudo_labels.shift import (
     SIGNIFICANT,
+    Calibration,
     ClassShares,
     HeldOutAnswers,
+    calibrate,
     correct_part,
     estimate_shares,
     labeled_shares,
@@ -73,19 +74,26 @@ def class_shares(
     if prior == "auto":
         return None
     reference = labeled_shares(context.splits.labeled.labels, len(classes))
-    inputs = {"prior": prior, "classes": list(classes), "reference": reference.tolist(), **inputs}
+    calibrates = prior == "estimated" or context.settings.selection.align == "prior"
+    inputs = {
+        "prior": prior,
+        "classes": list(classes),
+        "reference": reference.tolist(),
+        "calibrated": calibrates,
+        **inputs,
+    }
     if not context.is_complete(stage, inputs):
-        shares, temperature, p_value = _aim(context.settings.selection, classes, reference), 1.0, None
-        answers = held_out()
+        answers = held_out() if calibrates else None
+        calibration = calibrate(answers) if answers else Calibration(1.0, np.zeros(len(classes)))
+        shares, p_value = _aim(context.settings.selection, classes, reference), None
         if shares is None:
             assert answers, "require_prior has checked"
-            shares, temperature, p_value = estimate_shares(unlabeled(), answers, reference)
-        elif answers:
-            temperature = fit_temperature(answers.log_probabilities, answers.labels)
+            shares, p_value = estimate_shares(unlabeled(), answers, calibration, reference)
         found = ClassShares(
             shares=dict(zip(classes, shares.tolist(), strict=True)),
             reference=dict(zip(classes, reference.tolist(), strict=True)),
-            temperature=temperature,
+            biases=dict(zip(classes, calibration.biases.tolist(), strict=True)),
+            temperature=calibration.temperature,
             p_value=p_value,
         )
 
@@ -103,10 +111,10 @@ def shares_for_network(
     context: RunContext, stage: str, predictions_folder: Path, teacher: TrainedModel
 ) -> ClassShares | None:
     """The same from a network's stored predictions; held-out labels are those of the validation set, if any."""
-    selection, validation = context.settings.selection, context.splits.validation
+    validation = context.splits.validation
 
     def held_out() -> HeldOutAnswers | None:
-        if validation is None or (selection.prior != "estimated" and selection.align == "none"):
+        if validation is None:
             return None
         model = teacher.teacher(context.device)
         held = validation.predict_and_join(lambda images: predict(context, model, images))
@@ -173,13 +181,13 @@ def _aim(selection: SelectionSettings, classes: Sequence[str], reference: Shares
 def _in_words(prior: str, found: ClassShares) -> str:
     """The shares in descending order, and what they rest on."""
     ordered = sorted(found.shares.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{printable(name)} {percent(share)}" for name, share in ordered[:_SHOWN])
+    shown = ", ".join(f"{printable(name)}: {percent(share)}" for name, share in ordered[:_SHOWN])
     more = f", and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
     if found.p_value is None:
-        return f"class shares {shown}{more} ({prior if prior in NAMED_PRIORS else 'as given'})"
+        return f"{shown}{more} ({prior if prior in NAMED_PRIORS else 'as given'})"
     differ = found.p_value < SIGNIFICANT
     return (
-        f"class shares {shown}{more} ({'estimated' if differ else 'those of the labels'}: the answers "
+        f"{shown}{more} ({'estimated' if differ else 'those of the labels'}: the answers "
         f"{'show' if differ else 'do not show'} that the unlabeled set has others than the labels, p = "
         f"{found.p_value:.2g})"
     )

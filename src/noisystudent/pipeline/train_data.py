@@ -267,6 +267,8 @@ def require_some(context: RunContext, selection_folder: Path, selected: int, pre
         return
     if context.extensions.select:
         advice = "return copies above 0 from your own selection"
+    elif context.settings.selection.foreign == "drop" and context.settings.selection.rule == "curriculum":
+        advice = "keep images that are far from the labeled ones (selection.foreign keep)"
     else:
         bounds = context.settings.selection
         advice = f"lower selection.threshold ({bounds.lowest})"

@@ -16,10 +16,11 @@ from noisystudent.pseudo_labels.predictions import (
     write_part,
 )
 from noisystudent.pseudo_labels.shift import (
+    Calibration,
     ClassShares,
     HeldOutAnswers,
+    calibrate,
     correct_part,
-    corrected,
     estimate_shares,
     labeled_shares,
     most_likely_shares,
@@ -52,11 +53,50 @@ def test_the_most_likely_shares_are_those_of_direct_maximization():
     assert np.allclose(direct, TRUE, atol=0.06)
 
 
+def class_shares(shares, temperature=1.0, biases=(0.0, 0.0, 0.0)):
+    return ClassShares(
+        shares=dict(zip("pqr", shares.tolist(), strict=True)),
+        reference=dict.fromkeys("pqr", 1 / 3),
+        biases=dict(zip("pqr", biases, strict=True)),
+        temperature=temperature,
+    )
+
+
 def test_corrected_predictions_are_the_posterior_under_the_other_shares():
     _, log_p, logits = gaussians(TRUE, 50, 1)
     exact = log_softmax(logits + np.log(TRUE), axis=1)
-    assert np.allclose(corrected(log_p, TRUE, EVEN, 1.0), exact, atol=1e-5)
-    assert np.allclose(corrected(2 * log_p, TRUE, EVEN, 2.0), exact, atol=1e-5)  # overconfident by a factor
+    assert np.allclose(class_shares(TRUE).correct(log_p), exact, atol=1e-5)
+    assert np.allclose(class_shares(TRUE, 2.0).correct(2 * log_p), exact, atol=1e-5)  # overconfident by a factor
+    biased = log_softmax(log_p + np.log([0.1, 0.1, 0.8]), axis=1)  # a teacher that expects other shares
+    assert np.allclose(class_shares(TRUE, biases=-np.log([0.1, 0.1, 0.8])).correct(biased), exact, atol=1e-5)
+
+
+def test_nothing_is_corrected_for_the_shares_of_the_labels():
+    _, log_p, _ = gaussians(TRUE, 50, 1)
+    assert class_shares(EVEN, 2.0, (1.0, 0.0, 0.0)).correct(log_p) is log_p
+
+
+def test_calibration_finds_the_temperature_and_the_biases():
+    labels, log_p, _ = gaussians(EVEN, 20_000, 4)
+    found = calibrate(HeldOutAnswers(log_softmax(3 * (log_p + np.log([0.1, 0.2, 0.7])), axis=1), labels))
+    assert found.temperature == pytest.approx(3, rel=0.05)
+    biases = -np.log([0.1, 0.2, 0.7])
+    assert np.allclose(found.biases - found.biases.mean(), biases - biases.mean(), atol=0.1)
+
+
+def test_calibration_is_the_penalized_maximum_of_the_likelihood():
+    labels, log_p, _ = gaussians(TRUE, 40, 5)
+    found = calibrate(HeldOutAnswers(log_p, labels))
+
+    def penalized(inverse, biases):
+        log_q = log_softmax(inverse * log_p + biases, axis=1)
+        return -log_q[np.arange(40), labels].sum() + np.square(biases).sum() / 2
+
+    best = penalized(1 / found.temperature, found.biases)
+    random = np.random.default_rng(0)
+    for scale in (1e-3, 1e-2, 0.3):
+        steps = random.normal(size=(50, 4)) * scale
+        assert all(penalized(1 / found.temperature + step[0], found.biases + step[1:]) > best - 1e-4 for step in steps)
 
 
 def test_shares_are_estimated_where_the_answers_show_that_they_differ():
@@ -64,9 +104,8 @@ def test_shares_are_estimated_where_the_answers_show_that_they_differ():
     answers = HeldOutAnswers(3 * held_out, labels)  # badly calibrated
     for shares, differ in ((EVEN, False), (TRUE, True)):
         _, unlabeled, _ = gaussians(shares, 2000, 3)
-        found, temperature, p_value = estimate_shares(3 * unlabeled, answers, EVEN)
+        found, p_value = estimate_shares(3 * unlabeled, answers, calibrate(answers), EVEN)
         assert (p_value < shift.SIGNIFICANT) == differ
-        assert 1.5 < temperature < 6
         assert np.allclose(found, shares, atol=0.08)
         if not differ:
             assert np.array_equal(found, EVEN)
@@ -77,7 +116,8 @@ def test_without_a_shift_shares_are_seldom_estimated():
     for seed in range(200):
         labels, held_out, _ = gaussians(EVEN, 60, 1000 + seed)
         _, unlabeled, _ = gaussians(EVEN, 500, 5000 + seed)
-        found, _, _ = estimate_shares(unlabeled, HeldOutAnswers(held_out, labels), EVEN)
+        calibration = Calibration(1.0, np.zeros(3))
+        found, _ = estimate_shares(unlabeled, HeldOutAnswers(held_out, labels), calibration, EVEN)
         alarms += not np.array_equal(found, EVEN)
     assert alarms / 200 < shift.SIGNIFICANT + 3 * np.sqrt(0.1 * 0.9 / 200)
 
@@ -115,11 +155,7 @@ def test_a_corrected_part_keeps_keys_shards_failures_and_typicality(tmp_path):
     (tmp_path / "to").mkdir()
     source, target = part_path(tmp_path / "from", 0), part_path(tmp_path / "to", 0)
     write_part(source, shards)
-    names = ("p", "q", "r")
-    aim = ClassShares(
-        shares=dict(zip(names, TRUE.tolist(), strict=True)), reference=dict.fromkeys(names, 1 / 3), temperature=1.5
-    )
-    correct_part(source, target, aim)
+    correct_part(source, target, class_shares(TRUE, 1.5))
     keys, values = read_all(tmp_path / "to", 3)
     assert keys == ["a", "b", "c", "d", "e"]
     assert np.allclose(values, log_softmax(log_p / 1.5 + np.log(TRUE * 3), axis=1), atol=1e-5)

@@ -122,7 +122,7 @@ def student_data(
     summary = read_result(SelectionSummary, selection_folder / SUMMARY)
     shares = np.array([1.0 if of_class.share is None else of_class.share for of_class in summary.per_class])
     by_class = (targets * copies[chosen, None]).sum(axis=0)
-    weights = copies[chosen] * (targets * (shares / np.maximum(by_class, 1e-12))).sum(axis=1)
+    weights = copies[chosen] * (targets / np.maximum(by_class, 1e-12) * shares).sum(axis=1)
     ratio = settings.train.ratio_of(round_number)
     share = ratio / (1 + ratio)
     views = [view[chosen] for view in features.unlabeled]

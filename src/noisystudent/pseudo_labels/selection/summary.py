@@ -73,17 +73,16 @@ class SelectionStats:
 
 def _warnings(classes: Sequence[str], selected: Ints, copies: Ints, shares: Shares | None) -> tuple[str, ...]:
     """One warning per class with no pseudo labels, or with far fewer copies than other classes for its share."""
-    for_share = copies if shares is None else copies / np.maximum(shares * len(shares), 1e-9)
-    typical = float(np.median(for_share))
+    relative = np.ones(len(classes)) if shares is None else shares * len(shares)
+    typical = float(np.median(copies / np.maximum(relative, 1e-9))) * relative
+    described = "the median class has" if shares is None else "the median class would have, with this share,"
     warnings = []
-    for name, selected_count, copy_count, scaled in zip(classes, selected, copies, for_share, strict=True):
+    for name, selected_count, copy_count, expected in zip(classes, selected, copies, typical, strict=True):
         if selected_count == 0:
             warnings.append(f"class {name!r}: no pseudo label was selected; the student sees only its labeled images")
-        elif scaled < typical / 4:
-            expected = typical if shares is None else typical * shares[classes.index(name)] * len(shares)
-            median = "the median class has" if shares is None else "the median class would have, with this share,"
+        elif copy_count < expected / 4:
             warnings.append(
-                f"class {name!r}: only {selected_count} pseudo labels ({copy_count} with copies; {median} "
+                f"class {name!r}: only {selected_count} pseudo labels ({copy_count} with copies; {described} "
                 f"{expected:.0f})"
             )
     return tuple(warnings)
