@@ -11,6 +11,7 @@ import noisystudent
 from noisystudent.artifacts.folder import parse_manifest, read_json
 from noisystudent.artifacts.tables import read_table
 from noisystudent.commands.main import main
+from small_backbone import save_backbone
 from small_runs import SMALL, weights
 
 SOURCES = {"labeled": "digits:labeled@{seed}", "unlabeled": "digits:unlabeled@{seed}", "test": "digits:test@{seed}"}
@@ -97,6 +98,22 @@ def test_on_the_command_line_a_file_is_a_study(tmp_path, monkeypatch, capsys):
     assert parse_manifest(Path("runs/study-own/seed-0/one/round-1/student")).fingerprint == (
         parse_manifest(Path("runs/study-own/seed-0/two/round-1/student")).fingerprint
     )
+
+
+@pytest.mark.usefixtures("feature_cache")
+def test_heads_on_a_frozen_backbone_have_no_luck_and_their_teacher_is_the_control(tmp_path):
+    backbone = save_backbone(tmp_path / "weights")
+    heads = {"model.backbone": backbone, "model.tune": "head", "data.near_duplicates": "none", "head.views": 1}
+    rounds = tuple(noisystudent.Cell(f"{count} rounds", {"rounds.count": count}) for count in (1, 2))
+    study = noisystudent.Study("rounds", "Rounds", "?", "1 rounds", rounds)
+
+    result = noisystudent.study(study, **SOURCES, seeds=(0,), out=tmp_path / "study", settings=heads, quiet=True)
+
+    teacher = read_json(tmp_path / "study/seed-0/1-rounds/scores/teacher/scores.json")
+    assert result.rows[0].name == "labels only"
+    assert result.rows[0].top1[0] == pytest.approx(teacher["test"]["top1"])
+    low, high = result.rows[-1].interval
+    assert high - low < 0.07  # with the luck of training it would be at least 0.078
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ def _listed(seeds: Sequence[int]) -> str:
 
 def _notes(result: StudyResult, *, published: bool) -> list[str]:
     notes = [
-        "The interval holds the sampling of test images and the luck of training (docs/study.md). Where it holds 0, "
-        "this study does not show which one is better.",
+        f"The interval holds the sampling of test images{' and the luck of training' if result.luck else ''} "
+        "(docs/study.md). Where it holds 0, this study does not show which one is better.",
     ]
     if published and result.source:
         notes.append(f"The paper's numbers: {result.source}. Its data and models are larger; only signs compare.")

@@ -57,6 +57,7 @@ class StudyResult:
         source: Where the paper has its numbers; empty for a user's own study.
         finding: What the paper says in words.
         test_images: How many test images each accuracy is measured on.
+        luck: Whether the intervals hold the luck of training; fits of heads on frozen features have none.
         seconds: What all runs took, stages that several cells share counted once.
         machine: The machine.
         versions: Versions of this package and of torch.
@@ -71,6 +72,7 @@ class StudyResult:
     source: str = ""
     finding: str = ""
     test_images: int = 0
+    luck: bool = True
     seconds: float = 0.0
     machine: str = ""
     versions: dict[str, str] = field(default_factory=dict)

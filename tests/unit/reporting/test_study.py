@@ -80,3 +80,5 @@ def test_the_text_says_how_it_was_measured():
 
     assert "the mean of seeds 0 and 1, on 500 test images each" in text
     assert "took 1 min 30 s" in text
+    assert "test images and the luck of training" in text
+    assert "luck" not in study_text(replace(RESULT, luck=False))

@@ -211,7 +211,7 @@ def compare_cells(request: StudyRequest, summaries: Mapping[str, Sequence[RunSum
     ]
     if all(summary.control for summary in summaries[study.reference]):
         folders = [request.folder(seed, study.cell(study.reference)) for seed in request.seeds]
-        controls = [_Answers.read(folder, CONTROL_STAGE) for folder in folders]
+        controls = [_Answers.read(folder, _labels_only_of(folder)) for folder in folders]
         rows.insert(0, _row(study, Cell(CONTROL, {}, study.published_control), controls, compared, None, luck=luck))
     return StudyResult(
         name=study.name,
@@ -223,6 +223,7 @@ def compare_cells(request: StudyRequest, summaries: Mapping[str, Sequence[RunSum
         source=study.source,
         finding=study.finding,
         test_images=len(compared[0].correct),
+        luck=luck,
         seconds=round(_seconds_of(request), 1),
         machine=describe_machine(),
         versions=versions(),
@@ -233,6 +234,11 @@ def _student_of(summary: RunSummary) -> str:
     """The scores of the student that a run's verdict is about: the last that was not rolled back, else the last."""
     kept = [result for result in summary.rounds if not result.rolled_back] or list(summary.rounds)
     return f"round-{kept[-1].round}"
+
+
+def _labels_only_of(run: Path) -> str:
+    """The scores of a run's labels-only model: of the control, or of the teacher where that stands for it."""
+    return CONTROL_STAGE if (run / SCORES / CONTROL_STAGE).is_dir() else "teacher"
 
 
 def _has_luck(run: Path) -> bool:
