@@ -280,16 +280,20 @@ def test_every_mistake_gets_one_clear_line(folders, tmp_path, capsys):
 
 
 UNUSED = [
-    ("label", "--data.size=64", "label does not use data.size, which run, plan, train, distill and show-noise use"),
+    (
+        "label",
+        "--data.size=64",
+        "label does not use data.size, which run, plan, study, train, distill and show-noise use",
+    ),
     ("label", "--noise.flip=true", "label uses noise.flip only with noise.teacher true"),
     (
         "evaluate",
         "--data.size=8",
-        "evaluate does not use data.size, which run, plan, train, distill and show-noise use",
+        "evaluate does not use data.size, which run, plan, study, train, distill and show-noise use",
     ),
-    ("evaluate", "--train.steps=8", "evaluate does not use train.steps, which run, plan, train and distill use"),
+    ("evaluate", "--train.steps=8", "evaluate does not use train.steps, which run, plan, study, train and distill use"),
     ("predict", "--data.near_duplicates=none", "predict does not use data.near_duplicates"),
-    ("train", "--train.warm_start=true", "train does not use train.warm_start, which run and plan use"),
+    ("train", "--train.warm_start=true", "train does not use train.warm_start, which run, plan and study use"),
     ("train", "--rounds.count=1", "train does not use rounds.count"),
     ("distill", "--model.teacher=wrn_28_2", "In distill, --teacher and --student name the models"),
     ("select", "--selection.once=true", "select does not use selection.once"),
@@ -319,7 +323,7 @@ def test_a_settings_file_with_a_setting_that_the_command_does_not_use_is_refused
     file = tmp_path / "run.yaml"
     file.write_text("train: {steps: 4}\nrounds: {count: 1}\n")
     line = fails(capsys, "train", "--config", file, "--labeled", folders / "labeled", "--out", tmp_path / "out")
-    assert "train does not use rounds.count (file run.yaml), which run and plan use" in line
+    assert "train does not use rounds.count (file run.yaml), which run, plan and study use" in line
 
 
 def test_other_classes_lists_both(folders, tmp_path, capsys):

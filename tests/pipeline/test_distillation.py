@@ -335,8 +335,8 @@ def test_in_a_run_the_teacher_of_the_round_teaches_its_student(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"distillation.method": "kd"}, r"distillation\.method, which run, plan and distill use"),
-        ({"evaluation.suite": ["attacks"]}, r"evaluation\.suite, which run, plan, distill, .* use"),
+        ({"distillation.method": "kd"}, r"distillation\.method, which run, plan, study and distill use"),
+        ({"evaluation.suite": ["attacks"]}, r"evaluation\.suite, which run, plan, study, distill, .* use"),
     ],
 )
 def test_settings_that_a_command_does_not_use_are_refused(settings, message, tmp_path):

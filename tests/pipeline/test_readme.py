@@ -86,7 +86,7 @@ def test_every_command_of_the_page_on_distillation_runs(photos, capsys):
     assert "warning" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("recipe", [name for name in get_args(Recipe) if name not in ("curriculum", "paper")])
+@pytest.mark.parametrize("recipe", [name for name in get_args(Recipe) if name not in ("curriculum", "paper", "online")])
 def test_a_recipe_of_distillation_does_not_warn_of_a_teacher_as_train_makes_it(recipe, photos, capsys):
     assert main(["train", "--labeled=photos/labeled", "--out=runs/teacher", *QUICK_TRAIN]) == 0
     words = [f"--recipe={recipe}", "--labeled=photos/labeled", "--unlabeled=photos/unlabeled", "--out=runs/small"]
