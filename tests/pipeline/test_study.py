@@ -92,8 +92,10 @@ def test_on_the_command_line_a_file_is_a_study(tmp_path, monkeypatch, capsys):
 
     assert main(["study", "own.yaml", "--seeds", "1", *options]) == 0
 
-    out = capsys.readouterr().out
+    printed = capsys.readouterr()
+    out = printed.out
     assert "minus one" in out
+    assert "teacher: taken over from runs/study-own/seed-0/one/teacher" in printed.err
     assert out.splitlines()[-1] == "page: runs/study-own/study.html"
     assert parse_manifest(Path("runs/study-own/seed-0/one/round-1/student")).fingerprint == (
         parse_manifest(Path("runs/study-own/seed-0/two/round-1/student")).fingerprint

@@ -126,7 +126,8 @@ class RunContext:
                 raise IncompleteStage(stage, state)
             return True
         others = [replace(self, folder=run).folder_of(stage) for run in self.shared]
-        state, changes, damage = self.engine.group.on_main(partial(_prepare, folder, inputs, self.hashed_kinds, others))
+        prepare_here = partial(_prepare, folder, inputs, self.hashed_kinds, others)
+        state, changes, damage, source = self.engine.group.on_main(prepare_here)
         if changes:
             roles = {role: summary.name for role, summary in self.splits.summaries.items()}
             told = "; ".join(in_words(changes, roles))
@@ -134,7 +135,7 @@ class RunContext:
         if damage:
             self.reporter.say(f"{stage}: made again where it is damaged: {describe_damage(damage)}")
         if state is State.COMPLETE:
-            self.reporter.say(f"{stage}: done before")
+            self.reporter.say(f"{stage}: taken over from {source}" if source else f"{stage}: done before")
             self.costs.found(stage, folder)
         else:
             self.costs.begin(stage, folder)
@@ -171,13 +172,14 @@ class RunContext:
 
 def _prepare(
     folder: Path, inputs: Inputs, hashed_kinds: Collection[str] | None, others: Sequence[Path]
-) -> tuple[State, list[str], dict[str, str]]:
-    """The state of a stage's folder, what differs from the work that was archived, and what was damaged."""
+) -> tuple[State, list[str], dict[str, str], Path | None]:
+    """The state of a stage's folder, what differs from the work that was archived, what was damaged, and which of the
+    folders ``others`` it was taken over from.
+    """
     state, changes = prepare(folder, inputs)
-    if state is not State.COMPLETE:
-        take_over(folder, inputs, others)
+    source = None if state is State.COMPLETE else take_over(folder, inputs, others)
     damage = reopen_damaged(folder, inputs, full=hashed_kinds)
-    return state_of(folder, inputs), changes, damage
+    return state_of(folder, inputs), changes, damage, source
 
 
 def run_lock(folder: Path) -> AbstractContextManager[None]:
