@@ -25,7 +25,7 @@ from splits import Drawing, is_missing, write_split
 SETTINGS: dict[str, Any] = {"data.size": 16, "noise.strength": 0.25, "rounds.controls": 1, "runtime.threads": 1}
 MODELS = {name: "tiny_resnet" for name in PAPER_STUDIES if not name.endswith("-size")}  # those have models of their own
 OWN = {"ratio": {"train.batch_size": 32}}  # its pseudo labels come on top of that
-QUICK = {"train.steps": 2, "train.batch_size": 16, "data.near_duplicates": "none"}
+QUICK = {"train.steps": 2, "train.batch_size": 16, "data.near_duplicates": "none", "selection.threshold": 0.0}
 
 
 def write_splits(options: argparse.Namespace, seeds: range, folder: Path) -> dict[str, str]:
@@ -75,7 +75,7 @@ def main() -> int:
     options = parser.parse_args()
     if is_missing(options.data):
         return 0
-    names = ["threshold"] if options.quick else options.studies.split(",")
+    names = ["warm-start"] if options.quick else options.studies.split(",")
     first = 1000 if options.development else 0
     seeds = range(first, first + (1 if options.quick else options.seeds))
     rows: list[dict[str, Any]] = []

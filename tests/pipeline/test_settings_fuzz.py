@@ -7,11 +7,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from noisystudent.config import ALL_SETTINGS, DataSettings, NoiseSettings, TrainSettings, resolve
+from noisystudent.config import ALL_SETTINGS, resolve
 from noisystudent.cost.read import read_assumptions
+from noisystudent.data.settings import DataSettings
 from noisystudent.errors import NoisyStudentError
+from noisystudent.noise.settings import NoiseSettings
 from noisystudent.run_settings import RunSettings
 from noisystudent.settings_input import section_classes
+from noisystudent.training.settings import TrainSettings
 
 TRIES = settings(
     max_examples=250, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)

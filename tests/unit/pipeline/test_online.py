@@ -12,7 +12,7 @@ from noisystudent.pipeline.budget.networks import _stages
 from noisystudent.pipeline.controls import teacher_is_control
 from noisystudent.pipeline.extensions import NO_EXTENSIONS
 from noisystudent.pipeline.online import weak_noise
-from noisystudent.pipeline.online_checks import check_online, online_batch, students_of
+from noisystudent.pipeline.online_checks import check_online, images_behind, online_batch, students_of
 from noisystudent.pipeline.tune import decide_tune
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter
@@ -41,6 +41,22 @@ def test_a_step_has_the_batch_size_in_all(batch_size, ratio, online, expected):
     batch = online_batch(TrainSettings(batch_size=batch_size, ratio=ratio), online)
     assert batch == expected
     assert sum(batch.values()) == batch_size
+
+
+@pytest.mark.parametrize(
+    ("online", "expected"),
+    [(FIXMATCH, {"labeled": 64, "weak": 448, "strong": 448}), (MEAN_TEACHER, {"labeled": 64, "strong": 448})],
+)
+def test_with_labeled_batches_the_unlabeled_images_come_on_top_as_published(online, expected):
+    assert online_batch(TrainSettings(batch="labeled", batch_size=64, ratio=7), online) == expected
+
+
+def test_the_weights_of_an_online_student_go_through_the_stages_before_it():
+    alone = settings_of(rounds__count=0, online__method="fixmatch", train__batch_size=128)
+    after = settings_of(rounds__count=2, online__method="fixmatch", train__batch_size=128, train__warm_start=True)
+
+    assert images_behind(alone) == 128
+    assert images_behind(after) == 128 * (1 + 2 + 1)
 
 
 def test_weak_views_are_shifted_and_flipped_alone():
