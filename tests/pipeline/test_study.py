@@ -102,6 +102,18 @@ def test_on_the_command_line_a_file_is_a_study(tmp_path, monkeypatch, capsys):
     )
 
 
+def test_a_cell_may_end_with_an_online_student(tmp_path):
+    online = {"rounds.count": 0, "online.method": "fixmatch", "objective.label_smoothing": 0.0}
+    cells = (noisystudent.Cell("rounds", {"rounds.count": 1}), noisystudent.Cell("online", online))
+    study = noisystudent.Study("online", "Online", "?", "rounds", cells)
+    settings = {name: value for name, value in COMMON.items() if name != "rounds.count"}
+
+    result = noisystudent.study(study, **SOURCES, seeds=(0,), out=tmp_path, settings=settings, quiet=True)
+
+    scores = read_json(tmp_path / "seed-0/online/scores/online/scores.json")
+    assert result.rows[-1].top1[0] == pytest.approx(scores["test"]["top1"])
+
+
 @pytest.mark.usefixtures("feature_cache")
 def test_heads_on_a_frozen_backbone_have_no_luck_and_their_teacher_is_the_control(tmp_path):
     backbone = save_backbone(tmp_path / "weights")

@@ -53,13 +53,13 @@ def pretraining_steps(train: TrainSettings, round_number: int) -> tuple[int, int
     """Steps on pseudo labels and then on labels of a student that learns from one after the other.
 
     It sees as many images of each as a student that learns from both together: under ``train.batch labeled``, which has
-    a batch for each, both have all steps; else they share the steps in the ratio of their images.
+    a batch for each, both have all steps; else they share the steps in the ratio of their images, at least one each.
     """
     if train.batch == "labeled":
         return train.last, train.last
     labeled, pseudo = train.student_counts(round_number)
-    first = min(max(1, round(train.last * pseudo / (labeled + pseudo))), train.last - 1)
-    return first, train.last - first
+    first = min(max(1, round(train.last * pseudo / (labeled + pseudo))), max(1, train.last - 1))
+    return first, max(1, train.last - first)
 
 
 def _train_apart(

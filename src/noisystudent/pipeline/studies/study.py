@@ -233,7 +233,7 @@ def compare_cells(request: StudyRequest, summaries: Mapping[str, Sequence[RunSum
 def _student_of(summary: RunSummary) -> str:
     """The scores of the student that a run's verdict is about: the last that was not rolled back, else the last."""
     kept = [result for result in summary.rounds if not result.rolled_back] or list(summary.rounds)
-    return f"round-{kept[-1].round}"
+    return kept[-1].name.replace(" ", "-")  # such as "round 3", or "online"
 
 
 def _labels_only_of(run: Path) -> str:
