@@ -164,7 +164,7 @@ def run_study(request: StudyRequest, *, reporter: Reporter) -> StudyResult:
 def plan_study(request: StudyRequest, *, reporter: Reporter) -> dict[str, tuple[PlannedStage, ...]]:
     """What is left of each cell of the first seed, by name; stages that an earlier cell has are left out.
 
-    Two cells share a stage before the students where they differ only in settings that students alone read, and a
+    Two cells share a training on labels where they differ only in settings that students alone read, and a
     round's stages where they differ only in the number of rounds. The other seeds cost the same.
     """
     check_request(request)
@@ -178,17 +178,22 @@ def plan_study(request: StudyRequest, *, reporter: Reporter) -> dict[str, tuple[
     return planned
 
 
-STUDENTS_ALONE = (  # read by students' stages only: teacher and noise search are the same
+NOT_FOR_LABELS = (  # no labels-only training reads these: teacher, noise search and control are the same
     *("selection.", "objective.labels", "objective.temperature", "objective.weighting", "noise.unlabeled."),
-    *("rounds.count", "rounds.joint", "train.ratio", "train.warm_start", "model.students", "noise.teacher"),
-    "data.unlabeled_share",
+    *("rounds.joint", "noise.teacher", "data.unlabeled_share"),
+)
+STUDENTS_ALONE = (  # these say what a student is, and how many samples its control sees
+    *NOT_FOR_LABELS,
+    *("rounds.count", "train.ratio", "train.warm_start", "model.students"),
 )
 
 
 def _shared_key(cell: Cell, stage: str) -> tuple[object, ...]:
-    """Equal for two cells exactly where they share a stage."""
+    """Equal only for cells that share a stage."""
     before_students = stage.startswith(("teacher", "strength", "speed", f"{SCORES}/teacher"))
-    ignored = STUDENTS_ALONE if before_students else ("rounds.count",) if "round-" in stage else ()
+    ignored: tuple[str, ...] = STUDENTS_ALONE if before_students else ("rounds.count",) if "round-" in stage else ()
+    if stage.startswith((CONTROL_STAGE, f"{SCORES}/{CONTROL_STAGE}")):
+        ignored = NOT_FOR_LABELS
     own = {name: str(value) for name, value in cell.settings.items() if not (ignored and name.startswith(ignored))}
     return (stage, *sorted(own.items()))
 
