@@ -15,7 +15,6 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -37,7 +36,7 @@ from noisystudent.training.loop import fit, make_optimizer
 from noisystudent.training.online import OnlineLoss, TwoViewBatches
 from noisystudent.training.settings import TrainSettings
 from rows import ratio_row
-from trainer import BATCH, CLASSES, SIZE, make_classifier, make_images
+from trainer import BATCH, CLASSES, SIZE, make_classifier, make_images, ratio
 
 LABELS, POOL = 200, 2000
 METHODS = tuple(method for method in get_args(OnlineMethod) if method != "none")
@@ -95,26 +94,12 @@ def train_ours(batches: TwoViewBatches, online: OnlineSettings, settings: TrainS
         fit(make_classifier(), batches, objective, settings, Path(folder), seed=0)
 
 
-def cpu_ratio(ours: Callable[[], None], bare: Callable[[], None], rounds: int) -> list[float]:
-    """The CPU time of bare divided by that of ours, once per round, in alternating order."""
-    ours(), bare()
-    ratios = []
-    for number in range(rounds):
-        seconds = {}
-        for job in (ours, bare) if number % 2 else (bare, ours):
-            start = time.process_time()
-            job()
-            seconds[job] = time.process_time() - start
-        ratios.append(seconds[bare] / seconds[ours])
-    return ratios
-
-
 def measure(method: OnlineMethod, settings: TrainSettings, rounds: int) -> dict[str, Any]:
     """The rate of a method in ``fit`` against the bare loop."""
     online = OnlineSettings(method=method)
     batches = make_batches(online, settings)
     ours, bare = partial(train_ours, batches, online, settings), partial(train_bare, batches, settings)
-    ratios = cpu_ratio(ours, bare, rounds)
+    ratios = ratio(ours, bare, rounds, clock=time.process_time)
     return ratio_row(method, round(float(np.median(ratios)), 3), "times the rate", versus="a bare loop", ratios=ratios)
 
 

@@ -45,10 +45,17 @@ def study(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     if only_plan:
         _print_plan(api.plan_study(name, seeds=seeds, out=out, config=config, settings=given), len(seeds))
         return
-    out = out or f"runs/study-{Path(name).stem}"
+    out = out or _out_of(config) or f"runs/study-{Path(name).stem}"
     result = api.study(name, seeds=seeds, out=out, shared=shared, config=config, settings=given)
     say(study_text(result))
     say(f"page: {Path(out) / PAGE}")
+
+
+def _out_of(config: str | None) -> str | None:
+    """The folder that a file of settings names."""
+    from noisystudent.config import read_settings
+
+    return read_settings(Path(config)).get("out") if config else None
 
 
 def _print_plan(cells: Mapping[str, Sequence[PlannedStage]], seeds: int) -> None:

@@ -109,7 +109,8 @@ def open_request(
     """
     found = study if isinstance(study, Study) else _find(study)
     given = {**(read_settings(config) if config else {}), **given_values(settings)}
-    folder = given.pop("out", None) or out or Path("runs") / f"study-{found.name}"
+    in_settings = given.pop("out", None)
+    folder = out or in_settings or Path("runs") / f"study-{found.name}"
     require_used("study", dict.fromkeys(given, ARGUMENTS))
     return StudyRequest(found, given, seeds, Path(folder), shared)
 

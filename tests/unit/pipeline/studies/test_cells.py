@@ -15,7 +15,10 @@ def study(*cells, reference="base"):
 
 
 def test_two_cells_and_a_reference_among_them_are_a_study():
-    check_study(study(*TWO))
+    own = study(*TWO)
+
+    check_study(own)
+    assert own.cell(own.reference) is TWO[0]
 
 
 @pytest.mark.parametrize(
