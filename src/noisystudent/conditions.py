@@ -23,15 +23,10 @@ from noisystudent.student_conditions import STUDENT_CONDITIONS
 
 _MEASURING = (*_RUN, "distill", "robustness", "compare")
 
-NOT_FOR_HEADS = (
-    "train.",  # but train.ratio
+OF_ROUNDS = (
+    "train.warm_start",
     "noise.teacher",
-    "noise.dropout",
-    "noise.stochastic_depth",
-    "noise.mixup",
-    "noise.cutmix",
     "noise.unlabeled.",
-    "model.batch_norm_momentum",
     "objective.weighting",
     "distillation.",
     "online.",
@@ -39,17 +34,25 @@ NOT_FOR_HEADS = (
     "model.family",
     "rounds.rollback_p",
     "rounds.joint",
+)
+"""Settings that only rounds of networks use: names, and prefixes of sections."""
+OF_TRAINING = (
+    "train.",  # but train.ratio
+    "noise.dropout",
+    "noise.stochastic_depth",
+    "noise.mixup",
+    "noise.cutmix",
+    "model.batch_norm_momentum",
     "runtime.compile",
 )
-"""Settings that only the training of a network uses: names, and prefixes of sections."""
+"""Settings that only the training of a network uses, be it a head's small student: names, and prefixes of sections."""
 
 
 def for_network(names: Collection[str]) -> list[str]:
-    """The settings among ``names`` that only the training of a network uses."""
-    sections = tuple(name for name in NOT_FOR_HEADS if name.endswith("."))
-    return sorted(
-        name for name in names if (name in NOT_FOR_HEADS or name.startswith(sections)) and name != "train.ratio"
-    )
+    """The settings among ``names`` that only rounds of networks use, not those on the features of a frozen one."""
+    foreign = OF_ROUNDS if "head.student" in names else OF_ROUNDS + OF_TRAINING
+    sections = tuple(name for name in foreign if name.endswith("."))
+    return sorted(name for name in names if (name in foreign or name.startswith(sections)) and name != "train.ratio")
 
 
 _SECTIONS = (
@@ -101,10 +104,16 @@ _TUNE = (
     ),
     Condition(
         _RUN,
-        NOT_FOR_HEADS,
+        OF_ROUNDS,
         "model.tune all or last:N, which train a network",
         lambda given: given["model.tune"] != "head",
-        ("train.ratio",),
+    ),
+    Condition(
+        _RUN,
+        OF_TRAINING,
+        "model.tune all or last:N, which train a network, or a head.student",
+        lambda given: given["model.tune"] != "head" or bool(given["head.student"]),
+        ("train.ratio", "train.warm_start"),
     ),
 )
 

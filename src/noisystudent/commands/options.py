@@ -19,6 +19,7 @@ SOURCE_HELP = (
 )
 CHECKPOINT_HELP = "the folder of a checkpoint, or timm:NAME for weights that timm publishes"
 _BACKBONE = "model.backbone"
+_SMALL_STUDENT = "head.student"
 _WITH_CONFIG = ("run", "plan", "study", "train", "distill")
 _METAVARS = {**dict.fromkeys(("labeled", "unlabeled", "validation", "test"), "SOURCE"), "out": "FOLDER"}
 _HELP_WIDTH = 34  # columns before the text of an option
@@ -79,6 +80,8 @@ def with_settings(parser: argparse.ArgumentParser, arguments: list[str], command
             "--config", type=Path, metavar="FILE.yaml", help="read settings from a file; options take precedence"
         )
         parser.add_argument("--backbone", metavar="NAME", help=f"short for --{_BACKBONE}")
+    if command in ("run", "plan"):
+        parser.add_argument("--student", metavar="NAME", help=f"short for --{_SMALL_STUDENT}")
     _add_settings(parser, command)
     for name in ALL_SETTINGS:
         if name not in USED[command] and name not in own:  # refused below, with the commands that use it
@@ -91,8 +94,9 @@ def with_settings(parser: argparse.ArgumentParser, arguments: list[str], command
             f"'{parser.prog} --help' lists all options."
         )
     given = vars(namespace)
-    if (backbone := given.pop("backbone", None)) is not None:
-        given[_BACKBONE] = backbone
+    for short, name in (("backbone", _BACKBONE), ("student", _SMALL_STUDENT)):
+        if short not in own and (value := given.pop(short, None)) is not None:
+            given[name] = value
     from_user = {name: ARGUMENTS for name in given if name in ALL_SETTINGS and name not in own}
     require_used(command, from_user, shown_as=parser.prog.split()[-1])
     return given

@@ -18,6 +18,7 @@ from noisystudent.artifacts.ownership import folder_lock
 from noisystudent.artifacts.sharing import take_over
 from noisystudent.data.splits import DataSplits
 from noisystudent.data.unlabeled import StreamedUnlabeled
+from noisystudent.losses.settings import ObjectiveSettings
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
@@ -97,6 +98,10 @@ class RunContext:
         """The same context, with ``steps`` training steps per stage."""
         train = self.settings.train.model_copy(update={"steps": steps})
         return replace(self, settings=self.settings.model_copy(update={"train": train}))
+
+    def with_objective(self, objective: ObjectiveSettings) -> RunContext:
+        """The same context with other settings of the objective."""
+        return replace(self, settings=self.settings.model_copy(update={"objective": objective}))
 
     def with_compute_mode(self, mode: ComputeMode) -> RunContext:
         """The same context, computing with another precision and memory layout."""

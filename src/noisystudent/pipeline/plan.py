@@ -19,7 +19,7 @@ from noisystudent.pipeline.class_shares import labeling_stage, stages_to_aim
 from noisystudent.pipeline.context import IncompleteStage, RunContext
 from noisystudent.pipeline.controls import control_groups, control_stages, teacher_is_control
 from noisystudent.pipeline.extensions import Extensions
-from noisystudent.pipeline.heads.plan import Planned, head_stages, stages_before_reading
+from noisystudent.pipeline.heads.plan import HeadWork, head_stages, stages_before_reading
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
 from noisystudent.pipeline.noisy_student import run_rounds
@@ -74,7 +74,7 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     is_head = decided.settings.model.tune == HEAD
     if is_head and not (Path(decided.settings.out) / RUN_FACTS).exists():
         planned, reading = stages_before_reading(decided)
-        tried = [(START_CHOICE, 0, trial)] if trial else []
+        tried = [HeadWork(START_CHOICE, trial)] if trial else []
         return _head_result([*tried, *planned], 0, State.ABSENT, reading)
     context = read_data(decided, dry=True)
     check_measurable(context)
@@ -101,23 +101,23 @@ def _plan_heads(context: RunContext) -> PlanResult:
     reached, state = _first_incomplete(context)
     planned = head_stages(context)
     if reached is None:
-        planned = [(name, images, 0.0) for name, images, _ in planned]
-    names = [name for name, _, _ in planned]
+        planned = [replace(work, seconds=0.0) for work in planned]
+    names = [work.name for work in planned]
     first = names.index(reached) if reached in names else len(names)
     return _head_result(planned, first, state, reading)
 
 
-def _head_result(planned: Sequence[Planned], first: int, state: State, reading: float) -> PlanResult:
+def _head_result(planned: Sequence[HeadWork], first: int, state: State, reading: float) -> PlanResult:
     """The plan of a run on a frozen backbone whose stage number ``first`` is in ``state``, and those before it done."""
     stages = [
         PlannedStage(
-            name=name,
+            name=work.name,
             state="complete" if number < first else state.value if number == first else State.ABSENT.value,
-            samples_seen=0,
-            images_predicted=images,
-            seconds=0.0 if number < first else seconds,
+            samples_seen=work.trained,
+            images_predicted=work.predicted,
+            seconds=0.0 if number < first else work.seconds,
         )
-        for number, (name, images, seconds) in enumerate(planned)
+        for number, work in enumerate(planned)
     ]
     if first < len(planned):
         stages.append(PlannedStage(name=OTHER, state="absent", samples_seen=0, images_predicted=0, seconds=2 * reading))

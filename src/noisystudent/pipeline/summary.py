@@ -51,6 +51,7 @@ class RunResult:
     controls: Controls
     delivered: ScoredCheckpoint[Checkpoint]
     chosen_by: ChosenBy
+    small_student: ScoredCheckpoint[Checkpoint] | None = None
 
     @property
     def checkpoints(self) -> dict[str, TrainedModel]:
@@ -59,7 +60,8 @@ class RunResult:
             model.checkpoint.name: model.checkpoint for model in self.controls.trained[:1]
         }
         students = {record.name: record.student.checkpoint for record in self.rounds}
-        return {**control, "teacher": self.teacher.checkpoint, **students}
+        small = {"small student": self.small_student.checkpoint} if self.small_student else {}
+        return {**control, "teacher": self.teacher.checkpoint, **students, **small}
 
 
 def summarize(
@@ -91,6 +93,7 @@ def summarize(
         controls_of_steps=evaluated_controls(result.controls.of_steps),
         rounds=rounds,
         student=evaluated_model(result.delivered, "student"),
+        small_student=evaluated_model(result.small_student, "small student") if result.small_student else None,
         delivered=result.delivered.checkpoint.name.removesuffix("/student"),
         delivery=describe_delivery(result.delivered, labels_only, result.chosen_by),
         verdict=verdict_of(result),

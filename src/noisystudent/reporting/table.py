@@ -86,6 +86,8 @@ def summary_rows(summary: RunSummary) -> list[Row]:
         rows.append(_row(name, "rolled back" if student.rolled_back else "round", student, role))
     if summary.generations is not None:
         rows.append(_row(summary.generations.name.capitalize(), "round", summary.generations, role))
+    if summary.small_student is not None:
+        rows.append(_row(f"Small student: {summary.small_student.model}", "round", summary.small_student, role))
     rows.append(_row(f"Delivered: {summary.delivered}", "delivered", summary.student, role))
     return rows
 
@@ -121,6 +123,28 @@ def advice_sentence(summary: RunSummary, folder: str = "") -> str:
         folder: the run's folder with a slash at its end, to put before the folders of models.
     """
     return _advice(summary, folder) + _simpler_sentence(summary, folder)
+
+
+def small_student_sentence(summary: RunSummary, folder: str = "") -> str:
+    """Where the small student is, and what it keeps of the delivered model; empty without one.
+
+    Args:
+        summary: the summary of the run.
+        folder: the run's folder with a slash at its end, to put before the folder of the model.
+    """
+    small, role = summary.small_student, summary.reporting_role()
+    if small is None:
+        return ""
+    text = f"The small student, {small.model}, is in {folder}small-student/student"
+    own, delivered = small.scores(role), summary.student.scores(role)
+    if own is None or delivered is None:
+        return f"{text}."
+    sizes = f"with {wording.compact(small.parameters)} parameters"
+    if summary.student.parameters is not None:
+        sizes += f" instead of {wording.compact(summary.student.parameters)}"
+    return (
+        f"{text}: {wording.percent(own.top1)} {sizes}, where the delivered model has {wording.percent(delivered.top1)}."
+    )
 
 
 def _simpler_sentence(summary: RunSummary, folder: str) -> str:

@@ -16,6 +16,7 @@ from noisystudent.reporting.table import (
     advice_sentence,
     comparison_sentence,
     cost_sentence,
+    small_student_sentence,
     summary_rows,
     table_caption,
     table_columns,
@@ -84,5 +85,6 @@ def closing_lines(summary: RunSummary, folder: Path) -> list[str]:
         f"model: {folder / 'best'} (its README.md shows how to open it)",
         f"page: {folder / 'report.html'}",
         advice_sentence(summary, f"{folder}/"),
+        small_student_sentence(summary, f"{folder}/"),
     ]
     return [printable(line) for line in lines if line]

@@ -112,7 +112,8 @@ class RunSummary:
     one; ``teachers`` are the members where it is the mean of several; ``further_controls`` are labels-only models like
     ``control``, and ``control_length`` is what these have in common with the student: the samples that its weights saw,
     or its steps; ``controls_of_steps`` are further ones of as many steps, with which the student is not compared;
-    ``generations`` is the mean of all students of a distillation. ``robustness`` compares all models, with
+    ``small_student`` is the network that ``head.student`` names, and ``generations`` the mean of all students of a
+    distillation. ``robustness`` compares all models, with
     the control first.
     """
 
@@ -130,6 +131,7 @@ class RunSummary:
     controls_of_steps: tuple[EvaluatedModel, ...] = ()
     teachers: tuple[EvaluatedModel, ...] = ()
     rounds: tuple[RoundResult, ...] = ()
+    small_student: EvaluatedModel | None = None
     generations: EvaluatedModel | None = None
     baselines: tuple[Baseline, ...] = ()
     cost: Cost = field(default_factory=Cost)

@@ -174,3 +174,8 @@ class HeadSettings(Settings):
     student_penalty: Annotated[float, Field(gt=0)] = Field(
         0.1, description="weight decay of students' heads, which learn from more images"
     )
+    student: str = Field(
+        "",
+        description="name of a small network, such as resnet18, that learns at the end what the delivered head answers "
+        "to all images; it is kept beside it, in small-student/ (docs/backbones.md); empty: none",
+    )

@@ -134,7 +134,7 @@ def _chooser(request: BudgetRequest, load: Workload) -> Callable[[float], Choice
         assert request.backbone
         plan = plan_models(settings.model, settings.rounds.count, request.backbone.size)[0]
         backbones = (request.backbone, *request.teacher_backbones)
-        heads = HeadCosts(backbones, plan, load, request.engine, settings.rounds.count)
+        heads = HeadCosts(backbones, plan, load, request.engine, settings)
         return partial(choose_for_heads, settings, explicit, heads)
     networks = NetworkCosts(settings, request.backbone, load, request.engine)
     return partial(choose_for_networks, settings, explicit, networks)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from noisystudent.errors import ModelError
 from noisystudent.models.backbones import Backbone
+from noisystudent.models.classifier import create_classifier
 from noisystudent.models.last_layer import last_layer
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
-from noisystudent.pipeline.budget.speed import FitTimes, seconds_per_view, time_fits
+from noisystudent.pipeline.budget.networks import ENOUGH_STEPS, FEWEST_STEPS, MOST_STEPS, OVERHEAD
+from noisystudent.pipeline.budget.speed import FitTimes, seconds_per_sample, seconds_per_view, time_fits
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
@@ -18,6 +20,7 @@ from noisystudent.training.linear_head import FOLDS, PENALTIES
 
 SHARES = (1.0, 5 / 7, 4 / 7, 3 / 7)  # of the weights' own size: 224, 160, 128 and 96 pixels
 MOST_VIEWS = 3
+SMALL_STUDENT = 0.5  # of the budget, for the small network at the end
 LARGEST_ENLARGEMENT = 4  # pixels that an image does not have cost as much as those that it has
 
 
@@ -25,17 +28,34 @@ LARGEST_ENLARGEMENT = 4  # pixels that an image does not have cost as much as th
 class HeadCosts:
     """Seconds of a run on frozen features, by size and views; each size is timed once.
 
-    Students have the first of the backbones; of the others, teachers see the plain view.
+    Students have the first of the backbones; of the others, teachers see the plain view. ``head.student`` of the
+    settings is a small network that is trained at the end.
     """
 
     backbones: tuple[Backbone, ...]
     plan: ModelPlan
     workload: Workload
     engine: Engine
-    rounds: int
+    settings: RunSettings
     _views: dict[int, list[float]] = field(default_factory=dict)
+    _steps: dict[int, float] = field(default_factory=dict)
     _width: int = 0
     _fits: FitTimes | None = None
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds there are."""
+        return self.settings.rounds.count
+
+    @property
+    def small_student(self) -> str:
+        """The name of the small network; empty without one."""
+        return self.settings.head.student
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of a step of the small network."""
+        return sum(self.settings.train.student_counts(self.rounds))
 
     def seconds(self, size: int, views: int) -> float:
         """Seconds of features and fits at ``size`` pixels with ``views`` noised views."""
@@ -44,6 +64,19 @@ class HeadCosts:
         features += sum(self.others_per_view(size)) * trained
         heads = self.cross_fitting(views) + self.labels_only(views)
         return features + heads + self.rounds * self.student(views) + self.evidence(views)
+
+    def small_student_step(self, size: int) -> float:
+        """Seconds of a training step of the small network at ``size`` pixels."""
+        if size not in self._steps:
+            classes = tuple(str(label) for label in range(self.workload.classes))
+            backbone, channels = self.backbones[0], self.workload.channels
+            if backbone.fits(self.small_student):
+                classifier = backbone.new_classifier(self.small_student, classes=classes, size=size)
+            else:
+                classifier = create_classifier(self.small_student, classes=classes, channels=channels, size=size)
+            per_sample = seconds_per_sample(classifier.to(self.engine.device), self.engine)
+            self._steps[size] = per_sample * self.images_per_step * OVERHEAD
+        return self._steps[size]
 
     def labels_only(self, views: int) -> float:
         """Seconds of a head on the labels alone."""
@@ -91,6 +124,8 @@ class HeadCosts:
 def choose_for_heads(settings: RunSettings, explicit: frozenset[str], costs: HeadCosts, budget: float) -> Choice:
     """The largest images that fit, with at least one noised view, then as many views as fit.
 
+    A small student takes half of the budget, and images are then only as large as leave it enough steps.
+
     Raises:
         SettingsError: Not even the smallest images with the plain view fit.
     """
@@ -98,17 +133,21 @@ def choose_for_heads(settings: RunSettings, explicit: frozenset[str], costs: Hea
     sizes = [given_size] if given_size else list(candidate_sizes(costs))
     views = [settings.head.views] if "head.views" in explicit else list(range(MOST_VIEWS, 0, -1))
     usable = USABLE * budget
+    of_heads = usable * (1 - SMALL_STUDENT if costs.small_student else 1)
     for size in sizes:
-        for count in views:
-            if (seconds := costs.seconds(size, count)) <= usable:
-                return _choice(costs, size, count, seconds)
+        too_large = costs.small_student and usable - of_heads < ENOUGH_STEPS * costs.small_student_step(size)
+        for count in views if size == sizes[-1] or not too_large else ():
+            if costs.seconds(size, count) <= of_heads:
+                return _choice(costs, size, count, usable)
     smallest, fewest = sizes[-1], views[-1] if "head.views" in explicit else 0
     seconds = costs.seconds(smallest, fewest)
-    if seconds > usable:
+    needed = seconds + (FEWEST_STEPS * costs.small_student_step(smallest) if costs.small_student else 0.0)
+    if needed > usable:
         images = costs.workload.labeled + costs.workload.unlabeled
         what = f"to compute the features of {images:,} images of {smallest} px and to fit heads on them"
-        refuse_budget(budget, seconds, what, "or fewer unlabeled images")
-    return _choice(costs, smallest, fewest, seconds)
+        what += f", then {FEWEST_STEPS} steps of {costs.small_student}," if costs.small_student else ""
+        refuse_budget(budget, needed, what, "or fewer unlabeled images")
+    return _choice(costs, smallest, fewest, usable)
 
 
 def candidate_sizes(costs: HeadCosts) -> Iterator[int]:
@@ -128,10 +167,17 @@ def candidate_sizes(costs: HeadCosts) -> Iterator[int]:
         yield own
 
 
-def _choice(costs: HeadCosts, size: int, views: int, seconds: float) -> Choice:
-    per_view = costs.per_view(size)
-    reasons = (
+def _choice(costs: HeadCosts, size: int, views: int, usable: float) -> Choice:
+    """The choice of a size and a number of views; a small student trains for what they leave."""
+    per_view, seconds = costs.per_view(size), costs.seconds(size, views)
+    values: dict[str, object] = {"data.size": size, "head.views": views}
+    reasons = [
         f"images of {size} px (a view takes {1000 * per_view:.1f} ms here), each in {views} noised views beside the "
-        "plain one",
-    )
-    return Choice(values={"data.size": size, "head.views": views}, seconds=seconds, reasons=reasons)
+        "plain one"
+    ]
+    if costs.small_student:
+        step = costs.small_student_step(size)
+        values["train.steps"] = steps = min(MOST_STEPS, int((usable - seconds) / step))
+        seconds += steps * step
+        reasons.append(f"{steps:,} steps of {costs.images_per_step} images for the small student {costs.small_student}")
+    return Choice(values=values, seconds=seconds, reasons=tuple(reasons))

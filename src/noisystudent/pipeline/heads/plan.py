@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from noisystudent.data.images import ImageFormat, decode_shard
 from noisystudent.data.unlabeled import InMemoryUnlabeled
@@ -17,15 +18,26 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.heads.cross_fit import CHOICE
 from noisystudent.pipeline.heads.evidence import CROSS_FIT
 from noisystudent.pipeline.heads.features import open_stores, stage_of_features
+from noisystudent.pipeline.heads.small_student import SMALL_STUDENT
 from noisystudent.pipeline.heads.store import FEATURES, FeatureStore
+from noisystudent.pipeline.robustness import STAGE as ROBUSTNESS
 from noisystudent.run_settings import RunSettings
 from noisystudent.training.linear_head import FOLDS
 
-Planned = tuple[str, int, float]  # a stage, the images that it predicts, and its seconds
 TIMED_IMAGES = 32  # that are read to time the reading
 
 
-def stages_before_reading(decided: Decided) -> tuple[list[Planned], float]:
+@dataclass(frozen=True)
+class HeadWork:
+    """A stage, its seconds (None: not estimated), and the images that it predicts and trains on."""
+
+    name: str
+    seconds: float | None = 0.0
+    predicted: int = 0
+    trained: int = 0
+
+
+def stages_before_reading(decided: Decided) -> tuple[list[HeadWork], float]:
     """The stages of a run that has not begun, and the seconds of reading its images, of which it reads a few.
 
     Features that an earlier run has stored are counted all the same: only the pixels say which these are.
@@ -35,12 +47,12 @@ def stages_before_reading(decided: Decided) -> tuple[list[Planned], float]:
     assert settings.data.size != "auto"
     assert decided.backbone
     plan = plan_models(settings.model, settings.rounds.count, settings.data.size)[0]
-    costs = HeadCosts((decided.backbone, *decided.teacher_backbones), plan, load, decided.engine, settings.rounds.count)
+    costs = HeadCosts((decided.backbone, *decided.teacher_backbones), plan, load, decided.engine, settings)
     views = (load.labeled + load.unlabeled) * (1 + settings.head.views) + load.held_out
     return list(_stages(settings, costs, settings.data.size, views)), _reading_seconds(decided, load)
 
 
-def head_stages(context: RunContext) -> list[Planned]:
+def head_stages(context: RunContext) -> list[HeadWork]:
     """The stages in order; the features that the cache has already cost nothing."""
     settings, splits = context.settings, context.splits
     assert context.backbone
@@ -54,28 +66,41 @@ def head_stages(context: RunContext) -> list[Planned]:
         channels=splits.format.channels,
     )
     plan = plan_models(settings.model, settings.rounds.count, splits.format.size)[0]
-    costs = HeadCosts((context.backbone, *context.teacher_backbones), plan, load, context.engine, settings.rounds.count)
+    costs = HeadCosts((context.backbone, *context.teacher_backbones), plan, load, context.engine, settings)
     missing = sum(_missing(context, store) for store in open_stores(context, plan)) + held_out
     return list(_stages(settings, costs, splits.format.size, missing))
 
 
-def _stages(settings: RunSettings, costs: HeadCosts, size: int, passes: int) -> Iterator[Planned]:
+def _stages(settings: RunSettings, costs: HeadCosts, size: int, passes: int) -> Iterator[HeadWork]:
     views = settings.head.views
-    yield FEATURES, passes, passes * costs.per_view(size)
+    yield HeadWork(FEATURES, passes * costs.per_view(size), predicted=passes)
     trained = costs.workload.labeled + costs.workload.unlabeled
     for number, seconds in enumerate(costs.others_per_view(size), start=1):
-        yield stage_of_features(number), trained, trained * seconds
-    yield CHOICE, 0, costs.cross_fitting(views)
-    yield "teacher", 0, costs.labels_only(views)
-    yield "scores/teacher", 0, 0.0
+        yield HeadWork(stage_of_features(number), trained * seconds, predicted=trained)
+    yield HeadWork(CHOICE, costs.cross_fitting(views))
+    yield HeadWork("teacher", costs.labels_only(views))
+    yield HeadWork("scores/teacher")
     if settings.selection.prior != "auto":
-        yield CLASS_SHARES, 0, FOLDS * costs.labels_only(views)
+        yield HeadWork(CLASS_SHARES, FOLDS * costs.labels_only(views))
     for number in range(1, costs.rounds + 1):
-        yield f"round-{number}/predictions", 0, 0.0
-        yield f"round-{number}/selection", 0, 0.0
-        yield f"round-{number}/student", 0, costs.student(views)
-        yield f"scores/round-{number}", 0, 0.0
-    yield CROSS_FIT, 0, costs.evidence(views)
+        yield HeadWork(f"round-{number}/predictions")
+        yield HeadWork(f"round-{number}/selection")
+        yield HeadWork(f"round-{number}/student", costs.student(views))
+        yield HeadWork(f"scores/round-{number}")
+    yield HeadWork(CROSS_FIT, costs.evidence(views))
+    if settings.head.student:
+        yield from _small_student(settings, costs, size)
+    if settings.evaluation.suite:
+        yield HeadWork(ROBUSTNESS, None)
+
+
+def _small_student(settings: RunSettings, costs: HeadCosts, size: int) -> Iterator[HeadWork]:
+    steps = settings.train.last
+    yield HeadWork(f"{SMALL_STUDENT}/predictions")
+    yield HeadWork(f"{SMALL_STUDENT}/selection")
+    seconds = steps * costs.small_student_step(size)
+    yield HeadWork(f"{SMALL_STUDENT}/student", seconds, trained=steps * costs.images_per_step)
+    yield HeadWork(f"scores/{SMALL_STUDENT}", predicted=costs.workload.held_out)
 
 
 def _missing(context: RunContext, store: FeatureStore) -> int:

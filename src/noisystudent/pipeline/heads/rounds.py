@@ -26,6 +26,7 @@ from noisystudent.pipeline.heads.cross_fit import choose_head, choose_penalty, f
 from noisystudent.pipeline.heads.evidence import cross_fit_student
 from noisystudent.pipeline.heads.features import RunFeatures, compute_features, features_to_label
 from noisystudent.pipeline.heads.labels import fit_student, head_fingerprint, label_and_select, student_inputs
+from noisystudent.pipeline.heads.small_student import check_small_student, train_small_student
 from noisystudent.pipeline.heads.teachers import LEAST, FeatureTeachers, OtherTeachers
 from noisystudent.pipeline.pseudo_labels import diagnose_labels, pseudo_label_accuracy, say_drift
 from noisystudent.pipeline.score_stage import Floats, ScoredCheckpoint, score_checkpoint
@@ -40,6 +41,7 @@ def run_head_rounds(context: RunContext) -> RunResult:
     """Features, teacher and rounds, each stage by name."""
     settings, labels = context.settings, context.splits.labeled.labels
     plan = plan_models(settings.model, settings.rounds.count, context.splits.format.size)[0]
+    check_small_student(context)
     features = compute_features(context, plan)
     others = other_teachers(context, plan)
     tau = settings.objective.logit_adjustment
@@ -50,6 +52,7 @@ def run_head_rounds(context: RunContext) -> RunResult:
     inputs = {"labels": "given", "penalty": choice.penalty} | ({"logit_adjustment": tau} if tau else {})
     checkpoint, head = head_stage(context, "teacher", features, inputs, partial(teachers.fit, rows, choice.penalty))
     teacher = current = _scored(context, features, "teacher", 0, checkpoint, head)
+    labels_only = head
     aim = shares_for_heads(context, teachers, choice, head)
     rounds: list[Round] = []
     first: Path | None = None
@@ -86,11 +89,11 @@ def run_head_rounds(context: RunContext) -> RunResult:
             f"cross-fitting on the labels shows the labels-only teacher to be better ({percent(evidence.labels_only)} "
             f"right against {percent(evidence.student)}): it is delivered"
         )
-        delivered = teacher
+        delivered, head = teacher, labels_only
+    small_student = train_small_student(context, teachers, head)
     # The teacher is the control: a fit has no luck, so another labels-only head would be the same.
-    return RunResult(
-        teacher, rounds, Controls((teacher,), luck=False), delivered, "cross-fitting" if evidence else "nothing"
-    )
+    controls = Controls((teacher,), luck=False)
+    return RunResult(teacher, rounds, controls, delivered, "cross-fitting" if evidence else "nothing", small_student)
 
 
 def shares_for_heads(

@@ -13,14 +13,15 @@ from noisystudent.run_settings import RunSettings
 SETTINGS = RunSettings(out="unused")
 PER_PIXEL = 1e-6  # seconds of a view
 UNLABELED = 1000
+PER_STEP = 1e-5  # seconds of a small student's step and of a pixel
 
 
 class Costs(HeadCosts):
     """Views that take a microsecond per pixel, and heads that take no time."""
 
-    def __init__(self, edge=224, own=224, refused=()):
+    def __init__(self, edge=224, own=224, refused=(), settings=SETTINGS):
         load = Workload(classes=4, labeled=0, unlabeled=UNLABELED, held_out=0, edge=edge, channels=3)
-        super().__init__((SimpleNamespace(size=own),), None, load, None, 1)
+        super().__init__((SimpleNamespace(size=own),), None, load, None, settings)
         self.refused = refused
 
     def per_view(self, size):
@@ -33,6 +34,9 @@ class Costs(HeadCosts):
 
     def _fit(self, rows):
         return 0.0
+
+    def small_student_step(self, size):
+        return PER_STEP * size**2
 
 
 def chosen(budget, explicit=(), costs=None, **values):
@@ -65,6 +69,36 @@ def test_a_budget_that_is_too_small_names_the_smallest_that_is_not():
     with pytest.raises(SettingsError, match=r"1,000 images of 96 px.*smallest budget is 20s\. Give --budget 20s"):
         chosen(seconds(96, 0) * 0.5)
     assert chosen(20 * USABLE).values["data.size"] == 96
+
+
+def with_small_student():
+    settings = SETTINGS.model_copy(update={"head": SETTINGS.head.model_copy(update={"student": "resnet18"})})
+    return Costs(settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("budget", "size", "views"),
+    [
+        (2 * 300 * PER_STEP * 224**2 * 1.01, 224, 2),  # both halves are just full
+        (2 * 300 * PER_STEP * 224**2 * 0.99, 160, 3),
+        (2 * seconds(96, 1) * 1.2, 96, 1),  # fewer than 300 steps at any size
+        (2 * seconds(96, 0) * 1.2, 96, 0),
+    ],
+)
+def test_a_small_student_has_half_of_the_budget_and_the_steps_that_fit(budget, size, views):
+    choice = chosen(budget, costs=with_small_student())
+    steps = choice.values.pop("train.steps")
+    assert choice.values == {"data.size": size, "head.views": views}
+    of_steps = steps * PER_STEP * size**2
+    assert choice.seconds == pytest.approx(seconds(size, views) + of_steps)
+    assert of_steps == pytest.approx(budget - seconds(size, views), abs=PER_STEP * size**2)
+    assert of_steps >= budget / 2
+    assert f"{steps:,} steps" in choice.reasons[1]
+
+
+def test_a_budget_too_small_for_features_and_a_small_student_says_so():
+    with pytest.raises(SettingsError, match=r"then 50 steps of resnet18, takes about"):
+        chosen(seconds(96, 0) * 1.1, costs=with_small_student())
 
 
 def test_what_the_user_gave_is_kept():
