@@ -48,9 +48,10 @@ class SpreadSource:
     """``count`` evenly spaced records of ``source``, with their labels, in as many shards as they come from.
 
     It holds no record in memory: it reads a shard of the source and skips the records that are not in the sample.
+    ``note`` is a sentence that its user should read.
     """
 
-    def __init__(self, source: Source, count: int) -> None:
+    def __init__(self, source: Source, count: int, note: str = "") -> None:
         chosen = evenly_spread(sum(source.shard_sizes), count)
         starts = np.cumsum([0, *source.shard_sizes])
         rows_by_shard = [
@@ -61,13 +62,15 @@ class SpreadSource:
         self.name = source.name
         self.classes = source.classes
         self.fingerprint = f"{source.fingerprint}/spread/{count}"
-        self.passed_over, self.notes = passed_over(source), source_notes(source)
+        self.passed_over, self.notes = passed_over(source), (*source_notes(source), *([note] if note else []))
         self.shard_sizes: tuple[int, ...] = tuple(len(rows) for _, rows in self._shards)
         self.files: Mapping[str, str] = source.files
 
     def read(self, shard: int) -> Iterator[Record]:
         """The chosen records of one shard, in the source's order."""
         source_shard, rows = self._shards[shard]
+        if read_rows := getattr(self._source, "read_rows", None):
+            return iter(read_rows(source_shard, sorted(rows)))
         return (record for row, record in enumerate(self._source.read(source_shard)) if row in rows)
 
     def truth(self, classes: Sequence[str]) -> dict[str, str] | None:

@@ -19,6 +19,7 @@ from noisystudent.data.class_names import match_classes, spellings
 from noisystudent.data.dedup.leakage import DuplicateIndex
 from noisystudent.data.divide import HELD_OUT, Division, divide, no_images
 from noisystudent.data.images import ImageFormat, Images, content_fingerprint, decode_source, infer_format
+from noisystudent.data.sample import SpreadSource
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source, class_counts
 from noisystudent.data.sources.open import open_source
@@ -117,6 +118,7 @@ def open_splits(
     classes: tuple[str, ...] | None = None,
     stored_size: Callable[[int], int] = int,
     crop: float | None = None,
+    sample: int | None = None,
 ) -> DataSplits:
     """Opens, checks and decodes the sources of a run.
 
@@ -132,6 +134,7 @@ def open_splits(
         classes: the class names of given models: those of a run without labels, else only their order.
         stored_size: maps the image size to a larger one, for example a model's own resolution.
         crop: the share of an image's short edge that views show; None: the official one.
+        sample: for a plan, decode only so many unlabeled and so many test images; None: all.
 
     Raises:
         DataError: a source is missing, unreadable or does not fit the others.
@@ -144,6 +147,8 @@ def open_splits(
     format = replace(_format(sources, settings, stored_size), crop=crop)
     streamed = {"labeled", "unlabeled"} <= sources.keys() and is_streamed(sources["unlabeled"], format, settings)
     decoded = {role: source for role, source in sources.items() if not (streamed and role == "unlabeled")}
+    if sample is not None:
+        decoded |= {role: _sampled(decoded[role], sample) for role in ("unlabeled", "test") if role in decoded}
     as_stored = {role: decode(source, format, settings) for role, source in decoded.items()}
     images = {role: _in_classes(part, classes) for role, part in as_stored.items()}
     division = divide(images, classes, settings, seed)
@@ -197,6 +202,12 @@ def _summaries(opened: dict[str, SourceSummary], division: Division) -> dict[str
             note=division.carved,
         )
     return summaries
+
+
+def _sampled(source: Source, sample: int) -> Source:
+    rows = sum(source.shard_sizes)
+    note = f"{sample} of its {rows:,} images, evenly spaced, are read to plan"
+    return source if rows <= sample else SpreadSource(source, sample, note)
 
 
 def _class_order(labeled: Source | None, given: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -122,8 +122,9 @@ def read_data(
     verify: bool = False,
     classes: tuple[str, ...] | None = None,
     teacher_sizes: Sequence[int] = (),
+    sample: int | None = None,
 ) -> RunContext:
-    """Reads the images of a run; the arguments are those of ``build_context``."""
+    """Reads the images of a run; the arguments are those of ``build_context``, ``sample`` that of ``open_splits``."""
     settings, backbone, reporter = decided.settings, decided.backbone, decided.reporter
     resolved, engine = decided.resolved, decided.engine
     splits = open_splits(
@@ -133,6 +134,7 @@ def read_data(
         classes=classes,
         stored_size=partial(_largest_input_size, settings, teacher_sizes),
         crop=_crop(settings, backbone),
+        sample=sample,
     )
     for needing in (backbone, *decided.teacher_backbones):
         require_channels(needing, splits.format.channels)

@@ -14,7 +14,7 @@ from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.load import RUN_FACTS
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.autotune import SPEED, possible_modes
-from noisystudent.pipeline.build_context import decide_settings, read_data
+from noisystudent.pipeline.build_context import Decided, decide_settings, read_data
 from noisystudent.pipeline.class_shares import labeling_stage, stages_to_aim
 from noisystudent.pipeline.context import IncompleteStage, RunContext
 from noisystudent.pipeline.controls import control_groups, control_stages, teacher_is_control
@@ -39,6 +39,37 @@ from noisystudent.runtime.progress import Reporter
 from noisystudent.training.loader import LABELED, PSEUDO
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.teacher_logits import views_of
+
+READ_IMAGES = 256  # unlabeled and test images that are read to plan a run that has not begun
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """How many images a run has: labeled and unlabeled ones, and those of validation and test."""
+
+    labeled: int
+    unlabeled: int
+    held_out: int
+
+    @property
+    def total(self) -> int:
+        """All of them, at least 1."""
+        return max(1, self.labeled + self.unlabeled + self.held_out)
+
+    @classmethod
+    def of(cls, context: RunContext) -> _Counts:
+        """The images that were read."""
+        splits = context.splits
+        held_out = sum(len(source) for source in (splits.validation, splits.test) if source)
+        return cls(len(splits.labeled), sum(splits.unlabeled.shard_sizes), held_out)
+
+    @classmethod
+    def before_reading(cls, decided: Decided, context: RunContext) -> _Counts:
+        """The images of the sources, of which ``context`` has read some, with near-duplicates of held-out images."""
+        read, sources = cls.of(context), decided.sources
+        unlabeled, test = (sum(sources[role].shard_sizes) if role in sources else 0 for role in ("unlabeled", "test"))
+        validation = len(context.splits.validation) if context.splits.validation else 0
+        return cls(read.labeled, unlabeled, validation + test)
 
 
 @dataclass(frozen=True)
@@ -72,32 +103,34 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
         )
     decided = decide_settings(resolved, reporter, dry=True, budgeted=True, extensions=extensions)
     is_head = decided.settings.model.tune == HEAD
-    if is_head and not (Path(decided.settings.out) / RUN_FACTS).exists():
+    begun = (Path(decided.settings.out) / RUN_FACTS).exists()
+    if is_head and not begun:
         planned, reading = stages_before_reading(decided)
         tried = [HeadWork(START_CHOICE, trial)] if trial else []
         return _head_result([*tried, *planned], 0, State.ABSENT, reading)
-    context = read_data(decided, dry=True)
+    context = read_data(decided, dry=True, sample=None if begun else READ_IMAGES)
+    reading = context.costs.total().session_seconds or 0.0
     check_measurable(context)
     if is_head:
-        return _plan_heads(context)
+        return _plan_heads(context, reading)
+    counts = _Counts.of(context) if begun else _Counts.before_reading(decided, context)
     plans = plan_models(context.settings.model, students_of(context.settings), context.splits.format.size)
-    works = list(_works(context, plans))
+    works = list(_works(context, plans, counts))
     reached, state = _first_incomplete(context)
     names = [work.name for work in works]
     first = names.index(reached) if reached in names else len(names)
     if first == len(names):
         done = (_planned(work, State.COMPLETE, 0.0) for work in works if work.name != OTHER)
         return PlanResult(stages=tuple(done))
-    speed = MachineSpeed(context, plans)
+    speed = MachineSpeed(context, plans, reading * counts.total / _Counts.of(context).total)
     stages = [_planned(work, State.COMPLETE, 0.0) for work in works[:first]]
     for work in works[first:]:
         stages.append(_planned(work, state if work.name == reached else State.ABSENT, _seconds(work, speed)))
     return PlanResult(stages=tuple(stages))
 
 
-def _plan_heads(context: RunContext) -> PlanResult:
-    """The plan of a run on a frozen backbone."""
-    reading = context.costs.total().session_seconds or 0.0
+def _plan_heads(context: RunContext, reading: float) -> PlanResult:
+    """The plan of a run on a frozen backbone that has begun."""
     reached, state = _first_incomplete(context)
     planned = head_stages(context)
     if reached is None:
@@ -147,10 +180,10 @@ def _seconds(work: _Work, speed: MachineSpeed) -> float | None:
     return seconds
 
 
-def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
+def _works(context: RunContext, plans: list[ModelPlan], counts: _Counts) -> Iterator[_Work]:
     """The work of every stage of a run, in order."""
-    settings, splits = context.settings, context.splits
-    streamed = sum(splits.unlabeled.shard_sizes) if context.streams else 0
+    settings, held_out = context.settings, counts.held_out
+    streamed = counts.unlabeled if context.streams else 0
     if needs_leakage_stage(context):
         yield _Work(LEAKAGE, decoded=streamed)
     if len(possible_modes(settings.runtime)) > 1:
@@ -158,18 +191,18 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
     if settings.noise.strength == "auto":
         yield from _search(context, plans[0])
     yield _training(context, "teacher", plans[0], settings.train)
-    yield _scores(context, "teacher", plans[0])
+    yield _scores("teacher", plans[0], held_out)
     for number, (teacher, student) in enumerate(pairwise(plans[: 1 + settings.rounds.count]), start=1):
-        unlabeled = sum(splits.unlabeled.shard_sizes)
-        yield _Work(labeling_stage(settings, number), predictor=teacher, predicted=unlabeled, decoded=streamed)
+        stage = labeling_stage(settings, number)
+        yield _Work(stage, predictor=teacher, predicted=counts.unlabeled, decoded=streamed)
         yield from (_Work(name) for name in stages_to_aim(settings, f"round-{number}"))
         yield _Work(f"round-{number}/selection")
         yield from _student(context, number, teacher, student)
-        yield _scores(context, f"round-{number}", student)
+        yield _scores(f"round-{number}", student, held_out)
     if is_online(settings):
         yield _online(context, plans[-1])
-        yield _scores(context, ONLINE, plans[-1])
-    yield from _controls(context, plans)
+        yield _scores(ONLINE, plans[-1], held_out)
+    yield from _controls(context, plans, held_out)
     if settings.evaluation.suite:
         yield _Work(STAGE, timed=False)
     yield _Work(OTHER)
@@ -192,7 +225,7 @@ def _student(context: RunContext, number: int, teacher: ModelPlan, student: Mode
     yield from _stored_logits(context, number, teacher, images)
 
 
-def _controls(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
+def _controls(context: RunContext, plans: list[ModelPlan], held_out: int) -> Iterator[_Work]:
     """The labels-only models that the last student is compared with, if no round is rolled back."""
     settings, rounds = context.settings, len(plans) - 1
     equal = int(teacher_is_control(settings, plans, rounds))
@@ -200,7 +233,7 @@ def _controls(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
     for group in control_groups(settings, samples):
         for name in control_stages(settings.rounds.controls, equal, group.stage):
             yield _training(context, name, plans[-1], group.train)
-            yield _scores(context, name, plans[-1])
+            yield _scores(name, plans[-1], held_out)
         equal = 0
 
 
@@ -232,8 +265,7 @@ def _online(context: RunContext, model: ModelPlan) -> _Work:
     return replace(work, predicted=work.predicted + answered)
 
 
-def _scores(context: RunContext, name: str, model: ModelPlan) -> _Work:
-    held_out = sum(len(source) for source in (context.splits.validation, context.splits.test) if source)
+def _scores(name: str, model: ModelPlan, held_out: int) -> _Work:
     return _Work(f"scores/{name}", predictor=model, predicted=held_out)
 
 

@@ -39,9 +39,15 @@ class _EnoughTimed(Exception):
 class MachineSpeed:
     """Seconds of a run's work, each kind timed when it is first asked for."""
 
-    def __init__(self, context: RunContext, plans: list[ModelPlan]) -> None:
-        """``context``: of a run that is planned; ``plans``: its models, the teacher's first."""
-        self.reading_seconds = context.costs.total().session_seconds or 0.0
+    def __init__(self, context: RunContext, plans: list[ModelPlan], reading_seconds: float) -> None:
+        """Prepares the timing.
+
+        Args:
+            context: Of a run that is planned.
+            plans: Its models, the teacher's first.
+            reading_seconds: What reading its images takes.
+        """
+        self._reading_seconds = reading_seconds
         self._teaches = plans[0]
         self._students = set(plans[1:])
         self._given = context
@@ -51,7 +57,7 @@ class MachineSpeed:
     @property
     def other_seconds(self) -> float:
         """Seconds of what is no stage: reading the images, and the page."""
-        return self.reading_seconds * (1 + PAGE_READS)
+        return self._reading_seconds * (1 + PAGE_READS)
 
     @property
     def choice_seconds(self) -> float:
