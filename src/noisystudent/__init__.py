@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         compare,
         distill,
         evaluate,
+        fix,
         label,
         plan,
         plan_study,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from noisystudent.results.study import StudyResult
     from noisystudent.run_settings import RoundSettings, RunSettings
     from noisystudent.runtime.settings import RuntimeSettings
+    from noisystudent.training.fix_settings import FixSettings
     from noisystudent.training.loader import Batch
     from noisystudent.training.settings import HeadSettings, TrainSettings
 
@@ -62,6 +64,7 @@ _MODULE_OF = {
     "demo": "commands.demo",
     "distill": "api",
     "evaluate": "api",
+    "fix": "api",
     "label": "api",
     "load": "models.predictor",
     "munge": "data.munge",
@@ -100,6 +103,7 @@ _MODULE_OF = {
     "DistillationSettings": "losses.settings",
     "EvaluationSettings": "evaluation.settings",
     "ModelSettings": "models.settings",
+    "FixSettings": "training.fix_settings",
     "NoiseSettings": "noise.settings",
     "ObjectiveSettings": "losses.settings",
     "OnlineSettings": "losses.settings",
@@ -121,6 +125,7 @@ __all__ = [
     "DistillationSettings",
     "EvaluationResult",
     "EvaluationSettings",
+    "FixSettings",
     "HeadSettings",
     "LossTerms",
     "ModelSettings",
@@ -148,6 +153,7 @@ __all__ = [
     "demo",
     "distill",
     "evaluate",
+    "fix",
     "label",
     "load",
     "munge",

@@ -10,6 +10,7 @@ torch is imported inside the functions that need it, so that the others stay lig
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from noisystudent.pseudo_labels.selection.custom import SelectRows
     from noisystudent.pseudo_labels.selection.results import SelectionSummary
     from noisystudent.results.facts import PlannedStage, PlanResult
+    from noisystudent.results.fix import FixResult
     from noisystudent.results.study import StudyResult
 
     SourceLike = str | Path | Source
@@ -358,6 +360,51 @@ def train(
     )
 
 
+def fix(
+    labeled: SourceLike | None = None,
+    *,
+    checkpoint: ModelLike,
+    out: str | Path | None = None,
+    validation: SourceLike | None = None,
+    size: int | Literal["auto"] | None = None,
+    settings: SettingsInput | None = None,
+    verify: bool = False,
+    quiet: bool = False,
+) -> FixResult:
+    """Fixes a trained model for a larger test size: its last layer learns from labels at that size (FixRes).
+
+    Objects look smaller in the test than in training crops, which are random parts of an image, enlarged; a larger
+    test size makes up for it (Touvron et al. 2019). ``docs/resolution.md`` says more.
+
+    Args:
+        labeled: Labeled images of the model's classes, such as those that it was trained on: a source.
+        checkpoint: A model, as in ``evaluate``, but for a module.
+        out: The folder of the fixed model.
+        validation: Labeled images on which the model is scored before and after.
+        size: Edge of the input in pixels; ``auto`` (default): at which objects look as large as in training.
+        settings: Settings of the sections ``fix`` and ``runtime``.
+        verify: Check every byte of the stages that are finished already.
+        quiet: No progress.
+
+    Returns:
+        The sizes, and the scores at both before the fix and at the larger one after it.
+
+    Raises:
+        NoisyStudentError: There is nothing to fix, or the model cannot be fixed, with one clear line.
+    """
+    from noisystudent.data.output import require_output_folder
+    from noisystudent.pipeline.fix.single import fix_single
+    from noisystudent.runtime.progress import Reporter
+
+    sources = {"labeled": labeled, "validation": validation}
+    given = [*as_list(settings), *([{"fix.size": size}] if size is not None else [])]
+    resolved = _resolved("fix", sources, out, None, given)
+    require_output_folder(resolved.settings.out, [], _places([checkpoint]))
+    own = _extensions(sources).sources
+    reporter = Reporter(quiet=quiet)
+    return fix_single(resolved, checkpoint, reporter=reporter, sources=dict(own), verify=verify)
+
+
 def label(
     *,
     teacher: ModelLike,
@@ -509,6 +556,7 @@ def evaluate(
     checkpoint: ModelLike,
     source: SourceLike,
     calibrate: SourceLike | None = None,
+    sizes: Sequence[int] = (),
     out: str | Path | None = None,
     settings: SettingsInput | None = None,
 ) -> EvaluationResult:
@@ -523,7 +571,8 @@ def evaluate(
         source: Labeled images of all or some of the model's classes, in any order.
         calibrate: Another labeled source, on which a temperature is fitted (Guo et al. 2017, section 4.2). Images that
             are scored are left out of the fit.
-        out: A JSON file to write the result to.
+        sizes: Further sizes of the input in pixels, at which the model is scored as well: accuracy over resolution.
+        out: A JSON file to write the result to; with ``sizes`` a chart, ``.resolution.svg``, stands beside it.
         settings: Settings of the section ``runtime``, and ``data.max_corrupt_fraction``.
 
     Returns:
@@ -536,24 +585,30 @@ def evaluate(
     from noisystudent.data.output import require_output_file
     from noisystudent.data.settings import DataSettings
     from noisystudent.evaluation.metrics.results import is_evaluation
+    from noisystudent.evaluation.resolution import check_sizes, score_at_sizes
     from noisystudent.evaluation.scoring import score_source
     from noisystudent.models.predictor import Predictor
+    from noisystudent.reporting.resolution import is_chart, write_chart
     from noisystudent.runtime.process_group import open_process_group
 
     if out:
         require_output_file(out, [source, calibrate], ending=".json", is_own=is_evaluation)
+    is_file = out is not None and (Path(out).is_file() or not Path(out).exists())  # not a pipe
+    chart = Path(out).with_suffix(".resolution.svg") if out and is_file and sizes else None
+    if chart:
+        require_output_file(chart, [source, calibrate], ending=".svg", is_own=is_chart)
     predictor = Predictor.open(checkpoint, runtime_to_predict(settings, command="evaluate"))
+    check_sizes(predictor, sizes)
     group = open_process_group()
-    result = score_source(
-        predictor,
-        source,
-        calibration=calibrate,
-        max_corrupt_fraction=section_settings(DataSettings, "data", settings, command="evaluate").max_corrupt_fraction,
-        group=group,
-    )
+    limit = section_settings(DataSettings, "data", settings, command="evaluate").max_corrupt_fraction
+    result = score_source(predictor, source, calibration=calibrate, max_corrupt_fraction=limit, group=group)
+    by_size = score_at_sizes(predictor, source, sizes, max_corrupt_fraction=limit, group=group)
+    result = replace(result, by_size=by_size)
     if out:
         path = Path(out)
         group.on_main(lambda: write_result(path, result))
+    if chart:
+        group.on_main(lambda: write_chart({predictor.name: by_size}, chart))
     return result
 
 

@@ -30,6 +30,7 @@ OF_ROUNDS = (
     "objective.weighting",
     "distillation.",
     "online.",
+    "fix.",
     "model.students",
     "model.family",
     "rounds.rollback_p",
@@ -209,6 +210,23 @@ _BATCHES = (
     Condition(_RUN, ("rounds.control",), "a rounds.controls above 0", lambda given: given["rounds.controls"] > 0),
 )
 
+_FIXING = (*_RUN, "fix")
+
+_FIX = (
+    Condition(_RUN, ("fix.",), "fix.size", lambda given: given["fix.size"] != "none", ("fix.size",)),
+    Condition(_FIXING, ("fix.norm",), "fix.trains classifier", is_one_of("fix.trains", "classifier")),
+    Condition(
+        _FIXING,
+        names_in("fix", "dropout", "stochastic_depth"),
+        "fix.trains last:N, whose blocks they noise",
+        lambda given: given["fix.trains"] != "classifier",
+    ),
+    Condition(_FIXING, ("fix.trained_area",), "fix.size auto", is_one_of("fix.size", "auto")),
+    Condition(
+        _TRAINING, ("train.drops",), "train.schedule steps, which has them", is_one_of("train.schedule", "steps")
+    ),
+)
+
 _DATA = (
     Condition(
         _TRAINING,
@@ -246,6 +264,7 @@ CONDITIONS = (
     *_EVALUATION,
     *STUDENT_CONDITIONS,
     *_BATCHES,
+    *_FIX,
     *_DATA,
     *NOISE_CONDITIONS,
 )

@@ -41,6 +41,7 @@ Command = Literal[
     "study",
     "train",
     "distill",
+    "fix",
     "label",
     "select",
     "evaluate",
@@ -80,7 +81,7 @@ _PREDICTING = (
 _NOT_ON_IMAGES = ("noise.mixup", "noise.cutmix", "noise.dropout", "noise.stochastic_depth", "noise.unlabeled.")
 _RUN = _names(
     *_SOURCES, "budget", "rounds.", "data.", "model.", "noise.", "train.", "head.", "selection.", "objective.",
-    "distillation.", "online.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
+    "distillation.", "online.", "fix.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
 _DISTILL = _names(
@@ -99,6 +100,10 @@ USED: Mapping[Command, frozenset[str]] = {
         without=("noise.teacher", "train.warm_start", "runtime.engine", "data.unlabeled_share"),
     ),
     "distill": _DISTILL,
+    "fix": _names(
+        "labeled", "validation", "out", "seed", "fix.", "train.save_every", "data.near_duplicates",
+        "data.memory_limit_gb", *_PREDICTING, without=("runtime.engine",),
+    ),
     "label": _names(*_PREDICTING, "noise.", without=(*_NOT_ON_IMAGES, "noise.strengths")),  # see _CONDITIONS
     "select": _names("selection.", without=("selection.once", "selection.align")),
     "evaluate": _names(*_PREDICTING),
@@ -204,7 +209,7 @@ def _resolve(given: SettingsInput | None, file: Path | None, command: Command, r
     require_used(command, {name: given_in[name] for name in ALL_SETTINGS if name in given_in})
     layers = [
         Layer(f"recipe {recipe}", read_recipe(recipe)),
-        _start_layer(command, recipe, given_in),
+        _command_layer(command, recipe, given_in),
         _online_layer(from_user.get("online.method", from_file.get("online.method", "none"))),
         Layer(file_origin, from_file),
         Layer(ARGUMENTS, from_user),
@@ -223,8 +228,13 @@ def _resolve(given: SettingsInput | None, file: Path | None, command: Command, r
     return Resolved(settings, origins, explicit, merged.over_family, tuple(merged.notes))
 
 
-def _start_layer(command: Command, recipe: object, given: Collection[str]) -> Layer:
-    """A run starts from a backbone where the user leaves models and their training open; all else from scratch."""
+def _command_layer(command: Command, recipe: object, given: Collection[str]) -> Layer:
+    """What a command sets where the user leaves it open.
+
+    A run starts from a backbone where models and their training are open, all else from scratch; ``fix`` fixes.
+    """
+    if command == "fix":
+        return Layer("default of fix", {"fix.size": "auto"})
     is_open = not for_network(given) and not any(name.startswith("model.") for name in given)
     starts = command in ("run", "plan") and recipe == default_recipe(command) and is_open
     return Layer(f"default of {command}", {"model.backbone": AUTO_BACKBONE} if starts else {})
@@ -303,7 +313,7 @@ def read_recipe(name: object) -> dict[str, Any]:
 def default_values(command: Command) -> dict[str, Any]:
     """The value of every setting by dotted name where the user gives none, under the command's own recipe."""
     recipe = default_recipe(command)
-    merged = merge([Layer(f"recipe {recipe}", read_recipe(recipe)), _start_layer(command, recipe, ())])
+    merged = merge([Layer(f"recipe {recipe}", read_recipe(recipe)), _command_layer(command, recipe, ())])
     settings = RunSettings(**nest({"out": "", "recipe": recipe, **merged.values}))
     return {name: value_at(settings, name) for name in ALL_SETTINGS}
 

@@ -15,6 +15,7 @@ from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.settings import Settings
+from noisystudent.training.fix_settings import FixSettings
 from noisystudent.training.settings import HeadSettings, TrainSettings
 
 Recipe = Literal[
@@ -106,6 +107,7 @@ class RunSettings(Settings):
     objective: ObjectiveSettings = ObjectiveSettings()
     distillation: DistillationSettings = DistillationSettings()
     online: OnlineSettings = OnlineSettings()
+    fix: FixSettings = FixSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 

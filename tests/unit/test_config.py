@@ -42,7 +42,8 @@ def resolve_one(command: str, name: str, value: object) -> None:
     """Resolves a setting alone, with what it needs beside it; section commands have no folder ``out``."""
     given = {**with_switches(command), name: value}
     if "out" in USED[command]:
-        resolve([BASE if name not in BASE else {"out": "c"}, given], command=command)
+        base = {key: value for key, value in BASE.items() if key in USED[command]}
+        resolve([base if name not in BASE else {"out": "c"}, given], command=command)
     else:
         section_settings(NoiseSettings, "noise", given, command=command)
 
@@ -310,7 +311,8 @@ def test_every_setting_is_used_by_some_command_and_recipes_are_never_refused():
     [
         ("label", {"data.size": 64, "data.near_duplicates": "none", "data.streaming": "never"},
          "label does not use data.size, which run, plan, study, train, distill and show-noise use; or "
-         "data.near_duplicates and data.streaming, which run, plan, study, train and distill use. Leave them out."),
+         "data.near_duplicates, which run, plan, study, train, distill and fix use; or data.streaming, which run, "
+         "plan, study, train and distill use. Leave them out."),
         ("evaluate", {"data.size": 8},
          "evaluate does not use data.size, which run, plan, study, train, distill and show-noise use. Leave it out."),
         ("evaluate", TrainSettings(steps=5),
@@ -320,7 +322,7 @@ def test_every_setting_is_used_by_some_command_and_recipes_are_never_refused():
          "compare use. Leave it out."),
         ("select", {"train": {"steps": 5}},
          "select does not use train.steps, which run, plan, study, train and distill use. Leave it out."),
-        ("label", {"seed": 3}, "label does not use seed, which run, plan, train and distill use. Leave it out. In "
+        ("label", {"seed": 3}, "label does not use seed, which run, plan, train, distill and fix use. Leave it out. In "
          "label, the seed is the option --seed."),
         ("train", {"train.warm_start": True},
          "train does not use train.warm_start, which run, plan and study use. Leave it out."),

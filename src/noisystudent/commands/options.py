@@ -61,6 +61,16 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def sizes_of(text: str) -> tuple[int, ...]:
+    """Sizes in pixels as one types them, such as ``32,48``; raises ``SettingsError`` for anything else."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(
+            f"--size is {text!r}; give edges in pixels with commas between them, such as 32,48."
+        ) from None
+
+
 def with_settings(parser: argparse.ArgumentParser, arguments: list[str], command: Command) -> dict[str, Any]:
     """Parses the arguments of a command, with the settings that it uses as options.
 

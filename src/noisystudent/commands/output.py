@@ -74,6 +74,9 @@ def print_scores(scores: EvaluationResult) -> None:
         )
     if scaled:
         _print_temperature(scaled)
+    for at in scores.by_size:
+        top5 = f"  top5 {at.top5:.4f}" if at.top5 is not None else ""
+        print(f"{at.size:>4} px  top1 {at.top1:.4f}{top5}")
 
 
 def _print_temperature(scaled: TemperatureScaling) -> None:

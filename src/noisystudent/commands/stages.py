@@ -1,11 +1,11 @@
-"""The commands of single stages: train, label, select, evaluate, compare, predict."""
+"""The commands of single stages: train, fix, label, select, evaluate, compare, predict."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from noisystudent.commands.options import CHECKPOINT_HELP, SOURCE_HELP, add_verify, with_settings
+from noisystudent.commands.options import CHECKPOINT_HELP, SOURCE_HELP, add_verify, sizes_of, with_settings
 from noisystudent.commands.say import say
 from noisystudent.errors import SettingsError
 
@@ -40,6 +40,32 @@ def train(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
             f"{checkpoint.model}: {checkpoint.parameters:,} parameters, {checkpoint.samples_seen:,} samples seen, "
             f"{checkpoint.seconds:.1f} s -> {checkpoint.folder}"
         )
+
+
+def fix(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Fixes a trained model for a larger test size."""
+    parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"the model: {CHECKPOINT_HELP}")
+    parser.add_argument("--size", metavar="auto|N", help="short for --fix.size (default auto)")
+    add_verify(parser)
+    given = with_settings(parser, arguments, "fix")
+    from noisystudent import api
+    from noisystudent.runtime.process_group import open_process_group
+
+    if (size := given.pop("size")) is not None:
+        given["fix.size"] = size
+    out, checkpoint = given.get("out"), given.pop("checkpoint")
+    result = api.fix(checkpoint=checkpoint, verify=given.pop("verify"), settings=given)
+    if not open_process_group().is_main:
+        return
+    if result.ratio is not None and result.ratio_before is not None:
+        say(
+            f"objects look {result.ratio_before:.2f} times as large in the test as in training at "
+            f"{result.trained_size} px, and {result.ratio:.2f} times at {result.size} px"
+        )
+    for at in result.scores:
+        if at.validation:
+            say(f"{'fixed' if at.fixed else 'before':<6}  {at.size} px  top1 {at.validation.top1:.4f}")
+    say(out)
 
 
 def label(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -120,6 +146,13 @@ def evaluate(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         "--out", type=Path, metavar="FILE", help="JSON file for all scores; with a suite: folder of the results"
     )
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite")
+    parser.add_argument(
+        "--size",
+        type=sizes_of,
+        default=(),
+        metavar="N,...",
+        help="score at these sizes of the input as well, in pixels: accuracy over resolution",
+    )
     given = with_settings(parser, arguments, "robustness")
     from noisystudent import api
     from noisystudent.commands.output import open_and_describe, print_robustness, print_scores, warn_of_emulation
@@ -128,7 +161,7 @@ def evaluate(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     checkpoint, spec, out, suite = (given.pop(name) for name in ("checkpoint", "source", "out", "suite"))
     if suite is not None:
         given["evaluation.suite"] = suite
-    calibrate = given.pop("calibrate")
+    calibrate, sizes = given.pop("calibrate"), given.pop("size")
     benchmarks = [name for name in given if name.startswith("evaluation.")]
     if benchmarks:
         _require_suite(given, out)
@@ -146,6 +179,7 @@ def evaluate(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         checkpoint=checkpoint,
         source=source,
         calibrate=calibrate,
+        sizes=sizes,
         out=out / "scores.json" if benchmarks else out,
         settings={name: value for name, value in given.items() if name not in benchmarks},
     )

@@ -69,6 +69,10 @@ class HeldOut:
         """Calls ``measure``, for example an adversarial attack, on images and labels; only its numbers leave."""
         return measure(self._images)
 
+    def decoded_again(self, source: Source, format: ImageFormat, settings: DataSettings) -> HeldOut:
+        """The same images, from the source that they came from, in another format."""
+        return HeldOut(decode_again(self._images, source, format, settings))
+
     def index(self, distance: int | Literal["none"]) -> DuplicateIndex:
         """An index that finds these images in the unlabeled set; ``distance`` as in ``data.near_duplicates``."""
         return DuplicateIndex(self._images, distance)
@@ -257,6 +261,58 @@ def decode(source: Source, format: ImageFormat, settings: DataSettings) -> Image
         format,
         max_corrupt_fraction=settings.max_corrupt_fraction,
         memory_limit_gb=settings.memory_limit_gb,
+    )
+
+
+def decode_again(images: Images, source: Source, format: ImageFormat, settings: DataSettings) -> Images:
+    """Images of a run in another format, in their order and with their labels.
+
+    Args:
+        images: The images.
+        source: The source that they came from.
+        format: The other format.
+        settings: Limits of the decoding.
+
+    Raises:
+        DataError: An image cannot be read any more, or memory does not hold the source in this format.
+    """
+    decoded = decode(source, format, settings)
+    rows = {key: row for row, key in enumerate(decoded.keys)}
+    missing = [key for key in images.keys if key not in rows]
+    if missing:
+        raise DataError(
+            f"{len(missing)} images of {source.name!r} could be read at the start and not at {format.size} px, first "
+            f"{missing[0]!r}. Give the source back as it was, and run again."
+        )
+    taken = decoded.take(np.array([rows[key] for key in images.keys], np.int64))
+    return replace(taken, labels=images.labels, classes=images.classes)
+
+
+def splits_at(
+    splits: DataSplits, sources: Mapping[str, Source], format: ImageFormat, settings: DataSettings
+) -> DataSplits:
+    """The labeled and the held-out images of a run in another format; the unlabeled ones stay as they are.
+
+    Args:
+        splits: The images of the run.
+        sources: The sources by role; validation images without one came from the labeled images.
+        format: The other format.
+        settings: Limits of the decoding.
+
+    Raises:
+        DataError: As ``decode_again``.
+    """
+    held_out = {"validation": splits.validation, "test": splits.test}
+    again = {
+        role: images.decoded_again(sources.get(role, sources["labeled"]), format, settings) if images else None
+        for role, images in held_out.items()
+    }
+    return replace(
+        splits,
+        format=format,
+        labeled=decode_again(splits.labeled, sources["labeled"], format, settings),
+        validation=again["validation"],
+        test=again["test"],
     )
 
 

@@ -23,7 +23,6 @@ from torch import Tensor, contiguous_format, nn
 
 from noisystudent.artifacts.damage import require_whole
 from noisystudent.artifacts.folder import MANIFEST, hash_file
-from noisystudent.data.images import ImageFormat
 from noisystudent.errors import ModelError
 from noisystudent.models.card import CARD, card_text
 from noisystudent.models.checkpoint_config import CheckpointConfig, read_config
@@ -64,7 +63,8 @@ def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str,
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     card = card_text(classifier, factory=str(extra.get("factory", "")))
     (folder / CARD).write_text(card, encoding="utf-8")
-    own = dict(extra) | ({} if classifier.bits is None else {"bits": classifier.bits})
+    known = {"bits": classifier.bits, "trained_area": classifier.trained_area}
+    own = dict(extra) | {name: value for name, value in known.items() if value is not None}
     text = json.dumps(_config(classifier) | {"noisystudent": own}, indent=2, ensure_ascii=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
@@ -98,7 +98,7 @@ def load_classifier(
         if config.noisystudent.factory
         else _build_classifier(config, tensors, folder)
     )
-    classifier.bits = config.noisystudent.bits
+    classifier.bits, classifier.trained_area = config.noisystudent.bits, config.noisystudent.trained_area
     _require_matching_weights(classifier.net, tensors, folder)
     classifier.net.load_state_dict(tensors)
     require_finite_weights(classifier.net, str(folder / WEIGHTS))
@@ -146,7 +146,7 @@ def _config(classifier: Classifier) -> dict[str, Json]:
             "input_size": [channels, size, size],
             "fixed_input_size": published.get("fixed_input_size", False),
             "interpolation": "bicubic",
-            "crop_pct": _crop_of(classifier),
+            "crop_pct": classifier.crop_share,
             "crop_mode": "center",
             "mean": list(classifier.normalization.mean),
             "std": list(classifier.normalization.std),
@@ -156,12 +156,6 @@ def _config(classifier: Classifier) -> dict[str, Json]:
             "classifier": published.get("classifier"),
         },
     }
-
-
-def _crop_of(classifier: Classifier) -> float:
-    """The share of the short edge that a classifier's view shows."""
-    shown = classifier.size / ImageFormat(classifier.size, 1, crop=classifier.crop).storage_size
-    return shown if classifier.crop is None or shown == 1.0 else classifier.crop
 
 
 def _read_config(folder: Path) -> CheckpointConfig:

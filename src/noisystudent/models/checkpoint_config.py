@@ -58,13 +58,14 @@ class Own(BaseModel):
     """The fields that this package adds to config.json.
 
     ``factory`` identifies the factory of a user's architecture. ``bits``: how many of their bits the 16-bit images that
-    trained the model use.
+    trained the model use. ``trained_area``: the smallest share of an image that a crop of its training shows.
     """
 
     model_config = ConfigDict(extra="ignore")
 
     factory: str = ""
     bits: Literal[8, 10, 12, 14, 16] | None = None
+    trained_area: float | None = Field(None, gt=0, le=1)
 
 
 class CheckpointConfig(BaseModel):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from noisystudent.data.images import stored_edge
 from noisystudent.errors import ModelError
 from noisystudent.models.create import create_model, normalization_of, size_argument
 from noisystudent.models.normalization import Normalization, Normalize
@@ -59,6 +60,10 @@ class Classifier(nn.Module):
         self.arguments = dict(arguments)
         self.bits = bits
         self.crop = crop
+        # The smallest share of an image that its training cropped; 1: its crops do not change sizes; None: unknown.
+        self.trained_area: float | None = None
+        # Names of the modules that are in training mode while it trains; None: all (see ``models/fixing.py``).
+        self.trained_modules: tuple[str, ...] | None = None
         self.normalize = Normalize(normalization)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -76,6 +81,12 @@ class Classifier(nn.Module):
         assert len(normalization.mean) == self.channels
         self.normalization = normalization
         self.normalize = Normalize(normalization).to(self.device)
+
+    @property
+    def crop_share(self) -> float:
+        """The share of an image's short edge that the view shows, as timm's ``crop_pct`` says it."""
+        shown = self.size / stored_edge(self.size, self.crop)
+        return shown if self.crop is None or shown == 1.0 else self.crop
 
     @property
     def device(self) -> torch.device:

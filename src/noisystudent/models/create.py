@@ -220,18 +220,35 @@ def build(name: str, arguments: Mapping[str, Any], noise: Mapping[str, float]) -
             del accepted[unknown]
 
 
-def _require_accepts(net: nn.Module, name: str, shape: torch.Size) -> None:
-    """Checks on the meta device, without computing, that the network accepts images of ``shape``; many need more."""
+def refusal(net: nn.Module, shape: torch.Size) -> str:
+    """Why a network does not take images of a shape; empty where it does.
+
+    The network is tried on the meta device, without computing; one that reads values there cannot be judged and counts
+    as taking them. Its modules keep their modes.
+
+    Args:
+        net: the network.
+        shape: of a batch, (images, channels, height, width).
+    """
     meta_tensors = {key: tensor.to("meta") for key, tensor in (*net.named_parameters(), *net.named_buffers())}
+    modes = [(module, module.training) for module in net.modules()]
     try:
         functional_call(net.eval(), meta_tensors, torch.empty(shape, device="meta"))
     except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
         if isinstance(error, NotImplementedError) or "meta" in str(error):
-            return  # the network reads values, so this check cannot tell
+            return ""
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    finally:
+        for module, training in modes:
+            module.training = training
+    return ""
+
+
+def _require_accepts(net: nn.Module, name: str, shape: torch.Size) -> None:
+    """Checks that a network accepts images of ``shape``; many need more."""
+    if reason := refusal(net, shape):
         raise ModelError(
             f"Model {name!r} cannot take images of shape {tuple(shape[1:])} (channels, height, width): "
-            f"{error or type(error).__name__}. Choose a model for such images (--model.teacher auto does), or "
+            f"{reason}. Choose a model for such images (--model.teacher auto does), or "
             "another size."
-        ) from error
-    finally:
-        net.train()
+        )

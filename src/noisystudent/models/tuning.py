@@ -40,21 +40,25 @@ def block_numbers(net: nn.Module, *, needed_by: str, instead: str) -> dict[str, 
     return numbers
 
 
-def train_last_blocks(net: nn.Module, count: int) -> None:
+def train_last_blocks(net: nn.Module, count: int, *, setting: str = "model.tune", instead: str = "all") -> None:
     """Freezes a network but for its last ``count`` blocks (at least 1) and its last layer.
 
     Frozen batch normalization keeps its statistics: see ``start_training``.
 
+    Args:
+        net: The network, changed in place.
+        count: The number of blocks.
+        setting: The setting that names it, for the message.
+        instead: The value of the setting that does without blocks, for the message.
+
     Raises:
         ModelError: The network has no more blocks than that, or does not say what they are.
     """
-    setting = f"model.tune last:{count}"
-    numbers = block_numbers(net, needed_by=setting, instead="model.tune all")
+    given, other = f"{setting} last:{count}", f"{setting} {instead}"
+    numbers = block_numbers(net, needed_by=given, instead=other)
     blocks = max(numbers.values())  # beside the last layer
     if count >= blocks:
-        raise ModelError(
-            f"{setting} would train the whole network, which has {blocks} blocks; give fewer, or model.tune all."
-        )
+        raise ModelError(f"{given} would train the whole network, which has {blocks} blocks; give fewer, or {other}.")
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(numbers[name] >= blocks - count)
 
@@ -66,7 +70,14 @@ def start_training(classifier: Classifier, *, frozen_statistics: bool) -> None:
         classifier: The classifier; noise inside the network acts from now on.
         frozen_statistics: Whether all batch normalization uses its running statistics instead of the batch's, and does
             not update them; where its own weights are frozen, it always does.
+
+    Where the classifier names its ``trained_modules``, these alone are in training mode, all others in evaluation mode.
     """
+    if classifier.trained_modules is not None:
+        classifier.eval()
+        for name in classifier.trained_modules:
+            classifier.get_submodule(name).training = True
+        return
     classifier.train()
     for module in classifier.modules():
         if isinstance(module, _BatchNorm | SyncBatchNorm) and (frozen_statistics or _is_frozen(module)):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from noisystudent.artifacts.folder import disk_full_as_error, write_json
 from noisystudent.errors import ModelError, TrainingError
 from noisystudent.evaluation.metrics.accuracy import top_k
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
@@ -16,25 +15,22 @@ from noisystudent.losses.losses import logit_adjustment
 from noisystudent.losses.objectives import LossTerms, distillation_objective, noisy_student, supervised
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.backbones import Backbone
-from noisystudent.models.card import CARD
-from noisystudent.models.checkpoint import CHECKPOINT, save_classifier
 from noisystudent.models.classifier import Classifier, create_classifier
-from noisystudent.models.create import count_parameters
 from noisystudent.models.factory import classifier_from_factory
-from noisystudent.models.finite import broken_tensors
 from noisystudent.models.settings import ModelPlan
 from noisystudent.models.teacher import Teacher
-from noisystudent.models.training_images import write_training_images
 from noisystudent.models.tuning import set_batch_norm_momentum, train_last_blocks
+from noisystudent.noise.crop import smallest_area
 from noisystudent.noise.model import model_noise, set_model_noise
 from noisystudent.noise.parted import part_model_noise
-from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, TRAINING, Checkpoint, GivenModel, read_checkpoint
+from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, read_checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import CheckedObjective, identity_of
 from noisystudent.pipeline.heads.start import start_with_fitted_head
 from noisystudent.pipeline.online import answered_by_average, online_objective
 from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.stage_noise import input_size
+from noisystudent.pipeline.store_checkpoint import TrainedWeights, store_checkpoint
 from noisystudent.pipeline.train_batches import build_batches
 from noisystudent.pipeline.train_data import TrainSpec
 from noisystudent.random_streams import stream_key
@@ -44,9 +40,9 @@ from noisystudent.runtime.memory import memory_shortage_as_error
 from noisystudent.training.loader import LABELED, PSEUDO, Batch
 from noisystudent.training.loop import FEWER_AT_ONCE, Objective, evaluations, fit
 from noisystudent.training.settings import TrainSettings
-from noisystudent.training.state import STATE
 
 FROM_SCRATCH: Mapping[str, object] = {"layer_decay": 1.0, "batch_norm": "batch"}  # what such a training uses
+NO_DROPS: Mapping[str, object] = {"drops": ()}  # what all trainings had before there were drops
 # Settings that decide nothing, or only through others: the steps, the rate, the start, the images of a step.
 _ELSEWHERE = {"save_every", "evaluate_every", "warm_start", "head_start", "ratio", "batch", "epochs", "rate_per_256"}
 
@@ -80,36 +76,24 @@ def train(
             classifier, batches, objective, _train_settings(context, plan, spec, start), folder,
             seed=key, engine=context.engine, evaluate=_validate(context), bar=bar,
         )  # fmt: skip
-    if broken := broken_tensors(trained):
-        raise TrainingError(
-            f"{stage} ends with weights that are not finite (first {broken[0]}): its training diverged. Lower "
-            "train.learning_rate or train.clip, or lengthen train.warmup, and run again."
-        )
     cost = _cost(context, stage, spec, max(0.0, seconds - (time.monotonic() - started)))
-    training = {
-        "model": classifier.name,
-        "parameters": count_parameters(trained),
-        "steps": settings.train.last,
-        "samples_seen": cost.samples_seen,
-        "weights_samples_seen": cost.samples_seen + (start.weights_samples_seen if start else 0),
-        "seconds": round(seconds, 2),
-    }
-
     extra = {"label_smoothing": spec.objective["label_smoothing"], **_noise_of(context, plan, trained)}
     if factory:
         extra["factory"] = identity_of(factory)
-
-    def finish() -> None:
-        with disk_full_as_error(folder / "model.safetensors"):
-            save_classifier(trained, folder, extra=extra)
-        if images_are_stored_for(context, plan):
-            write_training_images(folder, context.splits.labeled.digests)
-        write_json(folder / TRAINING, training)
-        context.commit(CHECKPOINT, inputs, cost, volatile=BESIDE_WEIGHTS, temporary=(STATE,), editable=(CARD,))
-        (folder / STATE).unlink(missing_ok=True)
-
-    context.engine.group.on_main(finish)
+    trained.trained_area = _trained_area(context, plan, strength)
+    seen = TrainedWeights(trained, settings.train.last, start.weights_samples_seen if start else 0, seconds)
+    digests = context.splits.labeled.digests if images_are_stored_for(context, plan) else None
+    store_checkpoint(context, inputs, cost, seen, extra, digests)
     return read_checkpoint(stage, folder, factory)
+
+
+def _trained_area(context: RunContext, plan: ModelPlan, strength: float) -> float | None:
+    """The smallest share of an image that a crop of a training shows; None where noise of the user's own may crop."""
+    if context.extensions.noise:
+        return None
+    noise = context.settings.noise
+    resizes = noise.crop_at(input_size(context, plan)) == "resized"
+    return smallest_area(noise.resized_area, strength) if resizes else 1.0
 
 
 def images_are_stored_for(context: RunContext, plan: ModelPlan) -> bool:
@@ -248,8 +232,8 @@ def _train_settings(
 
 def _deciding(train: TrainSettings) -> dict[str, object]:
     """The settings of a training that decide its weights beside its steps, its rate and the images of a step."""
-    values = train.model_dump(exclude=_ELSEWHERE)
-    return {name: value for name, value in values.items() if name not in FROM_SCRATCH or value != FROM_SCRATCH[name]}
+    values, usual = train.model_dump(exclude=_ELSEWHERE), {**FROM_SCRATCH, **NO_DROPS}
+    return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
 
 
 def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkpoint | GivenModel | None) -> Classifier:

@@ -18,7 +18,6 @@ from torch import Tensor
 from noisystudent.data.images import Images
 from noisystudent.errors import SettingsError
 from noisystudent.noise.custom import CustomAugmentation
-from noisystudent.noise.input import InputNoise
 from noisystudent.noise.mixing import Mixing, partners
 from noisystudent.runtime.process_group import SINGLE, ProcessGroup
 from noisystudent.training.sampler import ShuffleSampler
@@ -202,15 +201,28 @@ class BatchSharding:
 UNSHARDED = BatchSharding()
 
 
+class ImageNoise(Protocol):
+    """What makes a model's input of stored images; equal epochs and indices give equal views.
+
+    ``size``: edge of the views in pixels; ``strength``: how strong the noise is, 0 for the plain view.
+    """
+
+    size: int
+    strength: float
+
+    def __call__(self, pixels: Tensor, sizes: Tensor, epoch: Tensor, index: Tensor) -> Tensor:
+        """Views uint8 [B, C, size, size] of canvases uint8 [B, C, H, W] with valid (height, width) [B, 2]."""
+
+
 class BatchLoader:
     """Batches as a pure function of the micro-step: every stream's samples one after another, augmented."""
 
     def __init__(
         self,
         streams: Sequence[BatchStream],
-        noise: InputNoise,
+        noise: ImageNoise,
         *,
-        unlabeled_noise: InputNoise | None = None,
+        unlabeled_noise: ImageNoise | None = None,
         custom_noise: CustomAugmentation | None = None,
         mixing: Mixing | None = None,
         sharding: BatchSharding = UNSHARDED,

@@ -45,9 +45,10 @@ class TrainSettings(Settings):
         description="number of micro-batches that a batch is split into, if it does not fit on the device; batch "
         "normalization sees one micro-batch at a time",
     )
-    optimizer: Literal["adamw", "sgd", "rmsproptf"] = Field(
+    optimizer: Literal["adamw", "sgd", "momentum", "rmsproptf"] = Field(
         "adamw",
-        description="sgd: momentum 0.9 with Nesterov; rmsproptf: the paper's (decay 0.9, momentum 0.9, eps 1e-3)",
+        description="sgd: momentum 0.9 with Nesterov; momentum: without it; rmsproptf: the paper's (decay 0.9, "
+        "momentum 0.9, eps 1e-3)",
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak learning rate")
     rate_per_256: bool = Field(
@@ -62,8 +63,13 @@ class TrainSettings(Settings):
         "beside pretrained weights, else 1",
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.02, description="not applied to biases and normalization")
-    schedule: Literal["cosine", "staircase"] = Field(
-        "cosine", description="cosine: falls to 0 at the last step; staircase: the paper's x0.97, 146 times in total"
+    schedule: Literal["cosine", "staircase", "steps"] = Field(
+        "cosine",
+        description="cosine: falls to 0 at the last step; staircase: the paper's x0.97, 146 times in total; steps: "
+        "x0.1 at each of drops",
+    )
+    drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (), description="fractions of the steps after which the learning rate falls to a tenth; none: it stays"
     )
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.05, description="fraction of the steps in which the learning rate rises linearly"

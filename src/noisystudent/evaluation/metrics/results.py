@@ -60,17 +60,36 @@ class TemperatureScaling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoresAtSize:
+    """The metrics of one model on one labeled source, as in ``Scores``, at one ``size`` of its input in pixels."""
+
+    size: int
+    top1: float
+    count: int
+    top5: float | None = None
+    ece: float | None = None
+    nll: float | None = None
+
+    @classmethod
+    def of(cls, size: int, scores: Scores) -> ScoresAtSize:
+        """The metrics of scores at a size."""
+        return cls(size=size, top1=scores.top1, count=scores.count, top5=scores.top5, ece=scores.ece, nll=scores.nll)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult(Scores):
     """What ``evaluate`` returns and writes: scores, unreadable images (key to reason), and temperature scaling.
 
     ``classes`` says which of the model's classes the images have, where these are not simply all. ``training_images``
-    of the images are labeled images of the model's training; None where the model has no record of these.
+    of the images are labeled images of the model's training; None where the model has no record of these. ``by_size``:
+    the scores at the sizes that were asked for, from the smallest.
     """
 
     classes: str = ""
     unreadable: dict[str, str] = field(default_factory=dict)
     training_images: int | None = None
     temperature_scaling: TemperatureScaling | None = None
+    by_size: tuple[ScoresAtSize, ...] = ()
 
 
 def is_evaluation(path: Path) -> bool:

@@ -1,0 +1,145 @@
+"""The stage that fixes one trained model for a larger test size, by the training loop of all stages."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from noisystudent.data.images import ImageFormat, content_fingerprint
+from noisystudent.data.source import Source
+from noisystudent.data.splits import splits_at
+from noisystudent.errors import DataError, ModelError
+from noisystudent.losses.objectives import supervised
+from noisystudent.models.classifier import Classifier
+from noisystudent.models.fixing import train_blocks, train_classifier_alone
+from noisystudent.models.resolution import at_size
+from noisystudent.noise.counter_rng import CounterRng
+from noisystudent.noise.fix_views import ShiftedView
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.model import set_model_noise
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, read_checkpoint
+from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.extensions import identity_of
+from noisystudent.pipeline.store_checkpoint import TrainedWeights, store_checkpoint
+from noisystudent.pipeline.train_data import labeled_targets
+from noisystudent.random_streams import stream_key
+from noisystudent.results.run import StageCost
+from noisystudent.training.fix_settings import FixSettings
+from noisystudent.training.loader import LABELED, BatchLoader, ImageNoise, InMemoryStream, make_buffer
+from noisystudent.training.loop import fit
+
+_FEWEST = 2  # labeled images, for batch statistics
+# Settings that decide nothing beside those that they stand for: the training's and the model's.
+_ELSEWHERE = {"size", "preset", "trained_area"}
+
+
+def context_at(context: RunContext, sources: dict[str, Source], classifier: Classifier, size: int) -> RunContext:
+    """The context with its labeled and held-out images decoded for a model at another size, and the fix's training.
+
+    Args:
+        context: the run.
+        sources: its sources by role.
+        classifier: the model that is fixed.
+        size: edge in pixels of its input from then on.
+
+    Raises:
+        DataError: there are too few labeled images, or memory does not hold them at this size.
+    """
+    old = context.splits.format
+    format = ImageFormat(size, old.channels, bits=classifier.bits or old.bits, crop=at_size(classifier, size).crop)
+    splits = splits_at(context.splits, sources, format, context.settings.data)
+    return with_training(replace(context, splits=splits, buffer=make_buffer([splits.labeled], context.device)))
+
+
+def with_training(context: RunContext) -> RunContext:
+    """The context with the fix's training in the place of the run's; raises ``DataError`` for too few labels."""
+    settings, labeled = context.settings, len(context.splits.labeled)
+    if labeled < _FEWEST:
+        raise DataError(f"the fix needs at least {_FEWEST} labeled images, and there are {labeled}.")
+    train = settings.fix.training(labeled, settings.train.save_every)
+    objective = settings.objective.model_copy(update={"label_smoothing": settings.fix.label_smoothing})
+    return replace(context, settings=settings.model_copy(update={"train": train, "objective": objective}))
+
+
+def fix_checkpoint(context: RunContext, stage: str, given: Checkpoint | GivenModel) -> Checkpoint:
+    """Fixes a trained model for the size of the context's images in the folder of ``stage``, or finds it done.
+
+    Args:
+        context: as ``context_at`` gives it.
+        stage: the name of the stage.
+        given: the model; it stays as it is.
+
+    Raises:
+        ModelError: the model cannot be fixed as the settings say.
+        TrainingError: the training diverges.
+    """
+    settings, splits = context.settings, context.splits
+    inputs = _inputs(context, stage, given)
+    folder, factory = context.folder_of(stage), given.factory if isinstance(given, Checkpoint) else None
+    if context.is_complete(stage, inputs):
+        return read_checkpoint(stage, folder, factory)
+    key, train = stream_key(settings.seed, stage), settings.train
+    classifier = at_size(given.load(), splits.format.size)
+    _prepare(classifier, settings.fix)
+    targets, rows = labeled_targets(context), np.arange(len(splits.labeled))
+    stream = InMemoryStream(LABELED, context.buffer, targets, rows, train.batch_size, seed=key)
+    batches = BatchLoader((stream,), _views(context, stage), sharding=context.sharding)
+    started = time.monotonic()
+    with context.reporter.bar(stage, train.last, "steps") as bar:
+        trained, seconds = fit(
+            classifier, batches, lambda logits, batch: supervised(logits, batch.targets), train, folder,
+            seed=key, engine=context.engine, bar=bar,
+        )  # fmt: skip
+    earlier = max(0.0, seconds - (time.monotonic() - started))
+    cost = StageCost(name=stage, seconds=earlier, samples_seen=train.last * train.batch_size)
+    trained.trained_area = 1.0  # it was trained on views of the test
+    extra: dict[str, Any] = {"label_smoothing": settings.fix.label_smoothing, "fixed": True}
+    if factory:
+        extra["factory"] = identity_of(factory)
+    seen = TrainedWeights(trained, train.last, given.weights_samples_seen, seconds)
+    store_checkpoint(context, inputs, cost, seen, extra, splits.labeled.digests)
+    return read_checkpoint(stage, folder, factory)
+
+
+def _inputs(context: RunContext, stage: str, given: Checkpoint | GivenModel) -> dict[str, Any]:
+    """All that decides the weights of a fixed model."""
+    settings, format = context.settings, context.splits.format
+    return {
+        "stage": stage,
+        "seed": settings.seed,
+        "checkpoint": given.fingerprint,
+        "labeled": content_fingerprint(context.splits.labeled),
+        "size": format.size,
+        "stored": format.storage_size,
+        "fix": settings.fix.model_dump(exclude=_ELSEWHERE),
+        "steps": settings.train.steps,
+        "precision": settings.runtime.precision,
+    }
+
+
+def _prepare(classifier: Classifier, settings: FixSettings) -> None:
+    """Says which parts of a model train, and with which noise."""
+    if not settings.last_blocks:
+        train_classifier_alone(classifier, settings.norm)
+        return
+    train_blocks(classifier, settings.last_blocks)
+    try:
+        set_model_noise(classifier.net, dropout=settings.dropout, stochastic_depth=settings.stochastic_depth)
+    except ModelError as error:
+        raise ModelError(str(error).replace("noise.", "fix.")) from None
+
+
+def _views(context: RunContext, stage: str) -> ImageNoise:
+    """The views that a fix trains on."""
+    format, settings = context.splits.format, context.settings
+    rng = CounterRng(settings.seed, f"fix-views/{stage}")
+    if settings.fix.views == "shifted":
+        return ShiftedView(format.size, format.crop, rng)
+    plain = NoiseSettings(preset="none", flip=False)
+    return InputNoise(
+        plain, size=format.size, strength=0.0, rng=rng, storage_size=format.storage_size, crop=format.crop
+    )
