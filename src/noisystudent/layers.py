@@ -19,10 +19,12 @@ from noisystudent.models.settings import (
     family_members,
 )
 from noisystudent.noise.settings import PRESETS as NOISE_PRESETS
+from noisystudent.training.pretraining_presets import PRESETS as PRETRAINING_PRESETS
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "noise.preset": NOISE_PRESETS,
     "distillation.preset": DISTILLATION_PRESETS,
+    "pretraining.preset": PRETRAINING_PRESETS,
 }
 """The settings that name a preset: for each preset, the values of settings in the same section."""
 
