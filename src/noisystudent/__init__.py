@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         plan,
         plan_study,
         predict,
+        pretrain,
         report,
         robustness,
         run,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from noisystudent.models.settings import ModelSettings
     from noisystudent.noise.settings import NoiseSettings, UnlabeledNoiseSettings
     from noisystudent.pipeline.checkpoints import Checkpoint
+    from noisystudent.pipeline.pretrain_single import Pretrained
+    from noisystudent.pipeline.probe import ProbeResult
     from noisystudent.pipeline.run_folder import Run, open_run
     from noisystudent.pipeline.studies.cells import Cell, Study
     from noisystudent.pseudo_labels.selection.custom import PredictionColumns
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from noisystudent.runtime.settings import RuntimeSettings
     from noisystudent.training.fix_settings import FixSettings
     from noisystudent.training.loader import Batch
+    from noisystudent.training.pretraining_settings import PretrainingSettings
     from noisystudent.training.settings import HeadSettings, TrainSettings
 
 __version__ = "0.1.0"
@@ -73,6 +77,7 @@ _MODULE_OF = {
     "plan": "api",
     "plan_study": "api",
     "predict": "api",
+    "pretrain": "api",
     "report": "api",
     "robustness": "api",
     "run": "api",
@@ -91,6 +96,8 @@ _MODULE_OF = {
     "PlanResult": "results.facts",
     "PredictionColumns": "pseudo_labels.selection.custom",
     "Predictor": "models.predictor",
+    "Pretrained": "pipeline.pretrain_single",
+    "ProbeResult": "pipeline.probe",
     "RobustnessResult": "evaluation.results",
     "Run": "pipeline.run_folder",
     "RunSummary": "results.run",
@@ -107,6 +114,7 @@ _MODULE_OF = {
     "NoiseSettings": "noise.settings",
     "ObjectiveSettings": "losses.settings",
     "OnlineSettings": "losses.settings",
+    "PretrainingSettings": "training.pretraining_settings",
     "RoundSettings": "run_settings",
     "RunSettings": "run_settings",
     "RuntimeSettings": "runtime.settings",
@@ -136,6 +144,9 @@ __all__ = [
     "PlanResult",
     "PredictionColumns",
     "Predictor",
+    "Pretrained",
+    "PretrainingSettings",
+    "ProbeResult",
     "RobustnessResult",
     "RoundSettings",
     "Run",
@@ -163,6 +174,7 @@ __all__ = [
     "plan",
     "plan_study",
     "predict",
+    "pretrain",
     "report",
     "robustness",
     "run",

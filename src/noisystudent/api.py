@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from noisystudent.noise.custom import BatchTransform
     from noisystudent.pipeline.checkpoints import Checkpoint
     from noisystudent.pipeline.extensions import Extensions, ObjectiveFunction
+    from noisystudent.pipeline.pretrain_single import Pretrained
     from noisystudent.pipeline.run_folder import Run
     from noisystudent.pipeline.studies.cells import Study
     from noisystudent.pipeline.studies.study import StudyRequest
@@ -325,6 +326,7 @@ def train(
         predictions: For a student: the folder that ``label`` wrote for ``unlabeled``, or its URL.
         selection: For a student: the folder that ``select`` wrote from ``predictions``; or give ``select``.
         start: A model of these classes, as in ``evaluate``, from whose weights this one goes on, last layer included.
+            The folder of an encoder that ``pretrain`` made is taken as the setting ``model.backbone``.
         config: A YAML file of settings, under ``settings``.
         settings: Settings, over ``config`` and the recipe.
         objective: Your own loss, as in ``run``.
@@ -342,11 +344,15 @@ def train(
         NoisyStudentError: With one clear line, for a user's mistake, bad data or failed training.
     """
     from noisystudent.data.output import require_output_folder
+    from noisystudent.models.checkpoint import is_encoder
     from noisystudent.pipeline.single_model import train_single
     from noisystudent.runtime.progress import Reporter
 
     sources = {"labeled": labeled, "unlabeled": unlabeled}
-    resolved = _resolved("train", sources, out, config, settings, model)
+    given = as_list(settings)
+    if isinstance(start, str | Path) and is_encoder(Path(start)):
+        given, start = [*given, {"model.backbone": str(start)}], None
+    resolved = _resolved("train", sources, out, config, given, model)
     require_output_folder(resolved.settings.out, [], [predictions, selection])
     extensions = _extensions(sources, objective=objective, select=select, model=model, noise=noise)
     return train_single(
@@ -403,6 +409,52 @@ def fix(
     own = _extensions(sources).sources
     reporter = Reporter(quiet=quiet)
     return fix_single(resolved, checkpoint, reporter=reporter, sources=dict(own), verify=verify)
+
+
+def pretrain(
+    unlabeled: SourceLike | None = None,
+    *,
+    labeled: SourceLike | None = None,
+    test: SourceLike | None = None,
+    validation: SourceLike | None = None,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    settings: SettingsInput | None = None,
+    model: str | None = None,
+    verify: bool = False,
+    quiet: bool = False,
+) -> Pretrained:
+    """Pretrains an encoder on images without labels (SimCLR), for other models to start from.
+
+    ``train``, ``run`` and ``distill`` start from it with the setting ``model.backbone``, ``train`` also with ``start``.
+    Killed at any moment and called again with the same arguments, it resumes.
+
+    Args:
+        unlabeled: Images: a source.
+        labeled: Labeled images: a source. Pretraining shows them without their labels; with these, classifiers on the
+            frozen features are scored on ``test``, else on ``validation``, else on a part of them that is set aside.
+        test: Labeled images that only report; those that look like one of them are left out.
+        validation: The same, where there are no test images.
+        out: The folder of the encoder.
+        config: A YAML file of settings, under ``settings``.
+        settings: Settings; the section ``pretraining`` is its own.
+        model: The name of the network in timm; by default as in ``run``.
+        verify: Check every byte of what is finished already.
+        quiet: No progress.
+
+    Returns:
+        The encoder's checkpoint, and the scores of its features.
+
+    Raises:
+        NoisyStudentError: With one clear line, for a user's mistake, bad data or failed training.
+    """
+    from noisystudent.pipeline.pretrain_single import pretrain_single
+    from noisystudent.runtime.progress import Reporter
+
+    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
+    resolved = _resolved("pretrain", sources, out, config, settings, model)
+    extensions = _extensions(sources)
+    return pretrain_single(resolved, reporter=Reporter(quiet=quiet), extensions=extensions, verify=verify)
 
 
 def label(
@@ -848,7 +900,7 @@ def _resolved(
     settings: SettingsInput | None,
     model: ModelFactory | str | None = None,
 ) -> Resolved:
-    """The settings of a command that trains, with what its arguments say; ``labeled`` is needed except to distill."""
+    """The settings of a command that trains, with what its arguments say; distill and pretrain can do without labels."""
     given: dict[str, object] = {
         role: str(source) if isinstance(source, str | Path) else getattr(source, "name", "")
         for role, source in sources.items()
@@ -864,7 +916,7 @@ def _resolved(
     chosen = resolved.settings
     named = [getattr(chosen, role) for role in ("labeled", "unlabeled", "validation", "test")]
     require_output_folder(chosen.out, [name for name in named if name])
-    if not resolved.settings.labeled and command != "distill":
+    if not resolved.settings.labeled and command not in ("distill", "pretrain"):
         raise SettingsError("setting labeled: it is required.")
     if resolved.settings.unlabeled is None and command in ("run", "plan"):
         raise SettingsError(f"{command} needs --unlabeled; to train on labels alone use 'noisystudent train'.")

@@ -15,6 +15,7 @@ from noisystudent.condition import (
     is_given,
     is_in_suite,
     is_one_of,
+    is_pretrained_here,
     names_in,
 )
 from noisystudent.models.settings import NO_BACKBONE
@@ -31,6 +32,7 @@ OF_ROUNDS = (
     "distillation.",
     "online.",
     "fix.",
+    "pretraining.",
     "model.students",
     "model.family",
     "rounds.rollback_p",
@@ -80,12 +82,28 @@ _SECTIONS = (
     ),
 )
 
+_PRETRAINING = (
+    Condition(
+        _RUN,
+        ("pretraining.",),
+        "pretraining.method simclr",
+        is_pretrained_here,
+        ("pretraining.method",),
+    ),
+    Condition(
+        _RUN,
+        ("pretraining.method",),
+        "model.backbone none and model.pretrained false, because it makes the weights that models start from",
+        lambda given: given["model.backbone"] == NO_BACKBONE and not given["model.pretrained"],
+    ),
+)
+
 _TUNE = (
     Condition(
         _TRAINING,
         ("model.tune",),
-        "model.backbone, the weights that it tunes",
-        lambda given: given["model.backbone"] != NO_BACKBONE,
+        "model.backbone or pretraining.method, the weights that it tunes",
+        lambda given: given["model.backbone"] != NO_BACKBONE or is_pretrained_here(given),
     ),
     Condition(
         _RUN,
@@ -122,13 +140,14 @@ _TRAINED_WEIGHTS = (
     Condition(
         _TRAINING,
         ("train.head_start",),
-        "a model.backbone, on whose features the head is fitted",
-        lambda given: given["model.backbone"] != NO_BACKBONE,
+        "a model.backbone or pretraining.method, on whose features the head is fitted",
+        lambda given: given["model.backbone"] != NO_BACKBONE or is_pretrained_here(given),
     ),
     Condition(
         _RUN,
         names_in("train", "layer_decay", "batch_norm"),
-        "weights that were trained before: a model.backbone, model.pretrained true or train.warm_start true",
+        "weights that were trained before: a model.backbone, pretraining.method, model.pretrained true or "
+        "train.warm_start true",
         lambda given: has_trained_weights(given) or given["train.warm_start"],
     ),
     Condition(
@@ -258,6 +277,7 @@ _DATA = (
 
 CONDITIONS = (
     *_SECTIONS,
+    *_PRETRAINING,
     *_TUNE,
     *_TRAINED_WEIGHTS,
     *_STATISTICS,

@@ -40,6 +40,7 @@ Command = Literal[
     "plan",
     "study",
     "train",
+    "pretrain",
     "distill",
     "fix",
     "label",
@@ -81,7 +82,7 @@ _PREDICTING = (
 _NOT_ON_IMAGES = ("noise.mixup", "noise.cutmix", "noise.dropout", "noise.stochastic_depth", "noise.unlabeled.")
 _RUN = _names(
     *_SOURCES, "budget", "rounds.", "data.", "model.", "noise.", "train.", "head.", "selection.", "objective.",
-    "distillation.", "online.", "fix.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
+    "distillation.", "online.", "pretraining.", "fix.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
 _DISTILL = _names(
@@ -98,6 +99,10 @@ USED: Mapping[Command, frozenset[str]] = {
     "train": _names(  # of one model: nothing is labeled, and there is no round before
         *_SOURCES, "data.", "model.", "noise.", "train.", "objective.", "online.", "runtime.",
         without=("noise.teacher", "train.warm_start", "runtime.engine", "data.unlabeled_share"),
+    ),
+    "pretrain": _names(
+        "labeled", "unlabeled", "validation", "test", "out", "seed", "data.", "model.teacher", "noise.flip",
+        "train.save_every", "pretraining.", "runtime.", without=("runtime.engine", "data.unlabeled_share"),
     ),
     "distill": _DISTILL,
     "fix": _names(

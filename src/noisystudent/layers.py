@@ -20,11 +20,13 @@ from noisystudent.models.settings import (
 )
 from noisystudent.noise.settings import PRESETS as NOISE_PRESETS
 from noisystudent.training.fix_settings import PRESETS as FIX_PRESETS
+from noisystudent.training.pretraining_presets import PRESETS as PRETRAINING_PRESETS
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "noise.preset": NOISE_PRESETS,
     "distillation.preset": DISTILLATION_PRESETS,
     "fix.preset": FIX_PRESETS,
+    "pretraining.preset": PRETRAINING_PRESETS,
 }
 """The settings that name a preset: for each preset, the values of settings in the same section."""
 

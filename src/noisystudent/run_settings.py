@@ -16,12 +16,14 @@ from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.settings import Settings
 from noisystudent.training.fix_settings import FixSettings
+from noisystudent.training.pretraining_settings import PretrainingSettings
 from noisystudent.training.settings import HeadSettings, TrainSettings
 
 Recipe = Literal[
     "curriculum",
     "paper",
     "online",
+    "simclrv2",
     "distillation",
     "compression",
     "reversed",
@@ -85,7 +87,8 @@ class RunSettings(Settings):
     out: str = Field(description="folder of the run; run the same command again to resume")
     recipe: Recipe = Field(
         "curriculum",
-        description="settings to start from. For run: curriculum, paper (Xie et al. 2020) or online (docs/online.md). "
+        description="settings to start from. For run: curriculum, paper (Xie et al. 2020), online (docs/online.md) "
+        "or simclrv2 (docs/pretraining.md). "
         "For distill: the others "
         "(docs/distillation.md)",
     )
@@ -95,7 +98,7 @@ class RunSettings(Settings):
         description="what the run may take, such as 90s, 15m or 2h: it chooses what you leave open (image size, views, "
         "steps, rounds) after a few seconds of measurement; or images that training may see in all, such as "
         "76800samples; none: the settings as they are; auto: 15m on a CPU, 60m on an accelerator, none with "
-        "train.steps, train.epochs or the recipe paper",
+        "train.steps, train.epochs, pretraining.method or the recipe paper",
     )
     rounds: RoundSettings = RoundSettings()
     data: DataSettings = DataSettings()
@@ -108,6 +111,7 @@ class RunSettings(Settings):
     distillation: DistillationSettings = DistillationSettings()
     online: OnlineSettings = OnlineSettings()
     fix: FixSettings = FixSettings()
+    pretraining: PretrainingSettings = PretrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 

@@ -24,9 +24,9 @@ from noisystudent.runtime.memory import describe_shortage, is_out_of_memory
 from noisystudent.runtime.terminal import escaped
 
 # The commands whose work processes under torchrun share.
-SHARED = ("run", "train", "distill", "fix", "label", "evaluate", "predict")
+SHARED = ("run", "train", "pretrain", "distill", "fix", "label", "evaluate", "predict")
 # The commands that go on where they were; the others are done in one go.
-RESUMED = ("demo", "run", "study", "train", "distill", "fix", "label", "compare", "pack")
+RESUMED = ("demo", "run", "study", "train", "pretrain", "distill", "fix", "label", "compare", "pack")
 DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 SIGNALED = 128  # and the number of the signal: the exit code of a process that a signal stopped
 LESS_AT_ONCE = (
@@ -144,6 +144,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], No
     "plan": ("show the stages of a run, which of them are done, and how long the rest takes", pipelines.plan),
     "study": ("repeat the paper's ablations, or your own, on your images: a table with intervals", study),
     "train": ("train one model on labels, or on labels and selected pseudo labels", stages.train),
+    "pretrain": ("pretrain a network on images without labels, for the others to start from", stages.pretrain),
     "distill": ("distill teachers into a student: soft targets, ensembles, teacher-free methods", pipelines.distill),
     "fix": ("fix a trained model for a larger test size, on labels (FixRes)", stages.fix),
     "label": ("label images with a checkpoint", stages.label),

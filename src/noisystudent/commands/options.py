@@ -20,7 +20,8 @@ SOURCE_HELP = (
 CHECKPOINT_HELP = "the folder of a checkpoint, or timm:NAME for weights that timm publishes"
 _BACKBONE = "model.backbone"
 _SMALL_STUDENT = "head.student"
-_WITH_CONFIG = ("run", "plan", "study", "train", "distill")
+_WITH_CONFIG = ("run", "plan", "study", "train", "pretrain", "distill")
+_WITH_BACKBONE = ("run", "plan", "study", "train", "distill")
 _METAVARS = {**dict.fromkeys(("labeled", "unlabeled", "validation", "test"), "SOURCE"), "out": "FOLDER"}
 _HELP_WIDTH = 34  # columns before the text of an option
 
@@ -89,6 +90,7 @@ def with_settings(parser: argparse.ArgumentParser, arguments: list[str], command
         parser.add_argument(
             "--config", type=Path, metavar="FILE.yaml", help="read settings from a file; options take precedence"
         )
+    if command in _WITH_BACKBONE:
         parser.add_argument("--backbone", metavar="NAME", help=f"short for --{_BACKBONE}")
     if command in ("run", "plan"):
         parser.add_argument("--student", metavar="NAME", help=f"short for --{_SMALL_STUDENT}")

@@ -1,4 +1,4 @@
-"""The commands of single stages: train, fix, label, select, evaluate, compare, predict."""
+"""The commands of single stages: train, pretrain, fix, label, select, evaluate, compare, predict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def train(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument(
         "--start",
         metavar="CHECKPOINT",
-        help=f"start from the weights of a model: {CHECKPOINT_HELP}",
+        help=f"start from the weights of a model, or of an encoder that 'pretrain' made: {CHECKPOINT_HELP}",
     )
     add_verify(parser)
     given = with_settings(parser, arguments, "train")
@@ -66,6 +66,34 @@ def fix(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         if at.validation:
             say(f"{'fixed' if at.fixed else 'before':<6}  {at.size} px  top1 {at.validation.top1:.4f}")
     say(out)
+
+
+def pretrain(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Pretrains an encoder without labels, and prints the scores of its features."""
+    parser.add_argument("--method", metavar="{simclr}", help="short for --pretraining.method (default simclr)")
+    parser.add_argument("--model", metavar="NAME", help="short for --model.teacher, the network in timm")
+    add_verify(parser)
+    given = with_settings(parser, arguments, "pretrain")
+    from noisystudent import api
+    from noisystudent.runtime.process_group import open_process_group
+
+    if (method := given.pop("method")) is not None:
+        given["pretraining.method"] = method
+    made = api.pretrain(
+        config=given.pop("config"), model=given.pop("model"), verify=given.pop("verify"), settings=given
+    )
+    if not open_process_group().is_main:
+        return
+    checkpoint, scores = made.checkpoint, made.probe
+    say(
+        f"{checkpoint.model}: {checkpoint.parameters:,} parameters, {checkpoint.samples_seen:,} samples seen, "
+        f"{checkpoint.seconds:.1f} s -> {checkpoint.folder}"
+    )
+    if scores:
+        say(
+            f"on its frozen features, {scores.labels} labels give {100 * scores.linear:.1f}% with a linear classifier "
+            f"and {100 * scores.neighbors:.1f}% by nearest neighbors, of {scores.images} {scores.held_out} images"
+        )
 
 
 def label(parser: argparse.ArgumentParser, arguments: list[str]) -> None:

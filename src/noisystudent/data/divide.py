@@ -36,7 +36,9 @@ class Division:
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def divide(images: Mapping[str, Images], classes: Sequence[str], settings: DataSettings, seed: int) -> Division:
+def divide(
+    images: Mapping[str, Images], classes: Sequence[str], settings: DataSettings, seed: int, none: Images | None = None
+) -> Division:
     """Divides decoded images with labels that are indices into ``classes``; carves out validation if none is given.
 
     Args:
@@ -44,6 +46,7 @@ def divide(images: Mapping[str, Images], classes: Sequence[str], settings: DataS
         classes: the class names of the run.
         settings: how to split the labels, and what a near-duplicate is.
         seed: seed of the split.
+        none: no images, in the format of the others; for a run without labels whose unlabeled images are streamed.
 
     Raises:
         DataError: a class has no labeled image, or none that is not also held out.
@@ -51,7 +54,9 @@ def divide(images: Mapping[str, Images], classes: Sequence[str], settings: DataS
     held_out = {role: images[role] for role in HELD_OUT if role in images}
     unlabeled = images["unlabeled"].without_labels() if "unlabeled" in images else None
     search = _search(held_out, unlabeled, settings.near_duplicates)
-    labeled = images["labeled"] if "labeled" in images else no_images(images["unlabeled"])
+    labeled = images.get("labeled", none)
+    if labeled is None:
+        labeled = no_images(images["unlabeled"])
     division = Division(labeled, unlabeled, held_out, search, notes=_notes(held_out, classes))
     if "labeled" not in images:
         return division

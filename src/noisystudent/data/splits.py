@@ -18,7 +18,7 @@ from noisystudent.data.checks import check_known_classes
 from noisystudent.data.class_names import match_classes, spellings
 from noisystudent.data.dedup.leakage import DuplicateIndex
 from noisystudent.data.divide import HELD_OUT, Division, divide, no_images
-from noisystudent.data.images import ImageFormat, Images, content_fingerprint, decode_source, infer_format
+from noisystudent.data.images import ImageFormat, Images, content_fingerprint, decode_shard, decode_source, infer_format
 from noisystudent.data.sample import SpreadSource
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source, class_counts
@@ -149,13 +149,13 @@ def open_splits(
         if role in sources:
             check_known_classes(classes, sources[role], role)
     format = replace(_format(sources, settings, stored_size), crop=crop)
-    streamed = {"labeled", "unlabeled"} <= sources.keys() and is_streamed(sources["unlabeled"], format, settings)
+    streamed = "unlabeled" in sources and is_streamed(sources["unlabeled"], format, settings)
     decoded = {role: source for role, source in sources.items() if not (streamed and role == "unlabeled")}
     if sample is not None:
         decoded |= {role: _sampled(decoded[role], sample) for role in ("unlabeled", "test") if role in decoded}
     as_stored = {role: decode(source, format, settings) for role, source in decoded.items()}
     images = {role: _in_classes(part, classes) for role, part in as_stored.items()}
-    division = divide(images, classes, settings, seed)
+    division = divide(images, classes, settings, seed, _without_labels(sources, format) if streamed else None)
     summaries = _summaries(
         {role: summarize_decoded(source, as_stored[role]) for role, source in decoded.items()}, division
     )
@@ -176,6 +176,11 @@ def open_splits(
         held_out.get("test"),
         summaries,
     )
+
+
+def _without_labels(sources: Mapping[str, Source], format: ImageFormat) -> Images | None:
+    """No labeled images, for a run that has none and streams its unlabeled ones; None for a run with labels."""
+    return None if "labeled" in sources else no_images(decode_shard(sources["unlabeled"], 0, format))
 
 
 def _unlabeled(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from noisystudent.artifacts.folder import fingerprint_of
 from noisystudent.errors import ModelError, nearest_name
+from noisystudent.models.checkpoint import load_network
 from noisystudent.models.classifier import Arguments, Classifier, create_classifier
 from noisystudent.models.create import (
     build,
@@ -27,7 +28,7 @@ from noisystudent.models.create import (
     require_known,
     size_argument,
 )
-from noisystudent.models.load import LOCAL, PUBLISHED, open_classifier, weights_fingerprint
+from noisystudent.models.load import LOCAL, PUBLISHED, checkpoint_folder, weights_fingerprint
 from noisystudent.models.normalization import Normalization
 from noisystudent.models.settings import NO_BACKBONE
 from noisystudent.models.weights_file import WEIGHTS_FILES, read_weights_file
@@ -194,10 +195,10 @@ def _of_published(name: str) -> Backbone:
 
 
 def _of_folder(name: str, path: Path) -> Backbone:
-    classifier = open_classifier(path)
+    classifier = load_network(checkpoint_folder(path))
     further = {key: value for key, value in classifier.arguments.items() if key not in _DECIDED_BY_RUNS}
     shown = ", ".join(classifier.classes[:10]) + (", ..." if len(classifier.classes) > 10 else "")
-    trained_on = f"images of {len(classifier.classes)} classes: {shown}"
+    trained_on = f"images of {len(classifier.classes)} classes: {shown}" if shown else "images without labels"
     return _of_tensors(
         name,
         classifier.name,

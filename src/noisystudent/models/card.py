@@ -19,12 +19,24 @@ def card_text(classifier: Classifier, *, factory: str = "") -> str:
     name, classes = classifier.name, classifier.classes
     named = ", ".join(classes[:CLASSES_NAMED]) + (", ..." if len(classes) > CLASSES_NAMED else "")
     kind = "gray" if classifier.channels == 1 else "color"
+    images = f"{kind} images of {classifier.size} x {classifier.size} pixels"
+    if not classes:
+        return f"# {name}\n\n{_of_encoder(images)}\n{_with_timm(name, factory)}"
     head = (
         f"# {name}\n\n"
-        f"A classifier of {len(classes)} classes ({named}) for {kind} images of {classifier.size} x {classifier.size} "
-        "pixels, trained with noisystudent. The classes and the preprocessing are in `config.json`.\n"
+        f"A classifier of {len(classes)} classes ({named}) for {images}, trained with noisystudent. The classes and "
+        "the preprocessing are in `config.json`.\n"
     )
     return f"{head}\n{_with_noisystudent(factory)}\n{_with_timm(name, factory)}"
+
+
+def _of_encoder(images: str) -> str:
+    return (
+        f"An encoder for {images}, pretrained without labels with noisystudent: it gives features and has no "
+        "classifier. The preprocessing is in `config.json`.\n\n"
+        "With noisystudent, train a classifier from this folder: `noisystudent train --start . --labeled ...`, or "
+        "`noisystudent run --backbone . ...`.\n"
+    )
 
 
 def _with_noisystudent(factory: str) -> str:

@@ -81,10 +81,38 @@ def load_classifier(
         factory: builds the network of a user's own architecture.
 
     Raises:
-        ModelError: a file is missing, damaged or not safetensors, config and weights disagree, the classes are not
-            ``expect_classes``, or the network needs a factory that is not given, or none.
+        ModelError: a file is missing, damaged or not safetensors, config and weights disagree, the network gives
+            features and no logits, the classes are not ``expect_classes``, or the network needs a factory that is not
+            given, or none.
     """
     config = _read_config(folder)
+    if not config.num_classes:
+        raise ModelError(
+            f"{folder} holds a network that was pretrained without labels: it gives features and has no classifier. "
+            f"Train one from it first: noisystudent train --start {folder} --labeled ... (or run --backbone {folder})."
+        )
+    classifier = _load(config, folder, factory)
+    if expect_classes is not None and classifier.classes != tuple(expect_classes):
+        raise ModelError(
+            f"{folder} has other classes than the data. Its classes: {_list_names(classifier.classes)}. "
+            f"The data's: {_list_names(tuple(expect_classes))}. They must be the same names in the same order; "
+            "train a model on these classes, or give the data that the model was trained for."
+        )
+    return classifier
+
+
+def load_network(folder: Path) -> Classifier:
+    """Loads the network of a folder as ``load_classifier``, also one without classes, whose logits are features."""
+    return _load(_read_config(folder), folder, None)
+
+
+def is_encoder(folder: Path) -> bool:
+    """Whether a folder holds a network without a classifier; False for a folder that is no checkpoint."""
+    return (folder / CONFIG).is_file() and not read_config(folder / CONFIG).num_classes
+
+
+def _load(config: CheckpointConfig, folder: Path, factory: ModelFactory | None) -> Classifier:
+    """The network of a folder, on the CPU, in evaluation mode."""
     if factory is not None and not config.noisystudent.factory:
         raise ModelError(
             f"{folder} holds a {config.architecture}, which needs no factory; leave it out, or give the folder of "
@@ -102,12 +130,6 @@ def load_classifier(
     _require_matching_weights(classifier.net, tensors, folder)
     classifier.net.load_state_dict(tensors)
     require_finite_weights(classifier.net, str(folder / WEIGHTS))
-    if expect_classes is not None and classifier.classes != tuple(expect_classes):
-        raise ModelError(
-            f"{folder} has other classes than the data. Its classes: {_list_names(classifier.classes)}. "
-            f"The data's: {_list_names(tuple(expect_classes))}. They must be the same names in the same order; "
-            "train a model on these classes, or give the data that the model was trained for."
-        )
     return classifier.eval()
 
 

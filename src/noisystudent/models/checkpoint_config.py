@@ -74,7 +74,7 @@ class CheckpointConfig(BaseModel):
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     architecture: str = Field(max_length=200)
-    num_classes: int = Field(ge=1, le=MOST_CLASSES)
+    num_classes: int = Field(ge=0, le=MOST_CLASSES)  # 0: an encoder, which gives features
     label_names: list[str] | dict[int, str] | None = None
     model_args: dict[str, Json] = {}
     pretrained_cfg: Preprocessing

@@ -211,7 +211,9 @@ def _say_sources(splits: DataSplits, reporter: Reporter) -> None:
 
 def resolve_auto(settings: RunSettings, labels: Sequence[int]) -> RunSettings:
     """The settings with ``auto`` and epochs replaced where they depend on the number of labels per class."""
-    selection, objective = (part.resolve_auto(min(labels)) for part in (settings.selection, settings.objective))
+    selection, objective = (
+        part.resolve_auto(min(labels, default=0)) for part in (settings.selection, settings.objective)
+    )
     train = settings.train.with_epochs(sum(labels))
     return settings.model_copy(update={"selection": selection, "objective": objective, "train": train})
 

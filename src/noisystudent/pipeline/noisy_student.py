@@ -39,6 +39,7 @@ from noisystudent.pipeline.noise_search import choose_strength
 from noisystudent.pipeline.online import ONLINE, STUDENT, online_spec
 from noisystudent.pipeline.online_checks import goes_on, is_online, students_of
 from noisystudent.pipeline.page_images import write_noise_sheet
+from noisystudent.pipeline.pretraining import start_from_pretraining
 from noisystudent.pipeline.pseudo_labels import (
     diagnose_labels,
     label_unlabeled,
@@ -107,6 +108,7 @@ def run_rounds(context: RunContext) -> RunResult:
     online = online_spec(context) if is_online(settings) else None  # what it cannot do is said before the rounds
     check_starts(context, plans)
     context = autotune(context, plans[0])
+    context = start_from_pretraining(context, plans)
     strength = choose_strength(context, plans[0])
     checkpoint = train(context, "teacher", plans[0], supervised_spec(context), strength)
     teacher = best = current = ScoredCheckpoint(0, checkpoint, score_checkpoint(context, "teacher", checkpoint))

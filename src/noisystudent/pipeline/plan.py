@@ -26,6 +26,8 @@ from noisystudent.pipeline.noisy_student import run_rounds
 from noisystudent.pipeline.online import ONLINE, STUDENT, answered_by_average
 from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch, students_of
 from noisystudent.pipeline.plan_timing import MachineSpeed
+from noisystudent.pipeline.pretraining import PRETRAIN, VIEWS
+from noisystudent.pipeline.pretraining_batches import pretraining_images
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
 from noisystudent.pipeline.stage_costs import OTHER
 from noisystudent.pipeline.start_choice import CHOICE as START_CHOICE
@@ -188,6 +190,8 @@ def _works(context: RunContext, plans: list[ModelPlan], counts: _Counts) -> Iter
         yield _Work(LEAKAGE, decoded=streamed)
     if len(possible_modes(settings.runtime)) > 1:
         yield _Work(SPEED)
+    if settings.pretraining.method != "none":
+        yield _pretraining(context, plans[0])
     if settings.noise.strength == "auto":
         yield from _search(context, plans[0])
     yield _training(context, "teacher", plans[0], settings.train)
@@ -206,6 +210,13 @@ def _works(context: RunContext, plans: list[ModelPlan], counts: _Counts) -> Iter
     if settings.evaluation.suite:
         yield _Work(STAGE, timed=False)
     yield _Work(OTHER)
+
+
+def _pretraining(context: RunContext, model: ModelPlan) -> _Work:
+    """The pretraining, which takes about as long per view as training takes per sample."""
+    settings = context.settings.pretraining
+    shown = settings.steps(pretraining_images(context)) * settings.batch_size
+    return _Work(PRETRAIN, model, VIEWS * shown, decoded=shown if context.streams else 0)
 
 
 def _student(context: RunContext, number: int, teacher: ModelPlan, student: ModelPlan) -> Iterator[_Work]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from timm.optim._optim_factory import create_optimizer_v2
+from timm.optim._param_groups import param_groups_weight_decay
 from torch import Tensor, nn
 
 from noisystudent.errors import TrainingError
@@ -28,6 +29,7 @@ from noisystudent.runtime.interruption import Interruption, noted_interruption
 from noisystudent.runtime.memory import memory_shortage_as_error
 from noisystudent.runtime.process_group import SINGLE, ProcessGroup
 from noisystudent.runtime.progress import Bar
+from noisystudent.training.lars import Lars, lars_groups
 from noisystudent.training.loader import Batch
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.state import TrainState, memory_of
@@ -180,7 +182,9 @@ def stop_if_requested(
 
 
 def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Makes the optimizer that ``settings`` name, from timm; biases and normalization have no weight decay."""
+    """Makes the optimizer that ``settings`` name, timm's but for lars; biases and norms have no weight decay."""
+    if settings.optimizer == "lars":
+        return _make_lars(classifier, settings)
     options: dict[str, Any] = {"rmsproptf": {"alpha": 0.9, "eps": 1e-3}}.get(settings.optimizer, {})
     if settings.rate_per_block < 1:
         options["param_group_fn"] = partial(
@@ -195,6 +199,15 @@ def make_optimizer(classifier: Classifier, settings: TrainSettings) -> torch.opt
         **options,
     )
     return optimizer
+
+
+def _make_lars(classifier: Classifier, settings: TrainSettings) -> Lars:
+    decay = settings.weight_decay
+    if settings.rate_per_block < 1:
+        groups = layer_decay_groups(classifier, weight_decay=decay, layer_decay=settings.rate_per_block)
+    else:
+        groups = param_groups_weight_decay(classifier, weight_decay=decay)
+    return Lars(lars_groups(classifier.net, groups), lr=settings.learning_rate, momentum=0.9)
 
 
 def check_scale(scaler: torch.amp.GradScaler, step: int) -> None:

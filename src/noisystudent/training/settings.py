@@ -45,10 +45,10 @@ class TrainSettings(Settings):
         description="number of micro-batches that a batch is split into, if it does not fit on the device; batch "
         "normalization sees one micro-batch at a time",
     )
-    optimizer: Literal["adamw", "sgd", "momentum", "rmsproptf"] = Field(
+    optimizer: Literal["adamw", "sgd", "momentum", "rmsproptf", "lars"] = Field(
         "adamw",
         description="sgd: momentum 0.9 with Nesterov; momentum: without it; rmsproptf: the paper's (decay 0.9, "
-        "momentum 0.9, eps 1e-3)",
+        "momentum 0.9, eps 1e-3); lars: steps in proportion to each layer's weights, SimCLR's",
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak learning rate")
     rate_per_256: bool = Field(

@@ -50,14 +50,22 @@ def budget_seconds(resolved: Resolved, engine: Engine) -> float | None:
     """The budget of a run in seconds; None where the settings are taken as they are, or samples are counted instead.
 
     ``auto`` is 15 minutes on a CPU and 60 on an accelerator, but none where the user says how long to train
-    (``train.steps``, ``train.epochs``) or takes a recipe of published lengths.
+    (``train.steps``, ``train.epochs``), takes a recipe of published lengths, or pretrains.
+
+    Raises ``SettingsError`` for a budget beside pretraining, which it would not count.
     """
-    given = resolved.settings.budget
+    given, settings = resolved.settings.budget, resolved.settings
+    pretrains = settings.pretraining.method != "none"
+    if pretrains and given not in ("auto", "none"):
+        raise SettingsError(
+            f"budget {given} does not count the pretraining (pretraining.method {settings.pretraining.method}). Leave "
+            "budget out, and say with train.steps and pretraining.epochs how long to train."
+        )
     if given == "none" or parse_samples(given):
         return None
     if given != "auto":
         return parse_duration(given)
-    if resolved.explicit.intersection(_OF_TIME) or resolved.settings.recipe == "paper":
+    if pretrains or resolved.explicit.intersection(_OF_TIME) or settings.recipe == "paper":
         return None
     return ON_CPU if engine.device.type == "cpu" else ON_ACCELERATOR
 
@@ -73,9 +81,9 @@ def decide_budget(
     Raises:
         SettingsError: The budget is too small; the message says the smallest one.
     """
+    budget = budget_seconds(request.resolved, request.engine)
     if samples := parse_samples(request.settings.budget):
         return _decide_samples(request, samples, reporter)
-    budget = budget_seconds(request.resolved, request.engine)
     if budget is None:
         return request.settings, {}
     load = workload()

@@ -1,0 +1,75 @@
+"""Batches and objective of contrastive pretraining: two views of every image, and no labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from noisystudent.losses.contrastive import nt_xent, spread_of
+from noisystudent.losses.objectives import LossTerms
+from noisystudent.models.parallel import sum_over_processes
+from noisystudent.noise.contrastive import ContrastiveView
+from noisystudent.runtime.process_group import ProcessGroup
+from noisystudent.training.loader import Batch, BatchSharding, BatchStream
+
+
+@dataclass(frozen=True)
+class ContrastiveBatches:
+    """Batches of two random views of every image: the first views of all images, then the second ones.
+
+    Attributes:
+        stream: The images.
+        view: Draws a view.
+        sharding: The processes that share a batch.
+    """
+
+    stream: BatchStream
+    view: ContrastiveView
+    sharding: BatchSharding
+
+    def __call__(self, step: int) -> Batch:
+        """The share of the batch of 0-based ``step`` that this process trains on."""
+        indices = self.stream.indices(step)
+        if self.sharding.count > 1:
+            indices = indices.take(self.sharding.local_rows(len(indices), 0))
+        raw = self.stream.fetch(indices)
+        epochs, positions = torch.from_numpy(indices.epochs), torch.from_numpy(indices.positions)
+        views = [self.view(raw.pixels, raw.sizes, 2 * epochs + number, positions) for number in (0, 1)]
+        return Batch(torch.cat(views), raw.targets, labeled=0, step=step)
+
+
+@dataclass(frozen=True)
+class ContrastiveLoss:
+    """The objective of SimCLR as the loop calls it, over the images of all processes.
+
+    Attributes:
+        temperature: T of the loss.
+        scale: Multiplies the mean loss: 2 in the released code, which adds the means of both views.
+        group: The processes that share a batch.
+    """
+
+    temperature: float
+    scale: float
+    group: ProcessGroup
+
+    def __call__(self, projections: Tensor, batch: Batch) -> LossTerms:
+        """The loss of the projections [2B, D] of this process and of all others; they get their gradients."""
+        unit = F.normalize(projections.float(), dim=1)
+        first, second = (gathered(views, self.group) for views in unit.chunk(2))
+        loss = self.scale * nt_xent(first, second, self.temperature)
+        return LossTerms(loss, {"spread": spread_of(first.detach())})
+
+
+def gathered(rows: Tensor, group: ProcessGroup) -> Tensor:
+    """The rows of all processes, [P * B, D], through which gradients flow back to their own process.
+
+    Every process computes the loss of all rows, so its backward pass sums the gradients of all; the mean over the
+    processes, which the loop takes, is then the gradient of that one loss.
+    """
+    if group.world_size == 1:
+        return rows
+    own = [rows if rank == group.rank else torch.zeros_like(rows) for rank in range(group.world_size)]
+    return sum_over_processes(torch.cat(own))
