@@ -88,9 +88,11 @@ def run_head_rounds(context: RunContext) -> RunResult:
         )
         delivered = teacher
     # The teacher is the control: a fit has no luck, so another labels-only head would be the same.
-    return RunResult(
-        teacher, rounds, Controls((teacher,), luck=False), delivered, "cross-fitting" if evidence else "nothing"
-    )
+    calibration = delivered.result.calibration
+    if evidence and not calibration:
+        calibration = evidence.calibration(student=delivered is not teacher)
+    controls = Controls((teacher,), luck=False)
+    return RunResult(teacher, rounds, controls, delivered, "cross-fitting" if evidence else "nothing", calibration)
 
 
 def shares_for_heads(
