@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     from noisystudent.data.shards.pack import pack
     from noisystudent.errors import NoisyStudentError
     from noisystudent.evaluation.metrics.results import EvaluationResult
+    from noisystudent.evaluation.predict_source import PredictionSummary
     from noisystudent.evaluation.results import ComparisonResult, RobustnessResult
     from noisystudent.evaluation.settings import EvaluationSettings
     from noisystudent.evaluation.verdict import Verdict
     from noisystudent.losses.objectives import LossTerms
     from noisystudent.losses.settings import DistillationSettings, ObjectiveSettings, OnlineSettings
-    from noisystudent.models.predictor import Predictor, load
+    from noisystudent.models.load_predictor import load
+    from noisystudent.models.predictor import Predictor
     from noisystudent.models.settings import ModelSettings
     from noisystudent.noise.settings import NoiseSettings, UnlabeledNoiseSettings
     from noisystudent.pipeline.checkpoints import Checkpoint
@@ -70,7 +72,7 @@ _MODULE_OF = {
     "evaluate": "api",
     "fix": "api",
     "label": "api",
-    "load": "models.predictor",
+    "load": "models.load_predictor",
     "munge": "data.munge",
     "open_run": "pipeline.run_folder",
     "pack": "data.shards.pack",
@@ -94,6 +96,7 @@ _MODULE_OF = {
     "LossTerms": "losses.objectives",
     "NoisyStudentError": "errors",
     "PlanResult": "results.facts",
+    "PredictionSummary": "evaluation.predict_source",
     "PredictionColumns": "pseudo_labels.selection.custom",
     "Predictor": "models.predictor",
     "Pretrained": "pipeline.pretrain_single",
@@ -143,6 +146,7 @@ __all__ = [
     "OnlineSettings",
     "PlanResult",
     "PredictionColumns",
+    "PredictionSummary",
     "Predictor",
     "Pretrained",
     "PretrainingSettings",

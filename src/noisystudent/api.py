@@ -19,9 +19,9 @@ from noisystudent.errors import SettingsError
 from noisystudent.settings_input import SettingsInput, as_list
 
 if TYPE_CHECKING:
-    from noisystudent.data.images import Failure
     from noisystudent.data.source import Source
     from noisystudent.evaluation.metrics.results import EvaluationResult
+    from noisystudent.evaluation.predict_source import PredictionSummary
     from noisystudent.evaluation.results import ComparisonResult, RobustnessResult
     from noisystudent.models.factory import ModelFactory
     from noisystudent.models.predictor import Predictor
@@ -754,16 +754,21 @@ def compare(
 
 
 def predict(
-    *,
     checkpoint: ModelLike,
     source: SourceLike,
-    out: str | Path,
+    *,
+    out: str | Path | None = None,
+    top: int = 1,
+    probabilities: bool = False,
+    calibrated: bool = False,
+    min_confidence: float = 0.0,
+    copy_to: str | Path | None = None,
     settings: SettingsInput | None = None,
     quiet: bool = False,
-) -> list[Failure]:
-    """Writes a CSV table with file, class, confidence and problem of everything in a source.
+) -> PredictionSummary:
+    """Predicts the class of every image in a source: counts per class, a table, copies in one folder per class.
 
-    An unreadable image has a row too, with empty class and confidence and the reason under ``problem``, and so has
+    In a table, an unreadable image has a row too, without an answer and with the reason under ``problem``, and so has
     everything that is not read as an image: the rows match the files. Processes that torchrun started share the shards.
     The first one writes the table, the same bytes as one process does.
 
@@ -771,12 +776,18 @@ def predict(
         checkpoint: A checkpoint folder, the folder of a run, ``timm:NAME``, or a ``Predictor`` such as ``load``
             returns.
         source: The images; see ``docs/sources.md``.
-        out: The CSV file.
+        out: A table with file, class, confidence and problem: a .csv, .jsonl (JSON lines) or .parquet file.
+        top: The number of most probable classes per image, 1 to all.
+        probabilities: Whether the table has the probability of every class.
+        calibrated: Whether probabilities are at the temperature that the run fitted on labels aside, so that they match
+            accuracies (Guo et al. 2017).
+        min_confidence: The least confidence of images that are copied, 0 to 1.
+        copy_to: A folder for copies of the images, in one folder per class; nothing is moved or replaced.
         settings: Settings of the section ``runtime``, and ``data.max_corrupt_fraction``.
         quiet: No progress.
 
     Returns:
-        The images that could not be read.
+        The counts, and the images that could not be read.
 
     Raises:
         NoisyStudentError: With one clear line, for a user's mistake or bad data.
@@ -784,19 +795,33 @@ def predict(
     from noisystudent.data.output import require_output_file
     from noisystudent.data.settings import DataSettings
     from noisystudent.data.sources.open import open_source
-    from noisystudent.evaluation.prediction_table import is_prediction_table, write_predictions
+    from noisystudent.evaluation.predict_source import PredictionRequest, predict_source
+    from noisystudent.evaluation.prediction_table import is_prediction_table, table_ending
+    from noisystudent.evaluation.sorted_copies import require_copies
     from noisystudent.models.predictor import Predictor
     from noisystudent.runtime.precision import warn_of_emulation
     from noisystudent.runtime.progress import Reporter
 
-    require_output_file(out, [source], ending=".csv", is_own=is_prediction_table)
     runtime = runtime_to_predict(settings, command="predict")
+    if out is not None:
+        require_output_file(out, [source], ending=table_ending(Path(out)), is_own=is_prediction_table)
     reporter = Reporter(quiet=quiet)
     warn_of_emulation(runtime, reporter)
     predictor = Predictor.open(checkpoint, runtime)
     limit = section_settings(DataSettings, "data", settings, command="predict").max_corrupt_fraction
     images = open_source(source, labeled=False)
-    return write_predictions(predictor, images, Path(out), max_corrupt_fraction=limit, reporter=reporter)
+    request = PredictionRequest(
+        out=Path(out) if out is not None else None,
+        top=top,
+        probabilities=probabilities,
+        calibrated=calibrated,
+        min_confidence=min_confidence,
+        copy_to=Path(copy_to) if copy_to is not None else None,
+    )
+    request.check(predictor, sum(images.shard_sizes))
+    if request.copy_to:
+        require_copies(request.copy_to, images)
+    return predict_source(predictor, images, request, max_corrupt_fraction=limit, reporter=reporter)
 
 
 def report(folder: str | Path) -> Path:
@@ -900,7 +925,7 @@ def _resolved(
     settings: SettingsInput | None,
     model: ModelFactory | str | None = None,
 ) -> Resolved:
-    """The settings of a command that trains, with what its arguments say; distill and pretrain can do without labels."""
+    """The settings of a command that trains, with what its arguments say; distill and pretrain need no labels."""
     given: dict[str, object] = {
         role: str(source) if isinstance(source, str | Path) else getattr(source, "name", "")
         for role, source in sources.items()

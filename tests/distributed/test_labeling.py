@@ -15,7 +15,7 @@ from labeling_set import save_folder, save_teacher
 from noisystudent.commands.main import COMMANDS, SHARED, main
 from noisystudent.errors import DataError
 from noisystudent.evaluation import map_shards as mapping
-from noisystudent.models.predictor import load
+from noisystudent.models.load_predictor import load
 from noisystudent.runtime.process_group import SINGLE
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
@@ -100,7 +100,7 @@ def test_too_many_unreadable_images_end_it_at_once_and_leave_no_table(given, tmp
     original = mapping.decode_shard
     monkeypatch.setattr(mapping, "decode_shard", lambda *arguments: shards.append(arguments[1]) or original(*arguments))
     with pytest.raises(DataError, match="At least 90 of the 1,502 images"):
-        getattr(noisystudent, command)(checkpoint=words[0], source=tmp_path / "unlabeled", out=tmp_path / "out")
+        getattr(noisystudent, command)(checkpoint=words[0], source=tmp_path / "unlabeled", out=tmp_path / "out.csv")
     assert shards == [0]
     assert not list(tmp_path.glob("*out*"))
 

@@ -7,8 +7,8 @@ from noisystudent.runtime.env import exit_process
 
 if __name__ == "__main__":
     checkpoint, labeled, unlabeled, apart, out = sys.argv[1:]
-    common = ["--checkpoint", checkpoint, "--runtime.threads=1", "--runtime.label_batch_size=100"]
-    evaluate = ["evaluate", *common, "--source", labeled]
+    runtime = ["--runtime.threads=1", "--runtime.label_batch_size=100"]
+    evaluate = ["evaluate", "--checkpoint", checkpoint, *runtime, "--source", labeled]
     code = main([*evaluate, "--calibrate", apart, "--out", f"{out}/calibrated.json"])
     code = code or main([*evaluate, "--out", f"{out}/scores.json"])
-    exit_process(code or main(["predict", *common, "--source", unlabeled, "--out", f"{out}/answers.csv"]))
+    exit_process(code or main(["predict", checkpoint, unlabeled, *runtime, "--out", f"{out}/answers.csv"]))

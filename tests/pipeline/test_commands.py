@@ -95,7 +95,7 @@ def test_the_commands_of_single_stages_make_a_student_step_by_step(folders, teac
     assert "top1" in capsys.readouterr().out
     assert json.loads(scores.read_text())["count"] == 16
     table = tmp_path / "answers.csv"
-    assert command("predict", "--checkpoint", student, "--source", unlabeled, "--out", table) == 0
+    assert command("predict", student, unlabeled, "--out", table) == 0
     rows = read_table(table)
     assert len(rows) == 30
     assert {row["class"] for row in rows} <= {"dark", "light"}
@@ -111,27 +111,23 @@ def test_images_that_the_model_was_trained_on_are_announced(folders, teacher, tm
             (mixed / name / f"{i}.png").write_bytes((folders / "test" / name / f"{i}.png").read_bytes())
         Image.open(folders / "labeled" / name / "0.png").save(mixed / name / "again.bmp")
     scores = tmp_path / "scores.json"
-    words = [
-        "evaluate",
-        "--checkpoint",
-        teacher,
-        "--source",
-        mixed,
-        "--calibrate",
-        folders / "labeled",
-        "--out",
-        scores,
-    ]
+    words = ["evaluate", "--checkpoint", teacher, "--source", mixed, "--out", scores]
     assert command(*words) == 0
     printed = capsys.readouterr().out
     assert "warning: 2 of the 8 images are among the labeled images that the model was trained on" in printed
-    assert "warning: 10 of the 10 images are among the labeled images that the model was trained on" in printed
-    content = json.loads(scores.read_text())
-    assert (content["training_images"], content["temperature_scaling"]["training_images"]) == (2, 10)
-    assert command("predict", "--checkpoint", teacher, "--source", mixed, "--out", tmp_path / "a.csv") == 0
+    assert json.loads(scores.read_text())["training_images"] == 2
+    assert command("predict", teacher, mixed, "--out", tmp_path / "a.csv") == 0
     assert "warning: 2 of the 8 images are among the labeled images" in capsys.readouterr().err
-    assert command("predict", "--checkpoint", teacher, "--source", folders / "test", "--out", tmp_path / "b.csv") == 0
+    assert command("predict", teacher, folders / "test", "--out", tmp_path / "b.csv") == 0
     assert "labeled images" not in capsys.readouterr().err
+
+
+def test_a_temperature_is_not_fitted_on_training_images(folders, teacher, tmp_path, capsys):
+    words = ["--source", folders / "test", "--calibrate", folders / "labeled", "--out", tmp_path / "scores.json"]
+    line = fails(capsys, "evaluate", "--checkpoint", teacher, *words)
+    assert "12 of the 12 images of --calibrate" in line
+    assert "Give other labeled images" in line
+    assert not (tmp_path / "scores.json").exists()
 
 
 def test_two_classes_print_no_top_5_accuracy(folders, teacher, capsys):
@@ -201,7 +197,7 @@ def test_unreadable_images_are_named_counted_and_left_out_everywhere(folders, te
     summaries = json.loads((tmp_path / "run" / "run.json").read_text())["sources"]["unlabeled"]
     assert [failure["key"] for failure in summaries["failures"]] == ["broken.jpg"]
     assert "broken.jpg" in (tmp_path / "run" / "report.html").read_text()
-    assert command("predict", "--checkpoint", teacher, "--source", unlabeled, "--out", tmp_path / "a.csv") == 0
+    assert command("predict", teacher, unlabeled, "--out", tmp_path / "a.csv") == 0
     assert "broken.jpg" in capsys.readouterr().err
     rows = {row["file"]: row["class"] for row in read_table(tmp_path / "a.csv")}
     assert len(rows) == 31
@@ -267,7 +263,7 @@ def bad_inputs(folders: Path, root: Path) -> dict[str, tuple[list[object], str]]
         "missing out": (["run", "--labeled", labeled, "--unlabeled", unlabeled], "out"),
         "no run to report": (["report", root / "gone"], "gone"),
         "no checkpoint": (
-            ["predict", "--checkpoint", root / "gone", "--source", unlabeled, "--out", root / "classes.csv"],
+            ["predict", root / "gone", unlabeled, "--out", root / "classes.csv"],
             "gone",
         ),
     }
@@ -304,7 +300,7 @@ UNUSED = [
 NEEDED = {
     "label": ["--teacher=x", "--source=digits", "--out=out"],
     "evaluate": ["--checkpoint=x", "--source=digits"],
-    "predict": ["--checkpoint=x", "--source=digits", "--out=out"],
+    "predict": ["x", "digits", "--out=out.csv"],
     "select": ["--predictions=x", "--out=out"],
     "compare": ["x", "y", "--source=digits", "--out=out"],
     "show-noise": ["digits"],
@@ -343,16 +339,12 @@ def test_a_checkpoint_of_other_classes_or_another_format_is_refused(folders, tea
     pickled.mkdir()
     (pickled / "config.json").write_text((teacher / "config.json").read_text())
     (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04")
-    assert "safetensors" in fails(
-        capsys, "predict", "--checkpoint", pickled, "--source", folders / "unlabeled", "--out", "x.csv"
-    )
+    assert "safetensors" in fails(capsys, "predict", pickled, folders / "unlabeled", "--out", "x.csv")
     wrong = tmp_path / "wrong"
     wrong.mkdir()
     (wrong / "config.json").write_text((teacher / "config.json").read_text())
     save_file({"weight": np.zeros(3, np.float32)}, wrong / "model.safetensors")
-    assert str(wrong) in fails(
-        capsys, "predict", "--checkpoint", wrong, "--source", folders / "unlabeled", "--out", "x.csv"
-    )
+    assert str(wrong) in fails(capsys, "predict", wrong, folders / "unlabeled", "--out", "x.csv")
 
 
 def test_a_loss_that_is_not_finite_stops_at_its_step(folders, tmp_path, capsys):

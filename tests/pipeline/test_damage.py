@@ -117,7 +117,7 @@ def test_a_damaged_model_is_refused_by_every_command(copied, tmp_path, capsys):
     zero(copied / "teacher" / "model.safetensors", 100_000, 4096)
     teacher, source = str(copied / "teacher"), "digits:test"
     commands = (
-        ["predict", "--checkpoint", teacher, "--source", source, "--out", str(tmp_path / "p.csv")],
+        ["predict", teacher, source, "--out", str(tmp_path / "p.csv")],
         ["evaluate", "--checkpoint", teacher, "--source", source],
         ["label", "--teacher", teacher, "--source", source, "--out", str(tmp_path / "labels")],
         ["distill", "--teacher", teacher, "--labeled", "digits:labeled", "--out", str(tmp_path / "distilled")],
@@ -164,7 +164,7 @@ def test_no_command_writes_among_files_of_others(copied, tmp_path, capsys):
     assert main(["pack", digits, str(mine)]) == 1
     assert [path.name for path in mine.iterdir()] == ["notes.txt"]
     files = (
-        ["predict", "--checkpoint", model, "--source", digits],
+        ["predict", model, digits],
         ["evaluate", "--checkpoint", model, "--source", digits],
         ["show-noise", digits],
     )

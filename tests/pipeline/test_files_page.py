@@ -76,6 +76,8 @@ SECTIONS = {
     "CHECKPOINT: config.json": "config.json",
     "CHECKPOINT: training.json": "training.json",
     "CHECKPOINT: metrics.jsonl": "metrics.jsonl",
+    "CHECKPOINT: calibration.json": "calibration.json",
+    "SCORES: calibration.json": "calibration.json",
     "PREDICTIONS: part-<number>.parquet": "Parts of predictions",
     "PREDICTIONS: failed.parquet": "failed.parquet",
     "PREDICTIONS: summary.json": "Summary of predictions",
@@ -199,10 +201,10 @@ def single_stages(root: Path) -> None:
 
 def evaluate_all(root: Path) -> None:
     student, test = root / "student", DIGITS["test"]
-    command("evaluate", checkpoint=student, source=test, calibrate=DIGITS["labeled"], out=root / "scores.json")
+    command("evaluate", checkpoint=student, source=test, calibrate=DIGITS["unlabeled"], out=root / "scores.json")
     command("evaluate", checkpoint=student, source=test, out=root / "robust", **SUITE)
     command("compare", root / "teacher", student, source=test, out=root / "compared", **SUITE)
-    command("predict", checkpoint=student, source=test, out=root / "classes.csv")
+    command("predict", student, test, "--probabilities", out=root / "classes.csv", top=2)
     command("show-noise", test, out=root / "sheet.png", images=1, **{"noise.strengths": 0.5})
 
 
@@ -266,7 +268,8 @@ def test_facts_of_sources_have_the_fields_on_the_page(workplace):
 
 def test_the_table_of_predict_has_the_columns_on_the_page(workplace):
     with (workplace / "classes.csv").open(newline="") as file:
-        assert set(next(csv.reader(file))) == names("Table of predict")
+        columns = {re.sub("^probability_.*", "probability_<class>", name) for name in next(csv.reader(file))}
+    assert columns == names("Table of predict")
 
 
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)

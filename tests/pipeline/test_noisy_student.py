@@ -202,6 +202,8 @@ def test_enough_labels_give_a_validation_set(tmp_path):
     finished = run(tmp_path, **MANY_LABELS, test=None, rounds__count=1)
     assert finished.verdict.source == "validation"
     assert finished.verdict.labels == finished.student.validation.count >= 200
+    calibration = finished.model.calibration
+    assert (calibration.labels, calibration.fitted_on) == (finished.verdict.labels, "validation labels")
 
 
 def test_the_paper_recipe_selects_once_and_labels_again(tmp_path):

@@ -127,7 +127,8 @@ def test_functions_take_the_arguments_of_the_commands(photos, tmp_path):
     )  # fmt: skip
     scores = noisystudent.evaluate(checkpoint=out / "student", source=photos / "test", out=out / "scores.json")
     assert json.loads((out / "scores.json").read_text())["count"] == scores.count == 6
-    assert noisystudent.predict(checkpoint=out / "student", source=photos / "test", out=out / "a.csv", quiet=True) == []
+    answers = noisystudent.predict(out / "student", photos / "test", out=out / "a.csv", quiet=True)
+    assert not answers.failures
     assert len((out / "a.csv").read_text().splitlines()) == 7
 
 

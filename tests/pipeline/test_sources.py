@@ -64,7 +64,7 @@ def test_every_command_names_its_sources_first(folder, tmp_path, capsys):
         assert second == "  passed over: files that end in .txt (1): 'cat/notes.txt'", name
     without_labels = {
         "label": ["--teacher", model, "--source", unlabeled, "--out", tmp_path / "label", lenient],
-        "predict": ["--checkpoint", model, "--source", unlabeled, "--out", tmp_path / "p.csv", lenient],
+        "predict": [model, unlabeled, "--out", tmp_path / "p.csv", lenient],
         "show-noise": [unlabeled, "--out", tmp_path / "noise.png", lenient],
     }
     for name, words in without_labels.items():
@@ -75,7 +75,7 @@ def test_every_command_names_its_sources_first(folder, tmp_path, capsys):
             f"source: 7 images from {unlabeled}",
             "  passed over: files that end in .csv (1): 'list.csv'",
         ), name
-        assert output.out.strip() == str(words[words.index("--out") + 1])
+        assert output.out.strip().endswith(str(words[words.index("--out") + 1])), name
 
 
 def test_quiet_functions_say_nothing(folder, tmp_path, capsys):
@@ -92,7 +92,7 @@ def test_the_table_of_predict_has_a_row_for_everything_in_the_source(folder, tmp
     failures = noisystudent.predict(
         checkpoint=folder / "model", source=folder / "unlabeled", out=tmp_path / "p.csv",
         settings={"data.max_corrupt_fraction": 0.5},
-    )  # fmt: skip
+    ).failures  # fmt: skip
     with (tmp_path / "p.csv").open(newline="") as file:
         rows = {row["file"]: row for row in csv.DictReader(file)}
     assert set(rows) == {*(f"{number}.png" for number in range(6)), "broken.png", "list.csv"}

@@ -151,7 +151,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], No
     "select": ("select the pseudo labels to train on", stages.select),
     "evaluate": ("score a checkpoint on labeled images, with --suite also its robustness", stages.evaluate),
     "compare": ("compare the robustness of several checkpoints on the same images, and write a page", stages.compare),
-    "predict": ("write a CSV file with the class and confidence of every image", stages.predict),
+    "predict": ("predict the class of images: counts, a table, copies sorted by class", stages.predict),
     "show-noise": ("draw a sheet of images under noise, to check that their labels still hold", images.show_noise),
     "pack": ("pack a source into tar shards with an index, for large data and object stores", images.pack),
     "report": ("write the page of a finished run again", pipelines.report),

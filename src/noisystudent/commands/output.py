@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from noisystudent.commands.say import say
 from noisystudent.config import Command, runtime_to_predict
@@ -11,12 +13,17 @@ from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.summary import summarize
 from noisystudent.display.sources import source_lines
-from noisystudent.display.wording import plural, printable
+from noisystudent.display.wording import aligned, percent, plural, printable
 from noisystudent.evaluation.measures import views
 from noisystudent.evaluation.metrics.results import EvaluationResult, TemperatureScaling
 from noisystudent.evaluation.results import RobustnessResult
 from noisystudent.runtime.env import launcher_rank
 from noisystudent.runtime.progress import Reporter
+
+if TYPE_CHECKING:  # loads torch
+    from noisystudent.evaluation.predict_source import PredictionSummary
+
+CLASSES_SHOWN = 20  # with the most images
 
 
 def open_and_describe(spec: str, *, labeled: bool, role: str = "source") -> Source:
@@ -83,13 +90,38 @@ def _print_temperature(scaled: TemperatureScaling) -> None:
     say(f"temperature fitted on {scaled.count} images of {scaled.source}")
     if scaled.left_out:
         print(f"  note: {scaled.left_out} more were left out, since the same images are scored")
-    if scaled.training_images:
-        print(
-            f"  warning: {scaled.training_images:,} of the {scaled.count:,} images are among the labeled images that "
-            "the model was trained on and is too sure of; fit the temperature on other images"
-        )
     if scaled.at_end:
         print("  note: the temperature is at the end of its range: fit it on more images, or harder ones, to use it")
+
+
+def print_predictions(summary: PredictionSummary, out: Path | None, copy_to: Path | None) -> None:
+    """Prints the answer for one image, or how many images are of each class; then what was written.
+
+    Args:
+        summary: What ``predict`` returned.
+        out: Its table, if any.
+        copy_to: The folder of the copies, if any.
+    """
+    if summary.top:
+        rows = [[printable(name), percent(value)] for name, value in summary.top]
+    else:
+        counts = sorted(summary.counts.items(), key=lambda entry: -entry[1])
+        found = [(name, count) for name, count in counts if count]
+        rows = [[printable(name), f"{count:,}", percent(count / summary.images)] for name, count in found]
+    for line in aligned(rows[:CLASSES_SHOWN]) if rows else []:
+        print(line)
+    if len(rows) > CLASSES_SHOWN:
+        rest = sum(count for _, count in found[CLASSES_SHOWN:])
+        print(f"and {plural(len(rows) - CLASSES_SHOWN, 'class', 'classes')} more with {plural(rest, 'image')}")
+    if not summary.top:
+        unread = f", {len(summary.failures):,} unreadable" if summary.failures else ""
+        print(f"{plural(summary.images, 'image')}{unread}")
+    if out:
+        say(f"table: {out}")
+    if copy_to:
+        present = f", {summary.present:,} there already" if summary.present else ""
+        others = f", {summary.others:,} left out: another file of that name is there" if summary.others else ""
+        say(f"{plural(summary.copied, 'copy', 'copies')} in {copy_to}{present}{others}")
 
 
 def print_robustness(result: RobustnessResult) -> None:

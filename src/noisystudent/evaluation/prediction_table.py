@@ -1,81 +1,120 @@
-"""A table of predictions: a CSV file with file, class, confidence and problem of everything in a source."""
+"""Tables of predictions: a row for every image in a source, as CSV, JSON lines or Parquet.
+
+The columns are the same in all three: file, class, confidence and problem; then, if asked for, the next classes with
+their confidences, and the probability of every class.
+"""
 
 from __future__ import annotations
 
 import csv
-import os
-from contextlib import nullcontext
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from noisystudent.artifacts.folder import atomic_write
-from noisystudent.data.images import Failure, Images
-from noisystudent.data.source import Source, passed_over
-from noisystudent.data.summary import summarize
-from noisystudent.display.sources import source_lines
-from noisystudent.display.wording import printable
-from noisystudent.evaluation.map_shards import map_shards
-from noisystudent.models.predictor import Predictor
-from noisystudent.models.training_images import count_training_images
-from noisystudent.runtime.process_group import open_process_group
-from noisystudent.runtime.progress import Reporter
+from noisystudent.data.source import printable
+from noisystudent.errors import SettingsError
 
-UNREADABLE_SHOWN = 20  # lines about unreadable images
+Value = str | float | None
+Row = Sequence[Value]
+Write = Callable[[Sequence[Row]], None]
+
 COLUMNS = ("file", "class", "confidence", "problem")
+_OWN = b"noisystudent.table"  # in the metadata of a Parquet table
+_DIGITS = 6  # decimals of probabilities as text
+
+
+def columns_of(classes: Sequence[str], *, top: int, probabilities: bool) -> tuple[str, ...]:
+    """The columns of a table with the ``top`` most probable classes, and with the probabilities of all or without."""
+    further = [f"{name}_{rank}" for rank in range(2, top + 1) for name in ("class", "confidence")]
+    return (*COLUMNS, *further, *(f"probability_{printable(name)}" for name in classes if probabilities))
+
+
+def table_ending(path: Path) -> str:
+    """The ending of a table, which says its kind; raises ``SettingsError`` for another one."""
+    ending = path.suffix.lower()
+    if ending not in _WRITERS:
+        raise SettingsError(
+            f"--out {str(path)!r} must end in {', '.join(_WRITERS)}, which says what is written: a CSV table, one JSON "
+            "object per line, or a Parquet table."
+        )
+    return ending
 
 
 def is_prediction_table(path: Path) -> bool:
-    """Whether a file is a table that ``write_predictions`` wrote."""
+    """Whether a file is a table of predictions that this program wrote."""
     with path.open("rb") as file:
-        return file.readline(1000).startswith(",".join(COLUMNS[:3]).encode())
+        start = file.read(1000)
+    if start.startswith(b"PAR1"):
+        return _is_own_parquet(path)
+    return start.startswith((",".join(COLUMNS[:3]).encode(), b'{"file": "'))
 
 
-def write_predictions(
-    predictor: Predictor, source: Source, path: Path, *, max_corrupt_fraction: float, reporter: Reporter
-) -> list[Failure]:
-    """Writes the table and returns the unreadable images, which have a row with the reason instead of an answer.
+@contextmanager
+def open_table(path: Path, ending: str, columns: Sequence[str]) -> Iterator[Write]:
+    """Opens a table to be written and yields what writes rows; ``ending`` says its kind, as ``table_ending`` does."""
+    with _WRITERS[ending](path, columns) as write:
+        yield write
 
-    So has, at the end, everything that the source passes over. Processes that torchrun started share the shards; the
-    main process writes.
-    """
-    group = open_process_group()
-    reporter = reporter if group.is_main else Reporter(quiet=True)
-    failures: list[Failure] = []
-    predicted = seen = 0
 
-    def predict_shard(images: Images) -> tuple[list[list[str]], int]:
-        rows = zip(images.keys, predictor.log_probabilities(images), strict=True)
-        texts = [[key, predictor.classes[int(row.argmax())], f"{np.exp(row.max()):.4f}", ""] for key, row in rows]
-        return texts, count_training_images(images.digests, predictor.training_images) or 0
-
-    for line in source_lines("source", summarize(source)):
-        reporter.say(line)
-    with (
-        atomic_write(path) if group.is_main else nullcontext(Path(os.devnull)) as destination,
-        destination.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-        reporter.bar("predict", sum(source.shard_sizes), "images") as bar,
-    ):
+@contextmanager
+def _csv(path: Path, columns: Sequence[str]) -> Iterator[Write]:
+    with _open_text(path) as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        shards = map_shards(
-            source, predictor.format, predict_shard, max_corrupt_fraction=max_corrupt_fraction, group=group
+        writer.writerow(columns)
+        kinds = [_csv_text(name) for name in columns]
+        yield lambda rows: writer.writerows(
+            [text(value) for text, value in zip(kinds, row, strict=True)] for row in rows
         )
-        for (rows, trained_on), failed in shards:
-            writer.writerows(rows)
-            writer.writerows([failure.key, "", "", failure.reason] for failure in failed)
-            failures += failed
-            predicted, seen = predicted + len(rows), seen + trained_on
-            bar.advance(len(rows) + len(failed))
-        for kind in passed_over(source):
-            writer.writerows([name, "", "", f"passed over: {kind.what}"] for name in kind.names)
-    for failure in failures[:UNREADABLE_SHOWN]:
-        reporter.say(printable(f"unreadable: {failure.key}: {failure.reason}"))
-    if len(failures) > UNREADABLE_SHOWN:
-        reporter.say(f"and {len(failures) - UNREADABLE_SHOWN:,} more, in {path} with their reasons")
-    if seen:
-        reporter.say(
-            f"warning: {seen:,} of the {predicted:,} images are among the labeled images that the model was trained "
-            "on, so it is right about them more often, and surer, than about others"
-        )
-    return failures
+
+
+def _csv_text(column: str) -> Callable[[Value], str]:
+    decimals = 4 if column.startswith("confidence") else _DIGITS
+    return lambda value: f"{value:.{decimals}f}" if isinstance(value, float) else value or ""
+
+
+@contextmanager
+def _json_lines(path: Path, columns: Sequence[str]) -> Iterator[Write]:
+    with _open_text(path) as file:
+
+        def write(rows: Sequence[Row]) -> None:
+            for row in rows:
+                values = [round(value, _DIGITS) if isinstance(value, float) else value for value in row]
+                content = dict(zip(columns, values, strict=True))
+                file.write(json.dumps(content, ensure_ascii=False) + "\n")
+
+        yield write
+
+
+@contextmanager
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Write]:
+    numbers = ("confidence", "probability_")
+    fields = [(name, pa.float32() if name.startswith(numbers) else pa.string()) for name in columns]
+    schema = pa.schema(fields, metadata={_OWN: b"1"})
+    with pq.ParquetWriter(path, schema) as writer:
+
+        def write(rows: Sequence[Row]) -> None:
+            if rows:
+                values = zip(*rows, strict=True)
+                arrays = [pa.array(column, kind) for column, (_, kind) in zip(values, fields, strict=True)]
+                writer.write_table(pa.table(arrays, schema=schema))
+
+        yield write
+
+
+_WRITERS = {".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}
+
+
+def _open_text(path: Path) -> TextIO:
+    return path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+
+
+def _is_own_parquet(path: Path) -> bool:
+    try:
+        return _OWN in (pq.read_schema(path).metadata or {})
+    except (pa.ArrowInvalid, OSError):
+        return False

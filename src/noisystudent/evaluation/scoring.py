@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from noisystudent.evaluation.class_mapping import ClassMapping, map_source_class
 from noisystudent.evaluation.map_shards import map_shards
 from noisystudent.evaluation.metrics.results import EvaluationResult, Scores, TemperatureScaling
 from noisystudent.evaluation.metrics.scores import scaled_scores, score
-from noisystudent.evaluation.metrics.temperature import TEMPERATURES, fit_temperature
+from noisystudent.evaluation.metrics.temperature import fit_temperature
+from noisystudent.models.calibration import TEMPERATURES
 from noisystudent.models.predictor import Predictor
 from noisystudent.models.training_images import count_training_images
 from noisystudent.runtime.process_group import ProcessGroup
@@ -63,7 +64,8 @@ def score_source(
         group: the processes that share the shards.
 
     Raises:
-        SettingsError: the calibration source has no images other than the scored ones.
+        SettingsError: the calibration source has no images other than the scored ones, or has images that the model was
+            trained on.
         DataError: a source has classes that the model does not know, or too many unreadable images.
     """
     scored_source, mapping = _open(source, predictor.classes, "evaluated")
@@ -81,8 +83,12 @@ def score_source(
         if not len(fitted_on.labels):
             raise SettingsError(_no_other_images(scored_source, calibration_source))
         left_out = len(predictions.labels) - len(fitted_on.labels)
-        seen = count_training_images(fitted_on.digests.tolist(), predictor.training_images)
-        scaling = replace(_scale(scored, fitted_on, calibration_source.name, left_out), training_images=seen)
+        if seen := count_training_images(fitted_on.digests.tolist(), predictor.training_images):
+            raise SettingsError(
+                f"{seen:,} of the {len(fitted_on.labels):,} images of --calibrate {calibration_source.name!r} are "
+                "among the labeled images that the model was trained on and is too sure of. Give other labeled images."
+            )
+        scaling = _scale(scored, fitted_on, calibration_source.name, left_out)
     return EvaluationResult(
         **{entry.name: getattr(scores, entry.name) for entry in fields(Scores)},
         classes="" if mapping.is_identity else mapping.explanation,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from noisystudent.errors import ModelError
+from noisystudent.models.calibration import Calibration, read_calibration
 from noisystudent.models.checkpoint import CONFIG, checkpoint_fingerprint, load_classifier
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import (
@@ -71,6 +72,11 @@ def fingerprint_at(checkpoint: CheckpointName, weights: Mapping[str, Tensor]) ->
 def training_images_of(checkpoint: CheckpointName) -> Digests | None:
     """The digests of the labeled images that a checkpoint was trained on, where its folder has them."""
     return None if _published_name(checkpoint) is not None else read_training_images(checkpoint_folder(checkpoint))
+
+
+def calibration_of(checkpoint: CheckpointName) -> Calibration | None:
+    """The temperature of a checkpoint, where its folder has one."""
+    return None if _published_name(checkpoint) is not None else read_calibration(checkpoint_folder(checkpoint))
 
 
 def short_name(checkpoint: CheckpointName) -> str:

@@ -13,18 +13,20 @@ from torch import Tensor, nn
 
 from noisystudent.data.images import ImageFormat, Images
 from noisystudent.errors import ModelError, SettingsError
+from noisystudent.models.calibration import Calibration, usable_calibration
 from noisystudent.models.classifier import Classifier, UnitPixels
 from noisystudent.models.factory import ModelFactory
 from noisystudent.models.image_inputs import ImageInput, map_decoded
 from noisystudent.models.load import (
     CheckpointName,
     absolute_name,
+    calibration_of,
     fingerprint_at,
     open_classifier,
     short_name,
     training_images_of,
 )
-from noisystudent.models.load_arguments import refuse_given, refuse_runtime, runtime_for
+from noisystudent.models.load_arguments import refuse_runtime
 from noisystudent.models.onnx_engine import OnnxNetwork
 from noisystudent.models.teacher import (
     format_of,
@@ -75,6 +77,7 @@ class Predictor:
         origin: text that opens the same model in another process; empty for a module.
         training_images: digests of the labeled images that the model was trained on; None where they are not recorded.
         onnx: the network in onnxruntime, where that computes the answers; ``unit`` is torch's in any case.
+        calibration: the temperature that the run fitted on labels aside; None where none is recorded.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Predictor:
     origin: str = ""
     training_images: Digests | None = None
     onnx: OnnxNetwork | None = None
+    calibration: Calibration | None = None
 
     @classmethod
     def open(
@@ -124,7 +128,7 @@ class Predictor:
         fingerprint = fingerprint_at(model, classifier.net.state_dict())
         origin = "" if factory else absolute_name(model)
         opened = cls.of_classifier(short_name(model), fingerprint, classifier, runtime, origin=origin)
-        return replace(opened, training_images=training_images_of(model))
+        return replace(opened, training_images=training_images_of(model), calibration=calibration_of(model))
 
     @classmethod
     def of_classifier(
@@ -235,15 +239,25 @@ class Predictor:
         """
         return [self.classes[index] for index in self.log_probabilities(images).argmax(axis=1)]
 
-    def predict_proba(self, images: ImageInput) -> Floats:
-        """Computes the probability of each class, float32 [N, K]; arguments and errors are those of ``predict``."""
-        return np.exp(self.log_probabilities(images))
+    def predict_proba(self, images: ImageInput, *, calibrated: bool = False) -> Floats:
+        """Computes the probability of each class, float32 [N, K]; arguments are those of ``log_probabilities``."""
+        return np.exp(self.log_probabilities(images, calibrated=calibrated))
 
-    def log_probabilities(self, images: ImageInput) -> Floats:
-        """Computes the log of the softmax, float32 [N, K]; arguments and errors are those of ``predict``."""
+    def log_probabilities(self, images: ImageInput, *, calibrated: bool = False) -> Floats:
+        """Computes the log of the softmax, float32 [N, K].
+
+        Args:
+            images: as in ``predict``.
+            calibrated: at the temperature of the checkpoint (``calibration``), so that confidences match accuracies.
+
+        Raises:
+            ModelError: as ``predict`` does; or the checkpoint has no temperature that can be used.
+        """
+        calibration = usable_calibration(self.calibration, self.name) if calibrated else None
 
         def predict_shard(shard: Images) -> Floats:
-            return log_probabilities(self, shard, batch_size=self.batch_size, precision=self.precision)
+            values = log_probabilities(self, shard, batch_size=self.batch_size, precision=self.precision)
+            return calibration.apply(values) if calibration else values
 
         return stack_rows(list(map_decoded(images, self.format, predict_shard)), len(self.classes))
 
@@ -322,66 +336,6 @@ class Predictor:
     def _require_eval_mode(self) -> None:
         if self.classifier is None:  # a classifier is out of reach of its caller
             require_eval_mode(self.unit)
-
-
-def load(
-    model: CheckpointName | nn.Module | Predictor,
-    *,
-    classes: Sequence[str] | None = None,
-    size: int | None = None,
-    channels: int | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    device: str | None = None,
-    batch_size: int | None = None,
-    factory: ModelFactory | None = None,
-) -> Predictor:
-    """Opens a checkpoint, or wraps a module, as a predictor: the form that every function takes a model in.
-
-    Args:
-        model: a checkpoint's folder; the folder of a run (its ``best/`` is opened); ``timm:NAME`` for published
-            weights; ``local-dir:FOLDER`` for a folder in timm's hub layout; a module; or a predictor, which is
-            returned as it is.
-        classes: for a module: names of the classes, in the order of the logits.
-        size: for a module: edge in pixels of the square images that it takes.
-        channels: for a module: 3 (default), or 1 for gray images.
-        mean: for a module, with ``std``: per channel, for pixels from 0 to 1. The module then gets
-            (pixels - mean) / std. Without both it gets pixels from 0 to 1.
-        std: see ``mean``.
-        device: for a checkpoint: ``auto`` (default), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. A module stays where it
-            is.
-        batch_size: images per forward pass; by default ``runtime.label_batch_size auto`` for a checkpoint, 256 for a
-            module.
-        factory: for a checkpoint whose architecture is the user's own: the function that builds its network.
-
-    Returns:
-        The predictor. ``predict``, ``predict_proba`` and ``features`` take images; ``noisystudent.label``,
-        ``evaluate``, ``predict``, ``robustness``, ``compare`` and ``distill`` take the predictor.
-
-    Raises:
-        ModelError: the checkpoint or the module cannot be used; the message says why.
-        SettingsError: an argument is missing, or does not apply to this kind of model.
-    """
-    of_module = {"classes": classes, "size": size, "channels": channels, "mean": mean, "std": std}
-    of_checkpoint = {"device": device, "factory": factory}
-    if isinstance(model, Predictor):
-        refuse_given("a predictor has its own", of_module | of_checkpoint | {"batch_size": batch_size})
-        return model
-    if isinstance(model, nn.Module):
-        refuse_given("a module is used where it is and as it is; move it with its own to()", of_checkpoint)
-        if classes is None or size is None:
-            missing = [f"{name}=..." for name in ("classes", "size") if of_module[name] is None]
-            raise SettingsError(
-                f"load was given a module ({type(model).__name__}) without {' and '.join(missing)}: a module does not "
-                "say what its outputs mean or which images it takes. Give classes (names in the order of the logits) "
-                "and size (edge in pixels)."
-            )
-        return Predictor.of_module(
-            model, classes=classes, size=size, channels=channels or 3, mean=mean, std=std, batch_size=batch_size or 256
-        )
-    refuse_given("they come from the checkpoint", of_module)
-    runtime = runtime_for(device or _DEFAULTS.device, batch_size or _DEFAULTS.label_batch_size)
-    return Predictor.open(model, runtime, factory=factory)
 
 
 def require_model(model: object) -> None:

@@ -12,6 +12,7 @@ import torch
 from noisystudent.artifacts.folder import read_json, read_manifest
 from noisystudent.data.splits import DataSplits
 from noisystudent.errors import ModelError
+from noisystudent.models.calibration import CALIBRATION
 from noisystudent.models.checkpoint import CHECKPOINT, load_classifier
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import count_parameters
@@ -23,7 +24,7 @@ from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.training.loop import METRICS
 
 TRAINING = "training.json"
-BESIDE_WEIGHTS = (TRAINING_IMAGES, TRAINING, METRICS)  # not part of what identifies a model
+BESIDE_WEIGHTS = (TRAINING_IMAGES, TRAINING, METRICS, CALIBRATION)  # not part of what identifies a model
 
 
 class TrainedModel(Protocol):

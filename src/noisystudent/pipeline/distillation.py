@@ -99,7 +99,7 @@ def distill(
             facts = describe_run(resolved, context, repeat_command(settled(resolved, context.settings), "distill"))
             write_result(folder / "run.json", replace(facts, extensions={**facts.extensions, **given_models}))
         result = run_distillation(context, opened)
-        deliver(context, result.delivered)
+        deliver(context, result.delivered, result.students[-1].result.calibration)
         return finish_run(context, summarize(context, result, measure_robustness(context, result.checkpoints)))
 
 

@@ -89,7 +89,7 @@ def run(
             command = repeat_command(settled(resolved, context.settings), "run")
             write_result(folder / "run.json", describe_run(resolved, context, command))
         result = run_rounds(context)
-        deliver(context, result.delivered.checkpoint)
+        deliver(context, result.delivered.checkpoint, result.calibration)
         robustness = measure_robustness(context, result.checkpoints)
         return finish_run(context, summarize(context, result, robustness, measure_baselines(context)))
 
@@ -151,7 +151,7 @@ def run_rounds(context: RunContext) -> RunResult:
     if not context.dry and context.engine.group.is_main:
         write_noise_sheet(context, plans[0], strength)
     chosen_by: ChosenBy = "validation" if context.splits.validation else "nothing"
-    return RunResult(teacher, rounds, controls, delivered, chosen_by)
+    return RunResult(teacher, rounds, controls, delivered, chosen_by, delivered.result.calibration)
 
 
 def _online_round(

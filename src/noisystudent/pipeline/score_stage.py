@@ -20,6 +20,8 @@ from noisystudent.data.splits import HeldOutPredictions
 from noisystudent.evaluation.metrics.ensemble import mean_log_probabilities
 from noisystudent.evaluation.metrics.results import Scores
 from noisystudent.evaluation.metrics.scores import score
+from noisystudent.evaluation.metrics.temperature import fit_temperature
+from noisystudent.models.calibration import Calibration, read_calibration, write_calibration
 from noisystudent.models.teacher import TeacherModel, log_probabilities
 from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
@@ -42,10 +44,14 @@ def predict(context: RunContext, teacher: TeacherModel, images: Images) -> Float
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Scores by held-out role (None without such a source), and which images are classified correctly, bool [N]."""
+    """Scores by held-out role (None without such a source), and which images are classified correctly, bool [N].
+
+    ``calibration`` is fitted on the validation labels; None without them.
+    """
 
     scores: dict[str, Scores | None]
     correct: dict[str, npt.NDArray[np.bool_]]
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,8 @@ def _score(
             )
             for role, held in by_role.items():
                 _write_predictions(folder / f"{role}.parquet", held)
+            if "validation" in by_role:
+                write_calibration(folder, _calibration(by_role["validation"]))
             predicted = passes * sum(len(held.labels) for held in by_role.values())
             context.commit(SCORES, inputs, StageCost(name=stage, images_predicted=predicted))
 
@@ -133,7 +141,13 @@ def _score(
         if source:
             table = read_table(folder / f"{role}.parquet")
             correct[role] = table["label"].to_numpy() == table["prediction"].to_numpy()
-    return EvalResult(read_result(dict[str, Scores | None], folder / "scores.json"), correct)
+    calibration = read_calibration(folder)
+    return EvalResult(read_result(dict[str, Scores | None], folder / "scores.json"), correct, calibration)
+
+
+def _calibration(held: HeldOutPredictions) -> Calibration:
+    temperature = fit_temperature(held.log_probabilities, held.labels)
+    return Calibration(temperature=temperature, labels=len(held.labels), fitted_on="validation labels")
 
 
 def _write_predictions(path: Path, held: HeldOutPredictions) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import UNLABELED, Verdict, compare_with_controls, reach_verdict
+from noisystudent.models.calibration import Calibration, write_calibration
 from noisystudent.models.card import CARD
 from noisystudent.models.checkpoint import CHECKPOINT, CONFIG, WEIGHTS
 from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, Checkpoint, TrainedModel
@@ -44,13 +46,17 @@ class Round:
 
 @dataclass(frozen=True)
 class RunResult:
-    """All models of a run with their scores, in the order in which they were trained."""
+    """All models of a run with their scores, in the order in which they were trained.
+
+    ``calibration`` is that of the delivered model, where there are labels to fit it on.
+    """
 
     teacher: ScoredCheckpoint[Checkpoint]
     rounds: list[Round]
     controls: Controls
     delivered: ScoredCheckpoint[Checkpoint]
     chosen_by: ChosenBy
+    calibration: Calibration | None = None
     small_student: ScoredCheckpoint[Checkpoint] | None = None
 
     @property
@@ -188,9 +194,11 @@ def mean_of(result: EvalResult, members: Sequence[TrainedModel], name: str) -> E
     )
 
 
-def deliver(context: RunContext, checkpoint: Checkpoint) -> None:
-    """Copies the delivered checkpoint to ``best/``; a copy, so that the folder can be taken anywhere."""
-    inputs = {"checkpoint": checkpoint.fingerprint, "name": checkpoint.name}
+def deliver(context: RunContext, checkpoint: Checkpoint, calibration: Calibration | None) -> None:
+    """Copies the delivered checkpoint to ``best/``, with its temperature; a copy can be taken anywhere."""
+    inputs: dict[str, Any] = {"checkpoint": checkpoint.fingerprint, "name": checkpoint.name}
+    if calibration:
+        inputs["calibration"] = asdict(calibration)
     if context.is_complete(BEST, inputs):
         return
     folder = context.folder_of(BEST)
@@ -199,6 +207,8 @@ def deliver(context: RunContext, checkpoint: Checkpoint) -> None:
         for name in (CONFIG, WEIGHTS, CARD, *BESIDE_WEIGHTS):
             if (checkpoint.folder / name).exists():
                 shutil.copyfile(checkpoint.folder / name, folder / name)
+        if calibration:
+            write_calibration(folder, calibration)
         context.commit(CHECKPOINT, inputs, StageCost(name=BEST), volatile=BESIDE_WEIGHTS, editable=(CARD,))
 
     context.engine.group.on_main(copy)

@@ -9,6 +9,7 @@ from PIL import Image
 
 import noisystudent as ns
 from noisystudent.commands.main import main
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.models.checkpoint import load_classifier
 from noisystudent.models.predictor import Predictor
@@ -48,6 +49,17 @@ def test_a_frozen_backbone_is_what_a_run_on_a_cpu_begins_with(done):
     assert summary.student.test.top1 >= summary.teacher.test.top1 - 0.02
     assert summary.teacher.test.top1 > 0.5
     assert sum(teacher["weight"] for teacher in choice(done)["teachers"]) == pytest.approx(1)
+
+
+def test_the_delivered_head_has_the_temperature_of_cross_fitting(done):
+    evidence = json.loads((done.path / "cross-fit" / "summary.json").read_text())
+    found = done.model.calibration
+    assert (found.labels, found.fitted_on) == (40, "cross-fitted labels")
+    assert found.temperature == evidence["student_temperature"]
+    test = open_source("digits:test", labeled=False)
+    plain, calibrated = (done.model.predict_proba(test, calibrated=given) for given in (False, True))
+    assert (plain.argmax(axis=1) == calibrated.argmax(axis=1)).all()
+    assert not np.allclose(plain, calibrated)
 
 
 def choice(result):

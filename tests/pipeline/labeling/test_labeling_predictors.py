@@ -119,14 +119,16 @@ def test_answers_that_are_not_finite_are_never_stored(given, tmp_path):
     predictor = noisystudent.load(Broken().eval(), **MODULE)
     for command, model in (("label", "teacher"), ("predict", "checkpoint")):
         with pytest.raises(ModelError, match=r"Broken answers \d+ of 1,024 images with numbers that are not finite"):
-            getattr(noisystudent, command)(**{model: predictor}, source=given[1], out=tmp_path / command, quiet=True)
+            getattr(noisystudent, command)(
+                **{model: predictor}, source=given[1], out=tmp_path / f"{command}.csv", quiet=True
+            )
     assert not list(tmp_path.rglob("part-*"))
-    assert not (tmp_path / "predict").exists()
+    assert not (tmp_path / "predict.csv").exists()
 
 
 def test_every_function_refuses_a_bare_module_and_says_how_to_wrap_it(given, tmp_path):
     images = labeled_folder(tmp_path / "images")
-    out = {"source": images, "out": tmp_path / "out"}
+    out = {"source": images, "out": tmp_path / "out.csv"}
     calls = [
         lambda: noisystudent.label(teacher=linear(), **out),
         lambda: noisystudent.evaluate(checkpoint=linear(), **out),
@@ -158,7 +160,7 @@ def test_the_folder_of_a_run_stands_for_its_delivered_model(tmp_path, capsys):
     files = save_folder(tmp_path / "files", 5, {})
     (tmp_path / "run" / "run.json").write_text("{}")
     for name, checkpoint in (("run", tmp_path / "run"), ("best", tmp_path / "run" / "best")):
-        words = ["predict", f"--checkpoint={checkpoint}", f"--source={files}", f"--out={tmp_path / name}.csv"]
+        words = ["predict", str(checkpoint), str(files), f"--out={tmp_path / name}.csv"]
         assert main(words) == 0
     assert (tmp_path / "run.csv").read_bytes() == (tmp_path / "best.csv").read_bytes()
     capsys.readouterr()
@@ -168,7 +170,8 @@ def test_unreadable_images_have_rows_in_a_table_and_stop_a_predictor(tmp_path):
     teacher = save_teacher(tmp_path / "teacher", channels=3)
     files = save_folder(tmp_path / "files", 200, {7: b""})
     predictor = noisystudent.load(teacher)
-    (failure,) = noisystudent.predict(checkpoint=predictor, source=files, out=tmp_path / "a.csv", quiet=True)
+    table = tmp_path / "a.csv"
+    (failure,) = noisystudent.predict(checkpoint=predictor, source=files, out=table, quiet=True).failures
     assert failure.key == "00007.png"
     with pytest.raises(DataError, match=r"1 of the first 200 images of .* cannot be read, first '00007\.png'"):
         predictor.predict(files)

@@ -16,7 +16,7 @@ from noisystudent.data.images import decode_source
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError, SettingsError
 from noisystudent.evaluation import map_shards as mapping
-from noisystudent.models.predictor import load
+from noisystudent.models.load_predictor import load
 
 SCORES = ["top1", "count", "top5", "ece", "nll", "brier", "per_class", "confusion", "calibration"]
 
@@ -105,16 +105,18 @@ def test_the_scored_images_under_other_names_are_refused_too(checkpoint, tmp_pat
 
 def test_images_that_are_scored_are_left_out_of_the_fit(checkpoint, tmp_path, capsys):
     scored = digits_file(tmp_path / "scored.npz", np.arange(100))
-    apart = digits_file(tmp_path / "apart.npz", np.arange(100, 400))
-    both = digits_file(tmp_path / "both.npz", np.arange(400))
+    learned = {int(record.key[-4:]) for record in open_source("digits:labeled", labeled=True).read(0)}
+    others = [row for row in range(100, 400) if row not in learned]
+    apart = digits_file(tmp_path / "apart.npz", others)
+    both = digits_file(tmp_path / "both.npz", [*range(100), *others])
     pixels = {row: image.tobytes() for row, image in enumerate(load_digits().images)}
     assert not {pixels[row] for row in range(100)} & {pixels[row] for row in range(100, 400)}
     clean, mixed = (
         noisystudent.evaluate(checkpoint=checkpoint, source=scored, calibrate=given).temperature_scaling
         for given in (apart, both)
     )
-    assert (clean.count, clean.left_out) == (300, 0)
-    assert (mixed.count, mixed.left_out) == (300, 100)
+    assert (clean.count, clean.left_out) == (len(others), 0)
+    assert (mixed.count, mixed.left_out) == (len(others), 100)
     assert mixed.temperature == pytest.approx(clean.temperature, rel=1e-6)
     words = ["evaluate", "--checkpoint", str(checkpoint), "--source", str(scored), "--calibrate", str(both)]
     assert main(words) == 0

@@ -81,7 +81,7 @@ def test_without_a_network_one_line_says_so_and_speaks_of_no_training(monkeypatc
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(published, "get_session", Offline)
-    words = [f"--checkpoint=timm:{RESNET}", "--source=digits:test", f"--out={tmp_path / 'out.csv'}"]
+    words = [f"timm:{RESNET}", "digits:test", f"--out={tmp_path / 'out.csv'}"]
     assert main(["predict", *words]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert f"weights of model '{RESNET}' could not be downloaded (OSError: the hub cannot be reached)" in line

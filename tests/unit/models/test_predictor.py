@@ -21,7 +21,8 @@ from noisystudent.errors import DataError, ModelError, SettingsError
 from noisystudent.models import image_inputs
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
-from noisystudent.models.predictor import Predictor, load
+from noisystudent.models.load_predictor import load
+from noisystudent.models.predictor import Predictor
 from noisystudent.models.teacher import Teacher
 from noisystudent.runtime.settings import RuntimeSettings
 

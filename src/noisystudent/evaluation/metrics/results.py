@@ -44,8 +44,7 @@ class TemperatureScaling:
     """Calibration at a fitted temperature (Guo et al. 2017, section 4.2).
 
     The temperature was fitted on ``count`` images of ``source``; ``left_out`` more were among the scored images.
-    ``at_end``: the fit ran to an end of its range, so the temperature should not be used. ``training_images`` of those
-    that it was fitted on are labeled images of the model's training; None where the model has no record of these.
+    ``at_end``: the fit ran to an end of its range, so the temperature should not be used.
     """
 
     temperature: float
@@ -56,7 +55,6 @@ class TemperatureScaling:
     count: int
     left_out: int
     at_end: bool
-    training_images: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,11 +13,10 @@ from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 
 from noisystudent.errors import DataError
+from noisystudent.models.calibration import TEMPERATURES
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
-
-TEMPERATURES = (0.05, 20.0)  # the range in which a temperature is fitted
 
 
 def fit_temperature(log_probabilities: Floats, labels: Ints) -> float:

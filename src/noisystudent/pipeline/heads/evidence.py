@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from noisystudent.artifacts.typed_json import read_result, to_json, write_result
+from noisystudent.evaluation.metrics.temperature import fit_temperature
 from noisystudent.evaluation.verdict import compare
+from noisystudent.models.calibration import Calibration
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.heads.cross_fit import Fold, folds_of
 from noisystudent.pipeline.heads.labels import deciding_objective, fit_student, label_and_select
 from noisystudent.pipeline.heads.teachers import FeatureTeachers
-from noisystudent.pseudo_labels.selection.parts import Ints
 from noisystudent.pseudo_labels.shift import ClassShares
 from noisystudent.results.facts import HeadChoice
 from noisystudent.results.run import StageCost
+from noisystudent.training.linear_head import Floats
 
 CROSS_FIT = "cross-fit"
 
@@ -28,13 +30,23 @@ CROSS_FIT = "cross-fit"
 class HeadEvidence:
     """``cross-fit/summary.json``: how many labels a student and a labels-only head predict that neither saw.
 
-    ``student`` and ``labels_only`` are accuracies on ``labels`` labels, ``p_value`` that of McNemar's exact test.
+    ``student`` and ``labels_only`` are accuracies on ``labels`` labels, ``p_value`` that of McNemar's exact test, and
+    the temperatures those under which these labels are most likely; None of an earlier version.
     """
 
     student: float
     labels_only: float
     p_value: float
     labels: int
+    student_temperature: float | None = None
+    labels_only_temperature: float | None = None
+
+    def calibration(self, *, student: bool) -> Calibration | None:
+        """The calibration of the student, or of the labels-only head."""
+        temperature = self.student_temperature if student else self.labels_only_temperature
+        if temperature is None:
+            return None
+        return Calibration(temperature=temperature, labels=self.labels, fitted_on="cross-fitted labels")
 
     def student_is_worse(self, p_value: float) -> bool:
         """Whether the labels show the student to be worse at this level."""
@@ -71,13 +83,15 @@ def cross_fit_student(
                 answers.append(_answers(context, teachers, choice, fold, f"{CROSS_FIT}/fold-{number}", aim))
                 bar.advance(1)
         truth = teachers.labels[np.concatenate([fold.held_out for fold in folds])]
-        student = np.concatenate([of_student for of_student, _ in answers]) == truth
-        labels_only = np.concatenate([of_head for _, of_head in answers]) == truth
+        of_student, of_head = (np.concatenate(side) for side in zip(*answers, strict=True))
+        student, labels_only = of_student.argmax(axis=1) == truth, of_head.argmax(axis=1) == truth
         evidence = HeadEvidence(
             student=float(student.mean()),
             labels_only=float(labels_only.mean()),
             p_value=compare(student, labels_only).p_value,
             labels=len(truth),
+            student_temperature=fit_temperature(of_student, truth),
+            labels_only_temperature=fit_temperature(of_head, truth),
         )
 
         def write() -> None:
@@ -95,8 +109,8 @@ def _answers(
     fold: Fold,
     prefix: str,
     aim: ClassShares | None,
-) -> tuple[Ints, Ints]:
-    """What a student and a labels-only head answer for the held-out rows of a fold, [M] each."""
+) -> tuple[Floats, Floats]:
+    """Log-probabilities of a student and of a labels-only head for the held-out rows of a fold, [M, K] each."""
     plain = teachers.features.labeled[0][fold.held_out]
     labels_only = head = teachers.fit(fold.rest, choice.penalty)
     first: Path | None = None
@@ -107,4 +121,4 @@ def _answers(
         )  # fmt: skip
         first = first or selection
         head = fit_student(context, teachers, fold.rest, predictions, selection, number)
-    return head.log_probabilities(plain).argmax(axis=1), labels_only.log_probabilities(plain).argmax(axis=1)
+    return head.log_probabilities(plain), labels_only.log_probabilities(plain)

@@ -34,6 +34,7 @@ from noisystudent.pipeline.summary import Round, RunResult
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.shift import ClassShares, HeldOutAnswers
 from noisystudent.results.facts import HeadChoice
+from noisystudent.results.run import ChosenBy
 from noisystudent.training.linear_head import LinearHead
 
 
@@ -92,8 +93,12 @@ def run_head_rounds(context: RunContext) -> RunResult:
         delivered, head = teacher, labels_only
     small_student = train_small_student(context, teachers, head)
     # The teacher is the control: a fit has no luck, so another labels-only head would be the same.
+    calibration = delivered.result.calibration
+    if evidence and not calibration:
+        calibration = evidence.calibration(student=delivered is not teacher)
     controls = Controls((teacher,), luck=False)
-    return RunResult(teacher, rounds, controls, delivered, "cross-fitting" if evidence else "nothing", small_student)
+    chosen_by: ChosenBy = "cross-fitting" if evidence else "nothing"
+    return RunResult(teacher, rounds, controls, delivered, chosen_by, calibration, small_student)
 
 
 def shares_for_heads(

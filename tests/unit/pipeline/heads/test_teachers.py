@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from noisystudent.models.calibration import Calibration
 from noisystudent.pipeline.heads.evidence import HeadEvidence
 from noisystudent.pipeline.heads.teachers import weights_by_accuracy
 
@@ -25,3 +26,12 @@ def test_equal_teachers_share_equally():
 def test_a_student_is_worse_only_if_the_labels_show_it(student, labels_only, p_value, worse):
     evidence = HeadEvidence(student=student, labels_only=labels_only, p_value=p_value, labels=100)
     assert evidence.student_is_worse(0.05) is worse
+
+
+def test_the_calibration_is_that_of_the_delivered_head():
+    scores = {"student": 0.7, "labels_only": 0.6, "p_value": 0.1, "labels": 40}
+    evidence = HeadEvidence(**scores, student_temperature=0.5, labels_only_temperature=2.0)
+    for student, temperature in ((True, 0.5), (False, 2.0)):
+        found = evidence.calibration(student=student)
+        assert found == Calibration(temperature=temperature, labels=40, fitted_on="cross-fitted labels")
+    assert HeadEvidence(**scores).calibration(student=True) is None  # of an earlier version
