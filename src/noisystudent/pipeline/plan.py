@@ -19,6 +19,8 @@ from noisystudent.pipeline.class_shares import labeling_stage, stages_to_aim
 from noisystudent.pipeline.context import IncompleteStage, RunContext
 from noisystudent.pipeline.controls import control_groups, control_stages, teacher_is_control
 from noisystudent.pipeline.extensions import Extensions
+from noisystudent.pipeline.findings.images import shards_to_see
+from noisystudent.pipeline.findings.stage import FINDINGS, find_in_images
 from noisystudent.pipeline.heads.plan import Planned, head_stages, stages_before_reading
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
@@ -172,6 +174,10 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
     yield from _controls(context, plans)
     if settings.evaluation.suite:
         yield _Work(STAGE, timed=False)
+    seen = sum(splits.unlabeled.shard_sizes[shard] for shard in shards_to_see(splits.unlabeled))
+    labels = len(splits.labeled) * (2 if searched_strengths(context) and not splits.validation else 1)
+    decoded = seen if context.streams else 0
+    yield _Work(FINDINGS, predictor=plans[-1], predicted=labels + seen, decoded=decoded)
     yield _Work(OTHER)
 
 
@@ -258,7 +264,10 @@ def _asked(distillation: DistillationSettings) -> int:
 def _first_incomplete(context: RunContext) -> tuple[str | None, State]:
     """The first stage that is not complete; the run itself looks for it."""
     try:
-        measure_robustness(context, run_rounds(remove_leakage(context)).checkpoints)
+        context = remove_leakage(context)
+        result = run_rounds(context)
+        measure_robustness(context, result.checkpoints)
+        find_in_images(context, result)
     except IncompleteStage as stop:
         return stop.name, stop.state
     return None, State.COMPLETE

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import UNLABELED, Verdict, compare_with_controls, reach_verdict
@@ -16,6 +17,7 @@ from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.delivery import describe_delivery
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
+from noisystudent.pseudo_labels.shift import HeldOutAnswers
 from noisystudent.results.run import Baseline, ChosenBy, EvaluatedModel, RoundResult, RunSummary, StageCost
 
 BEST = "best"
@@ -43,14 +45,26 @@ class Round:
 
 
 @dataclass(frozen=True)
+class CrossFit:
+    """Answers for the labels by models that did not learn from them: what decides them, and how to get them."""
+
+    inputs: Mapping[str, Any]
+    answers: Callable[[], HeldOutAnswers]
+
+
+@dataclass(frozen=True)
 class RunResult:
-    """All models of a run with their scores, in the order in which they were trained."""
+    """All models of a run with their scores, in the order in which they were trained.
+
+    ``cross_fit`` is None where no models without a part of the labels were trained.
+    """
 
     teacher: ScoredCheckpoint[Checkpoint]
     rounds: list[Round]
     controls: Controls
     delivered: ScoredCheckpoint[Checkpoint]
     chosen_by: ChosenBy
+    cross_fit: CrossFit | None = None
 
     @property
     def checkpoints(self) -> dict[str, TrainedModel]:

@@ -19,12 +19,13 @@ from noisystudent.pseudo_labels.selection.parts import REASONS, PartSelection, w
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.shift import ClassShares
 from noisystudent.results.facts import ExcludedImage, RunFacts, StrengthChoice
+from noisystudent.results.findings import Findings
 from noisystudent.results.run import RunSummary
 from noisystudent.results.study import StudyResult
 
 WRITTEN = (
     RunSummary, RunFacts, StrengthChoice, ClassShares, SelectionSummary, EvaluationResult, RobustnessResult,
-    ComparisonResult, StudyResult,
+    ComparisonResult, StudyResult, Findings,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.build_context import Decided
 from noisystudent.pipeline.class_shares import CLASS_SHARES
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.findings.stage import FINDINGS
 from noisystudent.pipeline.heads.cross_fit import CHOICE
 from noisystudent.pipeline.heads.evidence import CROSS_FIT
 from noisystudent.pipeline.heads.features import open_stores, stage_of_features
@@ -76,6 +77,7 @@ def _stages(settings: RunSettings, costs: HeadCosts, size: int, passes: int) -> 
         yield f"round-{number}/student", 0, costs.student(views)
         yield f"scores/round-{number}", 0, 0.0
     yield CROSS_FIT, 0, costs.evidence(views)
+    yield FINDINGS, 0, 0.0
 
 
 def _missing(context: RunContext, store: FeatureStore) -> int:

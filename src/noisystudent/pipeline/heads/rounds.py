@@ -29,7 +29,7 @@ from noisystudent.pipeline.heads.labels import fit_student, head_fingerprint, la
 from noisystudent.pipeline.heads.teachers import LEAST, FeatureTeachers, OtherTeachers
 from noisystudent.pipeline.pseudo_labels import diagnose_labels, pseudo_label_accuracy, say_drift
 from noisystudent.pipeline.score_stage import Floats, ScoredCheckpoint, score_checkpoint
-from noisystudent.pipeline.summary import Round, RunResult
+from noisystudent.pipeline.summary import CrossFit, Round, RunResult
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.shift import ClassShares, HeldOutAnswers
 from noisystudent.results.facts import HeadChoice
@@ -88,9 +88,12 @@ def run_head_rounds(context: RunContext) -> RunResult:
         )
         delivered = teacher
     # The teacher is the control: a fit has no luck, so another labels-only head would be the same.
-    return RunResult(
-        teacher, rounds, Controls((teacher,), luck=False), delivered, "cross-fitting" if evidence else "nothing"
-    )
+    controls = Controls((teacher,), luck=False)
+    if evidence is None:
+        return RunResult(teacher, rounds, controls, delivered, "nothing")
+    decided_by = {"features": teachers.fingerprint, "teachers": choice.weights, "penalty": choice.penalty}
+    cross_fit = CrossFit(decided_by, partial(held_out_answers, context, teachers, choice))
+    return RunResult(teacher, rounds, controls, delivered, "cross-fitting", cross_fit)
 
 
 def shares_for_heads(
