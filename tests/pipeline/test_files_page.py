@@ -93,6 +93,8 @@ SECTIONS = {
     "RUN: baselines/scores/summary.json": "Baseline",
     "RUN: head-choice/summary.json": "HeadChoice",
     "RUN: cross-fit/summary.json": "HeadEvidence",
+    "RUN: findings/summary.json": "Findings",
+    "RUN: findings/map.parquet": "Map",
     "SCREEN: left-out.json": "ExcludedImage",
     "ROBUSTNESS: robustness.json": "RobustnessResult",
     "ROBUSTNESS: scores.json": "EvaluationResult",
@@ -110,13 +112,14 @@ SECTIONS |= {
     f"{tree}cost.json": "StageCost"
     for tree in (
         *("RUN: baselines/scores/", "RUN: features/", "RUN: head-choice/", "RUN: cross-fit/"),
-        *("RUN: scores/robustness/", "DISTILLATION: scores/robustness/", "STRENGTH: choice/"),
+        *("RUN: findings/", "RUN: scores/robustness/", "DISTILLATION: scores/robustness/", "STRENGTH: choice/"),
         *("CHECKPOINT: ", "PREDICTIONS: ", "SHARES: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
     )
 }
 # Files without fields: their line on the page says what they hold.
 PLAIN = re.compile(
     r"RUN: features/summary\.json|"
+    r"RUN: (label_issues|out_of_class|label_next|label_for_test)\.csv|RUN: findings/map\.jpg|"
     r".*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock|\.npy|README\.md)"
 )
 # Fields and columns that the page has and these files do not: each with the reason.

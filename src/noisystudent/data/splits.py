@@ -161,9 +161,7 @@ def open_splits(
     )
     unlabeled, truth = _unlabeled(sources.get("unlabeled"), division, format, classes)
     if "unlabeled" in sources:
-        facts = summaries.get("unlabeled") or replace(
-            summarize(sources["unlabeled"]), fingerprint=sources["unlabeled"].fingerprint, note="streamed"
-        )
+        facts = summaries.get("unlabeled") or _summary_of_streamed(sources["unlabeled"])
         summaries["unlabeled"] = replace(facts, left_out=tuple(unlabeled.left_out))
     held_out = {role: HeldOut(images) for role, images in division.held_out.items()}
     return DataSplits(
@@ -176,6 +174,10 @@ def open_splits(
         held_out.get("test"),
         summaries,
     )
+
+
+def _summary_of_streamed(source: Source) -> SourceSummary:
+    return replace(summarize(source), fingerprint=source.fingerprint, note="streamed")
 
 
 def _without_labels(sources: Mapping[str, Source], format: ImageFormat) -> Images | None:

@@ -6,21 +6,25 @@ from dataclasses import replace
 
 from noisystudent.artifacts.typed_json import write_result
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.findings.tables import write_tables
 from noisystudent.pipeline.page_images import SourceImages
 from noisystudent.reporting.page import open_page, write_page
+from noisystudent.results.findings import Findings
 from noisystudent.results.run import RunSummary
 
 SUMMARY = "summary.json"
 
 
-def finish_run(context: RunContext, summary: RunSummary) -> RunSummary:
-    """Writes ``summary.json`` and the page; returns the summary with the whole cost, the page included.
+def finish_run(context: RunContext, summary: RunSummary, findings: Findings | None = None) -> RunSummary:
+    """Writes ``summary.json``, the tables of the findings and the page; returns the summary with the whole cost.
 
     Processes that work together all get it; the main process writes.
     """
 
     def write() -> RunSummary:
         folder = context.folder
+        if findings:
+            write_tables(folder, findings)
         write_result(folder / SUMMARY, summary)  # a run whose page cannot be written is finished
         record, thumbnails = open_page(folder, SourceImages.of_run(folder))
         finished = replace(summary, cost=context.costs.total())

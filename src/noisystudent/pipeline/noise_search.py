@@ -15,23 +15,29 @@ strong noise for the calibration that it brings, and it chose strengths under wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from noisystudent.artifacts.folder import read_manifest
 from noisystudent.artifacts.typed_json import to_json, write_result
 from noisystudent.data.checks import listed
 from noisystudent.data.splits import HeldOut, HeldOutPredictions
 from noisystudent.data.stratified import cross_fit_folds, single_labels
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
+from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.score_stage import predict
+from noisystudent.pipeline.summary import CrossFit
 from noisystudent.pipeline.train_data import supervised_spec
 from noisystudent.pipeline.train_stage import train
+from noisystudent.pseudo_labels.shift import HeldOutAnswers
 from noisystudent.results.facts import StrengthCandidate, StrengthChoice
 from noisystudent.results.run import StageCost
+from noisystudent.runtime.progress import Reporter
 
 STRENGTH = "strength"
 FEW_LABELS = "few labels"  # how a strength was chosen where no candidates could be compared
@@ -85,6 +91,21 @@ def _choice(context: RunContext, plan: ModelPlan) -> StrengthChoice:
     candidates = compare_strengths({strength: _held_out_predictions(context, plan, strength) for strength in strengths})
     by = "validation" if splits.validation else "cross-fitting"
     return StrengthChoice(chosen=weakest_as_good(candidates), by=by, candidates=tuple(candidates))
+
+
+def cross_fit_of(context: RunContext, plan: ModelPlan, strength: float) -> CrossFit | None:
+    """What the teachers of the chosen strength answer for labels that they did not see; None without such teachers."""
+    if context.splits.validation or strength not in searched_strengths(context):
+        return None
+    folders = [context.folder_of(f"{STRENGTH}/{strength:g}-fold-{fold + 1}") for fold in range(FOLDS)]
+
+    def answers() -> HeldOutAnswers:
+        held_out = _held_out_predictions(replace(context, reporter=Reporter(quiet=True)), plan, strength)
+        row_of = {key: row for row, key in enumerate(held_out.keys)}
+        rows = [row_of[key] for key in context.splits.labeled.keys]
+        return HeldOutAnswers(held_out.log_probabilities[rows], held_out.labels[rows])
+
+    return CrossFit({"folds": [read_manifest(folder, CHECKPOINT).fingerprint for folder in folders]}, answers)
 
 
 def compare_strengths(by_strength: Mapping[float, HeldOutPredictions]) -> list[StrengthCandidate]:

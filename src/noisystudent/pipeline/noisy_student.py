@@ -32,10 +32,11 @@ from noisystudent.pipeline.context import RunContext, run_lock
 from noisystudent.pipeline.controls import teacher_is_control, train_controls
 from noisystudent.pipeline.delivery import choose_delivered, is_worse, validation_top1
 from noisystudent.pipeline.extensions import Extensions
+from noisystudent.pipeline.findings.stage import find_in_images
 from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.heads.rounds import run_head_rounds
 from noisystudent.pipeline.leakage import remove_leakage
-from noisystudent.pipeline.noise_search import choose_strength
+from noisystudent.pipeline.noise_search import choose_strength, cross_fit_of
 from noisystudent.pipeline.online import ONLINE, STUDENT, online_spec
 from noisystudent.pipeline.online_checks import goes_on, is_online, students_of
 from noisystudent.pipeline.page_images import write_noise_sheet
@@ -91,7 +92,8 @@ def run(
         result = run_rounds(context)
         deliver(context, result.delivered.checkpoint, result.calibration)
         robustness = measure_robustness(context, result.checkpoints)
-        return finish_run(context, summarize(context, result, robustness, measure_baselines(context)))
+        findings = find_in_images(context, result)
+        return finish_run(context, summarize(context, result, robustness, measure_baselines(context)), findings)
 
 
 def run_rounds(context: RunContext) -> RunResult:
@@ -151,7 +153,8 @@ def run_rounds(context: RunContext) -> RunResult:
     if not context.dry and context.engine.group.is_main:
         write_noise_sheet(context, plans[0], strength)
     chosen_by: ChosenBy = "validation" if context.splits.validation else "nothing"
-    return RunResult(teacher, rounds, controls, delivered, chosen_by, delivered.result.calibration)
+    cross_fit = cross_fit_of(context, plans[0], strength)
+    return RunResult(teacher, rounds, controls, delivered, chosen_by, delivered.result.calibration, cross_fit)
 
 
 def _online_round(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from noisystudent.artifacts.folder import State
 from noisystudent.config import Resolved
+from noisystudent.data.source import SHARD_ROWS
 from noisystudent.display.wording import duration
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.load import RUN_FACTS
@@ -19,6 +20,8 @@ from noisystudent.pipeline.class_shares import labeling_stage, stages_to_aim
 from noisystudent.pipeline.context import IncompleteStage, RunContext
 from noisystudent.pipeline.controls import control_groups, control_stages, teacher_is_control
 from noisystudent.pipeline.extensions import Extensions
+from noisystudent.pipeline.findings.images import MOST_SHARDS
+from noisystudent.pipeline.findings.stage import FINDINGS, find_in_images
 from noisystudent.pipeline.heads.plan import HeadWork, head_stages, stages_before_reading
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
@@ -47,7 +50,7 @@ READ_IMAGES = 256  # unlabeled and test images that are read to plan a run that 
 
 @dataclass(frozen=True)
 class _Counts:
-    """How many images a run has: labeled and unlabeled ones, and those of validation and test."""
+    """The numbers of images: labeled and unlabeled ones, and those of validation and test together."""
 
     labeled: int
     unlabeled: int
@@ -209,6 +212,10 @@ def _works(context: RunContext, plans: list[ModelPlan], counts: _Counts) -> Iter
     yield from _controls(context, plans, held_out)
     if settings.evaluation.suite:
         yield _Work(STAGE, timed=False)
+    seen = min(counts.unlabeled, MOST_SHARDS * SHARD_ROWS)
+    labels = counts.labeled * (2 if searched_strengths(context) and not context.splits.validation else 1)
+    decoded = seen if context.streams else 0
+    yield _Work(FINDINGS, predictor=plans[-1], predicted=labels + seen, decoded=decoded)
     yield _Work(OTHER)
 
 
@@ -301,7 +308,10 @@ def _asked(distillation: DistillationSettings) -> int:
 def _first_incomplete(context: RunContext) -> tuple[str | None, State]:
     """The first stage that is not complete; the run itself looks for it."""
     try:
-        measure_robustness(context, run_rounds(remove_leakage(context)).checkpoints)
+        context = remove_leakage(context)
+        result = run_rounds(context)
+        measure_robustness(context, result.checkpoints)
+        find_in_images(context, result)
     except IncompleteStage as stop:
         return stop.name, stop.state
     return None, State.COMPLETE

@@ -11,8 +11,10 @@ from noisystudent.errors import ArtifactError
 from noisystudent.evaluation.verdict import Verdict
 from noisystudent.models.factory import ModelFactory
 from noisystudent.models.predictor import Predictor
+from noisystudent.pipeline.findings.stage import FINDINGS
 from noisystudent.pipeline.summary import BEST
 from noisystudent.results.facts import RunFacts
+from noisystudent.results.findings import Findings, ImageToLabel, LabelIssue, OutOfClassImage
 from noisystudent.results.run import EvaluatedModel, RoundResult, RunSummary
 
 
@@ -61,6 +63,27 @@ class Run:
     def facts(self) -> RunFacts:
         """The content of ``run.json``: command, settings, sources, versions."""
         return read_result(RunFacts, self.path / "run.json")
+
+    @cached_property
+    def findings(self) -> Findings:
+        """What the run found in its own images: ``findings/summary.json``; a distillation has none."""
+        when_missing = "A run writes it at its end, and a distillation does not: run the command of the run again."
+        return read_result(Findings, self.path / FINDINGS / "summary.json", when_missing=when_missing)
+
+    @property
+    def label_issues(self) -> tuple[LabelIssue, ...]:
+        """The labels that look wrong, the most suspicious first; ``label_issues.csv`` has the same."""
+        return self.findings.label_issues
+
+    @property
+    def out_of_class(self) -> tuple[OutOfClassImage, ...]:
+        """The unlabeled images that may be of no class, the farthest first; ``out_of_class.csv`` has the same."""
+        return self.findings.out_of_class
+
+    @property
+    def label_next(self) -> tuple[ImageToLabel, ...]:
+        """The images to label next, the most useful first; ``label_next.csv`` has the same."""
+        return self.findings.label_next
 
     @property
     def report(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.delivery import describe_delivery
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
+from noisystudent.pseudo_labels.shift import HeldOutAnswers
 from noisystudent.results.run import Baseline, ChosenBy, EvaluatedModel, RoundResult, RunSummary, StageCost
 
 BEST = "best"
@@ -45,10 +46,19 @@ class Round:
 
 
 @dataclass(frozen=True)
+class CrossFit:
+    """Answers for the labels by models that did not learn from them: what decides them, and how to get them."""
+
+    inputs: Mapping[str, Any]
+    answers: Callable[[], HeldOutAnswers]
+
+
+@dataclass(frozen=True)
 class RunResult:
     """All models of a run with their scores, in the order in which they were trained.
 
-    ``calibration`` is that of the delivered model, where there are labels to fit it on.
+    ``calibration`` is that of the delivered model, where there are labels to fit it on; ``cross_fit`` is None where no
+    models without a part of the labels were trained.
     """
 
     teacher: ScoredCheckpoint[Checkpoint]
@@ -57,6 +67,7 @@ class RunResult:
     delivered: ScoredCheckpoint[Checkpoint]
     chosen_by: ChosenBy
     calibration: Calibration | None = None
+    cross_fit: CrossFit | None = None
     small_student: ScoredCheckpoint[Checkpoint] | None = None
 
     @property

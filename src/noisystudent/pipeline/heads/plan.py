@@ -15,6 +15,7 @@ from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.build_context import Decided
 from noisystudent.pipeline.class_shares import CLASS_SHARES
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.findings.stage import FINDINGS
 from noisystudent.pipeline.heads.cross_fit import CHOICE
 from noisystudent.pipeline.heads.evidence import CROSS_FIT
 from noisystudent.pipeline.heads.features import open_stores, stage_of_features
@@ -92,6 +93,7 @@ def _stages(settings: RunSettings, costs: HeadCosts, size: int, passes: int) -> 
         yield from _small_student(settings, costs, size)
     if settings.evaluation.suite:
         yield HeadWork(ROBUSTNESS, None)
+    yield HeadWork(FINDINGS)
 
 
 def _small_student(settings: RunSettings, costs: HeadCosts, size: int) -> Iterator[HeadWork]:

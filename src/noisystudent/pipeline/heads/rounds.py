@@ -23,18 +23,17 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.heads.checkpoint import head_stage
 from noisystudent.pipeline.heads.cross_fit import choose_head, choose_penalty, folds_of, held_out_answers
-from noisystudent.pipeline.heads.evidence import cross_fit_student
+from noisystudent.pipeline.heads.evidence import HeadEvidence, cross_fit_student
 from noisystudent.pipeline.heads.features import RunFeatures, compute_features, features_to_label
 from noisystudent.pipeline.heads.labels import fit_student, head_fingerprint, label_and_select, student_inputs
 from noisystudent.pipeline.heads.small_student import check_small_student, train_small_student
 from noisystudent.pipeline.heads.teachers import LEAST, FeatureTeachers, OtherTeachers
 from noisystudent.pipeline.pseudo_labels import diagnose_labels, pseudo_label_accuracy, say_drift
 from noisystudent.pipeline.score_stage import Floats, ScoredCheckpoint, score_checkpoint
-from noisystudent.pipeline.summary import Round, RunResult
+from noisystudent.pipeline.summary import CrossFit, Round, RunResult
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.shift import ClassShares, HeldOutAnswers
 from noisystudent.results.facts import HeadChoice
-from noisystudent.results.run import ChosenBy
 from noisystudent.training.linear_head import LinearHead
 
 
@@ -53,7 +52,7 @@ def run_head_rounds(context: RunContext) -> RunResult:
     inputs = {"labels": "given", "penalty": choice.penalty} | ({"logit_adjustment": tau} if tau else {})
     checkpoint, head = head_stage(context, "teacher", features, inputs, partial(teachers.fit, rows, choice.penalty))
     teacher = current = _scored(context, features, "teacher", 0, checkpoint, head)
-    labels_only = head
+    labels_only = head  # the last head that learned from labels alone
     aim = shares_for_heads(context, teachers, choice, head)
     rounds: list[Round] = []
     first: Path | None = None
@@ -83,22 +82,36 @@ def run_head_rounds(context: RunContext) -> RunResult:
         )
         previous = predictions
 
-    evidence = cross_fit_student(context, teachers, choice, aim)
-    delivered = current
-    if evidence and evidence.student_is_worse(settings.rounds.rollback_p):
-        context.reporter.say(
-            f"cross-fitting on the labels shows the labels-only teacher to be better ({percent(evidence.labels_only)} "
-            f"right against {percent(evidence.student)}): it is delivered"
-        )
-        delivered, head = teacher, labels_only
-    small_student = train_small_student(context, teachers, head)
     # The teacher is the control: a fit has no luck, so another labels-only head would be the same.
-    calibration = delivered.result.calibration
+    evidence = cross_fit_student(context, teachers, choice, aim)
+    if is_labels_only := _prefers_labels_only(context, evidence):
+        current, head = teacher, labels_only
+    calibration = current.result.calibration
     if evidence and not calibration:
-        calibration = evidence.calibration(student=delivered is not teacher)
-    controls = Controls((teacher,), luck=False)
-    chosen_by: ChosenBy = "cross-fitting" if evidence else "nothing"
-    return RunResult(teacher, rounds, controls, delivered, chosen_by, calibration, small_student)
+        calibration = evidence.calibration(student=not is_labels_only)
+    return RunResult(
+        teacher, rounds, Controls((teacher,), luck=False), current, "cross-fitting" if evidence else "nothing",
+        calibration, cross_fit_of_heads(context, teachers, choice), train_small_student(context, teachers, head),
+    )  # fmt: skip
+
+
+def _prefers_labels_only(context: RunContext, evidence: HeadEvidence | None) -> bool:
+    """Whether the labels show that the labels-only teacher is better than the student; says so."""
+    if not evidence or not evidence.student_is_worse(context.settings.rounds.rollback_p):
+        return False
+    context.reporter.say(
+        f"cross-fitting on the labels shows the labels-only teacher to be better ({percent(evidence.labels_only)} "
+        f"right against {percent(evidence.student)}): it is delivered"
+    )
+    return True
+
+
+def cross_fit_of_heads(context: RunContext, teachers: FeatureTeachers, choice: HeadChoice) -> CrossFit | None:
+    """What labels-only heads answer to labeled images that they did not see; None where no fold can be left out."""
+    if single_labels(teachers.labels):
+        return None
+    decided_by = {"features": teachers.fingerprint, "teachers": choice.weights, "penalty": choice.penalty}
+    return CrossFit(decided_by, partial(held_out_answers, context, teachers, choice))
 
 
 def shares_for_heads(
