@@ -14,7 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from noisystudent.config import Command, Resolved, given_values, resolve, runtime_to_predict, section_settings
+from noisystudent.artifacts.run_folders import choose_folder, keep_command
+from noisystudent.config import (
+    Command,
+    Resolved,
+    given_values,
+    read_settings,
+    resolve,
+    runtime_to_predict,
+    section_settings,
+)
 from noisystudent.errors import SettingsError
 from noisystudent.settings_input import SettingsInput, as_list
 
@@ -68,7 +77,8 @@ def run(
         unlabeled: Unlabeled images: a source.
         test: Labeled images that only report.
         validation: Labeled images that choose; without them a part of ``labeled`` is held out where it is large enough.
-        out: The run's folder: the delivered model goes to ``best/``, the page to ``report.html``.
+        out: The run's folder: the delivered model goes to ``best/``, the page to ``report.html``. By default
+            ``runs/<name>-<number>``, the same for the same arguments.
         config: A YAML file of settings, under ``settings``.
         settings: Settings, over ``config`` and the recipe.
         objective: Your own loss: from logits [B, K] and a ``Batch`` to a scalar or ``LossTerms``, in every stage.
@@ -321,7 +331,7 @@ def train(
 
     Args:
         labeled: Labeled images: a source.
-        out: The folder of the checkpoint.
+        out: The folder of the checkpoint; by default as in ``run``.
         unlabeled: For a student: the unlabeled images. With the setting ``online.method``, it needs nothing else.
         predictions: For a student: the folder that ``label`` wrote for ``unlabeled``, or its URL.
         selection: For a student: the folder that ``select`` wrote from ``predictions``; or give ``select``.
@@ -385,7 +395,7 @@ def fix(
     Args:
         labeled: Labeled images of the model's classes, such as those that it was trained on: a source.
         checkpoint: A model, as in ``evaluate``, but for a module.
-        out: The folder of the fixed model.
+        out: The folder of the fixed model; by default as in ``run``.
         validation: Labeled images on which the model is scored before and after.
         size: Edge of the input in pixels; ``auto`` (default): at which objects look as large as in training.
         settings: Settings of the sections ``fix`` and ``runtime``.
@@ -435,7 +445,7 @@ def pretrain(
             frozen features are scored on ``test``, else on ``validation``, else on a part of them that is set aside.
         test: Labeled images that only report; those that look like one of them are left out.
         validation: The same, where there are no test images.
-        out: The folder of the encoder.
+        out: The folder of the encoder; by default as in ``run``.
         config: A YAML file of settings, under ``settings``.
         settings: Settings; the section ``pretraining`` is its own.
         model: The name of the network in timm; by default as in ``run``.
@@ -937,6 +947,10 @@ def _resolved(
         given["model.teacher"] = model
     from noisystudent.data.output import require_output_folder
 
+    values = {**(read_settings(Path(config)) if config else {}), **given_values([*as_list(settings), given])}
+    folder = None if "out" in values else _chosen_folder(command, values)
+    if folder:
+        given["out"] = str(folder)
     resolved = resolve([*as_list(settings), given], Path(config) if config else None, command=command)
     chosen = resolved.settings
     named = [getattr(chosen, role) for role in ("labeled", "unlabeled", "validation", "test")]
@@ -945,7 +959,18 @@ def _resolved(
         raise SettingsError("setting labeled: it is required.")
     if resolved.settings.unlabeled is None and command in ("run", "plan"):
         raise SettingsError(f"{command} needs --unlabeled; to train on labels alone use 'noisystudent train'.")
+    if folder and command != "plan":
+        keep_command(folder, command, values)
     return resolved
+
+
+def _chosen_folder(command: Command, values: Mapping[str, object]) -> Path:
+    """The folder of a command that names none; a plan has that of its run."""
+    from noisystudent.runtime.env import launcher_rank
+
+    if launcher_rank()[1] > 1:
+        raise SettingsError("several processes share this work and must agree on its folder; give --out.")
+    return choose_folder("run" if command == "plan" else command, values)
 
 
 def _study_request(

@@ -382,16 +382,16 @@ def test_settings_that_another_one_switches_on_need_it(command, given, switch):
 def test_help_offers_exactly_the_settings_that_the_command_uses(command, capsys):
     if command == "evaluate":  # its options are those of robustness too
         return
-    assert main([HELP_OF.get(command, command), "--help"]) == 0
+    assert main([HELP_OF.get(command, command), "--help", "all"]) == 0
     shown = set(re.findall(r"^  --([\w.]+)", capsys.readouterr().out, re.MULTILINE)) & set(ALL_SETTINGS)
     own = {"seed", "out"} if "out" not in USED[command] else set()  # options of its own with the same names
     assert shown - own == USED[command]
 
 
 def test_help_groups_settings_by_section_with_choices_and_defaults(capsys):
-    assert main(["run", "--help"]) == 0
+    assert main(["run", "--help", "all"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("usage: noisystudent run [options]\n")
+    assert text.startswith("usage: noisystudent run [SOURCE ...] [options]\n")
     for section in section_classes(RunSettings):
         assert re.search(rf"^{section}:\n  \w", text, re.MULTILINE), section
     flat = " ".join(text.split())
@@ -408,15 +408,37 @@ def test_help_groups_settings_by_section_with_choices_and_defaults(capsys):
     )
 
 
+@pytest.mark.parametrize(
+    "command", ["run", "plan", "train", "pretrain", "distill", "fix", "label", "predict", "evaluate"]
+)
+def test_help_without_a_topic_fits_a_screen_and_names_the_topics(command, capsys):
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= 45
+    assert all(len(line) <= 80 for line in text.splitlines() if "noisystudent" not in line)
+    used = USED["robustness" if command == "evaluate" else command]
+    sections = {name.rpartition(".")[0] or "sources" for name in used}
+    topics = text.split("with --help TOPIC:\n")[1].replace("\n", " ").split(", ")
+    assert {topic.strip() for topic in topics} == sections | {"all"}
+
+
+def test_help_on_a_topic_has_the_settings_of_its_section(capsys):
+    assert main(["run", "--help", "rounds"]) == 0
+    shown = set(re.findall(r"^  --([\w.]+)", capsys.readouterr().out, re.MULTILINE))
+    assert shown == {name for name in USED["run"] if name.startswith("rounds.")}
+    assert main(["run", "--help", "round"]) == 2
+    assert "Did you mean 'rounds'?" in capsys.readouterr().err
+
+
 def test_help_shows_the_defaults_of_the_command_s_own_recipe(capsys):
     assert default_values("run")["noise.strength"] == "auto"
     assert default_values("distill")["noise.strength"] == 0.25
-    assert main(["distill", "--help"]) == 0
+    assert main(["distill", "--help", "all"]) == 0
     assert "(default distillation)" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_uses_the_words_of_the_field(command, capsys):
-    assert main([command, "--help"] if command else ["--help"]) == 0
+    assert main([command, "--help", "all"] if command else ["--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert re.findall(OLD_WORDS, text, re.IGNORECASE) == []

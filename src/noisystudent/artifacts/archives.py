@@ -63,6 +63,18 @@ def prepare(folder: Path, inputs: Inputs) -> tuple[State, list[str]]:
     return state_of(folder, inputs), changes
 
 
+def archived_folders(folder: Path) -> list[Path]:
+    """All folders below ``folder`` that hold archived work of this program, without those inside others."""
+    found: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_dir() or any(parent in path.parents for parent in found):
+            continue
+        is_named = path.name[-13:-12] == "." and _ARCHIVE.fullmatch(path.name[-13:]) is not None
+        if is_named and begun_inputs(path) is not None:
+            found.append(path)
+    return found
+
+
 def must_archive_or_restore(folder: Path, inputs: Inputs) -> bool:
     """Returns whether ``prepare`` would archive other work or restore archived work."""
     state = state_of(folder, inputs)

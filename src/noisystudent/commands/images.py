@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 from noisystudent.commands.options import SOURCE_HELP, with_settings
+from noisystudent.commands.parser import Parser
 from noisystudent.commands.say import say
 from noisystudent.display.wording import printable
 
 
-def show_noise(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def show_noise(parser: Parser, arguments: list[str]) -> None:
     """Draws a sheet of images under noise."""
     parser.add_argument("source", metavar="SOURCE", help=f"the images: {SOURCE_HELP}")
     parser.add_argument(
@@ -39,7 +39,7 @@ def show_noise(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     )
 
 
-def pack(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def pack(parser: Parser, arguments: list[str]) -> None:
     """Packs a source into tar shards."""
     parser.add_argument("source", metavar="SOURCE", help=f"the images: {SOURCE_HELP}")
     parser.add_argument("out", type=Path, metavar="FOLDER", help="folder of the tar files")

@@ -5,7 +5,6 @@ Commands import what they need inside their functions, so that ``--help`` stays 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import traceback
@@ -13,8 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from noisystudent import __version__
-from noisystudent.commands import images, pipelines, stages
-from noisystudent.commands.options import Parser
+from noisystudent.commands import folders, images, pipelines, stages
+from noisystudent.commands.parser import Parser
 from noisystudent.commands.study import study
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
 from noisystudent.runtime.allocator import keep_freed_memory
@@ -135,7 +134,7 @@ def _overview() -> str:
     )
 
 
-COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], None]]] = {
+COMMANDS: dict[str, tuple[str, Callable[[Parser, list[str]], None]]] = {
     "demo": ("run Noisy Student training on scikit-learn's digits: offline, about two minutes", pipelines.demo),
     "run": (
         "train teacher and students on labeled and unlabeled images, and write a verdict and a page",
@@ -154,6 +153,9 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], No
     "predict": ("predict the class of images: counts, a table, copies sorted by class", stages.predict),
     "show-noise": ("draw a sheet of images under noise, to check that their labels still hold", images.show_noise),
     "pack": ("pack a source into tar shards with an index, for large data and object stores", images.pack),
+    "runs": ("list runs with their results, the newest first", folders.runs),
+    "open": ("open the page of a run in the browser", folders.open_page),
+    "clean": ("remove work that was set aside because settings changed, after asking", folders.clean),
     "report": ("write the page of a finished run again", pipelines.report),
 }
 """Every command: what it does, and its function."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
+from noisystudent.commands.parser import Parser
 from noisystudent.errors import SettingsError, nearest_name
 
 if TYPE_CHECKING:  # settings load pydantic, which 'noisystudent --help' does without
@@ -18,42 +19,28 @@ SOURCE_HELP = (
     "as train-{000..123}.tar, or a URL of one), a .csv of paths, hf:NAME:SPLIT, or digits"
 )
 CHECKPOINT_HELP = "the folder of a checkpoint, or timm:NAME for weights that timm publishes"
-_BACKBONE = "model.backbone"
-_SMALL_STUDENT = "head.student"
 _WITH_CONFIG = ("run", "plan", "study", "train", "pretrain", "distill")
-_WITH_BACKBONE = ("run", "plan", "study", "train", "distill")
+# Short names of settings, for every command that uses them and has no option of its own with that name.
+_SHORT = {
+    "backbone": "model.backbone",
+    "student": "head.student",
+    "size": "data.size",
+    "steps": "train.steps",
+    "epochs": "train.epochs",
+    "lr": "train.learning_rate",
+}
+# Sources that may be given without their option, in this order.
+_POSITIONAL = {
+    "run": ("labeled", "unlabeled", "test"),
+    "plan": ("labeled", "unlabeled", "test"),
+    "distill": ("labeled", "unlabeled", "test"),
+    "train": ("labeled",),
+    "pretrain": ("unlabeled",),
+}
 _METAVARS = {**dict.fromkeys(("labeled", "unlabeled", "validation", "test"), "SOURCE"), "out": "FOLDER"}
-_HELP_WIDTH = 34  # columns before the text of an option
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse with the package's errors (one line, exit code 2) and a usage line of the required options only."""
-
-    def __init__(self, command: str, description: str) -> None:
-        super().__init__(
-            prog=f"noisystudent {command}",
-            description=description,
-            allow_abbrev=False,
-            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=_HELP_WIDTH),
-        )
-
-    def format_help(self) -> str:
-        """The help, with a usage line that does not repeat every option."""
-        required = [_usage_of(action) for action in self._actions if action.required]
-        self.usage = " ".join([self.prog, *required, "[options]"])
-        return super().format_help()
-
-    def error(self, message: str) -> NoReturn:
-        """Raises ``SettingsError`` with argparse's message."""
-        raise SettingsError(f"{message} (see '{self.prog} --help')")
-
-
-def _usage_of(action: argparse.Action) -> str:
-    more = f" [{action.metavar} ...]" if action.nargs == "+" else ""
-    return " ".join([*action.option_strings[:1], f"{action.metavar}{more}"])
-
-
-def add_verify(parser: argparse.ArgumentParser) -> None:
+def add_verify(parser: Parser) -> None:
     """Adds the option ``--verify``."""
     parser.add_argument(
         "--verify",
@@ -72,7 +59,7 @@ def sizes_of(text: str) -> tuple[int, ...]:
         ) from None
 
 
-def with_settings(parser: argparse.ArgumentParser, arguments: list[str], command: Command) -> dict[str, Any]:
+def with_settings(parser: Parser, arguments: list[str], command: Command) -> dict[str, Any]:
     """Parses the arguments of a command, with the settings that it uses as options.
 
     Args:
@@ -86,35 +73,79 @@ def with_settings(parser: argparse.ArgumentParser, arguments: list[str], command
     from noisystudent.config import ALL_SETTINGS, ARGUMENTS, USED, require_used
 
     own = {action.dest for action in parser._actions}
-    if command in _WITH_CONFIG:
-        parser.add_argument(
-            "--config", type=Path, metavar="FILE.yaml", help="read settings from a file; options take precedence"
-        )
-    if command in _WITH_BACKBONE:
-        parser.add_argument("--backbone", metavar="NAME", help=f"short for --{_BACKBONE}")
-    if command in ("run", "plan"):
-        parser.add_argument("--student", metavar="NAME", help=f"short for --{_SMALL_STUDENT}")
+    shortened = {short: name for short, name in _SHORT.items() if name in USED[command] and short not in own}
+    _add_ways_in(parser, command, shortened)
     _add_settings(parser, command)
     for name in ALL_SETTINGS:
         if name not in USED[command] and name not in own:  # refused below, with the commands that use it
             parser.add_argument(f"--{name}", dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     namespace, unknown = parser.parse_known_args(arguments)
-    for argument in unknown:
-        known = [action.dest for action in parser._actions if action.help != argparse.SUPPRESS]
-        raise SettingsError(
-            f"unknown option {argument!r}.{nearest_name(argument.split('=', 1)[0].removeprefix('--'), known)} "
-            f"'{parser.prog} --help' lists all options."
-        )
     given = vars(namespace)
-    for short, name in (("backbone", _BACKBONE), ("student", _SMALL_STUDENT)):
-        if short not in own and (value := given.pop(short, None)) is not None:
-            given[name] = value
+    # argparse gives up on positional arguments once options stand between them.
+    late = [argument for argument in unknown if not argument.startswith("-")] if command in _POSITIONAL else []
+    for argument in [argument for argument in unknown if argument not in late]:
+        raise SettingsError(_unknown_option(parser, argument))
+    if command in _POSITIONAL:
+        _take_positional(given, [*given.pop("sources"), *late], _POSITIONAL[command])
+    for short, name in shortened.items():
+        if (value := given.pop(short)) is None:
+            continue
+        if name in given:
+            raise SettingsError(f"--{short} is short for --{name}, and both are given; leave one out.")
+        given[name] = value
     from_user = {name: ARGUMENTS for name in given if name in ALL_SETTINGS and name not in own}
     require_used(command, from_user, shown_as=parser.prog.split()[-1])
+    if (file := given.pop("write_config", None)) is not None:
+        from noisystudent.commands.write_config import write_config
+
+        write_config(file, given, command, given["config"])
+        parser.exit()
     return given
 
 
-def _add_settings(parser: argparse.ArgumentParser, command: Command) -> None:
+def _add_ways_in(parser: Parser, command: Command, shortened: Mapping[str, str]) -> None:
+    """Adds what stands for settings: sources without options, a file, short names."""
+    if command in _POSITIONAL:
+        names = [f"--{name}" for name in _POSITIONAL[command]]
+        text = f"short for {', '.join(names)}, in this order" if len(names) > 1 else f"short for {names[0]}"
+        parser.add_argument("sources", nargs="*", metavar="SOURCE", help=text)
+    if command in _WITH_CONFIG:
+        parser.add_argument(
+            "--config", type=Path, metavar="FILE.yaml", help="read settings from a file; options take precedence"
+        )
+        parser.add_argument(
+            "--write-config", type=Path, metavar="FILE.yaml", help="write these settings to a file, and do nothing else"
+        )
+    for short, name in shortened.items():
+        parser.add_argument(f"--{short}", metavar="VALUE", help=f"short for --{name}")
+
+
+def _take_positional(given: dict[str, Any], sources: Sequence[str], names: Sequence[str]) -> None:
+    """Sets the sources that were given without their option; raises ``SettingsError`` for too many, or one twice."""
+    if len(sources) > len(names):
+        most = f"at most {len(names)} ({', '.join(names)})" if len(names) > 1 else f"one ({names[0]})"
+        raise SettingsError(
+            f"{len(sources)} sources are given without an option ({', '.join(sources)}), and the command takes {most}. "
+            "Give the others with their option."
+        )
+    for name, source in zip(names, sources, strict=False):
+        if name in given:
+            raise SettingsError(
+                f"{name} is given twice, {source!r} without an option and {given[name]!r} with --{name}; leave one out."
+            )
+        given[name] = source
+
+
+def _unknown_option(parser: Parser, argument: str) -> str:
+    shown = [name for action in parser._actions if action.help != argparse.SUPPRESS for name in action.option_strings]
+    topics = " all" if parser.settings else ""
+    return (
+        f"unknown option {argument!r}.{nearest_name(argument.split('=', 1)[0], shown)} '{parser.prog} --help{topics}' "
+        "lists all options."
+    )
+
+
+def _add_settings(parser: Parser, command: Command) -> None:
     """Adds the settings of a command as options, one group per section, with choices and defaults."""
     from noisystudent.config import ALL_SETTINGS, USED, default_values
     from noisystudent.run_settings import RunSettings
@@ -127,8 +158,8 @@ def _add_settings(parser: argparse.ArgumentParser, command: Command) -> None:
             continue
         section = name.rpartition(".")[0]
         if section not in groups:
-            title = section or "sources and run"
-            groups[section] = parser.add_argument_group(title, _first_line(sections[section]) if section else None)
+            text = _first_line(sections[section]) if section else None
+            groups[section] = parser.add_settings_group(section, text)
         default = _text_of(defaults[name])
         text = f"{field.description}{f' (default {default})' if default else ''}"
         groups[section].add_argument(

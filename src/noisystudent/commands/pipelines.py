@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisystudent.commands.options import add_verify, with_settings
+from noisystudent.commands.parser import Parser
 from noisystudent.commands.say import say
 from noisystudent.errors import SettingsError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # loads torch
     from noisystudent.pipeline.run_folder import Run
 
 
-def demo(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def demo(parser: Parser, arguments: list[str]) -> None:
     """Runs Noisy Student training on the digits."""
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with seeds 0 to N-1 (default 1)")
     parser.add_argument("--out", default="runs/demo", metavar="FOLDER", help="folder of the run (default runs/demo)")
@@ -29,7 +29,7 @@ def demo(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     print_demo(demo(out=given.out, seeds=given.seeds, backbone=given.backbone))
 
 
-def run(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def run(parser: Parser, arguments: list[str]) -> None:
     """Trains teacher and students, and prints the scores and the verdict."""
     add_verify(parser)
     given = with_settings(parser, arguments, "run")
@@ -47,7 +47,7 @@ def _print_run(run: Run) -> None:
         say("\n".join(closing_lines(run.summary, run.path)))
 
 
-def plan(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def plan(parser: Parser, arguments: list[str]) -> None:
     """Prints the stages of a run and how long they take, or the cost of a run too large to try."""
     parser.add_argument(
         "--assume",
@@ -88,7 +88,7 @@ def _plan_assumed(file: Path, others: list[str]) -> None:
     say(describe(estimate(read_assumptions(file))))
 
 
-def distill(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def distill(parser: Parser, arguments: list[str]) -> None:
     """Distills teachers into a student, and prints the scores and the verdict."""
     parser.add_argument(
         "--teacher",
@@ -111,7 +111,7 @@ def distill(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     _print_run(api.distill(config=given.pop("config"), verify=given.pop("verify"), settings=given))
 
 
-def report(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def report(parser: Parser, arguments: list[str]) -> None:
     """Writes the page of a finished run again."""
     parser.add_argument("run", metavar="FOLDER", help="folder of a finished run")
     given = parser.parse_args(arguments)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from noisystudent.commands.options import CHECKPOINT_HELP, SOURCE_HELP, add_verify, sizes_of, with_settings
+from noisystudent.commands.parser import Parser
 from noisystudent.commands.say import say
 from noisystudent.errors import SettingsError
 
 
-def train(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def train(parser: Parser, arguments: list[str]) -> None:
     """Trains one model."""
     parser.add_argument(
         "--predictions", metavar="FOLDER", help="for a student: what 'label' wrote for --unlabeled, or its URL"
@@ -42,7 +42,7 @@ def train(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         )
 
 
-def fix(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def fix(parser: Parser, arguments: list[str]) -> None:
     """Fixes a trained model for a larger test size."""
     parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"the model: {CHECKPOINT_HELP}")
     parser.add_argument("--size", metavar="auto|N", help="short for --fix.size (default auto)")
@@ -68,7 +68,7 @@ def fix(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     say(out)
 
 
-def pretrain(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def pretrain(parser: Parser, arguments: list[str]) -> None:
     """Pretrains an encoder without labels, and prints the scores of its features."""
     parser.add_argument("--method", metavar="{simclr}", help="short for --pretraining.method (default simclr)")
     parser.add_argument("--model", metavar="NAME", help="short for --model.teacher, the network in timm")
@@ -96,7 +96,7 @@ def pretrain(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         )
 
 
-def label(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def label(parser: Parser, arguments: list[str]) -> None:
     """Labels images with a checkpoint."""
     parser.add_argument("--teacher", required=True, metavar="CHECKPOINT", help=f"the teacher: {CHECKPOINT_HELP}")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"the images to label: {SOURCE_HELP}")
@@ -133,7 +133,7 @@ def label(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     say(out)
 
 
-def select(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def select(parser: Parser, arguments: list[str]) -> None:
     """Selects the pseudo labels to train on."""
     parser.add_argument("--predictions", required=True, metavar="FOLDER", help="what 'label' wrote, or its URL")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of the selection")
@@ -160,7 +160,7 @@ def select(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         say(f"  note: {warning}")
 
 
-def evaluate(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def evaluate(parser: Parser, arguments: list[str]) -> None:
     """Scores a checkpoint on labeled images, and runs robustness benchmarks on it."""
     parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"the model: {CHECKPOINT_HELP}")
     parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled images: {SOURCE_HELP}")
@@ -229,7 +229,7 @@ def _require_suite(given: dict[str, object], out: Path | None) -> None:
         raise SettingsError("a suite needs a folder for its results, from which it can resume; give --out FOLDER.")
 
 
-def compare(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def compare(parser: Parser, arguments: list[str]) -> None:
     """Compares the robustness of several checkpoints with that of the first."""
     parser.add_argument(
         "checkpoints",
@@ -256,7 +256,7 @@ def compare(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     say(f"page: {out / 'comparison.html'}")
 
 
-def predict(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def predict(parser: Parser, arguments: list[str]) -> None:
     """Predicts images: counts per class, a table, copies sorted by class."""
     parser.add_argument("checkpoint", metavar="RUN", help=f"the model: the folder of a run, {CHECKPOINT_HELP}")
     parser.add_argument("source", metavar="FILE_OR_FOLDER", help=f"the images: one image, {SOURCE_HELP}")

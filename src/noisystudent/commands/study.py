@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisystudent.commands.options import with_settings
+from noisystudent.commands.parser import Parser
 from noisystudent.commands.say import say
 
 if TYPE_CHECKING:
     from noisystudent.results.facts import PlannedStage
 
 
-def study(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def study(parser: Parser, arguments: list[str]) -> None:
     """Runs a study and prints its table, or with ``--plan`` what it would take."""
     from noisystudent.pipeline.studies.paper import PAPER_STUDIES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -31,7 +31,7 @@ def wrong_label_probabilities(log_probabilities: Floats, labels: Ints) -> Floats
     rows, others = np.arange(len(labels)), log_probabilities.shape[1] - 1
 
     def likelihoods(parameters: npt.NDArray[np.float64]) -> tuple[Floats, Floats, float]:
-        share = float(1 / (1 + np.exp(-parameters[1])))
+        share = float(expit(parameters[1]))
         answers = np.exp(log_softmax(log_probabilities / np.exp(parameters[0]), axis=1))[rows, labels]
         return (1 - share) * answers, share * (1 - answers) / others, share
 
