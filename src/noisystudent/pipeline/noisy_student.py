@@ -33,6 +33,7 @@ from noisystudent.pipeline.controls import teacher_is_control, train_controls
 from noisystudent.pipeline.delivery import choose_delivered, is_worse, validation_top1
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.finish import finish_run
+from noisystudent.pipeline.fix.in_run import check_fix, deliver_fixed, fix_models
 from noisystudent.pipeline.heads.rounds import run_head_rounds
 from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noise_search import choose_strength
@@ -89,7 +90,7 @@ def run(
             write_result(folder / "run.json", describe_run(resolved, context, command))
         result = run_rounds(context)
         deliver(context, result.delivered.checkpoint)
-        robustness = measure_robustness(context, result.checkpoints)
+        robustness = measure_robustness(context, result.checkpoints, result.contexts_of_fixed)
         return finish_run(context, summarize(context, result, robustness, measure_baselines(context)))
 
 
@@ -108,6 +109,7 @@ def run_rounds(context: RunContext) -> RunResult:
     check_starts(context, plans)
     context = autotune(context, plans[0])
     strength = choose_strength(context, plans[0])
+    check_fix(context, plans[-1], strength)
     checkpoint = train(context, "teacher", plans[0], supervised_spec(context), strength)
     teacher = best = current = ScoredCheckpoint(0, checkpoint, score_checkpoint(context, "teacher", checkpoint))
     rounds: list[Round] = []
@@ -146,10 +148,12 @@ def run_rounds(context: RunContext) -> RunResult:
     samples = student.checkpoint.weights_samples_seen
     controls = train_controls(context, plans[student.round], strength, samples=samples, equal=equal)
     delivered = choose_delivered(context, current, [teacher, *controls.trained, *controls.of_steps])
+    fixed = fix_models(context, [student, *controls.trained[:1]])
+    delivered = deliver_fixed(context, delivered, fixed)
     if not context.dry and context.engine.group.is_main:
         write_noise_sheet(context, plans[0], strength)
     chosen_by: ChosenBy = "validation" if context.splits.validation else "nothing"
-    return RunResult(teacher, rounds, controls, delivered, chosen_by)
+    return RunResult(teacher, rounds, controls, delivered, chosen_by, fixed)
 
 
 def _online_round(

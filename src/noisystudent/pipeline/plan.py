@@ -17,8 +17,10 @@ from noisystudent.pipeline.autotune import SPEED, possible_modes
 from noisystudent.pipeline.build_context import decide_settings, read_data
 from noisystudent.pipeline.class_shares import labeling_stage, stages_to_aim
 from noisystudent.pipeline.context import IncompleteStage, RunContext
-from noisystudent.pipeline.controls import control_groups, control_stages, teacher_is_control
+from noisystudent.pipeline.controls import CONTROL, control_groups, control_stages, teacher_is_control
 from noisystudent.pipeline.extensions import Extensions
+from noisystudent.pipeline.fix.in_run import FIXED, RESIZED, planned_size
+from noisystudent.pipeline.fix.stage import with_training
 from noisystudent.pipeline.heads.plan import Planned, head_stages, stages_before_reading
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
@@ -28,6 +30,7 @@ from noisystudent.pipeline.online_checks import images_behind, is_online, online
 from noisystudent.pipeline.plan_timing import MachineSpeed
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
 from noisystudent.pipeline.stage_costs import OTHER
+from noisystudent.pipeline.stage_noise import input_size
 from noisystudent.pipeline.start_choice import CHOICE as START_CHOICE
 from noisystudent.pipeline.start_choice import finished_start
 from noisystudent.pipeline.student_stages import pretraining_steps
@@ -46,7 +49,8 @@ class _Work:
     """The work of a stage.
 
     ``model`` trains on ``samples``; ``predictor`` predicts ``predicted`` images; ``decoded`` images are read from a
-    source that does not fit into memory; ``timed``: whether these say how long the stage takes.
+    source that does not fit into memory; ``timed``: whether these say how long the stage takes;
+    ``trains_last_layer``: most of the network only predicts the samples.
     """
 
     name: str
@@ -56,6 +60,7 @@ class _Work:
     predicted: int = 0
     decoded: int = 0
     timed: bool = True
+    trains_last_layer: bool = False
 
 
 def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | None = None) -> PlanResult:
@@ -141,7 +146,8 @@ def _seconds(work: _Work, speed: MachineSpeed) -> float | None:
         return speed.choice_seconds if work.name == SPEED else speed.other_seconds
     seconds = work.decoded * speed.decoded_seconds() if work.decoded else 0.0
     if work.model and work.samples:
-        seconds += work.samples * speed.trained_seconds(work.model)
+        kind = speed.predicted_seconds if work.trains_last_layer else speed.trained_seconds
+        seconds += work.samples * kind(work.model)
     if work.predictor and work.predicted:
         seconds += work.predicted * speed.predicted_seconds(work.predictor)
     return seconds
@@ -170,6 +176,7 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
         yield _online(context, plans[-1])
         yield _scores(context, ONLINE, plans[-1])
     yield from _controls(context, plans)
+    yield from _fixes(context, plans[-1])
     if settings.evaluation.suite:
         yield _Work(STAGE, timed=False)
     yield _Work(OTHER)
@@ -202,6 +209,22 @@ def _controls(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
             yield _training(context, name, plans[-1], group.train)
             yield _scores(context, name, plans[-1])
         equal = 0
+
+
+def _fixes(context: RunContext, model: ModelPlan) -> Iterator[_Work]:
+    """The resolution fix of the last student and of a control, if no round is rolled back."""
+    settings, size = context.settings, planned_size(context, model)
+    if size is None:
+        return
+    larger = replace(model, size=size)
+    train = with_training(context).settings.train
+    student = ONLINE if is_online(settings) else f"round-{settings.rounds.count}"
+    for name in (student, CONTROL) if settings.rounds.controls else (student,):
+        samples = train.last * train.batch_size
+        yield _Work(f"{FIXED}/{name}", larger, samples, trains_last_layer=not settings.fix.last_blocks)
+        if size != input_size(context, model):
+            yield _scores(context, f"{RESIZED}/{name}", larger)
+        yield _scores(context, f"{FIXED}/{name}", larger)
 
 
 def _search(context: RunContext, model: ModelPlan) -> Iterator[_Work]:
@@ -258,7 +281,8 @@ def _asked(distillation: DistillationSettings) -> int:
 def _first_incomplete(context: RunContext) -> tuple[str | None, State]:
     """The first stage that is not complete; the run itself looks for it."""
     try:
-        measure_robustness(context, run_rounds(remove_leakage(context)).checkpoints)
+        result = run_rounds(remove_leakage(context))
+        measure_robustness(context, result.checkpoints, result.contexts_of_fixed)
     except IncompleteStage as stop:
         return stop.name, stop.state
     return None, State.COMPLETE

@@ -14,6 +14,7 @@ from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, Checkpoint, Traine
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.delivery import describe_delivery
+from noisystudent.pipeline.fix.in_run import FixedModel
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.results.run import Baseline, ChosenBy, EvaluatedModel, RoundResult, RunSummary, StageCost
@@ -51,6 +52,7 @@ class RunResult:
     controls: Controls
     delivered: ScoredCheckpoint[Checkpoint]
     chosen_by: ChosenBy
+    fixed: tuple[FixedModel, ...] = ()
 
     @property
     def checkpoints(self) -> dict[str, TrainedModel]:
@@ -59,7 +61,13 @@ class RunResult:
             model.checkpoint.name: model.checkpoint for model in self.controls.trained[:1]
         }
         students = {record.name: record.student.checkpoint for record in self.rounds}
-        return {**control, "teacher": self.teacher.checkpoint, **students}
+        fixed = {model.name: model.after.checkpoint for model in self.fixed}
+        return {**control, "teacher": self.teacher.checkpoint, **students, **fixed}
+
+    @property
+    def contexts_of_fixed(self) -> dict[str, RunContext]:
+        """The images at which fixed models are measured, by the name of the model."""
+        return {model.name: model.context for model in self.fixed}
 
 
 def summarize(
@@ -78,7 +86,8 @@ def summarize(
         )
         for record in result.rounds
     )
-    labels_only = (result.teacher, *result.controls.trained, *result.controls.of_steps)
+    fixed_controls = [model.after for model in result.fixed if model.is_labels_only]
+    labels_only = (result.teacher, *result.controls.trained, *result.controls.of_steps, *fixed_controls)
     controls = evaluated_controls(result.controls.trained)
     return RunSummary(
         recipe=context.settings.recipe,
@@ -96,6 +105,7 @@ def summarize(
         verdict=verdict_of(result),
         robustness=robustness,
         baselines=baselines,
+        fixed=tuple(model.result for model in result.fixed),
         cost=context.total_cost(),
     )
 
