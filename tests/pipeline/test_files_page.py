@@ -112,13 +112,14 @@ SECTIONS |= {
     for tree in (
         *("RUN: baselines/scores/", "RUN: features/", "RUN: head-choice/", "RUN: cross-fit/"),
         *("RUN: scores/robustness/", "DISTILLATION: scores/robustness/", "STRENGTH: choice/"),
-        *("CHECKPOINT: ", "PREDICTIONS: ", "SHARES: ", "SELECTION: ", "SCORES: ", "RESOLUTION: ", "SPEED: ", "SCREEN: "),
+        *("CHECKPOINT: ", "PREDICTIONS: ", "SHARES: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
+        "RESOLUTION: ",
     )
 }
 # Files without fields: their line on the page says what they hold.
 PLAIN = re.compile(
     r"RUN: features/summary\.json|"
-    r".*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock|\.npy|README\.md)"
+    r".*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock|\.npy|\.svg|README\.md)"
 )
 # Fields and columns that the page has and these files do not: each with the reason.
 CONDITIONAL = {
@@ -206,7 +207,7 @@ def single_stages(root: Path) -> None:
 def evaluate_all(root: Path) -> None:
     student, test = root / "student", DIGITS["test"]
     command("evaluate", checkpoint=student, source=test, calibrate=DIGITS["labeled"], size=16, out=root / "scores.json")
-    command("evaluate", checkpoint=student, source=test, out=root / "robust", **SUITE)
+    command("evaluate", checkpoint=student, source=test, size="16,12", out=root / "robust", **SUITE)
     command("compare", root / "teacher", student, source=test, out=root / "compared", **SUITE)
     command("predict", checkpoint=student, source=test, out=root / "classes.csv")
     command("show-noise", test, out=root / "sheet.png", images=1, **{"noise.strengths": 0.5})

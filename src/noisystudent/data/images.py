@@ -372,7 +372,7 @@ def _enlarge_canvas(pixels: npt.NDArray[np.uint8], filled: int, height: int, wid
 
 
 def check_memory(source: Source, format: ImageFormat, shape: tuple[int, ...], limit_gb: float) -> None:
-    """Raises ``DataError`` where pixels of ``shape`` (images, channels, height, width) need more memory than allowed."""
+    """Raises ``DataError`` where pixels of a shape (images, channels, height, width) exceed the memory allowed."""
     needed_gb = float(np.prod(shape, dtype=np.float64)) / 1e9
     if needed_gb > limit_gb:
         edge = int(format.storage_size * (limit_gb / needed_gb) ** 0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from noisystudent.config import Resolved
+from noisystudent.config import Resolved, require_precision
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.splits import DataSplits, open_splits
@@ -51,6 +51,7 @@ def fix_single(
     settings = resolved.settings
     if settings.fix.size == "none":
         raise SettingsError("fix.size is none, and fix has nothing else to do; give --size auto or a number of pixels.")
+    require_precision(settings.runtime)
     given = GivenModel("given", open_given(checkpoint, settings.runtime))
     if given.given.classifier is None:
         raise ModelError(

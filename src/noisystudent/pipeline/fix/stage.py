@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from noisystudent.data.images import ImageFormat, content_fingerprint
 from noisystudent.data.source import Source
 from noisystudent.data.splits import splits_at
-from noisystudent.errors import DataError, ModelError
+from noisystudent.errors import DataError, ModelError, TrainingError
 from noisystudent.losses.objectives import supervised
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.fixing import train_blocks, train_classifier_alone
@@ -31,9 +32,13 @@ from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
 from noisystudent.training.fix_settings import FixSettings
 from noisystudent.training.loader import LABELED, BatchLoader, ImageNoise, InMemoryStream, make_buffer
-from noisystudent.training.loop import fit
+from noisystudent.training.loop import FEWER_AT_ONCE, fit
 
 _FEWEST = 2  # labeled images, for batch statistics
+_ADVICE = {  # in errors of the training loop
+    FEWER_AT_ONCE: "fix.batch_size or fix.size",
+    "train.learning_rate or train.clip, or lengthen train.warmup": "fix.learning_rate",
+}
 # Settings that decide nothing beside those that they stand for: the training's and the model's.
 _ELSEWHERE = {"size", "preset", "trained_area"}
 
@@ -107,7 +112,7 @@ def _train(context: RunContext, stage: str, given: Checkpoint | GivenModel, inpu
     stream = InMemoryStream(LABELED, context.buffer, targets, rows, train.batch_size, seed=key)
     batches = BatchLoader((stream,), _views(context, stage), sharding=context.sharding)
     started = time.monotonic()
-    with context.reporter.bar(stage, train.last, "steps") as bar:
+    with context.reporter.bar(stage, train.last, "steps") as bar, _settings_of_fix_named():
         trained, seconds = fit(
             classifier, batches, lambda logits, batch: supervised(logits, batch.targets), train,
             context.folder_of(stage), seed=key, engine=context.engine, bar=bar,
@@ -119,7 +124,20 @@ def _train(context: RunContext, stage: str, given: Checkpoint | GivenModel, inpu
     if isinstance(given, Checkpoint) and given.factory:
         extra["factory"] = identity_of(given.factory)
     seen = TrainedWeights(trained, train.last, given.weights_samples_seen, seconds)
-    store_checkpoint(context, inputs, cost, seen, extra, splits.labeled.digests)
+    with _settings_of_fix_named():
+        store_checkpoint(context, inputs, cost, seen, extra, splits.labeled.digests)
+
+
+@contextmanager
+def _settings_of_fix_named() -> Iterator[None]:
+    """Names the settings of the fix in the errors of a training, which name those of other stages."""
+    try:
+        yield
+    except TrainingError as error:
+        text = str(error)
+        for of_training, of_fix in _ADVICE.items():
+            text = text.replace(of_training, of_fix)
+        raise TrainingError(text) from None
 
 
 def _inputs(context: RunContext, stage: str, given: Checkpoint | GivenModel, format: ImageFormat) -> dict[str, Any]:
