@@ -647,7 +647,7 @@ def evaluate(
     from noisystudent.data.output import require_output_file
     from noisystudent.data.settings import DataSettings
     from noisystudent.evaluation.metrics.results import is_evaluation
-    from noisystudent.evaluation.resolution import check_sizes, score_at_sizes
+    from noisystudent.evaluation.resolution import at_sizes, score_at_sizes
     from noisystudent.evaluation.scoring import score_source
     from noisystudent.models.predictor import Predictor
     from noisystudent.reporting.resolution import is_chart, write_chart
@@ -660,11 +660,11 @@ def evaluate(
     if chart:
         require_output_file(chart, [source, calibrate], ending=".svg", is_own=is_chart)
     predictor = Predictor.open(checkpoint, runtime_to_predict(settings, command="evaluate"))
-    check_sizes(predictor, sizes)
+    resized = at_sizes(predictor, sizes)
     group = open_process_group()
     limit = section_settings(DataSettings, "data", settings, command="evaluate").max_corrupt_fraction
     result = score_source(predictor, source, calibration=calibrate, max_corrupt_fraction=limit, group=group)
-    by_size = score_at_sizes(predictor, source, sizes, max_corrupt_fraction=limit, group=group)
+    by_size = score_at_sizes(resized, source, max_corrupt_fraction=limit, group=group)
     result = replace(result, by_size=by_size)
     if out:
         path = Path(out)

@@ -187,12 +187,17 @@ def section_settings(kind: type[Section], name: str, settings: SettingsInput | N
 def runtime_to_predict(settings: SettingsInput | None, *, command: Command) -> RuntimeSettings:
     """The runtime settings of a command that only predicts: its results must not depend on the machine's speed."""
     runtime = section_settings(RuntimeSettings, "runtime", settings, command=command)
+    require_precision(runtime)
+    return runtime
+
+
+def require_precision(runtime: RuntimeSettings) -> None:
+    """Raises ``SettingsError`` where the precision is still to be chosen by the machine's speed."""
     if runtime.precision == "auto":
         raise SettingsError(
             "runtime.precision auto is for run, train and distill, which time their own model; a checkpoint's "
             "predictions must be the same on every machine, so give float32, bfloat16 or float16 here."
         )
-    return runtime
 
 
 def given_values(settings: SettingsInput | None) -> dict[str, Any]:

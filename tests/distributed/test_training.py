@@ -66,6 +66,12 @@ def test_two_processes_train_the_last_blocks_as_one(train_in_two, tmp_path, opti
     assert_close(train_in_two(*options), alone)
 
 
+@pytest.mark.parametrize("options", [("fixed",), ("fixed", "sharded")], ids=["whole", "sharded"])
+def test_two_processes_fix_a_resolution_as_one(train_in_two, tmp_path, options):
+    alone = train(tmp_path / "alone", ON_CPU, 1, fixed=True).state_dict()
+    assert_close(train_in_two(*options), alone)
+
+
 @pytest.mark.parametrize("options", [("fixmatch",), ("fixmatch", "sharded"), ("mean_teacher",)], ids=" ".join)
 def test_two_processes_train_an_online_student_as_one(train_in_two, tmp_path, options):
     alone = train(tmp_path / "alone", ON_CPU, 1, online=options[0]).state_dict()

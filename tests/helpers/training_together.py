@@ -9,6 +9,7 @@ import torch
 from noisystudent.losses.online import OnlineObjective
 from noisystudent.losses.settings import OnlineSettings
 from noisystudent.models.ema import Ema
+from noisystudent.models.fixing import train_classifier_alone
 from noisystudent.models.parallel import wrap_fsdp
 from noisystudent.models.tuning import train_last_blocks
 from noisystudent.noise.counter_rng import CounterRng
@@ -29,7 +30,14 @@ ONLINE_STEPS = 5  # a threshold turns rounding errors into other targets, so lon
 
 
 def train(
-    folder: Path, engine: Engine, micro_batches: int, mixing=None, kill_at: int | None = None, tuned=False, online=None
+    folder: Path,
+    engine: Engine,
+    micro_batches: int,
+    mixing=None,
+    kill_at: int | None = None,
+    tuned=False,
+    online=None,
+    fixed=False,
 ):
     """The averaged model after a few steps without model noise, because each process draws its own."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +53,8 @@ def train(
     classifier = make_classifier(dropout=0.0, stochastic_depth=0.0)
     if tuned:
         train_last_blocks(classifier.net, 2)
+    if fixed:
+        train_classifier_alone(classifier, "statistics")
     # AdamW would amplify rounding errors of gradients near 0 to whole steps.
     settings = TrainSettings(
         steps=ONLINE_STEPS if online else STEPS,
@@ -90,7 +100,8 @@ if __name__ == "__main__":
     folder, micro_batches, options = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     engine = Engine(torch.device("cpu"), group=open_process_group(), sharded="sharded" in options)
     methods = [option for option in options if option in ("fixmatch", "mean_teacher")]
-    trained = train(folder, engine, micro_batches, tuned="tuned" in options, online=methods[0] if methods else None)
+    kind = {"tuned": "tuned" in options, "fixed": "fixed" in options, "online": methods[0] if methods else None}
+    trained = train(folder, engine, micro_batches, **kind)
     if "checked" in options:
         check_shares(engine)
         check_resuming(folder / "killed", engine, trained)

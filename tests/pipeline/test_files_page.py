@@ -42,6 +42,8 @@ FOLDERS = {
     "teacher": "CHECKPOINT",
     "teacher.strength": "STRENGTH",
     "student": "CHECKPOINT",
+    "fixed": "CHECKPOINT",
+    "fixed.scores": "RESOLUTION",
     "predictions": "PREDICTIONS",
     "selection": "SELECTION",
     "robust": "ROBUSTNESS",
@@ -49,7 +51,7 @@ FOLDERS = {
     "shards": "SHARDS",
     "labeled-shards": "SHARDS",
 }
-FILES = ("scores.json", "classes.csv", "sheet.png")
+FILES = ("scores.json", "scores.resolution.svg", "classes.csv", "sheet.png")
 # Files that these commands do not leave: of published sets, of AutoAttack, of a training that still runs, of a trial of
 # two starts, and of further backbones.
 ELSEWHERE = {
@@ -89,6 +91,7 @@ SECTIONS = {
     "SHARES: summary.json": "ClassShares",
     "STRENGTH: summary.json": "StrengthChoice",
     "SPEED: summary.json": "Summary of the compute mode",
+    "RESOLUTION: resolution.json": "FixResult",
     "RUN: budget/summary.json": "Choice",
     "RUN: baselines/scores/summary.json": "Baseline",
     "RUN: head-choice/summary.json": "HeadChoice",
@@ -114,13 +117,14 @@ SECTIONS |= {
         *("RUN: baselines/scores/", "RUN: features/", "RUN: head-choice/", "RUN: cross-fit/"),
         *("RUN: findings/", "RUN: scores/robustness/", "DISTILLATION: scores/robustness/", "STRENGTH: choice/"),
         *("CHECKPOINT: ", "PREDICTIONS: ", "SHARES: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
+        "RESOLUTION: ",
     )
 }
 # Files without fields: their line on the page says what they hold.
 PLAIN = re.compile(
     r"RUN: features/summary\.json|"
     r"RUN: (label_issues|out_of_class|label_next|label_for_test)\.csv|RUN: findings/map\.jpg|"
-    r".*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock|\.npy|README\.md)"
+    r".*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock|\.npy|\.svg|README\.md)"
 )
 # Fields and columns that the page has and these files do not: each with the reason.
 CONDITIONAL = {
@@ -174,8 +178,9 @@ def run_all(root: Path) -> None:
     aim = {"selection.prior": "estimated", "selection.align": "prior"}
     heads = {"model.backbone": root / "teacher", "noise.strength": 0.25, "head.views": 1, "selection.foreign": "drop"}
     command("run", out=root / "runs/heads", **DIGITS, **heads, **aim)
+    fix = {"fix.size": 12, "fix.epochs": 1}
     online = {"online.method": "freematch", "evaluation.suite": "clean", "evaluation.max_images": 4}
-    command("run", out=root / "runs/online", recipe="online", **DIGITS, **TEACHERS, **online)
+    command("run", out=root / "runs/online", recipe="online", **DIGITS, **TEACHERS, **online, **fix)
     for logits in ("cached", "cached_views"):
         cached = {"distillation.teacher_logits": logits}
         command("run", out=root / "runs/validated", **validated, **TEACHERS, **SEARCHED, **rounds, **aim, **cached)
@@ -200,12 +205,16 @@ def single_stages(root: Path) -> None:
     sources = {name: DIGITS[name] for name in ("labeled", "unlabeled")}
     pseudo_labels = {"predictions": predictions, "selection": selection}
     command("train", out=root / "student", **sources, **pseudo_labels, **TEACHERS, **FIXED)
+    larger = {"size": 12, "validation": DIGITS["test"], "fix.epochs": 1}
+    command("fix", checkpoint=root / "student", labeled=DIGITS["labeled"], out=root / "fixed", **larger)
 
 
 def evaluate_all(root: Path) -> None:
     student, test = root / "student", DIGITS["test"]
-    command("evaluate", checkpoint=student, source=test, calibrate=DIGITS["unlabeled"], out=root / "scores.json")
-    command("evaluate", checkpoint=student, source=test, out=root / "robust", **SUITE)
+    command(
+        "evaluate", checkpoint=student, source=test, calibrate=DIGITS["unlabeled"], size=16, out=root / "scores.json"
+    )
+    command("evaluate", checkpoint=student, source=test, size="16,12", out=root / "robust", **SUITE)
     command("compare", root / "teacher", student, source=test, out=root / "compared", **SUITE)
     command("predict", student, test, "--probabilities", out=root / "classes.csv", top=2)
     command("show-noise", test, out=root / "sheet.png", images=1, **{"noise.strengths": 0.5})

@@ -154,6 +154,8 @@ def test_models_that_cannot_be_fixed_are_refused(given, tmp_path):
         fix(tmp_path / "vit", tmp_path, **{"fix.size": 160})
     with pytest.raises(SettingsError, match=r"fix\.size is none"):
         fix(given, tmp_path, **{"fix.size": "none"})
+    with pytest.raises(SettingsError, match=r"runtime\.precision auto is for run, train and distill"):
+        fix(given, tmp_path, **{"runtime.precision": "auto"})
     broken = load_classifier(given)
     torch.nn.init.constant_(broken.net.classifier.bias, float("nan"))
     save_classifier(broken, tmp_path / "broken")
@@ -182,5 +184,5 @@ def test_images_that_do_not_fit_are_refused(given, tmp_path):
 
 
 def test_a_diverging_fix_says_so(given, tmp_path):
-    with pytest.raises(ns.NoisyStudentError, match="not finite"):
+    with pytest.raises(ns.NoisyStudentError, match=r"not finite .*; lower fix\.learning_rate, and run again"):
         fix(given, tmp_path, **{"fix.learning_rate": 1e30})

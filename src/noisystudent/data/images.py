@@ -186,7 +186,7 @@ def decode_source(
     """
     rows = sum(source.shard_sizes)
     smallest = (rows, format.channels, format.storage_size, format.storage_size)
-    _check_memory(source, format, smallest, memory_limit_gb)
+    check_memory(source, format, smallest, memory_limit_gb)
     pixels = np.zeros(smallest, dtype=np.uint8)
     parts: list[Images] = []
     failures: list[Failure] = []
@@ -194,7 +194,7 @@ def decode_source(
     for shard, shard_rows in enumerate(source.shard_sizes):
         decoded, shard_failures = _read_shard(source, shard, format)
         canvas = np.maximum(pixels.shape[2:], _canvas_size(decoded, format))
-        _check_memory(source, format, (*pixels.shape[:2], *canvas), memory_limit_gb)
+        check_memory(source, format, (*pixels.shape[:2], *canvas), memory_limit_gb)
         pixels = _enlarge_canvas(pixels, filled, int(canvas[0]), int(canvas[1]))
         _paste(decoded, pixels[filled:])
         filled += len(decoded)
@@ -371,7 +371,8 @@ def _enlarge_canvas(pixels: npt.NDArray[np.uint8], filled: int, height: int, wid
     return larger
 
 
-def _check_memory(source: Source, format: ImageFormat, shape: tuple[int, ...], limit_gb: float) -> None:
+def check_memory(source: Source, format: ImageFormat, shape: tuple[int, ...], limit_gb: float) -> None:
+    """Raises ``DataError`` where pixels of a shape (images, channels, height, width) exceed the memory allowed."""
     needed_gb = float(np.prod(shape, dtype=np.float64)) / 1e9
     if needed_gb > limit_gb:
         edge = int(format.storage_size * (limit_gb / needed_gb) ** 0.5)

@@ -18,7 +18,15 @@ from noisystudent.data.checks import check_known_classes
 from noisystudent.data.class_names import match_classes, spellings
 from noisystudent.data.dedup.leakage import DuplicateIndex
 from noisystudent.data.divide import HELD_OUT, Division, divide, no_images
-from noisystudent.data.images import ImageFormat, Images, content_fingerprint, decode_shard, decode_source, infer_format
+from noisystudent.data.images import (
+    ImageFormat,
+    Images,
+    check_memory,
+    content_fingerprint,
+    decode_shard,
+    decode_source,
+    infer_format,
+)
 from noisystudent.data.sample import SpreadSource
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import Source, class_counts
@@ -293,6 +301,14 @@ def decode_again(images: Images, source: Source, format: ImageFormat, settings: 
         )
     taken = decoded.take(np.array([rows[key] for key in images.keys], np.int64))
     return replace(taken, labels=images.labels, classes=images.classes)
+
+
+def require_memory_at(sources: Mapping[str, Source], format: ImageFormat, settings: DataSettings) -> None:
+    """Raises ``DataError`` where memory would not hold the labeled or held-out images in another format."""
+    for role, source in sources.items():
+        if role != "unlabeled":
+            shape = (sum(source.shard_sizes), format.channels, format.storage_size, format.storage_size)
+            check_memory(source, format, shape, settings.memory_limit_gb)
 
 
 def splits_at(

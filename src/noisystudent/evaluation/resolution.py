@@ -17,41 +17,44 @@ from noisystudent.runtime.process_group import ProcessGroup
 SMALLEST_SIZE = 8  # pixels
 
 
-def check_sizes(predictor: Predictor, sizes: Sequence[int]) -> None:
-    """Raises ``SettingsError`` for sizes that are none, ``ModelError`` for those that a model does not take."""
+def at_sizes(predictor: Predictor, sizes: Sequence[int]) -> tuple[Predictor, ...]:
+    """A model at several sizes of its input, from the smallest; its views show the same share of an image at each.
+
+    Args:
+        predictor: the model.
+        sizes: edges of the square input in pixels.
+
+    Raises:
+        SettingsError: A size is out of range, or given twice.
+        ModelError: The model does not take images of a size.
+    """
     for size in sizes:
         if not SMALLEST_SIZE <= size <= LARGEST_SIZE:
             raise SettingsError(f"--size has {size}; give edges in pixels from {SMALLEST_SIZE} to {LARGEST_SIZE}.")
         if sizes.count(size) > 1:
             raise SettingsError(f"--size has {size} more than once; give each size once.")
-        predictor_at(predictor, size)
+    return tuple(predictor_at(predictor, size) for size in sorted(sizes))
 
 
 def score_at_sizes(
-    predictor: Predictor,
+    predictors: Sequence[Predictor],
     source: str | Path | Source,
-    sizes: Sequence[int],
     *,
     max_corrupt_fraction: float,
     group: ProcessGroup,
 ) -> tuple[ScoresAtSize, ...]:
-    """Scores a model at several sizes of its input, from the smallest; images are decoded anew for each.
+    """Scores what ``at_sizes`` gives on a labeled source; images are decoded anew for each size.
 
     Args:
-        predictor: the model; its views show the same share of an image at every size.
+        predictors: the model at each size.
         source: the labeled source.
-        sizes: edges of the square input in pixels.
         max_corrupt_fraction: largest tolerated fraction of unreadable images, 0 to 1.
         group: the processes that share the shards.
-
-    Raises:
-        SettingsError: A size is none.
-        ModelError: The model does not take images of a size.
     """
-    check_sizes(predictor, sizes)
-    scores = []
-    for size in sorted(sizes):
-        at_size = predictor_at(predictor, size)
-        result = score_source(at_size, source, calibration=None, max_corrupt_fraction=max_corrupt_fraction, group=group)
-        scores.append(ScoresAtSize.of(size, result))
-    return tuple(scores)
+    return tuple(
+        ScoresAtSize.of(
+            predictor.size,
+            score_source(predictor, source, calibration=None, max_corrupt_fraction=max_corrupt_fraction, group=group),
+        )
+        for predictor in predictors
+    )

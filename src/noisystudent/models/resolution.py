@@ -63,7 +63,8 @@ def stride_of(classifier: Classifier) -> int:
     modes = [(module, module.training) for module in classifier.net.modules()]
     classifier.net.eval()
     with torch.no_grad():
-        features = forward_features(torch.zeros(1, classifier.channels, classifier.size, classifier.size))
+        shape = (1, classifier.channels, classifier.size, classifier.size)
+        features = forward_features(torch.zeros(shape, device=classifier.device))
     for module, training in modes:
         module.training = training
     if getattr(features, "ndim", 0) != 4 or features.shape[2] != features.shape[3]:

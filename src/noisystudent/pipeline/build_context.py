@@ -84,7 +84,7 @@ def decide_settings(
     extensions.check(resolved)
     for note in resolved.notes:
         reporter.say(f"note: {note}")
-    sources = _open_sources(resolved.settings, extensions)
+    sources = open_sources(resolved.settings, extensions)
     settings, backbone, origins = _decide(resolved, engine, extensions, sources, reporter)
     check_online(settings, extensions)
     others = open_teacher_backbones(settings)
@@ -188,7 +188,7 @@ def _crop(settings: RunSettings, backbone: Backbone | None) -> float | None:
     return backbone.crop if backbone else None
 
 
-def _open_sources(settings: RunSettings, extensions: Extensions) -> dict[str, Source]:
+def open_sources(settings: RunSettings, extensions: Extensions) -> dict[str, Source]:
     """The sources that are given, by role."""
     roles = ("labeled", "unlabeled", "validation", "test")
     given = {role: extensions.sources.get(role, getattr(settings, role)) for role in roles}

@@ -34,6 +34,7 @@ from noisystudent.pipeline.delivery import choose_delivered, is_worse, validatio
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.findings.stage import find_in_images
 from noisystudent.pipeline.finish import finish_run
+from noisystudent.pipeline.fix.in_run import check_fix, deliver_fixed, fix_models
 from noisystudent.pipeline.heads.rounds import run_head_rounds
 from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noise_search import choose_strength, cross_fit_of
@@ -91,7 +92,7 @@ def run(
             write_result(folder / "run.json", describe_run(resolved, context, command))
         result = run_rounds(context)
         deliver(context, result.delivered.checkpoint, result.calibration)
-        robustness = measure_robustness(context, result.checkpoints)
+        robustness = measure_robustness(context, result.checkpoints, result.contexts_of_fixed)
         findings = find_in_images(context, result)
         return finish_run(context, summarize(context, result, robustness, measure_baselines(context)), findings)
 
@@ -112,6 +113,7 @@ def run_rounds(context: RunContext) -> RunResult:
     context = autotune(context, plans[0])
     context = start_from_pretraining(context, plans)
     strength = choose_strength(context, plans[0])
+    check_fix(context, plans[-1], strength)
     checkpoint = train(context, "teacher", plans[0], supervised_spec(context), strength)
     teacher = best = current = ScoredCheckpoint(0, checkpoint, score_checkpoint(context, "teacher", checkpoint))
     rounds: list[Round] = []
@@ -126,11 +128,7 @@ def run_rounds(context: RunContext) -> RunResult:
         student = ScoredCheckpoint(number, checkpoint, score_checkpoint(context, f"round-{number}", checkpoint))
 
         rolled_back = is_worse(student, best, settings.rounds.rollback_p)
-        accuracy = pseudo_label_accuracy(context, predictions, selection)
-        diagnostics = diagnose_labels(context, predictions, previous)
-        summary = read_result(SelectionSummary, selection / "summary.json")
-        drift = say_drift(context, [*(record.selection for record in rounds if record.selection), summary])
-        rounds.append(Round(number, student, rolled_back, summary, accuracy, diagnostics, drift))
+        rounds.append(_describe_round(context, rounds, student, rolled_back, (predictions, selection), previous))
         previous = predictions
         _write_round(context, rounds[-1])
         if rolled_back:
@@ -150,11 +148,35 @@ def run_rounds(context: RunContext) -> RunResult:
     samples = student.checkpoint.weights_samples_seen
     controls = train_controls(context, plans[student.round], strength, samples=samples, equal=equal)
     delivered = choose_delivered(context, current, [teacher, *controls.trained, *controls.of_steps])
+    fixed = fix_models(context, [student, *controls.trained[:1]])
+    delivered = deliver_fixed(context, delivered, fixed)
     if not context.dry and context.engine.group.is_main:
         write_noise_sheet(context, plans[0], strength)
     chosen_by: ChosenBy = "validation" if context.splits.validation else "nothing"
     cross_fit = cross_fit_of(context, plans[0], strength)
-    return RunResult(teacher, rounds, controls, delivered, chosen_by, delivered.result.calibration, cross_fit)
+    return RunResult(
+        teacher, rounds, controls, delivered, chosen_by, delivered.result.calibration, cross_fit, fixed=fixed
+    )
+
+
+def _describe_round(
+    context: RunContext,
+    before: list[Round],
+    student: ScoredCheckpoint[Checkpoint],
+    rolled_back: bool,
+    folders: tuple[Path, Path],
+    previous: Path | None,
+) -> Round:
+    """A round with the accuracy and the signs of its pseudo labels.
+
+    ``folders`` are its predictions and its selection, ``previous`` the predictions of the round before.
+    """
+    predictions, selection = folders
+    accuracy = pseudo_label_accuracy(context, predictions, selection)
+    diagnostics = diagnose_labels(context, predictions, previous)
+    summary = read_result(SelectionSummary, selection / "summary.json")
+    drift = say_drift(context, [*(record.selection for record in before if record.selection), summary])
+    return Round(student.round, student, rolled_back, summary, accuracy, diagnostics, drift)
 
 
 def _online_round(

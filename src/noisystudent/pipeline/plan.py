@@ -18,10 +18,12 @@ from noisystudent.pipeline.autotune import SPEED, possible_modes
 from noisystudent.pipeline.build_context import Decided, decide_settings, read_data
 from noisystudent.pipeline.class_shares import labeling_stage, stages_to_aim
 from noisystudent.pipeline.context import IncompleteStage, RunContext
-from noisystudent.pipeline.controls import control_groups, control_stages, teacher_is_control
+from noisystudent.pipeline.controls import CONTROL, control_groups, control_stages, teacher_is_control
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.findings.images import MOST_SHARDS
 from noisystudent.pipeline.findings.stage import FINDINGS, find_in_images
+from noisystudent.pipeline.fix.in_run import FIXED, RESIZED, planned_size
+from noisystudent.pipeline.fix.stage import with_training
 from noisystudent.pipeline.heads.plan import HeadWork, head_stages, stages_before_reading
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage, remove_leakage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
@@ -33,6 +35,7 @@ from noisystudent.pipeline.pretraining import PRETRAIN, VIEWS
 from noisystudent.pipeline.pretraining_batches import pretraining_images
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
 from noisystudent.pipeline.stage_costs import OTHER
+from noisystudent.pipeline.stage_noise import input_size
 from noisystudent.pipeline.start_choice import CHOICE as START_CHOICE
 from noisystudent.pipeline.start_choice import finished_start
 from noisystudent.pipeline.student_stages import pretraining_steps
@@ -82,7 +85,8 @@ class _Work:
     """The work of a stage.
 
     ``model`` trains on ``samples``; ``predictor`` predicts ``predicted`` images; ``decoded`` images are read from a
-    source that does not fit into memory; ``timed``: whether these say how long the stage takes.
+    source that does not fit into memory; ``timed``: whether these say how long the stage takes;
+    ``trains_last_layer``: most of the network only predicts the samples.
     """
 
     name: str
@@ -92,6 +96,7 @@ class _Work:
     predicted: int = 0
     decoded: int = 0
     timed: bool = True
+    trains_last_layer: bool = False
 
 
 def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | None = None) -> PlanResult:
@@ -179,7 +184,8 @@ def _seconds(work: _Work, speed: MachineSpeed) -> float | None:
         return speed.choice_seconds if work.name == SPEED else speed.other_seconds
     seconds = work.decoded * speed.decoded_seconds() if work.decoded else 0.0
     if work.model and work.samples:
-        seconds += work.samples * speed.trained_seconds(work.model)
+        kind = speed.predicted_seconds if work.trains_last_layer else speed.trained_seconds
+        seconds += work.samples * kind(work.model)
     if work.predictor and work.predicted:
         seconds += work.predicted * speed.predicted_seconds(work.predictor)
     return seconds
@@ -210,6 +216,7 @@ def _works(context: RunContext, plans: list[ModelPlan], counts: _Counts) -> Iter
         yield _online(context, plans[-1])
         yield _scores(ONLINE, plans[-1], held_out)
     yield from _controls(context, plans, held_out)
+    yield from _fixes(context, plans[-1], held_out)
     if settings.evaluation.suite:
         yield _Work(STAGE, timed=False)
     seen = min(counts.unlabeled, MOST_SHARDS * SHARD_ROWS)
@@ -253,6 +260,22 @@ def _controls(context: RunContext, plans: list[ModelPlan], held_out: int) -> Ite
             yield _training(context, name, plans[-1], group.train)
             yield _scores(name, plans[-1], held_out)
         equal = 0
+
+
+def _fixes(context: RunContext, model: ModelPlan, held_out: int) -> Iterator[_Work]:
+    """The resolution fix of the last student and of a control, if no round is rolled back."""
+    settings, size = context.settings, planned_size(context, model)
+    if size is None:
+        return
+    larger = replace(model, size=size)
+    train = with_training(context).settings.train
+    student = ONLINE if is_online(settings) else f"round-{settings.rounds.count}"
+    for name in (student, CONTROL) if settings.rounds.controls else (student,):
+        samples = train.last * train.batch_size
+        yield _Work(f"{FIXED}/{name}", larger, samples, trains_last_layer=not settings.fix.last_blocks)
+        if size != input_size(context, model):
+            yield _scores(f"{RESIZED}/{name}", larger, held_out)
+        yield _scores(f"{FIXED}/{name}", larger, held_out)
 
 
 def _search(context: RunContext, model: ModelPlan) -> Iterator[_Work]:
@@ -310,7 +333,7 @@ def _first_incomplete(context: RunContext) -> tuple[str | None, State]:
     try:
         context = remove_leakage(context)
         result = run_rounds(context)
-        measure_robustness(context, result.checkpoints)
+        measure_robustness(context, result.checkpoints, result.contexts_of_fixed)
         find_in_images(context, result)
     except IncompleteStage as stop:
         return stop.name, stop.state

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from noisystudent.artifacts.folder import Json, hash_file
@@ -44,7 +45,11 @@ def check_measurable(context: RunContext) -> None:
     check_suite(evaluation, context.splits.classes)
 
 
-def measure_robustness(context: RunContext, checkpoints: Mapping[str, TrainedModel]) -> ComparisonResult | None:
+def measure_robustness(
+    context: RunContext,
+    checkpoints: Mapping[str, TrainedModel],
+    contexts: Mapping[str, RunContext] = MappingProxyType({}),
+) -> ComparisonResult | None:
     """Measures the suite of every model of a run.
 
     Finished entries are stored in ``robustness/<name>``, so that a wider suite measures only what is new. Processes
@@ -54,6 +59,7 @@ def measure_robustness(context: RunContext, checkpoints: Mapping[str, TrainedMod
     Args:
         context: the run; it is measured on the test images if there are any, else on the validation images.
         checkpoints: the models by name; the others are compared with the first.
+        contexts: the same run with images of another size, for the models that need these.
 
     Returns:
         The results of all models, with the role of the images; None without a suite.
@@ -62,6 +68,8 @@ def measure_robustness(context: RunContext, checkpoints: Mapping[str, TrainedMod
     if not context.settings.evaluation.suite or held_out is None:
         return None
     inputs = _inputs(context, checkpoints, held_out)
+    if contexts:
+        inputs["images_of"] = {name: _images_of(other).fingerprint for name, other in contexts.items()}
     folder = context.folder_of(STAGE)
     if not context.is_complete(STAGE, inputs):
         folders = {name: context.folder / ROBUSTNESS / name.replace(" ", "-") for name in checkpoints}
@@ -69,7 +77,7 @@ def measure_robustness(context: RunContext, checkpoints: Mapping[str, TrainedMod
 
         def measure_one(index: int) -> None:
             name = names[index]
-            _measure_checkpoint(context, name, checkpoints[name], folders[name])
+            _measure_checkpoint(contexts.get(name, context), name, checkpoints[name], folders[name])
 
         def finish() -> None:
             write_result(folder / _COMPARISON, replace(comparison(folders), role=role))
@@ -100,8 +108,7 @@ def _inputs(context: RunContext, checkpoints: Mapping[str, TrainedModel], held_o
 
 def _measure_checkpoint(context: RunContext, name: str, checkpoint: TrainedModel, folder: Path) -> None:
     """Measures one model; its results stay in the folder."""
-    role, held_out = _held_out(context)
-    assert held_out is not None
+    role, held_out = _held_out(context)[0], _images_of(context)
     evaluation, allowed = context.settings.evaluation, context.settings.data.max_corrupt_fraction
     predictor = checkpoint.predictor(name, context.device, _runtime(context))
     reporter = context.reporter if context.engine.group.is_main else Reporter(quiet=True)
@@ -114,6 +121,12 @@ def _measure_checkpoint(context: RunContext, name: str, checkpoint: TrainedModel
         return numbers
 
     held_out.examine(measured)
+
+
+def _images_of(context: RunContext) -> HeldOut:
+    held_out = _held_out(context)[1]
+    assert held_out is not None
+    return held_out
 
 
 def _held_out(context: RunContext) -> tuple[Literal["test", "validation"], HeldOut | None]:

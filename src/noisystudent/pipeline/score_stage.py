@@ -64,15 +64,21 @@ class ScoredCheckpoint(Generic[Model]):
 
 
 def score_checkpoint(
-    context: RunContext, name: str, checkpoint: TrainedModel, answer: Callable[[Images], Floats] | None = None
+    context: RunContext,
+    name: str,
+    checkpoint: TrainedModel,
+    answer: Callable[[Images], Floats] | None = None,
+    *,
+    passes: int = 0,
 ) -> EvalResult:
     """Scores on validation and test, with every prediction stored, in the folder ``scores/<name>``.
 
-    ``answer`` gives the checkpoint's log-probabilities [N, K] where they come at less cost than from its network.
+    ``answer`` gives the checkpoint's log-probabilities [N, K] where they do not come from its network as it is, at
+    ``passes`` passes through a network per image.
     """
     inputs = {"checkpoint": checkpoint.fingerprint}
     if answer:
-        return _score(context, name, inputs, lambda: answer, 0)
+        return _score(context, name, inputs, lambda: answer, passes)
     return _score_models(context, name, inputs, [checkpoint], lambda predictions: predictions[0])
 
 

@@ -16,6 +16,7 @@ from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, Checkpoint, Traine
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.delivery import describe_delivery
+from noisystudent.pipeline.fix.in_run import FixedModel
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.shift import HeldOutAnswers
@@ -69,6 +70,7 @@ class RunResult:
     calibration: Calibration | None = None
     cross_fit: CrossFit | None = None
     small_student: ScoredCheckpoint[Checkpoint] | None = None
+    fixed: tuple[FixedModel, ...] = ()
 
     @property
     def checkpoints(self) -> dict[str, TrainedModel]:
@@ -78,7 +80,13 @@ class RunResult:
         }
         students = {record.name: record.student.checkpoint for record in self.rounds}
         small = {"small student": self.small_student.checkpoint} if self.small_student else {}
-        return {**control, "teacher": self.teacher.checkpoint, **students, **small}
+        fixed = {model.name: model.after.checkpoint for model in self.fixed}
+        return {**control, "teacher": self.teacher.checkpoint, **students, **small, **fixed}
+
+    @property
+    def contexts_of_fixed(self) -> dict[str, RunContext]:
+        """The images at which fixed models are measured, by the name of the model."""
+        return {model.name: model.context for model in self.fixed}
 
 
 def summarize(
@@ -97,7 +105,8 @@ def summarize(
         )
         for record in result.rounds
     )
-    labels_only = (result.teacher, *result.controls.trained, *result.controls.of_steps)
+    fixed_controls = [model.after for model in result.fixed if model.is_labels_only]
+    labels_only = (result.teacher, *result.controls.trained, *result.controls.of_steps, *fixed_controls)
     controls = evaluated_controls(result.controls.trained)
     return RunSummary(
         recipe=context.settings.recipe,
@@ -116,6 +125,7 @@ def summarize(
         verdict=verdict_of(result),
         robustness=robustness,
         baselines=baselines,
+        fixed=tuple(model.result for model in result.fixed),
         cost=context.total_cost(),
     )
 

@@ -80,14 +80,14 @@ def train(
     extra = {"label_smoothing": spec.objective["label_smoothing"], **_noise_of(context, plan, trained)}
     if factory:
         extra["factory"] = identity_of(factory)
-    trained.trained_area = _trained_area(context, plan, strength)
+    trained.trained_area = trained_area(context, plan, strength)
     seen = TrainedWeights(trained, settings.train.last, start.weights_samples_seen if start else 0, seconds)
     digests = context.splits.labeled.digests if images_are_stored_for(context, plan) else None
     store_checkpoint(context, inputs, cost, seen, extra, digests)
     return read_checkpoint(stage, folder, factory)
 
 
-def _trained_area(context: RunContext, plan: ModelPlan, strength: float) -> float | None:
+def trained_area(context: RunContext, plan: ModelPlan, strength: float) -> float | None:
     """The smallest share of an image that a crop of a training shows; None where noise of the user's own may crop."""
     if context.extensions.noise:
         return None

@@ -17,11 +17,13 @@ from noisystudent.reporting import views
 from noisystudent.reporting.images import data_uri, png_uri
 from noisystudent.reporting.read import read_run
 from noisystudent.reporting.records import RunRecord
+from noisystudent.reporting.resolution import fix_chart
 from noisystudent.reporting.robustness import robustness_view
 from noisystudent.reporting.table import (
     advice_sentence,
     comparison_sentence,
     cost_sentence,
+    fix_sentence,
     small_student_sentence,
     summary_rows,
     table_caption,
@@ -102,6 +104,8 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
         rows=summary_rows(summary),
         table_caption=table_caption(summary),
         robustness=robustness_view(summary.robustness) if summary.robustness else None,
+        resolution_chart=fix_chart(summary),
+        fix_sentence=fix_sentence,
         progress_chart=views.progress_chart(summary),
         rounds=views.round_views(record),
         student=views.student_view(summary),

@@ -11,6 +11,7 @@ from noisystudent.artifacts.folder import atomic_write
 from noisystudent.display.charts import Series, curve_chart
 from noisystudent.evaluation.metrics.results import ScoresAtSize
 from noisystudent.reporting.standalone import standalone
+from noisystudent.results.run import RunSummary
 
 
 def resolution_chart(by_name: Mapping[str, Sequence[ScoresAtSize]]) -> Markup:
@@ -19,6 +20,20 @@ def resolution_chart(by_name: Mapping[str, Sequence[ScoresAtSize]]) -> Markup:
     return curve_chart(
         series, title="Accuracy over resolution", x_label="edge of the input (pixels)", y_label="top-1 accuracy (%)"
     )
+
+
+def fix_chart(summary: RunSummary) -> Markup | None:
+    """Accuracy over resolution of the models of a run that were fixed, before and after; None without scores."""
+    role = summary.reporting_role()
+    lines = {
+        f"{model.model}{' fixed' if fixed else ''}": [
+            scores for at in model.scores if at.fixed == fixed and (scores := at.scores(role))
+        ]
+        for model in summary.fixed
+        for fixed in (False, True)
+    }
+    shown = {name: scores for name, scores in lines.items() if scores}
+    return resolution_chart(shown) if shown else None
 
 
 def is_chart(path: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import Literal
 from noisystudent.display import wording
 from noisystudent.evaluation.metrics.scores import FIVE
 from noisystudent.evaluation.verdict import UNLABELED, Verdict
+from noisystudent.results.fix import FixResult
 from noisystudent.results.run import Cost, EvaluatedModel, Role, RunSummary
 
 Kind = Literal["baseline", "teacher", "control", "round", "rolled back", "delivered"]
@@ -163,14 +164,15 @@ def _simpler_sentence(summary: RunSummary, folder: str) -> str:
 
 
 def _advice(summary: RunSummary, folder: str) -> str:
-    verdict, delivered, best = summary.verdict, summary.delivered, f"{folder}best"
+    verdict, best, (delivered, fixed) = summary.verdict, f"{folder}best", _delivered(summary)
+    was, before = ("was", " before its fix") if fixed else ("is", "")
     above, evidence = _above_sentence(summary, folder), summary.delivery.chosen_by
     if delivered == "teacher" or delivered.startswith("control"):
         return (
             f"Use {best}: it is the labels-only {delivered}; {evidence} showed what was trained beyond it to be worse."
         )
     if verdict.decision == "keep":
-        return f"Use {best}: it is {delivered}, which is better than labels-only training.{above}"
+        return f"Use {best}: it is {delivered}, which {was} better than labels-only training{before}.{above}"
     if verdict.decision == "roll back":
         return f"Do not use {best} as it is: {_why_delivered(summary)}.{above} Evaluate the models on new labels first."
     if summary.control is None:
@@ -179,18 +181,38 @@ def _advice(summary: RunSummary, folder: str) -> str:
     more = "More held-out labels and more controls (rounds.controls)" if verdict.luck else "More held-out labels"
     return (
         f"Use {best}: it is {delivered}, and nothing shows it to be better or worse than the labels-only model in "
-        f"{folder}{summary.control.name}. {more} would.{above}"
+        f"{folder}{summary.control.name}{before}. {more} would.{above}"
     )
+
+
+def _delivered(summary: RunSummary) -> tuple[str, bool]:
+    """What the delivered model is called, and whether it was fixed for a larger size."""
+    fixed = next((model for model in summary.fixed if model.checkpoint == summary.delivered), None)
+    if fixed is None:
+        return summary.delivered, False
+    return f"{fixed.model.replace(' ', '-')} fixed for {fixed.size} px", True
+
+
+def fix_sentence(summary: RunSummary, fixed: FixResult) -> str:
+    """The accuracies of a model before and after its fix, where there are held-out labels, or that there are none."""
+    role = summary.reporting_role()
+    shown = [
+        f"{wording.percent(scores.top1)} at {at.size} px{' fixed' if at.fixed else ''}"
+        for at in fixed.scores
+        if (scores := at.scores(role))
+    ]
+    return ", ".join(shown) or "there are no held-out labels"
 
 
 def _why_delivered(summary: RunSummary) -> str:
     """Why the delivered model is the last student although labels-only training is better."""
-    if summary.delivered.startswith("student-"):
-        return f"it holds {summary.delivered}, because a distillation delivers its last student"
+    delivered, _ = _delivered(summary)
+    if delivered.startswith("student-"):
+        return f"it holds {delivered}, because a distillation delivers its last student"
     if summary.delivery.chosen_by != "nothing":
-        return f"it holds {summary.delivered}, because {summary.delivery.chosen_by} did not show it to be worse"
+        return f"it holds {delivered}, because {summary.delivery.chosen_by} did not show it to be worse"
     return (
-        f"it holds {summary.delivered}, because only the test labels could choose another model, and these choose "
+        f"it holds {delivered}, because only the test labels could choose another model, and these choose "
         "nothing (--validation gives labels that may)"
     )
 

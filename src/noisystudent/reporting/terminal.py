@@ -16,6 +16,7 @@ from noisystudent.reporting.table import (
     advice_sentence,
     comparison_sentence,
     cost_sentence,
+    fix_sentence,
     small_student_sentence,
     summary_rows,
     table_caption,
@@ -81,6 +82,7 @@ def closing_lines(summary: RunSummary, folder: Path) -> list[str]:
     """The last lines of a run in ``folder``: what was compared, what it took, where its files are, what to use."""
     lines = [
         comparison_sentence(summary),
+        *(f"resolution of {model.model}: {fix_sentence(summary, model)}" for model in summary.fixed),
         cost_sentence(summary.cost),
         f"model: {folder / 'best'} (its README.md shows how to open it)",
         f"page: {folder / 'report.html'}",

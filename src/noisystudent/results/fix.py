@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from noisystudent.evaluation.metrics.results import ScoresAtSize
-from noisystudent.results.run import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class FixScores:
     validation: ScoresAtSize | None = None
     test: ScoresAtSize | None = None
 
-    def scores(self, role: Role | None) -> ScoresAtSize | None:
+    def scores(self, role: Literal["test", "validation"] | None) -> ScoresAtSize | None:
         """The scores on the source with this role, or None where there are none."""
         return None if role is None else (self.test if role == "test" else self.validation)
 

@@ -11,6 +11,7 @@ from typing import Literal
 from noisystudent.evaluation.metrics.results import Scores
 from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import Verdict
+from noisystudent.results.fix import FixResult
 
 Role = Literal["test", "validation"]
 ChosenBy = Literal["validation", "cross-fitting", "nothing"]
@@ -113,8 +114,8 @@ class RunSummary:
     ``control``, and ``control_length`` is what these have in common with the student: the samples that its weights saw,
     or its steps; ``controls_of_steps`` are further ones of as many steps, with which the student is not compared;
     ``small_student`` is the network that ``head.student`` names, and ``generations`` the mean of all students of a
-    distillation. ``robustness`` compares all models, with
-    the control first.
+    distillation. ``robustness`` compares all models, with the control first; ``fixed`` are the models that were fixed
+    for a larger size, at both sizes.
     """
 
     classes: tuple[str, ...]
@@ -136,6 +137,7 @@ class RunSummary:
     baselines: tuple[Baseline, ...] = ()
     cost: Cost = field(default_factory=Cost)
     robustness: ComparisonResult | None = None
+    fixed: tuple[FixResult, ...] = ()
 
     def class_name(self, index: int) -> str:
         """The name of the class with this index, or ``class <index>`` where there is none."""

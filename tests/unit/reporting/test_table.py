@@ -86,6 +86,34 @@ def test_a_delivered_labels_only_model_is_said(delivered):
     assert advice_sentence(parsed_summary(content)).startswith(f"Use best: it is the labels-only {delivered};")
 
 
+FIXED = {
+    "model": "round 1", "checkpoint": "fixed/round-1", "trained_size": 32, "size": 48,
+    "scores": [
+        {"size": size, "fixed": fixed, "test": {"size": size, "top1": top1, "count": 300}}
+        for size, fixed, top1 in ((32, False, 0.85), (48, False, 0.8), (48, True, 0.88))
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("decision", "advice"),
+    [
+        ("keep", "Use a/best: it is round-1 fixed for 48 px, which was better than labels-only training before its "
+         "fix."),
+        ("roll back", "Do not use a/best as it is: it holds round-1 fixed for 48 px, because only the test labels"),
+        ("cannot tell", "Use a/best: it is round-1 fixed for 48 px, and nothing shows it to be better or worse than "
+         "the labels-only model in a/control before its fix. More held-out labels"),
+    ],
+)  # fmt: skip
+def test_a_fixed_model_is_said_and_what_the_verdict_is_on(decision, advice):
+    content = summary()
+    verdict = content["verdict"] | {"decision": decision}
+    fixed = parsed_summary(content | {"delivered": "fixed/round-1", "fixed": [FIXED], "verdict": verdict})
+    assert advice_sentence(fixed, "a/").startswith(advice)
+    line = "resolution of round 1: 85.0% at 32 px, 80.0% at 48 px, 88.0% at 48 px fixed"
+    assert line in closing_lines(fixed, Path("a"))
+
+
 def test_a_missing_control_is_said():
     alone = summary() | {"control": None, "verdict": {"decision": "cannot tell"}}
     assert advice_sentence(parsed_summary(alone)).startswith("Use best: it is round-1. Without a control,")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from noisystudent.artifacts.typed_json import read_result, write_result
 from noisystudent.data.source import Source
-from noisystudent.evaluation.resolution import score_at_sizes
+from noisystudent.evaluation.resolution import at_sizes, score_at_sizes
 from noisystudent.models.predictor import Predictor
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel
 from noisystudent.pipeline.context import RunContext
@@ -64,11 +64,10 @@ def _scores(
     after = fixed.predictor(fixed.name, context.device, context.settings.runtime)
     sizes = list(dict.fromkeys((before.size, size)))
     rows = []
-    for is_fixed, predictor, at_sizes in ((False, before, sizes), (True, after, [size])):
+    for is_fixed, predictor, measured_at in ((False, before, sizes), (True, after, [size])):
         measured = score_at_sizes(
-            predictor,
+            at_sizes(predictor, measured_at),
             validation,
-            at_sizes,
             max_corrupt_fraction=context.settings.data.max_corrupt_fraction,
             group=context.engine.group,
         )

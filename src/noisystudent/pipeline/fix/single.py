@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from noisystudent.config import Resolved
+from noisystudent.config import Resolved, require_precision
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.splits import DataSplits, open_splits
@@ -18,7 +18,7 @@ from noisystudent.pipeline.context import RunContext, run_lock
 from noisystudent.pipeline.extensions import NO_EXTENSIONS
 from noisystudent.pipeline.fix.report import FIX, measure_fix
 from noisystudent.pipeline.fix.size import FixSize, choose_size
-from noisystudent.pipeline.fix.stage import fix_checkpoint, with_training
+from noisystudent.pipeline.fix.stage import fix_checkpoint
 from noisystudent.pipeline.score_stage import SCORES
 from noisystudent.results.fix import FixResult
 from noisystudent.run_settings import RunSettings
@@ -51,6 +51,7 @@ def fix_single(
     settings = resolved.settings
     if settings.fix.size == "none":
         raise SettingsError("fix.size is none, and fix has nothing else to do; give --size auto or a number of pixels.")
+    require_precision(settings.runtime)
     given = GivenModel("given", open_given(checkpoint, settings.runtime))
     if given.given.classifier is None:
         raise ModelError(
@@ -65,7 +66,7 @@ def fix_single(
     with run_lock(out):
         opened = _open_sources(settings, sources)
         context = _context(resolved, given, chosen, opened, reporter, verify)
-        fixed = fix_checkpoint(context, FIX, given)
+        fixed = fix_checkpoint(context, FIX, given, context.splits.format, lambda: context)
         return measure_fix(context, given, fixed, chosen, opened.get("validation"))
 
 
@@ -89,7 +90,7 @@ def _context(
     reporter = reporter if engine.group.is_main else Reporter(quiet=True)
     warn_of_emulation(settings.runtime, reporter)
     splits = _splits(settings, given, chosen.size, sources)
-    context = RunContext(
+    return RunContext(
         out.parent,
         settings,
         splits,
@@ -101,7 +102,6 @@ def _context(
         explicit=resolved.explicit,
         renamed={FIX: out.name, SCORES: f"{out.name}.{SCORES}"},
     )
-    return with_training(context)
 
 
 def _splits(settings: RunSettings, given: GivenModel, size: int, sources: dict[str, Source]) -> DataSplits:

@@ -25,7 +25,7 @@ class FixSize:
     after: float | None = None
 
 
-def trained_area(classifier: Classifier, settings: FixSettings, name: str = "") -> float | None:
+def known_area(classifier: Classifier, settings: FixSettings, name: str = "") -> float | None:
     """The smallest share of an image that a crop of a model's training showed; None where it is unknown.
 
     Args:
@@ -52,7 +52,7 @@ def choose_size(classifier: Classifier, settings: FixSettings, name: str) -> Fix
         SettingsError: ``fix.size`` is auto, and how the model was trained is unknown; or it is below the model's own.
         ModelError: the model does not take images of that size.
     """
-    own, share, area = classifier.size, classifier.crop_share, trained_area(classifier, settings, name)
+    own, share, area = classifier.size, classifier.crop_share, known_area(classifier, settings, name)
     size = settings.size
     assert size != "none"
     if size == "auto":

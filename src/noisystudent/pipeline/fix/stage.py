@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from noisystudent.data.images import ImageFormat, content_fingerprint
 from noisystudent.data.source import Source
 from noisystudent.data.splits import splits_at
-from noisystudent.errors import DataError, ModelError
+from noisystudent.errors import DataError, ModelError, TrainingError
 from noisystudent.losses.objectives import supervised
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.fixing import train_blocks, train_classifier_alone
@@ -30,29 +32,36 @@ from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
 from noisystudent.training.fix_settings import FixSettings
 from noisystudent.training.loader import LABELED, BatchLoader, ImageNoise, InMemoryStream, make_buffer
-from noisystudent.training.loop import fit
+from noisystudent.training.loop import FEWER_AT_ONCE, fit
 
 _FEWEST = 2  # labeled images, for batch statistics
+_ADVICE = {  # in errors of the training loop
+    FEWER_AT_ONCE: "fix.batch_size or fix.size",
+    "train.learning_rate or train.clip, or lengthen train.warmup": "fix.learning_rate",
+}
 # Settings that decide nothing beside those that they stand for: the training's and the model's.
 _ELSEWHERE = {"size", "preset", "trained_area"}
 
 
-def context_at(context: RunContext, sources: dict[str, Source], classifier: Classifier, size: int) -> RunContext:
-    """The context with its labeled and held-out images decoded for a model at another size, and the fix's training.
+def format_at(context: RunContext, classifier: Classifier, size: int) -> ImageFormat:
+    """The format of a run's images for a model at another size of its input, in pixels."""
+    old = context.splits.format
+    return ImageFormat(size, old.channels, bits=old.bits, crop=at_size(classifier, size).crop)
+
+
+def context_at(context: RunContext, sources: Mapping[str, Source], format: ImageFormat) -> RunContext:
+    """The context of a run with its labeled and held-out images decoded again, for a model at another size.
 
     Args:
         context: the run.
         sources: its sources by role.
-        classifier: the model that is fixed.
-        size: edge in pixels of its input from then on.
+        format: the format, as ``format_at`` gives it.
 
     Raises:
-        DataError: there are too few labeled images, or memory does not hold them at this size.
+        DataError: memory does not hold the images at this size.
     """
-    old = context.splits.format
-    format = ImageFormat(size, old.channels, bits=classifier.bits or old.bits, crop=at_size(classifier, size).crop)
     splits = splits_at(context.splits, sources, format, context.settings.data)
-    return with_training(replace(context, splits=splits, buffer=make_buffer([splits.labeled], context.device)))
+    return replace(context, splits=splits, buffer=make_buffer([splits.labeled], context.device))
 
 
 def with_training(context: RunContext) -> RunContext:
@@ -65,49 +74,75 @@ def with_training(context: RunContext) -> RunContext:
     return replace(context, settings=settings.model_copy(update={"train": train, "objective": objective}))
 
 
-def fix_checkpoint(context: RunContext, stage: str, given: Checkpoint | GivenModel) -> Checkpoint:
-    """Fixes a trained model for the size of the context's images in the folder of ``stage``, or finds it done.
+def fix_checkpoint(
+    context: RunContext,
+    stage: str,
+    given: Checkpoint | GivenModel,
+    format: ImageFormat,
+    images_at: Callable[[], RunContext],
+) -> Checkpoint:
+    """Fixes a trained model for the size of a format in the folder of ``stage``, or finds it done.
 
     Args:
-        context: as ``context_at`` gives it.
+        context: the run.
         stage: the name of the stage.
         given: the model; it stays as it is.
+        format: the format of its images from then on.
+        images_at: gives the context with images in this format, where the stage is not done.
 
     Raises:
         ModelError: the model cannot be fixed as the settings say.
         TrainingError: the training diverges.
     """
-    settings, splits = context.settings, context.splits
-    inputs = _inputs(context, stage, given)
+    context = with_training(context)
+    inputs = _inputs(context, stage, given, format)
     folder, factory = context.folder_of(stage), given.factory if isinstance(given, Checkpoint) else None
-    if context.is_complete(stage, inputs):
-        return read_checkpoint(stage, folder, factory)
+    if not context.is_complete(stage, inputs):
+        _train(with_training(images_at()), stage, given, inputs)
+    return read_checkpoint(stage, folder, factory)
+
+
+def _train(context: RunContext, stage: str, given: Checkpoint | GivenModel, inputs: Mapping[str, Any]) -> None:
+    """Trains the stage and stores its checkpoint; the context has the images at the new size."""
+    settings, splits = context.settings, context.splits
     key, train = stream_key(settings.seed, stage), settings.train
     classifier = at_size(given.load(), splits.format.size)
-    _prepare(classifier, settings.fix)
+    prepare_fix(classifier, settings.fix)
     targets, rows = labeled_targets(context), np.arange(len(splits.labeled))
     stream = InMemoryStream(LABELED, context.buffer, targets, rows, train.batch_size, seed=key)
     batches = BatchLoader((stream,), _views(context, stage), sharding=context.sharding)
     started = time.monotonic()
-    with context.reporter.bar(stage, train.last, "steps") as bar:
+    with context.reporter.bar(stage, train.last, "steps") as bar, _settings_of_fix_named():
         trained, seconds = fit(
-            classifier, batches, lambda logits, batch: supervised(logits, batch.targets), train, folder,
-            seed=key, engine=context.engine, bar=bar,
+            classifier, batches, lambda logits, batch: supervised(logits, batch.targets), train,
+            context.folder_of(stage), seed=key, engine=context.engine, bar=bar,
         )  # fmt: skip
     earlier = max(0.0, seconds - (time.monotonic() - started))
     cost = StageCost(name=stage, seconds=earlier, samples_seen=train.last * train.batch_size)
     trained.trained_area = 1.0  # it was trained on views of the test
     extra: dict[str, Any] = {"label_smoothing": settings.fix.label_smoothing, "fixed": True}
-    if factory:
-        extra["factory"] = identity_of(factory)
+    if isinstance(given, Checkpoint) and given.factory:
+        extra["factory"] = identity_of(given.factory)
     seen = TrainedWeights(trained, train.last, given.weights_samples_seen, seconds)
-    store_checkpoint(context, inputs, cost, seen, extra, splits.labeled.digests)
-    return read_checkpoint(stage, folder, factory)
+    with _settings_of_fix_named():
+        store_checkpoint(context, inputs, cost, seen, extra, splits.labeled.digests)
 
 
-def _inputs(context: RunContext, stage: str, given: Checkpoint | GivenModel) -> dict[str, Any]:
+@contextmanager
+def _settings_of_fix_named() -> Iterator[None]:
+    """Names the settings of the fix in the errors of a training, which name those of other stages."""
+    try:
+        yield
+    except TrainingError as error:
+        text = str(error)
+        for of_training, of_fix in _ADVICE.items():
+            text = text.replace(of_training, of_fix)
+        raise TrainingError(text) from None
+
+
+def _inputs(context: RunContext, stage: str, given: Checkpoint | GivenModel, format: ImageFormat) -> dict[str, Any]:
     """All that decides the weights of a fixed model."""
-    settings, format = context.settings, context.splits.format
+    settings = context.settings
     return {
         "stage": stage,
         "seed": settings.seed,
@@ -121,8 +156,8 @@ def _inputs(context: RunContext, stage: str, given: Checkpoint | GivenModel) -> 
     }
 
 
-def _prepare(classifier: Classifier, settings: FixSettings) -> None:
-    """Says which parts of a model train, and with which noise."""
+def prepare_fix(classifier: Classifier, settings: FixSettings) -> None:
+    """Says which parts of a model train, and with which noise; raises ``ModelError`` for a model without these."""
     if not settings.last_blocks:
         train_classifier_alone(classifier, settings.norm)
         return
