@@ -845,7 +845,7 @@ def _resolved(
     settings: SettingsInput | None,
     model: ModelFactory | str | None = None,
 ) -> Resolved:
-    """The settings of a command that trains, with what its arguments say; distill and pretrain can do without labels."""
+    """The settings of a command that trains, with what its arguments say; distill and pretrain need no labels."""
     given: dict[str, object] = {
         role: str(source) if isinstance(source, str | Path) else getattr(source, "name", "")
         for role, source in sources.items()

@@ -309,10 +309,12 @@ def test_every_setting_is_used_by_some_command_and_recipes_are_never_refused():
     ("command", "given", "message"),
     [
         ("label", {"data.size": 64, "data.near_duplicates": "none", "data.streaming": "never"},
-         "label does not use data.size, which run, plan, study, train, distill and show-noise use; or "
-         "data.near_duplicates and data.streaming, which run, plan, study, train and distill use. Leave them out."),
+         "label does not use data.size, which run, plan, study, train, pretrain, distill and show-noise use; or "
+         "data.near_duplicates and data.streaming, which run, plan, study, train, pretrain and distill use. Leave them "
+         "out."),
         ("evaluate", {"data.size": 8},
-         "evaluate does not use data.size, which run, plan, study, train, distill and show-noise use. Leave it out."),
+         "evaluate does not use data.size, which run, plan, study, train, pretrain, distill and show-noise use. Leave "
+         "it out."),
         ("evaluate", TrainSettings(steps=5),
          "evaluate does not use train.steps, which run, plan, study, train and distill use. Leave it out."),
         ("evaluate", {"evaluation.suite": ["clean"]},
@@ -320,16 +322,16 @@ def test_every_setting_is_used_by_some_command_and_recipes_are_never_refused():
          "compare use. Leave it out."),
         ("select", {"train": {"steps": 5}},
          "select does not use train.steps, which run, plan, study, train and distill use. Leave it out."),
-        ("label", {"seed": 3}, "label does not use seed, which run, plan, train and distill use. Leave it out. In "
-         "label, the seed is the option --seed."),
+        ("label", {"seed": 3}, "label does not use seed, which run, plan, train, pretrain and distill use. Leave it "
+         "out. In label, the seed is the option --seed."),
         ("train", {"train.warm_start": True},
          "train does not use train.warm_start, which run, plan and study use. Leave it out."),
         ("run", {"distillation.teachers": ["x"]},
          "run does not use distillation.teachers, which distill uses. Leave it out. In run, model.teacher and "
          "model.students name the models."),
         ("distill", ModelSettings(teacher="wrn_28_2"),
-         "distill does not use model.teacher, which run, plan, study and train use. Leave it out. In distill, "
-         "--teacher and --student name the models."),
+         "distill does not use model.teacher, which run, plan, study, train and pretrain use. Leave it out. In "
+         "distill, --teacher and --student name the models."),
     ],
 )  # fmt: skip
 def test_a_refused_setting_is_named_with_the_commands_that_use_it(command, given, message):
