@@ -29,6 +29,7 @@ FIXED = {"noise.strength": 0.2}
 SEARCHED = {"noise.strength": "auto", "noise.strengths": 0.1}
 TIMED = {"runtime.channels_last": "auto"}
 TEACHERS = {**TINY, "model.teacher": "tiny_resnet"}
+PRETRAINED = {"pretraining.method": "simclr", "pretraining.epochs": 0.1}
 STUDENTS = {**TINY, "student": "tiny_resnet,tiny_resnet"}
 
 # The tree of each folder that the commands below leave.
@@ -42,6 +43,8 @@ FOLDERS = {
     "teacher": "CHECKPOINT",
     "teacher.strength": "STRENGTH",
     "student": "CHECKPOINT",
+    "encoder": "CHECKPOINT",
+    "encoder.probe": "PROBE",
     "predictions": "PREDICTIONS",
     "selection": "SELECTION",
     "robust": "ROBUSTNESS",
@@ -85,6 +88,7 @@ SECTIONS = {
     "SCORES: validation.parquet": "Predictions for held-out images",
     "SCORES: test.parquet": "Predictions for held-out images",
     "SHARES: summary.json": "ClassShares",
+    "PROBE: summary.json": "ProbeResult",
     "STRENGTH: summary.json": "StrengthChoice",
     "SPEED: summary.json": "Summary of the compute mode",
     "RUN: budget/summary.json": "Choice",
@@ -109,7 +113,7 @@ SECTIONS |= {
     for tree in (
         *("RUN: baselines/scores/", "RUN: features/", "RUN: head-choice/", "RUN: cross-fit/"),
         *("RUN: scores/robustness/", "DISTILLATION: scores/robustness/", "STRENGTH: choice/"),
-        *("CHECKPOINT: ", "PREDICTIONS: ", "SHARES: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
+        *("CHECKPOINT: ", "PREDICTIONS: ", "SHARES: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: ", "PROBE: "),
     )
 }
 # Files without fields: their line on the page says what they hold.
@@ -169,7 +173,7 @@ def run_all(root: Path) -> None:
     aim = {"selection.prior": "estimated", "selection.align": "prior"}
     heads = {"model.backbone": root / "teacher", "noise.strength": 0.25, "head.views": 1, "selection.foreign": "drop"}
     command("run", out=root / "runs/heads", **DIGITS, **heads, **aim)
-    online = {"online.method": "freematch", "evaluation.suite": "clean", "evaluation.max_images": 4}
+    online = {"online.method": "freematch", "evaluation.suite": "clean", "evaluation.max_images": 4, **PRETRAINED}
     command("run", out=root / "runs/online", recipe="online", **DIGITS, **TEACHERS, **online)
     for logits in ("cached", "cached_views"):
         cached = {"distillation.teacher_logits": logits}
@@ -194,6 +198,8 @@ def single_stages(root: Path) -> None:
         command("select", predictions=predictions, out=selection, **{"selection.fraction": fraction})
     sources = {name: DIGITS[name] for name in ("labeled", "unlabeled")}
     pseudo_labels = {"predictions": predictions, "selection": selection}
+    short = {"pretraining.epochs": 0.1, "data.near_duplicates": "none"}
+    command("pretrain", out=root / "encoder", model="tiny_resnet", **DIGITS, **short)
     command("train", out=root / "student", **sources, **pseudo_labels, **TEACHERS, **FIXED)
 
 
