@@ -104,7 +104,7 @@ def tuned(
     of_run = {
         "model.backbone": str(encoder),
         "model.tune": "all",
-        "rounds.controls": 1,
+        "rounds.controls": 0,
         "rounds.baselines": False,
         "budget": "none",
     }
@@ -170,10 +170,10 @@ def rows_of(by_seed: list[dict[str, float]], options: argparse.Namespace) -> lis
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=float, default=25.0, help="of pretraining")
+    parser.add_argument("--epochs", type=float, default=15.0, help="of pretraining")
     parser.add_argument("--unlabeled", type=int, default=5000)
     parser.add_argument("--size", type=int, default=16, help="edge of the images in pixels")
-    parser.add_argument("--steps", type=int, default=300, help="of every other training, of 128 images")
+    parser.add_argument("--steps", type=int, default=200, help="of every other training, of 128 images")
     parser.add_argument("--precision", default="float32", help="bfloat16 is faster on processors that compute in it")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the pretraining")
     parser.add_argument("--work", type=Path, help="folder for the work, to resume later (default: a temporary folder)")

@@ -4,38 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from contrastive_setup import make_batches, make_projected
 from noisystudent.losses.contrastive import nt_xent
-from noisystudent.models.projection import create_projected
-from noisystudent.noise.contrastive import ContrastiveView
-from noisystudent.noise.counter_rng import CounterRng
-from noisystudent.runtime.device import seeded
 from noisystudent.runtime.process_group import SINGLE, ProcessGroup
-from noisystudent.training.contrastive import ContrastiveBatches, ContrastiveLoss
-from noisystudent.training.loader import UNSHARDED, BatchSharding, ImageBuffer, InMemoryStream
+from noisystudent.training.contrastive import ContrastiveLoss
+from noisystudent.training.loader import BatchSharding
 from noisystudent.training.loop import fit
 from noisystudent.training.settings import TrainSettings
-from training_setup import CPU, Killed, same_weights
+from training_setup import Killed, same_weights
 
 SETTINGS = TrainSettings(
     steps=30, batch_size=8, optimizer="lars", learning_rate=0.5, clip=0, ema_decay=0, save_every=1e-6
 )
-
-
-def make_batches(sharding: BatchSharding = UNSHARDED) -> ContrastiveBatches:
-    random = np.random.default_rng(0)
-    colors = random.integers(0, 206, (20, 3, 1, 1))  # each image has its own
-    pixels = torch.from_numpy((colors + random.integers(0, 50, (20, 3, 8, 8))).astype(np.uint8))
-    buffer = ImageBuffer(pixels, torch.full((20, 2), 8))
-    stream = InMemoryStream("unlabeled", buffer, torch.zeros(20, 0), np.arange(20), 8, seed=0)
-    view = ContrastiveView(
-        size=8, area=0.2, color=0.1, blur=False, mirror=True, rng=CounterRng(0, "views"), storage_size=8
-    )
-    return ContrastiveBatches(stream, view, sharding)
-
-
-def make_projected():
-    with seeded(1, CPU):
-        return create_projected("tiny_resnet", channels=3, size=8, layers=2, projection=16)
 
 
 def test_a_batch_holds_the_first_and_then_the_second_views_of_its_images():
