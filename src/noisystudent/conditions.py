@@ -246,23 +246,30 @@ _FIX = (
     ),
 )
 
+_READING = (*_TRAINING, "pretrain")
 _DATA = (
     Condition(
-        _TRAINING,
+        _READING,
         names_in("data", "validation_fraction", "few_labels", "few_labels_beside_test"),
         "labels of its own to set aside, so without --validation",
         lambda given: not given["validation"],
     ),
     Condition(
-        _TRAINING,
+        ("pretrain",),
+        names_in("data", "validation_fraction", "few_labels", "few_labels_beside_test"),
+        "labeled images (--labeled)",
+        is_given("labeled"),
+    ),
+    Condition(
+        _READING,
         names_in("data", "few_labels", "few_labels_beside_test"),
         "a data.validation_fraction above 0",
         lambda given: given["data.validation_fraction"] > 0,
     ),
-    Condition(_TRAINING, ("data.few_labels",), "no test source", lambda given: not given["test"]),
-    Condition(_TRAINING, ("data.few_labels_beside_test",), "a test source (--test)", is_given("test")),
+    Condition(_READING, ("data.few_labels",), "no test source", lambda given: not given["test"]),
+    Condition(_READING, ("data.few_labels_beside_test",), "a test source (--test)", is_given("test")),
     Condition(
-        (*_RUN, "train"),
+        (*_RUN, "train", "pretrain"),
         ("data.window",),
         "data.streaming auto or always",
         is_one_of("data.streaming", "auto", "always"),

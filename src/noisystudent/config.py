@@ -102,7 +102,7 @@ USED: Mapping[Command, frozenset[str]] = {
     ),
     "pretrain": _names(
         "labeled", "unlabeled", "validation", "test", "out", "seed", "data.", "model.teacher", "noise.flip",
-        "train.save_every", "pretraining.", "runtime.", without=("runtime.engine", "data.unlabeled_share"),
+        "train.save_every", "pretraining.", "runtime.", without=("runtime.engine",),
     ),
     "distill": _DISTILL,
     "fix": _names(

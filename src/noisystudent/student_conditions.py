@@ -93,7 +93,9 @@ _STUDENTS = (
         "unlabeled images (--unlabeled)",
         is_given("unlabeled"),
     ),
-    Condition(("distill",), ("data.unlabeled_share",), "unlabeled images (--unlabeled)", is_given("unlabeled")),
+    Condition(
+        ("distill", "pretrain"), ("data.unlabeled_share",), "unlabeled images (--unlabeled)", is_given("unlabeled")
+    ),
     Condition(
         (*_RUN, "train"),
         names_in("objective", "temperature"),

@@ -64,6 +64,7 @@ def test_benchmarks_of_training_run(run_quick, name):
         ("plan.py", []),
         ("findings.py", []),
         ("resolution.py", []),
+        ("simclr.py", []),
     ],
 )
 def test_benchmarks_of_shared_images_run_or_say_what_is_missing(monkeypatch, capsys, tmp_path, name, words):

@@ -29,6 +29,7 @@ FIXED = {"noise.strength": 0.2}
 SEARCHED = {"noise.strength": "auto", "noise.strengths": 0.1}
 TIMED = {"runtime.channels_last": "auto"}
 TEACHERS = {**TINY, "model.teacher": "tiny_resnet"}
+PRETRAINED = {"pretraining.method": "simclr", "pretraining.epochs": 0.1}
 STUDENTS = {**TINY, "student": "tiny_resnet,tiny_resnet"}
 
 # The tree of each folder that the commands below leave.
@@ -44,6 +45,8 @@ FOLDERS = {
     "student": "CHECKPOINT",
     "fixed": "CHECKPOINT",
     "fixed.scores": "RESOLUTION",
+    "encoder": "CHECKPOINT",
+    "encoder.probe": "PROBE",
     "predictions": "PREDICTIONS",
     "selection": "SELECTION",
     "robust": "ROBUSTNESS",
@@ -89,6 +92,7 @@ SECTIONS = {
     "SCORES: validation.parquet": "Predictions for held-out images",
     "SCORES: test.parquet": "Predictions for held-out images",
     "SHARES: summary.json": "ClassShares",
+    "PROBE: summary.json": "ProbeResult",
     "STRENGTH: summary.json": "StrengthChoice",
     "SPEED: summary.json": "Summary of the compute mode",
     "RESOLUTION: resolution.json": "FixResult",
@@ -118,6 +122,7 @@ SECTIONS |= {
         *("RUN: findings/", "RUN: scores/robustness/", "DISTILLATION: scores/robustness/", "STRENGTH: choice/"),
         *("CHECKPOINT: ", "PREDICTIONS: ", "SHARES: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
         "RESOLUTION: ",
+        "PROBE: ",
     )
 }
 # Files without fields: their line on the page says what they hold.
@@ -179,7 +184,7 @@ def run_all(root: Path) -> None:
     heads = {"model.backbone": root / "teacher", "noise.strength": 0.25, "head.views": 1, "selection.foreign": "drop"}
     command("run", out=root / "runs/heads", **DIGITS, **heads, **aim)
     fix = {"fix.size": 12, "fix.epochs": 1}
-    online = {"online.method": "freematch", "evaluation.suite": "clean", "evaluation.max_images": 4}
+    online = {"online.method": "freematch", "evaluation.suite": "clean", "evaluation.max_images": 4, **PRETRAINED}
     command("run", out=root / "runs/online", recipe="online", **DIGITS, **TEACHERS, **online, **fix)
     for logits in ("cached", "cached_views"):
         cached = {"distillation.teacher_logits": logits}
@@ -204,6 +209,8 @@ def single_stages(root: Path) -> None:
         command("select", predictions=predictions, out=selection, **{"selection.fraction": fraction})
     sources = {name: DIGITS[name] for name in ("labeled", "unlabeled")}
     pseudo_labels = {"predictions": predictions, "selection": selection}
+    short = {"pretraining.epochs": 0.1, "data.near_duplicates": "none"}
+    command("pretrain", out=root / "encoder", model="tiny_resnet", **DIGITS, **short)
     command("train", out=root / "student", **sources, **pseudo_labels, **TEACHERS, **FIXED)
     larger = {"size": 12, "validation": DIGITS["test"], "fix.epochs": 1}
     command("fix", checkpoint=root / "student", labeled=DIGITS["labeled"], out=root / "fixed", **larger)

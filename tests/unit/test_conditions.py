@@ -140,6 +140,19 @@ WITHOUT_EFFECT = [
      {"model.pretrained": True, "train.batch_norm": "batch"}),
     ("run", {"train.batch": "labeled"}, {"model.backbone": "efficientnet-lite0", "model.tune": "head"},
      {"model.tune": "all", "model.backbone": "efficientnet-lite0"}),
+    ("run", {"pretraining.epochs": 5.0}, {}, {"pretraining.method": "simclr"}),
+    ("run", {"pretraining.preset": "repo:simclr"}, {}, {"pretraining.method": "simclr"}),
+    ("run", {"pretraining.method": "simclr"}, {"model.backbone": "efficientnet-lite0"}, {}),
+    ("run", {"pretraining.method": "simclr"}, {"model.pretrained": True}, {}),
+    ("run", {"train.layer_decay": 0.8}, {}, {"pretraining.method": "simclr"}),
+    ("run", {"train.head_start": "fitted"}, {}, {"pretraining.method": "simclr"}),
+    ("run", {"model.tune": "last:2"}, {}, {"pretraining.method": "simclr"}),
+    ("pretrain", {"data.window": 5}, {"data.streaming": "never"}, {"data.streaming": "always"}),
+    ("pretrain", {"data.validation_fraction": 0.5}, {"labeled": ""}, {}),
+    ("pretrain", {"data.validation_fraction": 0.5}, {"validation": "v"}, {}),
+    ("pretrain", {"data.few_labels": 5}, {"test": "t"}, {}),
+    ("pretrain", {"data.few_labels_beside_test": 5}, {}, {"test": "t"}),
+    ("pretrain", {"data.unlabeled_share": 0.5}, {"unlabeled": None}, {"unlabeled": "b"}),
 ]  # fmt: skip
 
 

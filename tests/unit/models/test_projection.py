@@ -1,0 +1,78 @@
+"""Encoders and their projection heads: shapes, what is kept, and how a checkpoint without classes is opened."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from noisystudent.errors import ModelError
+from noisystudent.models.backbones import open_backbone
+from noisystudent.models.checkpoint import is_encoder, load_classifier, load_network, save_classifier
+from noisystudent.models.classifier import create_classifier
+from noisystudent.models.projection import create_projected, encoder_of, projection_head
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_a_head_has_its_layers_with_normalization_and_no_relu_at_the_end(layers):
+    head = projection_head(6, layers, 4)
+    assert [type(part) for part in head] == [nn.Linear, nn.BatchNorm1d, nn.ReLU] * (layers - 1) + [
+        nn.Linear,
+        nn.BatchNorm1d,
+    ]
+    assert all(part.bias is None for part in head if isinstance(part, nn.Linear))
+    assert not head[-1].bias.requires_grad
+    assert head(torch.randn(5, 6)).shape == (5, 4)
+
+
+@pytest.fixture
+def encoder():
+    projected = create_projected("tiny_resnet", channels=3, size=16, layers=2, projection=32)
+    assert projected(torch.zeros(4, 3, 16, 16, dtype=torch.uint8)).shape == (4, 32)
+    return encoder_of(projected).eval()
+
+
+def test_timm_alone_opens_an_encoder(encoder, tmp_path):
+    save_classifier(encoder, tmp_path)
+    images = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
+    network = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(network((images / 255 - 0.5) / 0.5), encoder(images), rtol=1e-4, atol=1e-5)
+
+
+def test_an_encoder_is_refused_as_a_classifier_with_the_way_out(encoder, tmp_path):
+    save_classifier(encoder, tmp_path)
+    assert is_encoder(tmp_path)
+    with pytest.raises(ModelError, match=r"has no classifier\. Train one from it first: noisystudent train --start"):
+        load_classifier(tmp_path)
+    assert load_network(tmp_path).classes == ()
+
+
+def test_a_classifier_and_a_folder_of_other_things_are_no_encoders(tmp_path):
+    save_classifier(create_classifier("tiny_resnet", classes=("a", "b"), channels=1, size=8), tmp_path / "model")
+    assert not is_encoder(tmp_path / "model")
+    assert not is_encoder(tmp_path)
+
+
+def test_a_model_starts_from_an_encoder_with_a_new_last_layer(encoder, tmp_path):
+    save_classifier(encoder, tmp_path)
+    backbone = open_backbone(str(tmp_path))
+    assert backbone.trained_on == "images without labels"
+    started = backbone.new_classifier("tiny_resnet", classes=("a", "b", "c"), size=16).net.state_dict()
+    for name, tensor in encoder.net.state_dict().items():
+        assert torch.equal(started[name], tensor)
+    assert started["classifier.weight"].shape == (3, 512)
+
+
+def test_a_damaged_encoder_is_refused(encoder, tmp_path):
+    with torch.no_grad():
+        encoder.net.blocks[0].conv1.weight[0] = float("nan")
+    save_classifier(encoder, tmp_path)
+    with pytest.raises(ModelError, match=r"not finite|NaN"):
+        open_backbone(str(tmp_path))
+
+
+def test_the_card_says_what_an_encoder_is_for(encoder, tmp_path):
+    save_classifier(encoder, tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "pretrained without labels" in card
+    assert "noisystudent train --start ." in card
