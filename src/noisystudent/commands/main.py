@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from noisystudent import __version__
-from noisystudent.commands import images, pipelines, stages
+from noisystudent.commands import images, models, pipelines, stages
 from noisystudent.commands.options import Parser
 from noisystudent.commands.study import study
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
@@ -149,7 +149,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, list[str]], No
     "select": ("select the pseudo labels to train on", stages.select),
     "evaluate": ("score a checkpoint on labeled images, with --suite also its robustness", stages.evaluate),
     "compare": ("compare the robustness of several checkpoints on the same images, and write a page", stages.compare),
-    "predict": ("predict the class of images: counts, a table, copies sorted by class", stages.predict),
+    "predict": ("predict the class of images: counts, a table, copies sorted by class", models.predict),
+    "export": ("write a model for timm, ONNX or torch.export, with a card, and compare it with torch", models.export),
     "show-noise": ("draw a sheet of images under noise, to check that their labels still hold", images.show_noise),
     "pack": ("pack a source into tar shards with an index, for large data and object stores", images.pack),
     "report": ("write the page of a finished run again", pipelines.report),
