@@ -24,7 +24,7 @@ from noisystudent.config import (
     runtime_to_predict,
     section_settings,
 )
-from noisystudent.errors import SettingsError
+from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.settings_input import SettingsInput, as_list
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from noisystudent.evaluation.metrics.results import EvaluationResult
     from noisystudent.evaluation.predict_source import PredictionSummary
     from noisystudent.evaluation.results import ComparisonResult, RobustnessResult
+    from noisystudent.models.export import ExportFormat
     from noisystudent.models.factory import ModelFactory
     from noisystudent.models.predictor import Predictor
     from noisystudent.noise.custom import BatchTransform
@@ -832,6 +833,48 @@ def predict(
     if request.copy_to:
         require_copies(request.copy_to, images)
     return predict_source(predictor, images, request, max_corrupt_fraction=limit, reporter=reporter)
+
+
+def export(
+    model: ModelLike,
+    *,
+    to: ExportFormat,
+    out: str | Path,
+    preprocessing: bool = False,
+    license: str = "",
+) -> Path:
+    """Exports a model as a folder that works without this package, with a card of its data, scores and limits.
+
+    The export is compared with torch at two batch sizes before the folder appears.
+
+    Args:
+        model: The folder of a run or of a checkpoint, ``timm:NAME``, or a ``Predictor`` of one. Of a run, the card has
+            data and scores.
+        to: ``timm``: a folder in the layout of timm's hub; ``onnx``: an ONNX graph for onnxruntime (the extra
+            ``onnx``); ``torch-export``: a graph that ``torch.export.load`` reads.
+        out: The folder, which must be new or empty.
+        preprocessing: Whether a graph takes uint8 pixels and normalizes them itself.
+        license: The license that the card states, such as ``apache-2.0``; empty: not stated.
+
+    Returns:
+        The folder.
+
+    Raises:
+        NoisyStudentError: With one clear line: a model that the format cannot hold, or an export that answers otherwise
+            than torch.
+    """
+    from noisystudent.data.output import require_output_folder
+    from noisystudent.models.export import FORMATS
+    from noisystudent.models.predictor import Predictor
+    from noisystudent.pipeline.export import ExportRequest, export_model, run_of
+    from noisystudent.runtime.settings import RuntimeSettings
+
+    if to not in FORMATS:
+        raise SettingsError(f"--to is {to!r}; there are {', '.join(FORMATS)}.{nearest_name(to, FORMATS)}")
+    require_output_folder(out, [], _places([model]))
+    on_cpu = model if isinstance(model, Predictor) else Predictor.open(model, RuntimeSettings(device="cpu"))
+    request = ExportRequest(to=to, out=Path(out), preprocessing=preprocessing, license=license)
+    return export_model(on_cpu, run_of(model), request)
 
 
 def report(folder: str | Path) -> Path:

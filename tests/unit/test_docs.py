@@ -188,6 +188,7 @@ def test_every_setting_that_the_docs_name_exists():
     for page in PAGES:
         text = re.sub(r"### Renamed\n.*?(?=\n##)", "", text_of(page), flags=re.DOTALL)
         code = "\n".join(re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL))
-        names = [name for name in named.findall(code) if not name.endswith((".npz", ".png", ".safetensors"))]
+        files = (".npz", ".png", ".safetensors", ".onnx")
+        names = [name for name in named.findall(code) if not name.endswith(files)]
         unknown += [f"{page}: {name}" for name in names if name not in known]
     assert not unknown, "\n".join(unknown)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from noisystudent import __version__
-from noisystudent.commands import folders, images, pipelines, stages
+from noisystudent.commands import folders, images, models, pipelines, stages
 from noisystudent.commands.parser import Parser
 from noisystudent.commands.study import study
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
@@ -150,7 +150,8 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser, list[str]], None]]] = {
     "select": ("select the pseudo labels to train on", stages.select),
     "evaluate": ("score a checkpoint on labeled images, with --suite also its robustness", stages.evaluate),
     "compare": ("compare the robustness of several checkpoints on the same images, and write a page", stages.compare),
-    "predict": ("predict the class of images: counts, a table, copies sorted by class", stages.predict),
+    "predict": ("predict the class of images: counts, a table, copies sorted by class", models.predict),
+    "export": ("write a model for timm, ONNX or torch.export, with a card, and compare it with torch", models.export),
     "show-noise": ("draw a sheet of images under noise, to check that their labels still hold", images.show_noise),
     "pack": ("pack a source into tar shards with an index, for large data and object stores", images.pack),
     "runs": ("list runs with their results, the newest first", folders.runs),

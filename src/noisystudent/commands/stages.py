@@ -1,4 +1,4 @@
-"""The commands of single stages: train, pretrain, fix, label, select, evaluate, compare, predict."""
+"""The commands of single stages: train, pretrain, fix, label, select, evaluate, compare."""
 
 from __future__ import annotations
 
@@ -254,44 +254,3 @@ def compare(parser: Parser, arguments: list[str]) -> None:
     comparison = api.compare(checkpoints=checkpoints, source=source, out=out, settings=given)
     say("\n".join(plain_robustness(comparison)))
     say(f"page: {out / 'comparison.html'}")
-
-
-def predict(parser: Parser, arguments: list[str]) -> None:
-    """Predicts images: counts per class, a table, copies sorted by class."""
-    parser.add_argument("checkpoint", metavar="RUN", help=f"the model: the folder of a run, {CHECKPOINT_HELP}")
-    parser.add_argument("source", metavar="FILE_OR_FOLDER", help=f"the images: one image, {SOURCE_HELP}")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="table with file, class, confidence and problem: .csv, .jsonl (JSON lines) or .parquet",
-    )
-    parser.add_argument(
-        "--top", type=int, default=1, metavar="N", help="the N most probable classes of every image (default 1)"
-    )
-    parser.add_argument(
-        "--probabilities", action="store_true", help="write the probability of every class into the table"
-    )
-    parser.add_argument(
-        "--calibrated",
-        action="store_true",
-        help="confidences at the temperature that the run fitted on labels aside, so that they match accuracies",
-    )
-    parser.add_argument("--copy-to", type=Path, metavar="FOLDER", help="copy images into a folder per predicted class")
-    parser.add_argument(
-        "--min-confidence",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="copy only images of at least this confidence, 0 to 1 (default 0)",
-    )
-    given = with_settings(parser, arguments, "predict")
-    from noisystudent import api
-    from noisystudent.commands.output import print_predictions
-    from noisystudent.runtime.process_group import open_process_group
-
-    own = ("checkpoint", "source", "out", "top", "probabilities", "calibrated", "copy_to", "min_confidence")
-    chosen = {name: given.pop(name) for name in own}
-    summary = api.predict(**chosen, settings=given)
-    if open_process_group().is_main:
-        print_predictions(summary, chosen["out"], chosen["copy_to"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import REGISTERING_MODULE, is_registered_here
+from noisystudent.runtime.markdown import in_markdown
 
 CARD = "README.md"
 CLASSES_NAMED = 20
@@ -16,18 +17,28 @@ def card_text(classifier: Classifier, *, factory: str = "") -> str:
         classifier: the classifier.
         factory: identifies the function that builds a user's own architecture.
     """
-    name, classes = classifier.name, classifier.classes
-    named = ", ".join(classes[:CLASSES_NAMED]) + (", ..." if len(classes) > CLASSES_NAMED else "")
+    return f"{card_head(classifier)}\n{usage(classifier, factory=factory)}"
+
+
+def card_head(classifier: Classifier) -> str:
+    """The title of a card, and a sentence on classes and images."""
+    classes = tuple(map(in_markdown, classifier.classes[:CLASSES_NAMED]))
+    more = ", ..." if len(classifier.classes) > CLASSES_NAMED else ""
     kind = "gray" if classifier.channels == 1 else "color"
     images = f"{kind} images of {classifier.size} x {classifier.size} pixels"
+    title = f"# {in_markdown(classifier.name)}\n\n"
     if not classes:
-        return f"# {name}\n\n{_of_encoder(images)}\n{_with_timm(name, factory)}"
-    head = (
-        f"# {name}\n\n"
-        f"A classifier of {len(classes)} classes ({named}) for {images}, trained with noisystudent. The classes and "
-        "the preprocessing are in `config.json`.\n"
+        return f"{title}{_of_encoder(images)}"
+    return (
+        f"{title}A classifier of {len(classifier.classes)} classes ({', '.join(classes)}{more}) for {images}, trained "
+        "with noisystudent. The classes and the preprocessing are in `config.json`.\n"
     )
-    return f"{head}\n{_with_noisystudent(factory)}\n{_with_timm(name, factory)}"
+
+
+def usage(classifier: Classifier, *, factory: str = "") -> str:
+    """How a checkpoint is opened with this package and with timm; the arguments are those of ``card_text``."""
+    with_timm = _with_timm(classifier.name, factory)
+    return f"{_with_noisystudent(factory)}\n{with_timm}" if classifier.classes else with_timm
 
 
 def _of_encoder(images: str) -> str:

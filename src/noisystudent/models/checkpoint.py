@@ -65,7 +65,7 @@ def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str,
     (folder / CARD).write_text(card, encoding="utf-8")
     known = {"bits": classifier.bits, "trained_area": classifier.trained_area}
     own = dict(extra) | {name: value for name, value in known.items() if value is not None}
-    text = json.dumps(_config(classifier) | {"noisystudent": own}, indent=2, ensure_ascii=False)
+    text = json.dumps(config_of(classifier) | {"noisystudent": own}, indent=2, ensure_ascii=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
@@ -152,7 +152,8 @@ def label_smoothing_of(folder: Path) -> float:
     return float(smoothing) if isinstance(smoothing, int | float) else 0.0
 
 
-def _config(classifier: Classifier) -> dict[str, Json]:
+def config_of(classifier: Classifier) -> dict[str, Json]:
+    """Timm's fields of a classifier's ``config.json``."""
     net, size, channels = classifier.net, classifier.size, classifier.channels
     published: dict[str, Any] = getattr(net, "pretrained_cfg", None) or {}  # timm sets it, a user's model may not
     count = len(classifier.classes)

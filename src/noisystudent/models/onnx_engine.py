@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,10 @@ _ADVICE = "Leave out runtime.engine, which then is torch."
 _TRIED_IMAGES = 4
 
 
-class _Session(Protocol):
+class OnnxSession(Protocol):
     """What is used of onnxruntime's session."""
 
-    def run(self, names: list[str], inputs: dict[str, npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
+    def run(self, names: list[str], inputs: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
         """The outputs of these names."""
 
 
@@ -43,7 +43,7 @@ class OnnxNetwork:
     """
 
     def __init__(self, classifier: Classifier) -> None:
-        _require_installed()
+        require_onnx("runtime.engine onnx", "Or leave it out: torch computes the same, slower.")
         self._name = classifier.name
         shape = (_TRIED_IMAGES, classifier.channels, classifier.size, classifier.size)
         pixels = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -86,18 +86,9 @@ class OnnxNetwork:
         values = self._session.run([name], {"pixels": pixels.contiguous().numpy()})
         return torch.from_numpy(values[0])
 
-    def _translated(self, network: nn.Module, pixels: Tensor) -> _Session:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as OpenMP's threads: see runtime.env
-        options.log_severity_level = 3  # errors
+    def _translated(self, network: nn.Module, pixels: Tensor) -> OnnxSession:
         try:
-            session: _Session = onnxruntime.InferenceSession(
-                _exported(network, pixels, self._outputs), options, providers=["CPUExecutionProvider"]
-            )
-            return session
+            return open_session(to_onnx(network, pixels, self._outputs))
         except Exception as error:  # the exporter and onnxruntime fail in any way
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelError(
@@ -119,13 +110,23 @@ class _WithFeatures(nn.Module):
         return self.net.forward_head(maps), self.net.forward_head(maps, pre_logits=True)  # type: ignore[operator]
 
 
-def _require_installed() -> None:
+def require_onnx(what: str, advice: str) -> None:
+    """Raises ``ModelError`` if the packages that ``what`` needs are missing."""
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
-        raise ModelError(
-            f"runtime.engine onnx needs {' and '.join(missing)}: pip install 'noisystudent[onnx]'. Or leave it out: "
-            "torch computes the same, slower."
-        )
+        raise ModelError(f"{what} needs {' and '.join(missing)}: pip install 'noisystudent[onnx]'. {advice}")
+
+
+def open_session(model: bytes) -> OnnxSession:
+    """A model in ONNX, opened in onnxruntime on the CPU with as many threads as torch has; raises its errors."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as OpenMP's threads: see runtime.env
+    options.log_severity_level = 3  # errors
+    session: OnnxSession = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return session
 
 
 def _gives_features(net: nn.Module) -> bool:
@@ -136,8 +137,8 @@ def _gives_features(net: nn.Module) -> bool:
     return True
 
 
-def _exported(network: nn.Module, pixels: Tensor, outputs: tuple[str, ...]) -> bytes:
-    """The network in ONNX, for batches of any number of images."""
+def to_onnx(network: nn.Module, pixels: Tensor, outputs: tuple[str, ...]) -> bytes:
+    """A network in ONNX, from ``pixels`` of any batch size to ``outputs``; raises the exporter's errors."""
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter, about itself
