@@ -323,6 +323,7 @@ def train(
         predictions: For a student: the folder that ``label`` wrote for ``unlabeled``, or its URL.
         selection: For a student: the folder that ``select`` wrote from ``predictions``; or give ``select``.
         start: A model of these classes, as in ``evaluate``, from whose weights this one goes on, last layer included.
+            With the recipe ``bit``: weights of any classes, as ``model.backbone`` names them; the last layer is new.
         config: A YAML file of settings, under ``settings``.
         settings: Settings, over ``config`` and the recipe.
         objective: Your own loss, as in ``run``.
@@ -341,10 +342,15 @@ def train(
     """
     from noisystudent.data.output import require_output_folder
     from noisystudent.pipeline.single_model import train_single
+    from noisystudent.pipeline.transfer import upstream_of
     from noisystudent.runtime.progress import Reporter
+    from noisystudent.training.settings import TRANSFER_RECIPE
 
     sources = {"labeled": labeled, "unlabeled": unlabeled}
     resolved = _resolved("train", sources, out, config, settings, model)
+    if start is not None and resolved.settings.recipe == TRANSFER_RECIPE:
+        resolved = _resolved("train", sources, out, config, [*as_list(settings), upstream_of(resolved, start)], model)
+        start = None
     require_output_folder(resolved.settings.out, [], [predictions, selection])
     extensions = _extensions(sources, objective=objective, select=select, model=model, noise=noise)
     return train_single(

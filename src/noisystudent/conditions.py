@@ -30,6 +30,7 @@ NOT_FOR_HEADS = (
     "noise.stochastic_depth",
     "noise.mixup",
     "noise.cutmix",
+    "noise.mixing",
     "noise.unlabeled.",
     "model.batch_norm_momentum",
     "objective.weighting",
@@ -181,6 +182,16 @@ _EVALUATION = (
     ),
 )
 
+_SCHEDULE = (
+    Condition(_TRAINING, ("train.drops",), "train.schedule steps", is_one_of("train.schedule", "steps")),
+    Condition(
+        _TRAINING,
+        ("train.rule",),
+        "weights that were trained before: a model.backbone or model.pretrained true",
+        has_trained_weights,
+    ),
+)
+
 _BATCHES = (
     Condition(("train",), ("train.batch",), "a student, which learns from --unlabeled", is_given("unlabeled")),
     Condition(("distill",), ("train.batch",), "labeled and unlabeled images", is_given("labeled", "unlabeled")),
@@ -201,6 +212,12 @@ _BATCHES = (
 )
 
 _DATA = (
+    Condition(
+        _TRAINING,
+        ("data.crop",),
+        "data.resize aspect; squashed images are seen whole",
+        is_one_of("data.resize", "aspect"),
+    ),
     Condition(
         _TRAINING,
         names_in("data", "validation_fraction", "few_labels", "few_labels_beside_test"),
@@ -236,6 +253,7 @@ CONDITIONS = (
     *_STATISTICS,
     *_EVALUATION,
     *STUDENT_CONDITIONS,
+    *_SCHEDULE,
     *_BATCHES,
     *_DATA,
     *NOISE_CONDITIONS,

@@ -20,6 +20,7 @@ from noisystudent.training.settings import HeadSettings, TrainSettings
 Recipe = Literal[
     "curriculum",
     "paper",
+    "bit",
     "online",
     "distillation",
     "compression",
@@ -84,7 +85,8 @@ class RunSettings(Settings):
     out: str = Field(description="folder of the run; run the same command again to resume")
     recipe: Recipe = Field(
         "curriculum",
-        description="settings to start from. For run: curriculum, paper (Xie et al. 2020) or online (docs/online.md). "
+        description="settings to start from. For run: curriculum, paper (Xie et al. 2020), online (docs/online.md) or "
+        "bit (BiT's transfer, also for train; docs/transfer.md). "
         "For distill: the others "
         "(docs/distillation.md)",
     )
@@ -94,7 +96,7 @@ class RunSettings(Settings):
         description="what the run may take, such as 90s, 15m or 2h: it chooses what you leave open (image size, views, "
         "steps, rounds) after a few seconds of measurement; or images that training may see in all, such as "
         "76800samples; none: the settings as they are; auto: 15m on a CPU, 60m on an accelerator, none with "
-        "train.steps, train.epochs or the recipe paper",
+        "train.steps, train.epochs or the recipes paper and bit",
     )
     rounds: RoundSettings = RoundSettings()
     data: DataSettings = DataSettings()

@@ -65,6 +65,7 @@ def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str,
     card = card_text(classifier, factory=str(extra.get("factory", "")))
     (folder / CARD).write_text(card, encoding="utf-8")
     own = dict(extra) | ({} if classifier.bits is None else {"bits": classifier.bits})
+    own |= {"squash": True} if classifier.squash else {}
     text = json.dumps(_config(classifier) | {"noisystudent": own}, indent=2, ensure_ascii=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
@@ -98,7 +99,7 @@ def load_classifier(
         if config.noisystudent.factory
         else _build_classifier(config, tensors, folder)
     )
-    classifier.bits = config.noisystudent.bits
+    classifier.bits, classifier.squash = config.noisystudent.bits, config.noisystudent.squash
     _require_matching_weights(classifier.net, tensors, folder)
     classifier.net.load_state_dict(tensors)
     require_finite_weights(classifier.net, str(folder / WEIGHTS))
@@ -147,7 +148,7 @@ def _config(classifier: Classifier) -> dict[str, Json]:
             "fixed_input_size": published.get("fixed_input_size", False),
             "interpolation": "bicubic",
             "crop_pct": _crop_of(classifier),
-            "crop_mode": "center",
+            "crop_mode": "squash" if classifier.squash else "center",
             "mean": list(classifier.normalization.mean),
             "std": list(classifier.normalization.std),
             "num_classes": count,
@@ -160,6 +161,8 @@ def _config(classifier: Classifier) -> dict[str, Json]:
 
 def _crop_of(classifier: Classifier) -> float:
     """The share of the short edge that a classifier's view shows."""
+    if classifier.squash:
+        return 1.0
     shown = classifier.size / ImageFormat(classifier.size, 1, crop=classifier.crop).storage_size
     return shown if classifier.crop is None or shown == 1.0 else classifier.crop
 

@@ -58,13 +58,14 @@ class Own(BaseModel):
     """The fields that this package adds to config.json.
 
     ``factory`` identifies the factory of a user's architecture. ``bits``: how many of their bits the 16-bit images that
-    trained the model use.
+    trained the model use. ``squash``: both edges of an image are resized to the view's.
     """
 
     model_config = ConfigDict(extra="ignore")
 
     factory: str = ""
     bits: Literal[8, 10, 12, 14, 16] | None = None
+    squash: bool = False
 
 
 class CheckpointConfig(BaseModel):

@@ -31,6 +31,7 @@ class Classifier(nn.Module):
         arguments: the further constructor arguments that timm needs to build the same network.
         bits: how many of their bits the 16-bit images that trained it use; None if there were none.
         crop: the share of an image's short edge that its view shows; None: size of size + 32 pixels.
+        squash: whether both edges of an image are resized to the view's, out of proportion; set after creation.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Classifier(nn.Module):
         self.arguments = dict(arguments)
         self.bits = bits
         self.crop = crop
+        self.squash = False
         self.normalize = Normalize(normalization)
 
     def forward(self, pixels: Tensor) -> Tensor:
