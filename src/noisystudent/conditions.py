@@ -40,6 +40,7 @@ NOT_FOR_HEADS = (
     "model.family",
     "rounds.rollback_p",
     "rounds.joint",
+    "rounds.teachers",
     "runtime.compile",
 )
 """Settings that only the training of a network uses: names, and prefixes of sections."""

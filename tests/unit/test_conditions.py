@@ -126,6 +126,8 @@ WITHOUT_EFFECT = [
     ("train", {"noise.unlabeled.dropout": 0.0}, {"unlabeled": "b", "online.method": "fixmatch"}, {"unlabeled": "b"}),
     ("run", {"objective.logit_adjustment": 1.0}, {"online.method": "fixmatch"}, {}),
     ("run", {"rounds.joint": False}, {"distillation.method": "kd"}, {}),
+    ("run", {"rounds.teachers": ["last:2"]}, {"distillation.method": "kd"}, {}),
+    ("run", {"rounds.teachers": ["all"]}, {"rounds.count": 1}, {"rounds.count": 2}),
     ("run", {"objective.weighting": "sum"}, {"rounds.joint": False}, {}),
     ("distill", {"noise.unlabeled.flip": True}, {"unlabeled": None}, {"unlabeled": "b"}),
     ("run", {"noise.unlabeled.magnitude": 5.0}, {"noise.unlabeled.strength": 0.0}, {"noise.unlabeled.strength": 1.0}),

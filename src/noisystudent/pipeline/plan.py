@@ -27,6 +27,7 @@ from noisystudent.pipeline.online import ONLINE, STUDENT, answered_by_average
 from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch, students_of
 from noisystudent.pipeline.plan_timing import MachineSpeed
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
+from noisystudent.pipeline.round_teachers import count_teachers, open_round_teachers, with_round_teachers
 from noisystudent.pipeline.stage_costs import OTHER
 from noisystudent.pipeline.start_choice import CHOICE as START_CHOICE
 from noisystudent.pipeline.start_choice import finished_start
@@ -76,7 +77,9 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
         planned, reading = stages_before_reading(decided)
         tried = [(START_CHOICE, 0, trial)] if trial else []
         return _head_result([*tried, *planned], 0, State.ABSENT, reading)
-    context = read_data(decided, dry=True)
+    given = open_round_teachers(decided.settings)
+    sizes = [model.given.size for model in given.values()]
+    context = with_round_teachers(read_data(decided, dry=True, teacher_sizes=sizes), given)
     check_measurable(context)
     if is_head:
         return _plan_heads(context)
@@ -160,7 +163,9 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
     yield _training(context, "teacher", plans[0], settings.train)
     yield _scores(context, "teacher", plans[0])
     for number, (teacher, student) in enumerate(pairwise(plans[: 1 + settings.rounds.count]), start=1):
-        unlabeled = sum(splits.unlabeled.shard_sizes)
+        unlabeled = sum(splits.unlabeled.shard_sizes) * count_teachers(settings, number)
+        if number == 1 and splits.validation and count_teachers(settings, settings.rounds.count) > 1:
+            yield from (_Work(f"scores/{model.name}", timed=False) for model in context.given_teachers.values())
         yield _Work(labeling_stage(settings, number), predictor=teacher, predicted=unlabeled, decoded=streamed)
         yield from (_Work(name) for name in stages_to_aim(settings, f"round-{number}"))
         yield _Work(f"round-{number}/selection")

@@ -16,7 +16,15 @@ from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.delivery import describe_delivery
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
-from noisystudent.results.run import Baseline, ChosenBy, EvaluatedModel, RoundResult, RunSummary, StageCost
+from noisystudent.results.run import (
+    Baseline,
+    ChosenBy,
+    EvaluatedModel,
+    RoundResult,
+    RoundTeacher,
+    RunSummary,
+    StageCost,
+)
 
 BEST = "best"
 
@@ -35,6 +43,7 @@ class Round:
     pseudo_labels: dict[str, float | None] | None = None
     diagnostics: dict[str, float | None] | None = None
     drift: tuple[str, ...] = ()
+    teachers: tuple[RoundTeacher, ...] = ()
 
     @property
     def name(self) -> str:
@@ -75,6 +84,7 @@ def summarize(
             pseudo_labels=record.pseudo_labels,
             diagnostics=record.diagnostics,
             drift=record.drift,
+            teachers=record.teachers,
         )
         for record in result.rounds
     )
@@ -151,6 +161,7 @@ def round_result(
     pseudo_labels: dict[str, float | None] | None = None,
     diagnostics: dict[str, float | None] | None = None,
     drift: tuple[str, ...] = (),
+    teachers: tuple[RoundTeacher, ...] = (),
 ) -> RoundResult:
     """A student as the summary has it, with what it learned from."""
     checkpoint, scores = student.checkpoint, student.result.scores
@@ -169,6 +180,7 @@ def round_result(
         pseudo_labels=pseudo_labels,
         diagnostics=diagnostics,
         drift=drift,
+        teachers=teachers,
     )
 
 
