@@ -338,6 +338,7 @@ def train(
         selection: For a student: the folder that ``select`` wrote from ``predictions``; or give ``select``.
         start: A model of these classes, as in ``evaluate``, from whose weights this one goes on, last layer included.
             The folder of an encoder that ``pretrain`` made is taken as the setting ``model.backbone``.
+            With the recipe ``bit``: weights of any classes, as ``model.backbone`` names them; the last layer is new.
         config: A YAML file of settings, under ``settings``.
         settings: Settings, over ``config`` and the recipe.
         objective: Your own loss, as in ``run``.
@@ -357,13 +358,18 @@ def train(
     from noisystudent.data.output import require_output_folder
     from noisystudent.models.checkpoint import is_encoder
     from noisystudent.pipeline.single_model import train_single
+    from noisystudent.pipeline.transfer import upstream_of
     from noisystudent.runtime.progress import Reporter
+    from noisystudent.training.settings import TRANSFER_RECIPE
 
     sources = {"labeled": labeled, "unlabeled": unlabeled}
     given = as_list(settings)
     if isinstance(start, str | Path) and is_encoder(Path(start)):
         given, start = [*given, {"model.backbone": str(start)}], None
     resolved = _resolved("train", sources, out, config, given, model)
+    if start is not None and resolved.settings.recipe == TRANSFER_RECIPE:
+        resolved = _resolved("train", sources, out, config, [*given, upstream_of(resolved, start)], model)
+        start = None
     require_output_folder(resolved.settings.out, [], [predictions, selection])
     extensions = _extensions(sources, objective=objective, select=select, model=model, noise=noise)
     return train_single(

@@ -37,6 +37,7 @@ OF_ROUNDS = (
     "model.family",
     "rounds.rollback_p",
     "rounds.joint",
+    "rounds.teachers",
 )
 """Settings that only rounds of networks use: names, and prefixes of sections."""
 OF_TRAINING = (
@@ -45,6 +46,7 @@ OF_TRAINING = (
     "noise.stochastic_depth",
     "noise.mixup",
     "noise.cutmix",
+    "noise.mixing",
     "model.batch_norm_momentum",
     "runtime.compile",
 )
@@ -210,6 +212,16 @@ _EVALUATION = (
     ),
 )
 
+_SCHEDULE = (
+    Condition(_TRAINING, ("train.drops",), "train.schedule steps", is_one_of("train.schedule", "steps")),
+    Condition(
+        _TRAINING,
+        ("train.rule",),
+        "weights that were trained before: a model.backbone or model.pretrained true",
+        has_trained_weights,
+    ),
+)
+
 _BATCHES = (
     Condition(("train",), ("train.batch",), "a student, which learns from --unlabeled", is_given("unlabeled")),
     Condition(("distill",), ("train.batch",), "labeled and unlabeled images", is_given("labeled", "unlabeled")),
@@ -241,13 +253,16 @@ _FIX = (
         lambda given: given["fix.trains"] != "classifier",
     ),
     Condition(_FIXING, ("fix.trained_area",), "fix.size auto", is_one_of("fix.size", "auto")),
-    Condition(
-        _TRAINING, ("train.drops",), "train.schedule steps, which has them", is_one_of("train.schedule", "steps")
-    ),
 )
 
 _READING = (*_TRAINING, "pretrain")
 _DATA = (
+    Condition(
+        _READING,
+        ("data.crop",),
+        "data.resize aspect; squashed images are seen whole",
+        is_one_of("data.resize", "aspect"),
+    ),
     Condition(
         _READING,
         names_in("data", "validation_fraction", "few_labels", "few_labels_beside_test"),
@@ -290,6 +305,7 @@ CONDITIONS = (
     *_STATISTICS,
     *_EVALUATION,
     *STUDENT_CONDITIONS,
+    *_SCHEDULE,
     *_BATCHES,
     *_FIX,
     *_DATA,

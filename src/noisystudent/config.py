@@ -79,7 +79,14 @@ _PREDICTING = (
     "data.max_corrupt_fraction",
 )
 # Noise of training alone: on batches, and inside the network.
-_NOT_ON_IMAGES = ("noise.mixup", "noise.cutmix", "noise.dropout", "noise.stochastic_depth", "noise.unlabeled.")
+_NOT_ON_IMAGES = (
+    "noise.mixup",
+    "noise.cutmix",
+    "noise.mixing",
+    "noise.dropout",
+    "noise.stochastic_depth",
+    "noise.unlabeled.",
+)
 _RUN = _names(
     *_SOURCES, "budget", "rounds.", "data.", "model.", "noise.", "train.", "head.", "selection.", "objective.",
     "distillation.", "online.", "pretraining.", "fix.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
@@ -116,7 +123,7 @@ USED: Mapping[Command, frozenset[str]] = {
     "compare": _names(*_PREDICTING, "evaluation."),
     "predict": _names(*_PREDICTING),
     "show-noise": _names(
-        "noise.", "data.size", "data.channels", "data.max_corrupt_fraction", "data.memory_limit_gb",
+        "noise.", "data.size", "data.resize", "data.channels", "data.max_corrupt_fraction", "data.memory_limit_gb",
         without=(*_NOT_ON_IMAGES, "noise.teacher"),
     ),
 }  # fmt: skip

@@ -48,6 +48,12 @@ _OF_ALL = (
         _on_some_images("crop", lambda crop: crop in ("resized", "auto")),
     ),
     Condition(
+        TRAINING,
+        ("noise.mixing",),
+        "a noise.mixup or noise.cutmix above 0",
+        lambda given: given["noise.mixup"] > 0 or given["noise.cutmix"] > 0 or given["train.rule"] == "bit",
+    ),
+    Condition(
         (*TRAINING, "label"),
         names_in("noise", "policy", "layers", "magnitude", "operations", "translation", "cutout", "pixel_reference"),
         "noise.randaugment true",

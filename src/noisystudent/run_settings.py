@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from noisystudent.data.settings import DataSettings
 from noisystudent.duration import parse_duration, parse_samples
@@ -22,6 +23,7 @@ from noisystudent.training.settings import HeadSettings, TrainSettings
 Recipe = Literal[
     "curriculum",
     "paper",
+    "bit",
     "online",
     "simclrv2",
     "distillation",
@@ -36,11 +38,20 @@ Recipe = Literal[
 ]
 
 
+_LAST, _ALL = re.compile(r"last:([1-9]\d*)"), "all"  # of a run's own models, those that label
+
+
 class RoundSettings(Settings):
-    """How often the student becomes the teacher, and when a round is rolled back."""
+    """How often the student becomes the teacher, who labels, and when a round is rolled back."""
 
     count: Annotated[int, Field(ge=0, le=100)] = Field(
         5, description="rounds of label, select, train, evaluate; 0: none, only the student of online.method"
+    )
+    teachers: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        ("last:1",),
+        description="models whose mean labels in a round: last:N (the run's N latest models, the teacher and students "
+        "that were not rolled back) or all, and finished models from elsewhere (a folder, timm:NAME), such as "
+        "last:2,runs/other; several are weighted by validation accuracy where there are validation labels",
     )
     rollback_p: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.05,
@@ -70,6 +81,37 @@ class RoundSettings(Settings):
         "weights have seen; the teacher is one of them if its training is the same; 0 = none, and no verdict",
     )
 
+    @property
+    def given_teachers(self) -> tuple[str, ...]:
+        """The models from elsewhere that label."""
+        return tuple(name for name in self.teachers if name != _ALL and not _LAST.fullmatch(name))
+
+    @property
+    def own_teachers(self) -> int:
+        """How many of the run's latest models label; as many as there can be for all."""
+        last = [int(found[1]) for name in self.teachers if (found := _LAST.fullmatch(name))]
+        return self.count if _ALL in self.teachers else max(last, default=0)
+
+    @model_validator(mode="after")
+    def _teachers_exist(self) -> RoundSettings:
+        own = [name for name in self.teachers if name not in self.given_teachers]
+        if len(own) > 1 or len(set(self.teachers)) < len(self.teachers):
+            raise ValueError(
+                f"teachers are {', '.join(self.teachers)}: give one of last:N and all, and each model once"
+            )
+        for name in self.given_teachers:
+            if not name or name.startswith("last"):
+                raise ValueError(
+                    f"teachers: {name!r} is no model; write last:N with N from 1, all, or a finished model"
+                )
+        if self.count and self.own_teachers > self.count:
+            raise ValueError(
+                f"teachers: {own[0]} needs {self.own_teachers} models, and the last of {self.count} "
+                f"round{'s' if self.count > 1 else ''} (rounds.count) has {self.count} before it, the teacher "
+                f"included; give at most last:{self.count}, or all"
+            )
+        return self
+
 
 class RunSettings(Settings):
     """All settings of a run."""
@@ -87,8 +129,8 @@ class RunSettings(Settings):
     out: str = Field(description="folder of the run; run the same command again to resume")
     recipe: Recipe = Field(
         "curriculum",
-        description="settings to start from. For run: curriculum, paper (Xie et al. 2020), online (docs/online.md) "
-        "or simclrv2 (docs/pretraining.md). "
+        description="settings to start from. For run: curriculum, paper (Xie et al. 2020), online (docs/online.md), "
+        "simclrv2 (docs/pretraining.md) or bit (BiT's transfer, also for train; docs/transfer.md). "
         "For distill: the others "
         "(docs/distillation.md)",
     )
@@ -98,7 +140,7 @@ class RunSettings(Settings):
         description="what the run may take, such as 90s, 15m or 2h: it chooses what you leave open (image size, views, "
         "steps, rounds) after a few seconds of measurement; or images that training may see in all, such as "
         "76800samples; none: the settings as they are; auto: 15m on a CPU, 60m on an accelerator, none with "
-        "train.steps, train.epochs, pretraining.method or the recipe paper",
+        "train.steps, train.epochs, pretraining.method or the recipes paper and bit",
     )
     rounds: RoundSettings = RoundSettings()
     data: DataSettings = DataSettings()

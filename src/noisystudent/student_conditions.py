@@ -111,6 +111,18 @@ _STUDENTS = (
     Condition(_RUN, ("rounds.joint",), "distillation.method none", is_one_of("distillation.method", "none")),
     Condition(
         _RUN,
+        ("rounds.teachers",),
+        "distillation.method none and noise.teacher false, which are for one teacher",
+        lambda given: given["distillation.method"] == "none" and not given["noise.teacher"],
+    ),
+    Condition(
+        _RUN,
+        ("rounds.teachers",),
+        "a rounds.count of at least 2, or of 1 beside a model from elsewhere",
+        lambda given: given["rounds.count"] > (given["rounds.teachers"] == ("all",)),
+    ),
+    Condition(
+        _RUN,
         ("objective.weighting",),
         "rounds.joint true, which adds two losses up",
         is_one_of("rounds.joint", True),

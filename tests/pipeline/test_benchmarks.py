@@ -57,6 +57,7 @@ def test_benchmarks_of_training_run(run_quick, name):
         ("few_labels.py", ["sign-digits"]),
         ("ablation.py", ["fashion"]),
         ("pretrained.py", ["sign-digits"]),
+        ("transfer.py", []),
         ("studies.py", ["fashion"]),
         ("semi_supervised.py", ["digits"]),
         ("unlabeled_folders.py", ["sign-digits"]),

@@ -396,7 +396,7 @@ def test_help_groups_settings_by_section_with_choices_and_defaults(capsys):
         assert re.search(rf"^{section}:\n  \w", text, re.MULTILINE), section
     flat = " ".join(text.split())
     assert "--data.channels {auto,gray,rgb}" in flat
-    assert "--noise.crop {auto,resized,pad,none}" in flat
+    assert "--noise.crop {auto,resized,pad,window,none}" in flat
     assert "--runtime.channels_last {true,false,auto}" in flat
     assert "--noise.strength auto|X" in flat
     assert re.search(r"--train\.steps N [^-]*\(default 1200\)", flat)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from noisystudent.artifacts.folder import fingerprint_of
 from noisystudent.data.decode import Header, decode_image, largest_wide_value, read_header
+from noisystudent.data.resizing import crop_and_resize, squash, squashed_size
 from noisystudent.data.sample import evenly_spread
 from noisystudent.data.settings import DataSettings
 from noisystudent.data.source import NO_LABEL, Record, Source
@@ -28,7 +29,6 @@ _UNCROPPED_EDGE = 64  # larger images are stored with an extra margin, for the o
 _CROP_MARGIN = 32  # pixels
 _ROUNDING = 1e-6  # pixels: 224 / (224 / 256) may be slightly less than 256
 _LARGEST_AUTO_SIZE = 224
-_MAX_ASPECT = 1.5
 _WORKERS = min(8, os.cpu_count() or 1)
 _SAMPLED_SHARDS, _SAMPLED_ROWS = 16, 64  # in which images with 16 bits per channel are looked for
 _CHUNK = 16  # records decoded by one task: few enough to keep little in memory, enough to pay for the task
@@ -50,7 +50,7 @@ class ImageFormat:
     the share of the short edge that the plain view shows, above 0 to 1, as ``crop_pct`` in a model's config says it;
     None: ``size`` of ``size`` + 32 pixels. Up to 64 px the view shows all of it in any case. ``bits``: how many of
     their bits images with 16 bits per channel use, found in the images that train; None: as many as each image needs,
-    because none of those has 16.
+    because none of those has 16. ``squash``: both edges are resized to the storage size, and the plain view shows all.
     """
 
     size: int
@@ -58,15 +58,20 @@ class ImageFormat:
     whole: bool = False
     bits: int | None = None
     crop: float | None = None
+    squash: bool = False
 
     @property
     def storage_size(self) -> int:
-        """The short edge of a stored image: ``size`` for ``whole`` images, else as ``stored_edge`` says."""
-        return self.size if self.whole else stored_edge(self.size, self.crop)
+        """The short edge of a stored image: ``size`` for ``whole`` images, else as the functions below say."""
+        if self.whole:
+            return self.size
+        return squashed_edge(self.size) if self.squash else stored_edge(self.size, self.crop)
 
     @property
     def identity(self) -> list[str]:
         """What identifies the format beside size, channels and bits: nothing where images are stored as usual."""
+        if self.squash:
+            return [f"squashed to {self.storage_size}"]
         return [] if self.storage_size == stored_edge(self.size, None) else [f"stored at {self.storage_size}"]
 
 
@@ -80,6 +85,14 @@ def stored_edge(size: int, crop: float | None) -> int:
     if size <= _UNCROPPED_EDGE:
         return size
     return size + _CROP_MARGIN if crop is None else int(size / crop + _ROUNDING)
+
+
+def squashed_edge(size: int) -> int:
+    """The edge in pixels of squashed images, of which training sees windows of ``size``.
+
+    BiT's pairs (Kolesnikov et al. 2020, released code): 160 for 128, 512 for 480; smaller ones in proportion to 128.
+    """
+    return size + min(_CROP_MARGIN, size // 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,18 +138,21 @@ def infer_format(labeled: Source, settings: DataSettings) -> ImageFormat:
     """The image format from the settings; ``auto`` is resolved from the headers of the labeled images.
 
     Auto size: the median short edge, rounded to a multiple of 8, from 8 to 224; but if all images have the same size
-    of at most 64 px, its short edge. Auto channels: 1 if every image is gray. The bits that 16-bit images use hold the
-    largest value of all of them. Raises ``DataError`` if no image can be read.
+    of at most 64 px, its short edge; of images to be squashed, 128 or 480 by the median area. Auto channels: 1 if every
+    image is gray. The bits that 16-bit images use hold the largest value of all of them. Raises ``DataError`` if no
+    image can be read.
     """
+    squashed = settings.resize == "squash"
     if settings.size != "auto" and settings.channels != "auto":
         bits = _survey(labeled)[1] if _has_wide_images(labeled) else None
-        return ImageFormat(settings.size, 1 if settings.channels == "gray" else 3, bits=bits)
+        return ImageFormat(settings.size, 1 if settings.channels == "gray" else 3, bits=bits, squash=squashed)
     headers, bits = _survey(labeled)
     if not headers:
         raise DataError(f"None of the images of {labeled.name!r} can be read. Check that they open in a viewer.")
-    size = _auto_size(headers) if settings.size == "auto" else settings.size
+    auto_size = squashed_size([header.height * header.width for header in headers]) if squashed else _auto_size(headers)
+    size = auto_size if settings.size == "auto" else settings.size
     gray = all(header.gray for header in headers) if settings.channels == "auto" else settings.channels == "gray"
-    return ImageFormat(size, 1 if gray else 3, bits=bits)
+    return ImageFormat(size, 1 if gray else 3, bits=bits, squash=squashed)
 
 
 def content_fingerprint(images: Images) -> str:
@@ -148,7 +164,8 @@ def decode_shard(source: Source, shard: int, format: ImageFormat, *, only: Colle
     """Decodes the images of one shard with several threads, in order; failures are recorded, never replaced.
 
     The short edge becomes ``format.storage_size`` (Pillow, bicubic with antialiasing; an image that already has this
-    size keeps its pixels bit for bit). The long edge is cropped around its center to at most 1.5 times the short one.
+    size keeps its pixels bit for bit). The long edge is cropped around its center to at most 1.5 times the short one;
+    with ``format.squash`` nothing is cropped, and both edges get this size.
     The canvas is as large as the largest image of the shard.
 
     Args:
@@ -304,30 +321,10 @@ def stored_pixels(image: bytes | npt.NDArray[np.uint8], format: ImageFormat) -> 
 
 
 def _to_stored_pixels(image: Image.Image, format: ImageFormat) -> npt.NDArray[np.uint8]:
-    pixels = np.asarray(_crop_and_resize(image, format.storage_size), dtype=np.uint8)
+    edge = format.storage_size
+    resized = squash(image, edge) if format.squash else crop_and_resize(image, edge)
+    pixels = np.asarray(resized, dtype=np.uint8)
     return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
-
-
-def _crop_and_resize(image: Image.Image, edge: int) -> Image.Image:
-    """The center of ``image`` with its short edge resized to ``edge``.
-
-    Cropping comes first, because resizing an image of 1 x 100,000 pixels would exceed all memory.
-    """
-    short_edge = min(image.size)
-    left, top, width, height = _center_box(image.width, image.height, int(_MAX_ASPECT * short_edge))
-    if (width, height) != image.size:
-        image = image.crop((left, top, left + width, top + height))
-    if short_edge == edge:
-        return image
-    longest = int(_MAX_ASPECT * edge)
-    target = [min(longest, max(edge, round(length * edge / short_edge))) for length in (width, height)]
-    return image.resize((target[0], target[1]), Image.Resampling.BICUBIC)
-
-
-def _center_box(width: int, height: int, longest: int) -> tuple[int, int, int, int]:
-    """Left, top, width and height of the central box with no edge longer than ``longest``."""
-    box_width, box_height = min(width, longest), min(height, longest)
-    return (width - box_width) // 2, (height - box_height) // 2, box_width, box_height
 
 
 def _survey(source: Source) -> tuple[list[Header], int | None]:

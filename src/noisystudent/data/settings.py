@@ -15,7 +15,13 @@ class DataSettings(Settings):
     size: Annotated[int, Field(ge=8, le=4096)] | Literal["auto"] = Field(
         "auto",
         description="edge of the model's square input in pixels, 8 to 4096; auto: the median short edge of the "
-        "labeled images, rounded to a multiple of 8, at most 224",
+        "labeled images, rounded to a multiple of 8, at most 224; with resize squash 128 for images of less than 96 x "
+        "96 pixels, else 480 (BiT's rule)",
+    )
+    resize: Literal["aspect", "squash"] = Field(
+        "aspect",
+        description="how an image becomes square. aspect: its short edge is resized and a part of the long one is cut "
+        "off; squash: both edges are resized, so that all of it is seen, out of proportion (BiT)",
     )
     channels: Literal["auto", "gray", "rgb"] = Field(
         "auto", description="color channels; auto: gray if every labeled image is gray, else rgb"

@@ -63,7 +63,7 @@ def save_classifier(classifier: Classifier, folder: Path, *, extra: Mapping[str,
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     card = card_text(classifier, factory=str(extra.get("factory", "")))
     (folder / CARD).write_text(card, encoding="utf-8")
-    known = {"bits": classifier.bits, "trained_area": classifier.trained_area}
+    known = {"bits": classifier.bits, "trained_area": classifier.trained_area, "squash": classifier.squash or None}
     own = dict(extra) | {name: value for name, value in known.items() if value is not None}
     text = json.dumps(config_of(classifier) | {"noisystudent": own}, indent=2, ensure_ascii=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
@@ -127,6 +127,7 @@ def _load(config: CheckpointConfig, folder: Path, factory: ModelFactory | None) 
         else _build_classifier(config, tensors, folder)
     )
     classifier.bits, classifier.trained_area = config.noisystudent.bits, config.noisystudent.trained_area
+    classifier.squash = config.noisystudent.squash
     _require_matching_weights(classifier.net, tensors, folder)
     classifier.net.load_state_dict(tensors)
     require_finite_weights(classifier.net, str(folder / WEIGHTS))
@@ -170,7 +171,7 @@ def config_of(classifier: Classifier) -> dict[str, Json]:
             "fixed_input_size": published.get("fixed_input_size", False),
             "interpolation": "bicubic",
             "crop_pct": classifier.crop_share,
-            "crop_mode": "center",
+            "crop_mode": "squash" if classifier.squash else "center",
             "mean": list(classifier.normalization.mean),
             "std": list(classifier.normalization.std),
             "num_classes": count,

@@ -59,6 +59,7 @@ class Own(BaseModel):
 
     ``factory`` identifies the factory of a user's architecture. ``bits``: how many of their bits the 16-bit images that
     trained the model use. ``trained_area``: the smallest share of an image that a crop of its training shows.
+    ``squash``: both edges of an image are resized to the view's.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -66,6 +67,7 @@ class Own(BaseModel):
     factory: str = ""
     bits: Literal[8, 10, 12, 14, 16] | None = None
     trained_area: float | None = Field(None, gt=0, le=1)
+    squash: bool = False
 
 
 class CheckpointConfig(BaseModel):

@@ -32,6 +32,7 @@ class Classifier(nn.Module):
         arguments: the further constructor arguments that timm needs to build the same network.
         bits: how many of their bits the 16-bit images that trained it use; None if there were none.
         crop: the share of an image's short edge that its view shows; None: size of size + 32 pixels.
+        squash: whether both edges of an image are resized to the view's, out of proportion; set after creation.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Classifier(nn.Module):
         self.trained_area: float | None = None
         # Names of the modules that are in training mode while it trains; None: all (see ``models/fixing.py``).
         self.trained_modules: tuple[str, ...] | None = None
+        self.squash = False
         self.normalize = Normalize(normalization)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -85,6 +87,8 @@ class Classifier(nn.Module):
     @property
     def crop_share(self) -> float:
         """The share of an image's short edge that the view shows, as timm's ``crop_pct`` says it."""
+        if self.squash:
+            return 1.0
         shown = self.size / stored_edge(self.size, self.crop)
         return shown if self.crop is None or shown == 1.0 else self.crop
 

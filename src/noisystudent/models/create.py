@@ -149,6 +149,13 @@ def draw_head(net: nn.Module) -> None:
                 nn.init.normal_(tensor, std=HEAD_STD)
 
 
+def zero_head(net: nn.Module) -> None:
+    """Sets the last layer of a timm network to zeros, weight and bias: the first loss is the log of the classes."""
+    for name in head_modules(net):
+        for tensor in net.get_submodule(name).parameters():
+            nn.init.zeros_(tensor)
+
+
 def count_parameters(model: nn.Module) -> int:
     """Returns the number of a model's parameters, trainable or not; buffers (running statistics) do not count."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -146,8 +146,11 @@ class NoisedTeacher(Teacher):
 
 def format_of(model: TeacherModel, classifier: Classifier | None) -> ImageFormat:
     """The format in which images are decoded for a model, with the bits and the crop of its classifier, if any."""
-    bits, crop = (classifier.bits, classifier.crop) if classifier else (None, None)
-    return ImageFormat(model.size, 1 if model.channels == 1 else 3, bits=bits, crop=crop)
+    channels: Literal[1, 3] = 1 if model.channels == 1 else 3
+    if classifier is None:
+        return ImageFormat(model.size, channels)
+    bits, crop, squash = classifier.bits, classifier.crop, classifier.squash
+    return ImageFormat(model.size, channels, bits=bits, crop=crop, squash=squash)
 
 
 def require_channels(model: TeacherModel, pixels: Tensor) -> None:

@@ -107,6 +107,20 @@ def pad_crop(pixels: Tensor, sizes: Tensor, uniforms: Tensor, *, size: int, reac
     return shifted_crop(pixels, sizes, shift, size)
 
 
+def random_window(pixels: Tensor, sizes: Tensor, uniforms: Tensor, size: int) -> Tensor:
+    """Crops a ``size`` x ``size`` square of every image, at each position with the same probability.
+
+    Args:
+        pixels: canvases, uint8 [B, C, H, W].
+        sizes: valid (height, width), [B, 2], at least ``size``.
+        uniforms: random numbers for top and left, [B, 2] in [0, 1).
+        size: edge of the crop in pixels.
+    """
+    room = sizes.to(uniforms.device) - size
+    first = (uniforms * (room + 1)).to(torch.int64)
+    return shifted_crop(pixels, sizes, first - room.div(2, rounding_mode="floor"), size)
+
+
 def smallest_area(resized_area: float, strength: float) -> float:
     """Returns the smallest area fraction of a resized crop: 1 at strength 0, ``resized_area`` at 1, at least 0.05."""
     return max(_SMALLEST_AREA, 1.0 - strength * (1.0 - resized_area))

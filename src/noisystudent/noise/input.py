@@ -7,6 +7,7 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
+from noisystudent.data.images import squashed_edge
 from noisystudent.noise.augmix import LARGEST_LEVEL, AugMix
 from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.crop import (
@@ -14,6 +15,7 @@ from noisystudent.noise.crop import (
     edge_of_view,
     flip,
     pad_crop,
+    random_window,
     resize_views,
     resized_crop,
     smallest_area,
@@ -136,6 +138,8 @@ class InputNoise:
                     samples=samples,
                     mode=self.settings.interpolation,
                 )
+            case "window":
+                return self._window(pixels, sizes, uniforms)
             case "none":
                 return self._plain(pixels, sizes)
             case _:
@@ -143,6 +147,12 @@ class InputNoise:
 
     def _plain(self, pixels: Tensor, sizes: Tensor) -> Tensor:
         return PlainView(self.size, self.crop)(pixels, sizes)
+
+    def _window(self, pixels: Tensor, sizes: Tensor, uniforms: Tensor) -> Tensor:
+        """A random square of squashed images, all of it at strength 0; at 1 as many pixels as the model sees."""
+        own = round(self.storage_size * self.size / squashed_edge(self.size))
+        edge = self.storage_size - round(self.strength * (self.storage_size - own))
+        return resize_views(random_window(pixels, sizes, uniforms[:, :2], edge), self.size)
 
     def _pad_crop(self, pixels: Tensor, sizes: Tensor, uniforms: Tensor, edge: int) -> Tensor:
         reach = round(self.strength * self.settings.pad * edge)

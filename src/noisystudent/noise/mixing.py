@@ -17,18 +17,20 @@ _DRAWS = 4  # the share, mixup or CutMix, row and column of CutMix's box
 class Mixing:
     """Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019) of every image with a partner.
 
-    The share of an image depends on its own random numbers only, its partner on the batch.
+    The share of an image depends on its own random numbers only, or all images of a step have one share (the released
+    code of BiT, Kolesnikov et al. 2020); its partner depends on the batch.
 
     Args:
         mixup: alpha of the Beta(alpha, alpha) from which mixup draws the image's share; 0 switches mixup off.
         cutmix: the same for CutMix. If both are on, every image gets one of the two with equal probability.
         rng: the random numbers.
+        per_step: whether all images of a step have the same share, and the same kind of mixing.
     """
 
-    def __init__(self, *, mixup: float, cutmix: float, rng: CounterRng) -> None:
+    def __init__(self, *, mixup: float, cutmix: float, rng: CounterRng, per_step: bool = False) -> None:
         assert mixup > 0 or cutmix > 0
         self.mixup, self.cutmix = mixup, cutmix
-        self.rng = rng
+        self.rng, self.per_step = rng, per_step
 
     def __call__(
         self, pixels: Tensor, targets: Tensor, partner: Tensor, epoch: Tensor, index: Tensor
@@ -39,7 +41,7 @@ class Mixing:
             pixels: images, uint8 [B, C, H, W].
             targets: target probabilities, float32 [B, K].
             partner: row b is mixed with row ``partner[b]``, int64 [B].
-            epoch: epoch of every image, int64 [B].
+            epoch: epoch of every image, int64 [B]; with ``per_step`` as ``step_keys`` says.
             index: index of every image, int64 [B].
         """
         uniforms = self.rng.uniform(epoch, index, _DRAWS).cpu()
@@ -57,11 +59,17 @@ class Mixing:
         return choose(cuts, pasted, blended), own * targets + (1.0 - own) * targets[partner.to(targets.device)]
 
 
+def step_keys(step: int, images: int) -> tuple[Tensor, Tensor]:
+    """The epoch and index, int64 [images] each, from which all images of a step draw the same numbers."""
+    return torch.zeros(images, dtype=torch.int64), torch.full((images,), step, dtype=torch.int64)
+
+
 def build_mixing(settings: NoiseSettings, rng: CounterRng) -> Mixing | None:
     """Returns the mixing of the settings, or None if mixup and CutMix are off."""
     if not settings.mixup and not settings.cutmix:
         return None
-    return Mixing(mixup=settings.mixup, cutmix=settings.cutmix, rng=rng)
+    per_step = settings.mixing == "step"
+    return Mixing(mixup=settings.mixup, cutmix=settings.cutmix, rng=rng, per_step=per_step)
 
 
 def partners(counts: list[int]) -> Tensor:

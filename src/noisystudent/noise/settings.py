@@ -11,13 +11,14 @@ from noisystudent.settings import Settings
 
 Strength = Annotated[float, Field(ge=0.0, le=2.0)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
-CropKind = Literal["resized", "pad", "none"]
+CropKind = Literal["resized", "pad", "window", "none"]
 Interpolation = Literal["bilinear", "bicubic"]
 RandAugmentPolicy = Literal["graded", "paper", "released", "timm", "torchvision"]
 PolicyName = Literal[RandAugmentPolicy, "augmix"]
 
 LARGEST_MAGNITUDE = 30.0
 _OF_UNLABELED = ("crop", "flip", "randaugment", "magnitude")  # settings that unlabeled images may have on their own
+_LATE = ("crop_last", "mixing")
 
 
 OPERATIONS = (
@@ -175,7 +176,8 @@ class NoiseSettings(Settings):
     crop: Literal["auto"] | CropKind = Field(
         default="auto",
         description="Random crop: 'pad' shifts the image and reflects its border, 'resized' crops a random box and "
-        f"resizes it, 'none' crops the center; 'auto' is 'pad' up to {SMALL_IMAGE_SIZE} pixels and 'resized' above.",
+        "resizes it, 'window' takes a random square of four fifths of the edge or more (BiT: 128 of 160, 480 of 512 "
+        f"pixels), 'none' crops the center; 'auto' is 'pad' up to {SMALL_IMAGE_SIZE} pixels and 'resized' above.",
     )
     pad: float = Field(
         default=0.125,
@@ -268,6 +270,11 @@ class NoiseSettings(Settings):
         description="CutMix: pastes a box of another image of the batch, with a share from Beta(cutmix, cutmix); "
         "0 = off. If mixup is on too, every image gets one of the two at random.",
     )
+    mixing: Literal["image", "step"] = Field(
+        default="image",
+        description="What one share of mixup and CutMix is drawn for: every image, or a whole step, for all its images "
+        "(BiT).",
+    )
     dropout: float = Field(
         default=0.2,
         ge=0.0,
@@ -327,9 +334,9 @@ class NoiseSettings(Settings):
     def deciding(self, *without: str) -> dict[str, Any]:
         """All settings but those of unlabeled images and those ``without``, to identify what they were used for.
 
-        ``crop_last`` is left out at its default: what was made before it existed stays valid.
+        Settings that came later are left out at their defaults: what was made before they existed stays valid.
         """
-        late = () if self.crop_last else ("crop_last",)
+        late = [name for name in _LATE if getattr(self, name) == NoiseSettings.model_fields[name].default]
         return self.model_dump(exclude={"unlabeled", *late, *without})
 
     def crop_at(self, size: int) -> CropKind:

@@ -55,7 +55,7 @@ def with_backbone(settings: RunSettings, backbone: Backbone) -> RunSettings:
             f"data.channels is {data.channels}, and the backbone {backbone.name} takes {needed} images; leave "
             "data.channels out (gray images then repeat their channel), or give another backbone."
         )
-    if data.size == "auto":
+    if data.size == "auto" and data.resize != "squash":  # squashed images have BiT's own rule
         data = data.model_copy(update={"size": backbone.size})
     if needed == "rgb":  # where the backbone is gray, colors are not dropped unasked: require_channels refuses
         data = data.model_copy(update={"channels": needed})

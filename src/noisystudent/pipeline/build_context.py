@@ -35,6 +35,12 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
 from noisystudent.pipeline.online_checks import check_online, students_of
 from noisystudent.pipeline.stage_costs import StageCosts
+from noisystudent.pipeline.transfer import (
+    decided_by_rule,
+    require_upstream,
+    say_transfer_length,
+    with_transfer_length,
+)
 from noisystudent.pipeline.tune import decide_tune, decided_by_tune
 from noisystudent.results.facts import RunFacts, SourceFacts, StoredFormat, source_facts
 from noisystudent.run_settings import RunSettings
@@ -144,7 +150,12 @@ def read_data(
             "it out, or give a data.size above 64."
         )
     _say_sources(splits, reporter)
+    before, labels = settings, len(splits.labeled)
+    taken = resolved.explicit | decided.origins.keys()
+    settings = with_transfer_length(settings, taken, labels)
+    of_rule = decided_by_rule(before, settings, taken, labels)
     settings = resolve_auto(settings, np.bincount(splits.labeled.labels, minlength=len(splits.classes)).tolist())
+    say_transfer_length(settings, labels, reporter)
     unlabeled = [splits.unlabeled.images] if isinstance(splits.unlabeled, InMemoryUnlabeled) else []
     buffer = make_buffer([splits.labeled, *unlabeled], engine.device)
     return RunContext(
@@ -162,7 +173,7 @@ def read_data(
         costs=decided.costs,
         backbone=backbone,
         teacher_backbones=decided.teacher_backbones,
-        decided=decided.origins,
+        decided={**decided.origins, **of_rule},
     )
 
 
@@ -175,6 +186,7 @@ def _decide(
         return infer_format(sources["labeled"], resolved.settings.data).size
 
     settings = settle_backbone(resolved, extensions, engine, edge, reporter)
+    require_upstream(settings)
     settings, backbone = decide_with_backbone(settings, reporter)
     settings = decide_tune(settings, resolved.explicit, extensions, engine.device, reporter)
     decided = decided_by_backbone(resolved.settings, settings, backbone)
@@ -183,6 +195,8 @@ def _decide(
 
 def _crop(settings: RunSettings, backbone: Backbone | None) -> float | None:
     """The share of an image's short edge that the plain view shows; None: the official one."""
+    if settings.data.resize == "squash":
+        return 1.0
     if settings.data.crop != "auto":
         return settings.data.crop
     return backbone.crop if backbone else None

@@ -17,6 +17,7 @@ from noisystudent.models.checkpoint import CHECKPOINT, load_classifier
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.factory import ModelFactory
+from noisystudent.models.load import PREFIXES
 from noisystudent.models.predictor import Predictor
 from noisystudent.models.teacher import NoisedTeacher, Teacher, TeacherModel
 from noisystudent.models.training_images import TRAINING_IMAGES
@@ -110,6 +111,11 @@ def read_checkpoint(name: str, folder: Path, factory: ModelFactory | None = None
         seconds=training["seconds"],
         factory=factory,
     )
+
+
+def is_checkpoint(teacher: str) -> bool:
+    """Whether text names a finished model, by its folder or a prefix, and not an architecture to train."""
+    return teacher.startswith(PREFIXES) or "/" in teacher or Path(teacher).is_dir()
 
 
 def open_given(name: str | Path | Predictor, runtime: RuntimeSettings) -> Predictor:

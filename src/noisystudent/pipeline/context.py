@@ -21,6 +21,7 @@ from noisystudent.data.unlabeled import StreamedUnlabeled
 from noisystudent.losses.settings import ObjectiveSettings
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.checkpoint import CHECKPOINT
+from noisystudent.pipeline.checkpoints import GivenModel
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
 from noisystudent.pipeline.stage_costs import COST, StageCosts
 from noisystudent.results.run import Cost, StageCost
@@ -72,6 +73,7 @@ class RunContext:
     teacher_backbones: tuple[Backbone, ...] = ()
     decided: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[Path, ...] = ()
+    given_teachers: Mapping[str, GivenModel] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:

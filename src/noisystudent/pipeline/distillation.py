@@ -15,14 +15,20 @@ from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import Verdict
 from noisystudent.losses.settings import TEACHER_FREE, ObjectiveSettings
 from noisystudent.models.checkpoint import label_smoothing_of
-from noisystudent.models.load import PREFIXES
 from noisystudent.models.predictor import Predictor, require_model
 from noisystudent.models.settings import ModelPlan, choose_model
 from noisystudent.pipeline.auto_backbone import settled
 from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.backbone import announce_start
 from noisystudent.pipeline.build_context import build_context, describe_run
-from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, TrainedModel, open_given, require_fit
+from noisystudent.pipeline.checkpoints import (
+    Checkpoint,
+    GivenModel,
+    TrainedModel,
+    is_checkpoint,
+    open_given,
+    require_fit,
+)
 from noisystudent.pipeline.context import RunContext, run_lock
 from noisystudent.pipeline.controls import Controls, train_controls
 from noisystudent.pipeline.delivery import describe_delivery
@@ -211,11 +217,6 @@ def name_model(teacher: str | Path | Predictor) -> str:
         return f"{teacher.name} {teacher.fingerprint[:12]}"
     # A Path is a folder, whatever its name is; ./ keeps it one as text.
     return teacher if isinstance(teacher, str) else os.path.join(os.curdir, teacher)
-
-
-def is_checkpoint(teacher: str) -> bool:
-    """Whether text names a finished model, by its folder or a prefix, and not an architecture to train."""
-    return teacher.startswith(PREFIXES) or "/" in teacher or Path(teacher).is_dir()
 
 
 def _check_fits(context: RunContext, name: str, teacher: Predictor) -> None:

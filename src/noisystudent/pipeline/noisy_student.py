@@ -51,6 +51,12 @@ from noisystudent.pipeline.pseudo_labels import (
 )
 from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
+from noisystudent.pipeline.round_teachers import (
+    RoundTeachers,
+    open_round_teachers,
+    round_teachers,
+    with_round_teachers,
+)
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.stage_noise import input_noise, input_size
 from noisystudent.pipeline.start_choice import choose_start, count_trial
@@ -83,8 +89,13 @@ def run(
     folder = Path(resolved.settings.out)
     with run_lock(folder):
         resolved = choose_start(resolved, reporter, extensions)
-        context = build_context(resolved, reporter, budgeted=True, extensions=extensions, verify=verify)
-        context = remove_leakage(replace(context, shared=tuple(shared)))
+        given = open_round_teachers(resolved.settings)
+        sizes = [model.given.size for model in given.values()]
+        context = build_context(
+            resolved, reporter, budgeted=True, extensions=extensions, verify=verify, teacher_sizes=sizes
+        )
+        context = with_round_teachers(replace(context, shared=tuple(shared)), given)
+        context = remove_leakage(context)
         count_trial(context.folder, context.costs)
         check_measurable(context)
         if context.engine.group.is_main:
@@ -110,25 +121,25 @@ def run_rounds(context: RunContext) -> RunResult:
     announce_smaller_students(context, plans)
     online = online_spec(context) if is_online(settings) else None  # what it cannot do is said before the rounds
     check_starts(context, plans)
-    context = autotune(context, plans[0])
-    context = start_from_pretraining(context, plans)
+    context = start_from_pretraining(autotune(context, plans[0]), plans)
     strength = choose_strength(context, plans[0])
     check_fix(context, plans[-1], strength)
     checkpoint = train(context, "teacher", plans[0], supervised_spec(context), strength)
-    teacher = best = current = ScoredCheckpoint(0, checkpoint, score_checkpoint(context, "teacher", checkpoint))
-    rounds: list[Round] = []
+    teacher = best = ScoredCheckpoint(0, checkpoint, score_checkpoint(context, "teacher", checkpoint))
+    rounds, kept = list[Round](), [teacher]
     first_selection: Path | None = None
     previous: Path | None = None
 
     for number, plan in enumerate(plans[1 : 1 + settings.rounds.count], start=1):
-        predictions, selection = _label_and_select(context, current, plans, strength, number, first_selection)
+        labeled = _label_and_select(context, kept, plans, strength, number, first_selection)
+        predictions, selection = labeled[1:]
         if settings.selection.once:
             first_selection = first_selection or selection
-        checkpoint = train_student(context, number, plan, current.checkpoint, (predictions, selection), strength)
+        checkpoint = train_student(context, number, plan, kept[-1].checkpoint, (predictions, selection), strength)
         student = ScoredCheckpoint(number, checkpoint, score_checkpoint(context, f"round-{number}", checkpoint))
 
         rolled_back = is_worse(student, best, settings.rounds.rollback_p)
-        rounds.append(_describe_round(context, rounds, student, rolled_back, (predictions, selection), previous))
+        rounds.append(_describe_round(context, rounds, student, rolled_back, labeled, previous))
         previous = predictions
         _write_round(context, rounds[-1])
         if rolled_back:
@@ -136,18 +147,18 @@ def run_rounds(context: RunContext) -> RunResult:
                 f"round {number} is rolled back: validation shows it to be worse than {best.checkpoint.name}"
             )
             continue
-        current = student
+        kept.append(student)
         best = max(best, student, key=validation_top1)
 
     if online:
-        rounds.append(_online_round(context, online, current, best, plans[-1], strength))
-        current = current if rounds[-1].rolled_back else rounds[-1].student
+        rounds.append(_online_round(context, online, kept[-1], best, plans[-1], strength))
+        kept += [] if rounds[-1].rolled_back else [rounds[-1].student]
 
     student = judged_student(rounds)
     equal = [teacher] if teacher_is_control(settings, plans, student.round) else []
     samples = student.checkpoint.weights_samples_seen
     controls = train_controls(context, plans[student.round], strength, samples=samples, equal=equal)
-    delivered = choose_delivered(context, current, [teacher, *controls.trained, *controls.of_steps])
+    delivered = choose_delivered(context, kept[-1], [teacher, *controls.trained, *controls.of_steps])
     fixed = fix_models(context, [student, *controls.trained[:1]])
     delivered = deliver_fixed(context, delivered, fixed)
     if not context.dry and context.engine.group.is_main:
@@ -164,19 +175,19 @@ def _describe_round(
     before: list[Round],
     student: ScoredCheckpoint[Checkpoint],
     rolled_back: bool,
-    folders: tuple[Path, Path],
+    labeled: tuple[RoundTeachers, Path, Path],
     previous: Path | None,
 ) -> Round:
     """A round with the accuracy and the signs of its pseudo labels.
 
-    ``folders`` are its predictions and its selection, ``previous`` the predictions of the round before.
+    ``labeled`` are its teachers, predictions and selection, ``previous`` the predictions of the round before.
     """
-    predictions, selection = folders
+    teachers, predictions, selection = labeled
     accuracy = pseudo_label_accuracy(context, predictions, selection)
     diagnostics = diagnose_labels(context, predictions, previous)
     summary = read_result(SelectionSummary, selection / "summary.json")
     drift = say_drift(context, [*(record.selection for record in before if record.selection), summary])
-    return Round(student.round, student, rolled_back, summary, accuracy, diagnostics, drift)
+    return Round(student.round, student, rolled_back, summary, accuracy, diagnostics, drift, teachers.members)
 
 
 def _online_round(
@@ -203,21 +214,26 @@ def _online_round(
 
 def _label_and_select(
     context: RunContext,
-    teacher: ScoredCheckpoint[Checkpoint],
-    plans: list[ModelPlan],
+    kept: Sequence[ScoredCheckpoint[Checkpoint]],
+    plans: Sequence[ModelPlan],
     strength: float,
     number: int,
     first_selection: Path | None,
-) -> tuple[Path, Path]:
-    """The folders of a round's predictions, aligned where the settings say so, and of its selection."""
+) -> tuple[RoundTeachers, Path, Path]:
+    """Who labels in a round, and the folders of its predictions, aligned where the settings say so, and selection.
+
+    ``kept`` are the teacher and the students that were not rolled back.
+    """
+    teachers = round_teachers(context, kept, number)
     stage = labeling_stage(context.settings, number)
-    noise = input_noise(context, stage, plans[teacher.round], strength) if context.settings.noise.teacher else None
-    predictions = label_unlabeled(context, stage, teacher.checkpoint, context.splits.unlabeled, noise=noise)
-    aim = shares_for_network(context, f"round-{number}/{CLASS_SHARES}", predictions, teacher.checkpoint)
+    noise = input_noise(context, stage, plans[kept[-1].round], strength) if context.settings.noise.teacher else None
+    teacher, unlabeled = teachers.model, context.splits.unlabeled
+    predictions = label_unlabeled(context, stage, teacher, unlabeled, noise=noise, passes=teachers.passes)
+    aim = shares_for_network(context, f"round-{number}/{CLASS_SHARES}", predictions, teacher)
     if aim and context.settings.selection.align == "prior":
         predictions = align_predictions(context, f"round-{number}/predictions", predictions, aim)
     selection = select_pseudo_labels(context, f"round-{number}/selection", predictions, number, first_selection, aim)
-    return predictions, selection
+    return teachers, predictions, selection
 
 
 def announce_smaller_students(context: RunContext, plans: Sequence[ModelPlan]) -> None:

@@ -34,6 +34,7 @@ from noisystudent.pipeline.plan_timing import MachineSpeed
 from noisystudent.pipeline.pretraining import PRETRAIN, VIEWS
 from noisystudent.pipeline.pretraining_batches import pretraining_images
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
+from noisystudent.pipeline.round_teachers import count_teachers, open_round_teachers, with_round_teachers
 from noisystudent.pipeline.stage_costs import OTHER
 from noisystudent.pipeline.stage_noise import input_size
 from noisystudent.pipeline.start_choice import CHOICE as START_CHOICE
@@ -118,7 +119,10 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
         planned, reading = stages_before_reading(decided)
         tried = [HeadWork(START_CHOICE, trial)] if trial else []
         return _head_result([*tried, *planned], 0, State.ABSENT, reading)
-    context = read_data(decided, dry=True, sample=None if begun else READ_IMAGES)
+    given = open_round_teachers(decided.settings)
+    sizes = [model.given.size for model in given.values()]
+    context = read_data(decided, dry=True, teacher_sizes=sizes, sample=None if begun else READ_IMAGES)
+    context = with_round_teachers(context, given)
     reading = context.costs.total().session_seconds or 0.0
     check_measurable(context)
     if is_head:
@@ -206,8 +210,10 @@ def _works(context: RunContext, plans: list[ModelPlan], counts: _Counts) -> Iter
     yield _training(context, "teacher", plans[0], settings.train)
     yield _scores("teacher", plans[0], held_out)
     for number, (teacher, student) in enumerate(pairwise(plans[: 1 + settings.rounds.count]), start=1):
-        stage = labeling_stage(settings, number)
-        yield _Work(stage, predictor=teacher, predicted=counts.unlabeled, decoded=streamed)
+        stage, images = labeling_stage(settings, number), counts.unlabeled * count_teachers(settings, number)
+        if number == 1 and context.splits.validation and count_teachers(settings, settings.rounds.count) > 1:
+            yield from (_Work(f"scores/{model.name}", timed=False) for model in context.given_teachers.values())
+        yield _Work(stage, predictor=teacher, predicted=images, decoded=streamed)
         yield from (_Work(name) for name in stages_to_aim(settings, f"round-{number}"))
         yield _Work(f"round-{number}/selection")
         yield from _student(context, number, teacher, student)

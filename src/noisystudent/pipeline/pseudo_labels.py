@@ -34,11 +34,18 @@ from noisystudent.runtime.device import images_per_pass
 
 
 def label_unlabeled(
-    context: RunContext, stage: str, teacher: TrainedModel, unlabeled: UnlabeledData, *, noise: InputNoise | None = None
+    context: RunContext,
+    stage: str,
+    teacher: TrainedModel,
+    unlabeled: UnlabeledData,
+    *,
+    noise: InputNoise | None = None,
+    passes: int = 1,
 ) -> Path:
     """The teacher's predictions for every unlabeled image, in the folder of ``stage``.
 
-    ``noise`` is for an ablation only: the teacher then sees noised images and keeps its own model noise.
+    ``passes``: the networks that an image goes through. ``noise`` is for an ablation only: the teacher then sees noised
+    images and keeps its own model noise.
     """
     runtime, folder = context.settings.runtime, context.folder_of(stage)
     inputs: dict[str, Any] = {
@@ -64,7 +71,7 @@ def label_unlabeled(
         unread = len(unlabeled.images.failures) if isinstance(unlabeled, InMemoryUnlabeled) else 0
         summary = predictions.summarize(stats, len(context.splits.classes), failed=unread)
         write_json(folder / predictions.SUMMARY, summary)
-        predicted = sum(sum(part.rows) for part in stats)
+        predicted = passes * sum(sum(part.rows) for part in stats)
         context.commit(PREDICTIONS, inputs, StageCost(name=stage, images_predicted=predicted))
 
     if not context.is_complete(stage, inputs):

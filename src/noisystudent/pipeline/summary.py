@@ -20,7 +20,15 @@ from noisystudent.pipeline.fix.in_run import FixedModel
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.shift import HeldOutAnswers
-from noisystudent.results.run import Baseline, ChosenBy, EvaluatedModel, RoundResult, RunSummary, StageCost
+from noisystudent.results.run import (
+    Baseline,
+    ChosenBy,
+    EvaluatedModel,
+    RoundResult,
+    RoundTeacher,
+    RunSummary,
+    StageCost,
+)
 
 BEST = "best"
 
@@ -39,6 +47,7 @@ class Round:
     pseudo_labels: dict[str, float | None] | None = None
     diagnostics: dict[str, float | None] | None = None
     drift: tuple[str, ...] = ()
+    teachers: tuple[RoundTeacher, ...] = ()
 
     @property
     def name(self) -> str:
@@ -102,6 +111,7 @@ def summarize(
             pseudo_labels=record.pseudo_labels,
             diagnostics=record.diagnostics,
             drift=record.drift,
+            teachers=record.teachers,
         )
         for record in result.rounds
     )
@@ -181,6 +191,7 @@ def round_result(
     pseudo_labels: dict[str, float | None] | None = None,
     diagnostics: dict[str, float | None] | None = None,
     drift: tuple[str, ...] = (),
+    teachers: tuple[RoundTeacher, ...] = (),
 ) -> RoundResult:
     """A student as the summary has it, with what it learned from."""
     checkpoint, scores = student.checkpoint, student.result.scores
@@ -199,6 +210,7 @@ def round_result(
         pseudo_labels=pseudo_labels,
         diagnostics=diagnostics,
         drift=drift,
+        teachers=teachers,
     )
 
 

@@ -16,6 +16,7 @@ from noisystudent.losses.objectives import LossTerms, distillation_objective, no
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.classifier import Classifier, create_classifier
+from noisystudent.models.create import zero_head
 from noisystudent.models.factory import classifier_from_factory
 from noisystudent.models.settings import ModelPlan
 from noisystudent.models.teacher import Teacher
@@ -42,9 +43,10 @@ from noisystudent.training.loop import FEWER_AT_ONCE, Objective, evaluations, fi
 from noisystudent.training.settings import TrainSettings
 
 FROM_SCRATCH: Mapping[str, object] = {"layer_decay": 1.0, "batch_norm": "batch"}  # what such a training uses
-NO_DROPS: Mapping[str, object] = {"drops": ()}  # what all trainings had before there were drops
 # Settings that decide nothing, or only through others: the steps, the rate, the start, the images of a step.
-_ELSEWHERE = {"save_every", "evaluate_every", "warm_start", "head_start", "ratio", "batch", "epochs", "rate_per_256"}
+_ELSEWHERE = {
+    "save_every", "evaluate_every", "warm_start", "head_start", "ratio", "batch", "epochs", "rate_per_256", "rule"
+}  # fmt: skip
 
 
 def train(
@@ -151,12 +153,14 @@ def train_inputs(
         model["backbone"] = backbone.fingerprint
         if settings.model.last_blocks:
             model["tune"] = settings.model.tune
-        if _starts_with_fitted_head(context, plan, spec, start):
-            model["head"] = settings.train.head_start
+        if (head := _head_start(context, plan, spec, start)) != "random":
+            model["head"] = head
     if settings.model.batch_norm_momentum != "auto":
         model["batch_norm_momentum"] = settings.model.batch_norm_momentum
     if context.splits.format.bits is not None:
         model["bits"] = context.splits.format.bits
+    if context.splits.format.squash:
+        model["squash"] = True
     if extensions.model:
         model["factory"] = identity_of(extensions.model)
     inputs = {
@@ -186,8 +190,11 @@ def _classifier_to_train(
     context: RunContext, plan: ModelPlan, spec: TrainSpec, key: int, start: Checkpoint | GivenModel | None
 ) -> Classifier:
     classifier = new_classifier(context, plan, key, start)
-    if _starts_with_fitted_head(context, plan, spec, start):
+    head = _head_start(context, plan, spec, start)
+    if head == "fitted":
         start_with_fitted_head(context, plan, spec.labeled, classifier)
+    elif head == "zero":
+        zero_head(classifier.net)
     if (momentum := context.settings.model.batch_norm_momentum) != "auto":
         set_batch_norm_momentum(classifier.net, momentum)
     if _has_noise_of_unlabeled(context, spec):
@@ -212,12 +219,12 @@ def _part_model_noise(context: RunContext, spec: TrainSpec, classifier: Classifi
     )
 
 
-def _starts_with_fitted_head(
-    context: RunContext, plan: ModelPlan, spec: TrainSpec, start: Checkpoint | GivenModel | None
-) -> bool:
-    """Whether the last layer is fitted to labels first; a warm start has one that has learned."""
-    wanted = context.settings.train.head_start == "fitted" and len(spec.labeled) > 0
-    return wanted and start is None and _backbone_of(context, plan, start) is not None
+def _head_start(context: RunContext, plan: ModelPlan, spec: TrainSpec, start: Checkpoint | GivenModel | None) -> str:
+    """The last layer that the model starts with; a warm start has one that has learned."""
+    if start is not None or _backbone_of(context, plan, start) is None:
+        return "random"
+    wanted = context.settings.train.head_start
+    return "random" if wanted == "fitted" and len(spec.labeled) == 0 else wanted
 
 
 def _train_settings(
@@ -232,8 +239,9 @@ def _train_settings(
 
 def _deciding(train: TrainSettings) -> dict[str, object]:
     """The settings of a training that decide its weights beside its steps, its rate and the images of a step."""
-    values, usual = train.model_dump(exclude=_ELSEWHERE), {**FROM_SCRATCH, **NO_DROPS}
-    return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
+    without = _ELSEWHERE if train.schedule == "steps" else {*_ELSEWHERE, "drops"}
+    values = train.model_dump(exclude=without)
+    return {name: value for name, value in values.items() if name not in FROM_SCRATCH or value != FROM_SCRATCH[name]}
 
 
 def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkpoint | GivenModel | None) -> Classifier:
@@ -258,7 +266,8 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
             )
     if (blocks := context.settings.model.last_blocks) and _backbone_of(context, plan, start):
         train_last_blocks(classifier.net, blocks)
-    classifier.bits, classifier.crop = context.splits.format.bits, context.splits.format.crop
+    format = context.splits.format
+    classifier.bits, classifier.crop, classifier.squash = format.bits, format.crop, format.squash
     if start:
         given = start.load()
         try:

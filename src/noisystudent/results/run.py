@@ -36,11 +36,25 @@ class EvaluatedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoundTeacher:
+    """One of several teachers whose mean labels in a round: its stage or its name in the settings, and its weight.
+
+    ``validation_top1`` is the accuracy that the weight is from; None where all teachers count the same.
+    """
+
+    name: str
+    model: str
+    weight: float
+    validation_top1: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundResult(EvaluatedModel):
     """The student of one round, and what it learned from.
 
     ``selected`` pseudo labels trained, as ``copies`` samples per epoch; ``pseudo_labels`` says how many are right,
-    where the true classes are known; ``diagnostics`` need no labels; ``drift`` are the signs that pseudo labels drift.
+    where the true classes are known; ``diagnostics`` need no labels; ``drift`` are the signs that pseudo labels drift;
+    ``teachers`` are those whose mean labeled, where there were several.
     """
 
     round: int
@@ -50,6 +64,7 @@ class RoundResult(EvaluatedModel):
     pseudo_labels: dict[str, float | None] | None = None
     diagnostics: dict[str, float | None] | None = None
     drift: tuple[str, ...] = ()
+    teachers: tuple[RoundTeacher, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

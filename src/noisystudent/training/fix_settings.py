@@ -143,9 +143,12 @@ class FixSettings(Settings):
             labeled: the number of labeled images, of which an epoch shows each once.
             save_every: seconds between saved states.
         """
-        drops = [self.drop_every * number / self.epochs for number in range(1, 1 + self._drops)]
+        steps = max(1, round(self.epochs * labeled / self.batch_size))
+        first_lower = [round(steps * self.drop_every * number / self.epochs) for number in range(1, 1 + self._drops)]
+        # The loop lowers the rate of the step after a drop.
+        drops = sorted({(step - 1) / steps for step in first_lower if 0 < step < steps})
         return TrainSettings(
-            steps=max(1, round(self.epochs * labeled / self.batch_size)),
+            steps=steps,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
             learning_rate=self.learning_rate * self.batch_size / RATE_IMAGES,

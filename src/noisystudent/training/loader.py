@@ -18,7 +18,7 @@ from torch import Tensor
 from noisystudent.data.images import Images
 from noisystudent.errors import SettingsError
 from noisystudent.noise.custom import CustomAugmentation
-from noisystudent.noise.mixing import Mixing, partners
+from noisystudent.noise.mixing import Mixing, partners, step_keys
 from noisystudent.runtime.process_group import SINGLE, ProcessGroup
 from noisystudent.training.sampler import ShuffleSampler
 
@@ -318,5 +318,6 @@ class BatchLoader:
             pixels = self.custom_noise(pixels, step)
         if self.mixing:
             partner = partners([stream.count for stream in self.streams])
-            pixels, targets = self.mixing(pixels, targets, partner, *self.noise_keys(by_stream))
+            keys = step_keys(step, len(pixels)) if self.mixing.per_step else self.noise_keys(by_stream)
+            pixels, targets = self.mixing(pixels, targets, partner, *keys)
         return pixels, targets

@@ -40,15 +40,27 @@ STAIRCASE_DECAYS = 146  # decays by 0.97: one every 2.4 of 350 epochs (Xie et al
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
     """The learning rate of 0-based ``step``: linear warm-up, then a half cosine, the paper's staircase or drops."""
+    if settings.schedule == "steps":
+        return rate_by_drops(step, settings)
     warmup = round(settings.warmup * settings.steps)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, settings.steps - warmup)
     if settings.schedule == "staircase":
         return settings.learning_rate * 0.97 ** math.floor(progress * STAIRCASE_DECAYS)
-    if settings.schedule == "steps":
-        return settings.learning_rate * 0.1 ** sum(step >= round(drop * settings.steps) for drop in settings.drops)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def rate_by_drops(step: int, settings: TrainSettings) -> float:
+    """BiT's learning rate (Kolesnikov et al. 2020, released code): from 0 in the warm-up, a tenth after each drop.
+
+    A drop at step s first lowers the rate of step s + 1.
+    """
+    warmup = round(settings.warmup * settings.steps)
+    if step < warmup:
+        return settings.learning_rate * step / warmup
+    drops = sum(round(drop * settings.steps) < step for drop in settings.drops)
+    return settings.learning_rate * 0.1**drops
 
 
 METRICS = "metrics.jsonl"

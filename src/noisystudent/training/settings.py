@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from noisystudent.settings import Settings
 
 PRETRAINED_LAYER_DECAY = 0.85  # NOTEBOOK.md has the trials
+TRANSFER_RECIPE = "bit"
 RATE_IMAGES = 256  # labeled images of a step that ``rate_per_256`` is for
 
 Ratio = Annotated[float, Field(gt=0)]
@@ -51,6 +52,11 @@ class TrainSettings(Settings):
         "momentum 0.9, eps 1e-3); lars: steps in proportion to each layer's weights, SimCLR's",
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak learning rate")
+    rule: Literal["none", "bit"] = Field(
+        "none",
+        description="bit: the number of labels says steps, warmup, drops and mixup where you leave them open (BiT-"
+        "HyperRule, Kolesnikov et al. 2020, section 3.3)",
+    )
     rate_per_256: bool = Field(
         False,
         description="learning_rate is that of 256 labeled images per step, and changes in proportion to those of a "
@@ -65,11 +71,12 @@ class TrainSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.02, description="not applied to biases and normalization")
     schedule: Literal["cosine", "staircase", "steps"] = Field(
         "cosine",
-        description="cosine: falls to 0 at the last step; staircase: the paper's x0.97, 146 times in total; steps: "
-        "x0.1 at each of drops",
+        description="cosine: falls to 0 at the last step; staircase: the paper's x0.97, 146 times in total; steps: a "
+        "tenth after each of drops (BiT)",
     )
-    drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        (), description="fractions of the steps after which the learning rate falls to a tenth; none: it stays"
+    drops: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(
+        (0.4, 0.6, 0.8),
+        description="the fractions of the steps after which schedule steps divides the rate by 10; empty: never",
     )
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.05, description="fraction of the steps in which the learning rate rises linearly"
@@ -82,9 +89,10 @@ class TrainSettings(Settings):
         description="decay of the averaged weights (EMA) that teachers and scores use, with the official warm-up; "
         "0 = no average",
     )
-    head_start: Literal["random", "fitted"] = Field(
+    head_start: Literal["random", "zero", "fitted"] = Field(
         "random",
-        description="the last layer that models start with beside a backbone. random: drawn small; fitted: a linear "
+        description="the last layer that models start with beside a backbone. random: drawn small; zero: all zeros, so "
+        "that the first answers are even (BiT); fitted: a linear "
         "head that is fitted to the labels on the backbone's frozen features first (Kumar et al. 2022)",
     )
     batch_norm: Literal["auto", "batch", "frozen"] = Field(
@@ -106,6 +114,13 @@ class TrainSettings(Settings):
         description="seconds between saved states, from which a killed stage resumes; longer if saving would take "
         "more than 2% of the time",
     )
+
+    @field_validator("drops")
+    @classmethod
+    def _increasing(cls, drops: tuple[float, ...]) -> tuple[float, ...]:
+        if list(drops) != sorted(set(drops)):
+            raise ValueError(f"drops are {drops}; give fractions that increase, such as 0.4,0.6,0.8")
+        return drops
 
     def resolve_auto(self, *, pretrained: bool) -> TrainSettings:
         """The settings of one model's training, ``pretrained`` if it starts from pretrained weights."""

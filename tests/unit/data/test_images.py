@@ -351,6 +351,7 @@ def test_every_setting_has_a_description_and_the_documented_default():
     assert all(field.description for field in DataSettings.model_fields.values())
     assert DataSettings().model_dump() == {
         "size": "auto",
+        "resize": "aspect",
         "channels": "auto",
         "crop": "auto",
         "validation_fraction": 0.2,
@@ -363,3 +364,28 @@ def test_every_setting_has_a_description_and_the_documented_default():
         "window": 8192,
         "memory_limit_gb": 8.0,
     }
+
+
+@pytest.mark.parametrize(("size", "edge"), [(32, 40), (64, 80), (128, 160), (480, 512)])
+def test_squashed_images_are_stored_with_bits_pairs_of_edges(size, edge):
+    assert ImageFormat(size, 3, squash=True).storage_size == edge
+
+
+def test_squashed_images_lose_their_proportions_and_nothing_else():
+    image = smooth_image(30, 90)
+    decoded = decode(ListSource([png(image)]), ImageFormat(16, 3, squash=True))
+    assert decoded.sizes.tolist() == [[20, 20]]
+    expected = Image.fromarray(image).convert("RGB").resize((20, 20), Image.Resampling.BICUBIC)
+    assert np.array_equal(valid(decoded, 0), np.asarray(expected))
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(95, 97, 128), (96, 96, 480), (28, 28, 128), (300, 40, 480)])
+def test_squashed_images_have_bits_sizes(height, width, size):
+    source = ListSource([png(noise_image(height, width))])
+    assert infer_format(source, DataSettings(resize="squash")).size == size
+    assert infer_format(source, DataSettings(resize="squash", size=24)).size == 24
+    assert infer_format(source, DataSettings(resize="squash", size=24, channels="rgb")).squash
+
+
+def test_squashed_images_are_told_from_others_of_their_size():
+    assert ImageFormat(128, 3, squash=True).identity != ImageFormat(128, 3).identity

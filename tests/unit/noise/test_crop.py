@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import kstest
+from scipy.stats import chisquare, kstest
 
 from noisystudent.noise.counter_rng import CounterRng
-from noisystudent.noise.crop import PlainView, pad_crop, resized_crop
+from noisystudent.noise.crop import PlainView, pad_crop, random_window, resized_crop
+from noisystudent.noise.input import InputNoise
+from noisystudent.noise.settings import NoiseSettings
 
 
 def test_draws_are_uniform_and_uncorrelated():
@@ -83,3 +85,32 @@ def test_a_small_model_sees_the_whole_of_images_stored_for_a_larger_one():
     view = PlainView(32)(pixels, torch.tensor([[64, 64]]))
     assert (view[0, 0, :14] <= 8).all()
     assert (view[0, 0, 18:] >= 247).all()
+
+
+def test_a_random_window_is_at_each_position_with_the_same_probability():
+    pixels = torch.arange(10 * 12).reshape(1, 1, 10, 12).to(torch.uint8).expand(8_000, 1, 10, 12)
+    sizes = torch.tensor([[10, 12]]).expand(8_000, 2)
+    uniforms = torch.rand(8_000, 2, generator=torch.Generator().manual_seed(0))
+    windows = random_window(pixels, sizes, uniforms, 8)
+    corners = windows[:, 0, 0, 0].int()
+    top, left = corners // 12, corners % 12
+    counts = torch.bincount(top * 5 + left, minlength=15)
+    assert counts.numel() == 15  # 3 x 5 positions
+    assert chisquare(counts.numpy()).pvalue > 0.001
+    row = int(torch.nonzero((top == 2) & (left == 4))[0])
+    torch.testing.assert_close(windows[row], pixels[row, :, 2:10, 4:12])
+
+
+def test_a_window_at_strength_1_is_as_many_pixels_as_the_model_sees_and_at_0_the_whole_image():
+    pixels = torch.randint(0, 256, (4, 1, 40, 40), dtype=torch.uint8)
+    arguments = (pixels, torch.full((4, 2), 40), torch.zeros(4, dtype=torch.int64), torch.arange(4))
+    settings = NoiseSettings(crop="window", randaugment=False)
+    views = {
+        strength: InputNoise(
+            settings, size=32, strength=strength, rng=CounterRng(0, "test"), storage_size=40, crop=1.0
+        )(*arguments)
+        for strength in (0.0, 1.0)
+    }
+    assert torch.equal(views[0.0], PlainView(32, 1.0)(*arguments[:2]))
+    windows = pixels[0].unfold(1, 32, 1).unfold(2, 32, 1)[0].reshape(-1, 32, 32)
+    assert any(torch.equal(views[1.0][0, 0], window) for window in windows)

@@ -9,7 +9,7 @@ from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.crop import resize_views
 from noisystudent.noise.erasing import erase
 from noisystudent.noise.input import InputNoise
-from noisystudent.noise.mixing import Mixing, build_mixing, partners
+from noisystudent.noise.mixing import Mixing, build_mixing, partners, step_keys
 from noisystudent.noise.settings import NoiseSettings
 
 COUNT, EDGE, CLASSES = 400, 20, 5
@@ -124,3 +124,22 @@ def test_bicubic_crops_are_sharper_than_bilinear_ones():
     )  # fmt: skip
     assert cubic.std() > linear.std() * 1.02
     assert (cubic - linear).abs().mean() < 20
+
+
+def test_one_share_per_step_is_that_of_all_its_images_and_changes_from_step_to_step():
+    mixing = build_mixing(NoiseSettings(mixup=0.1, mixing="step"), CounterRng(0, "test"))
+    assert mixing.per_step
+    pixels = torch.arange(8, dtype=torch.uint8)[:, None, None, None].expand(8, 1, 4, 4) * 20
+    targets, partner = torch.eye(8), partners([8])
+    shares = []
+    for step in range(200):
+        _, soft = mixing(pixels, targets, partner, *step_keys(step, 8))
+        of_step = soft.diagonal()
+        assert of_step.unique().numel() == 1
+        shares.append(float(of_step[0]))
+    assert kstest(shares, beta(0.1, 0.1).cdf).pvalue > 0.01
+
+
+def test_noise_from_before_mixing_could_be_per_step_has_the_same_identity():
+    assert "mixing" not in NoiseSettings(mixup=0.1).deciding()
+    assert NoiseSettings(mixup=0.1, mixing="step").deciding()["mixing"] == "step"

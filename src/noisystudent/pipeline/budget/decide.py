@@ -25,9 +25,11 @@ from noisystudent.pipeline.tune import HEAD, with_setting
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.progress import Reporter
+from noisystudent.training.settings import TRANSFER_RECIPE
 
 BUDGET = "budget"  # the kind in a manifest, and the name of the folder
 ON_CPU, ON_ACCELERATOR = 15 * 60.0, 60 * 60.0  # seconds
+_OF_PUBLISHED_LENGTH = ("paper", TRANSFER_RECIPE)
 _OF_TIME = ("train.steps", "train.epochs", "train.stop_after")  # settings that say how long a run trains
 
 
@@ -65,7 +67,7 @@ def budget_seconds(resolved: Resolved, engine: Engine) -> float | None:
         return None
     if given != "auto":
         return parse_duration(given)
-    if pretrains or resolved.explicit.intersection(_OF_TIME) or settings.recipe == "paper":
+    if pretrains or resolved.explicit.intersection(_OF_TIME) or settings.recipe in _OF_PUBLISHED_LENGTH:
         return None
     return ON_CPU if engine.device.type == "cpu" else ON_ACCELERATOR
 

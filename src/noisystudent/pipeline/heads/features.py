@@ -156,7 +156,8 @@ def frozen_classifier(context: RunContext, plan: ModelPlan) -> Classifier:
     splits = context.splits
     size = plan.size or splits.format.size
     classifier = context.backbone.new_classifier(plan.name, classes=splits.classes, size=size)
-    classifier.bits, classifier.crop = splits.format.bits, splits.format.crop
+    format = splits.format
+    classifier.bits, classifier.crop, classifier.squash = format.bits, format.crop, format.squash
     classifier.to(context.device).eval().requires_grad_(False)
     last_layer(classifier)
     return classifier
