@@ -213,6 +213,23 @@ class HeadChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeadEvidence:
+    """``cross-fit/summary.json``: how many labels a student and a labels-only head predict that neither saw.
+
+    ``student`` and ``labels_only`` are accuracies on ``labels`` labels, ``p_value`` that of McNemar's exact test.
+    """
+
+    student: float
+    labels_only: float
+    p_value: float
+    labels: int
+
+    def student_is_worse(self, p_value: float) -> bool:
+        """Whether the labels show the student to be worse at this level."""
+        return self.student < self.labels_only and self.p_value < p_value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStage:
     """A stage of a run: whether it is done, and what it costs.
 

@@ -5,7 +5,6 @@ Both sides are trained alike on all folds but one, and answer for the labels of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,27 +17,10 @@ from noisystudent.pipeline.heads.labels import deciding_objective, fit_student, 
 from noisystudent.pipeline.heads.teachers import FeatureTeachers
 from noisystudent.pseudo_labels.selection.parts import Ints
 from noisystudent.pseudo_labels.shift import ClassShares
-from noisystudent.results.facts import HeadChoice
+from noisystudent.results.facts import HeadChoice, HeadEvidence
 from noisystudent.results.run import StageCost
 
 CROSS_FIT = "cross-fit"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadEvidence:
-    """``cross-fit/summary.json``: how many labels a student and a labels-only head predict that neither saw.
-
-    ``student`` and ``labels_only`` are accuracies on ``labels`` labels, ``p_value`` that of McNemar's exact test.
-    """
-
-    student: float
-    labels_only: float
-    p_value: float
-    labels: int
-
-    def student_is_worse(self, p_value: float) -> bool:
-        """Whether the labels show the student to be worse at this level."""
-        return self.student < self.labels_only and self.p_value < p_value
 
 
 def cross_fit_student(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from noisystudent.pipeline.heads.evidence import HeadEvidence
 from noisystudent.pipeline.heads.teachers import weights_by_accuracy
+from noisystudent.results.facts import HeadEvidence
 
 
 def test_five_points_more_weigh_e_times_as_much():
