@@ -102,6 +102,8 @@ SECTIONS = {
     "RUN: cross-fit/summary.json": "HeadEvidence",
     "RUN: findings/summary.json": "Findings",
     "RUN: findings/map.parquet": "Map",
+    "RUN: page-images.parquet": "Images of the page",
+    "DISTILLATION: page-images.parquet": "Images of the page",
     "SCREEN: left-out.json": "ExcludedImage",
     "ROBUSTNESS: robustness.json": "RobustnessResult",
     "ROBUSTNESS: scores.json": "EvaluationResult",

@@ -19,6 +19,7 @@ from noisystudent.display import wording
 WIDTH = 440
 PLOT_HEIGHT = 190
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 32, 46
+STUDENT, CONTROL = 1, 2  # their colors on every chart
 _LETTER = 6.6  # mean width of a letter at the charts' font size of 12, for the layout of the legend
 _LEGEND_ROW = 18
 _LEGEND_LETTERS = 58  # letters that fit into a row of the legend

@@ -9,7 +9,7 @@ from itertools import takewhile
 from markupsafe import Markup
 
 from noisystudent.display import charts, wording
-from noisystudent.display.charts import Series
+from noisystudent.display.charts import CONTROL, STUDENT, Series
 from noisystudent.evaluation.results import ComparisonResult, Difference, RobustnessResult
 
 MODELS_IN_CHARTS = 8  # the number of colors
@@ -131,10 +131,16 @@ def tenths(value: float | None) -> str:
 def series_of(models: Models, values: Mapping[str, Points]) -> list[Series]:
     """The fractions of each model in percent, in its color; models without values are left out."""
     return [
-        Series(name, tuple((position, 100 * fraction) for position, fraction in values[name].items()), color=number)
-        for number, name in enumerate(models, start=1)
+        Series(name, tuple((position, 100 * fraction) for position, fraction in values[name].items()), color=color)
+        for color, name in zip(_colors(len(models)), models, strict=True)
         if values.get(name)
     ]
+
+
+def _colors(models: int) -> list[int]:
+    """The colors of models: the first is the control, or what others are compared with, the last the student."""
+    between = range(CONTROL + 1, CONTROL + models - 1)
+    return [CONTROL, *between, STUDENT] if models > 1 else [STUDENT]
 
 
 def dot_charts(

@@ -9,6 +9,8 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.findings.tables import write_tables
 from noisystudent.pipeline.page_images import SourceImages
 from noisystudent.reporting.page import open_page, write_page
+from noisystudent.reporting.pictures import write_pictures
+from noisystudent.reporting.thumbnails import keep_thumbnails
 from noisystudent.results.findings import Findings
 from noisystudent.results.run import RunSummary
 
@@ -27,9 +29,11 @@ def finish_run(context: RunContext, summary: RunSummary, findings: Findings | No
             write_tables(folder, findings)
         write_result(folder / SUMMARY, summary)  # a run whose page cannot be written is finished
         record, thumbnails = open_page(folder, SourceImages.of_run(folder))
+        keep_thumbnails(folder, thumbnails)
         finished = replace(summary, cost=context.costs.total())
         write_result(folder / SUMMARY, finished)
         write_page(replace(record, summary=finished), thumbnails)
+        write_pictures(replace(record, summary=finished))
         return finished
 
     return context.engine.group.on_main(write)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from noisystudent.artifacts.typed_json import read_result
-from noisystudent.data.images import ImageFormat, Images, decode_shard
+from noisystudent.data.decode import decode_image
 from noisystudent.data.sample import evenly_spread
-from noisystudent.data.source import Source
+from noisystudent.data.source import Record, Source, shard_keys
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
 from noisystudent.models.settings import ModelPlan
@@ -22,6 +24,7 @@ from noisystudent.results.facts import RunFacts
 
 NOISE_SHEET = "noise.png"
 SHEET_IMAGES, SHEET_EPOCHS = 6, 7
+LONGEST = 256  # pixels of an image that goes to the page, which reduces it further
 
 
 def write_noise_sheet(context: RunContext, plan: ModelPlan, strength: float) -> None:
@@ -45,16 +48,23 @@ class SourceImages:
         return cls(read_result(RunFacts, folder / "run.json"))
 
     def __call__(self, role: str, keys: list[str]) -> dict[str, npt.NDArray[np.uint8]]:
-        """Images uint8 [H, W, C] of a role by key; keys that cannot be found are left out."""
+        """Images uint8 [H, W] or [H, W, 3] of a role by key: the originals, reduced to what a page shows.
+
+        Keys that cannot be found or read are left out.
+        """
         source, stored = self._open(role), self._facts.format
         if source is None or stored is None or not keys:
             return {}
-        wanted, format = set(keys), ImageFormat(stored.size, 1 if stored.channels == 1 else 3)
-        images: dict[str, npt.NDArray[np.uint8]] = {}
+        wanted, images = set(keys), {}
         for shard in range(len(source.shard_sizes)):
-            if wanted.isdisjoint(record.key for record in source.read(shard)):
-                continue
-            images |= _pick(decode_shard(source, shard, format), wanted)
+            of_shard = wanted.intersection(shard_keys(source, shard))
+            for record in source.read(shard) if of_shard else ():
+                if record.key in of_shard:
+                    of_shard.remove(record.key)
+                    with suppress(DataError):
+                        images[record.key] = _shown(record, stored.channels)
+                if not of_shard:
+                    break
         return images
 
     def _open(self, role: str) -> Source | None:
@@ -70,10 +80,10 @@ class SourceImages:
         return source if source.fingerprint == facts.fingerprint else None
 
 
-def _pick(images: Images, wanted: set[str]) -> dict[str, npt.NDArray[np.uint8]]:
-    picked = {}
-    for row, key in enumerate(images.keys):
-        if key in wanted:
-            height, width = images.sizes[row]
-            picked[key] = images.pixels[row, :, :height, :width].transpose(1, 2, 0)
-    return picked
+def _shown(record: Record, channels: int) -> npt.NDArray[np.uint8]:
+    """The pixels of an original, reduced to at most ``LONGEST`` pixels; raises ``DataError`` if it is unreadable."""
+    if record.problem:
+        raise DataError(record.problem)
+    image = decode_image(record.image, 1 if channels == 1 else 3)
+    image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+    return np.asarray(image, np.uint8)

@@ -1,20 +1,24 @@
-"""The page of a run: one HTML file that needs no other file, no network and no script."""
+"""The page of a run: one HTML file that needs no other file and no network; without scripts, only its map is lost."""
 
 from __future__ import annotations
 
-import re
+import base64
+import hashlib
 import shlex
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from markupsafe import Markup
 
 from noisystudent.artifacts.folder import atomic_write
-from noisystudent.errors import ArtifactError, DataError
-from noisystudent.evaluation.verdict import Verdict
+from noisystudent.errors import ArtifactError
 from noisystudent.reporting import views
-from noisystudent.reporting.images import data_uri, png_uri
+from noisystudent.reporting.advice import advice_of
+from noisystudent.reporting.first_screen import cards, chart_caption, first_chart, gains, predict_command, sections
+from noisystudent.reporting.headline import headline
+from noisystudent.reporting.images import png_uri
+from noisystudent.reporting.map_view import map_view
 from noisystudent.reporting.read import read_run
 from noisystudent.reporting.records import RunRecord
 from noisystudent.reporting.resolution import fix_chart
@@ -31,19 +35,13 @@ from noisystudent.reporting.table import (
     verdict_sentence,
 )
 from noisystudent.reporting.templates import template
+from noisystudent.reporting.thumbnails import LoadImages, Thumbnails, load_thumbnails
 
-LoadImages = Callable[[str, list[str]], dict[str, np.ndarray]]
+Values = dict[str, Any]  # of a template, which has no types
 
+SHOWN = 24  # images of each list of the findings
 KEYS_LISTED = 100  # images left out per source; the others are only counted
 NAMES_LISTED = 10  # of the things of one kind that a source passes over
-
-
-@dataclass(frozen=True, slots=True)
-class Thumbnails:
-    """Data URIs by role and key; ``problem`` says why some or all are missing."""
-
-    uris: dict[str, dict[str, str]] = field(default_factory=dict)
-    problem: str = ""
 
 
 def write_report(run_folder: Path, *, load_images: LoadImages | None, out: Path | None = None) -> Path:
@@ -68,7 +66,7 @@ def write_report(run_folder: Path, *, load_images: LoadImages | None, out: Path 
 def open_page(run_folder: Path, load_images: LoadImages | None) -> tuple[RunRecord, Thumbnails]:
     """Everything that the page of a run shows, read from its folder and its sources."""
     record = read_run(run_folder)
-    return record, load_thumbnails(record, load_images)
+    return record, load_thumbnails(record.folder, _keys_shown(record), load_images)
 
 
 def write_page(record: RunRecord, thumbnails: Thumbnails, *, out: Path | None = None) -> Path:
@@ -88,69 +86,117 @@ def write_page(record: RunRecord, thumbnails: Thumbnails, *, out: Path | None = 
 def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
     """The page as HTML text; every text from the run is escaped."""
     summary, facts = record.summary, record.facts
-    settings = views.setting_views(facts.settings, facts.origins)
+    script = files("noisystudent.reporting").joinpath("page.js").read_text(encoding="utf-8")
+    values = {**_first_screen(record), **_findings(record), **_details(record)}
     return template("page.html").render(
         record=record,
         summary=summary,
         facts=facts,
         name=record.folder.resolve().name,
-        headline=_headline(summary.verdict),
-        verdict_chart=views.verdict_chart(summary.verdict),
-        columns=table_columns(summary),
-        advice=" ".join(filter(None, [advice_sentence(summary), small_student_sentence(summary)])),
-        drift=next((record.drift for record in reversed(summary.rounds) if record.drift), ()),
-        compared=comparison_sentence(summary),
-        cost=cost_sentence(summary.cost, facts.machine),
-        rows=summary_rows(summary),
-        table_caption=table_caption(summary),
-        robustness=robustness_view(summary.robustness) if summary.robustness else None,
-        resolution_chart=fix_chart(summary),
-        fix_sentence=fix_sentence,
-        progress_chart=views.progress_chart(summary),
-        rounds=views.round_views(record),
-        student=views.student_view(summary),
-        reason_text=views.reason_text,
-        classes_in_tables=views.CLASSES_IN_TABLES,
-        keys_listed=KEYS_LISTED,
-        names_listed=NAMES_LISTED,
-        sources={role: source for role, source in facts.sources.items() if source is not None},
-        chosen_settings=[setting for setting in settings if setting.origin != "default"],
-        default_settings=[setting for setting in settings if setting.origin == "default"],
-        online_method=views.online_method(facts.settings),
-        command=shlex.join(facts.command),
+        script=Markup(script),
+        script_hash=script_hash(script),
+        sections=sections(_present(values)),
         thumbnails=thumbnails,
-        noise_sheet=png_uri(record.noise_sheet) if record.noise_sheet else None,
+        **values,
     )
 
 
-def load_thumbnails(record: RunRecord, load_images: LoadImages | None) -> Thumbnails:
-    """Loads the images that the page shows; a source that cannot be read becomes a sentence on the page."""
-    if load_images is None:
-        return Thumbnails(problem="The images are not shown because the page was written without access to them.")
-    uris: dict[str, dict[str, str]] = {}
-    problems: list[str] = []
-    for role, keys in _keys_shown(record).items():
-        try:
-            pixels = load_images(role, keys) if keys else {}
-            uris[role] = {key: data_uri(pixels[key]) for key in keys if key in pixels}
-        except (DataError, OSError) as error:
-            problems.append(f"The {role} images could not be loaded: {error}")
-    return Thumbnails(uris, " ".join(problems))
-
-
-def _keys_shown(record: RunRecord) -> dict[str, list[str]]:
-    examples, mistakes = record.examples, record.mistakes
-    groups = (examples.most_confident, examples.least_confident, *examples.rejected.values()) if examples else ()
+def _first_screen(record: RunRecord) -> Values:
+    unlabeled = record.facts.sources.get("unlabeled")
     return {
-        "test": _unique(image.key for image in mistakes.images) if mistakes else [],
-        "unlabeled": _unique(example.key for group in groups for example in group),
+        "headline": headline(record.summary, unlabeled.images if unlabeled else None, record.evidence),
+        "verdict_chart": views.verdict_chart(record.summary.verdict),
+        "round_chart": first_chart(record),
+        "round_caption": chart_caption(record),
+        "predict_command": predict_command(record),
+        "cards": cards(record),
     }
 
 
-def _headline(verdict: Verdict) -> str:
-    # A p-value that breaks over two lines is hard to read.
-    return re.sub(r"p ([<=]) ", "p\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}", verdict_sentence(verdict))
+def _findings(record: RunRecord) -> Values:
+    summary, found = record.summary, record.findings
+    return {
+        "findings": found,
+        "gain": gains(record),
+        "advice_list": advice_of(record),
+        "verdict_sentence": verdict_sentence(summary.verdict),
+        "advice": " ".join(filter(None, [advice_sentence(summary), small_student_sentence(summary)])),
+        "drift": next((result.drift for result in reversed(summary.rounds) if result.drift), ()),
+        "compared_sentence": comparison_sentence(summary),
+        "won_lost": record.won_lost,
+        "map": map_view(record.image_map, found, summary.classes) if record.image_map and found else None,
+        "shown": SHOWN,
+    }
 
 
-def _unique(keys: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(keys))
+def _details(record: RunRecord) -> Values:
+    summary, facts = record.summary, record.facts
+    settings = views.setting_views(facts.settings, facts.origins)
+    return {
+        "columns": table_columns(summary),
+        "cost": cost_sentence(summary.cost, facts.machine),
+        "rows": summary_rows(summary),
+        "table_caption": table_caption(summary),
+        "robustness": robustness_view(summary.robustness) if summary.robustness else None,
+        "resolution_chart": fix_chart(summary),
+        "fix_sentence": fix_sentence,
+        "progress_chart": views.progress_chart(summary),
+        "rounds": views.round_views(record),
+        "class_shares": views.class_share_views(record),
+        "student": views.student_view(summary),
+        "reason_text": views.reason_text,
+        "classes_in_tables": views.CLASSES_IN_TABLES,
+        "keys_listed": KEYS_LISTED,
+        "names_listed": NAMES_LISTED,
+        "sources": {role: source for role, source in facts.sources.items() if source is not None},
+        "chosen_settings": [setting for setting in settings if setting.origin != "default"],
+        "default_settings": [setting for setting in settings if setting.origin == "default"],
+        "online_method": views.online_method(facts.settings),
+        "command": shlex.join(facts.command),
+        "noise_sheet": png_uri(record.noise_sheet) if record.noise_sheet else None,
+        # A distillation and a run with an online student alone store no pseudo labels.
+        "distilled": bool(summary.rounds) and summary.rounds[0].selected is None,
+        "start": facts.start,
+    }
+
+
+def _present(values: Values) -> dict[str, bool]:
+    """Which sections the page has, by anchor; those that it always has are left out."""
+    found, distilled = values["findings"], bool(values["distilled"])
+    return {
+        **dict.fromkeys(("label-issues", "out-of-class", "label-next"), found is not None),
+        "label-for-test": bool(found and found.label_for_test and not values["student"]),
+        "won-lost": values["won_lost"] is not None,
+        "map": values["map"] is not None,
+        "robustness": values["robustness"] is not None,
+        "resolution": values["resolution_chart"] is not None,
+        "class-shares": bool(values["class_shares"]),
+        "rounds": not distilled,
+        "examples": not distilled,
+        "start": values["start"] is not None,
+        "distilled": distilled,
+    }
+
+
+def script_hash(script: str) -> str:
+    """What the content security policy calls an inline script that it allows."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+
+
+def _keys_shown(record: RunRecord) -> dict[str, list[str]]:
+    examples, mistakes, found, compared = record.examples, record.mistakes, record.findings, record.won_lost
+    groups = (examples.most_confident, examples.least_confident, *examples.rejected.values()) if examples else ()
+    keys: dict[str, list[str]] = {
+        "test": [image.key for image in mistakes.images] if mistakes else [],
+        "unlabeled": [example.key for group in groups for example in group],
+    }
+    if found:
+        keys["labeled"] = [issue.key for issue in found.label_issues[:SHOWN]]
+        keys["unlabeled"] += [image.key for image in found.out_of_class[:SHOWN]]
+        keys["unlabeled"] += [image.key for image in found.label_next[:SHOWN]]
+        if record.summary.reporting_role() is None:
+            keys["unlabeled"] += found.label_for_test[:SHOWN]
+    if compared:
+        keys.setdefault(compared.role, [])
+        keys[compared.role] += [image.key for image in (*compared.won_images, *compared.lost_images)]
+    return {role: list(dict.fromkeys(listed)) for role, listed in keys.items()}

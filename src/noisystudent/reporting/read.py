@@ -15,6 +15,13 @@ from noisystudent.artifacts.typed_json import read_result
 from noisystudent.errors import ArtifactError
 from noisystudent.pseudo_labels.predictions import FAILED, list_parts
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
+from noisystudent.reporting.read_findings import (
+    read_class_shares,
+    read_evidence,
+    read_findings,
+    read_map,
+    read_won_lost,
+)
 from noisystudent.reporting.records import Examples, Mistakes, PseudoLabel, RunRecord, WrongImage
 from noisystudent.results.facts import RunFacts, StrengthChoice, UnreadableImage
 from noisystudent.results.run import RunSummary
@@ -59,6 +66,11 @@ def read_run(folder: Path) -> RunRecord:
         examples=_read_examples(folder, max(labeled)) if labeled else None,
         mistakes=_read_mistakes(folder / "scores", summary.delivered),
         noise_sheet=noise_file.read_bytes() if noise_file.exists() else None,
+        findings=read_findings(folder),
+        evidence=read_evidence(folder),
+        won_lost=read_won_lost(folder, summary),
+        image_map=read_map(folder),
+        class_shares=read_class_shares(folder, summary),
     )
 
 

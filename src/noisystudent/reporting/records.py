@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
-from noisystudent.results.facts import RunFacts, StrengthChoice
-from noisystudent.results.run import RunSummary
+from noisystudent.pseudo_labels.shift import ClassShares
+from noisystudent.results.facts import HeadEvidence, RunFacts, StrengthChoice
+from noisystudent.results.findings import Findings
+from noisystudent.results.run import Role, RunSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,61 @@ class Mistakes:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What one model answers for an image."""
+
+    model: str
+    prediction: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedImage:
+    """A held-out image with the answers of the control and of every later model, in order; the student is the last."""
+
+    key: str
+    label: int
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WonLost:
+    """Held-out images that only the student or only the control gets right, the surest answers first.
+
+    ``won``, ``lost`` and ``both_wrong`` count all of them; ``won_images`` and ``lost_images`` are those that are shown.
+    """
+
+    role: Role
+    won: int
+    lost: int
+    both_wrong: int
+    won_images: tuple[ComparedImage, ...]
+    lost_images: tuple[ComparedImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MapPoint:
+    """One image on the map: its place from 0 to 1, its class, and what is known about it."""
+
+    key: str
+    labeled: bool
+    x: float
+    y: float
+    label: int
+    confidence: float
+    out_of_class: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMap:
+    """The map: its images, and their copies in one JPEG image, in as many columns as rows."""
+
+    points: tuple[MapPoint, ...]
+    sprite: bytes
+    edge: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """The content of a run folder that the page shows; ``noise_sheet`` is a PNG."""
 
@@ -72,3 +129,8 @@ class RunRecord:
     examples: Examples | None
     mistakes: Mistakes | None
     noise_sheet: bytes | None
+    findings: Findings | None = None
+    evidence: HeadEvidence | None = None
+    won_lost: WonLost | None = None
+    image_map: ImageMap | None = None
+    class_shares: dict[int, ClassShares] = field(default_factory=dict)

@@ -124,12 +124,12 @@ def progress_chart(summary: RunSummary) -> Markup | None:
         float(position) for position, student in enumerate(summary.rounds, start=1) if student.rolled_back
     )
     series = [
-        charts.Series(name, points, hollow=rolled_back)
-        for name, points in (
-            ("Test", _accuracies(models, "test")),
-            ("Validation", _accuracies(models, "validation")),
-            ("Pseudo labels", _pseudo_label_accuracies(summary, "pseudo_label_top1")),
-            ("Selected pseudo labels", _pseudo_label_accuracies(summary, "selected_top1")),
+        charts.Series(name, points, hollow=rolled_back, color=color)
+        for name, points, color in (
+            ("Test", _accuracies(models, "test"), charts.STUDENT),
+            ("Validation", _accuracies(models, "validation"), 3),
+            ("Pseudo labels", _pseudo_label_accuracies(summary, "pseudo_label_top1"), 4),
+            ("Selected pseudo labels", _pseudo_label_accuracies(summary, "selected_top1"), 5),
         )
         if points
     ]
@@ -138,7 +138,9 @@ def progress_chart(summary: RunSummary) -> Markup | None:
     role = summary.reporting_role()
     control = summary.control.scores(role) if summary.control else None
     if control is not None:
-        series.append(charts.Series(f"Control ({role})", ((0.0, 100 * control.top1),), level=True))
+        series.append(
+            charts.Series(f"Control ({role})", ((0.0, 100 * control.top1),), level=True, color=charts.CONTROL)
+        )
     return charts.line_chart(
         series,
         title="Top-1 accuracy of the teacher and of every student",
@@ -151,6 +153,31 @@ def progress_chart(summary: RunSummary) -> Markup | None:
 def reason_text(reason: str) -> str:
     """The words for a reason of a selection, such as ``waits for a later round`` for ``not-yet``."""
     return _REASONS.get(reason, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassShareView:
+    """The shares of classes that selections aimed at: ``title`` says of which rounds; rows are name and two shares."""
+
+    title: str
+    note: str
+    rows: tuple[tuple[str, float, float], ...]
+    left_out: int
+
+
+def class_share_views(record: RunRecord) -> tuple[ClassShareView, ...]:
+    """The class shares of each round that has them, the classes that differ most from the labels first."""
+    shown = []
+    for number, found in record.class_shares.items():
+        rows = [(name, found.reference.get(name, 0.0), share) for name, share in found.shares.items()]
+        rows.sort(key=lambda row: -abs(row[2] - row[1]))
+        note = (
+            "They were given." if found.p_value is None else f"They were estimated ({wording.p_value(found.p_value)})."
+        )
+        title = f"Class shares of round {number}" if number else "Class shares of all rounds"
+        left_out = max(0, len(rows) - CLASSES_IN_TABLES)
+        shown.append(ClassShareView(title, note, tuple(rows[:CLASSES_IN_TABLES]), left_out))
+    return tuple(shown)
 
 
 def online_method(settings: Mapping[str, object]) -> str:

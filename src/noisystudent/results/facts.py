@@ -213,6 +213,26 @@ class HeadChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeadEvidence:
+    """``cross-fit/summary.json``: how many labels a student and a labels-only head predict that neither saw.
+
+    ``student`` and ``labels_only`` are accuracies on ``labels`` labels, ``p_value`` that of McNemar's exact test, and
+    the temperatures those under which these labels are most likely; None of an earlier version.
+    """
+
+    student: float
+    labels_only: float
+    p_value: float
+    labels: int
+    student_temperature: float | None = None
+    labels_only_temperature: float | None = None
+
+    def student_is_worse(self, p_value: float) -> bool:
+        """Whether the labels show the student to be worse at this level."""
+        return self.student < self.labels_only and self.p_value < p_value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStage:
     """A stage of a run: whether it is done, and what it costs.
 

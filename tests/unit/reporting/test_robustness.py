@@ -271,8 +271,8 @@ def test_a_model_keeps_its_color_where_another_is_missing():
     for title, chart in charts_of(content).items():
         if not title.startswith("Reliability"):
             colors = colors_in(chart)
-            assert colors["One"] == "series series-1"
-            assert colors["Three"] == "series series-3"
+            assert colors["One"] == "series series-2"  # the control
+            assert colors["Three"] == "series series-1"  # the student
             assert ("Two" in colors) == title.startswith("Calibration")
 
 

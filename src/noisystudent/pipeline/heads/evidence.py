@@ -5,7 +5,6 @@ Both sides are trained alike on all folds but one, and answer for the labels of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,38 +18,19 @@ from noisystudent.pipeline.heads.cross_fit import Fold, folds_of
 from noisystudent.pipeline.heads.labels import deciding_objective, fit_student, label_and_select
 from noisystudent.pipeline.heads.teachers import FeatureTeachers
 from noisystudent.pseudo_labels.shift import ClassShares
-from noisystudent.results.facts import HeadChoice
+from noisystudent.results.facts import HeadChoice, HeadEvidence
 from noisystudent.results.run import StageCost
 from noisystudent.training.linear_head import Floats
 
 CROSS_FIT = "cross-fit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadEvidence:
-    """``cross-fit/summary.json``: how many labels a student and a labels-only head predict that neither saw.
-
-    ``student`` and ``labels_only`` are accuracies on ``labels`` labels, ``p_value`` that of McNemar's exact test, and
-    the temperatures those under which these labels are most likely; None of an earlier version.
-    """
-
-    student: float
-    labels_only: float
-    p_value: float
-    labels: int
-    student_temperature: float | None = None
-    labels_only_temperature: float | None = None
-
-    def calibration(self, *, student: bool) -> Calibration | None:
-        """The calibration of the student, or of the labels-only head."""
-        temperature = self.student_temperature if student else self.labels_only_temperature
-        if temperature is None:
-            return None
-        return Calibration(temperature=temperature, labels=self.labels, fitted_on="cross-fitted labels")
-
-    def student_is_worse(self, p_value: float) -> bool:
-        """Whether the labels show the student to be worse at this level."""
-        return self.student < self.labels_only and self.p_value < p_value
+def calibration_of(evidence: HeadEvidence, *, student: bool) -> Calibration | None:
+    """The calibration of the student, or of the labels-only head; None of an earlier version."""
+    temperature = evidence.student_temperature if student else evidence.labels_only_temperature
+    if temperature is None:
+        return None
+    return Calibration(temperature=temperature, labels=evidence.labels, fitted_on="cross-fitted labels")
 
 
 def cross_fit_student(

@@ -23,7 +23,7 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.heads.checkpoint import head_stage
 from noisystudent.pipeline.heads.cross_fit import choose_head, choose_penalty, folds_of, held_out_answers
-from noisystudent.pipeline.heads.evidence import HeadEvidence, cross_fit_student
+from noisystudent.pipeline.heads.evidence import calibration_of, cross_fit_student
 from noisystudent.pipeline.heads.features import RunFeatures, compute_features, features_to_label
 from noisystudent.pipeline.heads.labels import fit_student, head_fingerprint, label_and_select, student_inputs
 from noisystudent.pipeline.heads.small_student import check_small_student, train_small_student
@@ -33,7 +33,7 @@ from noisystudent.pipeline.score_stage import Floats, ScoredCheckpoint, score_ch
 from noisystudent.pipeline.summary import CrossFit, Round, RunResult
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.shift import ClassShares, HeldOutAnswers
-from noisystudent.results.facts import HeadChoice
+from noisystudent.results.facts import HeadChoice, HeadEvidence
 from noisystudent.training.linear_head import LinearHead
 
 
@@ -88,7 +88,7 @@ def run_head_rounds(context: RunContext) -> RunResult:
         current, head = teacher, labels_only
     calibration = current.result.calibration
     if evidence and not calibration:
-        calibration = evidence.calibration(student=not is_labels_only)
+        calibration = calibration_of(evidence, student=not is_labels_only)
     return RunResult(
         teacher, rounds, Controls((teacher,), luck=False), current, "cross-fitting" if evidence else "nothing",
         calibration, cross_fit_of_heads(context, teachers, choice), train_small_student(context, teachers, head),

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from noisystudent.models.calibration import Calibration
-from noisystudent.pipeline.heads.evidence import HeadEvidence
+from noisystudent.pipeline.heads.evidence import calibration_of
 from noisystudent.pipeline.heads.teachers import weights_by_accuracy
+from noisystudent.results.facts import HeadEvidence
 
 
 def test_five_points_more_weigh_e_times_as_much():
@@ -32,6 +33,6 @@ def test_the_calibration_is_that_of_the_delivered_head():
     scores = {"student": 0.7, "labels_only": 0.6, "p_value": 0.1, "labels": 40}
     evidence = HeadEvidence(**scores, student_temperature=0.5, labels_only_temperature=2.0)
     for student, temperature in ((True, 0.5), (False, 2.0)):
-        found = evidence.calibration(student=student)
+        found = calibration_of(evidence, student=student)
         assert found == Calibration(temperature=temperature, labels=40, fitted_on="cross-fitted labels")
-    assert HeadEvidence(**scores).calibration(student=True) is None  # of an earlier version
+    assert calibration_of(HeadEvidence(**scores), student=True) is None  # of an earlier version
