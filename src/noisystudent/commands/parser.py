@@ -76,7 +76,9 @@ class Parser(argparse.ArgumentParser):
         )
         self.command = command
         self.settings: dict[str, argparse._ArgumentGroup] = {}
-        self.add_argument("-h", "--help", action=_ShowHelp, nargs="?", metavar="TOPIC", help="show this help")
+        self.add_argument(
+            "-h", "--help", action=_ShowHelp, nargs="?", default=argparse.SUPPRESS, metavar="TOPIC", help="show this help"
+        )
 
     def add_settings_group(self, section: str, description: str | None) -> argparse._ArgumentGroup:
         """Adds the group of a section of the settings; ``section`` is empty for those without one."""

@@ -16,6 +16,11 @@ def parsed(*words, command="run"):
     return {name: value for name, value in given.items() if value is not None}
 
 
+def test_nothing_but_settings_and_own_options_is_given():
+    given = with_settings(Parser("run", "A command."), [], "run")
+    assert given == {"config": None}
+
+
 def test_sources_need_no_options():
     assert parsed("a", "b", "c") == {"labeled": "a", "unlabeled": "b", "test": "c"}
     assert parsed("a", "--steps", "5", "b") == {"labeled": "a", "unlabeled": "b", "train.steps": "5"}
