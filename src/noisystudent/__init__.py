@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from noisystudent import parts
     from noisystudent.api import (
+        check,
         compare,
         distill,
         evaluate,
@@ -69,6 +70,7 @@ _MODULE_OF = {
     # functions
     "compare": "api",
     "demo": "commands.demo",
+    "check": "api",
     "distill": "api",
     "evaluate": "api",
     "export": "api",
@@ -166,6 +168,7 @@ __all__ = [
     "TrainSettings",
     "UnlabeledNoiseSettings",
     "Verdict",
+    "check",
     "compare",
     "demo",
     "distill",

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from noisystudent.pipeline.studies.study import StudyRequest
     from noisystudent.pseudo_labels.selection.custom import SelectRows
     from noisystudent.pseudo_labels.selection.results import SelectionSummary
+    from noisystudent.results.check import DataCheck
     from noisystudent.results.facts import PlannedStage, PlanResult
     from noisystudent.results.fix import FixResult
     from noisystudent.results.study import StudyResult
@@ -152,6 +153,43 @@ def plan(
     resolved = _resolved("plan", sources, out, config, settings, model)
     extensions = _extensions(sources, objective=objective, select=select, model=model, noise=noise)
     return planning.plan(resolved, reporter=Reporter(quiet=quiet), extensions=extensions)
+
+
+def check(
+    labeled: SourceLike | None = None,
+    unlabeled: SourceLike | None = None,
+    *,
+    test: SourceLike | None = None,
+    validation: SourceLike | None = None,
+    settings: SettingsInput | None = None,
+    quiet: bool = False,
+) -> DataCheck:
+    """Audits the sources of a run before anything is trained, as the run would read them; writes nothing.
+
+    Unreadable images, the same image in several classes, duplicates and near-duplicates of held-out images, sizes, and
+    labels that look wrong to classifiers on the features of a pretrained backbone, if there is one.
+
+    Args:
+        labeled: Labeled images: a source.
+        unlabeled: Unlabeled images: a source.
+        test: Labeled images that only report.
+        validation: Labeled images that choose.
+        settings: Settings of the run.
+        quiet: No progress.
+
+    Returns:
+        What was found, by role of the source.
+
+    Raises:
+        NoisyStudentError: With one clear line, for a user's mistake or bad data.
+    """
+    from noisystudent.pipeline.check import check as check_sources
+    from noisystudent.runtime.progress import Reporter
+
+    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
+    given = [{"budget": "none"}, *as_list(settings)]
+    resolved = _resolved("plan", sources, None, None, given)
+    return check_sources(resolved, reporter=Reporter(quiet=quiet), extensions=_extensions(sources))
 
 
 def study(

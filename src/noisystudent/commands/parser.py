@@ -77,7 +77,13 @@ class Parser(argparse.ArgumentParser):
         self.command = command
         self.settings: dict[str, argparse._ArgumentGroup] = {}
         self.add_argument(
-            "-h", "--help", action=_ShowHelp, nargs="?", default=argparse.SUPPRESS, metavar="TOPIC", help="show this help"
+            "-h",
+            "--help",
+            action=_ShowHelp,
+            nargs="?",
+            default=argparse.SUPPRESS,
+            metavar="TOPIC",
+            help="show this help",
         )
 
     def add_settings_group(self, section: str, description: str | None) -> argparse._ArgumentGroup:

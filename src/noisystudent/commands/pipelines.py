@@ -78,6 +78,22 @@ def plan(parser: Parser, arguments: list[str]) -> None:
     )
 
 
+def check(parser: Parser, arguments: list[str]) -> None:
+    """Prints what is in the sources of a run, and what of it a user should look at before training."""
+    given = with_settings(parser, arguments, "plan")
+    from noisystudent import api
+    from noisystudent.display.wording import plural
+    from noisystudent.reporting.check_text import check_lines, things_to_mend
+
+    if given.pop("config") is not None:
+        raise SettingsError("check takes its settings as options; leave out --config.")
+    given.pop("out", None)
+    found = api.check(settings=given)
+    say("\n".join(check_lines(found)))
+    count = things_to_mend(found)
+    say(f"{plural(count, 'thing')} to look at" if count else "nothing to mend was found")
+
+
 def _plan_assumed(file: Path, others: list[str]) -> None:
     if others:
         raise SettingsError(f"plan --assume takes everything from its file; leave out --{', --'.join(others)}.")

@@ -95,8 +95,7 @@ def chart_caption(record: RunRecord) -> str:
 
 def predict_command(record: RunRecord) -> str:
     """The command that classifies a folder with the delivered model."""
-    checkpoint = shlex.quote(f"{record.folder}/best")
-    return f"noisystudent predict --checkpoint {checkpoint} --source FOLDER --out answers.csv"
+    return f"noisystudent predict {shlex.quote(str(record.folder))} FOLDER"
 
 
 def gains(record: RunRecord) -> GainView | None:

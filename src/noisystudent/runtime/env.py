@@ -111,6 +111,11 @@ def versions() -> dict[str, str]:
     return version_of
 
 
+def threads_of_environment() -> str | None:
+    """Returns OMP_NUM_THREADS, by which the environment bounds the threads; None where it does not."""
+    return os.environ.get("OMP_NUM_THREADS")
+
+
 def describe_machine() -> str:
     """Returns one line: processor, cores that this process may use, operating system."""
     return f"{_processor()}, {count_cores()} cores, {platform.system()} {platform.machine()}"

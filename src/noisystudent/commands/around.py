@@ -1,4 +1,4 @@
-"""The commands for the folders of finished and unfinished work: runs, open, clean."""
+"""The commands around runs: runs, open, clean, and doctor for the machine."""
 
 from __future__ import annotations
 
@@ -42,6 +42,21 @@ def open_page(parser: Parser, arguments: list[str]) -> None:
     say(page)
     if not webbrowser.open(page.resolve().as_uri()):
         say("no browser was found; open this file in one")
+
+
+def doctor(parser: Parser, arguments: list[str]) -> None:
+    """Prints what this machine offers a run, measured in a few seconds, and what to change."""
+    parser.parse_args(arguments)
+    from noisystudent.display.wording import printable
+    from noisystudent.pipeline.doctor import examine_machine
+
+    found = examine_machine()
+    for name, text in found.facts.items():
+        print(f"{f'{name}:':<21}{printable(text)}")
+    for sentence in found.advice:
+        say(f"advice: {sentence}")
+    if not found.advice:
+        say("nothing to change")
 
 
 def clean(parser: Parser, arguments: list[str]) -> None:
