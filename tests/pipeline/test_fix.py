@@ -13,7 +13,9 @@ from noisystudent.commands.main import main
 from noisystudent.errors import DataError, ModelError, SettingsError
 from noisystudent.models.checkpoint import load_classifier, save_classifier
 from noisystudent.models.classifier import create_classifier
+from noisystudent.models.predictor import Predictor
 from noisystudent.pipeline.fix import stage as fix_stage
+from noisystudent.runtime.settings import RuntimeSettings
 from training_setup import Killed
 
 TRAIN = {
@@ -164,6 +166,14 @@ def test_models_that_cannot_be_fixed_are_refused(given, tmp_path):
     module = ns.load(load_classifier(given).net, classes=[*"0123456789"], size=8, channels=1)
     with pytest.raises(ModelError, match="is a module, and a checkpoint of a fixed one could not be built again"):
         ns.fix(LABELED, checkpoint=module, out=tmp_path / "out", quiet=True)
+
+
+def test_an_architecture_of_ones_own_is_refused(given, tmp_path):
+    own = load_classifier(given)
+    own.name = "my_network"
+    predictor = Predictor.of_classifier("mine", "f", own, RuntimeSettings())
+    with pytest.raises(ModelError, match=r"my_network is an architecture of your own.*Give fix\.size to the run"):
+        ns.fix(LABELED, checkpoint=predictor, out=tmp_path / "out", quiet=True)
 
 
 def test_a_smaller_size_is_refused(fixed, tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import timm
+
 from noisystudent.config import Resolved, require_precision
 from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
@@ -57,6 +59,11 @@ def fix_single(
         raise ModelError(
             f"{given.given!r} is a module, and a checkpoint of a fixed one could not be built again. Give a "
             "checkpoint's folder, the folder of a run, or timm:NAME."
+        )
+    if not timm.is_model(given.given.classifier.name.partition(".")[0]):
+        raise ModelError(
+            f"{given.model} is an architecture of your own, which a checkpoint of this command could not name. Give "
+            "fix.size to the run that trains it."
         )
     name = given.given.name if isinstance(checkpoint, Predictor) else short_name(checkpoint)
     chosen = choose_size(given.given.classifier, settings.fix, name)
