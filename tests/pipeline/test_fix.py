@@ -142,7 +142,7 @@ def test_there_may_be_nothing_to_fix(fixed, tmp_path):
 
 def test_unknown_crops_need_a_size(tmp_path):
     save_classifier(create_classifier("tiny_resnet", classes=tuple("0123456789"), channels=1, size=8), tmp_path / "own")
-    with pytest.raises(SettingsError, match=r"own does not say which crops its training had.*Give --size N, or fix"):
+    with pytest.raises(SettingsError, match=r"own does not say which crops its training had.*Give fix\.size N, or fix"):
         fix(tmp_path / "own", tmp_path)
     assert fix(tmp_path / "own", tmp_path, **{"fix.trained_area": 0.08}).size == 12
 
@@ -177,7 +177,7 @@ def test_an_architecture_of_ones_own_is_refused(given, tmp_path):
 
 
 def test_a_smaller_size_is_refused(fixed, tmp_path):
-    with pytest.raises(SettingsError, match="--size 8 is below the 12 px"):
+    with pytest.raises(SettingsError, match=r"fix\.size 8 is below the 12 px"):
         fix(fixed[0], tmp_path, **{"fix.size": 8})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import timm
@@ -130,4 +129,4 @@ def _splits(settings: RunSettings, given: GivenModel, size: int, sources: dict[s
             f"labeled images those of {', '.join(splits.classes[:20])} ({len(splits.classes)}). The fix keeps the "
             "classes of the model: give images of each of them."
         )
-    return replace(splits, format=replace(splits.format, bits=classifier.bits))
+    return splits
