@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ FIXES: Mapping[str, Mapping[str, Any]] = {
     "fixed, classifier alone": {"fix.norm": "none"},
     "fixed, second version": {"fix.preset": "repo:fixres-v2"},
 }
+MODELS = ("as trained", *FIXES)
 SIZES = (24, 32, 40, 48, 56, 64)
 
 
@@ -73,6 +74,17 @@ def over_resolution(checkpoint: Path, sources: Mapping[str, str]) -> dict[int, f
     return {at.size: 100 * at.top1 for at in result.by_size}
 
 
+def rows_of(by_seed: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
+    """A row per model and size: the mean over the seeds, and their range."""
+    rows = []
+    for model in MODELS:
+        for size in SIZES:
+            values = [found[f"{model} at {size}"] for found in by_seed]
+            row = plain_row(f"{model} at {size} px", float(np.mean(values)), "% top-1")
+            rows.append({**row, "seeds": len(values), "interval": [round(min(values), 2), round(max(values), 2)]})
+    return rows
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
@@ -91,16 +103,12 @@ def main() -> int:
         by_seed.append(measure(seed, labels, steps, epochs))
         shown = ", ".join(f"{name} {by_seed[-1][name]:.1f}" for name in ("as trained at 32", "as trained at 48"))
         print(f"seed {seed}: {shown}, fixed at 48 {by_seed[-1]['fixed at 48']:.1f}", flush=True)
-    rows = []
-    print(f"{'top-1 in %, mean of ' + str(len(by_seed)):<28}" + "".join(f"{size:>8} px" for size in SIZES))
-    for model in ("as trained", *FIXES):
-        values = {size: [found[f"{model} at {size}"] for found in by_seed] for size in SIZES}
-        print(f"{model:<28}" + "".join(f"{np.mean(values[size]):>11.1f}" for size in SIZES))
-        for size in SIZES:
-            row = plain_row(f"{model} at {size} px", float(np.mean(values[size])), "% top-1")
-            rows.append({**row, "seeds": len(by_seed), "interval": [min(values[size]), max(values[size])]})
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        if options.json:  # a benchmark that is stopped keeps its finished seeds
+            options.json.write_text(json.dumps(rows_of(by_seed), indent=1) + "\n")
+    print(f"{f'top-1 in %, mean of {len(by_seed)}':<28}" + "".join(f"{size:>8} px" for size in SIZES))
+    for model in MODELS:
+        means = [np.mean([found[f"{model} at {size}"] for found in by_seed]) for size in SIZES]
+        print(f"{model:<28}" + "".join(f"{mean:>11.1f}" for mean in means))
     return 0
 
 

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from noisystudent.pseudo_labels.selection.results import SelectionSummary
     from noisystudent.pseudo_labels.selection.settings import SelectionSettings
     from noisystudent.results.facts import PlanResult
+    from noisystudent.results.fix import FixResult
     from noisystudent.results.run import RunSummary
     from noisystudent.results.study import StudyResult
     from noisystudent.run_settings import RoundSettings, RunSettings
@@ -97,6 +98,7 @@ _MODULE_OF = {
     "Checkpoint": "pipeline.checkpoints",
     "ComparisonResult": "evaluation.results",
     "EvaluationResult": "evaluation.metrics.results",
+    "FixResult": "results.fix",
     "LossTerms": "losses.objectives",
     "NoisyStudentError": "errors",
     "PlanResult": "results.facts",
@@ -140,6 +142,7 @@ __all__ = [
     "DistillationSettings",
     "EvaluationResult",
     "EvaluationSettings",
+    "FixResult",
     "FixSettings",
     "HeadSettings",
     "LossTerms",

@@ -123,7 +123,8 @@ class RunSettings(Settings):
     )
     unlabeled: str | None = Field(None, description="unlabeled images: a folder, an .npz file, or digits:unlabeled")
     validation: str | None = Field(
-        None, description="labeled images to compare models on; without them, a part of --labeled is set aside"
+        None,
+        description="labeled images to compare models on; without them, a part of --labeled is set aside, but for fix",
     )
     test: str | None = Field(None, description="labeled images to report scores on; they choose nothing")
     out: str = Field(description="folder of the run; run the same command again to resume")

@@ -13,7 +13,9 @@ from noisystudent.commands.main import main
 from noisystudent.errors import DataError, ModelError, SettingsError
 from noisystudent.models.checkpoint import load_classifier, save_classifier
 from noisystudent.models.classifier import create_classifier
+from noisystudent.models.predictor import Predictor
 from noisystudent.pipeline.fix import stage as fix_stage
+from noisystudent.runtime.settings import RuntimeSettings
 from training_setup import Killed
 
 TRAIN = {
@@ -140,7 +142,7 @@ def test_there_may_be_nothing_to_fix(fixed, tmp_path):
 
 def test_unknown_crops_need_a_size(tmp_path):
     save_classifier(create_classifier("tiny_resnet", classes=tuple("0123456789"), channels=1, size=8), tmp_path / "own")
-    with pytest.raises(SettingsError, match=r"own does not say which crops its training had.*Give --size N, or fix"):
+    with pytest.raises(SettingsError, match=r"own does not say which crops its training had.*Give fix\.size N, or fix"):
         fix(tmp_path / "own", tmp_path)
     assert fix(tmp_path / "own", tmp_path, **{"fix.trained_area": 0.08}).size == 12
 
@@ -166,8 +168,16 @@ def test_models_that_cannot_be_fixed_are_refused(given, tmp_path):
         ns.fix(LABELED, checkpoint=module, out=tmp_path / "out", quiet=True)
 
 
+def test_an_architecture_of_ones_own_is_refused(given, tmp_path):
+    own = load_classifier(given)
+    own.name = "my_network"
+    predictor = Predictor.of_classifier("mine", "f", own, RuntimeSettings())
+    with pytest.raises(ModelError, match=r"my_network is an architecture of your own.*Give fix\.size to the run"):
+        ns.fix(LABELED, checkpoint=predictor, out=tmp_path / "out", quiet=True)
+
+
 def test_a_smaller_size_is_refused(fixed, tmp_path):
-    with pytest.raises(SettingsError, match="--size 8 is below the 12 px"):
+    with pytest.raises(SettingsError, match=r"fix\.size 8 is below the 12 px"):
         fix(fixed[0], tmp_path, **{"fix.size": 8})
 
 

@@ -93,6 +93,18 @@ def test_the_plan_names_the_stages(fixed, tmp_path):
     assert {*fixes} <= {stage.name for stage in done}
 
 
+def test_a_cell_of_a_study_is_scored_after_its_fix(tmp_path):
+    cells = (ns.Cell("as trained", {}), ns.Cell("fixed", {**FIX, "fix.size": 12}))
+    study = ns.Study("fix", "Fix", "Does a larger size help?", "as trained", cells)
+    common = {**SETTINGS, "train.steps": 4}
+    result = ns.study(study, **DIGITS, seeds=(0,), out=tmp_path / "study", settings=common, quiet=True)
+    summary = ns.open_run(tmp_path / "study/seed-0/fixed").summary
+    accuracies = {row.name: row.top1[0] for row in result.rows}
+    assert accuracies["fixed"] == pytest.approx(summary.fixed[0].scores[-1].test.top1)
+    assert accuracies["as trained"] == pytest.approx(summary.rounds[0].test.top1)
+    assert weights(tmp_path / "study/seed-0/fixed/teacher") == weights(tmp_path / "study/seed-0/as-trained/teacher")
+
+
 def test_a_run_without_crops_says_that_there_is_nothing_to_fix(tmp_path, capsys):
     pads = {**SETTINGS, **FIX, "noise.crop": "pad", "noise.strength": 0.25}
     run = ns.run(**DIGITS, out=tmp_path / "run", settings=pads)

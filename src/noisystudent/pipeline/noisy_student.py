@@ -159,7 +159,7 @@ def run_rounds(context: RunContext) -> RunResult:
     samples = student.checkpoint.weights_samples_seen
     controls = train_controls(context, plans[student.round], strength, samples=samples, equal=equal)
     delivered = choose_delivered(context, kept[-1], [teacher, *controls.trained, *controls.of_steps])
-    fixed = fix_models(context, [student, *controls.trained[:1]])
+    fixed = fix_models(context, [student, *controls.trained[:1]], plans[student.round], strength)
     delivered = deliver_fixed(context, delivered, fixed)
     if not context.dry and context.engine.group.is_main:
         write_noise_sheet(context, plans[0], strength)

@@ -80,7 +80,7 @@ def check_fix(context: RunContext, plan: ModelPlan, strength: float) -> None:
     classifier.trained_area = trained_area(context, plan, strength)
     chosen = choose_size(classifier, settings.fix, plan.name)
     if isinstance(chosen, str):
-        context.reporter.say(f"note: {chosen} (fix.size N)")
+        context.reporter.say(f"note: {chosen}")
         return
     with_training(context)
     format = format_at(context, classifier, chosen.size)
@@ -90,19 +90,25 @@ def check_fix(context: RunContext, plan: ModelPlan, strength: float) -> None:
     context.reporter.say(f"at the end, student and control are fixed for {chosen.size} px{shown}")
 
 
-def fix_models(context: RunContext, models: Sequence[ScoredCheckpoint[Checkpoint]]) -> tuple[FixedModel, ...]:
+def fix_models(
+    context: RunContext, models: Sequence[ScoredCheckpoint[Checkpoint]], plan: ModelPlan, strength: float
+) -> tuple[FixedModel, ...]:
     """Fixes models of a run and scores them at both sizes; none where the settings ask for none.
 
     Args:
         context: the run.
         models: the models with their scores.
+        plan: what they were trained as.
+        strength: the noise strength of the run.
     """
-    settings, fixed = context.settings, []
+    settings = context.settings
     if settings.fix.size == "none":
         return ()
+    fixed = []
     larger: dict[ImageFormat, RunContext] = {}  # decoded once for all models of a size
     for model in models:
         classifier = model.checkpoint.load()
+        classifier.trained_area = trained_area(context, plan, strength)  # earlier versions did not write it
         chosen = choose_size(classifier, settings.fix, model.checkpoint.model)
         if isinstance(chosen, str):
             continue

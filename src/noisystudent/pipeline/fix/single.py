@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+
+import timm
 
 from noisystudent.config import Resolved, require_precision
 from noisystudent.data.source import Source
@@ -57,6 +58,11 @@ def fix_single(
         raise ModelError(
             f"{given.given!r} is a module, and a checkpoint of a fixed one could not be built again. Give a "
             "checkpoint's folder, the folder of a run, or timm:NAME."
+        )
+    if not timm.is_model(given.given.classifier.name.partition(".")[0]):
+        raise ModelError(
+            f"{given.model} is an architecture of your own, which a checkpoint of this command could not name. Give "
+            "fix.size to the run that trains it."
         )
     name = given.given.name if isinstance(checkpoint, Predictor) else short_name(checkpoint)
     chosen = choose_size(given.given.classifier, settings.fix, name)
@@ -123,4 +129,4 @@ def _splits(settings: RunSettings, given: GivenModel, size: int, sources: dict[s
             f"labeled images those of {', '.join(splits.classes[:20])} ({len(splits.classes)}). The fix keeps the "
             "classes of the model: give images of each of them."
         )
-    return replace(splits, format=replace(splits.format, bits=classifier.bits))
+    return splits

@@ -59,24 +59,24 @@ def choose_size(classifier: Classifier, settings: FixSettings, name: str) -> Fix
         if area is None:
             raise SettingsError(
                 f"{name} does not say which crops its training had, so the size at which objects look as they did "
-                "there is unknown. Give --size N, or fix.trained_area, the smallest share of an image that a crop "
+                "there is unknown. Give fix.size N, or fix.trained_area, the smallest share of an image that a crop "
                 "showed (1: its crops did not change sizes; 0.08 is usual with random resized crops)."
             )
         if area == 1.0:
             return (
                 f"there is nothing to fix: the crops that {name} was trained on do not change the size of objects, so "
-                f"these look in the test as in training. Give --size N for more than its {own} px"
+                f"these look in the test as in training. Give fix.size N for more than its {own} px"
             )
         size = matching_size(own, share=share, area=area, multiple=stride_of(classifier))
         before = apparent_size_ratio(own, own, share=share, area=area)
         if size <= own or before >= 1:
             return (
                 f"there is nothing to fix: objects look {before:.2f} times as large to {name} in the test as in "
-                f"training, since its crops show at least {area:.2f} of an image. Give --size N for more than its "
+                f"training, since its crops show at least {area:.2f} of an image. Give fix.size N for more than its "
                 f"{own} px"
             )
     if size < own:
-        raise SettingsError(f"--size {size} is below the {own} px at which {name} was trained; give at least {own}.")
+        raise SettingsError(f"fix.size {size} is below the {own} px at which {name} was trained; give at least {own}.")
     at_size(classifier, size)
     if area is None:
         return FixSize(size)

@@ -107,6 +107,7 @@ def _train(context: RunContext, stage: str, given: Checkpoint | GivenModel, inpu
     settings, splits = context.settings, context.splits
     key, train = stream_key(settings.seed, stage), settings.train
     classifier = at_size(given.load(), splits.format.size)
+    classifier.bits = splits.format.bits
     prepare_fix(classifier, settings.fix)
     targets, rows = labeled_targets(context), np.arange(len(splits.labeled))
     stream = InMemoryStream(LABELED, context.buffer, targets, rows, train.batch_size, seed=key)
