@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import noisystudent as ns
 from noisystudent.commands.main import BAD_USAGE, DONE, FAILED, main
@@ -216,12 +217,58 @@ def test_other_settings_of_the_fine_tuning_keep_the_encoder(chain):
     assert again.summary.teacher.samples_seen == 6 * 32
 
 
-def test_a_budget_beside_pretraining_and_a_network_without_a_name_are_refused(tmp_path):
-    with pytest.raises(SettingsError, match="does not count the pretraining"):
-        ns.run(**DIGITS, out=tmp_path, settings={**CHAIN, "budget": "5m"}, quiet=True)
+def test_the_verdict_and_the_page_say_that_all_models_were_pretrained(chain):
+    assert chain.summary.verdict.treatment == "learning from pseudo labels after pretraining"
+    page = (chain.path / "report.html").read_text()
+    assert "an encoder that this run pretrained on its own images without their labels (simclr)" in page
 
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"budget": "5m"}, "does not count the pretraining"),
+        (
+            {"model.backbone": "efficientnet-lite0", "model.teacher": "auto"},
+            r"model\.backbone efficientnet-lite0 names oth",
+        ),
+        ({"model.pretrained": True}, r"model\.pretrained true names others"),
+        ({"pretraining.batch_size": 5000}, "batch_size is 5000"),
+    ],
+)
+def test_what_the_pretraining_of_a_run_cannot_be_combined_with_is_refused(tmp_path, given, message):
+    with pytest.raises(SettingsError, match=message):
+        ns.run(**DIGITS, out=tmp_path, settings={**CHAIN, **given}, quiet=True)
+
+
+def test_the_recipe_with_heads_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"model\.tune head computes features before"):
+        ns.run(**DIGITS, out=tmp_path, settings={"recipe": "simclrv2", "model.tune": "head"}, quiet=True)
+
+
+def test_a_network_without_a_name_is_refused(tmp_path):
     def own(classes: int, channels: int, size: int):
         return create_model("tiny_resnet", classes=classes, channels=channels, size=size)
 
     with pytest.raises(SettingsError, match="your own model has no name"):
         ns.run(**DIGITS, out=tmp_path, settings=without(CHAIN, "model.teacher"), model=own, quiet=True)
+
+
+@pytest.mark.parametrize("command", ["train", "distill"])
+def test_the_recipe_of_the_chain_is_for_run(tmp_path, command):
+    sources = {"labeled": "digits:labeled"} if command == "train" else DIGITS
+    with pytest.raises(SettingsError, match=f"{command} does not pretrain; use run"):
+        getattr(ns, command)(**sources, out=tmp_path, settings={"recipe": "simclrv2"}, quiet=True)
+
+
+def test_unreadable_images_of_a_stream_are_named_and_replaced_or_too_many(tmp_path, capsys):
+    images = [tmp_path / "images" / f"{number}.png" for number in range(40)]
+    images[0].parent.mkdir()
+    for number, path in enumerate(images):
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (8, 8), np.uint8)).save(path)
+    images[7].write_bytes(b"no image")
+    given = {**PRETRAINING, "pretraining.epochs": 2, "pretraining.batch_size": 8, "data.streaming": "always"}
+    ns.pretrain(str(tmp_path / "images"), out=tmp_path / "p", model="tiny_resnet", settings=given)
+    assert "1 image of shard 0 of the unlabeled set cannot be read, such as '7.png'" in capsys.readouterr().err
+    strict = {**given, "data.max_corrupt_fraction": 0.0}
+    with pytest.raises(DataError, match=r"At least 1 of the 40 images .* cannot be read"):
+        ns.pretrain(str(tmp_path / "images"), out=tmp_path / "q", model="tiny_resnet", settings=strict, quiet=True)

@@ -14,11 +14,14 @@ from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, Checkpoint, Traine
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.delivery import describe_delivery
+from noisystudent.pipeline.pretraining_checks import pretrains
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.results.run import Baseline, ChosenBy, EvaluatedModel, RoundResult, RunSummary, StageCost
 
 BEST = "best"
+# In a verdict; the controls of such a run start from what was learned of the unlabeled images, too.
+AFTER_PRETRAINING = "learning from pseudo labels after pretraining"
 
 
 @dataclass(frozen=True)
@@ -93,18 +96,19 @@ def summarize(
         student=evaluated_model(result.delivered, "student"),
         delivered=result.delivered.checkpoint.name.removesuffix("/student"),
         delivery=describe_delivery(result.delivered, labels_only, result.chosen_by),
-        verdict=verdict_of(result),
+        verdict=verdict_of(result, AFTER_PRETRAINING if pretrains(context.settings) else UNLABELED),
         robustness=robustness,
         baselines=baselines,
         cost=context.total_cost(),
     )
 
 
-def verdict_of(result: RunResult) -> Verdict:
-    """The verdict on the student of ``judged_student`` against labels-only training."""
+def verdict_of(result: RunResult, treatment: str = UNLABELED) -> Verdict:
+    """The verdict on the student of ``judged_student``, which had a ``treatment``, against labels-only training."""
     if not result.controls.trained:
-        return Verdict(decision="cannot tell", reason="no control was trained (rounds.controls 0)")
-    return compare_models(judged_student(result.rounds), result.controls)
+        reason = "no control was trained (rounds.controls 0)"
+        return Verdict(decision="cannot tell", reason=reason, treatment=treatment)
+    return compare_models(judged_student(result.rounds), result.controls, treatment)
 
 
 def judged_student(rounds: Sequence[Round]) -> ScoredCheckpoint[Checkpoint]:

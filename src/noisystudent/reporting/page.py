@@ -112,6 +112,7 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
         chosen_settings=[setting for setting in settings if setting.origin != "default"],
         default_settings=[setting for setting in settings if setting.origin == "default"],
         online_method=views.online_method(facts.settings),
+        pretraining_method=views.pretraining_method(facts.settings),
         command=shlex.join(facts.command),
         thumbnails=thumbnails,
         noise_sheet=png_uri(record.noise_sheet) if record.noise_sheet else None,
