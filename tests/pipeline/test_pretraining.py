@@ -93,6 +93,11 @@ def test_both_ways_to_start_make_the_same_model(encoder, tmp_path):
     assert weights(first.folder) == weights(second.folder)
 
 
+def test_an_encoder_and_another_backbone_are_not_given_together(encoder, tmp_path):
+    with pytest.raises(SettingsError, match=r"is an encoder, which is a backbone; leave model\.backbone out"):
+        ns.train("digits:labeled", out=tmp_path, start=encoder.folder, settings={"model.backbone": "x"}, quiet=True)
+
+
 def test_heads_are_trained_on_the_features_of_an_encoder(encoder, tmp_path):
     settings = {"model.backbone": str(encoder.folder), "model.tune": "head", "budget": "none", "head.views": 0,
                 "rounds.baselines": False, "data.near_duplicates": "none"}  # fmt: skip
