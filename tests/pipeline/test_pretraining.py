@@ -11,6 +11,7 @@ import noisystudent as ns
 from noisystudent.commands.main import BAD_USAGE, DONE, FAILED, main
 from noisystudent.errors import DataError, ModelError, SettingsError, TrainingError
 from noisystudent.models.create import create_model
+from noisystudent.training.contrastive import ContrastiveBatches
 from small_runs import DIGITS, SMALL, weights, without
 
 PRETRAINING = {
@@ -277,3 +278,29 @@ def test_unreadable_images_of_a_stream_are_named_and_replaced_or_too_many(tmp_pa
     strict = {**given, "data.max_corrupt_fraction": 0.0}
     with pytest.raises(DataError, match=r"At least 1 of the 40 images .* cannot be read"):
         ns.pretrain(str(tmp_path / "images"), out=tmp_path / "q", model="tiny_resnet", settings=strict, quiet=True)
+
+
+def test_a_killed_pretraining_ends_with_the_weights_of_one_that_was_not(encoder, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    whole = ContrastiveBatches.__call__
+
+    def killed(batches, step):
+        if step == 5:
+            raise Killed
+        return whole(batches, step)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(ContrastiveBatches, "__call__", killed)
+        pretrain(tmp_path / "p", train__save_every=1e-9)
+    shown: list[int] = []
+
+    def counted(batches, step):
+        shown.append(step)
+        return whole(batches, step)
+
+    monkeypatch.setattr(ContrastiveBatches, "__call__", counted)
+    resumed = pretrain(tmp_path / "p", train__save_every=1e-9)
+    assert weights(resumed.folder) == weights(encoder.folder)
+    assert shown
