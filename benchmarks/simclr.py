@@ -173,7 +173,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=float, default=15.0, help="of pretraining")
     parser.add_argument("--unlabeled", type=int, default=5000)
     parser.add_argument("--size", type=int, default=16, help="edge of the images in pixels")
-    parser.add_argument("--steps", type=int, default=200, help="of every other training, of 128 images")
+    parser.add_argument("--steps", type=int, default=100, help="of every other training, of 128 images")
     parser.add_argument("--precision", default="float32", help="bfloat16 is faster on processors that compute in it")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the pretraining")
     parser.add_argument("--work", type=Path, help="folder for the work, to resume later (default: a temporary folder)")

@@ -403,6 +403,8 @@ def train(
     sources = {"labeled": labeled, "unlabeled": unlabeled}
     given = as_list(settings)
     if isinstance(start, str | Path) and is_encoder(Path(start)):
+        if "model.backbone" in given_values(settings):
+            raise SettingsError(f"start {start} is an encoder, which is a backbone; leave model.backbone out.")
         given, start = [*given, {"model.backbone": str(start)}], None
     resolved = _resolved("train", sources, out, config, given, model)
     if start is not None and resolved.settings.recipe == TRANSFER_RECIPE:

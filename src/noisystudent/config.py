@@ -222,6 +222,7 @@ def _resolve(given: SettingsInput | None, file: Path | None, command: Command, r
     from_file = read_settings(file) if file else {}
     from_user = given_values(given)
     recipe = from_user.get("recipe", from_file.get("recipe", default_recipe(command)))
+    _require_recipe_for(command, recipe)
     given_in = {**dict.fromkeys(from_file, file_origin), **dict.fromkeys(from_user, ARGUMENTS)}
     require_used(command, {name: given_in[name] for name in ALL_SETTINGS if name in given_in})
     layers = [
@@ -243,6 +244,15 @@ def _resolve(given: SettingsInput | None, file: Path | None, command: Command, r
     if from_file:
         _require_effect(command, settings, from_file.keys() - from_user.keys(), _below(layers[:-1], recipe))
     return Resolved(settings, origins, explicit, merged.over_family, tuple(merged.notes))
+
+
+def _require_recipe_for(command: Command, recipe: object) -> None:
+    """Raises ``SettingsError`` for a chain of stages in a command that trains models one by one."""
+    if recipe == "simclrv2" and command in ("train", "distill"):
+        raise SettingsError(
+            f"recipe simclrv2 pretrains, fine-tunes and distills in one run, and {command} does not pretrain; use run, "
+            "or pretrain first and then start from its encoder (--backbone)."
+        )
 
 
 def _command_layer(command: Command, recipe: object, given: Collection[str]) -> Layer:

@@ -41,11 +41,11 @@ def make_projected():
         return create_projected("tiny_resnet", channels=3, size=8, layers=2, projection=16)
 
 
-def train(folder: Path, engine: Engine):
-    """A short pretraining. Plain gradients: LARS and AdamW would amplify rounding errors of gradients near 0."""
+def train(folder: Path, engine: Engine, optimizer: str):
+    """A short pretraining; AdamW would amplify rounding errors of gradients near 0."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = TrainSettings(
-        steps=STEPS, batch_size=8, optimizer="sgd", learning_rate=0.05, warmup=0, clip=0, ema_decay=0
+        steps=STEPS, batch_size=8, optimizer=optimizer, learning_rate=0.05, warmup=0, clip=0, ema_decay=0
     )
     batches = make_batches(BatchSharding(engine.group))
     return fit(
@@ -56,7 +56,7 @@ def train(folder: Path, engine: Engine):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     engine = Engine(CPU, group=open_process_group(), sharded="sharded" in sys.argv)
-    trained = train(Path(sys.argv[1]), engine)
+    trained = train(Path(sys.argv[1]), engine, sys.argv[2])
     if engine.group.is_main:
         torch.save(trained.state_dict(), Path(sys.argv[1]) / "weights.pt")
     exit_process(0)

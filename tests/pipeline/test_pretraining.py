@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import noisystudent as ns
 from noisystudent.commands.main import BAD_USAGE, DONE, FAILED, main
 from noisystudent.errors import DataError, ModelError, SettingsError, TrainingError
 from noisystudent.models.create import create_model
+from noisystudent.training.contrastive import ContrastiveBatches
 from small_runs import DIGITS, SMALL, weights, without
 
 PRETRAINING = {
@@ -90,6 +92,11 @@ def test_both_ways_to_start_make_the_same_model(encoder, tmp_path):
     named = {**given, "model.backbone": str(encoder.folder)}
     second = ns.train("digits:labeled", out=tmp_path / "b", settings=named, quiet=True)
     assert weights(first.folder) == weights(second.folder)
+
+
+def test_an_encoder_and_another_backbone_are_not_given_together(encoder, tmp_path):
+    with pytest.raises(SettingsError, match=r"is an encoder, which is a backbone; leave model\.backbone out"):
+        ns.train("digits:labeled", out=tmp_path, start=encoder.folder, settings={"model.backbone": "x"}, quiet=True)
 
 
 def test_heads_are_trained_on_the_features_of_an_encoder(encoder, tmp_path):
@@ -216,12 +223,85 @@ def test_other_settings_of_the_fine_tuning_keep_the_encoder(chain):
     assert again.summary.teacher.samples_seen == 6 * 32
 
 
-def test_a_budget_beside_pretraining_and_a_network_without_a_name_are_refused(tmp_path):
-    with pytest.raises(SettingsError, match="does not count the pretraining"):
-        ns.run(**DIGITS, out=tmp_path, settings={**CHAIN, "budget": "5m"}, quiet=True)
+def test_the_verdict_and_the_page_say_that_all_models_were_pretrained(chain):
+    assert chain.summary.verdict.treatment == "learning from pseudo labels after pretraining"
+    page = (chain.path / "report.html").read_text()
+    assert "an encoder that this run pretrained on its own images without their labels (simclr)" in page
 
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"budget": "5m"}, "does not count the pretraining"),
+        (
+            {"model.backbone": "efficientnet-lite0", "model.teacher": "auto"},
+            r"model\.backbone efficientnet-lite0 names oth",
+        ),
+        ({"model.pretrained": True}, r"model\.pretrained true names others"),
+        ({"pretraining.batch_size": 5000}, "batch_size is 5000"),
+    ],
+)
+def test_what_the_pretraining_of_a_run_cannot_be_combined_with_is_refused(tmp_path, given, message):
+    with pytest.raises(SettingsError, match=message):
+        ns.run(**DIGITS, out=tmp_path, settings={**CHAIN, **given}, quiet=True)
+
+
+def test_the_recipe_with_heads_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"model\.tune head computes features before"):
+        ns.run(**DIGITS, out=tmp_path, settings={"recipe": "simclrv2", "model.tune": "head"}, quiet=True)
+
+
+def test_a_network_without_a_name_is_refused(tmp_path):
     def own(classes: int, channels: int, size: int):
         return create_model("tiny_resnet", classes=classes, channels=channels, size=size)
 
     with pytest.raises(SettingsError, match="your own model has no name"):
         ns.run(**DIGITS, out=tmp_path, settings=without(CHAIN, "model.teacher"), model=own, quiet=True)
+
+
+@pytest.mark.parametrize("command", ["train", "distill"])
+def test_the_recipe_of_the_chain_is_for_run(tmp_path, command):
+    sources = {"labeled": "digits:labeled"} if command == "train" else DIGITS
+    with pytest.raises(SettingsError, match=f"{command} does not pretrain; use run"):
+        getattr(ns, command)(**sources, out=tmp_path, settings={"recipe": "simclrv2"}, quiet=True)
+
+
+def test_unreadable_images_of_a_stream_are_named_and_replaced_or_too_many(tmp_path, capsys):
+    images = [tmp_path / "images" / f"{number}.png" for number in range(40)]
+    images[0].parent.mkdir()
+    for number, path in enumerate(images):
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (8, 8), np.uint8)).save(path)
+    images[7].write_bytes(b"no image")
+    given = {**PRETRAINING, "pretraining.epochs": 2, "pretraining.batch_size": 8, "data.streaming": "always"}
+    ns.pretrain(str(tmp_path / "images"), out=tmp_path / "p", model="tiny_resnet", settings=given)
+    assert "1 image of shard 0 of the unlabeled set cannot be read, such as '7.png'" in capsys.readouterr().err
+    strict = {**given, "data.max_corrupt_fraction": 0.0}
+    with pytest.raises(DataError, match=r"At least 1 of the 40 images .* cannot be read"):
+        ns.pretrain(str(tmp_path / "images"), out=tmp_path / "q", model="tiny_resnet", settings=strict, quiet=True)
+
+
+def test_a_killed_pretraining_ends_with_the_weights_of_one_that_was_not(encoder, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    whole = ContrastiveBatches.__call__
+
+    def killed(batches, step):
+        if step == 5:
+            raise Killed
+        return whole(batches, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ContrastiveBatches, "__call__", killed)
+        with pytest.raises(Killed):
+            pretrain(tmp_path / "p", train__save_every=1e-9)
+    shown: list[int] = []
+
+    def counted(batches, step):
+        shown.append(step)
+        return whole(batches, step)
+
+    monkeypatch.setattr(ContrastiveBatches, "__call__", counted)
+    resumed = pretrain(tmp_path / "p", train__save_every=1e-9)
+    assert weights(resumed.folder) == weights(encoder.folder)
+    assert shown

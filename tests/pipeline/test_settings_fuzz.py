@@ -20,7 +20,7 @@ TRIES = settings(
     max_examples=250, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 SECTIONS = sorted(section_classes(RunSettings))
-COMMANDS = ["run", "plan", "train", "distill"]
+COMMANDS = ["run", "plan", "train", "pretrain", "distill"]
 NAMES = st.one_of(
     st.sampled_from([*ALL_SETTINGS, *SECTIONS]), st.text(max_size=8), st.integers(), st.none(), st.booleans()
 )

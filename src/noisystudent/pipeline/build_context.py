@@ -34,6 +34,7 @@ from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
 from noisystudent.pipeline.online_checks import check_online, students_of
+from noisystudent.pipeline.pretraining_checks import check_pretraining
 from noisystudent.pipeline.stage_costs import StageCosts
 from noisystudent.pipeline.transfer import (
     decided_by_rule,
@@ -93,6 +94,7 @@ def decide_settings(
     sources = open_sources(resolved.settings, extensions)
     settings, backbone, origins = _decide(resolved, engine, extensions, sources, reporter)
     check_online(settings, extensions)
+    check_pretraining(settings, extensions)
     others = open_teacher_backbones(settings)
     if budgeted:
         request = BudgetRequest(resolved, settings, backbone, others, engine, dry)

@@ -33,6 +33,7 @@ from noisystudent.pipeline.online_checks import images_behind, is_online, online
 from noisystudent.pipeline.plan_timing import MachineSpeed
 from noisystudent.pipeline.pretraining import PRETRAIN, VIEWS
 from noisystudent.pipeline.pretraining_batches import pretraining_images
+from noisystudent.pipeline.pretraining_checks import pretrains
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
 from noisystudent.pipeline.round_teachers import count_teachers, open_round_teachers, with_round_teachers
 from noisystudent.pipeline.stage_costs import OTHER
@@ -203,7 +204,7 @@ def _works(context: RunContext, plans: list[ModelPlan], counts: _Counts) -> Iter
         yield _Work(LEAKAGE, decoded=streamed)
     if len(possible_modes(settings.runtime)) > 1:
         yield _Work(SPEED)
-    if settings.pretraining.method != "none":
+    if pretrains(settings):
         yield _pretraining(context, plans[0])
     if settings.noise.strength == "auto":
         yield from _search(context, plans[0])

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from noisystudent.artifacts.folder import disk_full_as_error, write_json
-from noisystudent.errors import SettingsError, TrainingError
+from noisystudent.errors import TrainingError
 from noisystudent.losses.contrastive import spread_of
 from noisystudent.models.backbones import open_backbone
 from noisystudent.models.card import CARD
@@ -29,6 +29,7 @@ from noisystudent.pipeline.pretraining_batches import (
     fingerprints_of_images,
     pretraining_images,
 )
+from noisystudent.pipeline.pretraining_checks import pretrains
 from noisystudent.pipeline.stage_noise import input_size
 from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
@@ -47,15 +48,10 @@ NARROWEST = 0.05  # spread of projections, 0 to 1, below which they have collaps
 def start_from_pretraining(context: RunContext, plans: Sequence[ModelPlan]) -> RunContext:
     """The context with what ``pretraining.method`` makes of the first model as its backbone; unchanged without one.
 
-    Raises as ``pretrain``, and ``SettingsError`` for a network of the user's own.
+    Raises as ``pretrain``.
     """
-    if context.settings.pretraining.method == "none":
+    if not pretrains(context.settings):
         return context
-    if context.extensions.model:
-        raise SettingsError(
-            "pretraining.method pretrains a model that is named, and your own model has no name; give model.teacher, "
-            "or leave pretraining.method out."
-        )
     backbone = open_backbone(str(pretrain(context, PRETRAIN, plans[0]).folder))
     announce_start(backbone, plans, context.reporter)
     return replace(context, backbone=backbone)

@@ -17,6 +17,7 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.delivery import describe_delivery
 from noisystudent.pipeline.fix.in_run import FixedModel
+from noisystudent.pipeline.pretraining_checks import pretrains
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.shift import HeldOutAnswers
@@ -31,6 +32,8 @@ from noisystudent.results.run import (
 )
 
 BEST = "best"
+# In a verdict; the controls of such a run start from what was learned of the unlabeled images, too.
+AFTER_PRETRAINING = "learning from pseudo labels after pretraining"
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def summarize(
         small_student=evaluated_model(result.small_student, "small student") if result.small_student else None,
         delivered=result.delivered.checkpoint.name.removesuffix("/student"),
         delivery=describe_delivery(result.delivered, labels_only, result.chosen_by),
-        verdict=verdict_of(result),
+        verdict=verdict_of(result, AFTER_PRETRAINING if pretrains(context.settings) else UNLABELED),
         robustness=robustness,
         baselines=baselines,
         fixed=tuple(model.result for model in result.fixed),
@@ -140,11 +143,12 @@ def summarize(
     )
 
 
-def verdict_of(result: RunResult) -> Verdict:
-    """The verdict on the student of ``judged_student`` against labels-only training."""
+def verdict_of(result: RunResult, treatment: str = UNLABELED) -> Verdict:
+    """The verdict on the student of ``judged_student``, which had a ``treatment``, against labels-only training."""
     if not result.controls.trained:
-        return Verdict(decision="cannot tell", reason="no control was trained (rounds.controls 0)")
-    return compare_models(judged_student(result.rounds), result.controls)
+        reason = "no control was trained (rounds.controls 0)"
+        return Verdict(decision="cannot tell", reason=reason, treatment=treatment)
+    return compare_models(judged_student(result.rounds), result.controls, treatment)
 
 
 def judged_student(rounds: Sequence[Round]) -> ScoredCheckpoint[Checkpoint]:

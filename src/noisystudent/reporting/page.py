@@ -157,6 +157,7 @@ def _details(record: RunRecord) -> Values:
         # A distillation and a run with an online student alone store no pseudo labels.
         "distilled": bool(summary.rounds) and summary.rounds[0].selected is None,
         "start": facts.start,
+        "pretraining_method": views.pretraining_method(facts.settings),
     }
 
 
@@ -173,7 +174,7 @@ def _present(values: Values) -> dict[str, bool]:
         "class-shares": bool(values["class_shares"]),
         "rounds": not distilled,
         "examples": not distilled,
-        "start": values["start"] is not None,
+        "start": values["start"] is not None or bool(values["pretraining_method"]),
         "distilled": distilled,
     }
 

@@ -186,6 +186,13 @@ def online_method(settings: Mapping[str, object]) -> str:
     return str(section.get("method", "")) if isinstance(section, Mapping) else ""
 
 
+def pretraining_method(settings: Mapping[str, object]) -> str:
+    """The method by which a run pretrained its models; empty where it did not, and in an older run."""
+    section = settings.get("pretraining")
+    method = str(section.get("method", "none")) if isinstance(section, Mapping) else "none"
+    return "" if method == "none" else method
+
+
 def round_views(record: RunRecord) -> list[RoundView]:
     """The content of each round, in order."""
     role = record.summary.reporting_role()

@@ -63,6 +63,13 @@ def test_a_model_starts_from_an_encoder_with_a_new_last_layer(encoder, tmp_path)
     assert started["classifier.weight"].shape == (3, 512)
 
 
+def test_a_transformer_of_fixed_size_starts_at_another_size(tmp_path):
+    projected = create_projected("vit_tiny_patch16_224", channels=3, size=32, layers=2, projection=8)
+    save_classifier(encoder_of(projected), tmp_path)
+    started = open_backbone(str(tmp_path)).new_classifier("vit_tiny_patch16_224", classes=("a", "b"), size=48)
+    assert started(torch.zeros(1, 3, 48, 48, dtype=torch.uint8)).shape == (1, 2)
+
+
 def test_a_damaged_encoder_is_refused(encoder, tmp_path):
     with torch.no_grad():
         encoder.net.blocks[0].conv1.weight[0] = float("nan")

@@ -21,6 +21,7 @@ from noisystudent.pipeline.budget.choice import Choice
 from noisystudent.pipeline.budget.heads import HeadCosts, choose_for_heads
 from noisystudent.pipeline.budget.networks import NetworkCosts, choose_for_networks, choose_for_samples
 from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.pipeline.pretraining_checks import pretrains
 from noisystudent.pipeline.tune import HEAD, with_setting
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
@@ -57,8 +58,7 @@ def budget_seconds(resolved: Resolved, engine: Engine) -> float | None:
     Raises ``SettingsError`` for a budget beside pretraining, which it would not count.
     """
     given, settings = resolved.settings.budget, resolved.settings
-    pretrains = settings.pretraining.method != "none"
-    if pretrains and given not in ("auto", "none"):
+    if pretrains(settings) and given not in ("auto", "none"):
         raise SettingsError(
             f"budget {given} does not count the pretraining (pretraining.method {settings.pretraining.method}). Leave "
             "budget out, and say with train.steps and pretraining.epochs how long to train."
@@ -67,7 +67,8 @@ def budget_seconds(resolved: Resolved, engine: Engine) -> float | None:
         return None
     if given != "auto":
         return parse_duration(given)
-    if pretrains or resolved.explicit.intersection(_OF_TIME) or settings.recipe in _OF_PUBLISHED_LENGTH:
+    is_fixed = pretrains(settings) or settings.recipe in _OF_PUBLISHED_LENGTH
+    if is_fixed or resolved.explicit.intersection(_OF_TIME):
         return None
     return ON_CPU if engine.device.type == "cpu" else ON_ACCELERATOR
 
