@@ -18,13 +18,14 @@ from noisystudent.pseudo_labels import predictions
 from noisystudent.pseudo_labels.selection.parts import REASONS, PartSelection, write_selection
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.shift import ClassShares
+from noisystudent.results.article import ArticleTable
 from noisystudent.results.facts import ExcludedImage, RunFacts, StrengthChoice
 from noisystudent.results.run import RunSummary
 from noisystudent.results.study import StudyResult
 
 WRITTEN = (
     RunSummary, RunFacts, StrengthChoice, ClassShares, SelectionSummary, EvaluationResult, RobustnessResult,
-    ComparisonResult, StudyResult,
+    ComparisonResult, StudyResult, ArticleTable,
 )  # fmt: skip
 
 
