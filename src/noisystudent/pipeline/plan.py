@@ -27,7 +27,7 @@ from noisystudent.pipeline.online import ONLINE, STUDENT, answered_by_average
 from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch, students_of
 from noisystudent.pipeline.plan_timing import MachineSpeed
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
-from noisystudent.pipeline.round_teachers import count_teachers, open_round_teachers, with_round_teachers
+from noisystudent.pipeline.round_teachers import open_round_teachers, with_round_teachers
 from noisystudent.pipeline.stage_costs import OTHER
 from noisystudent.pipeline.start_choice import CHOICE as START_CHOICE
 from noisystudent.pipeline.start_choice import finished_start
@@ -163,8 +163,8 @@ def _works(context: RunContext, plans: list[ModelPlan]) -> Iterator[_Work]:
     yield _training(context, "teacher", plans[0], settings.train)
     yield _scores(context, "teacher", plans[0])
     for number, (teacher, student) in enumerate(pairwise(plans[: 1 + settings.rounds.count]), start=1):
-        unlabeled = sum(splits.unlabeled.shard_sizes) * count_teachers(settings, number)
-        if number == 1 and splits.validation and count_teachers(settings, settings.rounds.count) > 1:
+        unlabeled = sum(splits.unlabeled.shard_sizes) * settings.rounds.teachers_of(number)
+        if number == 1 and splits.validation and settings.rounds.teachers_of(settings.rounds.count) > 1:
             yield from (_Work(f"scores/{model.name}", timed=False) for model in context.given_teachers.values())
         yield _Work(labeling_stage(settings, number), predictor=teacher, predicted=unlabeled, decoded=streamed)
         yield from (_Work(name) for name in stages_to_aim(settings, f"round-{number}"))

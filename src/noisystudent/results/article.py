@@ -76,10 +76,11 @@ class ArticlePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArticleSeries:
-    """A line of a figure."""
+    """A line of a figure; published ones are gray."""
 
     name: str
     points: tuple[ArticlePoint, ...]
+    published: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from noisystudent.reporting.article.methods import TOP1, method_rows
-from noisystudent.reporting.article.robustness import EPSILON
+from noisystudent.reporting.article.robustness import epsilon_of
 from noisystudent.reporting.article.runs import FinishedRun
 from noisystudent.results.article import ArticleCell, ArticleFigure, ArticlePoint, ArticleRow, ArticleSeries
 
@@ -23,7 +23,8 @@ def attack_figure(rows: Sequence[ArticleRow]) -> ArticleFigure:
     series = [
         ArticleSeries(
             name=_named(row),
-            points=tuple(_point(float(name.removeprefix(EPSILON)), cell) for name, cell in row.cells.items()),
+            points=tuple(_point(epsilon_of(name), cell) for name, cell in row.cells.items()),
+            published=row.published,
         )
         for row in rows
     ]

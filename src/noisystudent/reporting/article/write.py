@@ -15,6 +15,7 @@ from noisystudent.reporting.standalone import standalone
 from noisystudent.results.article import ArticleCell, ArticleColumn, ArticleFigure, ArticleRow, ArticleTable, TableKind
 
 JSON = "table.json"
+_GRAY, _COLORS = 5, (1, 2, 3, 4, 6, 7, 8)  # numbers of the palette
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
 _SHOWN: dict[TableKind, dict[str, Callable[[ArticleRow], str]]] = {
@@ -195,9 +196,10 @@ def svg(figure: ArticleFigure) -> str:
         charts.Series(
             line.name,
             tuple((point.x, point.y) for point in line.points),
+            color=_GRAY if line.published else _COLORS[number % len(_COLORS)],
             intervals=tuple((point.x, *point.interval) for point in line.points if point.interval),
         )
-        for line in figure.series
+        for number, line in enumerate(figure.series)
     ]
     covered = [bound for line in series for _, low, high in line.intervals for bound in (low, high)]
     return standalone(
