@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         select,
         show_noise,
         study,
+        table,
         train,
     )
     from noisystudent.commands.demo import demo
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from noisystudent.pseudo_labels.selection.custom import PredictionColumns
     from noisystudent.pseudo_labels.selection.results import SelectionSummary
     from noisystudent.pseudo_labels.selection.settings import SelectionSettings
+    from noisystudent.results.article import ArticleTable
     from noisystudent.results.facts import PlanResult
     from noisystudent.results.fix import FixResult
     from noisystudent.results.run import RunSummary
@@ -91,8 +93,10 @@ _MODULE_OF = {
     "select": "api",
     "show_noise": "api",
     "study": "api",
+    "table": "api",
     "train": "api",
     # what they take and return
+    "ArticleTable": "results.article",
     "Batch": "training.loader",
     "Cell": "pipeline.studies.cells",
     "Checkpoint": "pipeline.checkpoints",
@@ -134,6 +138,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "ArticleTable",
     "Batch",
     "Cell",
     "Checkpoint",
@@ -194,6 +199,7 @@ __all__ = [
     "select",
     "show_noise",
     "study",
+    "table",
     "train",
 ]
 

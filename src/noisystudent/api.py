@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from noisystudent.models.factory import ModelFactory
     from noisystudent.models.predictor import Predictor
     from noisystudent.noise.custom import BatchTransform
+    from noisystudent.pipeline.article import Scored
     from noisystudent.pipeline.checkpoints import Checkpoint
     from noisystudent.pipeline.extensions import Extensions, ObjectiveFunction
     from noisystudent.pipeline.pretrain_single import Pretrained
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from noisystudent.pipeline.studies.study import StudyRequest
     from noisystudent.pseudo_labels.selection.custom import SelectRows
     from noisystudent.pseudo_labels.selection.results import SelectionSummary
+    from noisystudent.results.article import ArticleTable, TableKind
     from noisystudent.results.check import DataCheck
     from noisystudent.results.facts import PlannedStage, PlanResult
     from noisystudent.results.fix import FixResult
@@ -808,6 +810,86 @@ def compare(
     write_result(Path(out) / "comparison.json", result)
     write_comparison(result, Path(out) / "comparison.html")
     return result
+
+
+def table(
+    kind: TableKind,
+    models: Sequence[ModelLike],
+    *,
+    out: str | Path,
+    source: SourceLike | None = None,
+    published: str | Path | None = None,
+    settings: SettingsInput | None = None,
+    quiet: bool = False,
+) -> ArticleTable:
+    """Makes a table with its figures as the article has them, from finished runs or from models (``docs/tables.md``).
+
+    Runs that differ in their seed alone share their rows.
+
+    Args:
+        kind: ``methods``, ``distillation``, ``robustness`` or ``attack``.
+        models: Without ``source``: the folders of finished runs and distillations. With it: models, as in ``evaluate``.
+        out: The folder of ``table.json``, and of what is made from it: Markdown, CSV, LaTeX and SVG.
+        source: Labeled images on which the models are measured.
+        published: ``article`` for the published rows of this package, or a CSV file of them; they are set apart, and in
+            no mean.
+        settings: With ``source``: settings as in ``compare``.
+        quiet: No progress.
+
+    Returns:
+        The table: its rows, columns, figures and notes.
+
+    Raises:
+        NoisyStudentError: A folder holds no finished run, a run does not belong into this kind of table, or what
+            ``evaluate`` and ``compare`` raise.
+    """
+    from noisystudent.artifacts.ownership import own_folder
+    from noisystudent.data.output import require_output_folder
+    from noisystudent.reporting.article.published import published_rows
+    from noisystudent.reporting.article.tables import require_kind, table_of_comparison, table_of_runs, table_of_scores
+    from noisystudent.reporting.article.write import write_table
+
+    require_kind(kind, with_source=source is not None)
+    if not models:
+        raise SettingsError("a table needs at least one run, or with a source one model.")
+    require_output_folder(out, [source], _places(models))
+    rows = published_rows(kind, published) if published else []
+    if source is None:
+        folders = _places(models)
+        if len(folders) < len(models) or given_values(settings):
+            raise SettingsError(
+                "a table of runs takes their folders and no settings; models and settings need a source."
+            )
+        result = table_of_runs(kind, [Path(folder) for folder in folders], rows)
+    elif kind == "methods":
+        result = table_of_scores(_scored(models, source, settings, quiet=quiet), rows)
+    else:
+        suite = {"evaluation.suite": ["attacks" if kind == "attack" else "corruptions"]}
+        measured = compare(
+            checkpoints=models, source=source, out=out, settings={**suite, **given_values(settings)}, quiet=quiet
+        )
+        result = table_of_comparison(kind, measured, rows)
+    own_folder(Path(out))
+    write_table(result, Path(out))
+    return result
+
+
+def _scored(
+    models: Sequence[ModelLike], source: SourceLike, settings: SettingsInput | None, *, quiet: bool
+) -> list[Scored]:
+    """The models' rows and accuracies on a source."""
+    from noisystudent.data.settings import DataSettings
+    from noisystudent.models.predictor import Predictor
+    from noisystudent.pipeline.article import score_checkpoints
+    from noisystudent.runtime.progress import Reporter
+
+    runtime = runtime_to_predict(settings, command="evaluate")
+    limit = section_settings(DataSettings, "data", settings, command="evaluate").max_corrupt_fraction
+    opened = [Predictor.open(model, runtime) for model in models]
+    names = [model.name if isinstance(model, Predictor) else str(model) for model in models]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"a model is given twice among {', '.join(names)}; give each once.")
+    return score_checkpoints(dict(zip(names, opened, strict=True)), source, limit, Reporter(quiet=quiet))
 
 
 def predict(

@@ -92,6 +92,10 @@ class RoundSettings(Settings):
         last = [int(found[1]) for name in self.teachers if (found := _LAST.fullmatch(name))]
         return self.count if _ALL in self.teachers else max(last, default=0)
 
+    def teachers_of(self, number: int) -> int:
+        """How many models label in round ``number`` if none before it is rolled back."""
+        return min(self.own_teachers, number) + len(self.given_teachers)
+
     @model_validator(mode="after")
     def _teachers_exist(self) -> RoundSettings:
         own = [name for name in self.teachers if name not in self.given_teachers]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, get_args
 
 from noisystudent.commands.options import CHECKPOINT_HELP, SOURCE_HELP, add_verify, sizes_of, with_settings
 from noisystudent.commands.parser import Parser
 from noisystudent.commands.say import say
 from noisystudent.errors import SettingsError
+from noisystudent.results.article import TableKind
 
 
 def train(parser: Parser, arguments: list[str]) -> None:
@@ -230,17 +232,36 @@ def _require_suite(given: dict[str, object], out: Path | None) -> None:
 
 
 def compare(parser: Parser, arguments: list[str]) -> None:
-    """Compares the robustness of several checkpoints with that of the first."""
+    """Compares the robustness of several checkpoints with that of the first, or makes a table of finished runs."""
     parser.add_argument(
         "checkpoints",
         nargs="+",
-        metavar="CHECKPOINT",
-        help=f"models; the others are compared with the first; each {CHECKPOINT_HELP}",
+        metavar="RUN|CHECKPOINT",
+        help=f"models; the others are compared with the first; each {CHECKPOINT_HELP}; with --table and without "
+        "--source, folders of finished runs",
     )
-    parser.add_argument("--source", required=True, metavar="SOURCE", help=f"labeled images: {SOURCE_HELP}")
+    parser.add_argument("--source", metavar="SOURCE", help=f"labeled images: {SOURCE_HELP}")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of the results and the page")
     parser.add_argument("--suite", metavar="NAMES", help="short for --evaluation.suite (default corruptions)")
+    parser.add_argument(
+        "--table",
+        choices=get_args(TableKind),
+        help="a table with its figures as the article has them, as JSON, Markdown, CSV, LaTeX and SVG, instead",
+    )
+    parser.add_argument(
+        "--published",
+        metavar="FILE.csv|article",
+        help="with --table: published rows to set beside it; article: those that this package has",
+    )
     given = with_settings(parser, arguments, "compare")
+    kind, published = given.pop("table"), given.pop("published")
+    if kind is not None:
+        _make_table(kind, published, given)
+        return
+    if published is not None:
+        raise SettingsError("--published adds rows to a --table; give that too.")
+    if given["source"] is None:
+        raise SettingsError("compare needs --source, labeled images; of finished runs it makes a --table without.")
     from noisystudent import api
     from noisystudent.commands.output import open_and_describe, warn_of_emulation
     from noisystudent.reporting.terminal import plain_robustness
@@ -254,3 +275,19 @@ def compare(parser: Parser, arguments: list[str]) -> None:
     comparison = api.compare(checkpoints=checkpoints, source=source, out=out, settings=given)
     say("\n".join(plain_robustness(comparison)))
     say(f"page: {out / 'comparison.html'}")
+
+
+def _make_table(kind: TableKind, published: str | None, given: dict[str, Any]) -> None:
+    """Makes a table of runs or, with a source, of models, and prints it."""
+    from noisystudent import api
+    from noisystudent.commands.output import open_and_describe
+    from noisystudent.reporting.article.write import plain
+
+    source, out, models, suite = (given.pop(name) for name in ("source", "out", "checkpoints", "suite"))
+    if suite is not None:
+        given["evaluation.suite"] = suite
+    if source is not None:
+        source = open_and_describe(source, labeled=True)
+    table = api.table(kind, models, out=out, source=source, published=published, settings=given)
+    say(plain(table))
+    say(f"table and figures: {out}")

@@ -36,6 +36,7 @@ class Series:
         level: draw the y of the first point as a line across the chart.
         hollow: x values whose points are drawn hollow.
         color: number of the color, from 1; by default the position of the series in the chart.
+        intervals: (x, low, high) of points, drawn as vertical lines; ``covered`` of the chart must hold the bounds.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Series:
     level: bool = False
     hollow: frozenset[float] = frozenset()
     color: int | None = None
+    intervals: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +314,10 @@ def _line(frame: Frame, series: Series, color: int, name_of: Callable[[float], s
     points = sorted(series.points)
     path = " ".join(f"{frame.x(x)},{frame.y(y)}" for x, y in points)
     parts = [Markup('<polyline points="{}"/>').format(path)]
+    for x, low, high in series.intervals:
+        vertical = Markup('<line x1="{x}" y1="{}" x2="{x}" y2="{}"><title>{}</title></line>')
+        text = f"{series.name}, {name_of(x)}: 95% interval {low:.1f} to {high:.1f}"
+        parts.append(vertical.format(frame.y(low), frame.y(high), text, x=frame.x(x)))
     for x, y in points:
         parts.append(
             Markup('<circle{} cx="{}" cy="{}" r="3.5"><title>{}</title></circle>').format(

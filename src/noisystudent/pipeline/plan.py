@@ -35,7 +35,7 @@ from noisystudent.pipeline.pretraining import PRETRAIN, VIEWS
 from noisystudent.pipeline.pretraining_batches import pretraining_images
 from noisystudent.pipeline.pretraining_checks import pretrains
 from noisystudent.pipeline.robustness import STAGE, check_measurable, measure_robustness
-from noisystudent.pipeline.round_teachers import count_teachers, open_round_teachers, with_round_teachers
+from noisystudent.pipeline.round_teachers import open_round_teachers, with_round_teachers
 from noisystudent.pipeline.stage_costs import OTHER
 from noisystudent.pipeline.stage_noise import input_size
 from noisystudent.pipeline.start_choice import CHOICE as START_CHOICE
@@ -211,8 +211,8 @@ def _works(context: RunContext, plans: list[ModelPlan], counts: _Counts) -> Iter
     yield _training(context, "teacher", plans[0], settings.train)
     yield _scores("teacher", plans[0], held_out)
     for number, (teacher, student) in enumerate(pairwise(plans[: 1 + settings.rounds.count]), start=1):
-        stage, images = labeling_stage(settings, number), counts.unlabeled * count_teachers(settings, number)
-        if number == 1 and context.splits.validation and count_teachers(settings, settings.rounds.count) > 1:
+        stage, images = labeling_stage(settings, number), counts.unlabeled * settings.rounds.teachers_of(number)
+        if number == 1 and context.splits.validation and settings.rounds.teachers_of(settings.rounds.count) > 1:
             yield from (_Work(f"scores/{model.name}", timed=False) for model in context.given_teachers.values())
         yield _Work(stage, predictor=teacher, predicted=images, decoded=streamed)
         yield from (_Work(name) for name in stages_to_aim(settings, f"round-{number}"))

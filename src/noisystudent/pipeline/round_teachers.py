@@ -109,12 +109,13 @@ def with_round_teachers(context: RunContext, given: Mapping[str, GivenModel]) ->
     """The context with the models from elsewhere; raises ``ModelError`` for one of other classes or channels."""
     for name, model in given.items():
         require_fit(context.splits, name, model.given)
+    rounds = context.settings.rounds
+    if rounds.teachers != ("last:1",) and rounds.count == 1 and not given:
+        context.reporter.say(
+            f"note: rounds.teachers {', '.join(rounds.teachers)} has no effect in a run of one round, which only the "
+            "teacher labels; give a rounds.count above 1"
+        )
     return replace(context, given_teachers=given)
-
-
-def count_teachers(settings: RunSettings, number: int) -> int:
-    """How many models label in round ``number`` if none before it is rolled back."""
-    return min(settings.rounds.own_teachers, number) + len(settings.rounds.given_teachers)
 
 
 def round_teachers(context: RunContext, kept: Sequence[ScoredCheckpoint[Checkpoint]], number: int) -> RoundTeachers:

@@ -18,6 +18,7 @@ from noisystudent.pseudo_labels import predictions
 from noisystudent.pseudo_labels.selection.parts import REASONS, PartSelection, write_selection
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.shift import ClassShares
+from noisystudent.results.article import ArticleTable
 from noisystudent.results.facts import ExcludedImage, RunFacts, StrengthChoice
 from noisystudent.results.findings import Findings
 from noisystudent.results.fix import FixResult
@@ -26,7 +27,7 @@ from noisystudent.results.study import StudyResult
 
 WRITTEN = (
     FixResult, RunSummary, RunFacts, StrengthChoice, ClassShares, SelectionSummary, EvaluationResult, RobustnessResult,
-    ComparisonResult, StudyResult, Findings,
+    ComparisonResult, StudyResult, Findings, ArticleTable,
 )  # fmt: skip
 
 

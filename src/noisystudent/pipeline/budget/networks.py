@@ -69,7 +69,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     usable, workload = USABLE * budget, costs.workload
     for edge in _sizes(settings, explicit, costs.backbone, workload):
         size = costs.at(edge)
-        samples = partial(_affordable, size, workload, usable)
+        samples = partial(_affordable, settings, size, workload, usable)
         rounds = _rounds(settings, explicit, samples)
         steps = _steps(settings, explicit, samples, rounds)
         if steps >= ENOUGH_STEPS:
@@ -77,13 +77,13 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     images = _images_per_step(settings, explicit, rounds)
     if steps < FEWEST_STEPS:
         needed = FEWEST_STEPS * images * size.seconds * OVERHEAD
-        needed += _predictions(size, workload, rounds)
+        needed += _predictions(size, workload, rounds, settings)
         stages = _stages(settings, explicit, rounds)
         what = f"to train {stages} stages of {FEWEST_STEPS} steps on images of {size.edge} px"
         refuse_budget(budget, needed, what, "fewer images, or a smaller train.batch_size")
     steps = min(steps, MOST_STEPS)
     seconds = steps * images * size.seconds * OVERHEAD
-    seconds += _predictions(size, workload, rounds)
+    seconds += _predictions(size, workload, rounds, settings)
     model = (
         f"{size.plan.name} on images of {size.edge} px (a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here)"
     )
@@ -180,9 +180,9 @@ def _measured(settings: RunSettings, backbone: Backbone | None, workload: Worklo
     return _Size(edge, plan, seconds_per_sample(classifier.to(engine.device), engine))
 
 
-def _affordable(size: _Size, workload: Workload, usable: float, rounds: int) -> float:
+def _affordable(settings: RunSettings, size: _Size, workload: Workload, usable: float, rounds: int) -> float:
     """Samples that training may see in ``usable`` seconds, beside what is predicted."""
-    return (usable - _predictions(size, workload, rounds)) / (size.seconds * OVERHEAD)
+    return (usable - _predictions(size, workload, rounds, settings)) / (size.seconds * OVERHEAD)
 
 
 def _rounds(settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float]) -> int:
@@ -228,9 +228,10 @@ def _controls(settings: RunSettings, explicit: frozenset[str]) -> int:
     return settings.rounds.controls if "rounds.controls" in explicit else 1
 
 
-def _predictions(size: _Size, workload: Workload, rounds: int) -> float:
-    """Seconds of labeling and scoring."""
-    images = rounds * workload.unlabeled + (2 + rounds) * workload.held_out
+def _predictions(size: _Size, workload: Workload, rounds: int, settings: RunSettings) -> float:
+    """Seconds of labeling, by all teachers of a round, and scoring."""
+    answers = sum(settings.rounds.teachers_of(number) for number in range(1, rounds + 1))
+    images = answers * workload.unlabeled + (2 + rounds) * workload.held_out
     return images * size.seconds * FORWARD
 
 

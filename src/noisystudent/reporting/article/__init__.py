@@ -1,0 +1,1 @@
+"""Tables and figures as the article has them, from the folders of finished runs."""

@@ -1,0 +1,141 @@
+"""The table of methods, the article's first: what each learned from, what it took, and how accurate it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from noisystudent.display.wording import plural
+from noisystudent.reporting.article.cells import accuracy_cell, paired_difference
+from noisystudent.reporting.article.runs import FinishedRun
+from noisystudent.results.article import ArticleCell, ArticleColumn, ArticleRow
+from noisystudent.results.run import EvaluatedModel
+
+TOP1, TOP5 = "top-1", "top-5"
+_FEW = 5  # classes, among which the true one always is
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of a run in a table: what its method is called, its stage in ``scores``, and what it learned from."""
+
+    method: str
+    stage: str
+    model: EvaluatedModel
+    uses_unlabeled: bool = False
+    rolled_back: bool = False
+
+
+def method_columns(runs: Sequence[FinishedRun]) -> tuple[ArticleColumn, ...]:
+    """The columns of numbers; with at most five classes there is no top-5 accuracy."""
+    few = len(runs[0].summary.classes) <= _FEW
+    return (ArticleColumn(name=TOP1),) if few else (ArticleColumn(name=TOP1), ArticleColumn(name=TOP5))
+
+
+def method_rows(groups: Sequence[Sequence[FinishedRun]]) -> list[ArticleRow]:
+    """The rows of groups of runs: simple classifiers, labels-only training, teacher, each student."""
+    rows: list[ArticleRow] = []
+    for group in groups:
+        names = list(dict.fromkeys(baseline.name for run in group for baseline in run.summary.baselines))
+        rows += [_baseline_row(group, name) for name in names]
+        rows += [_row(group, number) for number in range(min(len(entries_of(run)) for run in group))]
+    return rows
+
+
+def entries_of(run: FinishedRun) -> list[Entry]:
+    """The models of a run that a table has, in the order of training."""
+    summary, found = run.summary, []
+    if summary.teacher:
+        stage = "teachers" if summary.teachers else "teacher-1" if run.is_distillation else "teacher"
+        found.append(Entry("teacher", stage, summary.teacher))
+    if summary.control and summary.control.name != "teacher":
+        found.append(Entry(_labels_only_name(run), "control", summary.control))
+    for student in summary.rounds:
+        stage = student.name.replace(" ", "-")
+        name = student.name if run.is_distillation else f"Noisy Student, {student.name}"
+        if student.name == "online":
+            name = str(run.setting("online.method"))
+        found.append(Entry(name, stage, student, run.images("unlabeled") > 0, student.rolled_back))
+    return found
+
+
+def _labels_only_name(run: FinishedRun) -> str:
+    if run.summary.recipe == "bit":
+        return "BiT transfer, labels only"
+    return "transfer, labels only" if run.facts.start else "labels only"
+
+
+def extra_data(run: FinishedRun, *, uses_unlabeled: bool) -> str:
+    """What a model of a run learned from beside the labels, in words."""
+    parts = [f"weights of {run.facts.start.weights}"] if run.facts.start else []
+    if uses_unlabeled:
+        parts.append(plural(run.images("unlabeled"), "unlabeled image"))
+    return ", ".join(parts) or "none"
+
+
+def _row(group: Sequence[FinishedRun], number: int) -> ArticleRow:
+    first = group[0]
+    entries = [entries_of(run)[number] for run in group]
+    size = first.facts.format.size if first.facts.format else None
+    scores = [entry.model.scores(run.role) for run, entry in zip(group, entries, strict=True)]
+    images = min(score.count for score in scores if score)
+    cells = {TOP1: with_difference(group, entries, [score.top1 for score in scores if score], images)}
+    top5 = [score.top5 for score in scores if score and score.top5 is not None]
+    if len(top5) == len(scores):
+        cells[TOP5] = accuracy_cell(top5, images, luck=first.has_luck)
+    return ArticleRow(
+        method=entries[0].method + _rolled_back(entries),
+        model=entries[0].model.model,
+        parameters=entries[0].model.parameters,
+        extra_data=extra_data(first, uses_unlabeled=entries[0].uses_unlabeled),
+        train_size=size,
+        test_size=size,
+        samples_seen=entries[0].model.samples_seen,
+        seeds=tuple(run.seed for run in group),
+        images=images,
+        cells=cells,
+    )
+
+
+def _rolled_back(entries: Sequence[Entry]) -> str:
+    count = sum(entry.rolled_back for entry in entries)
+    if not count:
+        return ""
+    return " (rolled back)" if count == len(entries) else f" (rolled back with {count} of {len(entries)} seeds)"
+
+
+def with_difference(
+    group: Sequence[FinishedRun], entries: Sequence[Entry], top1: Sequence[float], images: int
+) -> ArticleCell:
+    """An accuracy, with its paired difference to labels-only training where both stored their answers."""
+    cell = accuracy_cell(top1, images, luck=group[0].has_luck)
+    reference = "control" if group[0].summary.control else "teacher"
+    mine = [run.correct(entry.stage) for run, entry in zip(group, entries, strict=True)]
+    others = [run.correct(reference) for run in group]
+    if entries[0].stage == reference or any(values is None for values in (*mine, *others)):
+        return cell
+    difference, interval = paired_difference(
+        [values for values in mine if values is not None],
+        [values for values in others if values is not None],
+        same_images=len({run.held_out for run in group}) == 1,
+        luck=group[0].has_luck,
+    )
+    return ArticleCell(
+        value=cell.value,
+        by_seed=cell.by_seed,
+        interval=cell.interval,
+        difference=difference,
+        difference_interval=interval,
+    )
+
+
+def _baseline_row(group: Sequence[FinishedRun], name: str) -> ArticleRow:
+    found = [(run, one.top1) for run in group for one in run.summary.baselines if one.name == name]
+    count = min(scores.count for run, _ in found if (scores := run.summary.student.scores(run.role)))
+    return ArticleRow(
+        method=name,
+        extra_data=extra_data(group[0], uses_unlabeled="spreading" in name),
+        seeds=tuple(run.seed for run, _ in found),
+        images=count,
+        cells={TOP1: accuracy_cell([top1 for _, top1 in found], count, luck=False)},
+    )
