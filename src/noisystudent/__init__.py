@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from noisystudent.data.settings import DataSettings
     from noisystudent.data.shards.pack import pack
     from noisystudent.errors import NoisyStudentError
+    from noisystudent.estimator import NoisyStudentClassifier
     from noisystudent.evaluation.metrics.results import EvaluationResult
     from noisystudent.evaluation.predict_source import PredictionSummary
     from noisystudent.evaluation.results import ComparisonResult, RobustnessResult
@@ -88,6 +89,7 @@ _MODULE_OF = {
     "ComparisonResult": "evaluation.results",
     "EvaluationResult": "evaluation.metrics.results",
     "LossTerms": "losses.objectives",
+    "NoisyStudentClassifier": "estimator",
     "NoisyStudentError": "errors",
     "PlanResult": "results.facts",
     "PredictionSummary": "evaluation.predict_source",
@@ -130,6 +132,7 @@ __all__ = [
     "LossTerms",
     "ModelSettings",
     "NoiseSettings",
+    "NoisyStudentClassifier",
     "NoisyStudentError",
     "ObjectiveSettings",
     "OnlineSettings",

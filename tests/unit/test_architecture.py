@@ -45,6 +45,7 @@ PACKAGES = (
     "pipeline",
     "parts",
     "api",
+    "estimator",
     "commands",
 )
 WITHOUT_TORCH = (
