@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from noisystudent.data.settings import DataSettings
     from noisystudent.data.shards.pack import pack
     from noisystudent.errors import NoisyStudentError
+    from noisystudent.estimator import NoisyStudentClassifier
     from noisystudent.evaluation.metrics.results import EvaluationResult
     from noisystudent.evaluation.predict_source import PredictionSummary
     from noisystudent.evaluation.results import ComparisonResult, RobustnessResult
@@ -104,6 +105,7 @@ _MODULE_OF = {
     "EvaluationResult": "evaluation.metrics.results",
     "FixResult": "results.fix",
     "LossTerms": "losses.objectives",
+    "NoisyStudentClassifier": "estimator",
     "NoisyStudentError": "errors",
     "PlanResult": "results.facts",
     "PredictionSummary": "evaluation.predict_source",
@@ -153,6 +155,7 @@ __all__ = [
     "LossTerms",
     "ModelSettings",
     "NoiseSettings",
+    "NoisyStudentClassifier",
     "NoisyStudentError",
     "ObjectiveSettings",
     "OnlineSettings",

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from noisystudent.pipeline.studies.study import StudyRequest
     from noisystudent.pseudo_labels.selection.custom import SelectRows
     from noisystudent.pseudo_labels.selection.results import SelectionSummary
+    from noisystudent.reporting.sheet import NoiseSheet
     from noisystudent.results.article import ArticleTable, TableKind
     from noisystudent.results.check import DataCheck
     from noisystudent.results.facts import PlannedStage, PlanResult
@@ -1030,7 +1031,7 @@ def show_noise(
     by: Literal["strengths", "operations"] = "strengths",
     images: int = 8,
     settings: SettingsInput | None = None,
-) -> Path:
+) -> NoiseSheet:
     """Writes a contact sheet (PNG) of images under noise, to see whether a person still knows the class.
 
     Args:
@@ -1042,7 +1043,7 @@ def show_noise(
         settings: Settings of the section ``noise``, and ``data.size`` and ``data.channels``.
 
     Returns:
-        The path of the sheet.
+        The sheet, which a notebook shows, and which stands wherever a path does.
 
     Raises:
         NoisyStudentError: With one clear line, for a user's mistake or bad data.
@@ -1073,8 +1074,7 @@ def show_noise(
         sheet = operations_sheet(decoded, noise, size=format.size, strength=strength, rng=rng)
     else:
         sheet = strengths_sheet(decoded, noise, size=format.size, storage_size=format.storage_size, rng=rng)
-    write_sheet(Path(out), sheet.columns, sheet.cells)
-    return Path(out)
+    return write_sheet(Path(out), sheet.columns, sheet.cells)
 
 
 def _require_drawn(by: Literal["strengths", "operations"], settings: SettingsInput | None) -> None:

@@ -62,6 +62,7 @@ def test_benchmarks_of_training_run(run_quick, name):
         ("semi_supervised.py", ["digits"]),
         ("unlabeled_folders.py", ["sign-digits"]),
         ("unlabeled_folders.py", ["digits", "--networks"]),
+        ("estimator.py", ["digits"]),
         ("plan.py", []),
         ("findings.py", []),
         ("resolution.py", []),

@@ -46,6 +46,7 @@ PACKAGES = (
     "pipeline",
     "parts",
     "api",
+    "estimator",
     "commands",
 )
 WITHOUT_TORCH = (

@@ -51,11 +51,13 @@ from noisystudent.models.wrapped_module import (
 )
 from noisystudent.noise.crop import PlainView
 from noisystudent.runtime.device import autocast, images_per_pass, open_device
+from noisystudent.runtime.html import table_html
 from noisystudent.runtime.settings import RuntimeSettings
 
 Floats = npt.NDArray[np.float32]
 
 _DEFAULTS = RuntimeSettings()
+CLASSES_NAMED = 20
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -311,6 +313,19 @@ class Predictor:
     def __repr__(self) -> str:
         shape = f"{self.channels} x {self.size} x {self.size}"
         return f"Predictor({self.name!r}, {len(self.classes)} classes, {shape} pixels, {self.precision}, {self.device})"
+
+    def _repr_html_(self) -> str:
+        """The predictor as a notebook shows it: its model, images, classes and calibration."""
+        more = f", ... ({len(self.classes):,})" if len(self.classes) > CLASSES_NAMED else ""
+        fitted = self.calibration
+        rows = [
+            ("model", self.name if self.classifier is None else f"{self.name}: {self.classifier.name}"),
+            ("images", f"{self.channels} x {self.size} x {self.size} pixels"),
+            ("classes", ", ".join(self.classes[:CLASSES_NAMED]) + more),
+            ("computes", f"{self.precision} on {self.device}, by {self.engine}"),
+            ("temperature", f"{fitted.temperature:.3g}, of {fitted.labels} {fitted.fitted_on}" if fitted else "none"),
+        ]
+        return table_html(rows)
 
     def _logits(self, views: Tensor) -> Tensor:
         """Logits [B, K] of views, uint8 [B, C, size, size]."""

@@ -13,6 +13,7 @@ from noisystudent.models.factory import ModelFactory
 from noisystudent.models.predictor import Predictor
 from noisystudent.pipeline.findings.stage import FINDINGS
 from noisystudent.pipeline.summary import BEST
+from noisystudent.reporting.notebook import run_html
 from noisystudent.results.facts import RunFacts
 from noisystudent.results.findings import Findings, ImageToLabel, LabelIssue, OutOfClassImage
 from noisystudent.results.run import EvaluatedModel, RoundResult, RunSummary
@@ -89,6 +90,10 @@ class Run:
     def report(self) -> Path:
         """The page of the run, an HTML file."""
         return self.path / "report.html"
+
+    def _repr_html_(self) -> str:
+        """The run as a notebook shows it: verdict, table, page."""
+        return run_html(self.summary, self.path)
 
     def __repr__(self) -> str:
         scores = self.student.scores(self.summary.reporting_role())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,24 @@ _SOFTWARE = "noisystudent"  # written into the file, so that no other image is r
 BACKGROUND, INK = (255, 255, 255), (40, 40, 40)
 
 
-def write_sheet(path: Path, columns: Sequence[str], cells: npt.NDArray[np.uint8]) -> None:
-    """Writes a contact sheet as a PNG file.
+@dataclass(frozen=True)
+class NoiseSheet:
+    """The file of a contact sheet, which a notebook shows; it stands wherever a path does."""
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _repr_png_(self) -> bytes:
+        return self.path.read_bytes()
+
+
+def write_sheet(path: Path, columns: Sequence[str], cells: npt.NDArray[np.uint8]) -> NoiseSheet:
+    """Writes a contact sheet as a PNG file, and returns it.
 
     Args:
         path: the file to write.
@@ -32,6 +49,7 @@ def write_sheet(path: Path, columns: Sequence[str], cells: npt.NDArray[np.uint8]
     marks.add_text("Software", _SOFTWARE)
     with atomic_write(path) as temporary:
         sheet.save(temporary, format="PNG", optimize=True, pnginfo=marks)
+    return NoiseSheet(path)
 
 
 def is_sheet(path: Path) -> bool:
