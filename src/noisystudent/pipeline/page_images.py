@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from noisystudent.artifacts.typed_json import read_result
+from noisystudent.data.class_names import match_classes, spellings
 from noisystudent.data.decode import decode_image
 from noisystudent.data.sample import evenly_spread
 from noisystudent.data.source import Record, Source, shard_keys
@@ -66,6 +67,16 @@ class SourceImages:
                 if not of_shard:
                     break
         return images
+
+    def truth(self) -> dict[str, int]:
+        """The true class of each unlabeled image by its key, where the source knows it; for the page only."""
+        labeled, source = self._facts.sources.get("labeled"), self._open("unlabeled")
+        if labeled is None or labeled.classes is None or source is None:
+            return {}
+        known = source.truth(spellings(labeled.classes)) or {}
+        names = sorted(set(known.values()))
+        index_of = dict(zip(names, match_classes(names, labeled.classes).tolist(), strict=True))
+        return {key: index_of[name] for key, name in known.items()}
 
     def _open(self, role: str) -> Source | None:
         facts = self._facts.sources.get(role)
