@@ -1010,7 +1010,8 @@ def report(folder: str | Path) -> Path:
     """Writes the page of a finished run again.
 
     Args:
-        folder: The folder of the run. Thumbnails come from the run's sources; where those are gone, the page says so.
+        folder: The folder of the run. Its images come from the run's sources; where those are gone, from the copies
+            that the run kept, and the page says so.
 
     Returns:
         The path of the page, ``report.html`` in the folder.
@@ -1021,7 +1022,8 @@ def report(folder: str | Path) -> Path:
     from noisystudent.pipeline.page_images import SourceImages
     from noisystudent.reporting.page import write_report
 
-    return write_report(Path(folder), load_images=SourceImages.of_run(Path(folder)))
+    sources = SourceImages.of_run(Path(folder))
+    return write_report(Path(folder), load_images=sources, truth=sources.truth())
 
 
 def show_noise(

@@ -33,7 +33,7 @@ def photos(tmp_path_factory) -> Path:
 
 def shown_command(folder: Path) -> str:
     page = (folder / "report.html").read_text()
-    section = page.split('<section id="repeat">', 1)[1]
+    section = page.split('<section id="repeat"', 1)[1]
     return html.unescape(re.search(r"<pre><code>(.*?)</code></pre>", section, re.DOTALL)[1])
 
 
@@ -88,7 +88,7 @@ def test_parts_of_ones_own_are_said_to_be_missing_from_the_command(tmp_path):
 
     settings = {**SMALL, "rounds.count": 1, "rounds.controls": 0, "train.steps": 1}
     noisystudent.run(**DIGITS, out=tmp_path, select=every_second, settings=settings, quiet=True)
-    section = (tmp_path / "report.html").read_text().split('<section id="repeat">', 1)[1]
+    section = (tmp_path / "report.html").read_text().split('<section id="repeat"', 1)[1]
     assert "Repeat it in Python with them" in section
     assert "every_second" in section
     assert "This command repeats the run" not in section

@@ -1,4 +1,4 @@
-"""Labels that look wrong, from what models answer that did not learn from them."""
+"""Labels that look wrong, from what models answer for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _START = (0.0, -3.0)  # log temperature 0, and 5% of the labels wrong
 
 
 def wrong_label_probabilities(log_probabilities: Floats, labels: Ints) -> Floats:
-    """The probability that each label is wrong, float32 [N], from answers of models that did not learn from it.
+    """The probability that each label is wrong, float32 [N], best from answers of models that did not learn from it.
 
     A label is right with probability 1 - e, and then drawn from the model's answer p; else it is any of the other
     classes, so that its likelihood is (1 - e) p(label) + e (1 - p(label)) / (K - 1). The share e of wrong labels and
@@ -53,14 +53,3 @@ def suspicious_labels(log_probabilities: Floats, labels: Ints) -> Ints:
     wrong = wrong_label_probabilities(log_probabilities, labels)
     listed = np.flatnonzero((wrong > WORTH_A_LOOK) & (log_probabilities.argmax(axis=1) != labels))
     return listed[np.argsort(-wrong[listed], kind="stable")]
-
-
-def contradicted_labels(log_probabilities: Floats, labels: Ints) -> Ints:
-    """The rows whose label a model contradicts although it learned from it, the least probable label first.
-
-    Args:
-        log_probabilities: The model's answers, [N, K].
-        labels: The given classes, [N].
-    """
-    listed = np.flatnonzero(log_probabilities.argmax(axis=1) != labels)
-    return listed[np.argsort(log_probabilities[listed, labels[listed]], kind="stable")]

@@ -28,7 +28,8 @@ def finish_run(context: RunContext, summary: RunSummary, findings: Findings | No
         if findings:
             write_tables(folder, findings)
         write_result(folder / SUMMARY, summary)  # a run whose page cannot be written is finished
-        record, thumbnails = open_page(folder, SourceImages.of_run(folder))
+        sources = SourceImages.of_run(folder, known_same=not context.extensions.sources)
+        record, thumbnails = open_page(folder, sources, sources.truth())
         keep_thumbnails(folder, thumbnails)
         finished = replace(summary, cost=context.costs.total())
         write_result(folder / SUMMARY, finished)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from noisystudent.artifacts.typed_json import read_result
+from noisystudent.data.class_names import match_classes, spellings
 from noisystudent.data.decode import decode_image
 from noisystudent.data.sample import evenly_spread
 from noisystudent.data.source import Record, Source, shard_keys
@@ -39,13 +40,15 @@ def write_noise_sheet(context: RunContext, plan: ModelPlan, strength: float) -> 
 class SourceImages:
     """Images of a run by role and key, read from its sources; a source that changed or is gone gives none."""
 
-    def __init__(self, facts: RunFacts) -> None:
-        self._facts = facts
+    def __init__(self, facts: RunFacts, *, known_same: bool = False) -> None:
+        """``known_same``: the sources were read a moment ago, so their content, which takes long, is not compared."""
+        self._facts, self._known_same = facts, known_same
+        self._opened: dict[str, Source | None] = {}
 
     @classmethod
-    def of_run(cls, folder: Path) -> SourceImages:
-        """The images of the run in ``folder``."""
-        return cls(read_result(RunFacts, folder / "run.json"))
+    def of_run(cls, folder: Path, *, known_same: bool = False) -> SourceImages:
+        """The images of the run in ``folder``; ``known_same``: its sources were read a moment ago."""
+        return cls(read_result(RunFacts, folder / "run.json"), known_same=known_same)
 
     def __call__(self, role: str, keys: list[str]) -> dict[str, npt.NDArray[np.uint8]]:
         """Images uint8 [H, W] or [H, W, 3] of a role by key: the originals, reduced to what a page shows.
@@ -67,7 +70,23 @@ class SourceImages:
                     break
         return images
 
+    def truth(self) -> dict[str, int]:
+        """The true class of each unlabeled image by its key, where the source knows it; for the page only."""
+        labeled, source = self._facts.sources.get("labeled"), self._open("unlabeled")
+        if labeled is None or labeled.classes is None or source is None:
+            return {}
+        known = source.truth(spellings(labeled.classes)) or {}
+        names = sorted(set(known.values()))
+        index_of = dict(zip(names, match_classes(names, labeled.classes).tolist(), strict=True))
+        return {key: index_of[name] for key, name in known.items()}
+
     def _open(self, role: str) -> Source | None:
+        """The source of a role if it is still there and the same; it is opened and compared once."""
+        if role not in self._opened:
+            self._opened[role] = self._compared(role)
+        return self._opened[role]
+
+    def _compared(self, role: str) -> Source | None:
         facts = self._facts.sources.get(role)
         if facts is None:
             return None
@@ -77,7 +96,7 @@ class SourceImages:
             source = open_source(str(spec), labeled=role != "unlabeled")
         except DataError:
             return None
-        return source if source.fingerprint == facts.fingerprint else None
+        return source if self._known_same or source.fingerprint == facts.fingerprint else None
 
 
 def _shown(record: Record, channels: int) -> npt.NDArray[np.uint8]:

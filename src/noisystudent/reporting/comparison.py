@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from noisystudent.artifacts.folder import atomic_write
-from noisystudent.evaluation.results import ComparisonResult
+from noisystudent.display.wording import points
+from noisystudent.evaluation.results import ComparisonResult, Difference
+from noisystudent.evaluation.view import displayed_names, joined
 from noisystudent.reporting.robustness import robustness_view
 from noisystudent.reporting.templates import template
 
@@ -20,7 +23,40 @@ def write_comparison(comparison: ComparisonResult, out: Path) -> Path:
     Returns:
         ``out``.
     """
-    page = template("comparison.html").render(robustness=robustness_view(comparison))
+    page = template("comparison.html").render(
+        robustness=robustness_view(comparison), headline=comparison_headline(comparison)
+    )
     with atomic_write(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out
+
+
+def comparison_headline(comparison: ComparisonResult) -> str:
+    """Who is better at what, as far as the 95% intervals of the differences from the first model tell."""
+    names = displayed_names(comparison)
+    others = [name for name in comparison.measured if name in comparison.differences]
+    if not others:
+        return f"Robustness of {joined(list(names.values()))}"
+    differences: dict[str, Mapping[str, Difference]] = {
+        "on clean images": {names[name]: comparison.differences[name].clean for name in others},
+        "under corruptions": {
+            names[name]: found for name in others if (found := comparison.differences[name].corruptions) is not None
+        },
+    }
+    first = names[comparison.first]
+    told = [_told(first, measure, found) for measure, found in differences.items() if found]
+    text = "; ".join(told)
+    return text[:1].upper() + text[1:]
+
+
+def _told(first: str, measure: str, differences: Mapping[str, Difference]) -> str:
+    """Who is better on one measure."""
+    better = {name: found for name, found in differences.items() if found.interval[0] > 0}
+    if better:
+        best = max(better, key=lambda name: better[name].difference)
+        return f"{measure}, {best} is better than {first} by {points(better[best].difference).lstrip('+')} points"
+    if all(found.interval[1] < 0 for found in differences.values()):
+        nearest = max(found.difference for found in differences.values())
+        others = next(iter(differences)) if len(differences) == 1 else "all others"
+        return f"{measure}, {first} is better than {others} by {points(-nearest).lstrip('+')} points"
+    return f"{measure}, nothing shows a model to be better than {first}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from noisystudent.reporting.first_screen import cards, chart_caption, first_char
 from noisystudent.reporting.headline import headline
 from noisystudent.reporting.images import png_uri
 from noisystudent.reporting.map_view import map_view
-from noisystudent.reporting.read import read_run
-from noisystudent.reporting.records import RunRecord
+from noisystudent.reporting.read import NO_TRUTH, read_run
+from noisystudent.reporting.records import PseudoLabel, RunRecord
 from noisystudent.reporting.resolution import fix_chart
 from noisystudent.reporting.robustness import robustness_view
 from noisystudent.reporting.table import (
@@ -44,13 +45,20 @@ KEYS_LISTED = 100  # images left out per source; the others are only counted
 NAMES_LISTED = 10  # of the things of one kind that a source passes over
 
 
-def write_report(run_folder: Path, *, load_images: LoadImages | None, out: Path | None = None) -> Path:
+def write_report(
+    run_folder: Path,
+    *,
+    load_images: LoadImages | None,
+    truth: Mapping[str, int] = NO_TRUTH,
+    out: Path | None = None,
+) -> Path:
     """Writes the page of a finished run; the same folder and images give the same bytes.
 
     Args:
         run_folder: the folder of the run.
         load_images: from a role (``"test"`` or ``"unlabeled"``) and keys to images by key, uint8 [H, W] or [H, W, C];
             keys that it leaves out are gaps on the page, and None leaves out all images.
+        truth: the true class of unlabeled images by key, as an index, where it is known.
         out: the file to write; None writes ``report.html`` in the run folder.
 
     Returns:
@@ -60,12 +68,14 @@ def write_report(run_folder: Path, *, load_images: LoadImages | None, out: Path 
         ArtifactError: the folder has no ``summary.json`` or ``run.json``, one of its files is damaged, or the page
             cannot be written.
     """
-    return write_page(*open_page(Path(run_folder), load_images), out=out)
+    return write_page(*open_page(Path(run_folder), load_images, truth), out=out)
 
 
-def open_page(run_folder: Path, load_images: LoadImages | None) -> tuple[RunRecord, Thumbnails]:
+def open_page(
+    run_folder: Path, load_images: LoadImages | None, truth: Mapping[str, int] = NO_TRUTH
+) -> tuple[RunRecord, Thumbnails]:
     """Everything that the page of a run shows, read from its folder and its sources."""
-    record = read_run(run_folder)
+    record = read_run(run_folder, truth)
     return record, load_thumbnails(record.folder, _keys_shown(record), load_images)
 
 
@@ -186,7 +196,9 @@ def script_hash(script: str) -> str:
 
 def _keys_shown(record: RunRecord) -> dict[str, list[str]]:
     examples, mistakes, found, compared = record.examples, record.mistakes, record.findings, record.won_lost
-    groups = (examples.most_confident, examples.least_confident, *examples.rejected.values()) if examples else ()
+    groups: tuple[tuple[PseudoLabel, ...], ...] = ()
+    if examples:
+        groups = (examples.wrong, examples.most_confident, examples.least_confident, *examples.rejected.values())
     keys: dict[str, list[str]] = {
         "test": [image.key for image in mistakes.images] if mistakes else [],
         "unlabeled": [example.key for group in groups for example in group],

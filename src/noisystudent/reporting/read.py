@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -26,14 +27,19 @@ from noisystudent.reporting.records import Examples, Mistakes, PseudoLabel, RunR
 from noisystudent.results.facts import RunFacts, StrengthChoice, UnreadableImage
 from noisystudent.results.run import RunSummary
 
+NO_TRUTH: Mapping[str, int] = MappingProxyType({})
 EXAMPLES_PER_GROUP = 12
 MISTAKES_SHOWN = 24
 MAX_ROWS_SEARCHED = 1_000_000  # for examples, so that the search takes seconds for any number of pseudo labels
 _BATCH_ROWS = 65_536
 
 
-def read_run(folder: Path) -> RunRecord:
+def read_run(folder: Path, truth: Mapping[str, int] = NO_TRUTH) -> RunRecord:
     """Reads the folder of a finished run.
+
+    Args:
+        folder: The folder.
+        truth: The true class of unlabeled images by key, as an index, where it is known.
 
     Raises:
         ArtifactError: ``summary.json`` or ``run.json`` is missing, or a file cannot be read.
@@ -63,7 +69,7 @@ def read_run(folder: Path) -> RunRecord:
         facts=_with_streamed_failures(facts, folder / "round-1" / "predictions" / FAILED),
         strength=read_result(StrengthChoice, strength_file) if strength_file.exists() else None,
         selections=selections,
-        examples=_read_examples(folder, max(labeled)) if labeled else None,
+        examples=_read_examples(folder, max(labeled), truth) if labeled else None,
         mistakes=_read_mistakes(folder / "scores", summary.delivered),
         noise_sheet=noise_file.read_bytes() if noise_file.exists() else None,
         findings=read_findings(folder),
@@ -103,20 +109,26 @@ def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
             ) from error
 
 
-def _read_examples(folder: Path, number: int) -> Examples | None:
+def _read_examples(folder: Path, number: int, truth: Mapping[str, int]) -> Examples | None:
     selection = folder / f"round-{number}" / "selection"
     if not any(selection.glob("part-*.parquet")):
         return None
     most_confident: list[PseudoLabel] = []
     least_confident: list[PseudoLabel] = []
     rejected: dict[str, list[PseudoLabel]] = {}
-    rows, complete = 0, True
+    wrong: list[PseudoLabel] = []
+    rows, complete, wrong_rows, known_rows = 0, True, 0, 0
     for batch in _pseudo_labels(folder / f"round-{number}" / "predictions", list_parts(selection)):
         if rows >= MAX_ROWS_SEARCHED:
             complete = False
             break
         rows += batch.num_rows
         selected = np.asarray(batch["copies"]) > 0
+        if truth:
+            known = np.array([truth.get(key, -1) for key in batch["key"].to_pylist()])
+            is_wrong = selected & (known >= 0) & (known != np.asarray(batch["prediction"]))
+            wrong_rows, known_rows = wrong_rows + int(is_wrong.sum()), known_rows + int((selected & (known >= 0)).sum())
+            wrong = _keep_best(wrong, batch, is_wrong, descending=True)
         reasons = np.asarray(batch["reason"].to_pylist(), dtype=object)
         most_confident = _keep_best(most_confident, batch, selected, descending=True)
         least_confident = _keep_best(least_confident, batch, selected, descending=False)
@@ -131,6 +143,9 @@ def _read_examples(folder: Path, number: int) -> Examples | None:
         rejected={reason: tuple(rejected[reason]) for reason in sorted(rejected)},
         rows=rows,
         complete=complete,
+        wrong=tuple(replace(label, truth=truth[label.key]) for label in wrong),
+        wrong_rows=wrong_rows,
+        known_rows=known_rows,
     )
 
 

@@ -14,13 +14,14 @@ from noisystudent.results.run import Role, RunSummary
 
 @dataclass(frozen=True, slots=True)
 class PseudoLabel:
-    """One row of a selection that the page shows as an example."""
+    """One row of a selection that the page shows as an example; ``truth`` is its true class where that is known."""
 
     key: str
     prediction: int
     confidence: float
     copies: int
     reason: str
+    truth: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Examples:
     """Examples of one round's pseudo labels.
 
     ``most_confident`` and ``least_confident`` are selected rows; ``rejected`` are the most confident rows per reason;
-    ``rows`` is the number of searched rows; ``complete`` tells whether these were all rows.
+    ``rows`` is the number of searched rows; ``complete`` tells whether these were all rows. ``wrong`` are the most
+    confident selected rows whose true class is known to be another one, ``wrong_rows`` of ``known_rows``.
     """
 
     round: int
@@ -37,6 +39,9 @@ class Examples:
     rejected: dict[str, tuple[PseudoLabel, ...]]
     rows: int
     complete: bool
+    wrong: tuple[PseudoLabel, ...] = ()
+    wrong_rows: int = 0
+    known_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

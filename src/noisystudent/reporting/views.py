@@ -112,7 +112,7 @@ def verdict_chart(verdict: Verdict) -> Markup | None:
         100 * verdict.difference,
         100 * low,
         100 * high,
-        title="Student minus labels-only training, with the 95% interval",
+        title="Student minus labels-only training, 95% interval",
         x_label="difference in top-1 accuracy (percentage points)",
     )
 

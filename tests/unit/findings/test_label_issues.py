@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from noisystudent.findings.label_issues import contradicted_labels, suspicious_labels, wrong_label_probabilities
+from noisystudent.findings.label_issues import suspicious_labels, wrong_label_probabilities
 
 
 def answers(labels: np.ndarray, classes: int, sharpness: float, seed: int = 0) -> np.ndarray:
@@ -55,6 +55,9 @@ def test_the_share_of_wrong_labels_is_their_mean_probability():
     assert wrong_label_probabilities(log_probabilities, labels).sum() == pytest.approx(len(rows), rel=0.05)
 
 
-def test_contradicted_labels_are_ranked_by_the_probability_of_the_label():
-    log_probabilities = np.log(np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]], np.float32))
-    assert contradicted_labels(log_probabilities, np.array([0, 0, 0, 1])).tolist() == [2, 3, 1]
+def test_a_model_that_is_unsure_of_everything_lists_nothing_although_it_contradicts():
+    random = np.random.default_rng(0)
+    log_probabilities = log_softmax(0.1 * random.normal(size=(40, 10)), axis=1).astype(np.float32)
+    labels = np.arange(40) % 10
+    assert (log_probabilities.argmax(axis=1) != labels).mean() > 0.8
+    assert len(suspicious_labels(log_probabilities, labels)) == 0

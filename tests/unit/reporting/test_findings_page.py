@@ -174,9 +174,10 @@ def test_class_names_are_only_text(tmp_path, name):
     Page(text)
 
 
-def test_many_classes_and_classes_with_one_image_stay_small(tmp_path):
-    classes = [f"kind number {index}" for index in range(1000)]
-    folder = with_findings(full_run(tmp_path / "run", classes, rounds=1), points=1000)
+@pytest.mark.parametrize("count", [200, 1000])
+def test_many_classes_and_classes_with_one_image_stay_small(tmp_path, count):
+    classes = [f"kind number {index}" for index in range(count)]
+    folder = with_findings(full_run(tmp_path / "run", classes, rounds=1), points=5000)
     started = time.monotonic()
     path = write_report(folder, load_images=synthetic_images)
     assert time.monotonic() - started < 10

@@ -303,6 +303,29 @@ def test_examples_are_the_extremes_of_all_parts(full):
     assert (examples.rows, examples.complete) == (300, True)
 
 
+def test_wrong_pseudo_labels_are_the_most_confident_selected_ones_with_another_true_class(full, tmp_path):
+    rows = [
+        prediction | choice
+        for file in sorted((full / "round-3" / "selection").glob("*.parquet"))
+        for prediction, choice in zip(
+            pq.read_table(full / "round-3" / "predictions" / file.name).to_pylist(),
+            pq.read_table(file).to_pylist(),
+            strict=True,
+        )
+    ]
+    truth = {row["key"]: (row["prediction"] + number % 3) % 6 for number, row in enumerate(rows) if number % 5}
+    known = [row for row in rows if row["copies"] and row["key"] in truth]
+    wrong = sorted((row for row in known if truth[row["key"]] != row["prediction"]), key=lambda row: -row["confidence"])
+    examples = read_run(full, truth).examples
+    assert (examples.wrong_rows, examples.known_rows) == (len(wrong), len(known))
+    assert [(label.key, label.truth) for label in examples.wrong] == [
+        (row["key"], truth[row["key"]]) for row in wrong[:12]
+    ]
+    path = write_report(full, load_images=synthetic_images, truth=truth, out=tmp_path / "page.html")
+    text = section_text(Page(path.read_text()), "examples")
+    assert f"{len(wrong)} of {len(known)} pseudo labels in training are wrong" in text
+
+
 def test_examples_stop_after_enough_rows(full, monkeypatch):
     monkeypatch.setattr(read, "MAX_ROWS_SEARCHED", 100)
     examples = read_run(full).examples

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from noisystudent.errors import ArtifactError
-from noisystudent.reporting.comparison import write_comparison
+from noisystudent.reporting.comparison import comparison_headline, write_comparison
 from noisystudent.reporting.robustness import (
     explanations,
     extra_tables,
@@ -396,3 +396,37 @@ def test_names_cannot_command_the_terminal():
     content["measured"][content["first"]]["source"] = "\x1b[2J"
     assert "\x1b" not in "".join(plain_robustness(parsed(content)))
     assert "\x07" not in "".join(plain_robustness(parsed(content)))
+
+
+def with_differences(clean: tuple[float, float, float], corruptions: tuple[float, float, float]):
+    content = comparison_of("one", "two")
+    for measure, (difference, low, high) in (("clean", clean), ("corruptions", corruptions)):
+        content["differences"]["two"][measure] |= {"difference": difference, "interval": [low, high]}
+    return parsed(content)
+
+
+@pytest.mark.parametrize(
+    ("clean", "corruptions", "words"),
+    [
+        (
+            (0.03, 0.01, 0.05),
+            (-0.02, -0.03, -0.01),
+            "On clean images, Two is better than One by 3.0 points; "
+            "under corruptions, One is better than Two by 2.0 points",
+        ),
+        (
+            (0.01, -0.01, 0.03),
+            (0.05, 0.04, 0.06),
+            "On clean images, nothing shows a model to be better than One; "
+            "under corruptions, Two is better than One by 5.0 points",
+        ),
+    ],
+)
+def test_the_headline_says_who_is_better_at_what(clean, corruptions, words, tmp_path):
+    comparison = with_differences(clean, corruptions)
+    assert comparison_headline(comparison) == words
+    assert words in section_text(Page(write_comparison(comparison, tmp_path / "page.html").read_text()), "robustness")
+
+
+def test_one_model_has_no_rival_to_be_better_than():
+    assert comparison_headline(parsed(comparison_of("one"))) == "Robustness of One"

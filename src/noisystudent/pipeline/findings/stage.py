@@ -15,7 +15,7 @@ from noisystudent.artifacts.folder import atomic_write
 from noisystudent.artifacts.typed_json import read_result, write_result
 from noisystudent.data.images import content_fingerprint
 from noisystudent.findings.embedding import embed
-from noisystudent.findings.label_issues import contradicted_labels, suspicious_labels
+from noisystudent.findings.label_issues import suspicious_labels
 from noisystudent.findings.label_next import choose_to_label
 from noisystudent.findings.out_of_class import OutOfClass, find_out_of_class
 from noisystudent.pipeline.context import RunContext
@@ -110,7 +110,7 @@ def _findings(
 ) -> Findings:
     classes, labels = context.splits.classes, context.splits.labeled.labels
     answers = held_out.log_probabilities if held_out else labeled.log_probabilities
-    issues = (suspicious_labels if held_out else contradicted_labels)(answers, labels)
+    issues = suspicious_labels(answers, labels)
     inside = np.flatnonzero(~outside.outside)
     chosen = inside[choose_to_label(unlabeled.log_probabilities[inside], unlabeled.features[inside], LABEL_NEXT)]
     drawn = generator(context.settings.seed, "label-for-test").permutation(len(unlabeled.keys))[:LABEL_FOR_TEST]
