@@ -23,7 +23,7 @@ from noisystudent.settings_input import read_yaml
 ROOT = Path(__file__).parents[2]
 QUICK_TRAIN = ["--train.steps=2", "--train.batch_size=8", "--noise.strength=0.5"]
 QUICK = [*QUICK_TRAIN, "--rounds.count=1"]
-QUICK_OF = {"run": QUICK, "plan": QUICK, "train": QUICK_TRAIN, "distill": QUICK_TRAIN}
+QUICK_OF = {"run": QUICK, "plan": QUICK, "train": QUICK_TRAIN, "distill": QUICK_TRAIN, "fix": ["--fix.epochs=1"]}
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def commands_of(page: str) -> list[list[str]]:
 
 def test_every_command_of_the_readme_runs(photos, capsys):
     commands = commands_of("README.md")
-    shown = ["run", "plan", "predict", "train", "label", "select", "evaluate", "compare", "report", "distill"]
+    shown = ["check", "run", "plan", "predict", "train", "label", "select", "evaluate", "compare", "report", "distill"]
     assert {words[0] for words in commands} >= set(shown)
     for words in commands:
         assert main([*words, *QUICK_OF.get(words[0], [])]) == 0, capsys.readouterr().err
@@ -86,7 +86,9 @@ def test_every_command_of_the_page_on_distillation_runs(photos, capsys):
     assert "warning" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("recipe", [name for name in get_args(Recipe) if name not in ("curriculum", "paper", "online")])
+@pytest.mark.parametrize(
+    "recipe", [name for name in get_args(Recipe) if name not in ("curriculum", "paper", "online", "bit", "simclrv2")]
+)
 def test_a_recipe_of_distillation_does_not_warn_of_a_teacher_as_train_makes_it(recipe, photos, capsys):
     assert main(["train", "--labeled=photos/labeled", "--out=runs/teacher", *QUICK_TRAIN]) == 0
     words = [f"--recipe={recipe}", "--labeled=photos/labeled", "--unlabeled=photos/unlabeled", "--out=runs/small"]
