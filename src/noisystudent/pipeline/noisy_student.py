@@ -10,7 +10,7 @@ from pathlib import Path
 from noisystudent.artifacts.folder import write_json
 from noisystudent.artifacts.typed_json import read_result, to_json, write_result
 from noisystudent.config import Resolved
-from noisystudent.display.wording import compact
+from noisystudent.display.wording import compact, percent
 from noisystudent.errors import SettingsError
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import count_parameters
@@ -65,6 +65,7 @@ from noisystudent.pipeline.summary import Round, RunResult, deliver, judged_stud
 from noisystudent.pipeline.train_data import TrainSpec, supervised_spec
 from noisystudent.pipeline.train_stage import train
 from noisystudent.pipeline.tune import HEAD
+from noisystudent.pipeline.works import expect_stages
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.results.run import ChosenBy, RunSummary
 from noisystudent.run_settings import RunSettings
@@ -98,6 +99,7 @@ def run(
         context = remove_leakage(context)
         count_trial(context.folder, context.costs)
         check_measurable(context)
+        expect_stages(context)
         if context.engine.group.is_main:
             command = repeat_command(settled(resolved, context.settings), "run")
             write_result(folder / "run.json", describe_run(resolved, context, command))
@@ -187,7 +189,18 @@ def _describe_round(
     diagnostics = diagnose_labels(context, predictions, previous)
     summary = read_result(SelectionSummary, selection / "summary.json")
     drift = say_drift(context, [*(record.selection for record in before if record.selection), summary])
-    return Round(student.round, student, rolled_back, summary, accuracy, diagnostics, drift, teachers.members)
+    record = Round(student.round, student, rolled_back, summary, accuracy, diagnostics, drift, teachers.members)
+    context.reporter.say(_round_in_words(record))
+    return record
+
+
+def _round_in_words(record: Round) -> str:
+    """The accuracy of a round's student where there are held-out labels, and how many pseudo labels it used."""
+    scores = record.student.result.scores
+    held_out = scores.get("test") or scores.get("validation")
+    accuracy = f"{percent(held_out.top1)} right, " if held_out else ""
+    used = record.selection.selected if record.selection else 0
+    return f"{record.name}: {accuracy}{used:,} pseudo labels used"
 
 
 def _online_round(
