@@ -38,6 +38,7 @@ def test_the_fix_changes_no_stage_before_it(plain, fixed):
         assert weights(plain.path / stage) == weights(fixed.path / stage)
         old, new = (json.loads((run.path / stage / "inputs.json").read_text()) for run in (plain, fixed))
         assert old == new
+        assert "drops" not in old["train"]  # what earlier versions trained stays valid
 
 
 def test_student_and_control_are_fixed_and_the_teacher_is_not(fixed):
