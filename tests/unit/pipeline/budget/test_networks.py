@@ -1,5 +1,7 @@
 """A budget for whole networks: images small enough for stages that are long enough, and rounds when they pay."""
 
+from dataclasses import replace
+
 import pytest
 
 from noisystudent.errors import SettingsError
@@ -14,7 +16,7 @@ from noisystudent.pipeline.budget.networks import (
     choose_for_samples,
 )
 from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.run_settings import RunSettings
+from noisystudent.run_settings import RoundSettings, RunSettings
 from noisystudent.runtime.device import ON_CPU
 
 SETTINGS = RunSettings(out="unused")
@@ -148,3 +150,22 @@ def test_a_budget_of_samples_is_spent_on_teacher_students_and_control(count):
 def test_too_few_samples_are_refused_with_the_fewest():
     with pytest.raises(SettingsError, match="Give --budget 25600samples or more"):
         choose_for_samples(SETTINGS, frozenset(), 20_000)
+
+
+def test_the_labeling_of_several_teachers_is_paid_for():
+    load = replace(LOAD, unlabeled=50_000)
+    budget = MANY_SAMPLES * 2 * 1e-6 * 64**2
+
+    def steps(*teachers: str) -> int:
+        rounds = RoundSettings(count=3, teachers=teachers)
+        data = SETTINGS.data.model_copy(update={"size": 64})
+        settings = SETTINGS.model_copy(update={"rounds": rounds, "data": data})
+        costs = NetworkCosts(settings, None, load, ON_CPU)
+        values = choose_for_networks(settings, frozenset({"rounds.count", "data.size"}), costs, budget).values
+        assert values["rounds.count"] == 3
+        return int(values["train.steps"])
+
+    # One teacher answers three times for each image, the last three 1 + 2 + 3 times, and two from elsewhere 9 times.
+    lost = [steps("last:1") - steps(*teachers) for teachers in (("last:3",), ("last:1", "./a", "./b"))]
+    assert lost[1] == pytest.approx(2 * lost[0], abs=2)
+    assert lost[0] > 0
