@@ -1,6 +1,8 @@
 """NoisyStudentClassifier keeps scikit-learn's contract, and unlabeled rows help it."""
 
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,3 +159,10 @@ def test_images_train_as_run_and_train_do(labeled_only):
     colors = np.repeat(pixels[..., None], 3, axis=3)
     with pytest.raises(SettingsError, match="unknown setting"):
         clone(found).set_params(settings={"train.stepz": 1}).fit(colors, given)
+
+
+def test_the_code_on_the_page_runs(capsys):
+    page = Path(__file__).parents[2] / "docs" / "scikit-learn.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    exec(compile(code, page.name, "exec"), {})
+    assert float(capsys.readouterr().out) > 0.85

@@ -291,16 +291,9 @@ def test_a_killed_pretraining_ends_with_the_weights_of_one_that_was_not(encoder,
             raise Killed
         return whole(batches, step)
 
-<<<<<<< HEAD
-    with monkeypatch.context() as patch:
-        patch.setattr(ContrastiveBatches, "__call__", killed)
-        with pytest.raises(Killed):
-            pretrain(tmp_path / "p", train__save_every=1e-9)
-=======
     monkeypatch.setattr(ContrastiveBatches, "__call__", killed)
     with pytest.raises(Killed):
         pretrain(tmp_path / "p", train__save_every=1e-9)
->>>>>>> hB/main
     shown: list[int] = []
 
     def counted(batches, step):

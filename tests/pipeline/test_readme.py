@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
@@ -55,6 +56,24 @@ def test_every_command_of_the_readme_runs(photos, capsys):
     assert {words[0] for words in commands} >= set(shown)
     for words in commands:
         assert main([*words, *QUICK_OF.get(words[0], [])]) == 0, capsys.readouterr().err
+
+
+def test_the_commands_and_the_code_of_the_page_on_deployment_run(photos, capsys):
+    assert main(["run", "--labeled=photos/labeled", "--unlabeled=photos/unlabeled", "--out=runs/photos", *QUICK]) == 0
+    (photos / "unlabeled" / "0.png").rename(photos / "unlabeled" / "1.jpg")
+    commands = commands_of("docs/deploy.md")
+    assert {words[0] for words in commands} == {"predict", "export"}
+    for words in commands:
+        if "--calibrated" in words:  # four labels per class leave none aside
+            assert main(words) == 1
+            assert "run --validation" in capsys.readouterr().err
+        elif "onnx" not in words or find_spec("onnxscript"):
+            top = ["--top", "2"] if "--top" in words else []  # there are two classes
+            assert main([*words, *top]) == 0, capsys.readouterr().err
+    text = (ROOT / "docs/deploy.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(code, "deploy.md", "exec"), {})
+    assert "(6, 2)" in capsys.readouterr().out
 
 
 def test_every_line_of_the_readme_starts_something_in_a_clean_shell(tmp_path):
