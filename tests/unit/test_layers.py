@@ -20,7 +20,7 @@ OTHERS = {"noise.strength": 0.7, "noise.dropout": 0.123, "distillation.hard_weig
 
 
 def command_of(recipe):
-    return "run" if recipe in ("curriculum", "paper", "bit", "online", "simclrv2") else "distill"
+    return "run" if recipe in ("curriculum", "paper", "bit", "simclrv2") else "distill"
 
 
 def effective(settings):
