@@ -11,7 +11,7 @@ from noisystudent.display.charts import nice_ticks
 from noisystudent.display.wording import percent, points, shortened
 
 WIDTH, LEFT, RIGHT, TOP, ROW = 440, 112, 52, 6, 24
-_LETTERS = 16
+_LETTERS = 14
 
 
 @dataclass(frozen=True, slots=True)
