@@ -41,6 +41,11 @@ Recipe = Literal[
 _LAST, _ALL = re.compile(r"last:([1-9]\d*)"), "all"  # of a run's own models, those that label
 
 
+def names_own_teachers(text: str) -> bool:
+    """Whether an entry of ``rounds.teachers`` stands for models of the run itself."""
+    return text == _ALL or _LAST.fullmatch(text) is not None
+
+
 class RoundSettings(Settings):
     """How often the student becomes the teacher, who labels, and when a round is rolled back."""
 
@@ -84,7 +89,7 @@ class RoundSettings(Settings):
     @property
     def given_teachers(self) -> tuple[str, ...]:
         """The models from elsewhere that label."""
-        return tuple(name for name in self.teachers if name != _ALL and not _LAST.fullmatch(name))
+        return tuple(name for name in self.teachers if not names_own_teachers(name))
 
     @property
     def own_teachers(self) -> int:

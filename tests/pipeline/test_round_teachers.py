@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import noisystudent as ns
+from noisystudent.config import resolve
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.evaluation.metrics.ensemble import mean_log_probabilities
+from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pseudo_labels.predictions import read_all
 from small_backbone import save_backbone
 from small_runs import DIGITS, SMALL, weights
@@ -78,6 +80,14 @@ def test_validation_labels_weigh_them_and_a_finished_run_is_found(other, tmp_pat
     assert {"scores/given-1", "round-1/predictions"} <= {stage.name for stage in plan.stages}
     cost = json.loads((tmp_path / "run/round-1/predictions/cost.json").read_text())
     assert cost["images_predicted"] == 2 * len(answers(tmp_path / "run/round-1/predictions"))
+
+
+def test_the_command_to_repeat_a_run_has_absolute_folders_and_keeps_the_runs_own(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "all").mkdir()
+    values = {"labeled": "a", "unlabeled": "b", "out": "c", "rounds.teachers": ["all", "./mine"]}
+    words = repeat_command(resolve(values), "run")
+    assert f"--rounds.teachers=all,{tmp_path / 'mine'}" in words
 
 
 def test_a_model_that_has_learned_validation_images_counts_as_much_as_the_others(other, tmp_path, capsys):

@@ -12,11 +12,18 @@ from noisystudent.data.sources.open import absolute_spec
 from noisystudent.models.load import LOCAL, PUBLISHED
 from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE
 from noisystudent.models.weights_package import PACKAGES
+from noisystudent.run_settings import names_own_teachers
 from noisystudent.settings_input import is_text
 
 _SOURCES = ("labeled", "unlabeled", "validation", "test")
 _PATHS = ("distillation.cache", "evaluation.corruptions_dir", "evaluation.perturbations_dir", "evaluation.baseline")
-_MODELS = ("distillation.teachers", "distillation.students", "model.backbone", "head.teacher_backbones")
+_MODELS = (
+    "distillation.teachers",
+    "distillation.students",
+    "model.backbone",
+    "head.teacher_backbones",
+    "rounds.teachers",
+)
 _NATURAL = "evaluation.natural"
 
 
@@ -61,6 +68,7 @@ def _absolute(name: str, text: str) -> str:
         prefix = LOCAL if text.startswith(LOCAL) else ""
         folder = text.removeprefix(prefix)
         is_name = text.startswith(PUBLISHED) or text in (AUTO_BACKBONE, NO_BACKBONE, *PACKAGES)
+        is_name |= name == "rounds.teachers" and names_own_teachers(text)
         is_path = not is_name and ("/" in folder or Path(folder).exists())
         return prefix + os.path.abspath(folder) if is_path else text
     if name == _NATURAL:
