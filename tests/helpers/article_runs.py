@@ -32,7 +32,10 @@ def write_run(
     robustness: dict | None = None,
     start: dict | None = None,
 ) -> Path:
-    """Writes a run whose models, by stage (``teacher``, ``control``, ``round-1``), are right about ``correct``."""
+    """Writes a run whose models, by stage (``teacher``, ``control``, ``round-1``), are right about ``correct``.
+
+    Stages such as ``fixed/control`` are models that were fixed for 48 px.
+    """
     for stage, right in correct.items():
         (folder / "scores" / stage).mkdir(parents=True)
         table = pa.table({"label": np.zeros(len(right), int), "prediction": np.where(right, 0, 1)})
@@ -58,6 +61,7 @@ def write_run(
         "delivered": students[-1],
         "verdict": {"decision": "keep", "reason": ""},
         "robustness": robustness,
+        "fixed": [_fixed(stage, right) for stage, right in correct.items() if stage.startswith("fixed/")],
     }
     images = len(next(iter(correct.values())))
     sources = {
@@ -78,6 +82,13 @@ def write_run(
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "run.json").write_text(json.dumps(facts))
     return folder
+
+
+def _fixed(stage: str, right: np.ndarray) -> dict:
+    test = {"size": 48, "top1": float(right.mean()), "top5": 1.0, "count": len(right)}
+    scores = [{"size": 48, "fixed": True, "test": test}]
+    name = stage.removeprefix("fixed/").replace("-", " ")
+    return {"model": name, "checkpoint": stage, "trained_size": 32, "size": 48, "scores": scores}
 
 
 def _names(settings: dict, before: str = "") -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from noisystudent import __version__
-from noisystudent.commands import around, images, models, pipelines, stages
+from noisystudent.commands import housekeeping, images, models, pipelines, stages
 from noisystudent.commands.parser import Parser
 from noisystudent.commands.study import study
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
@@ -155,10 +155,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser, list[str]], None]]] = {
     "export": ("write a model for timm, ONNX or torch.export, with a card, and compare it with torch", models.export),
     "show-noise": ("draw a sheet of images under noise, to check that their labels still hold", images.show_noise),
     "pack": ("pack a source into tar shards with an index, for large data and object stores", images.pack),
-    "runs": ("list runs with their results, the newest first", around.runs),
-    "open": ("open the page of a run in the browser", around.open_page),
-    "clean": ("remove work that was set aside because settings changed, after asking", around.clean),
-    "doctor": ("show what this machine offers a run, measured in seconds, and what to change", around.doctor),
+    "runs": ("list runs with their results, the newest first", housekeeping.runs),
+    "open": ("open the page of a run in the browser", housekeeping.open_page),
+    "clean": ("remove work that was set aside because settings changed, after asking", housekeeping.clean),
+    "doctor": ("show what this machine offers a run, measured in seconds, and what to change", housekeeping.doctor),
     "report": ("write the page of a finished run again", pipelines.report),
 }
 """Every command: what it does, and its function."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from noisystudent.display.wording import plural
+from noisystudent.evaluation.metrics.results import Scores, ScoresAtSize
 from noisystudent.reporting.article.cells import accuracy_cell, paired_difference
 from noisystudent.reporting.article.runs import FinishedRun
 from noisystudent.results.article import ArticleCell, ArticleColumn, ArticleRow
-from noisystudent.results.run import EvaluatedModel
+from noisystudent.results.fix import FixResult
+from noisystudent.results.run import EvaluatedModel, Role
 
 TOP1, TOP5 = "top-1", "top-5"
 _FEW = 5  # classes, among which the true one always is
@@ -17,13 +19,23 @@ _FEW = 5  # classes, among which the true one always is
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of a run in a table: what its method is called, its stage in ``scores``, and what it learned from."""
+    """A model of a run in a table: what its method is called, its stage in ``scores``, and what it learned from.
+
+    ``fixed`` is the resolution fix that ``model`` went through, if it did.
+    """
 
     method: str
     stage: str
     model: EvaluatedModel
     uses_unlabeled: bool = False
     rolled_back: bool = False
+    fixed: FixResult | None = None
+
+    def scores(self, role: Role) -> Scores | ScoresAtSize | None:
+        """The scores on the source with this role; of a fixed model, those after the fix."""
+        if self.fixed is None:
+            return self.model.scores(role)
+        return next((at.scores(role) for at in self.fixed.scores if at.fixed), None)
 
 
 def method_columns(runs: Sequence[FinishedRun]) -> tuple[ArticleColumn, ...]:
@@ -56,19 +68,36 @@ def entries_of(run: FinishedRun) -> list[Entry]:
         if student.name == "online":
             name = str(run.setting("online.method"))
         found.append(Entry(name, stage, student, run.images("unlabeled") > 0, student.rolled_back))
-    return found
+    return [*found, *_fixed_entries(run, found)]
+
+
+def _fixed_entries(run: FinishedRun, found: Sequence[Entry]) -> list[Entry]:
+    """The models that were fixed for a larger size, each after the entry of the model as it was trained."""
+    trained = {entry.stage: entry for entry in found}
+    fixed = [(trained.get(result.model.replace(" ", "-")), result) for result in run.summary.fixed]
+    return [
+        replace(entry, method=f"{entry.method}, resolution fix", stage=result.checkpoint, fixed=result)
+        for entry, result in fixed
+        if entry is not None
+    ]
 
 
 def _labels_only_name(run: FinishedRun) -> str:
     if run.summary.recipe == "bit":
         return "BiT transfer, labels only"
+    if _pretrains(run):
+        return "SimCLR, fine-tuned on labels"
     return "transfer, labels only" if run.facts.start else "labels only"
+
+
+def _pretrains(run: FinishedRun) -> bool:
+    return run.setting("pretraining.method") not in (None, "none")
 
 
 def extra_data(run: FinishedRun, *, uses_unlabeled: bool) -> str:
     """What a model of a run learned from beside the labels, in words."""
     parts = [f"weights of {run.facts.start.weights}"] if run.facts.start else []
-    if uses_unlabeled:
+    if uses_unlabeled or _pretrains(run):
         parts.append(plural(run.images("unlabeled"), "unlabeled image"))
     return ", ".join(parts) or "none"
 
@@ -77,7 +106,8 @@ def _row(group: Sequence[FinishedRun], number: int) -> ArticleRow:
     first = group[0]
     entries = [entries_of(run)[number] for run in group]
     size = first.facts.format.size if first.facts.format else None
-    scores = [entry.model.scores(run.role) for run, entry in zip(group, entries, strict=True)]
+    scores = [entry.scores(run.role) for run, entry in zip(group, entries, strict=True)]
+    fixed = entries[0].fixed
     images = min(score.count for score in scores if score)
     cells = {TOP1: with_difference(group, entries, [score.top1 for score in scores if score], images)}
     top5 = [score.top5 for score in scores if score and score.top5 is not None]
@@ -88,8 +118,8 @@ def _row(group: Sequence[FinishedRun], number: int) -> ArticleRow:
         model=entries[0].model.model,
         parameters=entries[0].model.parameters,
         extra_data=extra_data(first, uses_unlabeled=entries[0].uses_unlabeled),
-        train_size=size,
-        test_size=size,
+        train_size=fixed.trained_size if fixed else size,
+        test_size=fixed.size if fixed else size,
         samples_seen=entries[0].model.samples_seen,
         seeds=tuple(run.seed for run in group),
         images=images,

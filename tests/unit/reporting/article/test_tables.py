@@ -71,6 +71,22 @@ def test_transfer_has_its_own_names_and_weights(tmp_path):
     assert rows["Noisy Student, round 1"].extra_data == "weights of lite0, 1,000 unlabeled images"
 
 
+def test_fixed_models_have_rows_at_their_larger_size(tmp_path):
+    run = write_run(tmp_path / "run", stages(RUN | {"fixed/round-2": 0.82, "fixed/control": 0.71}))
+    rows = {row.method: row for row in table_of_runs("methods", [run]).rows}
+    student, control = rows["Noisy Student, round 2, resolution fix"], rows["labels only, resolution fix"]
+    assert (student.train_size, student.test_size, student.cells["top-1"].value) == (32, 48, pytest.approx(0.82))
+    assert student.cells["top-1"].difference == pytest.approx(0.82 - 0.72)
+    assert student.extra_data == "1,000 unlabeled images"
+    assert (control.extra_data, control.cells["top-1"].value) == ("none", pytest.approx(0.71))
+
+
+def test_a_run_from_its_own_pretraining_says_so(tmp_path):
+    run = write_run(tmp_path / "run", stages(RUN), settings={"pretraining": {"method": "simclr"}})
+    rows = {row.method: row for row in table_of_runs("methods", [run]).rows}
+    assert rows["SimCLR, fine-tuned on labels"].extra_data == "1,000 unlabeled images"
+
+
 def test_figures_are_drawn_from_what_differs(tmp_path):
     runs = [
         write_run(tmp_path / f"run-{number}", stages(RUN), unlabeled=number * 500, parameters=number * 10_000)
