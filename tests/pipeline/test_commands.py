@@ -260,7 +260,6 @@ def bad_inputs(folders: Path, root: Path) -> dict[str, tuple[list[object], str]]
             ["run", *both, "--noise.strength=1", "--model.teacher=vgg11", "--data.size=32", "--budget=none"],
             "noise.stochastic_depth",
         ),
-        "missing out": (["run", "--labeled", labeled, "--unlabeled", unlabeled], "out"),
         "no run to report": (["report", root / "gone"], "gone"),
         "no checkpoint": (
             ["predict", root / "gone", unlabeled, "--out", root / "classes.csv"],

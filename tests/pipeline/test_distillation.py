@@ -31,7 +31,7 @@ SMALL = {
 # With AdamW, or at a high rate, rounding errors grow into differences.
 CALM = {"train.optimizer": "sgd", "train.learning_rate": 0.002}
 NO_CONTROL = {"rounds.controls": 0}
-DISTILLATIONS = [name for name in get_args(Recipe) if name not in ("curriculum", "paper", "online")]
+DISTILLATIONS = [name for name in get_args(Recipe) if name not in ("curriculum", "paper", "online", "bit", "simclrv2")]
 
 
 def distill(out, *, settings=None, **given) -> noisystudent.Run:

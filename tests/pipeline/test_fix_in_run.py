@@ -88,7 +88,7 @@ def test_the_plan_names_the_stages(fixed, tmp_path):
     names = [stage.name for stage in ns.plan(**DIGITS, out=tmp_path, settings={**SETTINGS, **FIX}, quiet=True).stages]
     fixes = ["fixed/round-1", "scores/resized/round-1", "scores/fixed/round-1"]
     fixes += [name.replace("round-1", "control") for name in fixes]
-    assert names[-7:] == [*fixes, "other"]
+    assert names[-8:] == [*fixes, "findings", "other"]
     done = ns.plan(**DIGITS, out=fixed.path, settings={**SETTINGS, **FIX, **SUITE}, quiet=True).stages
     assert {stage.state for stage in done} == {"complete"}
     assert {*fixes} <= {stage.name for stage in done}

@@ -167,18 +167,18 @@ def test_without_held_out_images_there_is_nothing_to_measure_on(tmp_path):
         noisystudent.run(**sources, out=tmp_path / "run", settings=settings, quiet=True)
 
 
-def test_plan_names_the_suite_as_its_last_stage_and_does_not_estimate_it(finished, capsys):
+def test_plan_names_the_suite_after_the_models_and_does_not_estimate_it(finished, capsys):
     out, _ = finished
     run(out, SMALL)  # other tests may have left it with another suite
     assert main(["plan", *words_of(SMALL), f"--out={out}"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if "scores/" in line]
     assert lines[-1] == ["done", "scores/robustness"]
     stages = noisystudent.plan(**SOURCES, out=out, settings={**SMALL, "evaluation.seed": 7}, quiet=True).stages
-    *before, suite, other = stages
+    *before, suite, findings, other = stages
     assert (suite.name, suite.seconds) == ("scores/robustness", None)
     assert suite.state != "complete"
     assert before[-1].state == "complete"
-    assert other.name == "other"
+    assert (findings.name, other.name) == ("findings", "other")
 
 
 def test_a_distillation_is_measured_too(finished, tmp_path):

@@ -21,6 +21,7 @@ from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noisy_student import run_rounds
 from noisystudent.pipeline.online_checks import students_of
 from noisystudent.pipeline.plan_timing import MachineSpeed
+from noisystudent.pipeline.pretraining_checks import pretrains
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
 from noisystudent.pipeline.round_teachers import open_round_teachers, with_round_teachers
 from noisystudent.pipeline.stage_costs import OTHER
@@ -55,7 +56,8 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
         return _head_result([*tried, *planned], 0, State.ABSENT, reading)
     given = open_round_teachers(decided.settings)
     sizes = [model.given.size for model in given.values()]
-    context = read_data(decided, dry=True, teacher_sizes=sizes, sample=None if begun else READ_IMAGES)
+    reads_all = begun or pretrains(decided.settings)  # whose batches are checked against the number of images
+    context = read_data(decided, dry=True, teacher_sizes=sizes, sample=None if reads_all else READ_IMAGES)
     context = with_round_teachers(context, given)
     reading = context.costs.total().session_seconds or 0.0
     check_measurable(context)

@@ -52,9 +52,9 @@ def test_the_command_line_scores_digits_with_a_temperature_from_other_digits(che
     words = ["evaluate", "--checkpoint", str(checkpoint), "--source", "digits:test", "--out", str(tmp_path / "s.json")]
     assert main(words) == 0
     plain = json.loads((tmp_path / "s.json").read_text())
-    assert list(plain) == [*SCORES, "classes", "unreadable", "training_images", "temperature_scaling"]
+    assert list(plain) == [*SCORES, "classes", "unreadable", "training_images", "temperature_scaling", "by_size"]
     assert (plain.pop("classes"), plain.pop("unreadable"), plain.pop("temperature_scaling")) == ("", {}, None)
-    assert plain.pop("training_images") == 0
+    assert (plain.pop("training_images"), plain.pop("by_size")) == (0, [])
     assert "temperature" not in capsys.readouterr().out
 
     assert main([*words, "--calibrate", "digits:unlabeled"]) == 0
