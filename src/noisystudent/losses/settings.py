@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, model_validator
+from pydantic import Field, model_validator
 
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.losses.presets import PRESETS
-from noisystudent.settings import MANY_LABELS, Settings
+from noisystudent.settings import MANY_LABELS, PresetSettings, Settings
 
 Weighting = Literal["concatenated", "sum", "ratio"]
 LogitMethod = Literal["kd", "dkd", "dist", "standardized_kd"]  # methods that compare the logits of two networks
@@ -60,8 +60,10 @@ class ObjectiveSettings(Settings):
         return self.model_copy(update={"labels": "soft" if labels_per_class >= MANY_LABELS else "hard"})
 
 
-class DistillationSettings(Settings):
+class DistillationSettings(PresetSettings):
     """Settings of knowledge distillation: the method, its teachers, and the weights of the terms of its loss."""
+
+    presets = PRESETS
 
     preset: str = Field(
         "",
@@ -136,17 +138,6 @@ class DistillationSettings(Settings):
     cache: str = Field(
         "", description="folder for the predictions of teacher_logits cached_views; empty: a folder of the run"
     )
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _above_preset(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - as pydantic
-        if not isinstance(given, dict):
-            return validate(given)
-        preset = given.get("preset")
-        settings = validate({**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **given})
-        # Values of the preset do not count as set: what else the user or a recipe sets takes precedence over them.
-        object.__setattr__(settings, "__pydantic_fields_set__", set(given))
-        return settings
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from noisystudent.errors import nearest_name
-from noisystudent.settings import Settings
+from noisystudent.settings import PresetSettings, Settings
 
 Strength = Annotated[float, Field(ge=0.0, le=2.0)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -153,8 +153,10 @@ class UnlabeledNoiseSettings(Settings):
         return self.dropout != "same" or self.stochastic_depth != "same"
 
 
-class NoiseSettings(Settings):
+class NoiseSettings(PresetSettings):
     """Settings of the student's noise, on its images and in its network (Xie et al., 2020, section 2)."""
+
+    presets = PRESETS
 
     preset: Literal["", PresetName] = Field(
         default="",
@@ -296,17 +298,6 @@ class NoiseSettings(Settings):
     unlabeled: UnlabeledNoiseSettings = Field(
         default=UnlabeledNoiseSettings(), description="The noise of unlabeled images where it is their own."
     )
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _above_preset(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - as pydantic
-        if not isinstance(given, dict):
-            return validate(given)
-        preset = given.get("preset")
-        settings = validate({**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **given})
-        # Values of the preset do not count as set: what else the user or a recipe sets takes precedence over them.
-        object.__setattr__(settings, "__pydantic_fields_set__", set(given))
-        return settings
 
     @model_validator(mode="after")
     def _known_operations(self) -> Self:

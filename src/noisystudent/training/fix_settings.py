@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import AfterValidator, Field
 
-from noisystudent.settings import Settings
+from noisystudent.settings import PresetSettings
 from noisystudent.training.settings import TrainSettings
 
 RATE_IMAGES = 64  # images of a step that ``learning_rate`` is for
@@ -65,8 +65,10 @@ def _require_part(trains: str) -> str:
     return trains
 
 
-class FixSettings(Settings):
+class FixSettings(PresetSettings):
     """The resolution fix: a trained model is adapted to a larger test size (Touvron et al. 2019)."""
+
+    presets = PRESETS
 
     size: Literal["none", "auto"] | Annotated[int, Field(ge=8, le=4096)] = Field(
         "none",
@@ -118,17 +120,6 @@ class FixSettings(Settings):
         description="smallest share of an image that a crop of the model's training showed, from which size auto "
         "follows; auto: what its checkpoint says, and 0.08 for weights that timm publishes",
     )
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _above_preset(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - as pydantic
-        if not isinstance(given, dict):
-            return validate(given)
-        preset = given.get("preset")
-        settings = validate({**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **given})
-        # Values of the preset do not count as set: what else the user or a recipe sets takes precedence over them.
-        object.__setattr__(settings, "__pydantic_fields_set__", set(given))
-        return settings
 
     @property
     def last_blocks(self) -> int:

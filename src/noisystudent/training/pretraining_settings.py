@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, model_validator
+from pydantic import Field, model_validator
 
 from noisystudent.errors import nearest_name
-from noisystudent.settings import Settings
+from noisystudent.settings import PresetSettings
 from noisystudent.training.pretraining_presets import PRESETS
 from noisystudent.training.settings import RATE_IMAGES
 
 SMALL_VIEW = 64  # pixels; up to this edge, views are made as published for CIFAR-10, above as for ImageNet
 
 
-class PretrainingSettings(Settings):
+class PretrainingSettings(PresetSettings):
     """Pretraining on images without labels, whose weights teacher, students and controls start from."""
+
+    presets = PRESETS
 
     preset: str = Field(
         "",
@@ -70,17 +72,6 @@ class PretrainingSettings(Settings):
     blur: Literal["auto"] | bool = Field(
         "auto", description=f"whether half of the views are blurred; auto: above {SMALL_VIEW} px"
     )
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _above_preset(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - as pydantic
-        if not isinstance(given, dict):
-            return validate(given)
-        preset = given.get("preset")
-        settings = validate({**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **given})
-        # Values of the preset do not count as set: what else the user or a recipe sets takes precedence over them.
-        object.__setattr__(settings, "__pydantic_fields_set__", set(given))
-        return settings
 
     @model_validator(mode="after")
     def _known_preset(self) -> Self:
