@@ -5,13 +5,15 @@ import functools
 import inspect
 import subprocess
 import sys
-from pathlib import Path
+import tomllib
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 import noisystudent
 
 SOURCE = Path(noisystudent.__file__).parent
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 # From bottom to top: a package may import packages before it, and its own modules.
 PACKAGES = (
@@ -241,3 +243,11 @@ def test_public_names_exist_and_are_documented():
     assert set(noisystudent.__all__) <= set(dir(noisystudent))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         noisystudent.nonsense  # noqa: B018
+
+
+def test_every_file_that_is_no_code_is_in_the_wheel():
+    patterns = tomllib.loads(PROJECT.read_text())["tool"]["setuptools"]["package-data"]["noisystudent"]
+    files = [path.relative_to(SOURCE) for path in SOURCE.rglob("*") if path.is_file()]
+    data = [path.as_posix() for path in files if path.suffix not in (".py", ".pyc")]
+    assert data
+    assert [name for name in data if not any(PurePosixPath(name).match(pattern) for pattern in patterns)] == []
