@@ -193,7 +193,9 @@ def main() -> int:
         options.development = True  # its test part belongs to the demo
     if options.quick:
         options.samples, options.unlabeled = 3200, 100
-    named = FEW_WAYS if options.quick else [name.replace("/", ", ") for name in options.ways.split(",")]
+    named = FEW_WAYS if options.quick else [name.strip().replace("/", ", ") for name in options.ways.split(",")]
+    if unknown := set(named) - ways().keys():
+        parser.error(f"no such way: {'; '.join(sorted(unknown))}. Known: {'; '.join(ways())}")
     chosen = {name: way for name, way in ways().items() if name in named}
     settings = {**SETTINGS, **(QUICK if options.quick else {}), **dict(text.split("=", 1) for text in options.set)}
     first = 1000 if options.development else 0
