@@ -126,13 +126,13 @@ _TUNE = (
     Condition(
         _RUN,
         OF_ROUNDS,
-        "model.tune all or last:N, which train a network",
+        "model.tune all, last:N or lora, which train a network",
         lambda given: given["model.tune"] != "head",
     ),
     Condition(
         _RUN,
         OF_TRAINING,
-        "model.tune all or last:N, which train a network, or a head.student",
+        "model.tune all, last:N or lora, which train a network, or a head.student",
         lambda given: given["model.tune"] != "head" or bool(given["head.student"]),
         ("train.ratio", "train.warm_start"),
     ),

@@ -80,6 +80,19 @@ def test_train_and_distill_train_the_last_blocks(tmp_path, weights):
     assert moved(made.path / "student-1", weights) == {"blocks.1", "blocks.2"}
 
 
+def test_adapters_are_trained_in_every_stage_and_become_weights(tmp_path, weights):
+    pytest.importorskip("peft", reason="adapters need peft: pip install 'noisystudent[lora]'")
+    made = run(tmp_path / "run", weights, **{"model.tune": "lora:1", "train.warm_start": True})
+    start, teacher = load_file(weights / "model.safetensors"), load_file(made.path / "teacher" / "model.safetensors")
+    assert teacher.keys() == start.keys()
+    for stage in ("teacher", "round-1/student", "control"):
+        assert moved(made.path / stage, weights) == {"blocks.0", "blocks.1", "blocks.2"}
+        assert inputs_of(made.path / stage)["model"]["tune"] == "lora:1"
+    before = (made.path / "best" / "model.safetensors").read_bytes()
+    again = run(tmp_path / "run", weights, **{"model.tune": "lora:1", "train.warm_start": True})
+    assert (again.path / "best" / "model.safetensors").read_bytes() == before
+
+
 def test_a_single_model_is_trained_whole_by_default(tmp_path, weights):
     folder = ns.train(
         **LABELED, out=tmp_path / "model", settings={"model.backbone": str(weights), "runtime.threads": 1,
@@ -95,6 +108,7 @@ def test_a_single_model_is_trained_whole_by_default(tmp_path, weights):
         ("head", SettingsError, r"model\.tune head is for run"),
         ("last:3", ModelError, r"model\.tune last:3 would train the whole network, which has 3 blocks"),
         ("last:0", SettingsError, r"model\.tune .*last:0.*'head' or last:N.*at least 1"),
+        ("lora:0", SettingsError, r"model\.tune .*lora:0.*lora:R, adapters of rank R, at least 1"),
     ],
 )
 def test_what_cannot_be_trained_is_one_line(tmp_path, weights, tune, error, message):

@@ -8,13 +8,13 @@ from noisystudent.errors import ModelError
 from noisystudent.models.classifier import Classifier
 
 
-def last_layer(classifier: Classifier) -> nn.Linear:
-    """The linear layer that ends a network; raises ``ModelError`` if none does."""
+def last_layer(classifier: Classifier, *, needed_by: str = "model.tune head") -> nn.Linear:
+    """The linear layer that ends a network; raises ``ModelError``, which names ``needed_by``, if none does."""
     get = getattr(classifier.net, "get_classifier", None)
     last = get() if get else None
     if not isinstance(last, nn.Linear):
         raise ModelError(
-            f"model.tune head needs a network that ends with a linear layer, as most of timm's do, and "
+            f"{needed_by} needs a network that ends with a linear layer, as most of timm's do, and "
             f"{classifier.name} ends with {type(last).__name__}. Give model.tune all, or another backbone."
         )
     return last

@@ -13,6 +13,8 @@ from noisystudent.settings import Settings
 
 AUTO_BACKBONE, NO_BACKBONE = "auto", "none"
 _LAST_BLOCKS = re.compile(r"last:([1-9]\d*)")  # of model.tune
+_ADAPTERS = re.compile(r"lora(?::([1-9]\d*))?")
+ADAPTER_RANK = 8
 SMALL_SIZE = 64  # pixels; up to this edge, ImageNet stems, which reduce an image 4 times at once, lose too much detail
 
 
@@ -48,9 +50,12 @@ FAMILIES: dict[str, dict[str, FamilyMember]] = {
 FAMILY_STOCHASTIC_DEPTH = 0.2  # drop rate of the last block, the same for every member (Xie et al. 2020)
 
 
-def _require_last_blocks(tune: str) -> str:
-    if not _LAST_BLOCKS.fullmatch(tune):
-        raise ValueError("last:N, the number of the last blocks to train, at least 1, such as last:3")
+def _require_part(tune: str) -> str:
+    if not _LAST_BLOCKS.fullmatch(tune) and not _ADAPTERS.fullmatch(tune):
+        raise ValueError(
+            "last:N, the number of the last blocks to train, at least 1, such as last:3; or lora or lora:R, adapters "
+            "of rank R, at least 1"
+        )
     return tune
 
 
@@ -81,11 +86,12 @@ class ModelSettings(Settings):
         "which a run begins with that leaves models and training open; the last layer is always new "
         "(docs/backbones.md)",
     )
-    tune: Literal["auto", "all", "head"] | Annotated[str, AfterValidator(_require_last_blocks)] = Field(
+    tune: Literal["auto", "all", "head"] | Annotated[str, AfterValidator(_require_part)] = Field(
         "auto",
         description="what of a backbone is trained. head: the network stays frozen, its features are computed once, "
         "and rounds on linear heads take seconds; all: the whole network; last:N: its last N blocks and its last "
-        "layer; auto: head in a run with a backbone on a CPU, else all",
+        "layer; lora or lora:R: its last layer and adapters of rank R (8) beside the others (pip install "
+        "'noisystudent[lora]'); auto: head in a run with a backbone on a CPU, else all",
     )
     pretrained: bool = Field(
         False,
@@ -104,6 +110,12 @@ class ModelSettings(Settings):
         """How many of a backbone's last blocks are trained; None for all, or for none."""
         found = _LAST_BLOCKS.fullmatch(self.tune)
         return int(found[1]) if found else None
+
+    @property
+    def adapter_rank(self) -> int | None:
+        """The rank of the adapters that are trained beside a backbone's layers; None without adapters."""
+        found = _ADAPTERS.fullmatch(self.tune)
+        return int(found[1] or ADAPTER_RANK) if found else None
 
     @model_validator(mode="after")
     def _one_way_to_name_models(self) -> ModelSettings:

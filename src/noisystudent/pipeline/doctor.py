@@ -26,7 +26,14 @@ from noisystudent.runtime.settings import RuntimeSettings
 
 MODEL, EDGE = "resnet_small_20", 32  # the network whose training is timed
 PHOTO = (640, 480)  # pixels of the image whose decoding is timed
-_EXTRAS = {"onnx": "onnxruntime", "baselines": "skimage", "hf": "datasets", "heif": "pillow_heif", "videos": "av"}
+_EXTRAS = {
+    "onnx": "onnxruntime",
+    "lora": "peft",
+    "baselines": "skimage",
+    "hf": "datasets",
+    "heif": "pillow_heif",
+    "videos": "av",
+}
 _ENOUGH_DISK = 5e9  # bytes
 _SLOWER = 1.5  # than float32: a precision that the processor only emulates
 _DECODINGS = 20

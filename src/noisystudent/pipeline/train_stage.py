@@ -14,6 +14,7 @@ from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.losses.losses import logit_adjustment
 from noisystudent.losses.objectives import LossTerms, distillation_objective, noisy_student, supervised
 from noisystudent.losses.settings import DistillationSettings
+from noisystudent.models.adapters import add_adapters, merge_adapters
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.classifier import Classifier, create_classifier
 from noisystudent.models.create import zero_head
@@ -78,6 +79,8 @@ def train(
             classifier, batches, objective, _train_settings(context, plan, spec, start), folder,
             seed=key, engine=context.engine, evaluate=_validate(context), bar=bar,
         )  # fmt: skip
+    if settings.model.adapter_rank:
+        merge_adapters(trained)
     cost = _cost(context, stage, spec, max(0.0, seconds - (time.monotonic() - started)))
     extra = {"label_smoothing": spec.objective["label_smoothing"], **_noise_of(context, plan, trained)}
     if factory:
@@ -151,7 +154,9 @@ def train_inputs(
     }
     if backbone := _backbone_of(context, plan, start):
         model["backbone"] = backbone.fingerprint
-        if settings.model.last_blocks:
+        if settings.model.adapter_rank:
+            model["tune"] = f"lora:{settings.model.adapter_rank}"
+        elif settings.model.last_blocks:
             model["tune"] = settings.model.tune
         if (head := _head_start(context, plan, spec, start)) != "random":
             model["head"] = head
@@ -279,6 +284,9 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
                 f"that it goes on at its {given.size} px."
             ) from None
         classifier.renormalize(given.normalization)  # weights answer rightly only to images as they know them
+    if (rank := context.settings.model.adapter_rank) and _backbone_of(context, plan, start):
+        with seeded(stream_key(key, "adapters"), context.device):
+            add_adapters(classifier, rank)
     return classifier
 
 

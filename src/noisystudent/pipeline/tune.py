@@ -11,6 +11,7 @@ import torch
 from noisystudent.conditions import for_network
 from noisystudent.config import ALL_SETTINGS, Resolved, value_at
 from noisystudent.errors import SettingsError
+from noisystudent.models.adapters import require_adapters
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter
@@ -26,17 +27,20 @@ def decide_tune(
     device: torch.device,
     reporter: Reporter,
 ) -> RunSettings:
-    """The settings with ``model.tune`` head, all or last:N, and with what heads decide: labels, noise, rounds.
+    """The settings with ``model.tune`` decided, and with what heads decide: labels, noise, rounds.
 
     ``auto`` is head with a backbone on a CPU, unless the run ends with an online student or the user gave settings or
     parts that only the training of a network uses.
 
     Raises:
         SettingsError: Parts of the user's own that train a network are given with ``model.tune head``.
+        ModelError: ``model.tune lora`` needs a library that is not installed.
     """
     given = settings.model.tune
     has_backbone = settings.model.backbone != "none"
     own = [role for role in ("objective", "model", "noise") if getattr(extensions, role) is not None]
+    if settings.model.adapter_rank:
+        require_adapters(given)
     if given == HEAD and own:
         raise SettingsError(
             f"model.tune head trains no network, and your own {own[0]} is for training one; leave it out, or give "
@@ -85,8 +89,10 @@ def only_networks(resolved: Resolved) -> Resolved:
     if model.tune == HEAD:
         raise SettingsError(
             "model.tune head is for run, which labels and learns on the features of a frozen network; train and "
-            "distill train networks: give model.tune all, or last:N for the last N blocks."
+            "distill train networks: give model.tune all, last:N for the last N blocks, or lora."
         )
+    if model.adapter_rank:
+        require_adapters(model.tune)
     if model.tune != "auto":
         return resolved
     settings = resolved.settings.model_copy(update={"model": model.model_copy(update={"tune": "all"})})
