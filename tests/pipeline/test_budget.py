@@ -8,6 +8,7 @@ import noisystudent as ns
 from noisystudent.commands.main import main
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.budget import heads, networks
+from noisystudent.reporting.table import advice_sentence
 from small_backbone import save_backbone
 from small_runs import DIGITS
 
@@ -66,11 +67,12 @@ def test_a_run_from_scratch_takes_its_steps_from_the_budget(tmp_path, monkeypatc
 def test_a_plan_from_scratch_says_what_other_budgets_buy(tmp_path, monkeypatch, capsys):
     timed = []
     monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: timed.append(1) or 1 / 400)
-    given = options(out=tmp_path / "run", **{"train.batch_size": 8, "budget": "20s"})
+    given = options(out=tmp_path / "run", **{"train.batch_size": 8, "budget": "4s"})
     assert main(["plan", *given]) == 0
-    printed = capsys.readouterr().err
-    assert "5.0 s would buy: too little for this run" in printed
-    assert "1 min 20 s would buy: tiny_resnet on images of" in printed
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "1.0 s would buy: too little for this run" in printed
+    assert "16.0 s would buy: tiny_resnet on images of" in printed
+    assert "; no student: beside one, a teacher would see each of the 40 labeled images fewer than 40 times" in printed
     assert len(timed) == 1  # the digits have one size
 
 
@@ -111,3 +113,24 @@ def test_nonsense_is_refused_in_one_line(tmp_path, capsys, budget):
 def test_a_command_without_a_budget_refuses_it(tmp_path):
     with pytest.raises(SettingsError, match="train does not use budget, which run and plan use"):
         ns.train(labeled="digits:labeled", out=tmp_path / "t", settings={"budget": "5m"}, quiet=True)
+
+
+def test_a_budget_too_small_for_a_student_goes_into_labels_only_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(networks, "FEWEST_EPOCHS", 1_000)
+    settings = {"budget": "6400samples", "train.batch_size": 32, "model.teacher": "tiny_resnet", "data.size": 8}
+    planned = ns.plan(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+    run = ns.run(**DIGITS, out=tmp_path / "run", settings=settings)
+    assert [stage.samples_seen for stage in planned.stages if stage.samples_seen] == [6_400]
+    summary = run.summary
+    assert (summary.rounds, summary.control, summary.delivered) == ((), None, "teacher")
+    assert summary.cost.samples_seen == 6_400
+    assert summary.student.test == summary.teacher.test
+    assert summary.verdict.reason == "no student was trained, because the budget went into labels-only training"
+    assert "no student was trained" in (run.path / "report.html").read_text()
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "would see each of the 40 labeled images fewer than 1000 times" in printed
+    assert advice_sentence(summary).endswith("the only model of this run. A larger --budget has students.")
+    before = (run.path / "best" / "model.safetensors").stat().st_mtime_ns
+    again = ns.run(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+    assert again.summary.student == summary.student
+    assert (run.path / "best" / "model.safetensors").stat().st_mtime_ns == before

@@ -97,7 +97,7 @@ def decide_settings(
     check_pretraining(settings, extensions)
     others = open_teacher_backbones(settings)
     if budgeted:
-        request = BudgetRequest(resolved, settings, backbone, others, engine, dry)
+        request = BudgetRequest(resolved, settings, backbone, others, engine, dry, extensions.select is not None)
         settings, chosen = decide_budget(request, partial(Workload.of, sources, settings.data), reporter)
         origins |= chosen
     return Decided(resolved, settings, engine, sources, backbone, others, extensions, reporter, origins, costs)

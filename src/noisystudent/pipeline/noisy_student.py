@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,12 +29,12 @@ from noisystudent.pipeline.class_shares import (
     shares_for_network,
 )
 from noisystudent.pipeline.context import RunContext, run_lock
-from noisystudent.pipeline.controls import teacher_is_control, train_controls
+from noisystudent.pipeline.controls import Controls, teacher_is_control, train_controls
 from noisystudent.pipeline.delivery import choose_delivered, is_worse, validation_top1
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.findings.stage import find_in_images
 from noisystudent.pipeline.finish import finish_run
-from noisystudent.pipeline.fix.in_run import check_fix, deliver_fixed, fix_models
+from noisystudent.pipeline.fix.in_run import FixedModel, check_fix, deliver_fixed, fix_models
 from noisystudent.pipeline.heads.rounds import run_head_rounds
 from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noise_search import choose_strength, cross_fit_of
@@ -156,20 +156,44 @@ def run_rounds(context: RunContext) -> RunResult:
         rounds.append(_online_round(context, online, kept[-1], best, plans[-1], strength))
         kept += [] if rounds[-1].rolled_back else [rounds[-1].student]
 
-    student = judged_student(rounds)
-    equal = [teacher] if teacher_is_control(settings, plans, student.round) else []
-    samples = student.checkpoint.weights_samples_seen
-    controls = train_controls(context, plans[student.round], strength, samples=samples, equal=equal)
-    delivered = choose_delivered(context, kept[-1], [teacher, *controls.trained, *controls.of_steps])
-    fixed = fix_models(context, [student, *controls.trained[:1]], plans[student.round], strength)
-    delivered = deliver_fixed(context, delivered, fixed)
+    models = _compare_and_choose(context, teacher, rounds, kept[-1], plans, strength)
     if not context.dry and context.engine.group.is_main:
         write_noise_sheet(context, plans[0], strength)
     chosen_by: ChosenBy = "validation" if context.splits.validation else "nothing"
     cross_fit = cross_fit_of(context, plans[0], strength)
+    calibration = models.delivered.result.calibration
     return RunResult(
-        teacher, rounds, controls, delivered, chosen_by, delivered.result.calibration, cross_fit, fixed=fixed
+        teacher, rounds, models.controls, models.delivered, chosen_by, calibration, cross_fit, fixed=models.fixed
     )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What a run delivers, what its student is compared with, and the models at another resolution."""
+
+    controls: Controls
+    delivered: ScoredCheckpoint[Checkpoint]
+    fixed: tuple[FixedModel, ...] = ()
+
+
+def _compare_and_choose(
+    context: RunContext,
+    teacher: ScoredCheckpoint[Checkpoint],
+    rounds: list[Round],
+    last: ScoredCheckpoint[Checkpoint],
+    plans: Sequence[ModelPlan],
+    strength: float,
+) -> _Chosen:
+    """Trains what the student is compared with, and chooses among them; ``last`` is the last model that was kept."""
+    if not rounds:  # the budget went into labels-only training
+        return _Chosen(Controls(), teacher)
+    student = judged_student(rounds)
+    equal = [teacher] if teacher_is_control(context.settings, plans, student.round) else []
+    samples = student.checkpoint.weights_samples_seen
+    controls = train_controls(context, plans[student.round], strength, samples=samples, equal=equal)
+    delivered = choose_delivered(context, last, [teacher, *controls.trained, *controls.of_steps])
+    fixed = fix_models(context, [student, *controls.trained[:1]], plans[student.round], strength)
+    return _Chosen(controls, deliver_fixed(context, delivered, fixed), fixed)
 
 
 def _describe_round(

@@ -167,6 +167,8 @@ def _advice(summary: RunSummary, folder: str) -> str:
     verdict, best, (delivered, fixed) = summary.verdict, f"{folder}best", _delivered(summary)
     was, before = ("was", " before its fix") if fixed else ("is", "")
     above, evidence = _above_sentence(summary, folder), summary.delivery.chosen_by
+    if not summary.rounds:
+        return f"Use {best}: it is the labels-only teacher, the only model of this run. A larger --budget has students."
     if delivered == "teacher" or delivered.startswith("control"):
         return (
             f"Use {best}: it is the labels-only {delivered}; {evidence} showed what was trained beyond it to be worse."

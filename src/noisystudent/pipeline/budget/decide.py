@@ -47,6 +47,12 @@ class BudgetRequest:
     teacher_backbones: tuple[Backbone, ...]
     engine: Engine
     dry: bool = False
+    own_selection: bool = False
+
+    @property
+    def explicit(self) -> frozenset[str]:
+        """The settings that the user gave; a selection of their own counts as one."""
+        return self.resolved.explicit | ({"selection.rule"} if self.own_selection else frozenset())
 
 
 def budget_seconds(resolved: Resolved, engine: Engine) -> float | None:
@@ -86,7 +92,7 @@ def decide_budget(
     """
     budget = budget_seconds(request.resolved, request.engine)
     if samples := parse_samples(request.settings.budget):
-        return _decide_samples(request, samples, reporter)
+        return _decide_samples(request, samples, workload(), reporter)
     if budget is None:
         return request.settings, {}
     load = workload()
@@ -106,15 +112,17 @@ def decide_budget(
     return settings, dict.fromkeys(choice.values, f"budget of {duration(budget)}")
 
 
-def _decide_samples(request: BudgetRequest, samples: int, reporter: Reporter) -> tuple[RunSettings, dict[str, str]]:
+def _decide_samples(
+    request: BudgetRequest, samples: int, load: Workload, reporter: Reporter
+) -> tuple[RunSettings, dict[str, str]]:
     """The settings for a number of samples; nothing is measured, so nothing must be kept."""
     if request.settings.model.tune == HEAD:
         raise SettingsError(
             f"a budget of {samples:,} samples is for the training of networks, and model.tune head has none; give "
             "minutes, such as --budget 15m, or --backbone none."
         )
-    explicit = request.resolved.explicit
-    choice = choose_for_samples(request.settings, explicit, samples).without(explicit)
+    explicit = request.explicit
+    choice = choose_for_samples(request.settings, explicit, samples, load.labeled).without(explicit)
     reporter.say(f"budget of {samples:,} samples (--budget): {'; '.join(choice.reasons)}")
     origins = dict.fromkeys(choice.values, f"budget of {samples:,} samples")
     return _with_choice(request.settings, choice), origins
@@ -140,7 +148,7 @@ def kept_choice(folder: Path, inputs: Inputs, measure: Callable[[], Choice], *, 
 
 def _chooser(request: BudgetRequest, load: Workload) -> Callable[[float], Choice]:
     """What chooses for a budget in seconds; it times each size once, however often it is asked."""
-    settings, explicit = request.settings, request.resolved.explicit
+    settings, explicit = request.settings, request.explicit
     if settings.model.tune == HEAD:
         assert request.backbone
         plan = plan_models(settings.model, settings.rounds.count, request.backbone.size)[0]

@@ -3,7 +3,8 @@
 Found on development splits of Fashion-MNIST, CIFAR-10, hand signs and digits (NOTEBOOK.md): at small budgets, rounds
 of fresh students only repeat what their teacher knew already, because none of them trains long enough. From the
 teacher's weights, one long round on soft labels of everything is as good as three rounds, and better than labels alone;
-more rounds pay where each of them is long.
+more rounds pay where each of them is long. A teacher that has hardly seen its labels only teaches its mistakes, and
+all that it lacks are more steps on the labels: then there is no round.
 """
 
 from __future__ import annotations
@@ -32,6 +33,14 @@ ENOUGH_STEPS = 300  # of a stage, below which smaller images are preferred
 MANY_ROUNDS = 3
 MANY_SAMPLES = 300_000  # in all, controls included, below which ``MANY_ROUNDS`` are no better than a single long one
 MOST_STEPS = 4000
+FEWEST_EPOCHS = 40  # of a teacher on its labels, below which more labels-only training is better than any round
+# Settings that speak of students, by name or prefix: who gives one wants students.
+_OF_STUDENTS = (
+    "rounds.count", "rounds.controls", "rounds.control", "rounds.rollback_p", "rounds.joint", "rounds.teachers",
+    "train.ratio", "train.warm_start", "selection.", "objective.labels", "objective.temperature", "objective.weighting",
+    "noise.teacher", "noise.unlabeled.", "distillation.", "online.", "fix.", "pretraining.", "model.students",
+    "model.family", "recipe",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     for edge in _sizes(settings, explicit, costs.backbone, workload):
         size = costs.at(edge)
         samples = partial(_affordable, settings, size, workload, usable)
-        rounds = _rounds(settings, explicit, samples)
+        rounds = _rounds(settings, explicit, samples, workload.labeled)
         steps = _steps(settings, explicit, samples, rounds)
         if steps >= ENOUGH_STEPS:
             break
@@ -90,17 +99,22 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     return Choice(
         values={"data.size": size.edge, **_values(settings, explicit, rounds, steps)},
         seconds=seconds,
-        reasons=(f"{model}, {_steps_in_words(settings, steps)}", _students_in_words(settings, explicit, rounds)),
+        reasons=(
+            f"{model}, {_steps_in_words(settings, steps)}",
+            _students_in_words(settings, explicit, rounds, workload.labeled),
+        ),
     )
 
 
-def choose_for_samples(settings: RunSettings, explicit: frozenset[str], samples: int) -> Choice:
+def choose_for_samples(settings: RunSettings, explicit: frozenset[str], samples: int, labeled: int) -> Choice:
     """Steps and rounds for a number of images through forward and backward in all; the same on every machine.
+
+    ``labeled`` is the number of labeled images.
 
     Raises:
         SettingsError: They are fewer than ``FEWEST_STEPS`` steps per stage.
     """
-    rounds = _rounds(settings, explicit, lambda _: float(samples))
+    rounds = _rounds(settings, explicit, lambda _: float(samples), labeled)
     steps = _steps(settings, explicit, lambda _: float(samples), rounds)
     if steps < FEWEST_STEPS:
         least = FEWEST_STEPS * _images_per_step(settings, explicit, rounds)
@@ -112,19 +126,20 @@ def choose_for_samples(settings: RunSettings, explicit: frozenset[str], samples:
     return Choice(
         values=_values(settings, explicit, rounds, steps),
         seconds=0.0,
-        reasons=(_steps_in_words(settings, steps), _students_in_words(settings, explicit, rounds)),
+        reasons=(_steps_in_words(settings, steps), _students_in_words(settings, explicit, rounds, labeled)),
     )
 
 
 def _values(settings: RunSettings, explicit: frozenset[str], rounds: int, steps: int) -> dict[str, object]:
     values: dict[str, object] = {
         "train.steps": steps,
-        "train.warm_start": _warm(settings, explicit).warm_start,
         "rounds.count": rounds,
-        "rounds.controls": _controls(settings, explicit),
+        "rounds.controls": _controls(settings, explicit, rounds),
     }
     if settings.noise.strength == "auto":
         values["noise.strength"] = min(settings.noise.strengths)
+    if rounds or is_online(settings):
+        values["train.warm_start"] = _warm(settings, explicit).warm_start
     if rounds == 1:
         values |= {"selection.fraction": 1.0, "objective.labels": "soft", "objective.temperature": 0.5}
     return values
@@ -135,7 +150,13 @@ def _steps_in_words(settings: RunSettings, steps: int) -> str:
     return f"{steps:,} steps of {settings.train.batch_size} {counted} per stage"
 
 
-def _students_in_words(settings: RunSettings, explicit: frozenset[str], rounds: int) -> str:
+def _students_in_words(settings: RunSettings, explicit: frozenset[str], rounds: int, labeled: int) -> str:
+    if not rounds and not is_online(settings):
+        return (
+            f"no student: beside one, a teacher would see each of the {labeled:,} labeled images fewer than "
+            f"{FEWEST_EPOCHS} times, and its pseudo labels would cost more than they give, so all steps are "
+            "labels-only training. A larger budget has students, and --rounds.count 1 insists on one"
+        )
     start = " from the teacher's weights" if _warm(settings, explicit).warm_start else ""
     online = "" if settings.online.method == "none" else f"an online student ({settings.online.method})"
     if not rounds:
@@ -185,14 +206,18 @@ def _affordable(settings: RunSettings, size: _Size, workload: Workload, usable: 
     return (usable - _predictions(size, workload, rounds, settings)) / (size.seconds * OVERHEAD)
 
 
-def _rounds(settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float]) -> int:
+def _rounds(settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float], labeled: int) -> int:
     """Several rounds where their stages are long enough, else a single long one; ``samples``: in all, by rounds.
 
-    Larger images come before more rounds: a size that is right for one round is not left for the sake of three.
+    Larger images come before more rounds: a size that is right for one round is not left for the sake of three. There
+    is none where the teacher of a single round would see each of the ``labeled`` images too rarely.
     """
     is_open = settings.rounds.count and not isinstance(settings.train.ratio, tuple)  # a ratio for each round
     if "rounds.count" in explicit or not is_open:
         return settings.rounds.count
+    shown = _steps(settings, explicit, samples, 1) * settings.train.batch_size
+    if shown < FEWEST_EPOCHS * labeled and not any(name.startswith(_OF_STUDENTS) for name in explicit):
+        return 0
     if samples(0) < MANY_SAMPLES:
         return 1
     return MANY_ROUNDS if _steps(settings, explicit, samples, MANY_ROUNDS) >= ENOUGH_STEPS else 1
@@ -201,19 +226,21 @@ def _rounds(settings: RunSettings, explicit: frozenset[str], samples: Callable[[
 def _stages(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
     """Stages of equal length: teacher, students, and controls that see as much as the last student's weights."""
     online = settings.online.method != "none"
-    return (1 + rounds + online) * (1 + _controls(settings, explicit))
+    return (1 + rounds + online) * (1 + _controls(settings, explicit, rounds))
 
 
 def _images_per_step(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
     """Images of a step, summed over teacher, students and controls."""
     train = _warm(settings, explicit)
+    if not rounds and not is_online(settings):
+        return train.batch_size
     chosen = {"train": train, "rounds": settings.rounds.model_copy(update={"count": rounds})}
     students = sum(sum(train.student_counts(number)) for number in range(1, rounds + 1))
     if is_online(settings):
         students += sum(online_batch(train, settings.online).values())
     of_samples, of_steps = images_behind(settings.model_copy(update=chosen)), train.batch_size
     control = {"samples": of_samples, "steps": of_steps, "both": of_samples + of_steps}[settings.rounds.control]
-    return train.batch_size + students + _controls(settings, explicit) * control
+    return train.batch_size + students + _controls(settings, explicit, rounds) * control
 
 
 def _warm(settings: RunSettings, explicit: frozenset[str]) -> TrainSettings:
@@ -223,8 +250,13 @@ def _warm(settings: RunSettings, explicit: frozenset[str]) -> TrainSettings:
     return settings.train.model_copy(update={"warm_start": warm})
 
 
-def _controls(settings: RunSettings, explicit: frozenset[str]) -> int:
-    """One control where the user gave no number: each costs as much as teacher and students together."""
+def _controls(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
+    """One control where the user gave no number: each costs as much as teacher and students together.
+
+    Without a student, there is nothing to compare.
+    """
+    if not rounds and not is_online(settings):
+        return 0
     return settings.rounds.controls if "rounds.controls" in explicit else 1
 
 

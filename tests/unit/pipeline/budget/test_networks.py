@@ -9,6 +9,7 @@ from noisystudent.pipeline.budget import networks
 from noisystudent.pipeline.budget.choice import USABLE
 from noisystudent.pipeline.budget.networks import (
     ENOUGH_STEPS,
+    FEWEST_EPOCHS,
     MANY_SAMPLES,
     OVERHEAD,
     NetworkCosts,
@@ -139,7 +140,7 @@ def test_an_online_student_after_rounds_is_one_more_stage():
 
 @pytest.mark.parametrize("count", [76_800, 400_000])
 def test_a_budget_of_samples_is_spent_on_teacher_students_and_control(count):
-    values = choose_for_samples(SETTINGS, frozenset(), count).values
+    values = choose_for_samples(SETTINGS, frozenset(), count, 40).values
     batch = SETTINGS.train.batch_size
     stages = 2 * (1 + values["rounds.count"])
     assert 0 <= count - values["train.steps"] * batch * stages < batch * stages
@@ -147,9 +148,32 @@ def test_a_budget_of_samples_is_spent_on_teacher_students_and_control(count):
     assert "data.size" not in values
 
 
+def test_a_teacher_that_would_hardly_see_its_labels_gets_all_steps_and_no_student():
+    batch = SETTINGS.train.batch_size
+    samples = 4 * 500 * batch  # teacher, student, and a control of both: 500 steps each
+    enough = 500 * batch // FEWEST_EPOCHS
+    assert choose_for_samples(SETTINGS, frozenset(), samples, enough).values["rounds.count"] == 1
+    choice = choose_for_samples(SETTINGS, frozenset(), samples, enough + 1)
+    assert choice.values["rounds.count"] == choice.values["rounds.controls"] == 0
+    assert choice.values["train.steps"] == 2000
+    assert not {"train.warm_start", "objective.labels", "selection.fraction"} & choice.values.keys()
+    assert f"each of the {enough + 1:,} labeled images fewer than {FEWEST_EPOCHS} times" in choice.reasons[-1]
+
+
+@pytest.mark.parametrize("name", ["rounds.count", "rounds.controls", "selection.fraction", "train.ratio", "recipe"])
+def test_who_asks_for_students_has_them(name):
+    values = choose_for_samples(SETTINGS, frozenset({name}), 320_000, 100_000).values
+    assert values["rounds.count"] > 0
+
+
+def test_settings_of_any_training_ask_for_no_student():
+    given = frozenset({"rounds.baselines", "train.batch_size", "noise.strength", "model.teacher"})
+    assert choose_for_samples(SETTINGS, given, 320_000, 100_000).values["rounds.count"] == 0
+
+
 def test_too_few_samples_are_refused_with_the_fewest():
     with pytest.raises(SettingsError, match="Give --budget 25600samples or more"):
-        choose_for_samples(SETTINGS, frozenset(), 20_000)
+        choose_for_samples(SETTINGS, frozenset(), 20_000, 40)
 
 
 def test_the_labeling_of_several_teachers_is_paid_for():
