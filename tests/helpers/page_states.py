@@ -56,11 +56,11 @@ def unchecked_run(folder: Path) -> Path:
     summary = json.loads((full_run(folder) / "summary.json").read_text())
     for model in (summary["teacher"], summary["control"], summary["student"], *summary["rounds"]):
         model.update(test=None, validation=None)
-        model["rolled_back"] = False
+        model["worse"] = False
     for model in (summary["teacher"], summary["control"], summary["student"]):
-        del model["rolled_back"]
+        del model["worse"]
     nothing = {"difference": None, "interval": None, "p_value": None, "labels": 0, "source": "none"}
-    verdict = {"decision": "cannot tell", "reason": "no held-out labels"} | nothing
+    verdict = {"decision": "no clear gain", "reason": "no held-out labels"} | nothing
     changed(folder, **summary | {"verdict": verdict, "control": None})
     for file in (folder / "scores").glob("*/*.parquet"):
         file.unlink()
@@ -102,9 +102,9 @@ def _run(state: str, folder: Path) -> Path:
     run = with_colored_map(with_findings(with_models(full_run(folder))))
     if state == "no gain":
         values = {"difference": 0.01, "interval": [-0.02, 0.04], "p_value": 0.4}
-        return with_verdict(run, decision="cannot tell", **values)
+        return with_verdict(run, decision="no clear gain", **values)
     if state == "worse":
-        return with_verdict(run, decision="roll back", difference=-0.04, interval=[-0.07, -0.01], p_value=0.01)
+        return with_verdict(run, decision="worse", difference=-0.04, interval=[-0.07, -0.01], p_value=0.01)
     return with_robustness(run, named_as_in_a_run(comparison_of("one", "two", "three")))
 
 

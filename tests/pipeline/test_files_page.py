@@ -181,7 +181,7 @@ def run_all(root: Path) -> None:
         "data.near_duplicates": "none",
         "train.evaluate_every": 1,
     }
-    rounds = {"rounds.count": 2, "rounds.rollback_p": 1e-9, "distillation.method": "kd"}
+    rounds = {"rounds.count": 2, "rounds.worse_p": 1e-9, "distillation.method": "kd"}
     aim = {"selection.prior": "estimated", "selection.align": "prior"}
     heads = {"model.backbone": root / "teacher", "noise.strength": 0.25, "head.views": 1, "selection.foreign": "drop"}
     command("run", out=root / "runs/heads", **DIGITS, **heads, **aim)

@@ -22,7 +22,7 @@ class Step:
     top1: float | None
     used: int | None = None
     rows: int | None = None
-    rolled_back: bool = False
+    worse: bool = False
 
 
 def round_chart(steps: Sequence[Step], control: float | None, *, title: str) -> Markup | None:
@@ -80,7 +80,7 @@ def _line(steps: Sequence[Step], places: Sequence[float], y: Callable[[float], f
 def _step(step: Step, x: float, y: Callable[[float], float], *, written: bool, bar: float) -> Markup:
     parts = []
     if step.top1 is not None:
-        hollow, sentence = Markup(' class="hollow"') if step.rolled_back else "", f"{step.name}: {percent(step.top1)}"
+        hollow, sentence = Markup(' class="hollow"') if step.worse else "", f"{step.name}: {percent(step.top1)}"
         circle = Markup('<circle{} cx="{:g}" cy="{}" r="4.5"><title>{}</title></circle>')
         point = circle.format(hollow, x, y(step.top1), sentence)
         parts.append(Markup('<g class="series series-1">{}</g>').format(point))

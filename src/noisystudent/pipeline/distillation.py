@@ -270,7 +270,7 @@ def summarize(context: RunContext, result: DistillationResult, robustness: Compa
         members = [model.checkpoint for model in result.students]
         generations = mean_of(result.generations, members, "mean of the students")
     why = "rounds.controls 0" if len(context.splits.labeled) else "it needs labels"
-    verdict = Verdict(decision="cannot tell", reason=f"no control was trained ({why})", treatment=TREATMENT)
+    verdict = Verdict(decision="no clear gain", reason=f"no control was trained ({why})", treatment=TREATMENT)
     if result.controls.trained:
         verdict = compare_models(last, result.controls, TREATMENT)
     controls = evaluated_controls(result.controls.trained)

@@ -59,14 +59,14 @@ def _held_out(record: RunRecord) -> Iterator[Advice]:
                 "--test FOLDER",
             )
         return
-    needed = labels_to_settle(verdict) if verdict.decision == "cannot tell" else None
+    needed = labels_to_settle(verdict) if verdict.decision == "no clear gain" else None
     if needed:
         difference = f"a difference of {wording.points(verdict.difference or 0)} points"
         yield Advice(
             f"{verdict.labels:,} {verdict.source} labels cannot show {difference}; about {two_digits(needed)} could.",
             "--test FOLDER",
         )
-    elif verdict.decision == "cannot tell" and verdict.luck and verdict.controls < 3:
+    elif verdict.decision == "no clear gain" and verdict.luck and verdict.controls < 3:
         yield Advice("Trainings differ by luck. More controls say how much.", "--rounds.controls 3")
 
 
@@ -105,7 +105,7 @@ def _unused(record: RunRecord) -> Iterator[Advice]:
     last = max(record.selections)
     selection = record.selections[last]
     unused = selection.rows - selection.selected
-    if selection.rows and unused > UNUSED * selection.rows and not record.summary.rounds[-1].rolled_back:
+    if selection.rows and unused > UNUSED * selection.rows and not record.summary.rounds[-1].worse:
         yield Advice(
             f"{unused:,} of {selection.rows:,} pseudo labels were not used. Further rounds may use more of them.",
             f"--rounds.count {last + 2}",

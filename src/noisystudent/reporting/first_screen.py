@@ -79,7 +79,7 @@ def first_chart(record: RunRecord) -> Markup | None:
     for student in summary.rounds:
         scores, selection = student.scores(role), record.selections.get(student.round)
         rows = selection.rows if selection else None
-        steps.append(Step(student.name, scores.top1 if scores else None, student.selected, rows, student.rolled_back))
+        steps.append(Step(student.name, scores.top1 if scores else None, student.selected, rows, student.worse))
     judged, difference = judged_model(summary).scores(role), summary.verdict.difference
     control = judged.top1 - difference if judged and difference is not None else None
     return round_chart(steps, control, title="Accuracy of the teacher and of each round, and the pseudo labels used")
@@ -89,8 +89,8 @@ def chart_caption(record: RunRecord) -> str:
     """What the first chart shows."""
     role = record.summary.reporting_role()
     used = "; below, the pseudo labels that each round used" if record.selections else ""
-    rolled_back = "; hollow: rolled back" if any(one.rolled_back for one in record.summary.rounds) else ""
-    return f"Accuracy on the {role} images{used}{rolled_back}."
+    worse = "; hollow: worse, not kept" if any(one.worse for one in record.summary.rounds) else ""
+    return f"Accuracy on the {role} images{used}{worse}."
 
 
 def predict_command(record: RunRecord) -> str:

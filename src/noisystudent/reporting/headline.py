@@ -15,8 +15,8 @@ from noisystudent.results.run import EvaluatedModel, Role, RunSummary
 
 Kind = Literal["control", "student", "gain"]
 Tone = Literal["good", "bad", "unsure"]
-_TONES: dict[Decision, Tone] = {"keep": "good", "roll back": "bad", "cannot tell": "unsure"}
-_PILLS: dict[Decision, str] = {"keep": "keep it", "roll back": "worse than labels only", "cannot tell": "no clear gain"}
+_TONES: dict[Decision, Tone] = {"keep": "good", "worse": "bad", "no clear gain": "unsure"}
+_PILLS: dict[Decision, str] = {"keep": "keep it", "worse": "worse than labels only", "no clear gain": "no clear gain"}
 MOST_LABELS = 1_000_000  # a number of labels beyond is no advice
 
 
@@ -46,8 +46,8 @@ def is_distillation(summary: RunSummary) -> bool:
 
 
 def judged_model(summary: RunSummary) -> EvaluatedModel:
-    """The model that the verdict is about: the last student that was kept, or the last of those rolled back."""
-    kept = [student for student in summary.rounds if not student.rolled_back]
+    """The model that the verdict is about: the last student that was kept, or the last one where none was."""
+    kept = [student for student in summary.rounds if not student.worse]
     return kept[-1] if kept else summary.rounds[-1] if summary.rounds else summary.student
 
 
@@ -79,7 +79,7 @@ def headline(summary: RunSummary, unlabeled: int | None, evidence: HeadEvidence 
     treatment = verdict.treatment[:1].upper() + verdict.treatment[1:]
     if verdict.decision == "keep":
         return Headline("keep it", "good", f"{treatment} helped: {both}", _sure(verdict, role), numbers)
-    if verdict.decision == "roll back":
+    if verdict.decision == "worse":
         return Headline("worse", "bad", f"{treatment} did harm: {both}", _sure(verdict, role), numbers)
     title = f"No clear gain: {wording.percent(student)} against {wording.percent(control)} right"
     return Headline("no clear gain", "unsure", title, f"{_sure(verdict, role)} {settle_sentence(verdict)}", numbers)

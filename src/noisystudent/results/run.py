@@ -6,7 +6,9 @@ Accuracies, calibration errors and differences are fractions from 0 to 1. Fields
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field
 
 from noisystudent.evaluation.metrics.results import Scores
 from noisystudent.evaluation.results import ComparisonResult
@@ -52,13 +54,15 @@ class RoundTeacher:
 class RoundResult(EvaluatedModel):
     """The student of one round, and what it learned from.
 
-    ``selected`` pseudo labels trained, as ``copies`` samples per epoch; ``pseudo_labels`` says how many are right,
-    where the true classes are known; ``diagnostics`` need no labels; ``drift`` are the signs that pseudo labels drift;
-    ``teachers`` are those whose mean labeled, where there were several.
+    ``worse``: validation showed the student to be worse than the best model before it, so it taught no other (runs of
+    earlier versions call it ``rolled_back``). ``selected`` pseudo labels trained, as ``copies`` samples per epoch;
+    ``pseudo_labels`` says how many are right, where the true classes are known; ``diagnostics`` need no labels;
+    ``drift`` are the signs that pseudo labels drift; ``teachers`` are those whose mean labeled, where there were
+    several.
     """
 
     round: int
-    rolled_back: bool
+    worse: Annotated[bool, Field(validation_alias=AliasChoices("worse", "rolled_back"))]
     selected: int | None = None
     copies: int | None = None
     pseudo_labels: dict[str, float | None] | None = None

@@ -9,7 +9,7 @@ from noisystudent.display.gain_chart import ClassGain, gain_chart
 from noisystudent.display.round_chart import Step, round_chart
 from reading_pages import INJECTION
 
-STEPS = [Step("teacher", 0.8), Step("round 1", 0.85, 30, 100), Step("round 2", 0.9, 60, 100, rolled_back=True)]
+STEPS = [Step("teacher", 0.8), Step("round 1", 0.85, 30, 100), Step("round 2", 0.9, 60, 100, worse=True)]
 
 
 def drawn(chart):

@@ -42,7 +42,7 @@ def test_a_loss_says_so():
 
 
 def test_no_clear_gain_says_how_many_labels_would_settle_it():
-    found = verdict("cannot tell", 0.01, (-0.02, 0.04), p_value=0.4)
+    found = verdict("no clear gain", 0.01, (-0.02, 0.04), p_value=0.4)
     first = headline(run(verdict=found), 100, None)
     assert first.title == "No clear gain: 85.0% against 84.0% right"
     assert "between 2.0 points worse and 4.0 better" in first.lead
@@ -51,21 +51,21 @@ def test_no_clear_gain_says_how_many_labels_would_settle_it():
 
 
 def test_luck_of_training_is_not_settled_by_labels():
-    found = Verdict("cannot tell", "", 0.01, (-0.03, 0.05), 0.5, 300, "test", controls=1, luck=0.02)
+    found = Verdict("no clear gain", "", 0.01, (-0.03, 0.05), 0.5, 300, "test", controls=1, luck=0.02)
     assert labels_to_settle(found) is None
     assert (
         "more controls may"
-        in headline(run(verdict=verdict("cannot tell", 0.01, (-0.03, 0.05), luck=0.02)), 1, None).lead
+        in headline(run(verdict=verdict("no clear gain", 0.01, (-0.03, 0.05), luck=0.02)), 1, None).lead
     )
 
 
 @pytest.mark.parametrize("difference", [None, 0.0])
 def test_without_a_difference_no_number_of_labels_settles_anything(difference):
-    assert labels_to_settle(Verdict("cannot tell", "", difference, (-0.1, 0.1), 1.0, 50, "test", controls=1)) is None
+    assert labels_to_settle(Verdict("no clear gain", "", difference, (-0.1, 0.1), 1.0, 50, "test", controls=1)) is None
 
 
 def test_without_held_out_labels_cross_fitting_and_agreement_speak():
-    content = summary(role="nothing") | {"verdict": {"decision": "cannot tell", "difference": None, "interval": None}}
+    content = summary(role="nothing") | {"verdict": {"decision": "no clear gain", "difference": None, "interval": None}}
     content["rounds"][0]["diagnostics"] = {"agreement": 0.9}
     evidence = HeadEvidence(student=0.7, labels_only=0.6, p_value=0.1, labels=40)
     content = {
@@ -81,7 +81,7 @@ def test_without_held_out_labels_cross_fitting_and_agreement_speak():
 
 
 def test_without_a_control_there_is_nothing_to_compare_with():
-    found = {"decision": "cannot tell", "reason": "no control was trained", "difference": None, "interval": None}
+    found = {"decision": "no clear gain", "reason": "no control was trained", "difference": None, "interval": None}
     first = headline(run(verdict=found, control=None), 10, None)
     assert first.title == "Trained: 85.0% right, with nothing to compare it with"
     assert "No control was trained." in first.lead

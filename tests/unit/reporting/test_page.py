@@ -79,12 +79,12 @@ def test_sections_show_the_content_of_the_files(full_page, full):
     selection = json.loads((full / "round-3" / "selection" / "summary.json").read_text())
     texts = {name: section_text(full_page, name) for name in SECTIONS}
     assert "Baseline: logistic regression 71.0%" in texts["scores"]
-    assert "Round 2 (rolled back)" in texts["scores"]
+    assert "Round 2 (worse, not kept)" in texts["scores"]
     assert "Delivered: round-3" in texts["scores"]
     assert "Strength 0.5 was chosen by cross-fitting" in texts["strength"]
     assert "3.4%" in texts["strength"]
     assert "Training images under noise" not in texts["strength"]
-    assert "Round 2 (rolled back)" in texts["rounds"]
+    assert "Round 2 (worse, not kept)" in texts["rounds"]
     assert f"confidence below the threshold {selection['reasons']['below-threshold']}" in texts["rounds"]
     assert "class 'class a' has few images" in texts["rounds"]
     assert "Accuracy of the selected pseudo labels 93.0%" in texts["rounds"]
@@ -140,7 +140,7 @@ def test_a_minimal_run_says_what_is_missing(tmp_path):
     page = Page(write_report(minimal_run(tmp_path / "bare"), load_images=None).read_text())
     texts = {name: section_text(page, name) for name in SECTIONS}
     assert "Trained, but not checked" in texts["verdict"]
-    assert "Cannot tell whether the unlabeled images helped: no held-out labels." in texts["gains"]
+    assert "Nothing shows whether the unlabeled images helped: no held-out labels." in texts["gains"]
     assert "no held-out labels, so there are no scores" in texts["scores"]
     assert "No control was trained" in texts["scores"]
     assert "No round was run" in texts["progress"]

@@ -376,7 +376,7 @@ def test_a_run_ends_with_its_scores_its_robustness_and_the_verdict():
     assert "FGSM 4/255" in table[0]
     assert "ECE" not in table[0]
     assert len({len(line) for line in table}) == 1
-    assert lines[-1].startswith("Roll back:")
+    assert lines[-1].startswith("The unlabeled images did harm:")
     assert plain_summary(parsed_summary(summary() | {"robustness": None})) == plain_summary(parsed_summary(summary()))
 
 
@@ -388,7 +388,7 @@ def test_a_narrow_terminal_cuts_no_number_off():
     text = stream.getvalue()
     for line in plain_robustness(parsed(content))[1:]:
         assert line in text
-    assert text.index("Measured on") < text.index("Roll back:")
+    assert text.index("Measured on") < text.index("did harm:")
 
 
 def test_names_cannot_command_the_terminal():
