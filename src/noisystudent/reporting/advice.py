@@ -91,7 +91,7 @@ def _weakest_class(record: RunRecord) -> Iterator[Advice]:
     more = f" {likely} of the images to label next may be of it." if likely else ""
     yield Advice(
         f"{name} is the weakest class: {wording.percent(share)} right. More labels of it help most.{more}",
-        "label_next.csv",
+        "label_next.csv" if record.findings else "",
     )
 
 

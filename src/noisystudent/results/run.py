@@ -22,13 +22,17 @@ ControlLength = Literal["samples", "steps"]  # what a control has in common with
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedModel:
-    """One trained model: its architecture, its cost and its scores on held-out sources."""
+    """One trained model: its architecture, its cost and its scores on held-out sources.
+
+    ``milliseconds`` per image, by ``models.speed``, are measured at the end of a distillation.
+    """
 
     name: str
     model: str
     parameters: int | None = None
     samples_seen: int | None = None
     seconds: float | None = None
+    milliseconds: float | None = None
     validation: Scores | None = None
     test: Scores | None = None
 

@@ -25,6 +25,17 @@ def test_a_step_is_higher_the_more_accurate_it_is_and_the_control_is_a_level():
     assert [circle.get("class") for circle in chart.iter("circle")] == [None, None, "hollow"]
 
 
+@pytest.mark.parametrize("control", [0.78, 0.801, 0.82, 0.85, 0.88, 0.899, 0.93])
+def test_the_label_of_the_control_keeps_off_the_values_of_the_students(control):
+    chart = drawn(round_chart(STEPS, control, title="Accuracy"))
+    *values, label = [text for text in chart.iter("text") if text.get("class") == "value"]
+    assert label.text == f"labels only {100 * control:.1f}%"
+    left = 0 if label.get("text-anchor") == "start" else 440 - 120
+    for value in values:
+        beside = abs(float(value.get("x")) - (left + 60)) >= 60 + 20
+        assert beside or abs(float(value.get("y")) - float(label.get("y"))) >= 12
+
+
 def test_bars_are_as_long_as_the_share_that_was_used():
     chart = drawn(round_chart(STEPS, None, title="Accuracy"))
     parts = {
