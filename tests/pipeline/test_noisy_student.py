@@ -190,7 +190,7 @@ def test_true_classes_of_the_unlabeled_set_reach_the_report_and_nothing_else(fin
     assert weights(tmp_path / "round-2/student") == weights(finished.path / "round-2/student")
 
 
-def test_without_held_out_labels_the_verdict_cannot_tell(tmp_path):
+def test_without_held_out_labels_the_verdict_has_no_answer(tmp_path):
     finished = run(tmp_path, test=None, rounds__count=1)
     assert finished.verdict.decision == "no clear gain"
     assert finished.verdict.labels == 0
@@ -227,7 +227,7 @@ def test_the_noise_is_chosen_by_cross_fitting_when_labels_are_few(tmp_path):
     )
 
 
-def test_a_round_that_validation_shows_to_be_worse_is_worse(tmp_path, monkeypatch):
+def test_a_round_that_validation_shows_to_be_worse_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(noisy_student, "is_worse", lambda student, other, p: student.round == 2)
     finished = run(tmp_path, **MANY_LABELS, rounds__count=2)
     assert [result.worse for result in finished.rounds] == [False, True]
