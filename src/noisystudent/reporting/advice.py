@@ -14,6 +14,7 @@ MOST_ADVICE = 5
 UNUSED = 0.1  # of the pseudo labels, worth another round
 MISCALIBRATED = 0.05  # expected calibration error
 FOREIGN = 0.01  # of the unlabeled images
+MOST_TIMES = 20  # as many held-out labels as there are; more is no advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def _held_out(record: RunRecord) -> Iterator[Advice]:
             )
         return
     needed = labels_to_settle(verdict) if verdict.decision == "no clear gain" else None
-    if needed:
+    if needed and needed <= MOST_TIMES * verdict.labels:
         difference = f"a difference of {wording.points(verdict.difference or 0)} points"
         yield Advice(
             f"{verdict.labels:,} {verdict.source} labels cannot show {difference}; about {two_digits(needed)} could.",

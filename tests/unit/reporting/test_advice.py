@@ -53,6 +53,12 @@ def test_few_test_labels_ask_for_more(tmp_path):
     assert "--test FOLDER" in commands(folder)
 
 
+def test_more_labels_than_anyone_has_are_no_advice(tmp_path):
+    verdict = {"decision": "no clear gain", "difference": 0.002, "interval": [-0.03, 0.034], "p_value": 0.9}
+    folder = changed(full_run(tmp_path / "run"), verdict=verdict | {"labels": 400, "source": "test", "controls": 1})
+    assert "--test FOLDER" not in commands(folder)
+
+
 def test_without_held_out_labels_a_test_folder_is_the_advice(tmp_path):
     assert commands(with_findings(minimal_run(tmp_path / "run")))[1] == "--test FOLDER"
 
