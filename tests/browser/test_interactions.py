@@ -4,6 +4,10 @@ import json
 
 import pytest
 
+from noisystudent.reporting.page import write_report
+from page_states import colored_images
+from run_folders import full_run, with_findings, with_models
+
 PIXELS = """(() => {
   const canvas = document.getElementById('map-canvas');
   const image = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -167,3 +171,46 @@ def test_without_scripts_only_the_map_and_sorting_are_lost(browser, page):
     without = {name: browser.text(f"#{name}") for name in texts}
     texts["verdict"] = texts["verdict"].replace(" copy ", " ")
     assert without == texts
+
+
+NAMES = ("שלום", "\u202edesrever", "<b>bold</b>", "a\x1b[31m\x07 red", "مرحبا 12", "ё" * 200)
+
+MISPLACED = """[...document.querySelectorAll('bdi, strong')].filter((name) => {
+  const after = name.nextSibling, before = name.previousSibling;
+  const range = document.createRange();
+  const near = (text, side) => {
+    if (!text || text.nodeType !== 3 || !text.textContent.trim()) return true;
+    range.selectNodeContents(text);
+    const own = name.getClientRects(), other = [...range.getClientRects()];
+    const line = side === 'after' ? own[own.length - 1] : own[0];
+    const beside = other.filter((rect) => Math.abs(rect.top - line.top) < 4);
+    return beside.every((rect) => side === 'after' ? rect.left >= line.right - 1 : rect.right <= line.left + 1);
+  };
+  return !(near(after, 'after') && near(before, 'before'));
+}).map((name) => name.parentElement.innerText)"""
+"""The lines where what follows a name does not begin where the name ends, or what precedes it not end there."""
+
+
+@pytest.fixture(scope="module")
+def odd_names(tmp_path_factory):
+    folder = with_findings(with_models(full_run(tmp_path_factory.mktemp("odd") / "run", list(NAMES))))
+    return write_report(folder, load_images=colored_images)
+
+
+def test_names_that_are_written_from_right_to_left_leave_the_rest_in_order(browser, odd_names):
+    browser.open(odd_names, 1920)
+    browser.unfold()
+    assert browser.problems() == []
+    assert browser.overflow() == 0
+    assert browser.evaluate(MISPLACED) == []
+    assert browser.evaluate("document.querySelectorAll('bdi, strong').length") > 50
+    assert not browser.evaluate("document.querySelectorAll('main b b, main strong b, td b').length")
+    browser.evaluate("document.querySelectorAll('bdi, strong').forEach((one) => { one.style.unicodeBidi = 'normal'; })")
+    assert browser.evaluate(MISPLACED) != []
+
+
+def test_the_map_names_odd_classes_in_order(browser, odd_names):
+    browser.open(odd_names)
+    for number, name in enumerate(NAMES[:3]):
+        point_at(browser, number)
+        assert browser.text("#map-text").endswith(f"your label: {name}")

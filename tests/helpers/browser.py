@@ -1,6 +1,7 @@
 """Chromium without a window, as the tests of the pages see it: a page is opened, used, and asked what it shows."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -67,9 +68,9 @@ class Browser:
         return self._send("evaluate", script=script)
 
     def text(self, selector: str) -> str:
-        """The text that the first element shows, with single spaces."""
+        """The text that the first element shows, with single spaces and without signs of direction."""
         shown = self.evaluate(f"document.querySelector({json.dumps(selector)}).innerText")
-        return " ".join(shown.split())
+        return " ".join(re.sub("[\u2066-\u2069]", "", shown).split())
 
     def click(self, selector: str) -> None:
         """Clicks the first element, which must be visible."""

@@ -91,7 +91,8 @@ def _weakest_class(record: RunRecord) -> Iterator[Advice]:
     likely = _likely(record.findings, name)
     more = f" {likely} of the images to label next may be of it." if likely else ""
     yield Advice(
-        f"{name} is the weakest class: {wording.percent(share)} right. More labels of it help most.{more}",
+        f"{wording.isolated(name)} is the weakest class: {wording.percent(share)} right. More labels of it help "
+        f"most.{more}",
         "label_next.csv" if record.findings else "",
     )
 

@@ -38,9 +38,9 @@ if (data) {
     view.style.backgroundImage = "url(" + sprite.src + ")";
     view.style.backgroundSize = columns * size + "px auto";
     view.style.backgroundPosition = -(i % columns) * size + "px " + -Math.floor(i / columns) * size + "px";
-    const name = data.names[data.class[i]] || "class " + data.class[i];
+    const name = "\u2068" + (data.names[data.class[i]] || "class " + data.class[i]) + "\u2069";
     const what = data.kind[i] === 0 ? "your label: " + name : "the model says " + name + ", " + data.sure[i] + "%";
-    byId("map-text").textContent = data.key[i] + ": " + what + (data.kind[i] === 2 ? "; far from every labeled image" : "");
+    byId("map-text").textContent = "\u2068" + data.key[i] + "\u2069: " + what + (data.kind[i] === 2 ? "; far from every labeled image" : "");
     draw();
   };
   const at = (event) => {

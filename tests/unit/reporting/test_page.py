@@ -94,9 +94,12 @@ def test_sections_show_the_content_of_the_files(full_page, full):
     assert "Rejected: beyond the target of its class" in texts["examples"]
     assert "a/broken.png : truncated" in texts["left-out"]
     assert "30 files that end in .txt: a/x.txt , a/y.txt and 28 more" in texts["left-out"]
-    assert f"{len(full_summary(full)['classes'])} classes: class a 66, class b 66" in texts["left-out"]
+    assert (
+        f"{len(full_summary(full)['classes'])} classes: \u2068class a\u2069 (66), \u2068class b\u2069 (66)"
+        in texts["left-out"]
+    )
     assert "the class folder 'test' looks like a part of a data set" in texts["left-out"]
-    assert "a/1.png (class a), b/2.png (class b)" in texts["left-out"]
+    assert "a/1.png ( class a ), b/2.png ( class b )" in texts["left-out"]
     assert "3 images of a class that has the same image already" in texts["left-out"]
     assert "unlabeled/0001.png is identical to test/0002.png" in texts["left-out"]
     assert "unlabeled/0003.png looks the same as test/0004.png" in texts["left-out"]
