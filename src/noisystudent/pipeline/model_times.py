@@ -8,7 +8,7 @@ from noisystudent.artifacts.typed_json import read_result, write_result
 from noisystudent.models.speed import milliseconds_per_image
 from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
-from noisystudent.results.run import StageCost
+from noisystudent.results.run import ModelTimes, StageCost
 
 TIMING = "timing"
 
@@ -22,8 +22,8 @@ def model_times(context: RunContext, models: Sequence[TrainedModel]) -> dict[str
 
         def write() -> None:
             times = {model.name: milliseconds_per_image(model.teacher(context.device), precision) for model in models}
-            write_result(path, times)
+            write_result(path, ModelTimes(milliseconds=times))
             context.commit(TIMING, inputs, StageCost(name=TIMING))
 
         context.engine.group.on_main(write)
-    return read_result(dict[str, float], path)
+    return read_result(ModelTimes, path).milliseconds

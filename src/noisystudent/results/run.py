@@ -115,6 +115,13 @@ class StageCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTimes:
+    """``timing/summary.json`` of a distillation: the milliseconds per image of each model, by its name."""
+
+    milliseconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What the whole run took: the sums over ``stages``, the search for a noise strength and the page included.
 

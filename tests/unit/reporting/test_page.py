@@ -334,7 +334,7 @@ def test_examples_stop_after_enough_rows(full, monkeypatch):
     examples = read_run(full).examples
     assert (examples.rows, examples.complete) == (150, False)
     page = Page(write_report(full, load_images=None, out=full / "short.html").read_text())
-    assert "only its first 150 rows were searched" in section_text(page, "examples")
+    assert "only 150 of its rows were searched" in section_text(page, "examples")
 
 
 def test_few_selected_rows_are_not_shown_twice(tmp_path):
