@@ -35,7 +35,7 @@ OF_ROUNDS = (
     "pretraining.",
     "model.students",
     "model.family",
-    "rounds.rollback_p",
+    "rounds.worse_p",
     "rounds.joint",
     "rounds.teachers",
 )

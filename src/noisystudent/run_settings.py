@@ -47,7 +47,7 @@ def names_own_teachers(text: str) -> bool:
 
 
 class RoundSettings(Settings):
-    """How often the student becomes the teacher, who labels, and when a round is rolled back."""
+    """How often the student becomes the teacher, who labels, and when a student is worse and not kept."""
 
     count: Annotated[int, Field(ge=0, le=100)] = Field(
         5, description="rounds of label, select, train, evaluate; 0: none, only the student of online.method"
@@ -55,13 +55,12 @@ class RoundSettings(Settings):
     teachers: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         ("last:1",),
         description="models whose mean labels in a round: last:N (the run's N latest models, the teacher and students "
-        "that were not rolled back) or all, and finished models from elsewhere (a folder, timm:NAME), such as "
+        "that were kept) or all, and finished models from elsewhere (a folder, timm:NAME), such as "
         "last:2,runs/other; several are weighted by validation accuracy where there are validation labels",
     )
-    rollback_p: Annotated[float, Field(gt=0, lt=1)] = Field(
+    worse_p: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.05,
-        description="a round is rolled back if validation shows that it is worse, at this level of McNemar's exact "
-        "test",
+        description="a student is worse, and not kept, if validation shows it at this level of McNemar's exact test",
     )
     joint: bool = Field(
         True,
@@ -98,7 +97,7 @@ class RoundSettings(Settings):
         return self.count if _ALL in self.teachers else max(last, default=0)
 
     def teachers_of(self, number: int) -> int:
-        """How many models label in round ``number`` if none before it is rolled back."""
+        """How many models label in round ``number`` if all before it are kept."""
         return min(self.own_teachers, number) + len(self.given_teachers)
 
     @model_validator(mode="after")

@@ -48,7 +48,7 @@ def write_run(
         return {"name": stage.replace("-", " "), **shared}
 
     students = [stage for stage in correct if stage.startswith(("round", "student"))]
-    rounds = [model(stage) | {"round": number, "rolled_back": False} for number, stage in enumerate(students, start=1)]
+    rounds = [model(stage) | {"round": number, "worse": False} for number, stage in enumerate(students, start=1)]
     teacher = next((stage for stage in ("teacher", "teacher-1") if stage in correct), None)
     summary = {
         "recipe": recipe,

@@ -126,7 +126,7 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
     ]
     results = [
         evaluated(f"round {number}", **eval_result[number + 1])
-        | {"round": number, "selected": 200, "copies": 240, "rolled_back": number == 2}
+        | {"round": number, "selected": 200, "copies": 240, "worse": number == 2}
         | {"pseudo_labels": {"pseudo_label_top1": 0.8 + 0.02 * number, "selected_top1": 0.9 + 0.01 * number}}
         | {"diagnostics": {"agreement": None if number == 1 else 0.96, "class_drift": 0.02, "mean_confidence": 0.8}}
         for number in range(1, rounds + 1)
@@ -194,7 +194,7 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
 def minimal_run(folder: Path) -> Path:
     """A run without held-out labels, control and rounds: only the two files that every run has."""
     verdict = {
-        "decision": "cannot tell",
+        "decision": "no clear gain",
         "reason": "no held-out labels",
         "difference": None,
         "interval": None,

@@ -23,10 +23,10 @@ def parsed_summary(content: dict) -> RunSummary:
 
 def summary(role: str = "test", baseline: str = "nearest neighbor") -> dict:
     rounds = [
-        evaluated("round 1", 0.85, role) | {"round": 1, "rolled_back": False, "selected": 5, "copies": 9},
-        evaluated("round 2", 0.81, role) | {"round": 2, "rolled_back": True, "selected": 5, "copies": 9},
+        evaluated("round 1", 0.85, role) | {"round": 1, "worse": False, "selected": 5, "copies": 9},
+        evaluated("round 2", 0.81, role) | {"round": 2, "worse": True, "selected": 5, "copies": 9},
     ]
-    verdict = {"decision": "roll back", "reason": "", "difference": -0.02, "interval": [-0.03, -0.01]}
+    verdict = {"decision": "worse", "reason": "", "difference": -0.02, "interval": [-0.03, -0.01]}
     return {
         "recipe": "curriculum",
         "seed": 1,

@@ -96,7 +96,7 @@ def test_validation_delivers_the_best_labels_only_model_if_it_is_better(tmp_path
     assert f"it is the labels-only {best.name}" in finished.report.read_text()
 
 
-def test_if_every_round_is_rolled_back_the_verdict_is_on_the_last_student(tmp_path, monkeypatch):
+def test_if_every_round_is_worse_the_verdict_is_on_the_last_student(tmp_path, monkeypatch):
     monkeypatch.setattr(noisy_student, "is_worse", lambda student, other, p: True)
     finished = run(tmp_path, SET_ASIDE, **VALIDATED)
     assert finished.summary.delivered == "teacher"

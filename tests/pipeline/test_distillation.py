@@ -72,6 +72,9 @@ def test_a_distillation_leaves_a_model_a_control_a_verdict_and_a_page(finished, 
     page = finished.report.read_text()
     assert "Student 1" in page
     assert "the teaching" in page
+    assert "ms per image instead of" in page
+    assert finished.student.milliseconds > 0
+    assert finished.teacher.milliseconds > 0
     assert "Accuracy per student" in page
     assert "seudo label" not in page.partition('id="settings"')[0]
     assert finished.facts.settings["distillation"]["teachers"] == [str(teachers[0])]

@@ -77,6 +77,7 @@ SECTIONS = {
     "DISTILLATION: run.json": "RunFacts",
     "DISTILLATION: summary.json": "RunSummary",
     "DISTILLATION: scores/robustness/comparison.json": "ComparisonResult",
+    "DISTILLATION: timing/summary.json": "ModelTimes",
     "COMPARISON: comparison.json": "ComparisonResult",
     "CHECKPOINT: config.json": "config.json",
     "CHECKPOINT: training.json": "training.json",
@@ -121,7 +122,13 @@ SECTIONS |= {
     f"{tree}cost.json": "StageCost"
     for tree in (
         *("RUN: baselines/scores/", "RUN: features/", "RUN: head-choice/", "RUN: cross-fit/"),
-        *("RUN: findings/", "RUN: scores/robustness/", "DISTILLATION: scores/robustness/", "STRENGTH: choice/"),
+        *(
+            "RUN: findings/",
+            "RUN: scores/robustness/",
+            "DISTILLATION: scores/robustness/",
+            "DISTILLATION: timing/",
+            "STRENGTH: choice/",
+        ),
         *("CHECKPOINT: ", "PREDICTIONS: ", "SHARES: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
         "RESOLUTION: ",
         "PROBE: ",
@@ -181,7 +188,7 @@ def run_all(root: Path) -> None:
         "data.near_duplicates": "none",
         "train.evaluate_every": 1,
     }
-    rounds = {"rounds.count": 2, "rounds.rollback_p": 1e-9, "distillation.method": "kd"}
+    rounds = {"rounds.count": 2, "rounds.worse_p": 1e-9, "distillation.method": "kd"}
     aim = {"selection.prior": "estimated", "selection.align": "prior"}
     heads = {"model.backbone": root / "teacher", "noise.strength": 0.25, "head.views": 1, "selection.foreign": "drop"}
     command("run", out=root / "runs/heads", **DIGITS, **heads, **aim)

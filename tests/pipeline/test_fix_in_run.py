@@ -137,7 +137,7 @@ def test_validation_may_show_a_fixed_model_to_be_worse(fixed, monkeypatch):
             self.checkpoint, self.round = type("C", (), {"name": name})(), number
 
     class Context:
-        settings = type("S", (), {"rounds": type("R", (), {"rollback_p": 0.05})()})()
+        settings = type("S", (), {"rounds": type("R", (), {"worse_p": 0.05})()})()
         reporter = type("P", (), {"say": staticmethod(lambda text: None)})()
 
     student, larger, control = Model("round-1/student", 1), Model("fixed/round-1", 1), Model("fixed/control", 0)

@@ -92,7 +92,7 @@ def test_the_summary_holds_scores_verdict_and_cost(finished):
     verdict = finished.verdict
     assert verdict.source == "test"
     assert verdict.labels == 500
-    assert verdict.decision in ("keep", "roll back", "cannot tell")
+    assert verdict.decision in ("keep", "worse", "no clear gain")
     low, high = verdict.interval
     assert low <= verdict.difference <= high
     assert verdict.difference == pytest.approx(
@@ -190,9 +190,9 @@ def test_true_classes_of_the_unlabeled_set_reach_the_report_and_nothing_else(fin
     assert weights(tmp_path / "round-2/student") == weights(finished.path / "round-2/student")
 
 
-def test_without_held_out_labels_the_verdict_cannot_tell(tmp_path):
+def test_without_held_out_labels_the_verdict_has_no_answer(tmp_path):
     finished = run(tmp_path, test=None, rounds__count=1)
-    assert finished.verdict.decision == "cannot tell"
+    assert finished.verdict.decision == "no clear gain"
     assert finished.verdict.labels == 0
     assert finished.student.test is None
     assert finished.rounds[0].diagnostics["mean_confidence"] > 0
@@ -227,10 +227,10 @@ def test_the_noise_is_chosen_by_cross_fitting_when_labels_are_few(tmp_path):
     )
 
 
-def test_a_round_that_validation_shows_to_be_worse_is_rolled_back(tmp_path, monkeypatch):
+def test_a_round_that_validation_shows_to_be_worse_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(noisy_student, "is_worse", lambda student, other, p: student.round == 2)
     finished = run(tmp_path, **MANY_LABELS, rounds__count=2)
-    assert [result.rolled_back for result in finished.rounds] == [False, True]
+    assert [result.worse for result in finished.rounds] == [False, True]
     assert finished.summary.delivered == "round-1"
     assert weights(tmp_path / "best") == weights(tmp_path / "round-1/student")
 

@@ -15,7 +15,7 @@ from noisystudent.errors import DataError, MismatchError
 
 TRAIN = {"train.steps": 2, "train.batch_size": 8, "noise.strength": 0.25, "model.teacher": "tiny_resnet"}
 RUN = {**TRAIN, "rounds.count": 1}
-LINE = "6 images from {}; 2 classes: cat 3, dog 3"
+LINE = "6 images from {}; 2 classes: cat (3), dog (3)"
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
+import numpy as np
 from markupsafe import Markup
 
 from noisystudent.display.wording import percent, shortened, whole
 
 WIDTH, LEFT, RIGHT, TOP, HEIGHT = 440, 44, 44, 34, 150
 BAR, BAR_HEIGHT = 74, 12
+_LABEL = 120  # width of the label of the control
 _MOST_STEPS = 9  # whose values are written without touching each other
 
 
@@ -22,7 +25,7 @@ class Step:
     top1: float | None
     used: int | None = None
     rows: int | None = None
-    rolled_back: bool = False
+    worse: bool = False
 
 
 def round_chart(steps: Sequence[Step], control: float | None, *, title: str) -> Markup | None:
@@ -49,13 +52,15 @@ def round_chart(steps: Sequence[Step], control: float | None, *, title: str) -> 
 
     gap = (WIDTH - LEFT - RIGHT) / max(len(steps) - 1, 1)
     places = [LEFT + gap * number if len(steps) > 1 else WIDTH / 2 for number in range(len(steps))]
-    body = [] if control is None else [_control(y(control), control)]
-    body.append(_line(steps, places, y))
+    body = [_line(steps, places, y)]
     every = -(-len(steps) // _MOST_STEPS)
     for number, (step, x) in enumerate(zip(steps, places, strict=True)):
         last = number == len(steps) - 1
         written = last or (number % every == 0 and len(steps) - 1 - number >= every)
         body.append(_step(step, x, y, written=written, bar=min(BAR, 0.8 * gap if len(steps) > 1 else BAR)))
+    if control is not None:
+        points = [(x, y(step.top1)) for step, x in zip(steps, places, strict=True) if step.top1 is not None]
+        body = [_control(y(control)), *body, _control_label(y(control), control, points)]
     return (
         Markup('<svg class="chart first" viewBox="0 0 {} {}" role="img"><title>{}</title>').format(
             WIDTH, TOP + HEIGHT + 66, title
@@ -65,11 +70,27 @@ def round_chart(steps: Sequence[Step], control: float | None, *, title: str) -> 
     )
 
 
-def _control(y: float, value: float) -> Markup:
-    return Markup(
-        '<g class="series level series-2"><line x1="0" y1="{y}" x2="{}" y2="{y}"/></g>'
-        '<text class="value" x="{}" y="{}" text-anchor="end">labels only {}</text>'
-    ).format(WIDTH, WIDTH, y + 15, percent(value), y=y)
+def _control(y: float) -> Markup:
+    return Markup('<g class="series level series-2"><line x1="0" y1="{y}" x2="{}" y2="{y}"/></g>').format(WIDTH, y=y)
+
+
+def _control_label(y: float, value: float, points: Sequence[tuple[float, float]]) -> Markup:
+    """The label above or below the level, at the end where it is farthest from the line of the students."""
+    across, heights = zip(*points, strict=True)
+
+    def clearance(place: tuple[str, float]) -> float:
+        anchor, base = place
+        first, last = (0, _LABEL) if anchor == "start" else (WIDTH - _LABEL, WIDTH)
+        line = np.interp(np.linspace(first, last, 9), across, heights)
+        values = [height - 14 for x, height in points if first - 20 <= x <= last + 20]  # written above their points
+        names = TOP + HEIGHT + 16
+        return float(min(np.abs(np.array([*line, *values, names]) - (base - 4))))
+
+    anchor, base = max(product(("end", "start"), (y + 15, y - 7)), key=clearance)
+    x = WIDTH if anchor == "end" else 0
+    return Markup('<text class="value" x="{}" y="{:g}" text-anchor="{}">labels only {}</text>').format(
+        x, base, anchor, percent(value)
+    )
 
 
 def _line(steps: Sequence[Step], places: Sequence[float], y: Callable[[float], float]) -> Markup:
@@ -80,7 +101,7 @@ def _line(steps: Sequence[Step], places: Sequence[float], y: Callable[[float], f
 def _step(step: Step, x: float, y: Callable[[float], float], *, written: bool, bar: float) -> Markup:
     parts = []
     if step.top1 is not None:
-        hollow, sentence = Markup(' class="hollow"') if step.rolled_back else "", f"{step.name}: {percent(step.top1)}"
+        hollow, sentence = Markup(' class="hollow"') if step.worse else "", f"{step.name}: {percent(step.top1)}"
         circle = Markup('<circle{} cx="{:g}" cy="{}" r="4.5"><title>{}</title></circle>')
         point = circle.format(hollow, x, y(step.top1), sentence)
         parts.append(Markup('<g class="series series-1">{}</g>').format(point))

@@ -44,7 +44,7 @@ def source_lines(role: str, source: SourceSummary) -> list[str]:
 def class_sentence(per_class: Mapping[str, int]) -> str:
     """The classes and how many images each has; only the smallest and the largest if there are many."""
     if len(per_class) <= CLASSES_SHOWN:
-        return f"{len(per_class)} classes: {', '.join(f'{name} {count:,}' for name, count in per_class.items())}"
+        return f"{len(per_class)} classes: {', '.join(f'{name} ({count:,})' for name, count in per_class.items())}"
     fewest, most = (choose(per_class, key=lambda name: per_class[name]) for choose in (min, max))
     if per_class[fewest] == per_class[most]:
         return f"{len(per_class):,} classes of {plural(per_class[most], 'image')} each"

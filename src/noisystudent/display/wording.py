@@ -81,6 +81,11 @@ def shortened(text: str, letters: int) -> str:
     return f"{text[: letters - end - 1]}\N{HORIZONTAL ELLIPSIS}{text[-end:]}"
 
 
+def isolated(text: str) -> str:
+    """Wraps a text in the signs that keep its direction of writing from what stands around it on a page."""
+    return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+
+
 def setting(value: object) -> str:
     """Writes the value of a setting as a user would type it: text unchanged, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

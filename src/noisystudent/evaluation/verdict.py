@@ -11,17 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import sqrt
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BeforeValidator
 from scipy.stats import binomtest
 from scipy.stats import t as student_t
 
 from noisystudent.random_streams import generator
 
 Bools = npt.NDArray[np.bool_]
-Decision = Literal["keep", "roll back", "cannot tell"]
+Decision = Literal["keep", "no clear gain", "worse"]
+_EARLIER = {"cannot tell": "no clear gain", "roll back": "worse"}  # the words of version 0.1.0 in a summary.json
 
 RESAMPLES = 10_000
 UNLABELED = "the unlabeled images"
@@ -76,7 +78,7 @@ class Verdict:
     """The student against labels-only training on held-out labels; the numbers are None without held-out labels.
 
     Attributes:
-        decision: keep the student, roll back to the labels-only model, or cannot tell.
+        decision: ``keep`` the student, ``no clear gain``, or the student is ``worse`` than labels-only training.
         reason: the reason for the decision, for the report.
         difference: accuracy of the student minus the mean accuracy of the labels-only models, in [-1, 1].
         interval: the 95% interval of the difference, over test images and trainings.
@@ -88,7 +90,7 @@ class Verdict:
         luck: the standard deviation of the accuracy between trainings that differ only in their seed, as a fraction.
     """
 
-    decision: Decision
+    decision: Annotated[Decision, BeforeValidator(lambda word: _EARLIER.get(word, word))]
     reason: str = ""
     difference: float | None = None
     interval: tuple[float, float] | None = None
@@ -196,19 +198,19 @@ def reach_verdict(
         treatment: what the student had and the labels-only models had not, for the reason.
 
     Returns:
-        ``keep`` if the whole interval lies above zero, ``roll back`` if it lies below zero, else ``cannot tell``.
+        ``keep`` if the whole interval lies above zero, ``worse`` if it lies below zero, else ``no clear gain``.
     """
     if comparison is None or source == "none":
         reason = "no held-out labels: give --test or --validation, or more labels per class, to get an answer"
-        return Verdict("cannot tell", reason, treatment=treatment)
+        return Verdict("no clear gain", reason, treatment=treatment)
     low, high = comparison.interval
     decision: Decision
     if low > 0:
         decision, reason = "keep", f"{treatment} helped"
     elif high < 0:
-        decision, reason = "roll back", "labels-only training is better"
+        decision, reason = "worse", "labels-only training is better"
     else:
-        decision = "cannot tell"
+        decision = "no clear gain"
         reason = f"the difference is within what {comparison.labels} held-out labels can show"
         if comparison.luck:
             reason = f"the difference is within what the luck of training and {comparison.labels} held-out labels make"

@@ -106,14 +106,16 @@ def column(
         yield Column(name, tuple(map(write, values)), detail)
 
 
-def difference_column(comparison: ComparisonResult, differences: Sequence[Difference | None]) -> Iterator[Column]:
+def difference_column(
+    comparison: ComparisonResult, name: str, differences: Sequence[Difference | None]
+) -> Iterator[Column]:
     """The differences from the first model, one per model, in percentage points; nothing for a single model."""
     if comparison.differences:
         cells = (
-            "" if name == comparison.first else _interval(difference)
-            for name, difference in zip(comparison.measured, differences, strict=True)
+            "" if model == comparison.first else _interval(difference)
+            for model, difference in zip(comparison.measured, differences, strict=True)
         )
-        yield Column("Difference", tuple(cells))
+        yield Column(name, tuple(cells))
 
 
 def _interval(difference: Difference | None) -> str:

@@ -31,10 +31,10 @@ def choose_delivered(context: RunContext, student: Scored, labels_only: Sequence
     """The model to deliver: the last student that was kept, unless validation shows a labels-only model to be better.
 
     Of the labels-only models, teacher and controls, the one with the highest validation accuracy is compared with the
-    student, by McNemar's exact test at the level of ``rounds.rollback_p``.
+    student, by McNemar's exact test at the level of ``rounds.worse_p``.
     """
     rival = max(labels_only, key=validation_top1)
-    if not is_worse(student, rival, context.settings.rounds.rollback_p):
+    if not is_worse(student, rival, context.settings.rounds.worse_p):
         return student
     context.reporter.say(
         f"validation shows the labels-only model {rival.checkpoint.name} to be better than {student.checkpoint.name}: "

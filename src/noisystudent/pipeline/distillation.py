@@ -34,6 +34,7 @@ from noisystudent.pipeline.controls import Controls, train_controls
 from noisystudent.pipeline.delivery import describe_delivery
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.finish import finish_run
+from noisystudent.pipeline.model_times import model_times
 from noisystudent.pipeline.noise_search import choose_strength
 from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
@@ -106,7 +107,8 @@ def distill(
             write_result(folder / "run.json", replace(facts, extensions={**facts.extensions, **given_models}))
         result = run_distillation(context, opened)
         deliver(context, result.delivered, result.students[-1].result.calibration)
-        return finish_run(context, summarize(context, result, measure_robustness(context, result.checkpoints)))
+        summary = summarize(context, result, measure_robustness(context, result.checkpoints))
+        return finish_run(context, with_times(context, result, summary))
 
 
 def _open(
@@ -258,6 +260,19 @@ def _reference(teacher: TrainedModel) -> TeacherRef:
     return TeacherRef(teacher, f"answers/{teacher.name}/labeled", f"answers/{teacher.name}/unlabeled")
 
 
+def with_times(context: RunContext, result: DistillationResult, summary: RunSummary) -> RunSummary:
+    """The summary with the milliseconds per image of the delivered student, and of its teachers together."""
+    teachers = [model.checkpoint for model in result.teachers]
+    times = model_times(context, [result.delivered, *teachers])
+    of_teachers = sum(times[teacher.name] for teacher in teachers)
+    return replace(
+        summary,
+        student=replace(summary.student, milliseconds=times[result.delivered.name]),
+        teacher=replace(summary.teacher, milliseconds=of_teachers) if summary.teacher else None,
+        cost=context.total_cost(),
+    )
+
+
 def summarize(context: RunContext, result: DistillationResult, robustness: ComparisonResult | None) -> RunSummary:
     """The summary of a distillation, with what it took until now."""
     teachers = [evaluated_model(model, f"teacher {number}") for number, model in enumerate(result.teachers, start=1)]
@@ -270,7 +285,7 @@ def summarize(context: RunContext, result: DistillationResult, robustness: Compa
         members = [model.checkpoint for model in result.students]
         generations = mean_of(result.generations, members, "mean of the students")
     why = "rounds.controls 0" if len(context.splits.labeled) else "it needs labels"
-    verdict = Verdict(decision="cannot tell", reason=f"no control was trained ({why})", treatment=TREATMENT)
+    verdict = Verdict(decision="no clear gain", reason=f"no control was trained ({why})", treatment=TREATMENT)
     if result.controls.trained:
         verdict = compare_models(last, result.controls, TREATMENT)
     controls = evaluated_controls(result.controls.trained)

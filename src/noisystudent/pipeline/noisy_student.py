@@ -140,13 +140,13 @@ def run_rounds(context: RunContext) -> RunResult:
         checkpoint = train_student(context, number, plan, kept[-1].checkpoint, (predictions, selection), strength)
         student = ScoredCheckpoint(number, checkpoint, score_checkpoint(context, f"round-{number}", checkpoint))
 
-        rolled_back = is_worse(student, best, settings.rounds.rollback_p)
-        rounds.append(_describe_round(context, rounds, student, rolled_back, labeled, previous))
+        worse = is_worse(student, best, settings.rounds.worse_p)
+        rounds.append(_describe_round(context, rounds, student, worse, labeled, previous))
         previous = predictions
         _write_round(context, rounds[-1])
-        if rolled_back:
+        if worse:
             context.reporter.say(
-                f"round {number} is rolled back: validation shows it to be worse than {best.checkpoint.name}"
+                f"round {number} is not kept: validation shows it to be worse than {best.checkpoint.name}"
             )
             continue
         kept.append(student)
@@ -154,7 +154,7 @@ def run_rounds(context: RunContext) -> RunResult:
 
     if online:
         rounds.append(_online_round(context, online, kept[-1], best, plans[-1], strength))
-        kept += [] if rounds[-1].rolled_back else [rounds[-1].student]
+        kept += [] if rounds[-1].worse else [rounds[-1].student]
 
     models = _compare_and_choose(context, teacher, rounds, kept[-1], plans, strength)
     if not context.dry and context.engine.group.is_main:
@@ -200,7 +200,7 @@ def _describe_round(
     context: RunContext,
     before: list[Round],
     student: ScoredCheckpoint[Checkpoint],
-    rolled_back: bool,
+    worse: bool,
     labeled: tuple[RoundTeachers, Path, Path],
     previous: Path | None,
 ) -> Round:
@@ -213,7 +213,7 @@ def _describe_round(
     diagnostics = diagnose_labels(context, predictions, previous)
     summary = read_result(SelectionSummary, selection / "summary.json")
     drift = say_drift(context, [*(record.selection for record in before if record.selection), summary])
-    record = Round(student.round, student, rolled_back, summary, accuracy, diagnostics, drift, teachers.members)
+    record = Round(student.round, student, worse, summary, accuracy, diagnostics, drift, teachers.members)
     context.reporter.say(_round_in_words(record))
     return record
 
@@ -240,11 +240,11 @@ def _online_round(
     checkpoint = train(context, STUDENT, plan, spec, strength, start=start)
     scored = score_checkpoint(context, ONLINE, checkpoint)
     student = ScoredCheckpoint(students_of(context.settings), checkpoint, scored)
-    record = Round(student.round, student, is_worse(student, best, context.settings.rounds.rollback_p))
+    record = Round(student.round, student, is_worse(student, best, context.settings.rounds.worse_p))
     _write_round(context, record)
-    if record.rolled_back:
+    if record.worse:
         context.reporter.say(
-            f"the online student is rolled back: validation shows it to be worse than {best.checkpoint.name}"
+            f"the online student is not kept: validation shows it to be worse than {best.checkpoint.name}"
         )
     return record
 
@@ -259,7 +259,7 @@ def _label_and_select(
 ) -> tuple[RoundTeachers, Path, Path]:
     """Who labels in a round, and the folders of its predictions, aligned where the settings say so, and selection.
 
-    ``kept`` are the teacher and the students that were not rolled back.
+    ``kept`` are the teacher and the students that were kept.
     """
     teachers = round_teachers(context, kept, number)
     stage = labeling_stage(context.settings, number)
@@ -316,6 +316,6 @@ def _write_round(context: RunContext, record: Round) -> None:
         "unlabeled": record.pseudo_labels,
         "diagnostics": record.diagnostics,
         "drift": record.drift,
-        "rolled_back": record.rolled_back,
+        "worse": record.worse,
     }
     write_json(record.student.checkpoint.folder.parent / "scores.json", content)

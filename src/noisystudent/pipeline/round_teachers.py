@@ -119,7 +119,7 @@ def with_round_teachers(context: RunContext, given: Mapping[str, GivenModel]) ->
 
 
 def round_teachers(context: RunContext, kept: Sequence[ScoredCheckpoint[Checkpoint]], number: int) -> RoundTeachers:
-    """The teachers of round ``number``, from the run's own models that were not rolled back, oldest first.
+    """The teachers of round ``number``, from the run's own models that were kept, oldest first.
 
     Several are weighted by their accuracy on validation labels, as the teachers of heads by that on held-out folds. All
     count the same without such labels, or where a model from elsewhere has learned some of them.

@@ -17,6 +17,7 @@ from noisystudent.reporting.notebook import run_html
 from noisystudent.results.facts import RunFacts
 from noisystudent.results.findings import Findings, ImageToLabel, LabelIssue, OutOfClassImage
 from noisystudent.results.run import EvaluatedModel, RoundResult, RunSummary
+from noisystudent.results.version import note_of_version
 
 
 @dataclass(frozen=True)
@@ -116,4 +117,6 @@ def open_run(path: str | Path, *, factory: ModelFactory | None = None) -> Run:
     if not folder.is_dir():
         raise ArtifactError(f"{folder} does not exist; give the folder of a run.")
     when_missing = "It is written when a run is complete: run the same command again to finish it."
-    return Run(folder, read_result(RunSummary, folder / "summary.json", when_missing=when_missing), factory)
+    with note_of_version(folder):
+        summary = read_result(RunSummary, folder / "summary.json", when_missing=when_missing)
+    return Run(folder, summary, factory)

@@ -45,7 +45,7 @@ class Round:
 
     number: int
     student: ScoredCheckpoint[Checkpoint]
-    rolled_back: bool
+    worse: bool
     selection: SelectionSummary | None = None
     pseudo_labels: dict[str, float | None] | None = None
     diagnostics: dict[str, float | None] | None = None
@@ -109,7 +109,7 @@ def summarize(
         round_result(
             record.student,
             record.name,
-            rolled_back=record.rolled_back,
+            worse=record.worse,
             selection=record.selection,
             pseudo_labels=record.pseudo_labels,
             diagnostics=record.diagnostics,
@@ -150,13 +150,13 @@ def verdict_of(result: RunResult, treatment: str = UNLABELED) -> Verdict:
         return Verdict(decision="cannot tell", reason=reason, treatment=treatment)
     if not result.controls.trained:
         reason = "no control was trained (rounds.controls 0)"
-        return Verdict(decision="cannot tell", reason=reason, treatment=treatment)
+        return Verdict(decision="no clear gain", reason=reason, treatment=treatment)
     return compare_models(judged_student(result.rounds), result.controls, treatment)
 
 
 def judged_student(rounds: Sequence[Round]) -> ScoredCheckpoint[Checkpoint]:
-    """The last student that was not rolled back; where every round was, the last one, so that the verdict says so."""
-    kept = [record.student for record in rounds if not record.rolled_back]
+    """The last student that was kept; where none was, the last one, so that the verdict says so."""
+    kept = [record.student for record in rounds if not record.worse]
     return kept[-1] if kept else rounds[-1].student
 
 
@@ -193,7 +193,7 @@ def round_result(
     student: ScoredCheckpoint[TrainedModel],
     name: str,
     *,
-    rolled_back: bool = False,
+    worse: bool = False,
     selection: SelectionSummary | None = None,
     pseudo_labels: dict[str, float | None] | None = None,
     diagnostics: dict[str, float | None] | None = None,
@@ -211,7 +211,7 @@ def round_result(
         validation=scores.get("validation"),
         test=scores.get("test"),
         round=student.round,
-        rolled_back=rolled_back,
+        worse=worse,
         selected=selection.selected if selection else None,
         copies=selection.copies if selection else None,
         pseudo_labels=pseudo_labels,

@@ -153,7 +153,7 @@ def _student(context: RunContext, number: int, teacher: ModelPlan, student: Mode
 
 
 def _controls(context: RunContext, plans: list[ModelPlan], held_out: int) -> Iterator[Work]:
-    """The labels-only models that the last student is compared with, if no round is rolled back."""
+    """The labels-only models that the last student is compared with, if every round is kept."""
     settings, rounds = context.settings, len(plans) - 1
     equal = int(teacher_is_control(settings, plans, rounds))
     samples = settings.train.last * images_behind(settings)
@@ -165,7 +165,7 @@ def _controls(context: RunContext, plans: list[ModelPlan], held_out: int) -> Ite
 
 
 def _fixes(context: RunContext, model: ModelPlan, held_out: int) -> Iterator[Work]:
-    """The resolution fix of the last student and of a control, if no round is rolled back."""
+    """The resolution fix of the last student and of a control, if every round is kept."""
     settings, size = context.settings, planned_size(context, model)
     if size is None:
         return

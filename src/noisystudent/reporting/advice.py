@@ -14,6 +14,7 @@ MOST_ADVICE = 5
 UNUSED = 0.1  # of the pseudo labels, worth another round
 MISCALIBRATED = 0.05  # expected calibration error
 FOREIGN = 0.01  # of the unlabeled images
+MOST_TIMES = 20  # as many held-out labels as there are; more is no advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,14 @@ def _held_out(record: RunRecord) -> Iterator[Advice]:
                 "--test FOLDER",
             )
         return
-    needed = labels_to_settle(verdict) if verdict.decision == "cannot tell" else None
-    if needed:
+    needed = labels_to_settle(verdict) if verdict.decision == "no clear gain" else None
+    if needed and needed <= MOST_TIMES * verdict.labels:
         difference = f"a difference of {wording.points(verdict.difference or 0)} points"
         yield Advice(
             f"{verdict.labels:,} {verdict.source} labels cannot show {difference}; about {two_digits(needed)} could.",
             "--test FOLDER",
         )
-    elif verdict.decision == "cannot tell" and verdict.luck and verdict.controls < 3:
+    elif verdict.decision == "no clear gain" and verdict.luck and verdict.controls < 3:
         yield Advice("Trainings differ by luck. More controls say how much.", "--rounds.controls 3")
 
 
@@ -90,8 +91,9 @@ def _weakest_class(record: RunRecord) -> Iterator[Advice]:
     likely = _likely(record.findings, name)
     more = f" {likely} of the images to label next may be of it." if likely else ""
     yield Advice(
-        f"{name} is the weakest class: {wording.percent(share)} right. More labels of it help most.{more}",
-        "label_next.csv",
+        f"{wording.isolated(name)} is the weakest class: {wording.percent(share)} right. More labels of it help "
+        f"most.{more}",
+        "label_next.csv" if record.findings else "",
     )
 
 
@@ -105,7 +107,7 @@ def _unused(record: RunRecord) -> Iterator[Advice]:
     last = max(record.selections)
     selection = record.selections[last]
     unused = selection.rows - selection.selected
-    if selection.rows and unused > UNUSED * selection.rows and not record.summary.rounds[-1].rolled_back:
+    if selection.rows and unused > UNUSED * selection.rows and not record.summary.rounds[-1].worse:
         yield Advice(
             f"{unused:,} of {selection.rows:,} pseudo labels were not used. Further rounds may use more of them.",
             f"--rounds.count {last + 2}",

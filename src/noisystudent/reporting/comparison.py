@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def write_comparison(comparison: ComparisonResult, out: Path) -> Path:
 
 def comparison_headline(comparison: ComparisonResult) -> str:
     """Who is better at what, as far as the 95% intervals of the differences from the first model tell."""
-    names = displayed_names(comparison)
+    names = _names(comparison)
     others = [name for name in comparison.measured if name in comparison.differences]
     if not others:
         return f"Robustness of {joined(list(names.values()))}"
@@ -44,19 +45,30 @@ def comparison_headline(comparison: ComparisonResult) -> str:
         },
     }
     first = names[comparison.first]
-    told = [_told(first, measure, found) for measure, found in differences.items() if found]
-    text = "; ".join(told)
+    told = {measure: _told(first, found) for measure, found in differences.items() if found}
+    if len(told) > 1 and len(set(told.values())) == 1:
+        (finding, *_) = told.values()
+        text = f"{' and '.join(told)}, {finding}"
+    else:
+        text = "; ".join(f"{measure}, {finding}" for measure, finding in told.items())
     return text[:1].upper() + text[1:]
 
 
-def _told(first: str, measure: str, differences: Mapping[str, Difference]) -> str:
+def _names(comparison: ComparisonResult) -> dict[str, str]:
+    """The names of the models without the numbers before their paths, unless these alone tell them apart."""
+    numbered = displayed_names(comparison)
+    plain = {name: re.sub(r"^\d+ ", "", shown) for name, shown in numbered.items()}
+    return plain if len(set(plain.values())) == len(plain) else numbered
+
+
+def _told(first: str, differences: Mapping[str, Difference]) -> str:
     """Who is better on one measure."""
     better = {name: found for name, found in differences.items() if found.interval[0] > 0}
     if better:
         best = max(better, key=lambda name: better[name].difference)
-        return f"{measure}, {best} is better than {first} by {points(better[best].difference).lstrip('+')} points"
+        return f"{best} is better than {first} by {points(better[best].difference).lstrip('+')} points"
     if all(found.interval[1] < 0 for found in differences.values()):
         nearest = max(found.difference for found in differences.values())
         others = next(iter(differences)) if len(differences) == 1 else "all others"
-        return f"{measure}, {first} is better than {others} by {points(-nearest).lstrip('+')} points"
-    return f"{measure}, nothing shows a model to be better than {first}"
+        return f"{first} is better than {others} by {points(-nearest).lstrip('+')} points"
+    return f"no model is clearly better than {first}"

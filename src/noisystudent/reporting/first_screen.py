@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup
 
@@ -12,7 +13,8 @@ from noisystudent.display import wording
 from noisystudent.display.gain_chart import ClassGain, gain_chart
 from noisystudent.display.round_chart import Step, round_chart
 from noisystudent.reporting.advice import weakest_class
-from noisystudent.reporting.headline import is_distillation, judged_model
+from noisystudent.reporting.distilled import distilled_headline, ratios
+from noisystudent.reporting.headline import Headline, headline, is_distillation, judged_model
 from noisystudent.reporting.records import RunRecord
 
 GAINS_SHOWN = 20
@@ -66,11 +68,20 @@ class GainView:
     left_out: int
 
 
+def first_words(record: RunRecord) -> Headline:
+    """What happened, in words and numbers: of a run or a distillation."""
+    if is_distillation(record.summary):
+        return distilled_headline(record.summary)
+    unlabeled = record.facts.sources.get("unlabeled")
+    for_test = len(record.findings.label_for_test) if record.findings else 0
+    return headline(record.summary, unlabeled.images if unlabeled else None, record.evidence, for_test)
+
+
 def first_chart(record: RunRecord) -> Markup | None:
     """Accuracy by round with the control, and how many pseudo labels each used; None without held-out labels."""
     summary = record.summary
     role = summary.reporting_role()
-    if is_distillation(summary) or role is None or not summary.rounds:
+    if role is None or not summary.rounds:
         return None
     steps = []
     if summary.teacher:
@@ -79,23 +90,59 @@ def first_chart(record: RunRecord) -> Markup | None:
     for student in summary.rounds:
         scores, selection = student.scores(role), record.selections.get(student.round)
         rows = selection.rows if selection else None
-        steps.append(Step(student.name, scores.top1 if scores else None, student.selected, rows, student.rolled_back))
+        steps.append(Step(student.name, scores.top1 if scores else None, student.selected, rows, student.worse))
     judged, difference = judged_model(summary).scores(role), summary.verdict.difference
     control = judged.top1 - difference if judged and difference is not None else None
-    return round_chart(steps, control, title="Accuracy of the teacher and of each round, and the pseudo labels used")
+    used = "round, and the pseudo labels used" if record.selections else "student"
+    return round_chart(steps, control, title=f"Accuracy of the teacher and of each {used}")
 
 
 def chart_caption(record: RunRecord) -> str:
     """What the first chart shows."""
     role = record.summary.reporting_role()
+    if is_distillation(record.summary):
+        return f"Accuracy on the {role} images: the teacher, the student, and labels-only training."
     used = "; below, the pseudo labels that each round used" if record.selections else ""
-    rolled_back = "; hollow: rolled back" if any(one.rolled_back for one in record.summary.rounds) else ""
-    return f"Accuracy on the {role} images{used}{rolled_back}."
+    worse = "; hollow: worse, not kept" if any(one.worse for one in record.summary.rounds) else ""
+    return f"Accuracy on the {role} images{used}{worse}."
 
 
-def predict_command(record: RunRecord) -> str:
-    """The command that classifies a folder with the delivered model."""
-    return f"noisystudent predict {shlex.quote(str(record.folder))} FOLDER"
+def use_of_model(record: RunRecord) -> tuple[str, str]:
+    """Which model to use, and the command that classifies a folder with it.
+
+    It is the delivered one, or the control where that is better and nothing could choose it.
+    """
+    summary, folder = record.summary, record.folder
+    delivers_student = summary.delivered != "teacher" and not summary.delivered.startswith("control")
+    if summary.verdict.decision == "worse" and delivers_student and summary.control:
+        better = folder / summary.control.name.replace(" ", "-")
+        return "Use the model that learned from the labels only:", _predict(better)
+    return "Use the model:", _predict(folder)
+
+
+def _predict(folder: Path) -> str:
+    return f"noisystudent predict {shlex.quote(str(folder))} FOLDER"
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What a round shows without labels: pseudo labels used, those that stayed as they were, and their confidence."""
+
+    name: str
+    used: int | None
+    agreement: float | None
+    confidence: float | None
+
+
+def signs_without_labels(record: RunRecord) -> tuple[Sign, ...]:
+    """The signs of each round of a run that held nothing out; none where a chart of accuracies says more."""
+    if record.summary.reporting_role() is not None:
+        return ()
+    return tuple(
+        Sign(one.name, one.selected, one.diagnostics.get("agreement"), one.diagnostics.get("mean_confidence"))
+        for one in record.summary.rounds
+        if one.diagnostics
+    )
 
 
 def gains(record: RunRecord) -> GainView | None:
@@ -120,12 +167,14 @@ def gains(record: RunRecord) -> GainView | None:
 
 
 def cards(record: RunRecord) -> tuple[Card, ...]:
-    """Four cards: labels to check, images of no class, images to label, and the weakest class or the largest gain."""
+    """At most four cards: what to check and to label, or size and speed after a distillation, and the weakest class."""
     return tuple(_cards(record))
 
 
 def _cards(record: RunRecord) -> Iterator[Card]:
     findings, weakest = record.findings, weakest_class(record)
+    if is_distillation(record.summary):
+        yield from (Card("scores", ratio.words, "", ratio.amounts) for ratio in ratios(record.summary))
     if findings:
         issues, foreign, following = (len(findings.label_issues), len(findings.out_of_class), len(findings.label_next))
         words = "label looks wrong" if issues == 1 else "labels look wrong"

@@ -15,8 +15,7 @@ from noisystudent.results.run import EvaluatedModel, Role, RunSummary
 
 Kind = Literal["control", "student", "gain"]
 Tone = Literal["good", "bad", "unsure"]
-_TONES: dict[Decision, Tone] = {"keep": "good", "roll back": "bad", "cannot tell": "unsure"}
-_PILLS: dict[Decision, str] = {"keep": "keep it", "roll back": "worse than labels only", "cannot tell": "no clear gain"}
+TONES: dict[Decision, Tone] = {"keep": "good", "worse": "bad", "no clear gain": "unsure"}
 MOST_LABELS = 1_000_000  # a number of labels beyond is no advice
 
 
@@ -46,25 +45,26 @@ def is_distillation(summary: RunSummary) -> bool:
 
 
 def judged_model(summary: RunSummary) -> EvaluatedModel:
-    """The model that the verdict is about: the last student that was kept, or the last of those rolled back."""
-    kept = [student for student in summary.rounds if not student.rolled_back]
+    """The model that the verdict is about: the last student that was kept, or the last one where none was."""
+    kept = [student for student in summary.rounds if not student.worse]
     return kept[-1] if kept else summary.rounds[-1] if summary.rounds else summary.student
 
 
-def headline(summary: RunSummary, unlabeled: int | None, evidence: HeadEvidence | None) -> Headline:
-    """The first words of the page of a run or distillation.
+def headline(
+    summary: RunSummary, unlabeled: int | None, evidence: HeadEvidence | None = None, for_test: int = 0
+) -> Headline:
+    """The first words of the page of a run.
 
     Args:
         summary: The summary.
         unlabeled: The number of unlabeled images; None where it is unknown.
         evidence: What cross-fitting on the labels showed; None without it.
+        for_test: How many images ``label_for_test.csv`` has.
     """
-    if is_distillation(summary):
-        return _distilled(summary)
     role, verdict = summary.reporting_role(), summary.verdict
     scores = judged_model(summary).scores(role)
     if scores is None or role is None:
-        return _unchecked(summary, evidence)
+        return _unchecked(summary, evidence, for_test)
     if verdict.difference is None:
         title = f"Trained: {wording.percent(scores.top1)} right, with nothing to compare it with"
         lead = f"On {_images(scores.count, role)}. {_sentence(verdict.reason)}"
@@ -78,11 +78,13 @@ def headline(summary: RunSummary, unlabeled: int | None, evidence: HeadEvidence 
     both = f"{wording.percent(student)} instead of {wording.percent(control)} right"
     treatment = verdict.treatment[:1].upper() + verdict.treatment[1:]
     if verdict.decision == "keep":
-        return Headline("keep it", "good", f"{treatment} helped: {both}", _sure(verdict, role), numbers)
-    if verdict.decision == "roll back":
-        return Headline("worse", "bad", f"{treatment} did harm: {both}", _sure(verdict, role), numbers)
+        return Headline("keep it", "good", f"{treatment} helped: {both}", sure_sentence(verdict, role), numbers)
+    if verdict.decision == "worse":
+        return Headline("worse", "bad", f"{treatment} did harm: {both}", sure_sentence(verdict, role), numbers)
     title = f"No clear gain: {wording.percent(student)} against {wording.percent(control)} right"
-    return Headline("no clear gain", "unsure", title, f"{_sure(verdict, role)} {settle_sentence(verdict)}", numbers)
+    return Headline(
+        "no clear gain", "unsure", title, f"{sure_sentence(verdict, role)} {settle_sentence(verdict)}", numbers
+    )
 
 
 def labels_to_settle(verdict: Verdict) -> int | None:
@@ -119,62 +121,29 @@ def settle_sentence(verdict: Verdict) -> str:
     return "More held-out labels would narrow it."
 
 
-def _unchecked(summary: RunSummary, evidence: HeadEvidence | None) -> Headline:
-    lead = ["Nothing was held out, so no number says how good the model is. Label the 50 images of label_for_test.csv "]
-    lead.append("and give them as a test folder.")
-    numbers: list[BigNumber] = []
-    if evidence:
-        lead.append(
-            f" Until then, an estimate from your {evidence.labels} labels: each was predicted by models that did not "
-            "learn from it."
+def _unchecked(summary: RunSummary, evidence: HeadEvidence | None, for_test: int) -> Headline:
+    """Without held-out labels, what cross-fitting on the labels says, and how to find out more."""
+    ask = f"The {for_test} images of label_for_test.csv, labeled and given as a test folder, would tell."
+    ask = ask if for_test else "A test folder (--test) would tell."
+    if evidence is None:
+        title = "Trained, but not checked: a few labeled images aside would tell"
+        return Headline(
+            "not checked", "unsure", title, f"Nothing was held out, so no number says how good it is. {ask}", ()
         )
-        numbers = [
-            BigNumber("control", wording.percent(evidence.labels_only), "labels only, cross-fitted"),
-            BigNumber("student", wording.percent(evidence.student), "student, cross-fitted"),
-        ]
-    agreement = next(
-        ((last.diagnostics or {}).get("agreement") for last in reversed(summary.rounds) if last.diagnostics), None
+    student, control = wording.percent(evidence.student), wording.percent(evidence.labels_only)
+    lead = (
+        f"Nothing was held out. The estimate is from {wording.plural(evidence.labels, 'label')} of yours, each "
+        f"predicted by models that did not learn from it ({wording.p_value(evidence.p_value)}). {ask}"
     )
-    if agreement is not None:
-        lead.append(f" In the last round, {wording.percent(agreement)} of the pseudo labels stayed as they were.")
-    title = "Trained, but not checked: 50 labeled images aside would tell"
-    return Headline("not checked", "unsure", title, "".join(lead), tuple(numbers))
+    numbers = (
+        BigNumber("control", control, "labels only, cross-fitted"),
+        BigNumber("student", student, "student, cross-fitted"),
+    )
+    title = f"Not checked yet: your labels suggest {student} right, {control} without the unlabeled images"
+    return Headline("not checked", "unsure", title, lead, numbers)
 
 
-def _distilled(summary: RunSummary) -> Headline:
-    role = summary.reporting_role()
-    teacher = summary.teacher or (summary.teachers[0] if summary.teachers else None)
-    size = _size_in_words(summary.student.parameters, teacher.parameters if teacher else None)
-    scores, of_teacher = summary.student.scores(role), teacher.scores(role) if teacher else None
-    tone = _TONES[summary.verdict.decision]
-    if scores is None or role is None:
-        return Headline("not checked", "unsure", f"Distilled, but not checked: {size}", "Nothing was held out.", ())
-    numbers = [BigNumber("student", wording.percent(scores.top1), "student")]
-    title = f"{size[:1].upper()}{size[1:]}: {wording.percent(scores.top1)} right"
-    if of_teacher:
-        kept = scores.top1 / of_teacher.top1 if of_teacher.top1 else 0.0
-        title = f"{size[:1].upper()}{size[1:]}, keeps {100 * scores.top1:.1f} of {wording.percent(of_teacher.top1)}"
-        numbers.append(BigNumber("gain", wording.percent(kept), "of the teacher's accuracy"))
-    lead = f"On {_images(scores.count, role)}."
-    if summary.verdict.difference is not None:
-        numbers.insert(
-            0, BigNumber("control", wording.percent(scores.top1 - summary.verdict.difference), "labels only (control)")
-        )
-        lead = _sure(summary.verdict, role)
-    pill = _PILLS[summary.verdict.decision]
-    return Headline(pill, tone, title, lead, tuple(numbers))
-
-
-def _size_in_words(student: int | None, teacher: int | None) -> str:
-    if not student or not teacher:
-        return "a student of its own size"
-    ratio = teacher / student
-    if 0.95 < ratio < 1.05:
-        return "as large as its teacher"
-    return f"{ratio:.1f} times smaller" if ratio > 1 else f"{1 / ratio:.1f} times larger"
-
-
-def _sure(verdict: Verdict, role: Role) -> str:
+def sure_sentence(verdict: Verdict, role: Role) -> str:
     """How sure the difference is, in words."""
     assert verdict.difference is not None
     count = round(abs(verdict.difference) * verdict.labels)

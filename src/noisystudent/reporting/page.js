@@ -1,5 +1,8 @@
 (() => {
-const colors = ["#0072b2", "#d55e00", "#009e73", "#8007ed", "#b8860b", "#c4527f", "#56b4e9", "#7a533b", "#6b8e23", "#4f4d65"];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const onLight = ["#0072b2", "#d55e00", "#009e73", "#8007ed", "#b8860b", "#c4527f", "#56b4e9", "#7a533b", "#6b8e23", "#4f4d65"];
+const onDark = ["#4aa3e0", "#f0955a", "#2fc39a", "#b07cff", "#e0b13a", "#ef8fb5", "#a5d8f7", "#c79a7e", "#a3c75a", "#a9a7c4"];
+const color = (label) => (dark.matches ? onDark : onLight)[label % onLight.length];
 const byId = (id) => document.getElementById(id);
 const data = byId("map-data") && JSON.parse(byId("map-data").textContent);
 if (data) {
@@ -17,7 +20,7 @@ if (data) {
       if (data.kind[i] !== kind) continue;
       const [x, y] = place(i);
       pen.globalAlpha = shown(i) ? (kind === 1 ? 0.8 : 1) : 0.07;
-      pen.fillStyle = colors[data.class[i] % colors.length];
+      pen.fillStyle = color(data.class[i]);
       pen.strokeStyle = ink; pen.lineWidth = 2;
       pen.beginPath();
       if (kind === 0) { pen.rect(x - 5, y - 5, 10, 10); pen.fill(); pen.lineWidth = 1.5; pen.stroke(); }
@@ -35,9 +38,9 @@ if (data) {
     view.style.backgroundImage = "url(" + sprite.src + ")";
     view.style.backgroundSize = columns * size + "px auto";
     view.style.backgroundPosition = -(i % columns) * size + "px " + -Math.floor(i / columns) * size + "px";
-    const name = data.names[data.class[i]] || "class " + data.class[i];
+    const name = "\u2068" + (data.names[data.class[i]] || "class " + data.class[i]) + "\u2069";
     const what = data.kind[i] === 0 ? "your label: " + name : "the model says " + name + ", " + data.sure[i] + "%";
-    byId("map-text").textContent = data.key[i] + ": " + what + (data.kind[i] === 2 ? "; far from every labeled image" : "");
+    byId("map-text").textContent = "\u2068" + data.key[i] + "\u2069: " + what + (data.kind[i] === 2 ? "; far from every labeled image" : "");
     draw();
   };
   const at = (event) => {
@@ -69,15 +72,20 @@ if (data) {
     draw();
   });
   for (const chip of document.querySelectorAll("#map-tools button")) {
-    if (+chip.dataset.class >= 0) chip.style.setProperty("--chip", colors[chip.dataset.class % colors.length]);
     chip.addEventListener("click", () => {
       only = +chip.dataset.class;
       for (const other of document.querySelectorAll("#map-tools button")) other.setAttribute("aria-pressed", other === chip);
       draw();
     });
   }
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  draw();
+  const paint = () => {
+    for (const chip of document.querySelectorAll("#map-tools button[data-class]:not([data-class='-1'])")) {
+      chip.style.setProperty("--chip", color(+chip.dataset.class));
+    }
+    draw();
+  };
+  dark.addEventListener("change", paint);
+  paint();
 }
 for (const table of document.querySelectorAll("table.sortable")) {
   table.querySelectorAll("thead th").forEach((head, column) => {

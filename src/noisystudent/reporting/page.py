@@ -16,8 +16,16 @@ from noisystudent.artifacts.folder import atomic_write
 from noisystudent.errors import ArtifactError
 from noisystudent.reporting import views
 from noisystudent.reporting.advice import advice_of
-from noisystudent.reporting.first_screen import cards, chart_caption, first_chart, gains, predict_command, sections
-from noisystudent.reporting.headline import headline
+from noisystudent.reporting.first_screen import (
+    cards,
+    chart_caption,
+    first_chart,
+    first_words,
+    gains,
+    sections,
+    signs_without_labels,
+    use_of_model,
+)
 from noisystudent.reporting.images import png_uri
 from noisystudent.reporting.map_view import map_view
 from noisystudent.reporting.read import NO_TRUTH, read_run
@@ -112,13 +120,13 @@ def render_page(record: RunRecord, thumbnails: Thumbnails) -> str:
 
 
 def _first_screen(record: RunRecord) -> Values:
-    unlabeled = record.facts.sources.get("unlabeled")
     return {
-        "headline": headline(record.summary, unlabeled.images if unlabeled else None, record.evidence),
+        "headline": first_words(record),
         "verdict_chart": views.verdict_chart(record.summary.verdict),
         "round_chart": first_chart(record),
         "round_caption": chart_caption(record),
-        "predict_command": predict_command(record),
+        "use": use_of_model(record),
+        "signs": signs_without_labels(record),
         "cards": cards(record),
     }
 

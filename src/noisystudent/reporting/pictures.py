@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from noisystudent.artifacts.folder import atomic_write
 from noisystudent.display.wording import percent, shortened
-from noisystudent.reporting.headline import headline, judged_model
+from noisystudent.reporting.first_screen import first_words
+from noisystudent.reporting.headline import judged_model
 from noisystudent.reporting.records import RunRecord
 
 RESULTS, CONFUSION = "results.png", "confusion.png"
@@ -30,9 +31,7 @@ def write_pictures(record: RunRecord) -> None:
 
 def results_picture(record: RunRecord) -> Image.Image:
     """The headline, its numbers, and the accuracy of each round beside the control."""
-    summary = record.summary
-    unlabeled = record.facts.sources.get("unlabeled")
-    first = headline(summary, unlabeled.images if unlabeled else None, record.evidence)
+    first = first_words(record)
     picture = Image.new("RGB", (1200, 630), GROUND)
     draw = ImageDraw.Draw(picture)
     top = 40.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -11,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from noisystudent.artifacts.typed_json import read_result
 from noisystudent.errors import ArtifactError
@@ -26,6 +28,7 @@ from noisystudent.reporting.read_findings import (
 from noisystudent.reporting.records import Examples, Mistakes, PseudoLabel, RunRecord, WrongImage
 from noisystudent.results.facts import RunFacts, StrengthChoice, UnreadableImage
 from noisystudent.results.run import RunSummary
+from noisystudent.results.version import note_of_version
 
 NO_TRUTH: Mapping[str, int] = MappingProxyType({})
 EXAMPLES_PER_GROUP = 12
@@ -44,7 +47,11 @@ def read_run(folder: Path, truth: Mapping[str, int] = NO_TRUTH) -> RunRecord:
     Raises:
         ArtifactError: ``summary.json`` or ``run.json`` is missing, or a file cannot be read.
     """
-    folder = Path(folder)
+    with note_of_version(Path(folder)):
+        return _read(Path(folder), truth)
+
+
+def _read(folder: Path, truth: Mapping[str, int]) -> RunRecord:
     summary = read_result(
         RunSummary,
         folder / "summary.json",
@@ -63,21 +70,35 @@ def read_run(folder: Path, truth: Mapping[str, int] = NO_TRUTH) -> RunRecord:
         if (file := folder / f"round-{student.round}" / "selection" / "summary.json").exists()
     }
     labeled = [student.round for student in summary.rounds if student.selected is not None]
+    examples = _read_examples(folder, max(labeled), truth) if labeled else None
+    if examples and examples.round in selections and examples.rows < selections[examples.round].rows:
+        examples = replace(examples, complete=False)  # a part is missing
     return RunRecord(
         folder=folder,
         summary=summary,
         facts=_with_streamed_failures(facts, folder / "round-1" / "predictions" / FAILED),
         strength=read_result(StrengthChoice, strength_file) if strength_file.exists() else None,
         selections=selections,
-        examples=_read_examples(folder, max(labeled), truth) if labeled else None,
+        examples=examples,
         mistakes=_read_mistakes(folder / "scores", summary.delivered),
-        noise_sheet=noise_file.read_bytes() if noise_file.exists() else None,
+        noise_sheet=_read_image(noise_file) if noise_file.exists() else None,
         findings=read_findings(folder),
         evidence=read_evidence(folder),
         won_lost=read_won_lost(folder, summary),
         image_map=read_map(folder),
         class_shares=read_class_shares(folder, summary),
     )
+
+
+def _read_image(file: Path) -> bytes:
+    """The bytes of an image file; raises ``ArtifactError`` if it is no image."""
+    content = file.read_bytes()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.verify()
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ArtifactError(f"{file} is damaged: delete it and run the command of the run again.") from error
+    return content
 
 
 def _with_streamed_failures(facts: RunFacts, failed: Path) -> RunFacts:
@@ -103,6 +124,10 @@ def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
                 # By row group, because the length of a batch across two row groups would depend on the column types.
                 for group in range(table.num_row_groups):
                     yield from table.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=columns)
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                f"{file} is missing. Delete the file's folder and run the command of the run again."
+            ) from error
         except (pa.ArrowException, OSError) as error:
             raise ArtifactError(
                 f"{file} is damaged: {error}. Delete the file's folder and run the command of the run again."

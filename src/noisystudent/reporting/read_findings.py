@@ -58,7 +58,7 @@ def read_map(folder: Path) -> ImageMap | None:
             width = image.width
     except (OSError, Image.DecompressionBombError) as error:
         raise ArtifactError(
-            f"{sprite_file} is damaged: {error}. Delete the folder findings and run the command of the run again."
+            f"{sprite_file} is damaged. Delete the folder findings and run the command of the run again."
         ) from error
     points = tuple(
         MapPoint(row["key"], row["labeled"], row["x"], row["y"], row["class"], row["confidence"], row["out_of_class"])

@@ -73,7 +73,7 @@ def _columns(comparison: ComparisonResult) -> Iterator[Column]:
     results, differences = comparison.measured, comparison.differences
     yield Column("Clean", tuple(wording.percent(result.clean.top1) for result in results.values()))
     yield from difference_column(
-        comparison, [differences[name].clean if name in differences else None for name in results]
+        comparison, "Difference, clean", [differences[name].clean if name in differences else None for name in results]
     )
     for view in views("corruptions", "calibration"):
         yield from view.columns(comparison)

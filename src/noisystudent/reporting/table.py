@@ -12,15 +12,15 @@ from noisystudent.evaluation.verdict import UNLABELED, Verdict
 from noisystudent.results.fix import FixResult
 from noisystudent.results.run import Cost, EvaluatedModel, Role, RunSummary
 
-Kind = Literal["baseline", "teacher", "control", "round", "rolled back", "delivered"]
+Kind = Literal["baseline", "teacher", "control", "round", "worse", "delivered"]
 
 COLUMNS = ("", "Top-1", "Top-5", "ECE", "NLL", "Parameters", "Samples seen", "Time")
 TOP5 = "Top-5"
 
 _OPENINGS = {
     "keep": "{treatment} helped",
-    "roll back": "Roll back",
-    "cannot tell": "Cannot tell whether {treatment} helped",
+    "worse": "{treatment} did harm",
+    "no clear gain": "No clear gain from {treatment}",
 }
 
 
@@ -83,8 +83,8 @@ def summary_rows(summary: RunSummary) -> list[Row]:
         _row("Control (of as many steps, labels only)", "control", model, role) for model in summary.controls_of_steps
     ]
     for student in summary.rounds:
-        name = student.name.capitalize() + (" (rolled back)" if student.rolled_back else "")
-        rows.append(_row(name, "rolled back" if student.rolled_back else "round", student, role))
+        name = student.name.capitalize() + (" (worse, not kept)" if student.worse else "")
+        rows.append(_row(name, "worse" if student.worse else "round", student, role))
     if summary.generations is not None:
         rows.append(_row(summary.generations.name.capitalize(), "round", summary.generations, role))
     if summary.small_student is not None:
@@ -175,7 +175,7 @@ def _advice(summary: RunSummary, folder: str) -> str:
         )
     if verdict.decision == "keep":
         return f"Use {best}: it is {delivered}, which {was} better than labels-only training{before}.{above}"
-    if verdict.decision == "roll back":
+    if verdict.decision == "worse":
         return f"Do not use {best} as it is: {_why_delivered(summary)}.{above} Evaluate the models on new labels first."
     if summary.control is None:
         unknown = f"Without a control, nothing shows what {verdict.treatment} did for it."
@@ -265,13 +265,11 @@ def comparison_sentence(summary: RunSummary) -> str:
 
 def verdict_sentence(verdict: Verdict) -> str:
     """The verdict as a sentence: decision, difference in points, interval, p-value, labels and source."""
-    treatment = verdict.treatment
-    if verdict.decision != "cannot tell":
-        treatment = treatment[:1].upper() + treatment[1:]
-    opening = _OPENINGS[verdict.decision].format(treatment=treatment)
     if verdict.difference is None:
         reason = verdict.reason.strip().rstrip(".") or "nothing was measured on held-out labels"
-        return f"{opening}: {reason}."
+        return f"Nothing shows whether {verdict.treatment} helped: {reason}."
+    opening = _OPENINGS[verdict.decision].format(treatment=verdict.treatment)
+    opening = opening[:1].upper() + opening[1:]
     # A few thousand labels justify one decimal.
     digits = 2 if (verdict.labels or 0) >= 10_000 else 1
     details = []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from noisystudent.display import wording
-from noisystudent.display.sources import class_sentence
+from noisystudent.display.sources import CLASSES_SHOWN, class_sentence
 
 
 def template(name: str) -> Template:
@@ -25,6 +27,13 @@ def template(name: str) -> Template:
         duration=wording.duration,
         plural=wording.plural,
         setting=wording.setting,
-        class_sentence=class_sentence,
+        class_sentence=_class_sentence,
     )
     return environment.get_template(name)
+
+
+def _class_sentence(per_class: Mapping[str, int]) -> str:
+    """The classes with their counts; names that are written from right to left leave the others in order."""
+    if len(per_class) > CLASSES_SHOWN:
+        return class_sentence(per_class)
+    return class_sentence({wording.isolated(name): count for name, count in per_class.items()})

@@ -25,8 +25,8 @@ from noisystudent.reporting.table import (
 )
 from noisystudent.results.run import RunSummary
 
-_ROW_STYLES = {"rolled back": "dim", "delivered": "bold", "baseline": "dim"}
-_VERDICT_STYLES = {"keep": "bold green", "roll back": "bold red", "cannot tell": "bold yellow"}
+_ROW_STYLES = {"worse": "dim", "delivered": "bold", "baseline": "dim"}
+_VERDICT_STYLES = {"keep": "bold green", "worse": "bold red", "no clear gain": "bold yellow"}
 
 
 def render_summary(summary: RunSummary) -> Group:

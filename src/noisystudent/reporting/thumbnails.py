@@ -46,11 +46,12 @@ def load_thumbnails(folder: Path, wanted: Mapping[str, Iterable[str]], load_imag
     problems: list[str] = []
     kept: dict[str, dict[str, str]] | None = None
     for role, several in wanted.items():
-        keys = list(dict.fromkeys(several))
+        keys, failed = list(dict.fromkeys(several)), False
         try:
             pixels = load_images(role, keys) if keys else {}
             uris[role] = {key: data_uri(pixels[key]) for key in keys if key in pixels}
         except (DataError, OSError) as error:
+            failed = True
             problems.append(f"The {role} images could not be loaded: {error}")
         missing = [key for key in keys if key not in uris.get(role, {})]
         if not missing:
@@ -62,6 +63,8 @@ def load_thumbnails(folder: Path, wanted: Mapping[str, Iterable[str]], load_imag
             problems.append(
                 f"Originals of {role} images are gone or changed: their copies in the run's folder are shown."
             )
+        elif not failed and len(missing) == len(keys):
+            problems.append(f"The originals of the {role} images are gone or changed, and the run kept no copies.")
     return Thumbnails(uris, " ".join(problems))
 
 

@@ -120,11 +120,9 @@ def verdict_chart(verdict: Verdict) -> Markup | None:
 def progress_chart(summary: RunSummary) -> Markup | None:
     """Accuracy of the teacher and of each round, with the control as a level; None without rounds or scores."""
     models = (summary.teacher, *summary.rounds)
-    rolled_back = frozenset(
-        float(position) for position, student in enumerate(summary.rounds, start=1) if student.rolled_back
-    )
+    worse = frozenset(float(position) for position, student in enumerate(summary.rounds, start=1) if student.worse)
     series = [
-        charts.Series(name, points, hollow=rolled_back, color=color)
+        charts.Series(name, points, hollow=worse, color=color)
         for name, points, color in (
             ("Test", _accuracies(models, "test"), charts.STUDENT),
             ("Validation", _accuracies(models, "validation"), 3),

@@ -6,7 +6,9 @@ Accuracies, calibration errors and differences are fractions from 0 to 1. Fields
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field
 
 from noisystudent.evaluation.metrics.results import Scores
 from noisystudent.evaluation.results import ComparisonResult
@@ -20,13 +22,17 @@ ControlLength = Literal["samples", "steps"]  # what a control has in common with
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedModel:
-    """One trained model: its architecture, its cost and its scores on held-out sources."""
+    """One trained model: its architecture, its cost and its scores on held-out sources.
+
+    ``milliseconds`` per image, by ``models.speed``, are measured at the end of a distillation.
+    """
 
     name: str
     model: str
     parameters: int | None = None
     samples_seen: int | None = None
     seconds: float | None = None
+    milliseconds: float | None = None
     validation: Scores | None = None
     test: Scores | None = None
 
@@ -52,13 +58,15 @@ class RoundTeacher:
 class RoundResult(EvaluatedModel):
     """The student of one round, and what it learned from.
 
-    ``selected`` pseudo labels trained, as ``copies`` samples per epoch; ``pseudo_labels`` says how many are right,
-    where the true classes are known; ``diagnostics`` need no labels; ``drift`` are the signs that pseudo labels drift;
-    ``teachers`` are those whose mean labeled, where there were several.
+    ``worse``: validation showed the student to be worse than the best model before it, so it taught no other (runs of
+    earlier versions call it ``rolled_back``). ``selected`` pseudo labels trained, as ``copies`` samples per epoch;
+    ``pseudo_labels`` says how many are right, where the true classes are known; ``diagnostics`` need no labels;
+    ``drift`` are the signs that pseudo labels drift; ``teachers`` are those whose mean labeled, where there were
+    several.
     """
 
     round: int
-    rolled_back: bool
+    worse: Annotated[bool, Field(validation_alias=AliasChoices("worse", "rolled_back"))]
     selected: int | None = None
     copies: int | None = None
     pseudo_labels: dict[str, float | None] | None = None
@@ -104,6 +112,13 @@ class StageCost:
     seconds: float = 0.0
     samples_seen: int = 0
     images_predicted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTimes:
+    """``timing/summary.json`` of a distillation: the milliseconds per image of each model, by its name."""
+
+    milliseconds: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from noisystudent.display.gain_chart import ClassGain, gain_chart
 from noisystudent.display.round_chart import Step, round_chart
 from reading_pages import INJECTION
 
-STEPS = [Step("teacher", 0.8), Step("round 1", 0.85, 30, 100), Step("round 2", 0.9, 60, 100, rolled_back=True)]
+STEPS = [Step("teacher", 0.8), Step("round 1", 0.85, 30, 100), Step("round 2", 0.9, 60, 100, worse=True)]
 
 
 def drawn(chart):
@@ -23,6 +23,17 @@ def test_a_step_is_higher_the_more_accurate_it_is_and_the_control_is_a_level():
     (level,) = [line for group in chart.iter("g") if group.get("class") == "series level series-2" for line in group]
     assert float(level.get("y1")) == heights[0]
     assert [circle.get("class") for circle in chart.iter("circle")] == [None, None, "hollow"]
+
+
+@pytest.mark.parametrize("control", [0.78, 0.801, 0.82, 0.85, 0.88, 0.899, 0.93])
+def test_the_label_of_the_control_keeps_off_the_values_of_the_students(control):
+    chart = drawn(round_chart(STEPS, control, title="Accuracy"))
+    *values, label = [text for text in chart.iter("text") if text.get("class") == "value"]
+    assert label.text == f"labels only {100 * control:.1f}%"
+    left = 0 if label.get("text-anchor") == "start" else 440 - 120
+    for value in values:
+        beside = abs(float(value.get("x")) - (left + 60)) >= 60 + 20
+        assert beside or abs(float(value.get("y")) - float(label.get("y"))) >= 12
 
 
 def test_bars_are_as_long_as_the_share_that_was_used():

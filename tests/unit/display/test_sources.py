@@ -10,7 +10,7 @@ from noisystudent.display.sources import class_sentence, source_lines
 
 def test_a_source_without_peculiarities_has_one_line():
     source = SourceSummary(name="photos", images=1204, per_class={"cat": 1200, "dog": 4}, passed_over=())
-    line = "labeled: 1,204 images from photos; 2 classes: cat 1,200, dog 4; nothing passed over"
+    line = "labeled: 1,204 images from photos; 2 classes: cat (1,200), dog (4); nothing passed over"
     assert source_lines("labeled", source) == [line]
     own = SourceSummary(name="mine", images=1, note="streamed")
     assert source_lines("unlabeled", own) == ["unlabeled: 1 image from mine; streamed"]
@@ -21,7 +21,7 @@ def test_many_classes_are_counted_with_the_smallest_and_the_largest():
     assert class_sentence(per_class) == "21 classes of 1 ('c1') to 21 ('c21') images each"
     assert class_sentence(dict.fromkeys(per_class, 5)) == "21 classes of 5 images each"
     del per_class["c21"]
-    assert class_sentence(per_class).startswith("20 classes: c1 1, c2 2,")
+    assert class_sentence(per_class).startswith("20 classes: c1 (1), c2 (2),")
 
 
 def test_everything_that_is_not_used_is_named_with_its_number():

@@ -118,7 +118,7 @@ def test_two_labels_only_trainings_are_not_told_apart_by_a_test_set_of_thousands
     assert alone.p_value < 0.05
     assert reach_verdict(alone, "test").decision == "keep"
     with_luck = reach_verdict(compare_with_controls(correct[0], [correct[1]]), "test")
-    assert with_luck.decision == "cannot tell"
+    assert with_luck.decision == "no clear gain"
     assert "the luck of training" in with_luck.reason
 
 
@@ -129,8 +129,8 @@ def test_the_verdict_follows_the_interval():
     slightly = np.concatenate([correct[:179], wrong[:21]])
     kept = reach_verdict(compare_with_controls(better, [worse, worse]), "test")
     assert (kept.decision, kept.controls, kept.labels, kept.source) == ("keep", 2, 200, "test")
-    assert reach_verdict(compare_with_controls(worse, [better]), "test").decision == "roll back"
-    assert reach_verdict(compare_with_controls(better, [slightly]), "test").decision == "cannot tell"
+    assert reach_verdict(compare_with_controls(worse, [better]), "test").decision == "worse"
+    assert reach_verdict(compare_with_controls(better, [slightly]), "test").decision == "no clear gain"
     assert reach_verdict(compare_with_controls(better, [better]), "test").difference == 0
     nothing = reach_verdict(None, "none")
-    assert (nothing.decision, nothing.difference, nothing.labels) == ("cannot tell", None, 0)
+    assert (nothing.decision, nothing.difference, nothing.labels) == ("no clear gain", None, 0)

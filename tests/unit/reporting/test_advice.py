@@ -38,19 +38,25 @@ def test_on_a_frozen_backbone_foreign_images_can_be_dropped(tmp_path):
     assert "--selection.foreign drop" in commands(folder)
 
 
-@pytest.mark.parametrize(("rolled_back", "expected"), [(False, True), (True, False)])
-def test_unused_pseudo_labels_ask_for_rounds_unless_the_last_was_rolled_back(tmp_path, rolled_back, expected):
+@pytest.mark.parametrize(("worse", "expected"), [(False, True), (True, False)])
+def test_unused_pseudo_labels_ask_for_rounds_unless_the_last_was_worse(tmp_path, worse, expected):
     folder = full_run(tmp_path / "run")
     summary = json.loads((folder / "summary.json").read_text())
-    summary["rounds"][-1]["rolled_back"] = rolled_back
+    summary["rounds"][-1]["worse"] = worse
     write_json(folder / "summary.json", summary)
     assert ("--rounds.count 5" in commands(folder)) == expected
 
 
 def test_few_test_labels_ask_for_more(tmp_path):
-    verdict = {"decision": "cannot tell", "difference": 0.01, "interval": [-0.02, 0.04], "p_value": 0.4}
+    verdict = {"decision": "no clear gain", "difference": 0.01, "interval": [-0.02, 0.04], "p_value": 0.4}
     folder = changed(full_run(tmp_path / "run"), verdict=verdict | {"labels": 400, "source": "test", "controls": 1})
     assert "--test FOLDER" in commands(folder)
+
+
+def test_more_labels_than_anyone_has_are_no_advice(tmp_path):
+    verdict = {"decision": "no clear gain", "difference": 0.002, "interval": [-0.03, 0.034], "p_value": 0.9}
+    folder = changed(full_run(tmp_path / "run"), verdict=verdict | {"labels": 400, "source": "test", "controls": 1})
+    assert "--test FOLDER" not in commands(folder)
 
 
 def test_without_held_out_labels_a_test_folder_is_the_advice(tmp_path):

@@ -4,14 +4,12 @@ import itertools
 import json
 import re
 
-import numpy as np
 import pytest
 
 from noisystudent.errors import ArtifactError
 from noisystudent.reporting.page import SHOWN, write_report
 from noisystudent.reporting.read_findings import read_map, read_won_lost
-from noisystudent.reporting.thumbnails import KEPT, keep_thumbnails, load_thumbnails, read_kept
-from reading_pages import INJECTION, Page, section_text
+from reading_pages import Page, section_text
 from run_folders import full_run, minimal_run, synthetic_images, with_findings, with_models, write_json, write_rows
 
 FOUND = ["label-issues", "gains", "won-lost", "map", "out-of-class", "label-next"]
@@ -152,68 +150,3 @@ def test_class_shares_are_shown_where_they_were_estimated(tmp_path):
     assert "Class shares of round 2" in text
     assert "estimated (p = 0.010)" in text
     assert "class a 50.0% 70.0%" in text
-
-
-# ---- bad input ----
-
-
-@pytest.mark.parametrize(
-    "name", [INJECTION, "</script><script>", "\x1b[31mred\x07", "\u202eevil\u202c", "שלום", "ё" * 300, "a b\tc\n"]
-)
-def test_class_names_are_only_text(tmp_path, name):
-    folder = with_findings(with_models(full_run(tmp_path / "run", [name, "two", "three"])))
-    for file in ("findings/summary.json",):
-        content = json.loads((folder / file).read_text().replace("unlabeled/0000.png", "</script>&<b>"))
-        write_json(folder / file, content)
-    write_report(folder, load_images=synthetic_images)
-    text = (folder / "report.html").read_text()
-    assert text.count("<script") == 2
-    assert text.count("</script>") == 2
-    assert '<b>"' not in text
-    Page(text)
-
-
-@pytest.mark.parametrize("count", [200, 1000])
-def test_many_classes_and_classes_with_one_image_stay_small(tmp_path, count):
-    classes = [f"kind number {index}" for index in range(count)]
-    folder = with_findings(full_run(tmp_path / "run", classes, rounds=1), points=5000)
-    path = write_report(folder, load_images=synthetic_images)
-    assert path.stat().st_size < 3_000_000
-    assert "The 20 classes that changed most, of" in section_text(Page(path.read_text()), "gains")
-
-
-def test_originals_that_are_gone_are_replaced_by_the_copies_of_the_run(run, tmp_path):
-    folder = with_findings(with_models(full_run(tmp_path / "run")))
-    wanted = {"labeled": [f"labeled/{row:04d}.png" for row in range(SHOWN)]}
-    keep_thumbnails(folder, load_thumbnails(folder, wanted, synthetic_images))
-    assert (folder / KEPT).exists()
-    page = page_of(folder, lambda role, keys: {})
-    text = section_text(page, "label-issues")
-    assert "Originals of labeled images are gone or changed: their copies in the run's folder are shown." in text
-    shown = [attributes for tag, attributes in page.tags if tag == "img" and "labeled image" in attributes["alt"]]
-    assert len(shown) == len(read_kept(folder)["labeled"]) > 0
-
-
-def test_a_format_that_no_page_shows_is_not_taken_from_the_copies(tmp_path):
-    write_rows(tmp_path / KEPT, role=["test"], key=["x"], format=["svg+xml"], image=[b"<svg/>"])
-    assert read_kept(tmp_path) == {}
-
-
-def test_a_hundred_thousand_predictions_are_a_page_in_seconds(tmp_path):
-    folder = with_findings(full_run(tmp_path / "run", rounds=1), points=5000)
-    random, rows = np.random.default_rng(0), 100_000
-    write_rows(
-        folder / "round-1/predictions/part-00000.parquet",
-        key=[f"unlabeled/{row:06d}.png" for row in range(rows)],
-        prediction=random.integers(0, 6, rows).astype(np.uint16),
-        confidence=random.random(rows).astype(np.float32),
-    )
-    write_rows(
-        folder / "round-1/selection/part-00000.parquet",
-        copies=np.ones(rows, np.uint16),
-        reason=["selected"] * rows,
-    )
-    for folder_of_part in ("predictions", "selection"):
-        (folder / "round-1" / folder_of_part / "part-00001.parquet").unlink()
-    path = write_report(folder, load_images=synthetic_images)
-    assert path.stat().st_size < 3_000_000

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from noisystudent.evaluation.verdict import Verdict
+from noisystudent.reporting.distilled import distilled_headline
 from noisystudent.reporting.headline import headline, judged_model, labels_to_settle, two_digits
 from noisystudent.results.facts import HeadEvidence
 from summaries import evaluated, parsed_summary, summary
@@ -42,7 +43,7 @@ def test_a_loss_says_so():
 
 
 def test_no_clear_gain_says_how_many_labels_would_settle_it():
-    found = verdict("cannot tell", 0.01, (-0.02, 0.04), p_value=0.4)
+    found = verdict("no clear gain", 0.01, (-0.02, 0.04), p_value=0.4)
     first = headline(run(verdict=found), 100, None)
     assert first.title == "No clear gain: 85.0% against 84.0% right"
     assert "between 2.0 points worse and 4.0 better" in first.lead
@@ -51,53 +52,79 @@ def test_no_clear_gain_says_how_many_labels_would_settle_it():
 
 
 def test_luck_of_training_is_not_settled_by_labels():
-    found = Verdict("cannot tell", "", 0.01, (-0.03, 0.05), 0.5, 300, "test", controls=1, luck=0.02)
+    found = Verdict("no clear gain", "", 0.01, (-0.03, 0.05), 0.5, 300, "test", controls=1, luck=0.02)
     assert labels_to_settle(found) is None
     assert (
         "more controls may"
-        in headline(run(verdict=verdict("cannot tell", 0.01, (-0.03, 0.05), luck=0.02)), 1, None).lead
+        in headline(run(verdict=verdict("no clear gain", 0.01, (-0.03, 0.05), luck=0.02)), 1, None).lead
     )
 
 
 @pytest.mark.parametrize("difference", [None, 0.0])
 def test_without_a_difference_no_number_of_labels_settles_anything(difference):
-    assert labels_to_settle(Verdict("cannot tell", "", difference, (-0.1, 0.1), 1.0, 50, "test", controls=1)) is None
+    assert labels_to_settle(Verdict("no clear gain", "", difference, (-0.1, 0.1), 1.0, 50, "test", controls=1)) is None
 
 
-def test_without_held_out_labels_cross_fitting_and_agreement_speak():
-    content = summary(role="nothing") | {"verdict": {"decision": "cannot tell", "difference": None, "interval": None}}
-    content["rounds"][0]["diagnostics"] = {"agreement": 0.9}
+def unchecked():
+    content = summary(role="nothing") | {"verdict": {"decision": "no clear gain"}, "control": None}
+    for model in (content["teacher"], content["student"], *content["rounds"]):
+        del model["nothing"]
+    return parsed_summary(content)
+
+
+def test_without_held_out_labels_cross_fitting_speaks():
     evidence = HeadEvidence(student=0.7, labels_only=0.6, p_value=0.1, labels=40)
-    content = {
-        name: ({key: value for key, value in model.items() if key != "nothing"} if isinstance(model, dict) else model)
-        for name, model in content.items()
-    }
-    content["rounds"] = [{key: value for key, value in one.items() if key != "nothing"} for one in content["rounds"]]
-    first = headline(parsed_summary(content), 10, evidence)
-    assert first.title == "Trained, but not checked: 50 labeled images aside would tell"
-    assert "40 labels" in first.lead
-    assert "90.0% of the pseudo labels stayed" in first.lead
+    first = headline(unchecked(), 10, evidence, 50)
+    assert first.title == "Not checked yet: your labels suggest 70.0% right, 60.0% without the unlabeled images"
+    assert "from 40 labels of yours" in first.lead
+    assert "The 50 images of label_for_test.csv, labeled and given as a test folder, would tell." in first.lead
     assert [number.text for number in first.numbers] == ["60.0%", "70.0%"]
 
 
+def test_without_any_label_to_spare_a_test_is_asked_for():
+    first = headline(unchecked(), 10)
+    assert first.title == "Trained, but not checked: a few labeled images aside would tell"
+    assert first.lead.endswith("A test folder (--test) would tell.")
+    assert first.numbers == ()
+
+
 def test_without_a_control_there_is_nothing_to_compare_with():
-    found = {"decision": "cannot tell", "reason": "no control was trained", "difference": None, "interval": None}
+    found = {"decision": "no clear gain", "reason": "no control was trained", "difference": None, "interval": None}
     first = headline(run(verdict=found, control=None), 10, None)
     assert first.title == "Trained: 85.0% right, with nothing to compare it with"
     assert "No control was trained." in first.lead
 
 
-def test_a_distillation_says_how_small_and_how_much_is_kept():
-    small = evaluated("student", 0.8) | {"parameters": 12_500}
-    content = run(
-        delivered="student-1",
-        student=small,
-        teacher=evaluated("teacher", 0.9),
-        verdict=verdict("keep", 0.05, (0.02, 0.08)),
-    )
-    first = headline(content, None, None)
-    assert first.title == "4.0 times smaller, keeps 80.0 of 90.0%"
+def distilled(own: float, of_teacher: float, **changes: object):
+    small = evaluated("student", own) | {"parameters": 12_500, "milliseconds": 0.5}
+    large = evaluated("teacher", of_teacher) | {"milliseconds": 1.3}
+    values = {"delivered": "student-1", "student": small, "teacher": large}
+    return run(**values | {"verdict": verdict("keep", 0.05, (0.02, 0.08))} | changes)
+
+
+def test_a_distillation_says_how_small_and_fast_and_how_much_is_kept():
+    first = distilled_headline(distilled(0.8, 0.9))
+    assert first.title == "4.0 times smaller and 2.6 times faster, keeps 80.0 of the teacher's 90.0%"
+    assert "It has 12.5 k parameters instead of 50 k and takes 0.5 ms per image instead of 1.3." in first.lead
     assert [number.text for number in first.numbers] == ["75.0%", "80.0%", "88.9%"]
+    assert (first.pill, first.tone) == ("better than labels only", "good")
+
+
+def test_a_student_that_is_better_than_its_teacher_keeps_nothing():
+    title = distilled_headline(distilled(0.92, 0.9)).title
+    assert title == "4.0 times smaller and 2.6 times faster: 92.0% right, its teacher 90.0%"
+
+
+def test_a_distillation_whose_times_are_unknown_speaks_of_its_size():
+    older = distilled(0.8, 0.9, student=evaluated("student", 0.8) | {"parameters": 49_000})
+    assert distilled_headline(older).title == "As large as its teacher, keeps 80.0 of the teacher's 90.0%"
+
+
+def test_a_distillation_without_held_out_labels_is_not_checked():
+    small = evaluated("student", None) | {"parameters": 25_000}
+    first = distilled_headline(distilled(0.8, 0.9, student=small, verdict={"decision": "no clear gain"}))
+    assert first.title == "2.0 times smaller, but not checked"
+    assert first.tone == "unsure"
 
 
 def test_the_verdict_is_about_the_last_student_that_was_kept():

@@ -79,12 +79,12 @@ def test_sections_show_the_content_of_the_files(full_page, full):
     selection = json.loads((full / "round-3" / "selection" / "summary.json").read_text())
     texts = {name: section_text(full_page, name) for name in SECTIONS}
     assert "Baseline: logistic regression 71.0%" in texts["scores"]
-    assert "Round 2 (rolled back)" in texts["scores"]
+    assert "Round 2 (worse, not kept)" in texts["scores"]
     assert "Delivered: round-3" in texts["scores"]
     assert "Strength 0.5 was chosen by cross-fitting" in texts["strength"]
     assert "3.4%" in texts["strength"]
     assert "Training images under noise" not in texts["strength"]
-    assert "Round 2 (rolled back)" in texts["rounds"]
+    assert "Round 2 (worse, not kept)" in texts["rounds"]
     assert f"confidence below the threshold {selection['reasons']['below-threshold']}" in texts["rounds"]
     assert "class 'class a' has few images" in texts["rounds"]
     assert "Accuracy of the selected pseudo labels 93.0%" in texts["rounds"]
@@ -94,9 +94,12 @@ def test_sections_show_the_content_of_the_files(full_page, full):
     assert "Rejected: beyond the target of its class" in texts["examples"]
     assert "a/broken.png : truncated" in texts["left-out"]
     assert "30 files that end in .txt: a/x.txt , a/y.txt and 28 more" in texts["left-out"]
-    assert f"{len(full_summary(full)['classes'])} classes: class a 66, class b 66" in texts["left-out"]
+    assert (
+        f"{len(full_summary(full)['classes'])} classes: \u2068class a\u2069 (66), \u2068class b\u2069 (66)"
+        in texts["left-out"]
+    )
     assert "the class folder 'test' looks like a part of a data set" in texts["left-out"]
-    assert "a/1.png (class a), b/2.png (class b)" in texts["left-out"]
+    assert "a/1.png ( class a ), b/2.png ( class b )" in texts["left-out"]
     assert "3 images of a class that has the same image already" in texts["left-out"]
     assert "unlabeled/0001.png is identical to test/0002.png" in texts["left-out"]
     assert "unlabeled/0003.png looks the same as test/0004.png" in texts["left-out"]
@@ -140,7 +143,7 @@ def test_a_minimal_run_says_what_is_missing(tmp_path):
     page = Page(write_report(minimal_run(tmp_path / "bare"), load_images=None).read_text())
     texts = {name: section_text(page, name) for name in SECTIONS}
     assert "Trained, but not checked" in texts["verdict"]
-    assert "Cannot tell whether the unlabeled images helped: no held-out labels." in texts["gains"]
+    assert "Nothing shows whether the unlabeled images helped: no held-out labels." in texts["gains"]
     assert "no held-out labels, so there are no scores" in texts["scores"]
     assert "No control was trained" in texts["scores"]
     assert "No round was run" in texts["progress"]
@@ -331,7 +334,7 @@ def test_examples_stop_after_enough_rows(full, monkeypatch):
     examples = read_run(full).examples
     assert (examples.rows, examples.complete) == (150, False)
     page = Page(write_report(full, load_images=None, out=full / "short.html").read_text())
-    assert "only its first 150 rows were searched" in section_text(page, "examples")
+    assert "only 150 of its rows were searched" in section_text(page, "examples")
 
 
 def test_few_selected_rows_are_not_shown_twice(tmp_path):

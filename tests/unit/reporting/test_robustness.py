@@ -71,14 +71,14 @@ def colors_in(chart: ElementTree.Element) -> dict[str, str]:
 def test_numbers_stand_under_their_names():
     content = comparison_of("one", "two", "three")
     assert robustness_table(parsed(content)).columns == (
-        "", "Clean", "Difference", "Corrupted", "Difference", "mCE", "Relative mCE", "ECE", "ECE, severity 5",
-        "Flips", "mFR", "mT5D", "FGSM 4/255", "PGD 4/255", "AutoAttack 1/255",
+        "", "Clean", "Difference, clean", "Corrupted", "Difference, corrupted", "mCE", "Relative mCE", "ECE",
+        "ECE, severity 5", "Flips", "mFR", "mT5D", "FGSM 4/255", "PGD 4/255", "AutoAttack 1/255",
     )  # fmt: skip
     assert column(content, "") == ["One", "Two", "Three"]
     assert column(content, "Clean") == ["90.0%", "91.0%", "92.0%"]
-    assert column(content, "Difference") == ["", "+1.0 (-1.0 to +3.0)", "+2.0 (0.0 to +4.0)"]
+    assert column(content, "Difference, clean") == ["", "+1.0 (-1.0 to +3.0)", "+2.0 (0.0 to +4.0)"]
     assert column(content, "Corrupted") == ["65.0%", "66.0%", "67.0%"]  # errors 10 to 60% in six conditions: mean 35%
-    assert column(content, "Difference", nth=1) == ["", "+1.0 (-1.0 to +3.0)", "+2.0 (0.0 to +4.0)"]
+    assert column(content, "Difference, corrupted") == ["", "+1.0 (-1.0 to +3.0)", "+2.0 (0.0 to +4.0)"]
     assert column(content, "mCE") == ["76.4", "75.4", "74.4"]
     assert column(content, "Relative mCE") == ["105.0", "104.0", "103.0"]
     assert column(content, "ECE") == ["5.0%", "4.0%", "3.0%"]
@@ -113,9 +113,9 @@ def test_what_one_model_lacks_is_a_dash_and_what_all_lack_is_no_column(measure):
     if measure == "corruptions":
         for difference in lacking["differences"].values():
             difference["corruptions"], difference["by_severity"] = None, {}
-        expected = [*expected, "Difference"]
+        expected.insert(1, "Difference, corrupted")
     gone = [name for name in full.columns if name not in robustness_table(parsed(lacking)).columns]
-    assert gone == [name for name in expected if name != "Difference"]
+    assert gone == expected
 
 
 def test_only_clean_images():
@@ -123,14 +123,14 @@ def test_only_clean_images():
     for name in ("one", "two"):
         content = without(content, name, *MEASURES)
     content["differences"]["two"] |= {"corruptions": None, "by_severity": {}}
-    assert robustness_table(parsed(content)).columns == ("", "Clean", "Difference")
+    assert robustness_table(parsed(content)).columns == ("", "Clean", "Difference, clean")
     assert charts_of(content) == {}
     assert measured_sentence(parsed(content)) == "Measured on 200 images of digits: accuracy."
     assert extra_tables(parsed(content)) == {}
 
 
 def test_one_model_has_no_differences():
-    assert "Difference" not in robustness_table(parsed(comparison_of("one"))).columns
+    assert "Difference, clean" not in robustness_table(parsed(comparison_of("one"))).columns
     assert "Reliability of One, clean" in charts_of(comparison_of("one"))
 
 
@@ -376,7 +376,7 @@ def test_a_run_ends_with_its_scores_its_robustness_and_the_verdict():
     assert "FGSM 4/255" in table[0]
     assert "ECE" not in table[0]
     assert len({len(line) for line in table}) == 1
-    assert lines[-1].startswith("Roll back:")
+    assert lines[-1].startswith("The unlabeled images did harm:")
     assert plain_summary(parsed_summary(summary() | {"robustness": None})) == plain_summary(parsed_summary(summary()))
 
 
@@ -388,7 +388,7 @@ def test_a_narrow_terminal_cuts_no_number_off():
     text = stream.getvalue()
     for line in plain_robustness(parsed(content))[1:]:
         assert line in text
-    assert text.index("Measured on") < text.index("Roll back:")
+    assert text.index("Measured on") < text.index("did harm:")
 
 
 def test_names_cannot_command_the_terminal():
@@ -417,7 +417,7 @@ def with_differences(clean: tuple[float, float, float], corruptions: tuple[float
         (
             (0.01, -0.01, 0.03),
             (0.05, 0.04, 0.06),
-            "On clean images, nothing shows a model to be better than One; "
+            "On clean images, no model is clearly better than One; "
             "under corruptions, Two is better than One by 5.0 points",
         ),
     ],
@@ -426,6 +426,18 @@ def test_the_headline_says_who_is_better_at_what(clean, corruptions, words, tmp_
     comparison = with_differences(clean, corruptions)
     assert comparison_headline(comparison) == words
     assert words in section_text(Page(write_comparison(comparison, tmp_path / "page.html").read_text()), "robustness")
+
+
+def test_one_finding_on_both_measures_is_said_once():
+    comparison = with_differences((0.01, -0.01, 0.03), (0.01, -0.01, 0.03))
+    assert comparison_headline(comparison) == (
+        "On clean images and under corruptions, no model is clearly better than One"
+    )
+
+
+@pytest.mark.parametrize(("names", "first"), [(("1 runs/a/best", "2 runs/b/best"), "a/best"), (("1 a", "2 a"), "1 a")])
+def test_the_headline_names_models_without_their_numbers_where_these_are_not_needed(names, first):
+    assert comparison_headline(parsed(comparison_of(*names))).endswith(f"than {first}")
 
 
 def test_one_model_has_no_rival_to_be_better_than():

@@ -32,7 +32,7 @@ def test_rows_in_reading_order():
         ("Teacher", "teacher", 0.8),
         ("Control (labels only)", "control", 0.87),
         ("Round 1", "round", 0.85),
-        ("Round 2 (rolled back)", "rolled back", 0.81),
+        ("Round 2 (worse, not kept)", "worse", 0.81),
         ("Delivered: round-1", "delivered", 0.85),
     ]
     assert rows[0].cells() == ("Baseline: nearest neighbor", "60.0%", "-", "-", "-", "-", "-", "-")
@@ -53,11 +53,11 @@ ABOVE = " On the test labels, a labels-only model scores higher than round-1 (85
     ("changes", "advice"),
     [
         ({"decision": "keep"}, "Use runs/a/best: it is round-1, which is better than labels-only training."),
-        ({"decision": "roll back"}, "Do not use runs/a/best as it is: it holds round-1, because only the test labels "
+        ({"decision": "worse"}, "Do not use runs/a/best as it is: it holds round-1, because only the test labels "
          "could choose another model, and these choose nothing (--validation gives labels that may)." + ABOVE +
          " Evaluate the models on new labels first."),
-        ({"decision": "cannot tell"}, "Use runs/a/best: it is round-1, and nothing shows it to be better or worse than "
-         "the labels-only model in runs/a/control. More held-out labels and more controls (rounds.controls) would."
+        ({"decision": "no clear gain"}, "Use runs/a/best: it is round-1, and nothing shows it to be better or worse "
+         "than the labels-only model in runs/a/control. More held-out labels and more controls (rounds.controls) would."
          + ABOVE),
     ],
 )  # fmt: skip
@@ -71,7 +71,7 @@ def test_the_last_line_says_what_to_use_and_why(changes, advice):
     assert closing_lines(parsed, Path("runs/a"))[-1] == advice
 
 
-def test_a_rollback_says_why_validation_or_a_distillation_did_not_choose():
+def test_a_worse_student_says_why_validation_or_a_distillation_did_not_choose():
     content = summary() | {"delivery": {"chosen_by": "validation", "labels_only_above": {"teacher": 0.9}}}
     advice = advice_sentence(parsed_summary(content))
     assert "it holds round-1, because validation did not show it to be worse." in advice
@@ -100,8 +100,8 @@ FIXED = {
     [
         ("keep", "Use a/best: it is round-1 fixed for 48 px, which was better than labels-only training before its "
          "fix."),
-        ("roll back", "Do not use a/best as it is: it holds round-1 fixed for 48 px, because only the test labels"),
-        ("cannot tell", "Use a/best: it is round-1 fixed for 48 px, and nothing shows it to be better or worse than "
+        ("worse", "Do not use a/best as it is: it holds round-1 fixed for 48 px, because only the test labels"),
+        ("no clear gain", "Use a/best: it is round-1 fixed for 48 px, and nothing shows it to be better or worse than "
          "the labels-only model in a/control before its fix. More held-out labels"),
     ],
 )  # fmt: skip
@@ -115,7 +115,7 @@ def test_a_fixed_model_is_said_and_what_the_verdict_is_on(decision, advice):
 
 
 def test_a_missing_control_is_said():
-    alone = summary() | {"control": None, "verdict": {"decision": "cannot tell"}}
+    alone = summary() | {"control": None, "verdict": {"decision": "no clear gain"}}
     assert advice_sentence(parsed_summary(alone)).startswith("Use best: it is round-1. Without a control,")
 
 
@@ -195,9 +195,9 @@ def test_other_content_than_a_summary_is_refused():
             "(95% interval +1.1 to +5.3, p = 0.002) on 1,797 held-out labels of the test source.",
         ),
         (
-            {"decision": "roll back", "difference": -0.01, "interval": [-0.02, -0.001], "p_value": 0.0004}
+            {"decision": "worse", "difference": -0.01, "interval": [-0.02, -0.001], "p_value": 0.0004}
             | {"labels": 1, "source": "validation"},
-            "Roll back: the student is 1.0 point worse than the labels-only control "
+            "The unlabeled images did harm: the student is 1.0 point worse than the labels-only control "
             "(95% interval -2.0 to -0.1, p < 0.001) on 1 held-out label of the validation source.",
         ),
         (
@@ -207,9 +207,9 @@ def test_other_content_than_a_summary_is_refused():
             "(95% interval +1.0 to +5.0, p = 0.010) on 300 held-out labels of the test source.",
         ),
         (
-            {"decision": "cannot tell", "difference": 0.0002, "interval": [-0.01, 0.01], "p_value": 1.0}
+            {"decision": "no clear gain", "difference": 0.0002, "interval": [-0.01, 0.01], "p_value": 1.0}
             | {"labels": 120, "source": "test"},
-            "Cannot tell whether the unlabeled images helped: the student is as accurate as "
+            "No clear gain from the unlabeled images: the student is as accurate as "
             "the labels-only control (95% interval -1.0 to +1.0, p = 1.000) "
             "on 120 held-out labels of the test source.",
         ),
@@ -219,12 +219,12 @@ def test_other_content_than_a_summary_is_refused():
             "on 50,000 held-out labels.",
         ),
         (
-            {"decision": "cannot tell", "reason": "no held-out labels: give --test."},
-            "Cannot tell whether the unlabeled images helped: no held-out labels: give --test.",
+            {"decision": "no clear gain", "reason": "no held-out labels: give --test."},
+            "Nothing shows whether the unlabeled images helped: no held-out labels: give --test.",
         ),
         (
-            {"decision": "cannot tell"},
-            "Cannot tell whether the unlabeled images helped: nothing was measured on held-out labels.",
+            {"decision": "no clear gain"},
+            "Nothing shows whether the unlabeled images helped: nothing was measured on held-out labels.",
         ),
     ],
 )
@@ -243,7 +243,7 @@ def print_to_text(content: dict, *, terminal: bool, width: int = 120) -> str:
 def test_a_terminal_shows_the_table_then_the_verdict_in_color():
     text = print_to_text(summary(), terminal=True)
     assert "\x1b[" in text
-    assert text.index("Round 2 (rolled back)") < text.index("Delivered: round-1") < text.index("Roll back:")
+    assert text.index("Round 2 (worse, not kept)") < text.index("Delivered: round-1") < text.index("did harm:")
 
 
 def test_a_pipe_gets_plain_aligned_text():
@@ -253,7 +253,7 @@ def test_a_pipe_gets_plain_aligned_text():
     lines = text.splitlines()
     assert lines[0] == "Scores on 300 labels of the test source."
     assert len({len(line) for line in lines[1:-1]}) == 1
-    assert lines[-1].startswith("Roll back: the student is 2.0 points worse")
+    assert lines[-1].startswith("The unlabeled images did harm: the student is 2.0 points worse")
 
 
 @pytest.mark.parametrize("terminal", [True, False])

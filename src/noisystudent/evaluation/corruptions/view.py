@@ -96,7 +96,7 @@ def _columns(comparison: ComparisonResult) -> Iterator[Column]:
     ]
     if any(value is not None for value in (*accuracies, *differences)):
         yield Column("Corrupted", tuple(map(wording.percent, accuracies)))
-        yield from difference_column(comparison, differences)
+        yield from difference_column(comparison, "Difference, corrupted", differences)
     alexnet = [result.alexnet if result else None for result in results]
     yield from column("mCE", [errors.mean_corruption_error if errors else None for errors in alexnet], tenths)
     relative = [errors.relative_mean_corruption_error if errors else None for errors in alexnet]

@@ -177,7 +177,7 @@ def deliver_fixed(
     for model in fixed:
         if model.before.checkpoint.name != delivered.checkpoint.name:
             continue
-        if is_worse(model.after, model.before, context.settings.rounds.rollback_p):
+        if is_worse(model.after, model.before, context.settings.rounds.worse_p):
             context.reporter.say(
                 f"validation shows {model.after.checkpoint.name} to be worse than {model.before.checkpoint.name}, "
                 "which is delivered as it was trained"

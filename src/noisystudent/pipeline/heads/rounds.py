@@ -97,7 +97,7 @@ def run_head_rounds(context: RunContext) -> RunResult:
 
 def _prefers_labels_only(context: RunContext, evidence: HeadEvidence | None) -> bool:
     """Whether the labels show that the labels-only teacher is better than the student; says so."""
-    if not evidence or not evidence.student_is_worse(context.settings.rounds.rollback_p):
+    if not evidence or not evidence.student_is_worse(context.settings.rounds.worse_p):
         return False
     context.reporter.say(
         f"cross-fitting on the labels shows the labels-only teacher to be better ({percent(evidence.labels_only)} "

@@ -237,11 +237,11 @@ def compare_cells(request: StudyRequest, summaries: Mapping[str, Sequence[RunSum
 
 
 def _student_of(summary: RunSummary) -> str:
-    """The scores of the student that a run's verdict is about: the last that was not rolled back, else the last.
+    """The scores of the student that a run's verdict is about: the last that was kept, else the last.
 
     Where a cell fixes its models for a larger size, these are the scores after the fix.
     """
-    kept = [result for result in summary.rounds if not result.rolled_back] or list(summary.rounds)
+    kept = [result for result in summary.rounds if not result.worse] or list(summary.rounds)
     fixed = {model.model: model.checkpoint for model in summary.fixed}
     name = kept[-1].name  # such as "round 3", or "online"
     return fixed.get(name, name.replace(" ", "-"))

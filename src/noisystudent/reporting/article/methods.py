@@ -28,7 +28,7 @@ class Entry:
     stage: str
     model: EvaluatedModel
     uses_unlabeled: bool = False
-    rolled_back: bool = False
+    worse: bool = False
     fixed: FixResult | None = None
 
     def scores(self, role: Role) -> Scores | ScoresAtSize | None:
@@ -67,7 +67,7 @@ def entries_of(run: FinishedRun) -> list[Entry]:
         name = student.name if run.is_distillation else f"Noisy Student, {student.name}"
         if student.name == "online":
             name = str(run.setting("online.method"))
-        found.append(Entry(name, stage, student, run.images("unlabeled") > 0, student.rolled_back))
+        found.append(Entry(name, stage, student, run.images("unlabeled") > 0, student.worse))
     return [*found, *_fixed_entries(run, found)]
 
 
@@ -114,7 +114,7 @@ def _row(group: Sequence[FinishedRun], number: int) -> ArticleRow:
     if len(top5) == len(scores):
         cells[TOP5] = accuracy_cell(top5, images, luck=first.has_luck)
     return ArticleRow(
-        method=entries[0].method + _rolled_back(entries),
+        method=entries[0].method + _worse(entries),
         model=entries[0].model.model,
         parameters=entries[0].model.parameters,
         extra_data=extra_data(first, uses_unlabeled=entries[0].uses_unlabeled),
@@ -127,11 +127,13 @@ def _row(group: Sequence[FinishedRun], number: int) -> ArticleRow:
     )
 
 
-def _rolled_back(entries: Sequence[Entry]) -> str:
-    count = sum(entry.rolled_back for entry in entries)
+def _worse(entries: Sequence[Entry]) -> str:
+    count = sum(entry.worse for entry in entries)
     if not count:
         return ""
-    return " (rolled back)" if count == len(entries) else f" (rolled back with {count} of {len(entries)} seeds)"
+    return (
+        " (worse, not kept)" if count == len(entries) else f" (worse, not kept, with {count} of {len(entries)} seeds)"
+    )
 
 
 def with_difference(
