@@ -13,7 +13,10 @@ import noisystudent
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(noisystudent.__file__).parent
 PAGES = tuple(
-    sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
+    sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md"))
+    )
 )
 
 UNITS = "(class|image|picture|row|step|stage|round|epoch|run|second|batch|worker|device|part|shard)"

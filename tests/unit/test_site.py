@@ -35,7 +35,7 @@ def pages_of(navigation) -> Iterator[str]:
 
 def test_every_page_is_in_the_navigation_once(site_pages):
     navigation = list(pages_of(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]))
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")]
     there = [*(page.relative_to(ROOT).as_posix() for page in pages), *site_pages.GENERATED]
     assert sorted(navigation) == sorted(there)
 
