@@ -32,8 +32,8 @@ def shell_lines(page: str) -> list[str]:
 
 
 def commands_of(page: str) -> list[list[str]]:
-    """The words after ``noisystudent`` of each command of a page."""
-    words = [shlex.split(line) for line in shell_lines(page)]
+    """The words after ``noisystudent`` of each command of a page; ``scripts/demo`` is ``noisystudent demo``."""
+    words = [shlex.split(line.replace("scripts/demo", "noisystudent demo")) for line in shell_lines(page)]
     return [rest for first, *rest in words if first in ("noisystudent", ".venv/bin/noisystudent")]
 
 
