@@ -1,4 +1,4 @@
-"""Every command and every line of Python of the pages to start with and the how-to pages runs, on generated images."""
+"""Every command and every line of Python of the guides runs, on generated images."""
 
 import contextlib
 
@@ -11,7 +11,7 @@ from page_commands import QUICK_OF, QUICK_SETTINGS, ROOT, code_of, commands_of, 
 
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
-    for folder in ("start", "how-to")
+    for folder in ("start", "how-to", "explanation")
     for page in (ROOT / "docs" / folder).glob("*.md")
 )
 
