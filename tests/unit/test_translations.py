@@ -1,4 +1,4 @@
-"""Pages in Traditional Chinese hold what the English ones hold: code, pictures, sections and links."""
+"""Pages in Traditional Chinese hold what the English ones hold: code, images, sections and links."""
 
 import re
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_both_pages_have_the_same_commands_and_code(page):
 
 
 @pytest.mark.parametrize("page", PAIRS)
-def test_both_pages_have_the_same_sections_and_pictures(page):
+def test_both_pages_have_the_same_sections_and_images(page):
     for pattern in (r"^#+ ", r"^!\[.*\]\((.+)\)$"):
         both = [re.findall(pattern, prose_of(name), re.MULTILINE) for name in (page, PAIRS[page])]
         assert both[0] == both[1]

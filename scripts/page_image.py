@@ -2,7 +2,7 @@
 """Writes docs/page.webp: the first screen of the demo's page, drawn by Chromium.
 
 scripts/demo
-.venv/bin/python scripts/page_picture.py runs/demo
+.venv/bin/python scripts/page_image.py runs/demo
 """
 
 from __future__ import annotations

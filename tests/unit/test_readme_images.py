@@ -1,4 +1,4 @@
-"""The pictures of the README: the chart is that of the results, and both are small."""
+"""The images of the README: the chart is that of the results, and both are small."""
 
 import importlib.util
 import sys
@@ -37,9 +37,9 @@ def test_tables_are_read_without_emphasis(gain_chart):
     assert gain_chart.table_below(text, "A") == [["model", "top-1"], ["student", "99.1"]]
 
 
-def test_the_pictures_are_small():
-    picture = ROOT / "docs" / "page.webp"
-    assert picture.stat().st_size < 150_000
-    with Image.open(picture) as image:
+def test_the_images_are_small():
+    shown = ROOT / "docs" / "page.webp"
+    assert shown.stat().st_size < 150_000
+    with Image.open(shown) as image:
         assert image.size == (1200, 640)
     assert (ROOT / "docs" / "gain.svg").stat().st_size < 20_000
