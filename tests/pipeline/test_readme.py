@@ -6,12 +6,9 @@ import shlex
 import subprocess
 import tomllib
 from importlib.util import find_spec
-from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import noisystudent
 from noisystudent.commands import demo as demo_module
@@ -20,38 +17,23 @@ from noisystudent.commands.main import main
 from noisystudent.config import resolve
 from noisystudent.run_settings import Recipe
 from noisystudent.settings_input import read_yaml
-
-ROOT = Path(__file__).parents[2]
-QUICK_TRAIN = ["--train.steps=2", "--train.batch_size=8", "--noise.strength=0.5"]
-QUICK = [*QUICK_TRAIN, "--rounds.count=1"]
-QUICK_OF = {"run": QUICK, "plan": QUICK, "train": QUICK_TRAIN, "distill": QUICK_TRAIN, "fix": ["--fix.epochs=1"]}
+from page_commands import QUICK, QUICK_OF, QUICK_SETTINGS, QUICK_TRAIN, ROOT, commands_of, make_photos, shell_lines
 
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     """The folders of the README's commands, in the current folder."""
-    random = np.random.default_rng(0)
-    for part, count in (("labeled/cat", 4), ("labeled/dog", 4), ("test/cat", 3), ("test/dog", 3), ("unlabeled", 12)):
-        folder = tmp_path / "photos" / part
-        folder.mkdir(parents=True)
-        for i in range(count):
-            Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    make_photos(tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "photos"
 
 
-def shell_lines(page: str) -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    return [line for block in blocks for line in block.splitlines()]
-
-
-def commands_of(page: str) -> list[list[str]]:
-    words = [shlex.split(line) for line in shell_lines(page)]
-    return [rest for first, *rest in words if first in ("noisystudent", ".venv/bin/noisystudent")]
-
-
-def test_every_command_of_the_readme_runs(photos, capsys):
+def test_every_command_of_the_readme_runs(photos, monkeypatch, capsys):
+    monkeypatch.setattr("webbrowser.open", lambda address: address.startswith("file:"))
+    short = {**demo_module.SETTINGS, "train.steps": 2, "rounds.count": 1, "data.size": 8}
+    monkeypatch.setattr(demo_module, "SETTINGS", short)
     commands = commands_of("README.md")
+    assert commands[0] == ["demo"]
     shown = ["check", "run", "plan", "predict", "train", "label", "select", "evaluate", "compare", "report", "distill"]
     assert {words[0] for words in commands} >= set(shown)
     for words in commands:
@@ -128,8 +110,7 @@ def test_a_recipe_of_distillation_does_not_warn_of_a_teacher_as_train_makes_it(r
 def test_the_python_of_the_readme_runs(photos, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     run = noisystudent.run
-    quick = {"train.batch_size": 8, "rounds.count": 1, "noise.strength": 0.5, "train.steps": 2}
-    short = lambda settings, **splits: run(**splits, settings={**settings, **quick}, quiet=True)  # noqa: E731
+    short = lambda settings, **splits: run(**splits, settings={**settings, **QUICK_SETTINGS}, quiet=True)  # noqa: E731
     monkeypatch.setattr(noisystudent, "run", short, raising=False)
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.strip() in ("keep", "worse", "no clear gain")

@@ -12,7 +12,12 @@ import noisystudent
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(noisystudent.__file__).parent
-PAGES = tuple(sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))))
+PAGES = tuple(
+    sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md"))
+    )
+)
 
 UNITS = "(class|image|picture|row|step|stage|round|epoch|run|second|batch|worker|device|part|shard)"
 OLD_WORDS = {
@@ -124,7 +129,7 @@ def test_every_link_resolves():
 
 
 def test_the_index_and_the_readme_link_to_every_page():
-    docs = [Path(page).name for page in PAGES if page.startswith("docs/")]
+    docs = [page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")]
     linked = re.findall(r"\]\(([^)\s]+)\)", text_of("docs/index.md"))
     assert [name for name in docs if name not in (*linked, "index.md")] == []
     assert "(docs/index.md)" in text_of("README.md")

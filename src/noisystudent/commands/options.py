@@ -75,7 +75,7 @@ def with_settings(parser: Parser, arguments: list[str], command: Command) -> dic
     own = {action.dest for action in parser._actions}
     shortened = {short: name for short, name in _SHORT.items() if name in USED[command] and short not in own}
     _add_ways_in(parser, command, shortened)
-    _add_settings(parser, command)
+    add_settings(parser, command)
     for name in ALL_SETTINGS:
         if name not in USED[command] and name not in own:  # refused below, with the commands that use it
             parser.add_argument(f"--{name}", dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -145,7 +145,7 @@ def _unknown_option(parser: Parser, argument: str) -> str:
     )
 
 
-def _add_settings(parser: Parser, command: Command) -> None:
+def add_settings(parser: Parser, command: Command) -> None:
     """Adds the settings of a command as options, one group per section, with choices and defaults."""
     from noisystudent.config import ALL_SETTINGS, USED, default_values
     from noisystudent.run_settings import RunSettings

@@ -47,6 +47,8 @@ _BRIEF: dict[str, tuple[str | None, str]] = {
     "write_config": (None, "write these settings to a file, and do nothing else"),
     "verify": (None, "check every byte of finished work"),
 }
+# Options that every command with settings has; of its other own options the text is the command's.
+_WAYS_IN = ("sources", "config", "write_config", "verify", "backbone", "student", "size", "steps", "epochs", "lr")
 _EXAMPLES = {
     "run": (
         "noisystudent run photos/labeled photos/unlabeled photos/test",
@@ -139,7 +141,8 @@ class Parser(argparse.ArgumentParser):
             return [(group.title, group.description, list(group._group_actions))]
         main = _MAIN.get("robustness" if self.command == "evaluate" else self.command, ())
         wanted = [action for action in self._actions if id(action) in in_sections and action.dest in main]
-        return [("options", None, [_brief(action) for action in (*own, *wanted)])]
+        own = [_brief(action) if action.dest in _WAYS_IN else action for action in own]
+        return [("options", None, [*own, *(_brief(action) for action in wanted)])]
 
 
 class _ShowHelp(argparse.Action):

@@ -15,6 +15,7 @@ WIDTH, LEFT, RIGHT, TOP, HEIGHT = 440, 44, 44, 34, 150
 BAR, BAR_HEIGHT = 74, 12
 _LABEL = 120  # width of the label of the control
 _MOST_STEPS = 9  # whose values are written without touching each other
+_DIGIT = 6.7  # width of a character at the chart's font size, in a font with wide ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ def round_chart(steps: Sequence[Step], control: float | None, *, title: str) -> 
     for number, (step, x) in enumerate(zip(steps, places, strict=True)):
         last = number == len(steps) - 1
         written = last or (number % every == 0 and len(steps) - 1 - number >= every)
-        body.append(_step(step, x, y, written=written, bar=min(BAR, 0.8 * gap if len(steps) > 1 else BAR)))
+        bar = min(BAR, 0.8 * gap if len(steps) > 1 else BAR)
+        body.append(_step(step, x, y, written=written, bar=bar, room=WIDTH if last else every * gap))
     if control is not None:
         points = [(x, y(step.top1)) for step, x in zip(steps, places, strict=True) if step.top1 is not None]
         body = [_control(y(control)), *body, _control_label(y(control), control, points)]
@@ -98,7 +100,7 @@ def _line(steps: Sequence[Step], places: Sequence[float], y: Callable[[float], f
     return Markup('<g class="series series-1"><polyline points="{}"/></g>').format(points)
 
 
-def _step(step: Step, x: float, y: Callable[[float], float], *, written: bool, bar: float) -> Markup:
+def _step(step: Step, x: float, y: Callable[[float], float], *, written: bool, bar: float, room: float) -> Markup:
     parts = []
     if step.top1 is not None:
         hollow, sentence = Markup(' class="hollow"') if step.worse else "", f"{step.name}: {percent(step.top1)}"
@@ -118,7 +120,9 @@ def _step(step: Step, x: float, y: Callable[[float], float], *, written: bool, b
             ).format(left, top, bar, BAR_HEIGHT, left, top, bar * step.used / step.rows, BAR_HEIGHT)
         )
         if written:
-            parts.append(_text(x, top + BAR_HEIGHT + 15, f"{whole(step.used)} of {whole(step.rows)}"))
+            used = f"{whole(step.used)} of {whole(step.rows)}"
+            short = whole(step.used) if _DIGIT * len(used) > room else used
+            parts.append(_text(x, top + BAR_HEIGHT + 15, short))
     return Markup("").join(parts)
 
 

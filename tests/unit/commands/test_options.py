@@ -103,3 +103,11 @@ def test_a_file_of_settings_that_are_not_valid_is_not_written(tmp_path, capsys):
     assert main(["run", "a", "b", "--steps", "-7", "--write-config", str(file)]) == 2
     assert "train.steps" in capsys.readouterr().err
     assert not file.exists()
+
+
+def test_the_help_of_an_own_option_is_its_own_and_hidden_options_stay_hidden(capsys):
+    assert main(["predict", "--help"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "--out FILE table with file, class, confidence and problem" in printed
+    assert "--labeled" not in printed
+    assert "--budget" not in printed

@@ -1,6 +1,7 @@
 """The charts of the first screen: places, values and colors, and texts that stay texts."""
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -44,6 +45,18 @@ def test_bars_are_as_long_as_the_share_that_was_used():
     }
     assert [part / whole for part, whole in zip(parts["part"], parts["all"], strict=True)] == pytest.approx([0.3, 0.6])
     assert "30 of 100" in [text.text for text in chart.iter("text")]
+
+
+def test_counts_do_not_touch():
+    steps = [Step("teacher", 0.9), *(Step(f"round {n}", 0.9, 250 * n, 1257) for n in range(1, 6))]
+    texts = [text for text in drawn(round_chart(steps, None, title="Accuracy")).iter("text") if text.get("y") == "239"]
+    assert [text.text for text in texts] == ["250", "500", "750", "1,000", "1,250 of 1,257"]
+    bounds = []
+    for text in texts:
+        width, x = 6.7 * len(text.text), float(text.get("x"))
+        start = x - {"middle": width / 2, "end": width, "start": 0}[text.get("text-anchor")]
+        bounds.append((start, start + width))
+    assert all(left[1] < right[0] for left, right in pairwise(bounds))
 
 
 def test_without_an_accuracy_there_is_no_chart():
