@@ -7,7 +7,7 @@ import webbrowser
 from pathlib import Path
 
 from noisystudent.commands.parser import Parser
-from noisystudent.commands.say import say
+from noisystudent.commands.say import announce, say
 from noisystudent.errors import ArtifactError, NoisyStudentError
 
 
@@ -47,6 +47,7 @@ def open_page(parser: Parser, arguments: list[str]) -> None:
 def doctor(parser: Parser, arguments: list[str]) -> None:
     """Prints what this machine offers a run, measured in a few seconds, and what to change."""
     parser.parse_args(arguments)
+    announce(parser.command)
     from noisystudent.display.wording import printable
     from noisystudent.pipeline.doctor import examine_machine
 

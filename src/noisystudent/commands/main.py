@@ -14,13 +14,14 @@ from contextlib import suppress
 from noisystudent import __version__
 from noisystudent.commands import housekeeping, images, models, pipelines, stages
 from noisystudent.commands.parser import Parser
+from noisystudent.commands.say import say
 from noisystudent.commands.study import study
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
 from noisystudent.runtime.allocator import keep_freed_memory
 from noisystudent.runtime.env import disable_spin_wait, require_single_process
 from noisystudent.runtime.interruption import Terminated, raise_on_signals
 from noisystudent.runtime.memory import describe_shortage, is_out_of_memory
-from noisystudent.runtime.terminal import escaped
+from noisystudent.runtime.terminal import terminal_width, wrapped
 
 # The commands whose work processes under torchrun share.
 SHARED = ("run", "train", "pretrain", "distill", "fix", "label", "evaluate", "predict")
@@ -84,7 +85,7 @@ def _message(error: Exception) -> str:
 
 def _say(message: str) -> None:
     with suppress(OSError):  # the terminal is gone
-        print(f"noisystudent: {escaped(message)}", file=sys.stderr)
+        say(f"noisystudent: {message}", sys.stderr)
 
 
 def _require_text(words: Sequence[str]) -> None:
@@ -124,7 +125,9 @@ def _dispatch(words: list[str]) -> int:
 
 def _overview() -> str:
     commands = "\n".join(f"  {command:<12}{text}" for command, (text, _) in COMMANDS.items())
-    return (
+    width = terminal_width(sys.stdout)
+    commands = wrapped(commands, width, later=12 * " ")
+    text = (
         "usage: noisystudent COMMAND [options]\n\n"
         "Train a better classifier from a few labeled and many unlabeled images, and learn whether the unlabeled ones "
         "helped.\n\n"
@@ -132,6 +135,7 @@ def _overview() -> str:
         "'noisystudent COMMAND --help' lists the options of a command; --debug shows the traceback of an error.\n"
         "Start with: noisystudent demo"
     )
+    return wrapped(text, width)
 
 
 COMMANDS: dict[str, tuple[str, Callable[[Parser, list[str]], None]]] = {
