@@ -1,8 +1,9 @@
-"""The commands around runs: runs, open, clean, and doctor for the machine."""
+"""The commands around runs: runs, open, watch, clean, and doctor for the machine."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 import webbrowser
 from pathlib import Path
 
@@ -42,6 +43,25 @@ def open_page(parser: Parser, arguments: list[str]) -> None:
     say(page)
     if not webbrowser.open(page.resolve().as_uri()):
         say("no browser was found; open this file in one")
+
+
+def watch(parser: Parser, arguments: list[str]) -> None:
+    """Serves the growing page of a run on this machine until it is interrupted."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of the run, finished or not")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="port on 127.0.0.1 (default: a free one)")
+    given = parser.parse_args(arguments)
+    from noisystudent.reporting.page_server import PageServer
+    from noisystudent.runtime.interruption import Terminated
+
+    with PageServer(given.run, given.port) as server:
+        say(f"{server.address} shows {given.run}, to this machine alone; Ctrl-C ends this")
+        sys.stdout.flush()
+        try:
+            server.serve_forever()
+        except Terminated:
+            raise
+        except KeyboardInterrupt:
+            say("")
 
 
 def doctor(parser: Parser, arguments: list[str]) -> None:

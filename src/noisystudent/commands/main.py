@@ -161,6 +161,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser, list[str]], None]]] = {
     "pack": ("pack a source into tar shards with an index, for large data and object stores", images.pack),
     "runs": ("list runs with their results, the newest first", housekeeping.runs),
     "open": ("open the page of a run in the browser", housekeeping.open_page),
+    "watch": ("show the page of a run while it goes on, in the browser of this machine", housekeeping.watch),
     "clean": ("remove work that was set aside because settings changed, after asking", housekeeping.clean),
     "doctor": ("show what this machine offers a run, measured in seconds, and what to change", housekeeping.doctor),
     "report": ("write the page of a finished run again", pipelines.report),

@@ -99,10 +99,10 @@ def run(
         context = remove_leakage(context)
         count_trial(context.folder, context.costs)
         check_measurable(context)
-        expect_stages(context)
+        stages = expect_stages(context)
         if context.engine.group.is_main:
             command = repeat_command(settled(resolved, context.settings), "run")
-            write_result(folder / "run.json", describe_run(resolved, context, command))
+            write_result(folder / "run.json", replace(describe_run(resolved, context, command), stages=stages))
         result = run_rounds(context)
         deliver(context, result.delivered.checkpoint, result.calibration)
         robustness = measure_robustness(context, result.checkpoints, result.contexts_of_fixed)

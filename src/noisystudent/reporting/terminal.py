@@ -58,7 +58,7 @@ def render_summary(summary: RunSummary, width: int) -> Group:
 
 
 def _columns_within(summary: RunSummary, width: int) -> tuple[str, ...]:
-    """The columns of the table for which there is room, and in the first one for names of ``_NAME_WIDTH``."""
+    """The columns of the table that fit, where the first one has space for names of ``_NAME_WIDTH``."""
     columns = table_columns(summary)
     cells = [columns, *(row.cells(columns) for row in summary_rows(summary))]
     widths = {name: max(map(len, cells_of)) for name, *cells_of in zip(columns, *cells, strict=True)}
