@@ -28,6 +28,7 @@ _SHORT = {
     "steps": "train.steps",
     "epochs": "train.epochs",
     "lr": "train.learning_rate",
+    "log": "runtime.log",
 }
 # Sources that may be given without their option, in this order.
 _POSITIONAL = {

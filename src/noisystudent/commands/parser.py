@@ -44,6 +44,7 @@ _BRIEF: dict[str, tuple[str | None, str]] = {
     "steps": ("N", "training steps of each stage"),
     "epochs": ("X", "the same in epochs of the labeled images"),
     "lr": ("X", "learning rate"),
+    "log": ("tensorboard", "write scalars for TensorBoard"),
     "write_config": (None, "write these settings to a file, and do nothing else"),
     "verify": (None, "check every byte of finished work"),
 }

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from noisystudent.runtime.event_log import EventLog, StageEvents
 from noisystudent.runtime.notebook import NotebookBlock, in_notebook
 from noisystudent.runtime.terminal import escaped, fitting, wrapped
 
@@ -25,20 +26,30 @@ class Bar:
     """The progress of one stage, counted in units such as steps or images.
 
     ``show`` shows it live; without it, a plain line is printed now and then. ``later`` are units of the stages after it
-    that take as long as its own, for the time left of the whole run.
+    that take as long as its own, for the time left of the whole run. ``events`` keeps the named numbers.
     """
 
-    def __init__(self, name: str, total: int, unit: str, show: Show | None, later: float = 0.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        unit: str,
+        show: Show | None,
+        later: float = 0.0,
+        events: StageEvents | None = None,
+    ) -> None:
         self.name, self.total, self.unit = name, total, unit
         self.done = 0
         self.values: dict[str, float] = {}
-        self._show, self._later = show, later
+        self._show, self._later, self._events = show, later, events
         self._start = self._last = time.monotonic()
         self._first = 0
 
     def start_at(self, done: int) -> None:
         """Sets the number of units that an earlier session finished; they do not count into the rate."""
         self.done = self._first = done
+        if self._events:
+            self._events.begin(done)
 
     def extend(self, count: int) -> None:
         """Adds ``count`` units to the total."""
@@ -47,7 +58,13 @@ class Bar:
     def advance(self, count: int, values: Mapping[str, float] | None = None) -> None:
         """Adds ``count`` finished units, and shows named numbers such as losses, the last ones that were given."""
         self.done += count
-        self.values = dict(values) if values else self.values
+        if values:
+            self.values = dict(values)
+            if self._events:
+                self._events.add(self.done, values)
+        self._tell()
+
+    def _tell(self) -> None:
         now = time.monotonic()
         if now - self._last < (_LIVE_INTERVAL if self._show else PLAIN_INTERVAL):
             return
@@ -108,6 +125,7 @@ class Reporter:
         self.quiet = quiet
         self._expected: dict[str, int] = {}
         self.console = Console(stderr=True, quiet=quiet, highlight=False, emoji=False)
+        self._events: EventLog | None = None
         self._block = NotebookBlock() if in_notebook() and not quiet else None
 
     def say(self, message: str) -> None:
@@ -122,25 +140,42 @@ class Reporter:
         """Tells which stages a run has, in order, with the samples that each trains on: bars say how far the run is."""
         self._expected = dict(stages)
 
+    def log_to(self, events: EventLog) -> None:
+        """Keeps the named numbers of all later bars and rounds, also those of a quiet reporter."""
+        self._events = events
+
+    def log_round(self, number: int, values: Mapping[str, float]) -> None:
+        """Keeps the named numbers of a round, where numbers are kept."""
+        if self._events:
+            self._events.add_round(number, values)
+
     @contextmanager
     def bar(self, name: str, total: int, unit: str) -> Iterator[Bar]:
         """Yields a bar for a stage of ``total`` units; at the end, prints a line with its time and rate."""
+        events = self._events.stage(name) if self._events else None
+        try:
+            if self.quiet:
+                yield _SilentBar(name, total, unit, None, events=events)
+            else:
+                yield from self._shown_bar(name, total, unit, events)
+        finally:
+            if events:
+                events.close()
+
+    def _shown_bar(self, name: str, total: int, unit: str, events: StageEvents | None) -> Iterator[Bar]:
         start = time.monotonic()
-        if self.quiet:
-            yield _SilentBar(name, total, unit, None)
-            return
         name, later = self._place(name, total)
         if self._block:
-            bar = Bar(name, total, unit, self._block.show, later)
+            bar = Bar(name, total, unit, self._block.show, later, events)
             self._block.show(bar, start)
             yield bar
         elif not self.console.is_terminal:
             self.say(f"{name} ...")
-            bar = Bar(name, total, unit, None, later)
+            bar = Bar(name, total, unit, None, later, events)
             yield bar
         else:
             with self._live(name, total) as show:
-                bar = Bar(name, total, unit, show, later)
+                bar = Bar(name, total, unit, show, later, events)
                 yield bar
         seconds = time.monotonic() - start
         self.say(f"{name}: {bar.done} {unit} in {seconds:.1f} s ({bar.rate(time.monotonic()):.4g}/s)")
@@ -175,8 +210,8 @@ class Reporter:
 
 
 class _SilentBar(Bar):
-    def advance(self, count: int, values: Mapping[str, float] | None = None) -> None:
-        self.done += count
+    def _tell(self) -> None:
+        pass
 
 
 def _clock(seconds: float) -> str:

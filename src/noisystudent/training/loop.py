@@ -284,11 +284,11 @@ class Metrics:
         return dict(zip(names, table.mean(dim=0).tolist(), strict=True))
 
     def flush(self, more: dict[str, float]) -> dict[str, float]:
-        """Writes one row: the means since the last row, and ``more``; returns the means."""
-        means = self.check()
-        row = {"step": self._waiting[-1][0] + 1, **means, **more}
+        """Writes one row: the means since the last row, and ``more``; returns both."""
+        values = {**self.check(), **more}
+        row = {"step": self._waiting[-1][0] + 1, **values}
         self._waiting.clear()
         if self._group.is_main:
             with self._path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-        return means
+        return values
