@@ -1,4 +1,4 @@
-"""The commands around runs: runs, open, watch, clean, and doctor for the machine."""
+"""The commands around runs: runs, open, watch, clean; doctor for the machine, and completion for its shell."""
 
 from __future__ import annotations
 
@@ -62,6 +62,20 @@ def watch(parser: Parser, arguments: list[str]) -> None:
             raise
         except KeyboardInterrupt:
             say("")
+
+
+def completion(parser: Parser, arguments: list[str]) -> None:
+    """Prints the script that makes a shell complete commands, options, choices and folders."""
+    parser.add_argument(
+        "shell",
+        choices=("bash", "zsh", "fish"),
+        help='the shell; in bash and zsh: eval "$(noisystudent completion bash)", in fish: noisystudent completion '
+        "fish | source; the same line in the shell's start file makes it last",
+    )
+    given = parser.parse_args(arguments)
+    from noisystudent.commands.completion import script_of
+
+    print(script_of(given.shell))
 
 
 def doctor(parser: Parser, arguments: list[str]) -> None:

@@ -18,7 +18,7 @@ from noisystudent.commands.say import say
 from noisystudent.commands.study import study
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
 from noisystudent.runtime.allocator import keep_freed_memory
-from noisystudent.runtime.env import disable_spin_wait, require_single_process
+from noisystudent.runtime.env import disable_spin_wait, line_to_complete, require_single_process
 from noisystudent.runtime.interruption import Terminated, raise_on_signals
 from noisystudent.runtime.memory import describe_shortage, is_out_of_memory
 from noisystudent.runtime.terminal import terminal_width, wrapped
@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
     """
+    if (asked := line_to_complete()) is not None:
+        from noisystudent.commands.completion import complete
+
+        complete(*asked, COMMANDS)
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -164,6 +168,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser, list[str]], None]]] = {
     "watch": ("show the page of a run while it goes on, in the browser of this machine", housekeeping.watch),
     "clean": ("remove work that was set aside because settings changed, after asking", housekeeping.clean),
     "doctor": ("show what this machine offers a run, measured in seconds, and what to change", housekeeping.doctor),
+    "completion": ("print the script that makes bash, zsh or fish complete this command", housekeeping.completion),
     "report": ("write the page of a finished run again", pipelines.report),
 }
 """Every command: what it does, and its function."""

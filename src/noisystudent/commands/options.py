@@ -21,7 +21,7 @@ SOURCE_HELP = (
 CHECKPOINT_HELP = "the folder of a checkpoint, or timm:NAME for weights that timm publishes"
 _WITH_CONFIG = ("run", "plan", "study", "train", "pretrain", "distill")
 # Short names of settings, for every command that uses them and has no option of its own with that name.
-_SHORT = {
+SHORT = {
     "backbone": "model.backbone",
     "student": "head.student",
     "size": "data.size",
@@ -74,7 +74,7 @@ def with_settings(parser: Parser, arguments: list[str], command: Command) -> dic
     from noisystudent.config import ALL_SETTINGS, ARGUMENTS, USED, require_used
 
     own = {action.dest for action in parser._actions}
-    shortened = {short: name for short, name in _SHORT.items() if name in USED[command] and short not in own}
+    shortened = {short: name for short, name in SHORT.items() if name in USED[command] and short not in own}
     _add_ways_in(parser, command, shortened)
     _add_settings(parser, command)
     for name in ALL_SETTINGS:
