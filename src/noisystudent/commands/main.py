@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from noisystudent import __version__
 from noisystudent.commands import housekeeping, images, models, pipelines, stages
@@ -104,6 +105,8 @@ def _require_text(words: Sequence[str]) -> None:
 
 
 def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [words[1], "--help", *words[2:]]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return DONE if words else BAD_USAGE
@@ -111,6 +114,8 @@ def _dispatch(words: list[str]) -> int:
         print(f"noisystudent {__version__}")
         return DONE
     command, *rest = words
+    if rest == ["help"] and not Path("help").exists():
+        rest = ["--help"]
     if command not in COMMANDS:
         raise SettingsError(
             f"unknown command {command!r}; there are {', '.join(COMMANDS)}.{nearest_name(command, COMMANDS)}"
