@@ -237,7 +237,7 @@ def _resolve(given: SettingsInput | None, file: Path | None, command: Command, r
     try:
         settings = RunSettings(**nest({"recipe": recipe, **required, **merged.values}))
     except ValidationError as error:
-        raise SettingsError(explain(error, origins)) from None
+        raise SettingsError(explain(error, origins, RunSettings)) from None
     explicit = frozenset(given_in)
     check_lengths(command, explicit, {name: value_at(settings, name) for name in ALL_SETTINGS})
     _require_effect(command, settings, from_user)

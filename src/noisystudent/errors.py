@@ -21,6 +21,10 @@ from collections.abc import Iterable
 class NoisyStudentError(Exception):
     """Base class of the errors that this package raises on purpose."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and Jupyter show in place of a traceback: the message says all that the user can mend."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class SettingsError(NoisyStudentError, ValueError):
     """A setting is unknown, of the wrong type or out of range."""

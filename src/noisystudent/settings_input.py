@@ -12,7 +12,9 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
+from noisystudent.allowed_values import allowed_values, choices_of
 from noisystudent.errors import SettingsError, nearest_name
 from noisystudent.settings import Settings
 from noisystudent.yaml_text import MAX_CHARACTERS, YamlTextError, parse_yaml
@@ -265,26 +267,61 @@ def _are_equal(first: object, second: object) -> bool:
         return False
 
 
-def explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+def explain(error: ValidationError, origins: Mapping[str, str], root: type[BaseModel]) -> str:
     """Pydantic's errors as one line: for every setting its name, value, origin, and what is allowed.
 
     Args:
         error: What pydantic raised.
         origins: Where the value of each known setting came from, by dotted name.
+        root: The class of all settings.
     """
-    lines: dict[str, list[str]] = {}
+    fields = setting_fields(root)
+    problems: dict[str, list[ErrorDetails]] = {}
     for problem in error.errors(include_url=False, include_context=False):
         parts = [str(part) for part in problem["loc"] if isinstance(part, str)]
         name = next(
             (".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins), ".".join(parts)
         )
-        text = problem["msg"].removeprefix("Value error, ").removesuffix(".")
-        message = "it is required" if problem["type"] == "missing" else text[0].lower() + text[1:]
-        # Without an origin, the problem is of several settings, which the message names.
-        has_origin = problem["type"] != "missing" and name in origins
-        given = f" (from {origins[name]}: {shown(problem['input'])})" if has_origin else ""
-        lines.setdefault(f"{name}{given}", []).append(message)
-    return "; ".join(f"setting {name}: {' or '.join(dict.fromkeys(texts))}" for name, texts in lines.items()) + "."
+        problems.setdefault(name, []).append(problem)
+    texts = [_explain_one(*_named(name, found, fields), origins, fields) for name, found in problems.items()]
+    return "; ".join(text.removesuffix(".") for text in texts[:-1]) + "; " * (len(texts) > 1) + texts[-1]
+
+
+def _named(
+    name: str, problems: Sequence[ErrorDetails], fields: Mapping[str, FieldInfo]
+) -> tuple[str, Sequence[ErrorDetails]]:
+    """The setting of a problem; a check of a whole section may begin its message with the setting that it is about."""
+    about = f"{name}.{_own_words(problems[0]).partition(':')[0]}"
+    return (about if name not in fields and about in fields else name), problems
+
+
+def _explain_one(
+    name: str, problems: Sequence[ErrorDetails], origins: Mapping[str, str], fields: Mapping[str, FieldInfo]
+) -> str:
+    """What is wrong with one setting: its first value that is, and all that would be right."""
+    first, field = problems[0], fields.get(name)
+    if first["type"] == "missing":
+        return f"setting {name}: it is required."
+    own = [_own_words(problem) for problem in problems if _is_own(problem) or field is None]
+    texts = [f"give {allowed_values(field)}"] if field and any(not _is_own(problem) for problem in problems) else []
+    message = " or ".join(dict.fromkeys([*texts, *own])).removeprefix(f"{name.rpartition('.')[2]}: ")
+    value = first["input"]
+    if _is_own(first) and isinstance(value, Mapping):  # the section that the check saw
+        value = value.get(name.rpartition(".")[2])
+    if name not in origins:  # the problem is of several settings, which the message names
+        return f"setting {name}: {message}."
+    near = nearest_name(value, choices_of(field.annotation)) if field and isinstance(value, str) else ""
+    return f"setting {name} (from {origins[name]}: {shown(value)}): {message}.{near}"
+
+
+def _is_own(problem: ErrorDetails) -> bool:
+    """Whether a check of this package found the problem, whose words it has; else pydantic did, by the type."""
+    return problem["type"] == "value_error"
+
+
+def _own_words(problem: ErrorDetails) -> str:
+    text = problem["msg"].removeprefix("Value error, ").removesuffix(".")
+    return text[0].lower() + text[1:]
 
 
 def join_names(names: Iterable[str]) -> str:

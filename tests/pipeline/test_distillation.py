@@ -348,5 +348,5 @@ def test_settings_that_a_command_does_not_use_are_refused(settings, message, tmp
 
 
 def test_without_labels_only_distill_has_work_to_do(tmp_path):
-    with pytest.raises(SettingsError, match="setting labeled: it is required"):
+    with pytest.raises(SettingsError, match="needs labeled images"):
         noisystudent.run(unlabeled="digits:unlabeled", out=tmp_path, settings=SMALL, quiet=True)

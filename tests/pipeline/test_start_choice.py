@@ -83,6 +83,15 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
     assert "left: 0 samples seen in training" in capsys.readouterr().out
 
 
+def test_a_misspelled_source_is_said_before_the_minutes_of_the_trial(sources, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(start_choice, "SHARE", 0.5)
+    monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1 / 3000)
+    monkeypatch.setattr(start_choice, "_compare", lambda *_: pytest.fail("the trial has begun"))
+    given = options({**sources, "unlabeled": tmp_path / "gone.npz"}, tmp_path / "run")
+    assert main(["run", *given]) == 1
+    assert "There is no source" in capsys.readouterr().err
+
+
 def test_the_backbone_is_kept_where_it_is_better(sources, tmp_path, monkeypatch):
     better = StartTrial(frozen=0.92, scratch=0.9, standard_error=0.03, labels=100, size=16, steps=200)
     monkeypatch.setattr(start_choice, "_compare", lambda *_: better)

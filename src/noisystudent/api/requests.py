@@ -59,9 +59,16 @@ def resolved_request(
     named = [getattr(chosen, role) for role in ("labeled", "unlabeled", "validation", "test")]
     require_output_folder(chosen.out, [name for name in named if name])
     if not resolved.settings.labeled and command not in ("distill", "pretrain"):
-        raise SettingsError("setting labeled: it is required.")
+        more = " photos/unlabeled" if command in ("run", "plan") else ""
+        raise SettingsError(
+            f"{command} needs labeled images, a folder with one folder per class: noisystudent {command} "
+            f"photos/labeled{more}."
+        )
     if resolved.settings.unlabeled is None and command in ("run", "plan"):
-        raise SettingsError(f"{command} needs --unlabeled; to train on labels alone use 'noisystudent train'.")
+        raise SettingsError(
+            f"{command} needs unlabeled images, too: noisystudent {command} photos/labeled photos/unlabeled "
+            "(--unlabeled). To train on labels alone use 'noisystudent train'."
+        )
     if folder and command != "plan":
         keep_command(folder, command, values)
     return resolved

@@ -67,12 +67,12 @@ def run(
     Raises:
         NoisyStudentError: With one clear line, for a user's mistake, bad data or failed training.
     """
-    from noisystudent.pipeline import noisy_student
+    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
+    resolved = resolved_request("run", sources, out, config, settings, model)
+    from noisystudent.pipeline import noisy_student  # loads torch: mistakes in settings are said at once
     from noisystudent.pipeline.run_folder import Run
     from noisystudent.runtime.progress import Reporter
 
-    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
-    resolved = resolved_request("run", sources, out, config, settings, model)
     extensions = own_parts(sources, objective=objective, select=select, model=model, noise=noise)
     summary = noisy_student.run(resolved, reporter=Reporter(quiet=quiet), extensions=extensions, verify=verify)
     return Run(Path(resolved.settings.out), summary, extensions.model)
@@ -115,11 +115,11 @@ def plan(
     Raises:
         NoisyStudentError: As ``run`` does.
     """
+    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
+    resolved = resolved_request("plan", sources, out, config, settings, model)
     from noisystudent.pipeline import plan as planning
     from noisystudent.runtime.progress import Reporter
 
-    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
-    resolved = resolved_request("plan", sources, out, config, settings, model)
     extensions = own_parts(sources, objective=objective, select=select, model=model, noise=noise)
     return planning.plan(resolved, reporter=Reporter(quiet=quiet), extensions=extensions)
 
@@ -152,12 +152,12 @@ def check(
     Raises:
         NoisyStudentError: With one clear line, for a user's mistake or bad data.
     """
-    from noisystudent.pipeline.check import check as check_sources
-    from noisystudent.runtime.progress import Reporter
-
     sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
     given = [{"budget": "none"}, *as_list(settings)]
     resolved = resolved_request("plan", sources, None, None, given)
+    from noisystudent.pipeline.check import check as check_sources
+    from noisystudent.runtime.progress import Reporter
+
     return check_sources(resolved, reporter=Reporter(quiet=quiet), extensions=own_parts(sources))
 
 

@@ -250,10 +250,10 @@ def pretrain(
     Raises:
         NoisyStudentError: With one clear line, for a user's mistake, bad data or failed training.
     """
+    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
+    resolved = resolved_request("pretrain", sources, out, config, settings, model)
     from noisystudent.pipeline.pretrain_single import pretrain_single
     from noisystudent.runtime.progress import Reporter
 
-    sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
-    resolved = resolved_request("pretrain", sources, out, config, settings, model)
     extensions = own_parts(sources)
     return pretrain_single(resolved, reporter=Reporter(quiet=quiet), extensions=extensions, verify=verify)

@@ -16,6 +16,7 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from noisystudent import api
 from noisystudent.artifacts.typed_json import write_result
+from noisystudent.commands.say import say
 from noisystudent.data.sources.builtin import DigitsPart, open_digits
 from noisystudent.errors import SettingsError
 from noisystudent.models.backbones import open_backbone
@@ -157,7 +158,7 @@ def print_demo(result: Demo) -> None:
     if len(result.runs) == 1:
         for run in (*result.runs, *result.on_backbone):
             print_summary(run.summary)
-            print("\n".join(closing_lines(run.summary, run.path)))
+            say("\n".join(closing_lines(run.summary, run.path)))
         _print_comparison(result)
         return
     rows = [accuracies_on_test(run.summary) for run in result.runs]
@@ -165,8 +166,8 @@ def print_demo(result: Demo) -> None:
     for name in rows[0]:
         values = [100 * row[name] for row in rows]
         print(f"{name:<22}{np.mean(values):>8.1f}{min(values):>8.1f}{max(values):>9.1f}")
-    print("\n".join(_honest_lines(rows)))
-    print(f"pages: {result.runs[0].path.parent}/seed-*/report.html")
+    say("\n".join(_honest_lines(rows)))
+    say(f"pages: {result.runs[0].path.parent}/seed-*/report.html")
     _print_comparison(result)
 
 
@@ -180,7 +181,7 @@ def _print_comparison(result: Demo) -> None:
     )
     seeds = f"on the mean of {len(result.runs)} seeds" if len(result.runs) > 1 else "on this split"
     better = "Training from scratch is better here" if scratch > frozen else "The frozen backbone is better here"
-    print(
+    say(
         f"{better}: {scratch:.1f}% right from scratch, {frozen:.1f}% on features of EfficientNet-Lite0, {seeds}. "
         "Digits of 8 pixels are far from the photographs that its weights know."
     )

@@ -1,13 +1,14 @@
-"""The commands around runs: runs, open, clean, and doctor for the machine."""
+"""The commands around runs: runs, open, watch, clean; doctor for the machine, and completion for its shell."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 import webbrowser
 from pathlib import Path
 
 from noisystudent.commands.parser import Parser
-from noisystudent.commands.say import say
+from noisystudent.commands.say import announce, say
 from noisystudent.errors import ArtifactError, NoisyStudentError
 
 
@@ -44,9 +45,43 @@ def open_page(parser: Parser, arguments: list[str]) -> None:
         say("no browser was found; open this file in one")
 
 
+def watch(parser: Parser, arguments: list[str]) -> None:
+    """Serves the growing page of a run on this machine until it is interrupted."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of the run, finished or not")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="port on 127.0.0.1 (default: a free one)")
+    given = parser.parse_args(arguments)
+    from noisystudent.reporting.page_server import PageServer
+    from noisystudent.runtime.interruption import Terminated
+
+    with PageServer(given.run, given.port) as server:
+        say(f"{server.address} shows {given.run}, to this machine alone; Ctrl-C ends this")
+        sys.stdout.flush()
+        try:
+            server.serve_forever()
+        except Terminated:
+            raise
+        except KeyboardInterrupt:
+            say("")
+
+
+def completion(parser: Parser, arguments: list[str]) -> None:
+    """Prints the script that makes a shell complete commands, options, choices and folders."""
+    parser.add_argument(
+        "shell",
+        choices=("bash", "zsh", "fish"),
+        help='the shell; in bash and zsh: eval "$(noisystudent completion bash)", in fish: noisystudent completion '
+        "fish | source; the same line in the shell's start file makes it last",
+    )
+    given = parser.parse_args(arguments)
+    from noisystudent.commands.completion import script_of
+
+    print(script_of(given.shell))
+
+
 def doctor(parser: Parser, arguments: list[str]) -> None:
     """Prints what this machine offers a run, measured in a few seconds, and what to change."""
     parser.parse_args(arguments)
+    announce(parser.command)
     from noisystudent.display.wording import printable
     from noisystudent.pipeline.doctor import examine_machine
 

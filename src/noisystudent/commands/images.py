@@ -7,7 +7,7 @@ from pathlib import Path
 
 from noisystudent.commands.options import SOURCE_HELP, with_settings
 from noisystudent.commands.parser import Parser
-from noisystudent.commands.say import say
+from noisystudent.commands.say import announce, say
 from noisystudent.display.wording import printable
 
 
@@ -25,6 +25,7 @@ def show_noise(parser: Parser, arguments: list[str]) -> None:
     )
     parser.add_argument("--images", type=int, default=8, metavar="N", help="number of images (default 8)")
     given = with_settings(parser, arguments, "show-noise")
+    announce(parser.command)
     from noisystudent import api
     from noisystudent.commands.output import open_and_describe
 

@@ -10,17 +10,19 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from noisystudent import __version__
 from noisystudent.commands import housekeeping, images, models, pipelines, stages
 from noisystudent.commands.parser import Parser
+from noisystudent.commands.say import say
 from noisystudent.commands.study import study
 from noisystudent.errors import NoisyStudentError, SettingsError, nearest_name
 from noisystudent.runtime.allocator import keep_freed_memory
-from noisystudent.runtime.env import disable_spin_wait, require_single_process
+from noisystudent.runtime.env import disable_spin_wait, line_to_complete, require_single_process
 from noisystudent.runtime.interruption import Terminated, raise_on_signals
 from noisystudent.runtime.memory import describe_shortage, is_out_of_memory
-from noisystudent.runtime.terminal import escaped
+from noisystudent.runtime.terminal import terminal_width, wrapped
 
 # The commands whose work processes under torchrun share.
 SHARED = ("run", "train", "pretrain", "distill", "fix", "label", "evaluate", "predict")
@@ -42,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
     """
+    if (asked := line_to_complete()) is not None:
+        from noisystudent.commands.completion import complete
+
+        complete(*asked, COMMANDS)
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -84,7 +90,7 @@ def _message(error: Exception) -> str:
 
 def _say(message: str) -> None:
     with suppress(OSError):  # the terminal is gone
-        print(f"noisystudent: {escaped(message)}", file=sys.stderr)
+        say(f"noisystudent: {message}", sys.stderr)
 
 
 def _require_text(words: Sequence[str]) -> None:
@@ -99,6 +105,8 @@ def _require_text(words: Sequence[str]) -> None:
 
 
 def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [words[1], "--help", *words[2:]]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return DONE if words else BAD_USAGE
@@ -106,6 +114,8 @@ def _dispatch(words: list[str]) -> int:
         print(f"noisystudent {__version__}")
         return DONE
     command, *rest = words
+    if rest == ["help"] and not Path("help").exists():
+        rest = ["--help"]
     if command not in COMMANDS:
         raise SettingsError(
             f"unknown command {command!r}; there are {', '.join(COMMANDS)}.{nearest_name(command, COMMANDS)}"
@@ -124,7 +134,9 @@ def _dispatch(words: list[str]) -> int:
 
 def _overview() -> str:
     commands = "\n".join(f"  {command:<12}{text}" for command, (text, _) in COMMANDS.items())
-    return (
+    width = terminal_width(sys.stdout)
+    commands = wrapped(commands, width, later=12 * " ")
+    text = (
         "usage: noisystudent COMMAND [options]\n\n"
         "Train a better classifier from a few labeled and many unlabeled images, and learn whether the unlabeled ones "
         "helped.\n\n"
@@ -132,6 +144,7 @@ def _overview() -> str:
         "'noisystudent COMMAND --help' lists the options of a command; --debug shows the traceback of an error.\n"
         "Start with: noisystudent demo"
     )
+    return wrapped(text, width)
 
 
 COMMANDS: dict[str, tuple[str, Callable[[Parser, list[str]], None]]] = {
@@ -157,8 +170,10 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser, list[str]], None]]] = {
     "pack": ("pack a source into tar shards with an index, for large data and object stores", images.pack),
     "runs": ("list runs with their results, the newest first", housekeeping.runs),
     "open": ("open the page of a run in the browser", housekeeping.open_page),
+    "watch": ("show the page of a run while it goes on, in the browser of this machine", housekeeping.watch),
     "clean": ("remove work that was set aside because settings changed, after asking", housekeeping.clean),
     "doctor": ("show what this machine offers a run, measured in seconds, and what to change", housekeeping.doctor),
+    "completion": ("print the script that makes bash, zsh or fish complete this command", housekeeping.completion),
     "report": ("write the page of a finished run again", pipelines.report),
 }
 """Every command: what it does, and its function."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from noisystudent.commands.options import CHECKPOINT_HELP, SOURCE_HELP, with_settings
 from noisystudent.commands.parser import Parser
-from noisystudent.commands.say import say
+from noisystudent.commands.say import announce, say
 
 
 def predict(parser: Parser, arguments: list[str]) -> None:
@@ -39,6 +39,7 @@ def predict(parser: Parser, arguments: list[str]) -> None:
         help="copy only images of at least this confidence, 0 to 1 (default 0)",
     )
     given = with_settings(parser, arguments, "predict")
+    announce(parser.command)
     from noisystudent import api
     from noisystudent.commands.output import print_predictions
     from noisystudent.runtime.process_group import open_process_group
@@ -67,6 +68,7 @@ def export(parser: Parser, arguments: list[str]) -> None:
         "--license", default="", metavar="NAME", help="license that the card states, such as apache-2.0"
     )
     given = parser.parse_args(arguments)
+    announce(parser.command)
     from noisystudent import api
 
     folder = api.export(

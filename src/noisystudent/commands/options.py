@@ -21,13 +21,14 @@ SOURCE_HELP = (
 CHECKPOINT_HELP = "the folder of a checkpoint, or timm:NAME for weights that timm publishes"
 _WITH_CONFIG = ("run", "plan", "study", "train", "pretrain", "distill")
 # Short names of settings, for every command that uses them and has no option of its own with that name.
-_SHORT = {
+SHORT = {
     "backbone": "model.backbone",
     "student": "head.student",
     "size": "data.size",
     "steps": "train.steps",
     "epochs": "train.epochs",
     "lr": "train.learning_rate",
+    "log": "runtime.log",
 }
 # Sources that may be given without their option, in this order.
 _POSITIONAL = {
@@ -73,7 +74,7 @@ def with_settings(parser: Parser, arguments: list[str], command: Command) -> dic
     from noisystudent.config import ALL_SETTINGS, ARGUMENTS, USED, require_used
 
     own = {action.dest for action in parser._actions}
-    shortened = {short: name for short, name in _SHORT.items() if name in USED[command] and short not in own}
+    shortened = {short: name for short, name in SHORT.items() if name in USED[command] and short not in own}
     _add_ways_in(parser, command, shortened)
     add_settings(parser, command)
     for name in ALL_SETTINGS:
@@ -137,12 +138,32 @@ def _take_positional(given: dict[str, Any], sources: Sequence[str], names: Seque
 
 
 def _unknown_option(parser: Parser, argument: str) -> str:
+    """What to say of an option that there is not, with the one that is meant if it can be guessed."""
     shown = [name for action in parser._actions if action.help != argparse.SUPPRESS for name in action.option_strings]
     topics = " all" if parser.settings else ""
-    return (
-        f"unknown option {argument!r}.{nearest_name(argument.split('=', 1)[0], shown)} '{parser.prog} --help{topics}' "
-        "lists all options."
-    )
+    lists = f"'{parser.prog} --help{topics}' lists all options."
+    if not argument.startswith("-"):
+        roles = [name for name in shown if name in ("--labeled", "--unlabeled", "--source", "--checkpoint")]
+        advice = f"give it with its option, such as {roles[0]}" if roles else "leave it out"
+        return f"{argument!r} stands without an option; {advice}. {lists}"
+    name = argument.split("=", 1)[0]
+    section = name.lstrip("-")
+    if section in parser.settings:
+        first = next(iter(parser.settings[section]._group_actions)).option_strings[0]
+        return f"{name} is a section, not an option; give a setting of it, such as {first}. {lists}"
+    return f"unknown option {argument!r}.{_meant(name, shown)} {lists}"
+
+
+def _meant(name: str, shown: Sequence[str]) -> str:
+    """The option that a name means: the same name in a section, in the sections' usual order, else the nearest name."""
+    wanted = name.lstrip("-").replace("-", "_")
+    same = [option for option in shown if option.rpartition(".")[2] == wanted or option == f"--{wanted}"]
+    preferred = sorted(same, key=lambda option: not option.startswith(("--train.", "--data.", "--model.", "--noise.")))
+    if preferred:
+        return f" Did you mean '{preferred[0]}'?"
+    long = [option for option in shown if option.startswith("--")]
+    near = nearest_name(wanted, (option.removeprefix("--") for option in long)) if len(wanted) > 1 else ""
+    return near.replace("'", "'--", 1)
 
 
 def add_settings(parser: Parser, command: Command) -> None:

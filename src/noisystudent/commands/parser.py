@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 from collections.abc import Sequence
 from copy import copy
@@ -44,6 +45,7 @@ _BRIEF: dict[str, tuple[str | None, str]] = {
     "steps": ("N", "training steps of each stage"),
     "epochs": ("X", "the same in epochs of the labeled images"),
     "lr": ("X", "learning rate"),
+    "log": ("tensorboard", "write scalars for TensorBoard"),
     "write_config": (None, "write these settings to a file, and do nothing else"),
     "verify": (None, "check every byte of finished work"),
 }
@@ -59,6 +61,18 @@ _EXAMPLES = {
     "distill": ("noisystudent distill photos/labeled photos/unlabeled --teacher runs/photos-1 --student resnet18",),
     "pretrain": ("noisystudent pretrain photos/unlabeled --steps 5000",),
 }
+
+
+# What argparse says, and how a user is told.
+_IN_WORDS = (
+    (r"the following arguments are required: (.*)", "{command} needs {0}: {usage}."),
+    (r"argument (?:\S+/)?(\S+): expected one argument", "{0} needs a value."),
+    (r"argument (?:\S+/)?(\S+): expected at least one argument", "{0} needs at least one value."),
+    (r"argument (?:\S+/)?(\S+): invalid int value: (.*)", "{0} is {1}; give a whole number."),
+    (r"argument (?:\S+/)?(\S+): invalid float value: (.*)", "{0} is {1}; give a number."),
+    (r"argument (?:\S+/)?(\S+): invalid choice: (.*) \(choose from (.*)\)", "{0} is {1}; give one of {2}."),
+    (r"argument (?:\S+/)?(\S+): ignored explicit argument (.*)", "{0} takes no value, and {1} is given; leave it out."),
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -95,8 +109,19 @@ class Parser(argparse.ArgumentParser):
         return group
 
     def error(self, message: str) -> NoReturn:
-        """Raises ``SettingsError`` with argparse's message."""
-        raise SettingsError(f"{message} (see '{self.prog} --help')")
+        """Raises ``SettingsError`` with argparse's message in plain words."""
+        raise SettingsError(f"{self._in_words(message)} '{self.prog} --help' lists the options.")
+
+    def _in_words(self, message: str) -> str:
+        for pattern, words in _IN_WORDS:
+            if found := re.fullmatch(pattern, message, re.DOTALL):
+                return words.format(*found.groups(), command=self.command, usage=self._usage())
+        return f"{message}."
+
+    def _usage(self) -> str:
+        """The command with all that it needs."""
+        required = [_usage_of(action) for action in self._actions if action.required or not action.option_strings]
+        return " ".join([self.prog, *required])
 
     def help_on(self, topic: str | None) -> str:
         """The help: without a topic the main options, else the settings of a section, or ``all``.
@@ -109,8 +134,7 @@ class Parser(argparse.ArgumentParser):
         shown = self._shown(topic)
         formatter = self._get_formatter()
         if topic in (None, ALL):
-            required = [_usage_of(action) for action in self._actions if action.required or not action.option_strings]
-            formatter.add_usage(" ".join([self.prog, *required, "[options]"]), [], [])
+            formatter.add_usage(f"{self._usage()} [options]", [], [])
             formatter.add_text(self.description)
         for title, description, actions in shown:
             formatter.start_section(title)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from noisystudent.commands.options import add_verify, with_settings
 from noisystudent.commands.parser import Parser
-from noisystudent.commands.say import say
+from noisystudent.commands.say import announce, say
 from noisystudent.errors import SettingsError
 
 if TYPE_CHECKING:  # loads torch
@@ -24,6 +24,7 @@ def demo(parser: Parser, arguments: list[str]) -> None:
         help="also run on the frozen features of EfficientNet-Lite0 (noisystudent[backbone]), and say which is better",
     )
     given = parser.parse_args(arguments)
+    announce(parser.command)
     from noisystudent.commands.demo import demo, print_demo
 
     print_demo(demo(out=given.out, seeds=given.seeds, backbone=given.backbone))
@@ -33,6 +34,7 @@ def run(parser: Parser, arguments: list[str]) -> None:
     """Trains teacher and students, and prints the scores and the verdict."""
     add_verify(parser)
     given = with_settings(parser, arguments, "run")
+    announce(parser.command)
     from noisystudent import api
 
     _print_run(api.run(config=given.pop("config"), verify=given.pop("verify"), settings=given))
@@ -61,18 +63,24 @@ def plan(parser: Parser, arguments: list[str]) -> None:
     if assumptions:
         _plan_assumed(assumptions, [name for name, value in given.items() if value is not None])
         return
+    announce(parser.command)
     from noisystudent import api
-    from noisystudent.display.wording import duration
+    from noisystudent.display.wording import aligned, duration
 
     result = api.plan(config=given.pop("config"), settings=given)
     texts = {"complete": "done", "partial": "begun", "absent": "to do", "stale": "to do again"}
-    for stage in result.stages:
-        samples = f"{stage.samples_seen:,} samples" if stage.samples_seen else ""
-        images = f"{stage.images_predicted:,} images" if stage.images_predicted else ""
-        left = f"about {duration(stage.seconds)}" if stage.seconds else ""
-        print(f"{texts[stage.state]:<12}{stage.name:<28}{samples:>20}{images:>18}  {left}".rstrip())
+    rows = [
+        [
+            f"{texts[stage.state]:<12}{stage.name}",
+            f"{stage.samples_seen:,} samples" if stage.samples_seen else "",
+            f"{stage.images_predicted:,} images" if stage.images_predicted else "",
+            f"about {duration(stage.seconds)}" if stage.seconds else "",
+        ]
+        for stage in result.stages
+    ]
+    print("\n".join(aligned(rows)))
     without = f", without {', '.join(result.without_estimate)}" if result.without_estimate else ""
-    print(
+    say(
         f"left: {result.samples_left:,} samples seen in training, {result.predicted_left:,} images to label and score, "
         f"about {duration(result.seconds_left)} on this machine{without}"
     )
@@ -81,6 +89,7 @@ def plan(parser: Parser, arguments: list[str]) -> None:
 def check(parser: Parser, arguments: list[str]) -> None:
     """Prints what is in the sources of a run, and what of it a user should look at before training."""
     given = with_settings(parser, arguments, "plan")
+    announce(parser.command)
     from noisystudent import api
     from noisystudent.display.wording import plural
     from noisystudent.reporting.check_text import check_lines, things_to_mend
@@ -119,6 +128,7 @@ def distill(parser: Parser, arguments: list[str]) -> None:
     )
     add_verify(parser)
     given = with_settings(parser, arguments, "distill")
+    announce(parser.command)
     from noisystudent import api
 
     for option, name in (("teacher", "distillation.teachers"), ("student", "distillation.students")):
@@ -131,6 +141,7 @@ def report(parser: Parser, arguments: list[str]) -> None:
     """Writes the page of a finished run again."""
     parser.add_argument("run", metavar="FOLDER", help="folder of a finished run")
     given = parser.parse_args(arguments)
+    announce(parser.command)
     from noisystudent import api
 
     say(api.report(given.run))

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from noisystudent.commands.options import CHECKPOINT_HELP, SOURCE_HELP, add_verify, sizes_of, with_settings
 from noisystudent.commands.parser import Parser
-from noisystudent.commands.say import say
+from noisystudent.commands.say import announce, say
 from noisystudent.errors import SettingsError
 from noisystudent.results.article import TableKind
 
@@ -25,6 +25,7 @@ def train(parser: Parser, arguments: list[str]) -> None:
     )
     add_verify(parser)
     given = with_settings(parser, arguments, "train")
+    announce(parser.command)
     from noisystudent import api
     from noisystudent.runtime.process_group import open_process_group
 
@@ -50,6 +51,7 @@ def fix(parser: Parser, arguments: list[str]) -> None:
     parser.add_argument("--size", metavar="auto|N", help="short for --fix.size (default auto)")
     add_verify(parser)
     given = with_settings(parser, arguments, "fix")
+    announce(parser.command)
     from noisystudent import api
     from noisystudent.runtime.process_group import open_process_group
 
@@ -76,6 +78,7 @@ def pretrain(parser: Parser, arguments: list[str]) -> None:
     parser.add_argument("--model", metavar="NAME", help="short for --model.teacher, the network in timm")
     add_verify(parser)
     given = with_settings(parser, arguments, "pretrain")
+    announce(parser.command)
     from noisystudent import api
     from noisystudent.runtime.process_group import open_process_group
 
@@ -119,6 +122,7 @@ def label(parser: Parser, arguments: list[str]) -> None:
         "--engine", choices=("local", "ray"), default="local", help="ray: on a Ray cluster (default local)"
     )
     given = with_settings(parser, arguments, "label")
+    announce(parser.command)
     from noisystudent import api
 
     out = given.pop("out")
@@ -184,6 +188,7 @@ def evaluate(parser: Parser, arguments: list[str]) -> None:
         help="score at these sizes of the input as well, in pixels: accuracy over resolution",
     )
     given = with_settings(parser, arguments, "robustness")
+    announce(parser.command)
     from noisystudent import api
     from noisystudent.commands.output import open_and_describe, print_robustness, print_scores, warn_of_emulation
     from noisystudent.runtime.process_group import open_process_group
@@ -262,6 +267,7 @@ def compare(parser: Parser, arguments: list[str]) -> None:
         raise SettingsError("--published adds rows to a --table; give that too.")
     if given["source"] is None:
         raise SettingsError("compare needs --source, labeled images; of finished runs it makes a --table without.")
+    announce(parser.command)
     from noisystudent import api
     from noisystudent.commands.output import open_and_describe, warn_of_emulation
     from noisystudent.reporting.terminal import plain_robustness

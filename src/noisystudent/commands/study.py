@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from noisystudent.commands.options import with_settings
 from noisystudent.commands.parser import Parser
-from noisystudent.commands.say import say
+from noisystudent.commands.say import announce, say
 
 if TYPE_CHECKING:
     from noisystudent.results.facts import PlannedStage
@@ -35,6 +35,7 @@ def study(parser: Parser, arguments: list[str]) -> None:
         help="folders of other studies, whose finished stages are taken over where their inputs are the same",
     )
     given = with_settings(parser, arguments, "study")
+    announce(parser.command)
     from noisystudent import api
     from noisystudent.pipeline.studies.cells import read_seeds
     from noisystudent.reporting.study import PAGE, study_text

@@ -36,7 +36,7 @@ def _explain(error: ValidationError, origin: str) -> str:
             name = ".".join(part for part in finding["loc"] if isinstance(part, str))
             return f"unknown setting {name!r} ({origin}).{nearest_name(name, known)}"
     sections = {section for name in known for section in itertools.accumulate(name.split("."), "{}.{}".format)}
-    return explain(error, dict.fromkeys(sections, origin))
+    return explain(error, dict.fromkeys(sections, origin), Assumptions)
 
 
 def _check_rates(section: str, model: ModelAssumptions, devices: DeviceAssumptions) -> None:

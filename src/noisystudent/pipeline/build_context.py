@@ -47,6 +47,7 @@ from noisystudent.results.facts import RunFacts, SourceFacts, StoredFormat, sour
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine, open_engine
 from noisystudent.runtime.env import describe_machine, versions
+from noisystudent.runtime.event_log import require_event_log
 from noisystudent.runtime.precision import warn_of_emulation
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.loader import make_buffer
@@ -87,6 +88,8 @@ def decide_settings(
     engine = open_engine(resolved.settings.runtime)
     reporter = reporter if engine.group.is_main else Reporter(quiet=True)
     warn_of_emulation(resolved.settings.runtime, reporter)
+    if resolved.settings.runtime.log != "none":
+        require_event_log()
     extensions = extensions or NO_EXTENSIONS
     extensions.check(resolved)
     for note in resolved.notes:

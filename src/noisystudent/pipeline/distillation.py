@@ -32,6 +32,7 @@ from noisystudent.pipeline.checkpoints import (
 from noisystudent.pipeline.context import RunContext, run_lock
 from noisystudent.pipeline.controls import Controls, train_controls
 from noisystudent.pipeline.delivery import describe_delivery
+from noisystudent.pipeline.events import log_events
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.model_times import model_times
@@ -101,6 +102,7 @@ def distill(
         context, opened = _open(resolved, reporter, extensions, given)
         context = replace(context, verify=verify)
         check_measurable(context)
+        log_events(context)
         if context.engine.group.is_main:
             given_models = {name: repr(predictor) for name, predictor in predictors.items()}
             facts = describe_run(resolved, context, repeat_command(settled(resolved, context.settings), "distill"))

@@ -26,6 +26,7 @@ from noisystudent.artifacts.typed_json import to_json, write_result
 from noisystudent.data.checks import listed
 from noisystudent.data.splits import HeldOut, HeldOutPredictions
 from noisystudent.data.stratified import cross_fit_folds, single_labels
+from noisystudent.display.wording import percent
 from noisystudent.evaluation.metrics.calibration import negative_log_likelihood
 from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.models.settings import ModelPlan
@@ -66,7 +67,18 @@ def choose_strength(context: RunContext, plan: ModelPlan) -> float:
             context.commit(STRENGTH, inputs, StageCost(name=CHOICE, images_predicted=predicted))
 
         context.engine.group.on_main(write)
+    if not context.dry and choice.candidates:
+        context.reporter.say(_choice_in_words(choice))
     return choice.chosen
+
+
+def _choice_in_words(choice: StrengthChoice) -> str:
+    """Which strength the run uses, and what the candidates were compared by."""
+    tried = ", ".join(f"{candidate.strength:g}: {percent(candidate.top1)}" for candidate in choice.candidates)
+    labels = "the validation labels" if choice.by == "validation" else "labels that their models did not see"
+    return (
+        f"noise strength {choice.chosen:g}: the weakest that is about as good as the best on {labels} ({tried} right)"
+    )
 
 
 def searched_strengths(context: RunContext) -> tuple[float, ...]:

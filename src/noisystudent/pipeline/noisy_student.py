@@ -10,7 +10,7 @@ from pathlib import Path
 from noisystudent.artifacts.folder import write_json
 from noisystudent.artifacts.typed_json import read_result, to_json, write_result
 from noisystudent.config import Resolved
-from noisystudent.display.wording import compact, percent
+from noisystudent.display.wording import compact
 from noisystudent.errors import SettingsError
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import count_parameters
@@ -31,6 +31,7 @@ from noisystudent.pipeline.class_shares import (
 from noisystudent.pipeline.context import RunContext, run_lock
 from noisystudent.pipeline.controls import Controls, teacher_is_control, train_controls
 from noisystudent.pipeline.delivery import choose_delivered, is_worse, validation_top1
+from noisystudent.pipeline.events import log_events, tell_round, tell_teacher
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.findings.stage import find_in_images
 from noisystudent.pipeline.finish import finish_run
@@ -99,10 +100,11 @@ def run(
         context = remove_leakage(context)
         count_trial(context.folder, context.costs)
         check_measurable(context)
-        expect_stages(context)
+        stages = expect_stages(context)
+        log_events(context)
         if context.engine.group.is_main:
             command = repeat_command(settled(resolved, context.settings), "run")
-            write_result(folder / "run.json", describe_run(resolved, context, command))
+            write_result(folder / "run.json", replace(describe_run(resolved, context, command), stages=stages))
         result = run_rounds(context)
         deliver(context, result.delivered.checkpoint, result.calibration)
         robustness = measure_robustness(context, result.checkpoints, result.contexts_of_fixed)
@@ -128,6 +130,7 @@ def run_rounds(context: RunContext) -> RunResult:
     check_fix(context, plans[-1], strength)
     checkpoint = train(context, "teacher", plans[0], supervised_spec(context), strength)
     teacher = best = ScoredCheckpoint(0, checkpoint, score_checkpoint(context, "teacher", checkpoint))
+    tell_teacher(context, teacher)
     rounds, kept = list[Round](), [teacher]
     first_selection: Path | None = None
     previous: Path | None = None
@@ -143,7 +146,6 @@ def run_rounds(context: RunContext) -> RunResult:
         worse = is_worse(student, best, settings.rounds.worse_p)
         rounds.append(_describe_round(context, rounds, student, worse, labeled, previous))
         previous = predictions
-        _write_round(context, rounds[-1])
         if worse:
             context.reporter.say(
                 f"round {number} is not kept: validation shows it to be worse than {best.checkpoint.name}"
@@ -204,7 +206,7 @@ def _describe_round(
     labeled: tuple[RoundTeachers, Path, Path],
     previous: Path | None,
 ) -> Round:
-    """A round with the accuracy and the signs of its pseudo labels.
+    """A round with the accuracy and the signs of its pseudo labels, told and written.
 
     ``labeled`` are its teachers, predictions and selection, ``previous`` the predictions of the round before.
     """
@@ -214,17 +216,9 @@ def _describe_round(
     summary = read_result(SelectionSummary, selection / "summary.json")
     drift = say_drift(context, [*(record.selection for record in before if record.selection), summary])
     record = Round(student.round, student, worse, summary, accuracy, diagnostics, drift, teachers.members)
-    context.reporter.say(_round_in_words(record))
+    tell_round(context, record)
+    _write_round(context, record)
     return record
-
-
-def _round_in_words(record: Round) -> str:
-    """The accuracy of a round's student where there are held-out labels, and how many pseudo labels it used."""
-    scores = record.student.result.scores
-    held_out = scores.get("test") or scores.get("validation")
-    accuracy = f"{percent(held_out.top1)} right, " if held_out else ""
-    used = record.selection.selected if record.selection else 0
-    return f"{record.name}: {accuracy}{used:,} pseudo labels used"
 
 
 def _online_round(

@@ -16,11 +16,13 @@ from noisystudent.pipeline.autotune import possible_modes
 from noisystudent.pipeline.build_context import build_context
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import run_lock
+from noisystudent.pipeline.events import log_events
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.leakage import LEAKAGE, remove_leakage
 from noisystudent.pipeline.pretraining import PRETRAIN, pretrain
 from noisystudent.pipeline.probe import PROBE, ProbeResult, probe
 from noisystudent.run_settings import RunSettings
+from noisystudent.runtime.event_log import EVENTS
 from noisystudent.runtime.progress import Reporter
 
 
@@ -52,8 +54,9 @@ def pretrain_single(
     with run_lock(out):
         classes = None if settings.labeled else _classes_of_held_out(settings, extensions.sources)
         context = build_context(resolved, reporter, extensions=extensions, classes=classes, verify=verify)
-        beside = {stage: f"{out.name}.{stage}" for stage in (LEAKAGE, PROBE)}
+        beside = {stage: f"{out.name}.{stage}" for stage in (LEAKAGE, PROBE, EVENTS)}
         context = remove_leakage(replace(context, folder=out.parent, renamed={**beside, PRETRAIN: out.name}))
+        log_events(context)
         plan = plan_models(context.settings.model, 0, context.splits.format.size)[0]
         checkpoint = pretrain(context, PRETRAIN, plan)
         scored = probe(context, checkpoint)

@@ -20,6 +20,7 @@ from noisystudent.pipeline.backbone import announce_start
 from noisystudent.pipeline.build_context import build_context
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, open_given, require_fit
 from noisystudent.pipeline.context import RunContext, run_lock
+from noisystudent.pipeline.events import log_events
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.leakage import LEAKAGE, remove_leakage
 from noisystudent.pipeline.noise_search import STRENGTH, choose_strength
@@ -31,6 +32,7 @@ from noisystudent.pipeline.train_stage import train
 from noisystudent.pipeline.tune import only_networks
 from noisystudent.pseudo_labels.predictions import PREDICTIONS
 from noisystudent.pseudo_labels.selection.parts import SELECTION as SELECTION_KIND
+from noisystudent.runtime.event_log import EVENTS
 from noisystudent.runtime.process_group import open_process_group
 from noisystudent.runtime.progress import Reporter
 
@@ -57,11 +59,7 @@ def train_single(
     check_student_inputs(resolved, extensions, predictions, selection)
     out = Path(resolved.settings.out)
     with run_lock(out):
-        folder = None
-        if predictions is not None:
-            source = predictions
-            folder = open_process_group().on_main(lambda: fetched(source, PREDICTIONS))
-            require_whole(folder, PREDICTIONS)
+        folder = _fetched(predictions) if predictions is not None else None
         classes = _classes_of(folder) if folder else None
         resolved = only_networks(resolved)
         given = None
@@ -79,9 +77,10 @@ def train_single(
         if given:
             require_fit(context.splits, str(start), given.given)
         _check_classes(context, classes, predictions)
-        beside = {stage: f"{out.name}.{stage}" for stage in (LEAKAGE, SPEED, STRENGTH, SELECTION)}
-        renamed = {**beside, TEACHER: out.name, STUDENT: out.name}
+        renamed = {stage: f"{out.name}.{stage}" for stage in (LEAKAGE, SPEED, STRENGTH, SELECTION, EVENTS)}
+        renamed |= {TEACHER: out.name, STUDENT: out.name}
         context = remove_leakage(replace(context, folder=out.parent, renamed=renamed))
+        log_events(context)
         teacher_plan, student_plan = plan_models(context.settings.model, 1, context.splits.format.size)
         if given:
             teacher_plan = student_plan = ModelPlan(given.load().name, _size_from(context, given))
@@ -98,6 +97,13 @@ def train_single(
             spec = student_spec(context, folder, _selection_of(context, folder, selection), 1)
             checkpoint = train(context, STUDENT, student_plan, spec, strength, start=given)
         return _with_cost_said(context, checkpoint)
+
+
+def _fetched(predictions: str | Path) -> Path:
+    """The folder of the given predictions on this machine, which must be whole."""
+    folder = open_process_group().on_main(lambda: fetched(predictions, PREDICTIONS))
+    require_whole(folder, PREDICTIONS)
+    return folder
 
 
 def _selection_of(context: RunContext, predictions: Path, selection: str | Path | None) -> Path:

@@ -28,9 +28,9 @@ from noisystudent.pipeline.auto_backbone import from_scratch
 from noisystudent.pipeline.budget.decide import budget_seconds, kept_choice
 from noisystudent.pipeline.budget.networks import FEWEST_STEPS, choose_for_trainings
 from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.build_context import Decided, decide_settings, read_data
+from noisystudent.pipeline.build_context import Decided, decide_settings, open_sources, read_data
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.extensions import Extensions
+from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
 from noisystudent.pipeline.heads.cross_fit import Fold, choose_penalty
 from noisystudent.pipeline.heads.features import labeled_features
 from noisystudent.pipeline.heads.teachers import FeatureTeachers
@@ -159,6 +159,7 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
             "starts from the backbone"
         )
         return None
+    open_sources(resolved.settings, extensions or NO_EXTENSIONS)  # a misspelled one is said before the trial's minutes
     folder = frozen.folder_of(CHOICE)
     if not frozen.is_complete(CHOICE, inputs):
         trial = _compare(frozen, replace(_labeled_alone(scratch), reporter=reporter), tried)

@@ -147,7 +147,7 @@ def verdict_of(result: RunResult, treatment: str = UNLABELED) -> Verdict:
     """The verdict on the student of ``judged_student``, which had a ``treatment``, against labels-only training."""
     if not result.rounds:
         reason = "no student was trained, because the budget went into labels-only training"
-        return Verdict(decision="cannot tell", reason=reason, treatment=treatment)
+        return Verdict(decision="no clear gain", reason=reason, treatment=treatment)
     if not result.controls.trained:
         reason = "no control was trained (rounds.controls 0)"
         return Verdict(decision="no clear gain", reason=reason, treatment=treatment)

@@ -230,11 +230,13 @@ def _asked(distillation: DistillationSettings) -> int:
     return int(distillation.method != "none" and distillation.needs_teacher)
 
 
-def expect_stages(context: RunContext) -> None:
-    """Tells the reporter of a run which stages there are, so that it shows how far the whole run is."""
+def expect_stages(context: RunContext) -> tuple[str, ...]:
+    """Tells the reporter of a run which stages there are, so that it shows how far the whole run is; returns them."""
     settings = context.settings
     if settings.model.tune == HEAD:  # its stages take seconds
-        return
+        return ()
     plans = plan_models(settings.model, students_of(settings), context.splits.format.size)
     works = works_of(context, plans, Counts.of(context))
-    context.reporter.expect({work.name: work.samples for work in works if work.name != OTHER})
+    samples = {work.name: work.samples for work in works if work.name != OTHER}
+    context.reporter.expect(samples)
+    return tuple(samples)

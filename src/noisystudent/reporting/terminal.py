@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -25,14 +26,22 @@ from noisystudent.reporting.table import (
 )
 from noisystudent.results.run import RunSummary
 
+_NAME_WIDTH = 28  # columns that names get before other columns of the table are left out
+_PADDING = 1  # columns beside each cell
+_LEFT_OUT = ("Samples seen", "Parameters", "NLL", "Time", "Top-5", "ECE")  # in this order; the page has them all
 _ROW_STYLES = {"worse": "dim", "delivered": "bold", "baseline": "dim"}
 _VERDICT_STYLES = {"keep": "bold green", "worse": "bold red", "no clear gain": "bold yellow"}
 
 
-def render_summary(summary: RunSummary) -> Group:
-    """The table and the verdict of a run as one renderable for a rich console."""
+def render_summary(summary: RunSummary, width: int) -> Group:
+    """The table and the verdict of a run as one renderable for a rich console.
+
+    Args:
+        summary: The summary of the run.
+        width: The columns of the terminal; where they are too few, columns of the table are left out, not cut.
+    """
     table = Table(box=SIMPLE_HEAD, title=printable(table_caption(summary)), title_justify="left", title_style="")
-    columns = table_columns(summary)
+    columns = _columns_within(summary, width)
     for position, column in enumerate(columns):
         table.add_column(column, justify="right" if position else "left", no_wrap=position > 0)
     for row in summary_rows(summary):
@@ -46,6 +55,23 @@ def render_summary(summary: RunSummary) -> Group:
         *([Text(sentence), *robustness, Text()] if sentence else []),
         Text(printable(verdict_sentence(verdict)), style=_VERDICT_STYLES[verdict.decision]),
     )
+
+
+def _columns_within(summary: RunSummary, width: int) -> tuple[str, ...]:
+    """The columns of the table that fit, where the first one has space for names of ``_NAME_WIDTH``."""
+    columns = table_columns(summary)
+    cells = [columns, *(row.cells(columns) for row in summary_rows(summary))]
+    widths = {name: max(map(len, cells_of)) for name, *cells_of in zip(columns, *cells, strict=True)}
+    names = min(widths.pop(""), max(_NAME_WIDTH, _longest_word(row[0] for row in cells)))
+    for name in _LEFT_OUT:
+        if 2 * _PADDING + names + sum(2 * _PADDING + used for used in widths.values()) <= width:
+            break
+        widths.pop(name, None)
+    return tuple(column for column in columns if not column or column in widths)
+
+
+def _longest_word(texts: Iterable[str]) -> int:
+    return max(len(word) for text in texts for word in [*text.split(), ""])
 
 
 def plain_summary(summary: RunSummary) -> str:
@@ -73,7 +99,7 @@ def print_summary(summary: RunSummary, console: Console | None = None) -> None:
     """
     console = console or Console()
     if console.is_terminal:
-        console.print(render_summary(summary), crop=False)
+        console.print(render_summary(summary, console.width), crop=False)
     else:
         console.file.write(plain_summary(summary) + "\n")
 

@@ -113,7 +113,10 @@ class StartFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """``run.json``: the command, the settings with the origin of each value, the sources, versions and the machine."""
+    """``run.json``: the command, the settings with the origin of each value, the sources, versions and the machine.
+
+    ``stages`` names the stages that a run of networks expects, in order.
+    """
 
     version: str
     command: tuple[str, ...]
@@ -127,6 +130,7 @@ class RunFacts:
     versions: dict[str, str] = field(default_factory=dict)
     machine: str = ""
     threads: int | None = None
+    stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,19 @@ def cache_folder() -> Path:
     return base / "noisystudent"
 
 
+def line_to_complete() -> tuple[str, int] | None:
+    """The line that a shell wants completed, and the place of the cursor in it; None if it asks nothing."""
+    if "_ARGCOMPLETE" not in os.environ:
+        return None
+    line, point = os.environ.get("COMP_LINE", ""), os.environ.get("COMP_POINT", "")
+    return line, int(point) if _is_whole_number(point) else len(line)
+
+
+def count_completed_words(count: int) -> None:
+    """Tells argcomplete that so many words of the line stand before the command that it completes."""
+    os.environ["_ARGCOMPLETE"] = str(1 + count)
+
+
 def disable_spin_wait() -> None:
     """Makes OpenMP threads sleep while they wait, unless the user's environment sets ``OMP_WAIT_POLICY``.
 

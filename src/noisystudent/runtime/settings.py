@@ -48,6 +48,12 @@ class RuntimeSettings(Settings):
         "32 pixels, down to 32, which is faster and needs less memory",
     )
 
+    log: Literal["none", "tensorboard"] = Field(
+        "none",
+        description="also write the losses of every stage and the accuracies of the rounds for TensorBoard (pip "
+        "install 'noisystudent[tensorboard]'), into the folder tensorboard of the run; changes no result",
+    )
+
     @model_validator(mode="after")
     def _engine_is_possible(self) -> RuntimeSettings:
         if self.engine == "onnx" and self.precision != "float32":

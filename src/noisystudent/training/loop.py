@@ -154,6 +154,7 @@ def fit(
             state.step = step + 1
             state.seconds = time.monotonic() - started
             last = state.step == settings.last
+            row: dict[str, float] = {}
             if state.step % LOG_EVERY == 0 or last:
                 scores = {}
                 if evaluate and settings.evaluate_every and (state.step % settings.evaluate_every == 0 or last):
@@ -161,12 +162,11 @@ def fit(
                 scale = {"scale": scaler.get_scale()} if scaler.is_enabled() else {}
                 row = metrics.flush({"learning_rate": rate, **scale, **scores})
                 check_scale(scaler, step)
-                if bar:
-                    bar.advance(state.step - bar.done, row)
-                due = last or time.monotonic() - saved > state.pause(settings.save_every)
-                if group.broadcast(due):
+                if group.broadcast(last or time.monotonic() - saved > state.pause(settings.save_every)):
                     state.save(folder, group)  # after the flush, which has checked that every loss is finite
                     saved = time.monotonic()
+            if bar:
+                bar.advance(1, row)
             stop_if_requested(interruption, state, metrics, folder, group)
 
     return ema.whole(), state.seconds
@@ -284,11 +284,11 @@ class Metrics:
         return dict(zip(names, table.mean(dim=0).tolist(), strict=True))
 
     def flush(self, more: dict[str, float]) -> dict[str, float]:
-        """Writes one row: the means since the last row, and ``more``; returns the means."""
-        means = self.check()
-        row = {"step": self._waiting[-1][0] + 1, **means, **more}
+        """Writes one row: the means since the last row, and ``more``; returns both."""
+        values = {**self.check(), **more}
+        row = {"step": self._waiting[-1][0] + 1, **values}
         self._waiting.clear()
         if self._group.is_main:
             with self._path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-        return means
+        return values

@@ -1,6 +1,7 @@
 """The table and the verdict of page and terminal, and the formats of numbers."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,17 @@ def test_a_terminal_shows_the_table_then_the_verdict_in_color():
     text = print_to_text(summary(), terminal=True)
     assert "\x1b[" in text
     assert text.index("Round 2 (worse, not kept)") < text.index("Delivered: round-1") < text.index("did harm:")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_word(width):
+    content = summary() | {"controls_of_steps": [evaluated("control-steps", 0.84)]}
+    colors = re.compile(r"\x1b\[[0-9;]*m")
+    words = set(colors.sub(" ", print_to_text(content, terminal=True, width=400)).split())
+    text = colors.sub(" ", print_to_text(content, terminal=True, width=width))
+    assert {word for word in text.split() if word.strip("─")} <= words
+    assert "85.0%" in text
+    assert ("Samples seen" in text) == (width == 120)
 
 
 def test_a_pipe_gets_plain_aligned_text():

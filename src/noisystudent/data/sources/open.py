@@ -229,6 +229,6 @@ def _same_name_note(spec: str, meaning: str) -> tuple[str, ...]:
 def _name_hint(path: Path) -> str:
     """A hint at a file beside ``path`` with a similar name, or an empty string."""
     try:
-        return nearest_name(path.name, (entry.name for entry in path.parent.iterdir()))
+        return nearest_name(str(path), (str(entry) for entry in path.parent.iterdir()))
     except OSError:
         return ""

@@ -21,6 +21,7 @@ from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.class_shares import CLASS_SHARES, class_shares
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import Controls
+from noisystudent.pipeline.events import tell_round, tell_teacher
 from noisystudent.pipeline.heads.checkpoint import head_stage
 from noisystudent.pipeline.heads.cross_fit import choose_head, choose_penalty, folds_of, held_out_answers
 from noisystudent.pipeline.heads.evidence import calibration_of, cross_fit_student
@@ -52,6 +53,7 @@ def run_head_rounds(context: RunContext) -> RunResult:
     inputs = {"labels": "given", "penalty": choice.penalty} | ({"logit_adjustment": tau} if tau else {})
     checkpoint, head = head_stage(context, "teacher", features, inputs, partial(teachers.fit, rows, choice.penalty))
     teacher = current = _scored(context, features, "teacher", 0, checkpoint, head)
+    tell_teacher(context, teacher)
     labels_only = head  # the last head that learned from labels alone
     aim = shares_for_heads(context, teachers, choice, head)
     rounds: list[Round] = []
@@ -80,6 +82,7 @@ def run_head_rounds(context: RunContext) -> RunResult:
                 say_drift(context, [*(record.selection for record in rounds if record.selection), summary]),
             )
         )
+        tell_round(context, rounds[-1])
         previous = predictions
 
     # The teacher is the control: a fit has no luck, so another labels-only head would be the same.
