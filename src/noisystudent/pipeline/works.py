@@ -21,7 +21,7 @@ from noisystudent.pipeline.fix.stage import with_training
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
 from noisystudent.pipeline.online import ONLINE, STUDENT, answered_by_average
-from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch, students_of
+from noisystudent.pipeline.online_checks import STRONG, images_behind, is_online, online_batch, students_of
 from noisystudent.pipeline.pretraining import PRETRAIN, VIEWS
 from noisystudent.pipeline.pretraining_batches import pretraining_images
 from noisystudent.pipeline.pretraining_checks import pretrains
@@ -204,8 +204,10 @@ def _training(context: RunContext, name: str, model: ModelPlan, train: TrainSett
 def _online(context: RunContext, model: ModelPlan) -> Work:
     train, online = context.settings.train, context.settings.online
     work = _training(context, STUDENT, model, train)
-    answered = train.last * answered_by_average(online_batch(train, online), online)
-    return replace(work, predicted=work.predicted + answered)
+    batch = online_batch(train, online)
+    answered = train.last * answered_by_average(batch, online)
+    decoded = train.last * batch[STRONG] if context.streams else 0
+    return replace(work, predicted=work.predicted + answered, decoded=decoded)
 
 
 def _scores(name: str, model: ModelPlan, held_out: int) -> Work:
