@@ -58,7 +58,10 @@ def online_spec(context: RunContext) -> TrainSpec:
         of_labels = InMemoryStream(LABELED, context.buffer, targets, rows, batch[LABELED], seed=seed)
         return of_labels, _unlabeled_stream(context, targets, batch[STRONG], seed)
 
-    inputs: dict[str, object] = {"labeled": content_fingerprint(context.splits.labeled), "unlabeled": unlabeled.fingerprint}
+    inputs: dict[str, object] = {
+        "labeled": content_fingerprint(context.splits.labeled),
+        "unlabeled": unlabeled.fingerprint,
+    }
     if context.streams:
         inputs["window"] = settings.data.window
     objective = {"label_smoothing": settings.objective.label_smoothing, "online": online.model_dump()}

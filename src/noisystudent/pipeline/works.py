@@ -109,6 +109,8 @@ def works_of(context: RunContext, plans: list[ModelPlan], counts: Counts) -> Ite
         stage, images = labeling_stage(settings, number), counts.unlabeled * settings.rounds.teachers_of(number)
         if number == 1 and context.splits.validation and settings.rounds.teachers_of(settings.rounds.count) > 1:
             yield from (Work(f"scores/{model.name}", timed=False) for model in context.given_teachers.values())
+        if settings.selection.foreign == "drop":  # the features of those whose distances are compared
+            images += counts.unlabeled + counts.labeled + len(context.splits.validation or ())
         yield Work(stage, predictor=teacher, predicted=images, decoded=streamed)
         yield from (Work(name) for name in stages_to_aim(settings, f"round-{number}"))
         yield Work(f"round-{number}/selection")
