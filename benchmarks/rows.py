@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from noisystudent.runtime.env import describe_machine, versions
+
+OF_THIS_MACHINE = ("--json", "--work", "--semilearn-python")  # options that name a path and decide no number
+
+
+def command_of(benchmark: str, words: Sequence[str]) -> str:
+    """The command that repeats the rows of a benchmark, without the options that name paths of this machine."""
+    kept: list[str] = []
+    is_path = False
+    for word in words:
+        name = word.partition("=")[0]
+        if not is_path and name not in OF_THIS_MACHINE:
+            kept.append(word)
+        is_path = not is_path and word in OF_THIS_MACHINE
+    return shlex.join(["python", f"benchmarks/{benchmark}", *kept])
 
 
 def plain_row(name: str, value: float, unit: str) -> dict[str, Any]:

@@ -49,7 +49,8 @@ class Drawing:
             are a geometric series (Cui et al. 2019), and the seed draws which class has which. 0 = as they are.
         labeled_tail: The same among the labels, of which every class keeps two.
         reverse: Whether the most frequent class among the labels is the rarest of the unlabeled images.
-        foreign: Whether half of the classes have no labels and make up half of the unlabeled images; for development.
+        foreign: The share of the unlabeled images that are of classes without labels, which are then half of the
+            classes; for development. 0 = none.
     """
 
     labels: int
@@ -59,7 +60,7 @@ class Drawing:
     tail: float = 0.0
     labeled_tail: float = 0.0
     reverse: bool = False
-    foreign: bool = False
+    foreign: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def draw(labels: Rows, drawing: Drawing) -> Split:
         assert drawing.development, "the test part has images of all classes"
         known = np.sort(generator(drawing.seed, "foreign").permutation(classes)[: -(-classes // 2)])
         labeled, development = (rows[np.isin(labels[rows], known)] for rows in (labeled, development))
-        unlabeled = _half_foreign(unlabeled, np.isin(labels[unlabeled], known))
+        unlabeled = _with_foreign(unlabeled, np.isin(labels[unlabeled], known), drawing.foreign)
     unlabeled = unlabeled[: drawing.unlabeled or None]
     return Split(labeled, np.sort(unlabeled), np.sort(development), known)
 
@@ -150,10 +151,13 @@ def _with_tail(rows: Rows, labels: Rows, shares: npt.NDArray[np.float64], *, mos
     return rows[number < kept[labels[rows]]]
 
 
-def _half_foreign(rows: Rows, is_known: npt.NDArray[np.bool_]) -> Rows:
-    """As many rows of known classes as of others, in turn."""
-    half = min(int(is_known.sum()), int((~is_known).sum()))
-    return np.stack([rows[is_known][:half], rows[~is_known][:half]], axis=1).ravel()
+def _with_foreign(rows: Rows, is_known: npt.NDArray[np.bool_], share: float) -> Rows:
+    """As many rows as there are, of which a share is of other classes than the known ones, evenly mixed."""
+    known, foreign = rows[is_known], rows[~is_known]
+    total = min(len(known) / (1 - share), len(foreign) / share)
+    known, foreign = known[: round(total * (1 - share))], foreign[: round(total * share)]
+    places = np.concatenate([(np.arange(len(part)) + 0.5) / len(part) for part in (known, foreign)])
+    return np.concatenate([known, foreign])[np.argsort(places, kind="stable")]
 
 
 def _split_folder(root: Path, out: Path, drawing: Drawing) -> dict[str, str]:

@@ -56,7 +56,7 @@ SPLITS: dict[str, dict[str, Any]] = {
     "both 10:1": {"tail": 10, "labeled_tail": 10},
     "both 50:1": {"tail": 50, "labeled_tail": 50},
     "unlabeled 1:10, labels 10:1": {"tail": 10, "labeled_tail": 10, "reverse": True},
-    "half foreign": {"foreign": True},
+    "half foreign": {"foreign": 0.5},
 }
 """Fields of ``Drawing`` by the name of a split."""
 

@@ -109,7 +109,7 @@ _TUNE = (
     ),
     Condition(
         _RUN,
-        ("head.", "selection.foreign"),
+        ("head.",),
         "model.tune head (or auto), a model.backbone and online.method none",
         lambda given: (
             given["model.tune"] in ("auto", "head")

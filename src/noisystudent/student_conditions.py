@@ -127,6 +127,12 @@ _STUDENTS = (
         "rounds.joint true, which adds two losses up",
         is_one_of("rounds.joint", True),
     ),
+    Condition(
+        _RUN,
+        ("selection.foreign",),
+        "noise.teacher false, because images are compared without noise",
+        is_one_of("noise.teacher", False),
+    ),
     Condition(_RUN, ("selection.once",), "a rounds.count above 1", lambda given: given["rounds.count"] > 1),
     Condition(
         _SELECTING, ("selection.fraction",), "selection.rule curriculum", is_one_of("selection.rule", "curriculum")

@@ -16,8 +16,9 @@ from noisystudent.noise.mixing import Mixing
 from noisystudent.runtime.device import ON_CPU
 from noisystudent.runtime.process_group import ProcessGroup, open_process_group
 from noisystudent.training.loader import BatchLoader, BatchSharding, InMemoryStream
+from noisystudent.training.state import STATE
 from training_setup import Killed, make_batches
-from training_together import train
+from training_together import METHODS, train
 
 PROGRAM = Path(__file__).parents[1] / "helpers" / "training_together.py"
 
@@ -72,10 +73,16 @@ def test_two_processes_fix_a_resolution_as_one(train_in_two, tmp_path, options):
     assert_close(train_in_two(*options), alone)
 
 
-@pytest.mark.parametrize("options", [("fixmatch",), ("fixmatch", "sharded"), ("mean_teacher",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [*((method,) for method in METHODS), ("fixmatch", "sharded"), ("freematch", "sharded")], ids=" ".join
+)
 def test_two_processes_train_an_online_student_as_one(train_in_two, tmp_path, options):
     alone = train(tmp_path / "alone", ON_CPU, 1, online=options[0]).state_dict()
     assert_close(train_in_two(*options), alone)
+    memories = [torch.load(folder / STATE, weights_only=True)["memory"] for folder in (tmp_path, tmp_path / "alone")]
+    assert memories[0].keys() == memories[1].keys()
+    for name, values in memories[1].items():
+        torch.testing.assert_close(memories[0][name], values, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_processes_that_shard_a_model_resume_from_the_state_of_one(train_in_two, tmp_path, single_process):

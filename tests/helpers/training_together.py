@@ -26,6 +26,7 @@ from noisystudent.training.settings import TrainSettings
 from training_setup import Killed, make_batches, make_classifier, objective, same_weights
 
 STEPS = 25
+METHODS = ("fixmatch", "flexmatch", "freematch", "softmatch", "mean_teacher")
 ONLINE_STEPS = 5  # a threshold turns rounding errors into other targets, so longer trainings cannot be compared
 
 
@@ -46,10 +47,10 @@ def train(
     batches = BatchLoader(whole.streams, whole.noise, mixing=mixing, sharding=sharding)
     loss = objective
     if online:
-        chosen = OnlineSettings(method=online, threshold=0.6)
+        chosen = OnlineSettings(method=online, threshold=0.6, momentum=0.5, fairness=0.5)
         strong = InputNoise(NoiseSettings(), size=8, strength=0.5, rng=CounterRng(0, "strong"))
         batches = TwoViewBatches(batches, strong, chosen.asks_average)
-        loss = OnlineLoss(OnlineObjective(chosen, classes=2, unlabeled=80), ONLINE_STEPS)
+        loss = OnlineLoss(OnlineObjective(chosen, classes=2, unlabeled=80), ONLINE_STEPS, engine.group)
     classifier = make_classifier(dropout=0.0, stochastic_depth=0.0)
     if tuned:
         train_last_blocks(classifier.net, 2)
@@ -99,7 +100,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, micro_batches, options = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     engine = Engine(torch.device("cpu"), group=open_process_group(), sharded="sharded" in options)
-    methods = [option for option in options if option in ("fixmatch", "mean_teacher")]
+    methods = [option for option in options if option in METHODS]
     kind = {"tuned": "tuned" in options, "fixed": "fixed" in options, "online": methods[0] if methods else None}
     trained = train(folder, engine, micro_batches, **kind)
     if "checked" in options:

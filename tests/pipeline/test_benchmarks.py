@@ -59,7 +59,11 @@ def test_benchmarks_of_training_run(run_quick, name):
         ("pretrained.py", ["sign-digits"]),
         ("transfer.py", []),
         ("studies.py", ["fashion"]),
+        ("studies.py", ["sign-digits", "--start", "backbone"]),
         ("semi_supervised.py", ["digits"]),
+        ("semi_supervised.py", ["digits", "--start", "backbone"]),
+        ("semi_supervised.py", ["digits", "--long-tailed", "10", "--ways", "default/logit adjustment"]),
+        ("semi_supervised.py", ["digits", "--foreign", "0.5", "--ways", "default/foreign dropped"]),
         ("unlabeled_folders.py", ["sign-digits"]),
         ("unlabeled_folders.py", ["digits", "--networks"]),
         ("estimator.py", ["digits"]),
@@ -76,6 +80,16 @@ def test_benchmarks_of_shared_images_run_or_say_what_is_missing(monkeypatch, cap
     with pytest.raises(SystemExit, match="0"):
         runpy.run_path(str(FOLDER / name), run_name="__main__")
     assert capsys.readouterr().out
+
+
+def test_rows_of_semilearn_are_trained_by_it_or_say_that_it_is_not_installed(run_quick):
+    words = ["digits", "--ways", "fixmatch/semilearn"]
+    (row,) = run_quick("semi_supervised.py", *words)
+    assert (row["value"], row["missing"]) == (None, "not installed (--semilearn-python)")
+    pytest.importorskip("semilearn", exc_type=ImportError)
+    (row,) = run_quick("semi_supervised.py", *words, "--semilearn-python", sys.executable)
+    assert row["value"] > 0.3, row["missing"]
+    assert "--semilearn-python" not in row["command"]
 
 
 def test_labeling_takes_the_same_memory_for_four_times_the_images(run_quick, tmp_path):

@@ -107,9 +107,29 @@ def test_a_logit_adjustment_of_equally_many_labels_leaves_a_head_as_it_is(tmp_pa
     assert adjusted.summary.teacher.test.top1 == plain.summary.teacher.test.top1
 
 
-def test_networks_refuse_to_drop_foreign_images(tmp_path, images):
-    settings = {**SMALL, "model.backbone": "auto", "selection.foreign": "drop"}
-    with pytest.raises(SettingsError, match=r"selection\.foreign drop"):
+def test_networks_drop_images_that_are_farther_from_labeled_ones_than_validation_images_are(tmp_path, images):
+    settings = {**SMALL, "train.steps": 60, "rounds.count": 1, "rounds.controls": 0, "runtime.threads": 1}
+    settings |= {"selection.foreign": "drop", "data.near_duplicates": "none"}
+    given = sources(images, "foreign")
+    given["validation"] = given.pop("test")
+    done = ns.run(**given, out=tmp_path / "run", settings=settings, quiet=True)
+    reasons = np.concatenate(
+        [pq.read_table(path)["reason"].to_pylist() for path in list_parts(done.path / "round-1/selection")]
+    )
+    is_noise = np.arange(len(reasons)) >= len(reasons) - 60
+    assert (reasons[is_noise] == "foreign").mean() > 0.9
+    assert (reasons[~is_noise] == "foreign").mean() < 0.2
+    cost = {stage.name: stage.images_predicted for stage in done.summary.cost.stages}
+    planned = ns.plan(**given, out=tmp_path / "other", settings=settings, quiet=True)
+    assert cost["round-1/predictions"] == 2 * len(reasons) + KNOWN * (12 + 20)
+    assert [stage.images_predicted for stage in planned.stages if stage.name == "round-1/predictions"] == [
+        cost["round-1/predictions"]
+    ]
+
+
+def test_networks_need_validation_images_to_find_foreign_ones(tmp_path, images):
+    settings = {**SMALL, "model.backbone": "none", "selection.foreign": "drop"}
+    with pytest.raises(SettingsError, match=r"selection\.foreign drop needs images of the classes .* --validation"):
         ns.run(**sources(images), out=tmp_path / "run", settings=settings, quiet=True)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import noisystudent as ns
 from noisystudent.errors import ModelError, SettingsError
+from noisystudent.training.online import TwoViewBatches
 from small_runs import DIGITS, SMALL, weights
 
 ONLINE = {
@@ -107,6 +108,33 @@ def test_train_makes_one_online_student_also_from_weights(alone, tmp_path):
     assert json.loads((tmp_path / "student/inputs.json").read_text())["objective"]["online"]["method"] == "freematch"
 
 
+def test_a_student_of_streamed_images_that_is_killed_ends_with_the_same_bits(tmp_path, monkeypatch):
+    streamed = {"online__method": "flexmatch", "data__streaming": "always", "data__window": 300}
+    streamed |= {"data__near_duplicates": 10, "rounds__controls": 0, "train__save_every": 1e-9}
+    whole = run(tmp_path / "whole", **streamed)
+    assert json.loads((tmp_path / "whole/screen/left-out.json").read_text())
+    inputs = json.loads((tmp_path / "whole/online/student/inputs.json").read_text())
+    assert inputs["window"] == 300
+    costs = {stage.name: (stage.samples_seen, stage.images_predicted) for stage in whole.summary.cost.stages}
+    assert costs["online/student"] == (8 * 32, 0)
+
+    fetch, fetched = TwoViewBatches.__call__, []
+
+    def stopping(batches: TwoViewBatches, micro_step: int):
+        fetched.append(micro_step)
+        if len(fetched) == 6:
+            raise KeyboardInterrupt
+        return fetch(batches, micro_step)
+
+    monkeypatch.setattr(TwoViewBatches, "__call__", stopping)
+    monkeypatch.setattr("noisystudent.training.loop.LOG_EVERY", 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", **streamed)
+    run(tmp_path / "killed", **streamed)
+    assert fetched[6] > 0  # it went on
+    assert weights(tmp_path / "killed/online/student") == weights(tmp_path / "whole/online/student")
+
+
 # ---------------------------------------------------------------- mistakes
 
 
@@ -122,8 +150,7 @@ def test_train_makes_one_online_student_also_from_weights(alone, tmp_path):
         ({"objective.label_smoothing": 0.1}, r"label_smoothing 0\.1 teaches the student to be 91% sure, below"),
         ({"budget": "1s"}, "budget"),
         ({"train.batch_size": 2}, r"train\.batch_size 2 leaves 0 unlabeled images per step"),
-        ({"online.method": "freematch", "train.grad_accum_steps": 2}, r"split into 2 parts .*freematch keeps averages"),
-        ({"data.streaming": "always"}, r"keeps the unlabeled images in memory, and these are streamed"),
+        ({"online.method": "freematch", "train.grad_accum_steps": 2}, r"in 2 parts, .*freematch keeps averages"),
     ],
 )
 def test_what_an_online_student_cannot_do_is_said_in_one_line(tmp_path, values, message):

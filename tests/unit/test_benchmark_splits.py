@@ -47,10 +47,12 @@ def test_a_tail_is_geometric_in_the_unlabeled_images_and_among_the_labels(ratio,
     assert set(split.unlabeled) <= set(plain.unlabeled)
 
 
-def test_half_of_the_unlabeled_images_are_of_classes_without_labels():
-    split = draw(LABELS, Drawing(10, 100, 5, development=True, foreign=True))
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_a_share_of_the_unlabeled_images_is_of_classes_without_labels(share):
+    split = draw(LABELS, Drawing(10, 100, 5, development=True, foreign=share))
     assert_disjoint(split)
     assert len(split.known) == 3
     assert np.flatnonzero(counts(split.labeled)).tolist() == split.known.tolist()
     assert np.flatnonzero(counts(split.development)).tolist() == split.known.tolist()
-    assert np.isin(LABELS[split.unlabeled], split.known).sum() == len(split.unlabeled) / 2 == 50
+    assert len(split.unlabeled) == 100
+    assert np.isin(LABELS[split.unlabeled], split.known).sum() == round(100 * (1 - share))

@@ -73,6 +73,10 @@ class HeldOut:
         log_probabilities = predict(self._images.without_labels())
         return HeldOutPredictions(self._images.keys, self._images.labels, log_probabilities)
 
+    def answers(self, ask: Predict) -> Floats:
+        """What ``ask`` returns for the images without their labels, such as a network's features [N, F]."""
+        return ask(self._images.without_labels())
+
     def examine(self, measure: Callable[[Images], dict[str, Json]]) -> dict[str, Json]:
         """Calls ``measure``, for example an adversarial attack, on images and labels; only its numbers leave."""
         return measure(self._images)

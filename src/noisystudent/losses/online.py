@@ -125,13 +125,19 @@ class FlexibleThresholds(nn.Module):
     """FlexMatch: the threshold of a class rises with the number of images that the student has learned of it."""
 
     learned: Tensor
+    counts: Tensor
     effects: Tensor
 
     def __init__(self, threshold: float, *, warmup: bool, classes: int, unlabeled: int) -> None:
-        """``unlabeled`` is the number of unlabeled images; ``learned`` has the class of each, -1 for none yet."""
+        """``unlabeled`` is the number of unlabeled images; ``learned`` has the class of each, -1 for none yet.
+
+        ``counts`` says how many images have each class, first none. A step changes it by its own images alone, so its
+        cost does not depend on the number of unlabeled images.
+        """
         super().__init__()
         self._threshold, self._warmup, self._classes = threshold, warmup, classes
-        self.register_buffer("learned", torch.full((unlabeled,), -1, dtype=torch.int64))
+        self.register_buffer("learned", torch.full((unlabeled,), -1, dtype=torch.int32))
+        self.register_buffer("counts", torch.tensor([unlabeled, *[0] * classes]))
         self.register_buffer("effects", torch.zeros(classes))
 
     def forward(self, probabilities: Tensor, positions: Tensor) -> Tensor:
@@ -139,11 +145,16 @@ class FlexibleThresholds(nn.Module):
         confidence, classes = probabilities.max(dim=-1)
         weights = above_threshold(confidence, flexible_thresholds(self.effects, self._threshold)[classes])
         sure = confidence >= self._threshold
-        self.learned[positions[sure]] = classes[sure]
-        counts = torch.bincount(self.learned + 1, minlength=1 + self._classes)
-        effects = learning_effects(counts, warmup=self._warmup)
-        self.effects.copy_(torch.where(counts.max() < len(self.learned), effects, self.effects))
+        seen = torch.unique(positions)  # an image may be in a batch twice, at the end of an epoch
+        before = self._counts_of(seen)
+        self.learned[positions[sure]] = classes[sure].to(self.learned.dtype)
+        self.counts += self._counts_of(seen) - before
+        effects = learning_effects(self.counts, warmup=self._warmup)
+        self.effects.copy_(torch.where(self.counts.max() < len(self.learned), effects, self.effects))
         return weights
+
+    def _counts_of(self, positions: Tensor) -> Tensor:
+        return torch.bincount(self.learned[positions] + 1, minlength=1 + self._classes)
 
 
 class FreeThresholds(nn.Module):

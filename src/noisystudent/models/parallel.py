@@ -158,6 +158,18 @@ def sum_over_processes(values: Tensor) -> Tensor:
     return summed
 
 
+def gathered(rows: Tensor, group: ProcessGroup) -> Tensor:
+    """The rows of all processes, [P * B, ...], rank by rank, through which gradients flow back to their own process.
+
+    Every process computes the loss of all rows, so its backward pass sums the gradients of all; the mean over the
+    processes, which the loop takes, is then the gradient of that one loss.
+    """
+    if group.world_size == 1:
+        return rows
+    own = [rows if rank == group.rank else torch.zeros_like(rows) for rank in range(group.world_size)]
+    return sum_over_processes(torch.cat(own))
+
+
 def _along_channels(values: Tensor, x: Tensor) -> Tensor:
     return values.view(1, -1, *[1] * (x.ndim - 2))
 

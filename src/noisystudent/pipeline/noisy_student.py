@@ -36,6 +36,7 @@ from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.findings.stage import find_in_images
 from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.fix.in_run import FixedModel, check_fix, deliver_fixed, fix_models
+from noisystudent.pipeline.foreign import network_typicality, require_known_images
 from noisystudent.pipeline.heads.rounds import run_head_rounds
 from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noise_search import choose_strength, cross_fit_of
@@ -118,8 +119,7 @@ def run_rounds(context: RunContext) -> RunResult:
     require_prior(settings, context.splits)
     if settings.model.tune == HEAD:
         return run_head_rounds(context)
-    check_distillation(settings)
-    settings.distillation.require_classes(len(context.splits.classes))
+    check_networks(context)
     plans = plan_models(settings.model, students_of(settings), context.splits.format.size)
     announce_start(context.backbone, plans, context.reporter)
     announce_smaller_students(context, plans)
@@ -259,7 +259,10 @@ def _label_and_select(
     stage = labeling_stage(context.settings, number)
     noise = input_noise(context, stage, plans[kept[-1].round], strength) if context.settings.noise.teacher else None
     teacher, unlabeled = teachers.model, context.splits.unlabeled
-    predictions = label_unlabeled(context, stage, teacher, unlabeled, noise=noise, passes=teachers.passes)
+    typicality = network_typicality(context, kept[-1].checkpoint)
+    predictions = label_unlabeled(
+        context, stage, teacher, unlabeled, noise=noise, typicality=typicality, passes=teachers.passes
+    )
     aim = shares_for_network(context, f"round-{number}/{CLASS_SHARES}", predictions, teacher)
     if aim and context.settings.selection.align == "prior":
         predictions = align_predictions(context, f"round-{number}/predictions", predictions, aim)
@@ -285,6 +288,13 @@ def announce_smaller_students(context: RunContext, plans: Sequence[ModelPlan]) -
                 f"smaller than its teacher, {teacher.name} with {compact(sizes[teacher])}. Students of Noisy Student "
                 "training are equal or larger; a smaller one compresses its teacher (docs/distillation.md)."
             )
+
+
+def check_networks(context: RunContext) -> None:
+    """Raises ``SettingsError`` where settings do not fit into rounds of networks, or into these images."""
+    require_known_images(context.settings, context.splits)
+    check_distillation(context.settings)
+    context.settings.distillation.require_classes(len(context.splits.classes))
 
 
 def check_distillation(settings: RunSettings) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from noisystudent.data.images import content_fingerprint
-from noisystudent.data.unlabeled import InMemoryUnlabeled
+from noisystudent.data.unlabeled import StreamedUnlabeled
 from noisystudent.errors import DataError, SettingsError
 from noisystudent.losses.online import OnlineObjective
 from noisystudent.losses.settings import OnlineSettings
@@ -15,6 +16,7 @@ from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.online_checks import STRONG, online_batch
 from noisystudent.pipeline.stage_noise import noise_at
+from noisystudent.pipeline.streamed_images import stream_images
 from noisystudent.pipeline.train_data import TrainSpec, labeled_shares, labeled_targets
 from noisystudent.training.loader import LABELED, UNLABELED, BatchLoader, BatchStream, InMemoryStream
 from noisystudent.training.online import OnlineLoss, TwoViewBatches
@@ -40,40 +42,45 @@ def online_spec(context: RunContext) -> TrainSpec:
 
     Raises:
         DataError: There are no unlabeled images.
-        SettingsError: The unlabeled images do not fit into memory, a batch is too small, or it is split and the method
-            would remember something else in each part, or smoothed labels would keep answers below the threshold.
+        SettingsError: A batch is too small, or it is made of micro-batches and the method would remember something
+            else in each, or smoothed labels would keep answers below the threshold.
     """
     settings, unlabeled = context.settings, context.splits.unlabeled
     online, method = settings.online, settings.online.method
-    if not isinstance(unlabeled, InMemoryUnlabeled):
-        raise SettingsError(
-            f"online.method {method} keeps the unlabeled images in memory, and these are streamed; raise "
-            "data.memory_limit_gb, give fewer images, or use rounds without an online method, which stream them."
-        )
-    labeled, total = len(context.splits.labeled), len(context.buffer)
-    if labeled == total:
+    images = sum(unlabeled.shard_sizes)
+    if not images:
         raise DataError(f"online.method {method} needs unlabeled images, and there are none; give a source of them.")
     batch = online_batch(settings.train, online)
     _check(context, batch)
-    targets = labeled_targets(context)
-    rows = {LABELED: np.arange(labeled), UNLABELED: np.arange(labeled, total)}
-    counts = {LABELED: batch[LABELED], UNLABELED: batch[STRONG]}
+    targets, rows = labeled_targets(context), np.arange(len(context.splits.labeled))
 
     def streams(seed: int) -> tuple[BatchStream, ...]:
-        return tuple(
-            InMemoryStream(name, context.buffer, targets, rows[name], count, seed=seed)
-            for name, count in counts.items()
-        )
+        of_labels = InMemoryStream(LABELED, context.buffer, targets, rows, batch[LABELED], seed=seed)
+        return of_labels, _unlabeled_stream(context, targets, batch[STRONG], seed)
 
-    inputs = {"labeled": content_fingerprint(context.splits.labeled), "unlabeled": unlabeled.fingerprint}
+    inputs: dict[str, object] = {
+        "labeled": content_fingerprint(context.splits.labeled),
+        "unlabeled": unlabeled.fingerprint,
+    }
+    if context.streams:
+        inputs["window"] = settings.data.window
     objective = {"label_smoothing": settings.objective.label_smoothing, "online": online.model_dump()}
-    shares = labeled_shares(context, rows[LABELED])
-    return TrainSpec(batch, streams, inputs, objective, rows[LABELED], shares, online=online, unlabeled=total - labeled)
+    shares = labeled_shares(context, rows)
+    return TrainSpec(batch, streams, inputs, objective, rows, shares, online=online, unlabeled=images)
+
+
+def _unlabeled_stream(context: RunContext, targets: Tensor, count: int, seed: int) -> BatchStream:
+    """The unlabeled images, after the labeled ones in memory, or streamed; ``targets`` has a row for each in memory."""
+    unlabeled = context.splits.unlabeled
+    if isinstance(unlabeled, StreamedUnlabeled):
+        return stream_images(context, unlabeled, count, context.sharding, seed=seed, targets=targets.shape[1])
+    rows = np.arange(len(context.splits.labeled), len(context.buffer))
+    return InMemoryStream(UNLABELED, context.buffer, targets, rows, count, seed=seed)
 
 
 def _check(context: RunContext, batch: Mapping[str, int]) -> None:
-    settings, shares = context.settings, context.sharding.count
-    method = settings.online.method
+    settings, method = context.settings, context.settings.online.method
+    micro_batches = settings.train.grad_accum_steps
     fewest = 2 if method == "softmatch" else 1
     if batch[LABELED] < 1 or batch[STRONG] < fewest:
         raise SettingsError(
@@ -89,11 +96,11 @@ def _check(context: RunContext, batch: Mapping[str, int]) -> None:
             f"online.threshold {settings.online.threshold:g}, so hardly any image would count; give "
             "objective.label_smoothing 0, or a lower threshold."
         )
-    if shares > 1 and settings.online.has_memory:
+    if micro_batches > 1 and settings.online.has_memory:
         raise SettingsError(
-            f"a batch is split into {shares} parts (processes times train.grad_accum_steps), and online.method "
-            f"{method} keeps averages over whole batches; give one process and train.grad_accum_steps 1, or fixmatch "
-            "or mean_teacher without online.alignment, which split alike."
+            f"train.grad_accum_steps {micro_batches} shows a batch in {micro_batches} parts, one after another, and "
+            f"online.method {method} keeps averages over whole batches; give train.grad_accum_steps 1, more processes, "
+            "or fixmatch or mean_teacher without online.alignment."
         )
 
 
@@ -115,4 +122,4 @@ def online_objective(context: RunContext, spec: TrainSpec) -> OnlineLoss:
     assert spec.online
     classes = len(context.splits.classes)
     memory = OnlineObjective(spec.online, classes=classes, unlabeled=spec.unlabeled).to(context.device)
-    return OnlineLoss(memory, context.settings.train.steps)
+    return OnlineLoss(memory, context.settings.train.steps, context.engine.group)

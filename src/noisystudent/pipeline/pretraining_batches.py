@@ -5,19 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from noisystudent.data.images import Failure, Images, check_failures, content_fingerprint
+from noisystudent.data.images import content_fingerprint
 from noisystudent.data.unlabeled import StreamedUnlabeled
-from noisystudent.display.wording import plural, printable
-from noisystudent.errors import DataError, SettingsError
+from noisystudent.errors import SettingsError
 from noisystudent.noise.contrastive import ContrastiveView
 from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.pipeline.context import RunContext
-from noisystudent.runtime.progress import Reporter
+from noisystudent.pipeline.streamed_images import stream_images
 from noisystudent.training.contrastive import ContrastiveBatches
-from noisystudent.training.loader import UNLABELED, BatchSharding, BatchStream, InMemoryStream, Ints, RawBatch
+from noisystudent.training.loader import UNLABELED, BatchSharding, BatchStream, InMemoryStream
 from noisystudent.training.pretraining_settings import PretrainingSettings
-from noisystudent.training.sampler import WindowedSampler
-from noisystudent.training.streaming import Loaded, ShardStream
 
 
 def pretraining_images(context: RunContext) -> int:
@@ -72,49 +69,7 @@ def contrastive_batches(
 def _stream(context: RunContext, count: int, key: int, sharding: BatchSharding) -> BatchStream:
     unlabeled, device = context.splits.unlabeled, context.device
     if isinstance(unlabeled, StreamedUnlabeled):
-        sizes = np.array(unlabeled.shard_sizes, np.int64)
-        sampler = WindowedSampler(sizes, window=context.settings.data.window, seed=key, stream=UNLABELED)
-        shards = _Shards(unlabeled, context.settings.data.max_corrupt_fraction, context.reporter)
-        return ShardStream(UNLABELED, sampler, shards.load, count, device, sharding=sharding)
+        return stream_images(context, unlabeled, count, sharding, seed=key, targets=0)
     images = len(context.buffer)
     no_targets = torch.zeros(images, 0, device=device)
     return InMemoryStream(UNLABELED, context.buffer, no_targets, np.arange(images), count, seed=key)
-
-
-class _Shards:
-    """The images of a streamed set. Where some of a shard are left out or unreadable, its others take their places."""
-
-    def __init__(self, unlabeled: StreamedUnlabeled, max_corrupt_fraction: float, reporter: Reporter) -> None:
-        self._unlabeled, self._most, self._reporter = unlabeled, max_corrupt_fraction, reporter
-        self._failures: dict[int, list[Failure]] = {}  # of the shards that were read
-
-    def load(self, shard: int, places: Ints) -> Loaded:
-        """The images at ``places`` of a shard, int64 [N].
-
-        Raises ``DataError`` if it has none that can be shown, or if too many in all cannot be read.
-        """
-        images = self._unlabeled.read(shard)
-        self._note_failures(shard, images)
-        if not len(images):
-            raise DataError(
-                f"shard {shard} of the unlabeled source has no image that can be read and is not held out as well; "
-                "leave the shard out."
-            )
-        shown, rows = np.unique(places % len(images), return_inverse=True)
-        raw = RawBatch(
-            torch.from_numpy(images.pixels[shown]),
-            torch.from_numpy(images.sizes[shown].astype(np.int64)),
-            torch.zeros(len(shown), 0),
-        )
-        return Loaded(raw, rows)
-
-    def _note_failures(self, shard: int, images: Images) -> None:
-        """Says once per shard which of its images cannot be read."""
-        if shard in self._failures or not images.failures:
-            return
-        self._failures[shard] = list(images.failures)
-        first, count = images.failures[0], plural(len(images.failures), "image")
-        text = f"{count} of shard {shard} of the unlabeled set cannot be read, such as {first.key!r} ({first.reason})"
-        self._reporter.say(printable(f"{text}; others are shown in their places"))
-        found = [failure for failures in self._failures.values() for failure in failures]
-        check_failures(self._unlabeled.source, found, sum(self._unlabeled.shard_sizes), self._most)

@@ -19,6 +19,7 @@ from noisystudent.noise.views import noised
 from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import identity_of
+from noisystudent.pipeline.foreign import NetworkTypicality
 from noisystudent.pseudo_labels import predictions
 from noisystudent.pseudo_labels.labeling.label_shards import gather_failures, label
 from noisystudent.pseudo_labels.predictions import PREDICTIONS, cut_parts, list_parts, read_copies, read_labels
@@ -40,12 +41,13 @@ def label_unlabeled(
     unlabeled: UnlabeledData,
     *,
     noise: InputNoise | None = None,
+    typicality: NetworkTypicality | None = None,
     passes: int = 1,
 ) -> Path:
     """The teacher's predictions for every unlabeled image, in the folder of ``stage``.
 
-    ``passes``: the networks that an image goes through. ``noise`` is for an ablation only: the teacher then sees noised
-    images and keeps its own model noise.
+    ``passes``: the networks that an image goes through to be labeled. ``typicality`` is stored too. ``noise`` is for an
+    ablation only: the teacher then sees noised images and keeps its own model noise.
     """
     runtime, folder = context.settings.runtime, context.folder_of(stage)
     inputs: dict[str, Any] = {
@@ -55,6 +57,8 @@ def label_unlabeled(
         "view": {"noise": context.settings.noise.deciding(), "strength": noise.strength} if noise else "plain",
         "precision": runtime.precision,
     }
+    if typicality:
+        inputs["typicality"] = typicality.fingerprint
     if isinstance(unlabeled, StreamedUnlabeled):
         inputs["files"] = dict(unlabeled.source.files)
 
@@ -71,7 +75,8 @@ def label_unlabeled(
         unread = len(unlabeled.images.failures) if isinstance(unlabeled, InMemoryUnlabeled) else 0
         summary = predictions.summarize(stats, len(context.splits.classes), failed=unread)
         write_json(folder / predictions.SUMMARY, summary)
-        predicted = passes * sum(sum(part.rows) for part in stats)
+        images = sum(sum(part.rows) for part in stats)
+        predicted = passes * images + (images + typicality.compared if typicality else 0)
         context.commit(PREDICTIONS, inputs, StageCost(name=stage, images_predicted=predicted))
 
     if not context.is_complete(stage, inputs):
@@ -83,7 +88,8 @@ def label_unlabeled(
             label(
                 model, read, parts, folder,
                 batch_size=images_per_pass(runtime, model.device, model.size), precision=runtime.precision,
-                seed=stream_key(context.settings.seed, stage), bar=bar,
+                seed=stream_key(context.settings.seed, stage), typicality=typicality.open() if typicality else None,
+                bar=bar,
             )  # fmt: skip
         group.wait()
         group.on_main(finish)

@@ -47,8 +47,6 @@ def decide_tune(
             "model.tune all."
         )
     of_network, of_heads = for_network(explicit), sorted(name for name in explicit if name.startswith("head."))
-    if settings.selection.foreign == "drop":
-        of_heads.append("selection.foreign drop")
     if given == "auto" and has_backbone and of_network and of_heads:
         raise SettingsError(
             f"{of_network[0]} is for training the whole network, and {of_heads[0]} for heads on a frozen one; give "
@@ -59,17 +57,12 @@ def decide_tune(
         tune = given
     elif not has_backbone or own or of_network or settings.online.method != "none":
         tune = "all"
-    elif of_heads or device.type == "cpu":
+    elif of_heads or settings.selection.foreign == "drop" or device.type == "cpu":
         tune = HEAD
     else:
         tune = "all"
     model = settings.model.model_copy(update={"tune": tune})
     settings = settings.model_copy(update={"model": model})
-    if tune != HEAD and settings.selection.foreign == "drop":
-        raise SettingsError(
-            "selection.foreign drop compares images in the features of a frozen backbone. This run trains networks, "
-            "whose features fit the labeled images too closely; give model.tune head and a backbone, or leave it out."
-        )
     if tune != HEAD:
         return settings
     if given == "auto":

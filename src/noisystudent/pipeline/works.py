@@ -21,7 +21,7 @@ from noisystudent.pipeline.fix.stage import with_training
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
 from noisystudent.pipeline.online import ONLINE, STUDENT, answered_by_average
-from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch, students_of
+from noisystudent.pipeline.online_checks import STRONG, images_behind, is_online, online_batch, students_of
 from noisystudent.pipeline.pretraining import PRETRAIN, VIEWS
 from noisystudent.pipeline.pretraining_batches import pretraining_images
 from noisystudent.pipeline.pretraining_checks import pretrains
@@ -109,6 +109,8 @@ def works_of(context: RunContext, plans: list[ModelPlan], counts: Counts) -> Ite
         stage, images = labeling_stage(settings, number), counts.unlabeled * settings.rounds.teachers_of(number)
         if number == 1 and context.splits.validation and settings.rounds.teachers_of(settings.rounds.count) > 1:
             yield from (Work(f"scores/{model.name}", timed=False) for model in context.given_teachers.values())
+        if settings.selection.foreign == "drop":  # the features of those whose distances are compared
+            images += counts.unlabeled + counts.labeled + len(context.splits.validation or ())
         yield Work(stage, predictor=teacher, predicted=images, decoded=streamed)
         yield from (Work(name) for name in stages_to_aim(settings, f"round-{number}"))
         yield Work(f"round-{number}/selection")
@@ -204,8 +206,10 @@ def _training(context: RunContext, name: str, model: ModelPlan, train: TrainSett
 def _online(context: RunContext, model: ModelPlan) -> Work:
     train, online = context.settings.train, context.settings.online
     work = _training(context, STUDENT, model, train)
-    answered = train.last * answered_by_average(online_batch(train, online), online)
-    return replace(work, predicted=work.predicted + answered)
+    batch = online_batch(train, online)
+    answered = train.last * answered_by_average(batch, online)
+    decoded = train.last * batch[STRONG] if context.streams else 0
+    return replace(work, predicted=work.predicted + answered, decoded=decoded)
 
 
 def _scores(name: str, model: ModelPlan, held_out: int) -> Work:

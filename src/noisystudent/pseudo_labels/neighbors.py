@@ -78,25 +78,52 @@ def neighbor_graph(points: Floats) -> NeighborGraph:
     return NeighborGraph(sparse.csr_array(scale @ both_ways @ scale, dtype=np.float32))
 
 
-def typicality_of(points: Floats, labeled: Floats) -> Floats:
-    """How close images are to labeled ones: the share of these that are as far from each other, float32 [N].
+@dataclass(frozen=True)
+class Typicality:
+    """How close images are to labeled ones, as a share of images that are known to be of some class.
 
-    The distance of an image is that to its third nearest labeled image, by cosine, whatever their classes. A labeled
-    image has the distance to the third nearest other one. From 1 / (L + 1), farther than any of them, to 1; for images
-    of the same kind as the labeled ones, all values are about equally frequent (a conformal p-value).
+    The distance of an image is that to its third nearest labeled image, by cosine, whatever their classes.
 
-    Args:
-        points: Features of the images, [N, D].
-        labeled: Features of the labeled images, [L, D].
+    Attributes:
+        search: Finds the nearest labeled images.
+        nearest: The number of the nearest one whose distance counts; 0 where there are too few to tell.
+        known: The distances of images of some class, ascending, float64 [N].
     """
-    count = min(NEAREST, len(labeled) - 1)
-    if count < 1:
-        return np.ones(len(points), np.float32)
-    search = NearestNeighbors(n_neighbors=count + 1, metric="cosine").fit(labeled)
-    own = np.sort(search.kneighbors(labeled)[0][:, count])  # the nearest one is the image itself
-    distance = search.kneighbors(points, n_neighbors=count)[0][:, count - 1]
-    as_far = len(own) - np.searchsorted(own, distance, side="left")
-    return np.asarray((1 + as_far) / (1 + len(own)), np.float32)
+
+    search: NearestNeighbors
+    nearest: int
+    known: npt.NDArray[np.float64]
+
+    def __call__(self, points: Floats) -> Floats:
+        """The share of images of some class that are as far, of features [N, D]: float32 [N].
+
+        From 1 / (L + 1), farther than any of the L known distances, to 1; for images of the same kind, all values are
+        about equally frequent (a conformal p-value).
+        """
+        if not self.nearest or not len(points):
+            return np.ones(len(points), np.float32)
+        distance = self.search.kneighbors(points, n_neighbors=self.nearest)[0][:, self.nearest - 1]
+        as_far = len(self.known) - np.searchsorted(self.known, distance, side="left")
+        return np.asarray((1 + as_far) / (1 + len(self.known)), np.float32)
+
+    @classmethod
+    def among(cls, labeled: Floats) -> Typicality:
+        """Compares with the distances of labeled images, [L, D], from each other; for features of a fixed network."""
+        nearest = min(NEAREST, len(labeled) - 1)
+        search = NearestNeighbors(n_neighbors=nearest + 1, metric="cosine").fit(labeled)
+        # The nearest one is the image itself.
+        known = search.kneighbors(labeled)[0][:, nearest] if nearest else np.zeros(len(labeled))
+        return cls(search, nearest, np.sort(known))
+
+    @classmethod
+    def beside(cls, labeled: Floats, held_out: Floats) -> Typicality:
+        """Compares with the distances of held-out images, [V, D], from the labeled ones, [L, D].
+
+        For features of a network that was trained on the labeled images, which lie too close together in them.
+        """
+        nearest = min(NEAREST, len(labeled))
+        search = NearestNeighbors(n_neighbors=nearest, metric="cosine").fit(labeled)
+        return cls(search, nearest, np.sort(search.kneighbors(held_out)[0][:, nearest - 1]))
 
 
 def prototype_probabilities(points: Floats, rows: Ints, labels: Ints, classes: int, temperature: float = 0.1) -> Floats:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from noisystudent.losses.contrastive import nt_xent, spread_of
 from noisystudent.losses.objectives import LossTerms
-from noisystudent.models.parallel import sum_over_processes
+from noisystudent.models.parallel import gathered
 from noisystudent.noise.contrastive import ContrastiveView
 from noisystudent.runtime.process_group import ProcessGroup
 from noisystudent.training.loader import Batch, BatchSharding, BatchStream
@@ -61,15 +61,3 @@ class ContrastiveLoss:
         first, second = (gathered(views, self.group) for views in unit.chunk(2))
         loss = self.scale * nt_xent(first, second, self.temperature)
         return LossTerms(loss, {"spread": spread_of(first.detach())})
-
-
-def gathered(rows: Tensor, group: ProcessGroup) -> Tensor:
-    """The rows of all processes, [P * B, D], through which gradients flow back to their own process.
-
-    Every process computes the loss of all rows, so its backward pass sums the gradients of all; the mean over the
-    processes, which the loop takes, is then the gradient of that one loss.
-    """
-    if group.world_size == 1:
-        return rows
-    own = [rows if rank == group.rank else torch.zeros_like(rows) for rank in range(group.world_size)]
-    return sum_over_processes(torch.cat(own))

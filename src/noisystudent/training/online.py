@@ -9,7 +9,9 @@ from torch import Tensor
 
 from noisystudent.losses.objectives import LossTerms
 from noisystudent.losses.online import OnlineObjective
+from noisystudent.models.parallel import gathered
 from noisystudent.noise.input import InputNoise
+from noisystudent.runtime.process_group import SINGLE, ProcessGroup
 from noisystudent.training.loader import Batch, BatchLoader, collate
 
 
@@ -52,15 +54,17 @@ class OnlineLoss:
     """The objective of an online student as the loop calls it: from the logits of a batch of ``TwoViewBatches``.
 
     Where the averaged weights answer, the logits are those of labeled images and strong views; else those of weak views
-    are between the two.
+    are between the two. Every process computes the loss of the batches of all, so each remembers the same.
 
     Attributes:
         memory: The objective, with what it remembers.
         steps: The steps of the training.
+        group: The processes that share a batch.
     """
 
     memory: OnlineObjective
     steps: int
+    group: ProcessGroup = SINGLE
 
     def __call__(self, logits: Tensor, batch: Batch) -> LossTerms:
         """The loss of a batch; what the objective remembers moves on."""
@@ -69,11 +73,16 @@ class OnlineLoss:
         answers = batch.teacher_logits
         weak = logits[batch.labeled : first_strong] if answers is None else answers[:, 0]
         terms: LossTerms = self.memory(
-            logits[: batch.labeled],
-            batch.targets,
-            weak,
-            logits[first_strong:],
-            batch.positions,
+            self._of_all(logits[: batch.labeled]),
+            self._of_all(batch.targets),
+            self._of_all(weak.detach()),
+            self._of_all(logits[first_strong:]),
+            self._of_all(batch.positions),
             batch.step / self.steps,
         )
         return terms
+
+    def _of_all(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, [P * B, ...], in the order that they have in the batch of one process."""
+        of_all = gathered(rows, self.group)
+        return of_all.reshape(self.group.world_size, len(rows), *rows.shape[1:]).transpose(0, 1).flatten(0, 1)

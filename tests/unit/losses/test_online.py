@@ -129,6 +129,16 @@ def test_flexmatch_keeps_its_effects_where_all_images_are_learned_alike():
     assert thresholds.learned.tolist() == [0, 0]
 
 
+def test_flexmatch_counts_the_learned_images_of_each_class_also_those_that_a_batch_has_twice():
+    thresholds = FlexibleThresholds(0.5, warmup=True, classes=3, unlabeled=9)
+    random = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        probabilities = torch.softmax(3 * torch.randn(6, 3, generator=random), dim=1)
+        thresholds(probabilities, torch.randint(9, (6,), generator=random))
+        counts = [(thresholds.learned == value).sum() for value in (-1, 0, 1, 2)]
+        assert thresholds.counts.tolist() == [int(count) for count in counts]
+
+
 def test_freematch_moves_its_averages_before_it_decides():
     thresholds = FreeThresholds(0.5, classes=2)
     weights = thresholds(probabilities_of(0.9, 0.6), torch.arange(2))

@@ -7,10 +7,10 @@ from sklearn.neighbors import kneighbors_graph
 from noisystudent.pseudo_labels.neighbors import (
     NEIGHBORS,
     SPREAD,
+    Typicality,
     neighbor_graph,
     prototype_probabilities,
     reduce_features,
-    typicality_of,
 )
 
 
@@ -76,17 +76,24 @@ def test_typicality_is_the_share_of_labeled_images_that_are_as_far_from_each_oth
 
     own = np.array([distance_to_third(row, np.delete(labeled, i, axis=0)) for i, row in enumerate(labeled)])
     expected = [(1 + (own >= distance_to_third(row, labeled)).sum()) / (1 + len(own)) for row in others]
-    assert np.allclose(typicality_of(others, labeled), expected)
+    assert np.allclose(Typicality.among(labeled)(others), expected)
+
+    held_out = points[2::4]
+    known = np.array([distance_to_third(row, labeled) for row in held_out])
+    expected = [(1 + (known >= distance_to_third(row, labeled)).sum()) / (1 + len(known)) for row in others]
+    assert np.allclose(Typicality.beside(labeled, held_out)(others), expected)
 
 
 def test_typicality_is_even_for_images_of_the_same_kind_and_least_for_others():
     random = np.random.default_rng(1)
     labeled, same = random.normal(size=(300, 8)) + 3, random.normal(size=(3000, 8)) + 3
-    even = typicality_of(same.astype(np.float32), labeled.astype(np.float32))
+    typicality = Typicality.among(labeled.astype(np.float32))
+    even = typicality(same.astype(np.float32))
     assert all(abs((even <= level).mean() - level) < 0.05 for level in (0.1, 0.3, 0.5, 0.8))
-    foreign = typicality_of(-same.astype(np.float32), labeled.astype(np.float32))
+    foreign = typicality(-same.astype(np.float32))
     assert np.allclose(foreign, 1 / 301)
 
 
 def test_a_single_labeled_image_says_nothing_of_foreign_ones():
-    assert typicality_of(np.eye(3, dtype=np.float32), np.ones((1, 3), np.float32)).tolist() == [1, 1, 1]
+    alone = Typicality.among(np.ones((1, 3), np.float32))
+    assert alone(np.eye(3, dtype=np.float32)).tolist() == [1, 1, 1]

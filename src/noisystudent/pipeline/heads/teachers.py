@@ -14,10 +14,10 @@ from noisystudent.artifacts.folder import fingerprint_of
 from noisystudent.pipeline.heads.features import RunFeatures
 from noisystudent.pseudo_labels.neighbors import (
     NeighborGraph,
+    Typicality,
     neighbor_graph,
     prototype_probabilities,
     reduce_features,
-    typicality_of,
 )
 from noisystudent.training.linear_head import HeadData, LinearHead, fit_head
 
@@ -97,12 +97,12 @@ class FeatureTeachers:
         return np.asarray(sum(parts), np.float32)
 
     def typicality(self, rows: Ints) -> Floats:
-        """How close each unlabeled image is to the labeled ``rows``, float32 [U]; see ``typicality_of``.
+        """How close each unlabeled image is to the labeled ``rows``, float32 [U]; see ``Typicality``.
 
         Of more than 5,000 rows, evenly spaced ones are compared with.
         """
         points, step = self._standardized, -(-len(rows) // MOST_COMPARED)
-        return typicality_of(points[len(self.labels) :], points[rows[::step]])
+        return Typicality.among(points[rows[::step]])(points[len(self.labels) :])
 
     @cached_property
     def _points(self) -> npt.NDArray[np.float16]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from noisystudent.data.images import Failure, Images, check_failures
 from noisystudent.data.source import Source
 from noisystudent.models.teacher import TeacherModel, log_probabilities
@@ -20,6 +23,8 @@ from noisystudent.random_streams import stream_key
 from noisystudent.runtime.device import seeded
 from noisystudent.runtime.progress import Bar
 
+Floats = npt.NDArray[np.float32]
+
 
 def label(
     teacher: TeacherModel,
@@ -30,6 +35,7 @@ def label(
     batch_size: int,
     precision: str = "float32",
     seed: int = 0,
+    typicality: Callable[[Images], Floats] | None = None,
     bar: Bar | None = None,
 ) -> None:
     """Makes the parts of predictions that do not exist yet; a part appears whole or not at all.
@@ -44,6 +50,7 @@ def label(
         batch_size: images per forward pass.
         precision: ``float32``, ``bfloat16`` or ``float16``.
         seed: seed of a noised teacher's model noise; other teachers do not use it.
+        typicality: how close images are to labeled ones, float32 [N], to be stored too.
         bar: advances by the images of each batch.
     """
     for part, shards in parts:
@@ -52,10 +59,11 @@ def label(
             continue
         labels = [
             label_shard(
-                teacher, read_shard(shard), shard, batch_size=batch_size, precision=precision, seed=seed, bar=bar
+                teacher, read_shard(shard), shard,
+                batch_size=batch_size, precision=precision, seed=seed, typicality=typicality, bar=bar,
             )
             for shard in shards
-        ]
+        ]  # fmt: skip
         write_part(path, labels)
 
 
@@ -82,6 +90,7 @@ def label_shard(
     batch_size: int,
     precision: str,
     seed: int,
+    typicality: Callable[[Images], Floats] | None = None,
     bar: Bar | None = None,
 ) -> ShardLabels:
     """The labels of a shard's images; they do not depend on the process or on the shards that it labeled before.
@@ -92,4 +101,5 @@ def label_shard(
         values = log_probabilities(teacher, images, batch_size=batch_size, precision=precision, bar=bar)
     if bar:
         bar.advance(len(images.failures))
-    return ShardLabels.of(images.keys, values, [(failure.key, failure.reason) for failure in images.failures])
+    failed = [(failure.key, failure.reason) for failure in images.failures]
+    return ShardLabels.of(images.keys, values, failed, typicality(images) if typicality else None)

@@ -1,4 +1,4 @@
-"""Which unlabeled images are foreign: farther from the labeled images than these are from each other."""
+"""Which unlabeled images are foreign: farther from the labeled images than images of some class are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FALSE_SHARE = 0.2  # of the images that count as foreign, at most so many are ex
 def foreign_level(parts: Sequence[Path]) -> float:
     """The typicality below which images are foreign, from that of all images; 0 if none is.
 
-    A typicality is a p-value: the share of labeled images that are as far from the others as the image is from them.
+    A typicality is a p-value: the share of images of some class that are as far from the labeled ones as the image is.
     Benjamini and Hochberg 1995, equation 1, bounds the share of false alarms among the images that are left out, as in
     Bates et al. 2023, "Testing for outliers with conformal p-values". So almost nothing is left out of an unlabeled set
     without foreign images. There are no more different values than labels, so the memory does not depend on the rows.
@@ -34,7 +34,7 @@ def foreign_level(parts: Sequence[Path]) -> float:
         if typicality is None:
             raise SettingsError(
                 f"selection.foreign drop needs to know how far images are from the labeled ones, and {path} does not "
-                "say so: predictions of a run with model.tune head and this setting do. Leave it out."
+                "say so: predictions of a run with this setting do. Leave it out."
             )
         values, rows = np.unique(typicality, return_counts=True)
         counts.update(dict(zip(values.tolist(), rows.tolist(), strict=True)))

@@ -56,7 +56,8 @@ class SelectionSettings(Settings):
     foreign: Literal["keep", "drop"] = Field(
         "keep",
         description="drop: leave out images that are farther from all labeled ones, in the features of a frozen "
-        "backbone, than labeled images are from each other",
+        "backbone, than labeled images are from each other; in those of a network that is trained, than validation "
+        "images are",
     )
 
     @field_validator("prior")
