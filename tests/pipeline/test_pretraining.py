@@ -203,6 +203,11 @@ def test_a_run_pretrains_fine_tunes_and_distills(chain):
     student = json.loads((chain.path / "round-1/student/inputs.json").read_text())
     assert student["objective"]["distillation"]["hard_weight"] == 0.0
     assert summary.verdict.difference is not None
+    probes = json.loads((chain.path / "probe/summary.json").read_text())
+    assert {baseline.name: baseline.top1 for baseline in summary.baselines} == {
+        "linear probe of the encoder": probes["linear"],
+        "nearest neighbors on the encoder": probes["neighbors"],
+    }
 
 
 def test_a_plan_has_the_stages_of_the_chain(chain, tmp_path):

@@ -181,7 +181,9 @@ def test_functions_stay_short_and_take_few_arguments():
     offenders = []
     for name, tree in modules().items():
         for function in functions_of(tree):
-            lines = length_of(function) if name.startswith(PLAIN_SIGNATURES) else function.end_lineno - function.lineno + 1
+            lines = (
+                length_of(function) if name.startswith(PLAIN_SIGNATURES) else function.end_lineno - function.lineno + 1
+            )
             allowed = 100 if (name, function.name) == THE_LOOP else LONGEST_FUNCTION
             arguments = [*function.args.args, *function.args.kwonlyargs]
             count = len([argument for argument in arguments if argument.arg not in ("self", "cls")])

@@ -12,6 +12,7 @@ from noisystudent.errors import nearest_name
 from noisystudent.settings import Settings
 
 AUTO_BACKBONE, NO_BACKBONE = "auto", "none"
+WITHOUT_LABELS = "images without labels"  # what an encoder was trained on
 _LAST_BLOCKS = re.compile(r"last:([1-9]\d*)")  # of model.tune
 SMALL_SIZE = 64  # pixels; up to this edge, ImageNet stems, which reduce an image 4 times at once, lose too much detail
 
