@@ -251,7 +251,7 @@ def _require_recipe_for(command: Command, recipe: object) -> None:
     if recipe == "simclrv2" and command in ("train", "distill"):
         raise SettingsError(
             f"recipe simclrv2 pretrains, fine-tunes and distills in one run, and {command} does not pretrain; use run, "
-            "or pretrain first and then start from its encoder (--backbone)."
+            "or pretrain first and then start from its encoder (--start)."
         )
 
 

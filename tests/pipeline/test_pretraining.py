@@ -95,7 +95,7 @@ def test_both_ways_to_start_make_the_same_model(encoder, tmp_path):
 
 
 def test_an_encoder_and_another_backbone_are_not_given_together(encoder, tmp_path):
-    with pytest.raises(SettingsError, match=r"is an encoder, which is a backbone; leave model\.backbone out"):
+    with pytest.raises(SettingsError, match=r"and model\.backbone x both name the weights to begin with"):
         ns.train("digits:labeled", out=tmp_path, start=encoder.folder, settings={"model.backbone": "x"}, quiet=True)
 
 
@@ -107,9 +107,10 @@ def test_heads_are_trained_on_the_features_of_an_encoder(encoder, tmp_path):
 
 
 def test_a_distillation_starts_from_an_encoder(encoder, tmp_path):
-    settings = {"model.backbone": str(encoder.folder), "train.steps": 2, "train.batch_size": 16, "noise.strength": 0.25,
-                "rounds.controls": 1, "data.near_duplicates": "none"}  # fmt: skip
-    finished = ns.distill(**DIGITS, teacher="tiny_resnet", out=tmp_path, settings=settings, quiet=True)
+    settings = {"train.steps": 2, "train.batch_size": 16, "noise.strength": 0.25, "rounds.controls": 1,
+                "data.near_duplicates": "none"}  # fmt: skip
+    start = encoder.folder
+    finished = ns.distill(**DIGITS, teacher="tiny_resnet", start=start, out=tmp_path, settings=settings, quiet=True)
     assert json.loads((tmp_path / "student-1/inputs.json").read_text())["model"]["backbone"]
     assert finished.summary.student.test is not None
 
@@ -219,6 +220,12 @@ def test_a_plan_has_the_stages_of_the_chain(chain, tmp_path):
     assert all(
         stage.state == "complete" for stage in ns.plan(**DIGITS, out=chain.path, settings=CHAIN, quiet=True).stages
     )
+
+
+def test_the_chain_begins_with_an_encoder_that_is_there(encoder, tmp_path):
+    settings = without(CHAIN, "pretraining.epochs", "pretraining.batch_size")
+    planned = ns.plan(**DIGITS, start=encoder.folder, out=tmp_path, settings=settings, quiet=True)
+    assert [stage.name for stage in planned.stages][:1] == ["teacher"]
 
 
 def test_other_settings_of_the_fine_tuning_keep_the_encoder(chain):

@@ -89,7 +89,7 @@ def load_classifier(
     if not config.num_classes:
         raise ModelError(
             f"{folder} holds a network that was pretrained without labels: it gives features and has no classifier. "
-            f"Train one from it first: noisystudent train --start {folder} --labeled ... (or run --backbone {folder})."
+            f"Train one from it first: noisystudent train --start {folder} --labeled ... (or run --start {folder})."
         )
     classifier = _load(config, folder, factory)
     if expect_classes is not None and classifier.classes != tuple(expect_classes):
