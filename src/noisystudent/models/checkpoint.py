@@ -111,6 +111,11 @@ def is_encoder(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and not read_config(folder / CONFIG).num_classes
 
 
+def is_frozen_head(folder: Path) -> bool:
+    """Whether a folder holds a last layer that was fitted on the features of a frozen backbone."""
+    return (folder / CONFIG).is_file() and read_config(folder / CONFIG).noisystudent.tuned == "head"
+
+
 def _load(config: CheckpointConfig, folder: Path, factory: ModelFactory | None) -> Classifier:
     """The network of a folder, on the CPU, in evaluation mode."""
     if factory is not None and not config.noisystudent.factory:
