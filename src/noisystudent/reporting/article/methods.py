@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 
 from noisystudent.evaluation.metrics.results import Scores, ScoresAtSize
 from noisystudent.reporting.article.cells import accuracy_cell, paired_difference
-from noisystudent.reporting.article.origins import extra_data, labels_only_name, student_name, teacher_name
+from noisystudent.reporting.article.origins import (
+    baseline_name,
+    extra_data,
+    labels_only_name,
+    student_name,
+    teacher_name,
+)
 from noisystudent.reporting.article.robustness import suite_cells
 from noisystudent.reporting.article.runs import FinishedRun
 from noisystudent.results.article import ArticleCell, ArticleColumn, ArticleRow
@@ -16,6 +22,7 @@ from noisystudent.results.run import EvaluatedModel, Role
 
 TOP1, TOP5 = "top-1", "top-5"
 _FEW = 5  # classes, among which the true one always is
+ON_NETWORKS = (" features", " encoder")  # how the names of simple classifiers on a network end
 
 
 @dataclass(frozen=True)
@@ -167,9 +174,15 @@ def with_difference(
 def _baseline_row(group: Sequence[FinishedRun], name: str) -> ArticleRow:
     found = [(run, one.top1) for run in group for one in run.summary.baselines if one.name == name]
     count = min(scores.count for run, _ in found if (scores := run.summary.student.scores(run.role)))
+    network = group[0].summary.teacher if name.endswith(ON_NETWORKS) else None  # of the architecture of the run's
+    size = group[0].facts.format.size if group[0].facts.format else None
     return ArticleRow(
-        method=name,
+        method=baseline_name(group[0], name),
+        model=network.model if network else "",
+        parameters=network.parameters if network else None,
         extra_data=extra_data(group[0], uses_unlabeled="spreading" in name),
+        train_size=size,
+        test_size=size,
         seeds=tuple(run.seed for run, _ in found),
         images=count,
         cells={TOP1: accuracy_cell([top1 for _, top1 in found], count, luck=False)},

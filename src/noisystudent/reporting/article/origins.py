@@ -38,6 +38,11 @@ def student_name(run: FinishedRun, student: str) -> str:
     return f"Noisy Student{f' from {origin}' if origin in (BIT, SIMCLR) else ''}, {student}"
 
 
+def baseline_name(run: FinishedRun, baseline: str) -> str:
+    """The method of a simple classifier beside a run."""
+    return f"{SIMCLR}, {baseline}" if pretrains(run) else baseline
+
+
 def extra_data(run: FinishedRun, *, uses_unlabeled: bool) -> str:
     """What a model of a run learned from beside the labels, in words."""
     start = run.facts.start

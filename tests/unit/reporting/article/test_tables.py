@@ -116,6 +116,19 @@ def test_a_run_from_its_own_pretraining_says_so(tmp_path):
     assert rows["SimCLR, fine-tuned on labels"].extra_data == "1,000 unlabeled images"
 
 
+def test_the_probe_of_an_encoder_is_a_row_of_simclr_with_its_network(tmp_path):
+    settings, probes = {"pretraining": {"method": "simclr"}}, {"linear probe of the encoder": 0.5}
+    run = write_run(tmp_path / "run", stages(RUN), settings=settings, baselines=probes)
+    row = table_of_runs("methods", [run]).rows[0]
+    assert (row.method, row.model) == ("SimCLR, linear probe of the encoder", "small")
+    assert (row.parameters, row.train_size, row.extra_data) == (50_000, 32, "1,000 unlabeled images")
+    other = write_run(tmp_path / "other", stages(RUN), baselines={"support vector machine on HOG": 0.5})
+    row = table_of_runs("methods", [other]).rows[0]
+    assert (row.method, row.model, row.parameters, row.extra_data) == (
+        "support vector machine on HOG", "", None, "none"
+    )  # fmt: skip
+
+
 def test_figures_are_drawn_from_what_differs(tmp_path):
     runs = [
         write_run(tmp_path / f"run-{number}", stages(RUN), unlabeled=number * 500, parameters=number * 10_000)
