@@ -89,7 +89,8 @@ _NOT_ON_IMAGES = (
 )
 _RUN = _names(
     *_SOURCES, "budget", "rounds.", "data.", "model.", "noise.", "train.", "head.", "selection.", "objective.",
-    "distillation.", "online.", "pretraining.", "fix.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
+    "distillation.", "online.", "pretraining.", "fix.", "evaluation.", "runtime.",
+    without=(*_ONLY_DISTILL, "pretraining.kept_layers"),
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
 _DISTILL = _names(

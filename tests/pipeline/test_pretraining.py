@@ -99,6 +99,36 @@ def test_an_encoder_and_another_backbone_are_not_given_together(encoder, tmp_pat
         ns.train("digits:labeled", out=tmp_path, start=encoder.folder, settings={"model.backbone": "x"}, quiet=True)
 
 
+def test_training_starts_from_a_middle_layer_of_the_head(encoder, tmp_path):
+    kept = pretrain(tmp_path / "kept", pretraining__kept_layers=1, test=None, data__validation_fraction=0.0)
+    first, second = (json.loads((made.folder / "config.json").read_text()) for made in (encoder, kept))
+    assert (first["architecture"], second["architecture"]) == ("tiny_resnet", "projected_encoder")
+    bodies = weights(encoder.folder), weights(kept.folder)
+    assert bodies[0] != bodies[1]
+    given = {"train.steps": 2, "train.batch_size": 16, "noise.strength": 0.25}
+    model = ns.train("digits:labeled", out=tmp_path / "model", start=kept.folder, settings=given, quiet=True)
+    assert model.model == "projected_encoder"
+    assert 0 <= ns.evaluate(checkpoint=model.folder, source="digits:test").top1 <= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "message"),
+    [
+        ("tiny_resnet", 2, r"kept_layers is 2, and of projection_layers 2"),
+        ("vit_tiny_patch16_224", 1, "one size alone"),
+    ],
+)
+def test_layers_that_cannot_stay_are_refused(tmp_path, model, layers, message):
+    settings = {**PRETRAINING, "pretraining.kept_layers": layers, "data.size": 32}
+    with pytest.raises(SettingsError, match=message):
+        ns.pretrain("digits:unlabeled", out=tmp_path, model=model, settings=settings, quiet=True)
+
+
+def test_a_run_does_not_keep_layers_of_its_own_pretraining(tmp_path):
+    with pytest.raises(SettingsError, match=r"run does not use pretraining\.kept_layers, which pretrain uses"):
+        ns.run(**DIGITS, out=tmp_path, settings={**CHAIN, "pretraining.kept_layers": 1}, quiet=True)
+
+
 def test_heads_are_trained_on_the_features_of_an_encoder(encoder, tmp_path):
     settings = {"model.backbone": str(encoder.folder), "model.tune": "head", "budget": "none", "head.views": 0,
                 "rounds.baselines": False, "data.near_duplicates": "none"}  # fmt: skip
