@@ -11,6 +11,7 @@ import io
 import shutil
 import sys
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,17 @@ def write_split(name: str, drawing: Drawing, out: Path) -> dict[str, str]:
                 archive.extractall(out / "all")
             (root,) = [path.parent for path in (out / "all").rglob("train")]
             return _split_folder(root, out, drawing)
+
+
+def write_splits(name: str, drawings: Sequence[Drawing], folder: Path) -> dict[str, str]:
+    """Writes a split per seed into ``folder``; returns the sources, in which ``{seed}`` stands for the seed."""
+    named: dict[str, str] = {}
+    for drawing in drawings:
+        sources = write_split(name, drawing, folder / str(drawing.seed))
+        named = {
+            role: source.replace(f"{folder}/{drawing.seed}/", f"{folder}/{{seed}}/") for role, source in sources.items()
+        }
+    return named
 
 
 def draw(labels: Rows, drawing: Drawing) -> Split:

@@ -25,7 +25,7 @@ import noisystudent
 from noisystudent.pipeline.studies.paper import PAPER_STUDIES
 from noisystudent.reporting.study import study_text
 from rows import command_of
-from splits import Drawing, is_missing, write_split
+from splits import Drawing, is_missing, write_splits
 
 SETTINGS: dict[str, Any] = {"data.size": 16, "noise.strength": 0.25, "rounds.controls": 1, "runtime.threads": 1}
 MODELS = {name: "tiny_resnet" for name in PAPER_STUDIES if not name.endswith("-size")}  # those have models of their own
@@ -50,17 +50,6 @@ def settings_of(name: str, options: argparse.Namespace) -> dict[str, Any]:
         return {**ON_BACKBONE, **quick, **given}
     model = {"model.teacher": MODELS[name]} if name in MODELS else {}
     return {**SETTINGS, **model, **quick, **given, **OWN.get(name, {})}
-
-
-def write_splits(options: argparse.Namespace, seeds: range, folder: Path) -> dict[str, str]:
-    """A split per seed; returns the sources, in which ``{seed}`` stands for the seed."""
-    named: dict[str, str] = {}
-    for seed in seeds:
-        unlabeled = 100 if options.quick else options.unlabeled
-        drawing = Drawing(options.labels, unlabeled, seed, options.development)
-        sources = write_split(options.data, drawing, folder / str(seed))
-        named = {role: source.replace(f"{folder}/{seed}/", f"{folder}/{{seed}}/") for role, source in sources.items()}
-    return named
 
 
 def rows_of(options: argparse.Namespace, result: noisystudent.StudyResult) -> list[dict[str, Any]]:
@@ -121,7 +110,9 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
         work = (options.work or Path(temporary)).resolve()
-        sources = write_splits(options, seeds, work / "splits")
+        unlabeled = 100 if options.quick else options.unlabeled
+        drawings = [Drawing(options.labels, unlabeled, seed, options.development) for seed in seeds]
+        sources = write_splits(options.data, drawings, work / "splits")
         done: list[Path] = []
         for name in names:
             given = {"seeds": tuple(seeds), "out": work / name, "shared": done}

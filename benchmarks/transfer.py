@@ -5,8 +5,9 @@
     python benchmarks/transfer.py --quick
 
 Upstreams: a small network that this benchmark trains on Fashion-MNIST with all labels (or ``--upstream cifar10``), or
-EfficientNet-Lite0 of ImageNet where its package is installed. From scratch: the same network at the same size of
-images, as many steps and images per step, with the package's own settings, and with BiT's. All steps are those of BiT's
+EfficientNet-Lite0 of ImageNet where its package is installed. Four ways for the same network, size of images, steps and
+images per step: from scratch and from the upstream, each with BiT's settings, which says what the weights are worth,
+and with the package's own, which says what the settings are worth. All steps are those of BiT's
 rule for few labels, 500; batches of 64 or 16 instead of BiT's 512, at BiT's rate: in proportion it was too small for
 these networks. Development splits: seeds start at 1,000, and the test part is never opened. The benchmark reads
 ``../shared/data`` and skips with a message if it is missing.
@@ -71,11 +72,9 @@ def methods_of(upstreams: dict[str, str]) -> dict[str, dict[str, Any]]:
         scratch = {"model.teacher": NETWORKS[network], "train.steps": 500, "noise.strength": 0.25}
         methods[f"{network} from scratch"] = {**shared, **scratch}
         methods[f"{network}, BiT's settings from scratch"] = {**shared, **of_bit(), "model.teacher": NETWORKS[network]}
-        methods[f"{network}, BiT transfer"] = {
-            **shared,
-            "recipe": "bit",
-            "model.backbone": start,
-        }
+        methods[f"{network}, BiT transfer"] = {**shared, "recipe": "bit", "model.backbone": start}
+        own = {"model.backbone": start, "train.steps": 500, "noise.strength": 0.25}
+        methods[f"{network}, the package's settings from the upstream"] = {**shared, **own}
     return methods
 
 

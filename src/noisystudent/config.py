@@ -89,7 +89,8 @@ _NOT_ON_IMAGES = (
 )
 _RUN = _names(
     *_SOURCES, "budget", "rounds.", "data.", "model.", "noise.", "train.", "head.", "selection.", "objective.",
-    "distillation.", "online.", "pretraining.", "fix.", "evaluation.", "runtime.", without=_ONLY_DISTILL,
+    "distillation.", "online.", "pretraining.", "fix.", "evaluation.", "runtime.",
+    without=(*_ONLY_DISTILL, "pretraining.kept_layers"),
 )  # fmt: skip
 # A distillation names its models itself, matches its teachers instead of stored pseudo labels, and does not stream.
 _DISTILL = _names(
@@ -251,7 +252,7 @@ def _require_recipe_for(command: Command, recipe: object) -> None:
     if recipe == "simclrv2" and command in ("train", "distill"):
         raise SettingsError(
             f"recipe simclrv2 pretrains, fine-tunes and distills in one run, and {command} does not pretrain; use run, "
-            "or pretrain first and then start from its encoder (--backbone)."
+            "or pretrain first and then start from its encoder (--start)."
         )
 
 

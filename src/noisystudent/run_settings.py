@@ -70,8 +70,8 @@ class RoundSettings(Settings):
     baselines: bool | Literal["auto"] = Field(
         "auto",
         description="simple classifiers on the same labels and test: logistic regression and label spreading on a "
-        "frozen backbone's features, else a support vector machine on HOG (needs noisystudent[baselines]); auto: where "
-        "features of at most 20,000 images are at hand",
+        "frozen backbone's features, the probes of an encoder that the run pretrains, else a support vector machine on "
+        "HOG (needs noisystudent[baselines]); auto: on an encoder, and on features of at most 20,000 images",
     )
     control: Literal["samples", "steps", "both"] = Field(
         "samples",

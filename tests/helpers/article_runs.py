@@ -31,6 +31,7 @@ def write_run(
     classes: list[str] = CLASSES,
     robustness: dict | None = None,
     start: dict | None = None,
+    baselines: dict[str, float] | None = None,
 ) -> Path:
     """Writes a run whose models, by stage (``teacher``, ``control``, ``round-1``), are right about ``correct``.
 
@@ -61,6 +62,7 @@ def write_run(
         "delivered": students[-1],
         "verdict": {"decision": "keep", "reason": ""},
         "robustness": robustness,
+        "baselines": [{"name": name, "top1": top1} for name, top1 in (baselines or {}).items()],
         "fixed": [_fixed(stage, right) for stage, right in correct.items() if stage.startswith("fixed/")],
     }
     images = len(next(iter(correct.values())))

@@ -71,6 +71,7 @@ def test_benchmarks_of_training_run(run_quick, name):
         ("findings.py", []),
         ("resolution.py", []),
         ("simclr.py", []),
+        ("article.py", ["sign-digits"]),
     ],
 )
 def test_benchmarks_of_shared_images_run_or_say_what_is_missing(monkeypatch, capsys, tmp_path, name, words):

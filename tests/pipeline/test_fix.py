@@ -16,6 +16,8 @@ from noisystudent.models.classifier import create_classifier
 from noisystudent.models.predictor import Predictor
 from noisystudent.pipeline.fix import stage as fix_stage
 from noisystudent.runtime.settings import RuntimeSettings
+from small_backbone import save_backbone
+from small_runs import DIGITS
 from training_setup import Killed
 
 TRAIN = {
@@ -196,3 +198,14 @@ def test_images_that_do_not_fit_are_refused(given, tmp_path):
 def test_a_diverging_fix_says_so(given, tmp_path):
     with pytest.raises(ns.NoisyStudentError, match=r"not finite .*; lower fix\.learning_rate, and run again"):
         fix(given, tmp_path, **{"fix.learning_rate": 1e30})
+
+
+@pytest.mark.usefixtures("feature_cache")
+def test_a_head_on_a_frozen_backbone_is_refused_with_the_way_to_its_larger_size(tmp_path):
+    backbone = save_backbone(tmp_path / "backbone")
+    settings = {"model.backbone": str(backbone), "model.tune": "head", "head.views": 0, "budget": "none",
+                "rounds.baselines": False, "data.near_duplicates": "none", "runtime.threads": 1}  # fmt: skip
+    run = ns.run(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+    for head in (run.path, run.path / "best"):
+        with pytest.raises(SettingsError, match=r"head on a frozen backbone.*--model\.tune head and --data\.size N"):
+            ns.fix(LABELED, checkpoint=head, out=tmp_path / "fixed", size=12, settings=QUICK, quiet=True)

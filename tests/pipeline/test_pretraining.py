@@ -95,8 +95,38 @@ def test_both_ways_to_start_make_the_same_model(encoder, tmp_path):
 
 
 def test_an_encoder_and_another_backbone_are_not_given_together(encoder, tmp_path):
-    with pytest.raises(SettingsError, match=r"is an encoder, which is a backbone; leave model\.backbone out"):
+    with pytest.raises(SettingsError, match=r"and model\.backbone x both name the weights to begin with"):
         ns.train("digits:labeled", out=tmp_path, start=encoder.folder, settings={"model.backbone": "x"}, quiet=True)
+
+
+def test_training_starts_from_a_middle_layer_of_the_head(encoder, tmp_path):
+    kept = pretrain(tmp_path / "kept", pretraining__kept_layers=1, test=None, data__validation_fraction=0.0)
+    first, second = (json.loads((made.folder / "config.json").read_text()) for made in (encoder, kept))
+    assert (first["architecture"], second["architecture"]) == ("tiny_resnet", "projected_encoder")
+    bodies = weights(encoder.folder), weights(kept.folder)
+    assert bodies[0] != bodies[1]
+    given = {"train.steps": 2, "train.batch_size": 16, "noise.strength": 0.25}
+    model = ns.train("digits:labeled", out=tmp_path / "model", start=kept.folder, settings=given, quiet=True)
+    assert model.model == "projected_encoder"
+    assert 0 <= ns.evaluate(checkpoint=model.folder, source="digits:test").top1 <= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "message"),
+    [
+        ("tiny_resnet", 2, r"kept_layers is 2, and of projection_layers 2"),
+        ("vit_tiny_patch16_224", 1, "one size alone"),
+    ],
+)
+def test_layers_that_cannot_stay_are_refused(tmp_path, model, layers, message):
+    settings = {**PRETRAINING, "pretraining.kept_layers": layers, "data.size": 32}
+    with pytest.raises(SettingsError, match=message):
+        ns.pretrain("digits:unlabeled", out=tmp_path, model=model, settings=settings, quiet=True)
+
+
+def test_a_run_does_not_keep_layers_of_its_own_pretraining(tmp_path):
+    with pytest.raises(SettingsError, match=r"run does not use pretraining\.kept_layers, which pretrain uses"):
+        ns.run(**DIGITS, out=tmp_path, settings={**CHAIN, "pretraining.kept_layers": 1}, quiet=True)
 
 
 def test_heads_are_trained_on_the_features_of_an_encoder(encoder, tmp_path):
@@ -107,9 +137,10 @@ def test_heads_are_trained_on_the_features_of_an_encoder(encoder, tmp_path):
 
 
 def test_a_distillation_starts_from_an_encoder(encoder, tmp_path):
-    settings = {"model.backbone": str(encoder.folder), "train.steps": 2, "train.batch_size": 16, "noise.strength": 0.25,
-                "rounds.controls": 1, "data.near_duplicates": "none"}  # fmt: skip
-    finished = ns.distill(**DIGITS, teacher="tiny_resnet", out=tmp_path, settings=settings, quiet=True)
+    settings = {"train.steps": 2, "train.batch_size": 16, "noise.strength": 0.25, "rounds.controls": 1,
+                "data.near_duplicates": "none"}  # fmt: skip
+    start = encoder.folder
+    finished = ns.distill(**DIGITS, teacher="tiny_resnet", start=start, out=tmp_path, settings=settings, quiet=True)
     assert json.loads((tmp_path / "student-1/inputs.json").read_text())["model"]["backbone"]
     assert finished.summary.student.test is not None
 
@@ -203,6 +234,11 @@ def test_a_run_pretrains_fine_tunes_and_distills(chain):
     student = json.loads((chain.path / "round-1/student/inputs.json").read_text())
     assert student["objective"]["distillation"]["hard_weight"] == 0.0
     assert summary.verdict.difference is not None
+    probes = json.loads((chain.path / "probe/summary.json").read_text())
+    assert {baseline.name: baseline.top1 for baseline in summary.baselines} == {
+        "linear probe of the encoder": probes["linear"],
+        "nearest neighbors on the encoder": probes["neighbors"],
+    }
 
 
 def test_a_plan_has_the_stages_of_the_chain(chain, tmp_path):
@@ -214,6 +250,12 @@ def test_a_plan_has_the_stages_of_the_chain(chain, tmp_path):
     assert all(
         stage.state == "complete" for stage in ns.plan(**DIGITS, out=chain.path, settings=CHAIN, quiet=True).stages
     )
+
+
+def test_the_chain_begins_with_an_encoder_that_is_there(encoder, tmp_path):
+    settings = without(CHAIN, "pretraining.epochs", "pretraining.batch_size")
+    planned = ns.plan(**DIGITS, start=encoder.folder, out=tmp_path, settings=settings, quiet=True)
+    assert [stage.name for stage in planned.stages][:1] == ["teacher"]
 
 
 def test_other_settings_of_the_fine_tuning_keep_the_encoder(chain):

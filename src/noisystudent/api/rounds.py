@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisystudent.api.requests import own_parts, resolved_request, study_request
+from noisystudent.api.starts import take_start
 from noisystudent.settings_input import SettingsInput, as_list
 
 if TYPE_CHECKING:
-    from noisystudent.api.requests import SourceLike
+    from noisystudent.api.requests import ModelLike, SourceLike
     from noisystudent.models.factory import ModelFactory
     from noisystudent.noise.custom import BatchTransform
     from noisystudent.pipeline.extensions import ObjectiveFunction
@@ -29,6 +30,7 @@ def run(
     test: SourceLike | None = None,
     validation: SourceLike | None = None,
     out: str | Path | None = None,
+    start: ModelLike | None = None,
     config: str | Path | None = None,
     settings: SettingsInput | None = None,
     objective: ObjectiveFunction | None = None,
@@ -50,6 +52,8 @@ def run(
         validation: Labeled images that choose; without them a part of ``labeled`` is held out where it is large enough.
         out: The run's folder: the delivered model goes to ``best/``, the page to ``report.html``. By default
             ``runs/<name>-<number>``, the same for the same arguments.
+        start: The folder of an encoder that ``pretrain`` made: the setting ``model.backbone``. With the recipe ``bit``:
+            any weights, as ``model.backbone`` names them. With ``simclrv2``, an encoder stands for its pretraining.
         config: A YAML file of settings, under ``settings``.
         settings: Settings, over ``config`` and the recipe.
         objective: Your own loss: from logits [B, K] and a ``Batch`` to a scalar or ``LossTerms``, in every stage.
@@ -68,7 +72,8 @@ def run(
         NoisyStudentError: With one clear line, for a user's mistake, bad data or failed training.
     """
     sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
-    resolved = resolved_request("run", sources, out, config, settings, model)
+    given, _ = take_start("run", start, config, settings)
+    resolved = resolved_request("run", sources, out, config, given, model)
     from noisystudent.pipeline import noisy_student  # loads torch: mistakes in settings are said at once
     from noisystudent.pipeline.run_folder import Run
     from noisystudent.runtime.progress import Reporter
@@ -85,6 +90,7 @@ def plan(
     test: SourceLike | None = None,
     validation: SourceLike | None = None,
     out: str | Path | None = None,
+    start: ModelLike | None = None,
     config: str | Path | None = None,
     settings: SettingsInput | None = None,
     objective: ObjectiveFunction | None = None,
@@ -101,6 +107,7 @@ def plan(
         test: As in ``run``.
         validation: As in ``run``.
         out: As in ``run``.
+        start: As in ``run``.
         config: As in ``run``.
         settings: As in ``run``.
         objective: As in ``run``.
@@ -116,7 +123,8 @@ def plan(
         NoisyStudentError: As ``run`` does.
     """
     sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
-    resolved = resolved_request("plan", sources, out, config, settings, model)
+    given, _ = take_start("plan", start, config, settings)
+    resolved = resolved_request("plan", sources, out, config, given, model)
     from noisystudent.pipeline import plan as planning
     from noisystudent.runtime.progress import Reporter
 

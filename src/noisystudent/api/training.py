@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from noisystudent.api.requests import named_models, own_parts, resolved_request
-from noisystudent.config import given_values
-from noisystudent.errors import SettingsError
+from noisystudent.api.starts import take_start
 from noisystudent.settings_input import SettingsInput, as_list
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ def distill(
     unlabeled: SourceLike | None = None,
     test: SourceLike | None = None,
     out: str | Path | None = None,
+    start: ModelLike | None = None,
     config: str | Path | None = None,
     settings: SettingsInput | None = None,
     model: ModelFactory | None = None,
@@ -50,6 +50,7 @@ def distill(
         unlabeled: Unlabeled images: a source. One of the two is needed.
         test: Labeled images that only report.
         out: The folder of the distillation: the last student goes to ``best/``, the page to ``report.html``.
+        start: The folder of an encoder that ``pretrain`` made: the setting ``model.backbone``.
         config: A YAML file of settings, under ``settings``.
         settings: Settings, over ``config`` and the recipe; the loss is their section ``distillation``.
         model: The factory of your own network for students, control and teachers that are trained here.
@@ -73,7 +74,7 @@ def distill(
     from noisystudent.runtime.progress import Reporter
 
     sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test}
-    given = as_list(settings)
+    given, _ = take_start("distill", start, config, settings)
     predictors: dict[str, Predictor] = {}
     for setting, models in (("teachers", teacher), ("students", student)):
         if models is not None:
@@ -120,7 +121,7 @@ def train(
         predictions: For a student: the folder that ``label`` wrote for ``unlabeled``, or its URL.
         selection: For a student: the folder that ``select`` wrote from ``predictions``; or give ``select``.
         start: A model of these classes, as in ``evaluate``, from whose weights this one goes on, last layer included.
-            The folder of an encoder that ``pretrain`` made is taken as the setting ``model.backbone``.
+            The folder of an encoder that ``pretrain`` made is the setting ``model.backbone``.
             With the recipe ``bit``: weights of any classes, as ``model.backbone`` names them; the last layer is new.
         config: A YAML file of settings, under ``settings``.
         settings: Settings, over ``config`` and the recipe.
@@ -139,22 +140,12 @@ def train(
         NoisyStudentError: With one clear line, for a user's mistake, bad data or failed training.
     """
     from noisystudent.data.output import require_output_folder
-    from noisystudent.models.checkpoint import is_encoder
     from noisystudent.pipeline.single_model import train_single
-    from noisystudent.pipeline.transfer import upstream_of
     from noisystudent.runtime.progress import Reporter
-    from noisystudent.training.settings import TRANSFER_RECIPE
 
     sources = {"labeled": labeled, "unlabeled": unlabeled}
-    given = as_list(settings)
-    if isinstance(start, str | Path) and is_encoder(Path(start)):
-        if "model.backbone" in given_values(settings):
-            raise SettingsError(f"start {start} is an encoder, which is a backbone; leave model.backbone out.")
-        given, start = [*given, {"model.backbone": str(start)}], None
+    given, start = take_start("train", start, config, settings)
     resolved = resolved_request("train", sources, out, config, given, model)
-    if start is not None and resolved.settings.recipe == TRANSFER_RECIPE:
-        resolved = resolved_request("train", sources, out, config, [*given, upstream_of(resolved, start)], model)
-        start = None
     require_output_folder(resolved.settings.out, [], [predictions, selection])
     extensions = own_parts(sources, objective=objective, select=select, model=model, noise=noise)
     return train_single(
@@ -228,7 +219,7 @@ def pretrain(
 ) -> Pretrained:
     """Pretrains an encoder on images without labels (SimCLR), for other models to start from.
 
-    ``train``, ``run`` and ``distill`` start from it with the setting ``model.backbone``, ``train`` also with ``start``.
+    ``train``, ``run`` and ``distill`` start from it with ``start``, or the setting ``model.backbone``.
     Killed at any moment and called again with the same arguments, it resumes.
 
     Args:

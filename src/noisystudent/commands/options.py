@@ -41,6 +41,15 @@ _POSITIONAL = {
 _METAVARS = {**dict.fromkeys(("labeled", "unlabeled", "validation", "test"), "SOURCE"), "out": "FOLDER"}
 
 
+def add_start(parser: Parser) -> None:
+    """Adds the option ``--start`` of the commands whose models begin with weights, and none of which goes on."""
+    parser.add_argument(
+        "--start",
+        metavar="ENCODER",
+        help="start from an encoder that 'pretrain' made; with --recipe bit from any weights, as --backbone names them",
+    )
+
+
 def add_verify(parser: Parser) -> None:
     """Adds the option ``--verify``."""
     parser.add_argument(

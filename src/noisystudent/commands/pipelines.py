@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noisystudent.commands.options import add_verify, with_settings
+from noisystudent.commands.options import add_start, add_verify, with_settings
 from noisystudent.commands.parser import Parser
 from noisystudent.commands.say import announce, say
 from noisystudent.errors import SettingsError
@@ -32,12 +32,14 @@ def demo(parser: Parser, arguments: list[str]) -> None:
 
 def run(parser: Parser, arguments: list[str]) -> None:
     """Trains teacher and students, and prints the scores and the verdict."""
+    add_start(parser)
     add_verify(parser)
     given = with_settings(parser, arguments, "run")
     announce(parser.command)
     from noisystudent import api
 
-    _print_run(api.run(config=given.pop("config"), verify=given.pop("verify"), settings=given))
+    own = {name: given.pop(name) for name in ("config", "start", "verify")}
+    _print_run(api.run(**own, settings=given))
 
 
 def _print_run(run: Run) -> None:
@@ -58,6 +60,7 @@ def plan(parser: Parser, arguments: list[str]) -> None:
         help="estimate the time, storage and cost of a large run from the sizes, rates and prices in this file "
         "instead (docs/scale.md)",
     )
+    add_start(parser)
     given = with_settings(parser, arguments, "plan")
     assumptions = given.pop("assume")
     if assumptions:
@@ -67,7 +70,7 @@ def plan(parser: Parser, arguments: list[str]) -> None:
     from noisystudent import api
     from noisystudent.display.wording import aligned, duration
 
-    result = api.plan(config=given.pop("config"), settings=given)
+    result = api.plan(config=given.pop("config"), start=given.pop("start"), settings=given)
     texts = {"complete": "done", "partial": "begun", "absent": "to do", "stale": "to do again"}
     rows = [
         [
@@ -88,6 +91,7 @@ def plan(parser: Parser, arguments: list[str]) -> None:
 
 def check(parser: Parser, arguments: list[str]) -> None:
     """Prints what is in the sources of a run, and what of it a user should look at before training."""
+    add_start(parser)
     given = with_settings(parser, arguments, "plan")
     announce(parser.command)
     from noisystudent import api
@@ -126,6 +130,7 @@ def distill(parser: Parser, arguments: list[str]) -> None:
         metavar="MODEL[,MODEL]",
         help="short for --distillation.students: names of models; of several, each learns from the one before",
     )
+    add_start(parser)
     add_verify(parser)
     given = with_settings(parser, arguments, "distill")
     announce(parser.command)
@@ -134,7 +139,8 @@ def distill(parser: Parser, arguments: list[str]) -> None:
     for option, name in (("teacher", "distillation.teachers"), ("student", "distillation.students")):
         if (value := given.pop(option)) is not None:
             given[name] = value
-    _print_run(api.distill(config=given.pop("config"), verify=given.pop("verify"), settings=given))
+    own = {name: given.pop(name) for name in ("config", "start", "verify")}
+    _print_run(api.distill(**own, settings=given))
 
 
 def report(parser: Parser, arguments: list[str]) -> None:

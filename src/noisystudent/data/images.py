@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -160,7 +160,9 @@ def content_fingerprint(images: Images) -> str:
     return fingerprint_of([images.keys, images.digests, images.labels.tolist()])
 
 
-def decode_shard(source: Source, shard: int, format: ImageFormat, *, only: Collection[str] | None = None) -> Images:
+def decode_shard(
+    source: Source, shard: int, format: ImageFormat, *, only: Callable[[str], bool] | None = None
+) -> Images:
     """Decodes the images of one shard with several threads, in order; failures are recorded, never replaced.
 
     The short edge becomes ``format.storage_size`` (Pillow, bicubic with antialiasing; an image that already has this
@@ -172,7 +174,7 @@ def decode_shard(source: Source, shard: int, format: ImageFormat, *, only: Colle
         source: where the images come from.
         shard: index of the shard.
         format: size and channels of the decoded images.
-        only: keys of the images to decode; None: all.
+        only: whether to decode the image with a key, asked once per image in order; None: all.
     """
     decoded, failures = _read_shard(source, shard, format, only)
     pixels = np.zeros((len(decoded), format.channels, *_canvas_size(decoded, format)), dtype=np.uint8)
@@ -242,12 +244,12 @@ class _DecodedImage:
 
 
 def _read_shard(
-    source: Source, shard: int, format: ImageFormat, only: Collection[str] | None = None
+    source: Source, shard: int, format: ImageFormat, only: Callable[[str], bool] | None = None
 ) -> tuple[list[_DecodedImage], list[Failure]]:
     """The decoded images of one shard, and the failures."""
     decoded: list[_DecodedImage] = []
     failures: list[Failure] = []
-    records = (record for record in source.read(shard) if only is None or record.key in only)
+    records = (record for record in source.read(shard) if only is None or only(record.key))
     for result in _decode_records(records, format):
         if isinstance(result, _DecodedImage):
             decoded.append(result)

@@ -8,12 +8,15 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from noisystudent.artifacts.folder import fingerprint_of
 from noisystudent.data.dedup.leakage import Excluded, HeldOutSearch, without
 from noisystudent.data.images import ImageFormat, Images, content_fingerprint, decode_shard
 from noisystudent.data.source import Source, cut_shards, shard_slice
 from noisystudent.errors import DataError
+
+Ints = npt.NDArray[np.int64]
 
 
 class UnlabeledData(Protocol):
@@ -87,7 +90,31 @@ class StreamedUnlabeled:
 
     def read(self, shard: int, only: Collection[str] | None = None) -> Images:
         """The images of one shard; if ``only`` is given, only the images with these keys are decoded."""
-        return without(decode_shard(self.source, shard, self.format, only=only), self._excluded_keys)
+        choice = None if only is None else only.__contains__
+        return without(decode_shard(self.source, shard, self.format, only=choice), self._excluded_keys)
+
+    def read_rows(self, shard: int, rows: Ints) -> tuple[Images, Ints]:
+        """The images of some rows of a shard, of which only these are decoded, and which image each row shows.
+
+        A row that is left out or cannot be read shows the next one that is neither, after the last row the first. Where
+        one cannot be read, the whole shard is decoded to tell.
+
+        Args:
+            shard: index of the shard.
+            rows: numbers of the rows, int64 [N].
+
+        Returns:
+            The images, and for each of ``rows`` the index of its image, int64 [N]; no images where none can be shown.
+        """
+        choice = _RowChoice(rows, self._excluded_keys)
+        images = decode_shard(self.source, shard, self.format, only=choice)
+        if images.failures or choice.is_waiting or rows.max() >= len(choice.keys):
+            images = self.read(shard)
+        if not len(images):
+            return images, rows[:0]
+        numbers = {key: number for number, key in enumerate(choice.keys)}
+        decoded = np.array([numbers[key] for key in images.keys], np.int64)  # ascending
+        return images, np.searchsorted(decoded, rows) % len(decoded)
 
     def without(self, left_out: list[Excluded]) -> StreamedUnlabeled:
         """The same unlabeled set without the images in ``left_out``."""
@@ -96,6 +123,25 @@ class StreamedUnlabeled:
     @cached_property
     def _excluded_keys(self) -> frozenset[str]:
         return frozenset(image.key for image in self.left_out)
+
+
+class _RowChoice:
+    """Says of the keys of a shard, in order, which to decode: those of the asked rows, else the next that may be shown.
+
+    ``keys`` are those that were seen; ``is_waiting`` says that an asked row has found none by the end.
+    """
+
+    def __init__(self, rows: Ints, excluded: Collection[str]) -> None:
+        self._rows, self._excluded = frozenset(rows.tolist()), excluded
+        self.keys: list[str] = []
+        self.is_waiting = False
+
+    def __call__(self, key: str) -> bool:
+        """Whether to decode the next row, whose key this is."""
+        asked = self.is_waiting or len(self.keys) in self._rows
+        self.keys.append(key)
+        self.is_waiting = asked and key in self._excluded
+        return asked and not self.is_waiting
 
 
 def keep_unlabeled(images: Images, search: HeldOutSearch) -> InMemoryUnlabeled:

@@ -30,7 +30,7 @@ from noisystudent.models.create import (
 )
 from noisystudent.models.load import LOCAL, PUBLISHED, checkpoint_folder, weights_fingerprint
 from noisystudent.models.normalization import Normalization
-from noisystudent.models.settings import NO_BACKBONE
+from noisystudent.models.settings import NO_BACKBONE, WITHOUT_LABELS
 from noisystudent.models.weights_file import WEIGHTS_FILES, read_weights_file
 from noisystudent.models.weights_package import (
     LITE0,
@@ -198,7 +198,7 @@ def _of_folder(name: str, path: Path) -> Backbone:
     classifier = load_network(checkpoint_folder(path))
     further = {key: value for key, value in classifier.arguments.items() if key not in _DECIDED_BY_RUNS}
     shown = ", ".join(classifier.classes[:10]) + (", ..." if len(classifier.classes) > 10 else "")
-    trained_on = f"images of {len(classifier.classes)} classes: {shown}" if shown else "images without labels"
+    trained_on = f"images of {len(classifier.classes)} classes: {shown}" if shown else WITHOUT_LABELS
     return _of_tensors(
         name,
         classifier.name,

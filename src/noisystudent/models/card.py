@@ -46,7 +46,7 @@ def _of_encoder(images: str) -> str:
         f"An encoder for {images}, pretrained without labels with noisystudent: it gives features and has no "
         "classifier. The preprocessing is in `config.json`.\n\n"
         "With noisystudent, train a classifier from this folder: `noisystudent train --start . --labeled ...`, or "
-        "`noisystudent run --backbone . ...`.\n"
+        "`noisystudent run --start . ...`.\n"
     )
 
 

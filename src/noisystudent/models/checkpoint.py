@@ -89,7 +89,7 @@ def load_classifier(
     if not config.num_classes:
         raise ModelError(
             f"{folder} holds a network that was pretrained without labels: it gives features and has no classifier. "
-            f"Train one from it first: noisystudent train --start {folder} --labeled ... (or run --backbone {folder})."
+            f"Train one from it first: noisystudent train --start {folder} --labeled ... (or run --start {folder})."
         )
     classifier = _load(config, folder, factory)
     if expect_classes is not None and classifier.classes != tuple(expect_classes):
@@ -109,6 +109,11 @@ def load_network(folder: Path) -> Classifier:
 def is_encoder(folder: Path) -> bool:
     """Whether a folder holds a network without a classifier; False for a folder that is no checkpoint."""
     return (folder / CONFIG).is_file() and not read_config(folder / CONFIG).num_classes
+
+
+def is_frozen_head(folder: Path) -> bool:
+    """Whether a folder holds a last layer that was fitted on the features of a frozen backbone."""
+    return (folder / CONFIG).is_file() and read_config(folder / CONFIG).noisystudent.tuned == "head"
 
 
 def _load(config: CheckpointConfig, folder: Path, factory: ModelFactory | None) -> Classifier:

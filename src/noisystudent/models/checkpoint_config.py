@@ -59,7 +59,8 @@ class Own(BaseModel):
 
     ``factory`` identifies the factory of a user's architecture. ``bits``: how many of their bits the 16-bit images that
     trained the model use. ``trained_area``: the smallest share of an image that a crop of its training shows.
-    ``squash``: both edges of an image are resized to the view's.
+    ``squash``: both edges of an image are resized to the view's. ``tuned``: ``head`` for a last layer that was fitted
+    on the features of a frozen backbone.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -68,6 +69,7 @@ class Own(BaseModel):
     bits: Literal[8, 10, 12, 14, 16] | None = None
     trained_area: float | None = Field(None, gt=0, le=1)
     squash: bool = False
+    tuned: str = ""
 
 
 class CheckpointConfig(BaseModel):

@@ -14,8 +14,9 @@ from torch import nn
 from torch.func import functional_call
 
 import noisystudent.models.architectures.efficientnet_small
+import noisystudent.models.architectures.projected
 import noisystudent.models.architectures.small
-import noisystudent.models.architectures.tiny  # noqa: F401  (all three register their models with timm)
+import noisystudent.models.architectures.tiny  # noqa: F401  (all four register their models with timm)
 from noisystudent.errors import ModelError, nearest_name
 from noisystudent.models.normalization import Normalization
 from noisystudent.noise.model import set_model_noise

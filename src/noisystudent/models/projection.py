@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import torch
 from torch import Tensor, nn
 
-from noisystudent.models.classifier import Classifier
+from noisystudent.models.architectures.projected import NAME as KEPT
+from noisystudent.models.architectures.projected import WEIGHT_STD, ProjectedEncoder, hidden_layers
+from noisystudent.models.classifier import Arguments, Classifier
 from noisystudent.models.create import create_model, size_argument
 from noisystudent.models.normalization import Normalization
 
-HEAD_STD = 0.01  # of its weights at first, as in the released code
+PARTS = 3  # of a hidden layer: linear, batch normalization, ReLU
 
 
-class ProjectedEncoder(nn.Module):
+class EncoderWithHead(nn.Module):
     """An encoder and a projection head, from normalized images to projections.
 
     Args:
@@ -20,7 +24,7 @@ class ProjectedEncoder(nn.Module):
         head: from features to projections [B, D].
     """
 
-    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, head: nn.Sequential) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
@@ -41,14 +45,11 @@ def projection_head(width: int, layers: int, size: int) -> nn.Sequential:
         layers: at least 1; 2 in SimCLR, 3 in SimCLRv2.
         size: the dimensions of a projection.
     """
-    head = nn.Sequential()
-    for number in range(1, layers + 1):
-        is_last = number == layers
-        linear = nn.Linear(width, size if is_last else width, bias=False)
-        nn.init.normal_(linear.weight, std=HEAD_STD)
-        norm = nn.BatchNorm1d(linear.out_features)
-        norm.bias.requires_grad_(not is_last)
-        head.extend([linear, norm] if is_last else [linear, norm, nn.ReLU()])
+    head = hidden_layers(width, layers - 1)
+    linear, norm = nn.Linear(width, size, bias=False), nn.BatchNorm1d(size)
+    nn.init.normal_(linear.weight, std=WEIGHT_STD)
+    norm.bias.requires_grad_(False)
+    head.extend([linear, norm])
     return head
 
 
@@ -70,19 +71,35 @@ def create_projected(name: str, *, channels: int, size: int, layers: int, projec
     encoder = create_model(name, classes=0, channels=channels, size=size)
     with torch.no_grad():
         width = encoder.eval()(torch.zeros(1, channels, size, size)).shape[1]
-    return _wrapped(ProjectedEncoder(encoder.train(), projection_head(width, layers, projection)), name, channels, size)
+    return _wrapped(EncoderWithHead(encoder.train(), projection_head(width, layers, projection)), name, channels, size)
 
 
-def encoder_of(projected: Classifier) -> Classifier:
-    """The encoder alone, as a classifier without classes, whose logits are features."""
-    assert isinstance(projected.net, ProjectedEncoder)
-    encoder = _wrapped(projected.net.encoder, projected.name, projected.channels, projected.size)
+def encoder_of(projected: Classifier, kept: int = 0) -> Classifier:
+    """The encoder alone, as a classifier without classes, whose logits are features.
+
+    Args:
+        projected: the encoder with its projection head.
+        kept: how many of the head's hidden layers stay on the encoder.
+    """
+    assert isinstance(projected.net, EncoderWithHead)
+    name, channels, size = projected.name, projected.channels, projected.size
+    if kept:
+        further = {"encoder": name, "layers": kept}
+        net = create_model(KEPT, classes=0, channels=channels, size=size, further=further)
+        assert isinstance(net, ProjectedEncoder)
+        net.encoder.load_state_dict(projected.net.encoder.state_dict())
+        net.hidden.load_state_dict(projected.net.head[: PARTS * kept].state_dict())
+        encoder = _wrapped(net, KEPT, channels, size, further)
+    else:
+        encoder = _wrapped(projected.net.encoder, name, channels, size)
     encoder.renormalize(projected.normalization)
     encoder.bits, encoder.crop = projected.bits, projected.crop
     return encoder.to(projected.device)
 
 
-def _wrapped(net: nn.Module, name: str, channels: int, size: int) -> Classifier:
+def _wrapped(
+    net: nn.Module, name: str, channels: int, size: int, further: Arguments = MappingProxyType({})
+) -> Classifier:
     return Classifier(
         net,
         name=name,
@@ -90,5 +107,5 @@ def _wrapped(net: nn.Module, name: str, channels: int, size: int) -> Classifier:
         channels=channels,
         size=size,
         normalization=Normalization.halves(channels),
-        arguments=size_argument(name, size),
+        arguments={**further, **size_argument(name, size)},
     )

@@ -12,6 +12,7 @@ from noisystudent.errors import nearest_name
 from noisystudent.settings import Settings
 
 AUTO_BACKBONE, NO_BACKBONE = "auto", "none"
+WITHOUT_LABELS = "images without labels"  # what an encoder was trained on
 _LAST_BLOCKS = re.compile(r"last:([1-9]\d*)")  # of model.tune
 _ADAPTERS = re.compile(r"lora(?::([1-9]\d*))?")
 ADAPTER_RANK = 8

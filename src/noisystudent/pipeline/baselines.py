@@ -22,9 +22,13 @@ from noisystudent.data.splits import HeldOut
 from noisystudent.errors import SettingsError
 from noisystudent.models.settings import plan_models
 from noisystudent.noise.crop import PlainView
+from noisystudent.pipeline.checkpoints import read_checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.heads.checkpoint import head_stage
 from noisystudent.pipeline.heads.features import compute_features
+from noisystudent.pipeline.pretraining import PRETRAIN
+from noisystudent.pipeline.pretraining_checks import pretrains
+from noisystudent.pipeline.probe import probe
 from noisystudent.pipeline.tune import HEAD
 from noisystudent.results.run import Baseline, StageCost
 from noisystudent.runtime.blas import one_blas_thread
@@ -43,7 +47,8 @@ def measure_baselines(context: RunContext) -> tuple[Baseline, ...]:
     """The accuracy of simple classifiers on the test images, else on the validation images.
 
     On a frozen backbone: logistic regression and label spreading on its features, with scikit-learn's usual settings.
-    Else: a support vector machine on histograms of oriented gradients (Dalal and Triggs 2005), by scikit-image.
+    In a run that pretrains: the probes of its encoder. Else: a support vector machine on histograms of oriented
+    gradients (Dalal and Triggs 2005), by scikit-image.
 
     Raises:
         SettingsError: ``rounds.baselines`` is true, and scikit-image is not installed.
@@ -51,6 +56,8 @@ def measure_baselines(context: RunContext) -> tuple[Baseline, ...]:
     held_out = context.splits.test or context.splits.validation
     if not _wanted(context) or held_out is None:
         return ()
+    if pretrains(context.settings):
+        return _on_encoder(context)
     stage = f"{BASELINES}/scores"
     on_features = context.settings.model.tune == HEAD
     inputs = {
@@ -74,6 +81,8 @@ def measure_baselines(context: RunContext) -> tuple[Baseline, ...]:
 
 def _wanted(context: RunContext) -> bool:
     given = context.settings.rounds.baselines
+    if pretrains(context.settings):
+        return given is not False
     has_hog = find_spec("skimage") is not None
     if given is True and context.settings.model.tune != HEAD and not has_hog:
         raise SettingsError(
@@ -84,6 +93,16 @@ def _wanted(context: RunContext) -> bool:
         return given
     few = len(context.splits.labeled) + sum(context.splits.unlabeled.shard_sizes) <= MOST_IMAGES
     return few and context.settings.model.tune == HEAD
+
+
+def _on_encoder(context: RunContext) -> tuple[Baseline, ...]:
+    """Classifiers on the frozen features of the encoder that the run has pretrained."""
+    scores = probe(context, read_checkpoint(PRETRAIN, context.folder_of(PRETRAIN)))
+    assert scores, "a run has labels"
+    return (
+        Baseline(name="linear probe of the encoder", top1=scores.linear),
+        Baseline(name="nearest neighbors on the encoder", top1=scores.neighbors),
+    )
 
 
 def _on_features(context: RunContext, held_out: HeldOut) -> tuple[Baseline, ...]:

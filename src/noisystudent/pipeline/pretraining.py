@@ -29,7 +29,7 @@ from noisystudent.pipeline.pretraining_batches import (
     fingerprints_of_images,
     pretraining_images,
 )
-from noisystudent.pipeline.pretraining_checks import pretrains
+from noisystudent.pipeline.pretraining_checks import check_kept_layers, pretrains
 from noisystudent.pipeline.stage_noise import input_size
 from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
@@ -67,6 +67,7 @@ def pretrain(context: RunContext, stage: str, plan: ModelPlan) -> Checkpoint:
         TrainingError: The training diverges, or all images end with the same features.
     """
     check_batch(context)
+    check_kept_layers(context.settings, plan.name, input_size(context, plan))
     settings = context.settings.pretraining.resolve_auto(input_size(context, plan))
     training = pretraining_train_settings(context, settings)
     inputs, folder = _inputs(context, stage, plan, settings, training), context.folder_of(stage)
@@ -87,7 +88,7 @@ def pretrain(context: RunContext, stage: str, plan: ModelPlan) -> Checkpoint:
 
     def finish() -> None:
         _require_features(stage, trained, batches)
-        _save(context, encoder_of(trained), training.last, seconds, cost)
+        _save(context, encoder_of(trained, settings.kept_layers), training.last, seconds, cost)
         context.commit(CHECKPOINT, inputs, cost, volatile=BESIDE_WEIGHTS, temporary=(STATE,), editable=(CARD,))
         (folder / STATE).unlink(missing_ok=True)
 
@@ -117,6 +118,7 @@ def _inputs(
 ) -> dict[str, Any]:
     """All that decides the weights of the encoder."""
     stored = context.splits.format
+    unnamed = {"preset", "epochs"} | (set() if settings.kept_layers else {"kept_layers"})
     return {
         "stage": stage,
         "seed": context.settings.seed,
@@ -127,7 +129,7 @@ def _inputs(
             "channels": stored.channels,
             "bits": stored.bits,
         },
-        "pretraining": {**settings.model_dump(exclude={"preset", "epochs"}), "steps": training.steps},
+        "pretraining": {**settings.model_dump(exclude=unnamed), "steps": training.steps},
         "flip": context.settings.noise.flip,
         "precision": context.settings.runtime.precision,
     }

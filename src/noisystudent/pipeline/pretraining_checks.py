@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from noisystudent.errors import SettingsError
+from noisystudent.models.create import size_argument
 from noisystudent.models.settings import NO_BACKBONE
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.tune import HEAD
@@ -12,6 +13,15 @@ from noisystudent.run_settings import RunSettings
 def pretrains(settings: RunSettings) -> bool:
     """Whether a run pretrains what its models start from."""
     return settings.pretraining.method != "none"
+
+
+def check_kept_layers(settings: RunSettings, model: str, size: int) -> None:
+    """Raises ``SettingsError`` for layers that cannot stay on an encoder, whose images then have one size."""
+    if settings.pretraining.kept_layers and size_argument(model, size):
+        raise SettingsError(
+            f"pretraining.kept_layers is {settings.pretraining.kept_layers}, and {model} takes images of one size "
+            "alone, on which no layers of the projection head can stay. Give 0, or a model of any size (a ResNet)."
+        )
 
 
 def check_pretraining(settings: RunSettings, extensions: Extensions) -> None:

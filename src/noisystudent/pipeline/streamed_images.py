@@ -40,7 +40,10 @@ def stream_images(
 
 
 class _Shards:
-    """The images of a streamed set. Where some of a shard are left out or unreadable, its others take their places."""
+    """The images of a streamed set, decoded where this process shows them.
+
+    Where some of a shard are left out or cannot be read, those after them take their places.
+    """
 
     def __init__(
         self, unlabeled: StreamedUnlabeled, max_corrupt_fraction: float, reporter: Reporter, *, targets: int
@@ -54,18 +57,18 @@ class _Shards:
 
         Raises ``DataError`` if it has none that can be shown, or if too many in all cannot be read.
         """
-        images = self._unlabeled.read(shard)
+        images, shown = self._unlabeled.read_rows(shard, places)
         self._note_failures(shard, images)
         if not len(images):
             raise DataError(
                 f"shard {shard} of the unlabeled source has no image that can be read and is not held out as well; "
                 "leave the shard out."
             )
-        shown, rows = np.unique(places % len(images), return_inverse=True)
+        chosen, rows = np.unique(shown, return_inverse=True)
         raw = RawBatch(
-            torch.from_numpy(images.pixels[shown]),
-            torch.from_numpy(images.sizes[shown].astype(np.int64)),
-            torch.zeros(len(shown), self._targets),
+            torch.from_numpy(images.pixels[chosen]),
+            torch.from_numpy(images.sizes[chosen].astype(np.int64)),
+            torch.zeros(len(chosen), self._targets),
         )
         return Loaded(raw, rows)
 

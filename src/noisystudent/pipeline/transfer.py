@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from noisystudent.condition import has_trained_weights
-from noisystudent.config import Resolved, value_at
+from noisystudent.config import value_at
 from noisystudent.errors import SettingsError
-from noisystudent.models.predictor import Predictor
 from noisystudent.pipeline.tune import with_setting
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter
@@ -45,20 +43,6 @@ def require_upstream(settings: RunSettings) -> None:
             f"{named} transfers weights that were trained before, and model.backbone is none. Give one (--backbone: "
             "timm:NAME, the folder of a checkpoint or run, or a package), or another recipe."
         )
-
-
-def upstream_of(resolved: Resolved, start: str | Path | Predictor) -> dict[str, object]:
-    """The setting that lets a model transfer the weights of ``start``; raises ``SettingsError`` for two upstreams."""
-    if not isinstance(start, str | Path):
-        raise SettingsError(
-            "recipe bit takes the weights to transfer by name; give the folder of the checkpoint or run as start."
-        )
-    given = resolved.settings.model.backbone
-    if "model.backbone" in resolved.explicit and given != str(start):
-        raise SettingsError(
-            f"--start {start} and model.backbone {given} both name the weights to transfer; leave one of the two out."
-        )
-    return {"model.backbone": str(start)}
 
 
 def with_transfer_length(settings: RunSettings, explicit: Collection[str], labels: int) -> RunSettings:

@@ -62,6 +62,11 @@ class PretrainingSettings(PresetSettings):
     projection_layers: Annotated[int, Field(ge=1, le=5)] = Field(
         2, description="layers of the head between features and loss, which is thrown away; 2: SimCLR, 3: SimCLRv2"
     )
+    kept_layers: Annotated[int, Field(ge=0, le=4)] = Field(
+        0,
+        description="hidden layers of that head that stay on the encoder, below the last layer of what starts from it; "
+        "1: SimCLRv2 fine-tunes from the first of three",
+    )
     projection_size: Annotated[int, Field(ge=2, le=4096)] = Field(128, description="dimensions of its output")
     crop_area: Annotated[float, Field(gt=0, le=1)] = Field(
         0.08, description="smallest part of an image that a view shows, as a fraction of its area"
@@ -78,6 +83,15 @@ class PretrainingSettings(PresetSettings):
         if self.preset and self.preset not in PRESETS:
             raise ValueError(
                 f"there is no preset {self.preset!r}.{nearest_name(self.preset, PRESETS)} Known: {', '.join(PRESETS)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_hidden_layers(self) -> Self:
+        if self.kept_layers >= self.projection_layers:
+            raise ValueError(
+                f"kept_layers is {self.kept_layers}, and of projection_layers {self.projection_layers} all but the "
+                f"last can stay; give 0 to {self.projection_layers - 1}, or more projection_layers"
             )
         return self
 

@@ -10,6 +10,7 @@ from noisystudent.models.backbones import open_backbone
 from noisystudent.models.checkpoint import is_encoder, load_classifier, load_network, save_classifier
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.projection import create_projected, encoder_of, projection_head
+from noisystudent.models.tuning import block_numbers
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
@@ -61,6 +62,33 @@ def test_a_model_starts_from_an_encoder_with_a_new_last_layer(encoder, tmp_path)
     for name, tensor in encoder.net.state_dict().items():
         assert torch.equal(started[name], tensor)
     assert started["classifier.weight"].shape == (3, 512)
+
+
+@pytest.mark.parametrize("name", ["tiny_resnet", "tf_efficientnet_lite0"])
+def test_layers_of_the_head_stay_on_an_encoder_from_which_models_start(name, tmp_path):
+    projected = create_projected(name, channels=1, size=32, layers=3, projection=16).eval()
+    images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        hidden = projected.net.head[:3](projected.net.encoder(projected.normalize(images)))
+        kept = encoder_of(projected, kept=1).eval()
+        torch.testing.assert_close(kept(images), hidden, rtol=0, atol=0)
+    save_classifier(kept, tmp_path / "encoder")
+    backbone = open_backbone(str(tmp_path / "encoder"))
+    assert (backbone.architecture, dict(backbone.further)) == ("projected_encoder", {"encoder": name, "layers": 1})
+    assert backbone.channels == 1
+    model = backbone.new_classifier("projected_encoder", classes=("a", "b", "c"), size=24, dropout=0.1)
+    started, first = model.net.state_dict(), kept.net.state_dict()
+    assert all(torch.equal(started[key], first[key]) for key in first)
+    assert started.keys() - first.keys() == {"classifier.weight", "classifier.bias"}
+    numbers = block_numbers(model.net, needed_by="", instead="")
+    last = max(numbers.values())
+    assert {key for key, number in numbers.items() if number == last} == {"classifier.weight", "classifier.bias"}
+    assert numbers["hidden.0.weight"] == max(n for key, n in numbers.items() if key.startswith("encoder.")) == last - 1
+    save_classifier(model, tmp_path / "model")
+    network = timm.create_model(f"local-dir:{tmp_path / 'model'}", pretrained=True).eval()
+    small = torch.randint(0, 256, (2, 1, 24, 24), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(network(model.normalize(small)), model.eval()(small), rtol=1e-4, atol=1e-5)
 
 
 def test_a_transformer_of_fixed_size_starts_at_another_size(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from noisystudent.config import resolve
 from noisystudent.errors import SettingsError
-from noisystudent.pipeline.transfer import decided_by_rule, require_upstream, upstream_of, with_transfer_length
+from noisystudent.pipeline.transfer import decided_by_rule, require_upstream, with_transfer_length
 from noisystudent.training.loop import learning_rate
 
 GIVEN = {"labeled": "a", "out": "c", "recipe": "bit", "model.backbone": "efficientnet-lite0"}
@@ -94,14 +94,6 @@ def test_a_transfer_from_nothing_is_refused():
     with pytest.raises(SettingsError, match=r"recipe bit transfers weights .* model.backbone is none. Give one"):
         require_upstream(scratch)
     require_upstream(resolved().settings)
-
-
-def test_two_upstreams_and_a_module_are_refused():
-    with pytest.raises(SettingsError, match=r"--start runs/a and model.backbone efficientnet-lite0 both name"):
-        upstream_of(resolved(), "runs/a")
-    assert upstream_of(resolved(), "efficientnet-lite0") == {"model.backbone": "efficientnet-lite0"}
-    with pytest.raises(SettingsError, match="takes the weights to transfer by name"):
-        upstream_of(resolved(), object())
 
 
 def test_drops_must_increase():

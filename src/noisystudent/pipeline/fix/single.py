@@ -11,6 +11,7 @@ from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.data.splits import DataSplits, open_splits
 from noisystudent.errors import ModelError, SettingsError
+from noisystudent.models.checkpoint import is_frozen_head
 from noisystudent.models.load import short_name
 from noisystudent.models.predictor import Predictor
 from noisystudent.models.resolution import at_size
@@ -65,6 +66,11 @@ def fix_single(
             "fix.size to the run that trains it."
         )
     name = given.given.name if isinstance(checkpoint, Predictor) else short_name(checkpoint)
+    if given.given.origin and is_frozen_head(Path(given.given.origin)):
+        raise SettingsError(
+            f"{name} is a head on a frozen backbone, whose last layer was not trained step by step but solved, in "
+            "seconds. Solve it at the larger size instead: run with --model.tune head and --data.size N."
+        )
     chosen = choose_size(given.given.classifier, settings.fix, name)
     if isinstance(chosen, str):
         raise SettingsError(f"{chosen}.")

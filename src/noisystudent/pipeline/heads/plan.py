@@ -121,6 +121,6 @@ def _reading_seconds(decided: Decided, load: Workload) -> float:
     assert size != "auto"
     keys = [record.key for record in itertools.islice(source.read(0), TIMED_IMAGES)]
     started = time.perf_counter()
-    decode_shard(source, 0, ImageFormat(size, 1 if load.channels == 1 else 3), only=keys)
+    decode_shard(source, 0, ImageFormat(size, 1 if load.channels == 1 else 3), only=keys.__contains__)
     per_image = (time.perf_counter() - started) / max(1, len(keys))
     return per_image * (load.labeled + load.unlabeled + load.held_out)

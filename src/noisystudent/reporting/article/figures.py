@@ -47,9 +47,7 @@ def _over_rounds(groups: Sequence[Sequence[FinishedRun]]) -> ArticleFigure:
     for group in groups:
         if group[0].is_distillation:
             continue
-        rows = [
-            row for row in method_rows([group]) if row.method == "teacher" or row.method.startswith("Noisy Student")
-        ]
+        rows = [row for row in method_rows([group]) if row.method.startswith(("teacher", "Noisy Student", "SimCLRv2"))]
         points = tuple(_point(number, row.cells[TOP1]) for number, row in enumerate(rows))
         if len(points) > 2:
             series.append(ArticleSeries(name=group[0].folder.name, points=points))

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from noisystudent.display.wording import plural
 from noisystudent.evaluation.metrics.results import Scores, ScoresAtSize
 from noisystudent.reporting.article.cells import accuracy_cell, paired_difference
+from noisystudent.reporting.article.origins import (
+    baseline_name,
+    extra_data,
+    labels_only_name,
+    student_name,
+    teacher_name,
+)
+from noisystudent.reporting.article.robustness import suite_cells
 from noisystudent.reporting.article.runs import FinishedRun
 from noisystudent.results.article import ArticleCell, ArticleColumn, ArticleRow
 from noisystudent.results.fix import FixResult
@@ -15,6 +22,7 @@ from noisystudent.results.run import EvaluatedModel, Role
 
 TOP1, TOP5 = "top-1", "top-5"
 _FEW = 5  # classes, among which the true one always is
+ON_NETWORKS = (" features", " encoder")  # how the names of simple classifiers on a network end
 
 
 @dataclass(frozen=True)
@@ -37,21 +45,46 @@ class Entry:
             return self.model.scores(role)
         return next((at.scores(role) for at in self.fixed.scores if at.fixed), None)
 
+    @property
+    def measured_as(self) -> str:
+        """The name under which a run's suite has it."""
+        return f"{self.model.name} fixed" if self.fixed else self.model.name
 
-def method_columns(runs: Sequence[FinishedRun]) -> tuple[ArticleColumn, ...]:
-    """The columns of numbers; with at most five classes there is no top-5 accuracy."""
-    few = len(runs[0].summary.classes) <= _FEW
-    return (ArticleColumn(name=TOP1),) if few else (ArticleColumn(name=TOP1), ArticleColumn(name=TOP5))
+
+def method_columns(groups: Sequence[Sequence[FinishedRun]]) -> tuple[ArticleColumn, ...]:
+    """The columns of numbers, those of the runs' suites last; with at most five classes there is no top-5 accuracy."""
+    few = len(groups[0][0].summary.classes) <= _FEW
+    columns = [ArticleColumn(name=TOP1)] if few else [ArticleColumn(name=TOP1), ArticleColumn(name=TOP5)]
+    of_suites: dict[str, bool] = {}
+    for group in groups:
+        for entry in entries_of(group[0]):
+            of_suites |= {name: is_fraction for name, (is_fraction, _) in _suite_of(group, entry.measured_as).items()}
+    return (*columns, *(ArticleColumn(name=name, is_fraction=of_suites[name]) for name in of_suites))
 
 
 def method_rows(groups: Sequence[Sequence[FinishedRun]]) -> list[ArticleRow]:
-    """The rows of groups of runs: simple classifiers, labels-only training, teacher, each student."""
+    """The rows of groups of runs: simple classifiers, labels-only training, teacher, each student.
+
+    A model that several groups share, such as the teacher of runs that differ in their students alone, has one row.
+    """
     rows: list[ArticleRow] = []
+    shown: set[tuple[str, ...]] = set()
     for group in groups:
         names = list(dict.fromkeys(baseline.name for run in group for baseline in run.summary.baselines))
         rows += [_baseline_row(group, name) for name in names]
-        rows += [_row(group, number) for number in range(min(len(entries_of(run)) for run in group))]
+        for number in range(min(len(entries_of(run)) for run in group)):
+            model = tuple(run.identity(entries_of(run)[number].stage) for run in group)
+            if model not in shown:
+                rows.append(_row(group, number))
+            shown |= {model} if all(model) else set()
     return rows
+
+
+def _suite_of(group: Sequence[FinishedRun], name: str) -> dict[str, tuple[bool, ArticleCell]]:
+    """What the suites of all runs of a group measured of the model with this name; none where one lacks it."""
+    suites = [run.summary.robustness for run in group]
+    results = [suite.measured[name] for suite in suites if suite and name in suite.measured]
+    return suite_cells(results) if len(results) == len(group) else {}
 
 
 def entries_of(run: FinishedRun) -> list[Entry]:
@@ -59,12 +92,12 @@ def entries_of(run: FinishedRun) -> list[Entry]:
     summary, found = run.summary, []
     if summary.teacher:
         stage = "teachers" if summary.teachers else "teacher-1" if run.is_distillation else "teacher"
-        found.append(Entry("teacher", stage, summary.teacher))
+        found.append(Entry(teacher_name(run), stage, summary.teacher))
     if summary.control and summary.control.name != "teacher":
-        found.append(Entry(_labels_only_name(run), "control", summary.control))
+        found.append(Entry(labels_only_name(run), "control", summary.control))
     for student in summary.rounds:
         stage = student.name.replace(" ", "-")
-        name = student.name if run.is_distillation else f"Noisy Student, {student.name}"
+        name = student.name if run.is_distillation else student_name(run, student.name)
         if student.name == "online":
             name = str(run.setting("online.method"))
         found.append(Entry(name, stage, student, run.images("unlabeled") > 0, student.worse))
@@ -82,26 +115,6 @@ def _fixed_entries(run: FinishedRun, found: Sequence[Entry]) -> list[Entry]:
     ]
 
 
-def _labels_only_name(run: FinishedRun) -> str:
-    if run.summary.recipe == "bit":
-        return "BiT transfer, labels only"
-    if _pretrains(run):
-        return "SimCLR, fine-tuned on labels"
-    return "transfer, labels only" if run.facts.start else "labels only"
-
-
-def _pretrains(run: FinishedRun) -> bool:
-    return run.setting("pretraining.method") not in (None, "none")
-
-
-def extra_data(run: FinishedRun, *, uses_unlabeled: bool) -> str:
-    """What a model of a run learned from beside the labels, in words."""
-    parts = [f"weights of {run.facts.start.weights}"] if run.facts.start else []
-    if uses_unlabeled or _pretrains(run):
-        parts.append(plural(run.images("unlabeled"), "unlabeled image"))
-    return ", ".join(parts) or "none"
-
-
 def _row(group: Sequence[FinishedRun], number: int) -> ArticleRow:
     first = group[0]
     entries = [entries_of(run)[number] for run in group]
@@ -113,6 +126,7 @@ def _row(group: Sequence[FinishedRun], number: int) -> ArticleRow:
     top5 = [score.top5 for score in scores if score and score.top5 is not None]
     if len(top5) == len(scores):
         cells[TOP5] = accuracy_cell(top5, images, luck=first.has_luck)
+    cells |= {name: cell for name, (_, cell) in _suite_of(group, entries[0].measured_as).items()}
     return ArticleRow(
         method=entries[0].method + _worse(entries),
         model=entries[0].model.model,
@@ -164,9 +178,15 @@ def with_difference(
 def _baseline_row(group: Sequence[FinishedRun], name: str) -> ArticleRow:
     found = [(run, one.top1) for run in group for one in run.summary.baselines if one.name == name]
     count = min(scores.count for run, _ in found if (scores := run.summary.student.scores(run.role)))
+    network = group[0].summary.teacher if name.endswith(ON_NETWORKS) else None  # of the architecture of the run's
+    size = group[0].facts.format.size if group[0].facts.format else None
     return ArticleRow(
-        method=name,
+        method=baseline_name(group[0], name),
+        model=network.model if network else "",
+        parameters=network.parameters if network else None,
         extra_data=extra_data(group[0], uses_unlabeled="spreading" in name),
+        train_size=size,
+        test_size=size,
         seeds=tuple(run.seed for run, _ in found),
         images=count,
         cells={TOP1: accuracy_cell([top1 for _, top1 in found], count, luck=False)},

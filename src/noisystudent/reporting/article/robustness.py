@@ -12,12 +12,12 @@ from noisystudent.evaluation.corruptions.results import CorruptionResult
 from noisystudent.evaluation.perturbations.results import PerturbationResult
 from noisystudent.evaluation.results import ComparisonResult, RobustnessResult
 from noisystudent.reporting.article.cells import mean_cell
-from noisystudent.reporting.article.methods import extra_data
+from noisystudent.reporting.article.origins import extra_data
 from noisystudent.reporting.article.runs import FinishedRun
 from noisystudent.results.article import ArticleCell, ArticleColumn, ArticleRow
 
 _Z = float(norm.ppf(0.975))
-EPSILON = "eps"
+EPSILON, _CLEAN = "eps", "clean"
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def robustness_cells(result: RobustnessResult) -> Mapping[str, tuple[bool, Artic
 
     A column of images that are generated, not those of the published set, says so.
     """
-    cells = {"clean top-1": (True, _with_error(result.clean.top1, result.clean.top1_standard_error))}
+    cells = {f"{_CLEAN} top-1": (True, _with_error(result.clean.top1, result.clean.top1_standard_error))}
     if result.clean.top5 is not None:
-        cells["clean top-5"] = (True, ArticleCell(value=result.clean.top5))
+        cells[f"{_CLEAN} top-5"] = (True, ArticleCell(value=result.clean.top5))
     for name, shifted in (result.natural or {}).items():
         for score, value in shifted.scores.items():
             if value is not None and score.startswith(("top1_", "top5_")):
@@ -102,6 +102,19 @@ def robustness_cells(result: RobustnessResult) -> Mapping[str, tuple[bool, Artic
     if result.perturbations:
         cells |= _perturbed(result.perturbations)
     return cells
+
+
+def suite_cells(results: Sequence[RobustnessResult]) -> dict[str, tuple[bool, ArticleCell]]:
+    """The numbers beyond clean images of a model of several seeds, by column, with whether each is a fraction."""
+    by_seed = [
+        {name: cell for name, cell in robustness_cells(result).items() if not name.startswith(_CLEAN)}
+        | {f"FGSM {name}": (True, cell) for name, cell in _fgsm_cells(result).items()}
+        for result in results
+    ]
+    return {
+        name: (is_fraction, _over_seeds([cells[name][1] for cells in by_seed if name in cells], results[0]))
+        for name, (is_fraction, _) in by_seed[0].items()
+    }
 
 
 def _corrupted(result: CorruptionResult) -> dict[str, tuple[bool, ArticleCell]]:
@@ -149,11 +162,17 @@ def _attack_cells(method: str, result: RobustnessResult) -> dict[str, ArticleCel
     if attacks is None:
         raise SettingsError(f"{method} was not attacked: give --evaluation.suite attacks, where it is measured.")
     error = (attacks.clean * (1 - attacks.clean) / attacks.count) ** 0.5
-    cells = {f"{EPSILON} 0": _with_error(attacks.clean, error)}
-    for point in attacks.curve:
-        if point.epsilon:
-            cells[f"{EPSILON} {point.epsilon:g}"] = _with_error(point.fgsm, point.fgsm_standard_error)
-    return cells
+    return {f"{EPSILON} 0": _with_error(attacks.clean, error), **_fgsm_cells(result)}
+
+
+def _fgsm_cells(result: RobustnessResult) -> dict[str, ArticleCell]:
+    """Accuracy under FGSM by epsilon above 0; none where the model was not attacked."""
+    curve = result.attacks.curve if result.attacks else ()
+    return {
+        f"{EPSILON} {point.epsilon:g}": _with_error(point.fgsm, point.fgsm_standard_error)
+        for point in curve
+        if point.epsilon
+    }
 
 
 def _with_error(share: float, error: float) -> ArticleCell:

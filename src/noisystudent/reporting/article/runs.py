@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from noisystudent.artifacts.folder import MANIFEST, parse_manifest
 from noisystudent.artifacts.tables import read_table
 from noisystudent.artifacts.typed_json import read_result
 from noisystudent.errors import MismatchError, SettingsError
@@ -71,6 +72,11 @@ class FinishedRun:
             return None
         table = read_table(file, ["label", "prediction"])
         return np.asarray(table["label"].to_numpy() == table["prediction"].to_numpy(), np.float64)
+
+    def identity(self, stage: str) -> str:
+        """Identifies the scores of a model, which runs that share the model share, too; empty if that is not stored."""
+        folder = self.folder / "scores" / stage
+        return parse_manifest(folder).fingerprint if (folder / MANIFEST).is_file() else ""
 
     @property
     def labels_only(self) -> EvaluatedModel | None:

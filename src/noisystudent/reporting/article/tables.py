@@ -59,7 +59,7 @@ def table_of_runs(kind: TableKind, folders: Sequence[Path], published: Sequence[
     figures: list[ArticleFigure] = []
     columns: tuple[ArticleColumn, ...]
     if kind == "methods":
-        columns, rows = method_columns(runs), method_rows(groups)
+        columns, rows = method_columns(groups), method_rows(groups)
         figures = method_figures(groups)
     elif kind == "distillation":
         require_distillations(runs)
@@ -128,6 +128,8 @@ def _notes(kind: TableKind, runs: Sequence[FinishedRun]) -> list[str]:
         notes.append("The runs were tested on different images; rows of different runs are not compared pair by pair.")
     if any(run.role == "validation" for run in runs):
         notes.append("Some runs have no test images: their numbers are of validation images, which chose among models.")
+    if kind == "methods" and any(run.summary.robustness for run in runs):
+        notes.append("Columns after the accuracies are of the runs' suites; C are corrupted images, P perturbed ones.")
     if kind == "distillation":
         notes.append(f"The column {ALONE} is the student without a teacher, on as many samples.")
     return notes

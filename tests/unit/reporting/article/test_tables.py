@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from article_runs import CLASSES, answers, write_run
+from noisystudent.artifacts.folder import commit
 from noisystudent.artifacts.typed_json import read_result
 from noisystudent.errors import ArtifactError, DataError, MismatchError, SettingsError
 from noisystudent.reporting.article.published import published_rows
@@ -68,7 +69,35 @@ def test_transfer_has_its_own_names_and_weights(tmp_path):
     run = write_run(tmp_path / "bit", stages(RUN), recipe="bit", start=start)
     rows = {row.method: row for row in table_of_runs("methods", [run]).rows}
     assert rows["BiT transfer, labels only"].extra_data == "weights of lite0"
-    assert rows["Noisy Student, round 1"].extra_data == "weights of lite0, 1,000 unlabeled images"
+    assert rows["Noisy Student from BiT transfer, round 1"].extra_data == "weights of lite0, 1,000 unlabeled images"
+
+
+def test_runs_from_an_encoder_say_so_whoever_pretrained_it(tmp_path):
+    weights = {"architecture": "a", "trained_on": "images without labels", "fingerprint": "c"}
+    start = {"weights": "/home/someone/work/encoder", **weights}
+    given = write_run(tmp_path / "given", stages(RUN), start=start)
+    rows = {row.method: row for row in table_of_runs("methods", [given]).rows}
+    assert list(rows) == [
+        "teacher from SimCLR",
+        "SimCLR, fine-tuned on labels",
+        "Noisy Student from SimCLR, round 1",
+        "Noisy Student from SimCLR, round 2",
+    ]
+    assert rows["SimCLR, fine-tuned on labels"].extra_data == "weights of work/encoder"
+    own = write_run(tmp_path / "own", stages(RUN), settings={"pretraining": {"method": "simclr"}}, recipe="simclrv2")
+    rows = [row.method for row in table_of_runs("methods", [own]).rows]
+    assert rows[2:] == ["SimCLRv2, distilled", "SimCLRv2, round 2"]
+
+
+def test_a_model_that_runs_share_has_one_row(tmp_path):
+    runs = [write_run(tmp_path / name, stages(RUN), settings={"of": {"the": name}}) for name in ("a", "b")]
+    for run in runs:
+        folder = run / "scores/teacher"
+        (folder / "inputs.json").write_text("{}")
+        commit(folder, "scores", {})
+    methods = [row.method for row in table_of_runs("methods", runs).rows]
+    assert methods.count("teacher") == 1
+    assert methods.count("labels only") == 2  # nothing says that they are one
 
 
 def test_fixed_models_have_rows_at_their_larger_size(tmp_path):
@@ -85,6 +114,19 @@ def test_a_run_from_its_own_pretraining_says_so(tmp_path):
     run = write_run(tmp_path / "run", stages(RUN), settings={"pretraining": {"method": "simclr"}})
     rows = {row.method: row for row in table_of_runs("methods", [run]).rows}
     assert rows["SimCLR, fine-tuned on labels"].extra_data == "1,000 unlabeled images"
+
+
+def test_the_probe_of_an_encoder_is_a_row_of_simclr_with_its_network(tmp_path):
+    settings, probes = {"pretraining": {"method": "simclr"}}, {"linear probe of the encoder": 0.5}
+    run = write_run(tmp_path / "run", stages(RUN), settings=settings, baselines=probes)
+    row = table_of_runs("methods", [run]).rows[0]
+    assert (row.method, row.model) == ("SimCLR, linear probe of the encoder", "small")
+    assert (row.parameters, row.train_size, row.extra_data) == (50_000, 32, "1,000 unlabeled images")
+    other = write_run(tmp_path / "other", stages(RUN), baselines={"support vector machine on HOG": 0.5})
+    row = table_of_runs("methods", [other]).rows[0]
+    assert (row.method, row.model, row.parameters, row.extra_data) == (
+        "support vector machine on HOG", "", None, "none"
+    )  # fmt: skip
 
 
 def test_figures_are_drawn_from_what_differs(tmp_path):
@@ -177,6 +219,17 @@ def test_seeds_of_robustness_are_averaged(tmp_path):
     assert len(rows) == 2
     assert rows[0].cells["eps 2"].by_seed == (0.6, 0.6)
     assert rows[0].seeds == (0, 1)
+
+
+def test_methods_have_the_numbers_of_their_suites_beside_their_accuracy(tmp_path):
+    table = table_of_runs("methods", [robust(tmp_path / f"{seed}", seed=seed) for seed in (0, 1)])
+    names = [column.name for column in table.columns]
+    assert names == ["top-1", "top-5", "C (generated, 2 of 75 conditions) top-1", "FGSM eps 2", "FGSM eps 8"]
+    rows = {row.method: row for row in table.rows}
+    assert rows["labels only"].cells["FGSM eps 8"].value == pytest.approx(0.3)
+    assert rows["Noisy Student, round 1"].cells[names[2]].by_seed == (0.6, 0.6)
+    assert "FGSM eps 2" not in rows["teacher"].cells
+    assert table.notes[-1].startswith("Columns after the accuracies")
 
 
 MADE_UP = ArticleTable(
