@@ -22,6 +22,7 @@ PACKAGES = (
     "random_streams",
     "settings",
     "yaml_text",
+    "allowed_values",
     "settings_input",
     "runtime",
     "artifacts",

@@ -31,12 +31,12 @@ def take_start(
     Raises:
         SettingsError: ``start`` is neither, and the command is not train; or the settings name another backbone.
     """
-    from noisystudent.models.checkpoint import is_encoder
-    from noisystudent.training.settings import TRANSFER_RECIPE
-
     given = as_list(settings)
     if start is None:
         return given, None
+    from noisystudent.models.checkpoint import is_encoder  # loads torch
+    from noisystudent.training.settings import TRANSFER_RECIPE
+
     values = {**(read_settings(Path(config)) if config else {}), **given_values(settings)}
     recipe = values.get("recipe")
     has_no_classes = isinstance(start, str | Path) and is_encoder(Path(start))

@@ -46,7 +46,7 @@ def add_start(parser: Parser) -> None:
     parser.add_argument(
         "--start",
         metavar="ENCODER",
-        help="start from an encoder that 'pretrain' made; with --recipe bit from any weights, as --backbone names them",
+        help="an encoder that 'pretrain' made to start from; with --recipe bit any weights",
     )
 
 
@@ -124,7 +124,7 @@ def _add_ways_in(parser: Parser, command: Command, shortened: Mapping[str, str])
             "--config", type=Path, metavar="FILE.yaml", help="read settings from a file; options take precedence"
         )
         parser.add_argument(
-            "--write-config", type=Path, metavar="FILE.yaml", help="write these settings to a file, and do nothing else"
+            "--write-config", type=Path, metavar="FILE.yaml", help="write these settings to a file and end"
         )
     for short, name in shortened.items():
         parser.add_argument(f"--{short}", metavar="VALUE", help=f"short for --{name}")

@@ -46,7 +46,7 @@ _BRIEF: dict[str, tuple[str | None, str]] = {
     "epochs": ("X", "the same in epochs of the labeled images"),
     "lr": ("X", "learning rate"),
     "log": ("tensorboard", "write scalars for TensorBoard"),
-    "write_config": (None, "write these settings to a file, and do nothing else"),
+    "write_config": (None, "write these settings to a file and end"),
     "verify": (None, "check every byte of finished work"),
 }
 # Options that every command with settings has; of its other own options the text is the command's.
@@ -63,7 +63,7 @@ _EXAMPLES = {
 }
 
 
-# What argparse says, and how a user is told.
+# What argparse says, and how we say it.
 _IN_WORDS = (
     (r"the following arguments are required: (.*)", "{command} needs {0}: {usage}."),
     (r"argument (?:\S+/)?(\S+): expected one argument", "{0} needs a value."),

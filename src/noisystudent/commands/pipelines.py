@@ -91,7 +91,6 @@ def plan(parser: Parser, arguments: list[str]) -> None:
 
 def check(parser: Parser, arguments: list[str]) -> None:
     """Prints what is in the sources of a run, and what of it a user should look at before training."""
-    add_start(parser)
     given = with_settings(parser, arguments, "plan")
     announce(parser.command)
     from noisystudent import api

@@ -64,5 +64,5 @@ def test_in_a_run_they_need_a_size_and_networks():
     with pytest.raises(SettingsError, match=r"run uses fix\.epochs only with fix\.size"):
         resolve({**run, "fix.epochs": 3})
     head = {"model.backbone": "efficientnet-lite0", "model.tune": "head"}
-    with pytest.raises(SettingsError, match=r"run uses fix\.size only with model\.tune all or last:N"):
+    with pytest.raises(SettingsError, match=r"run uses fix\.size only with model\.tune all, last:N or lora"):
         resolve({**run, **head, "fix.size": "auto"})
