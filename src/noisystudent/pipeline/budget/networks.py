@@ -215,12 +215,12 @@ def _rounds(settings: RunSettings, explicit: frozenset[str], samples: Callable[[
     is_open = settings.rounds.count and not isinstance(settings.train.ratio, tuple)  # a ratio for each round
     if "rounds.count" in explicit or not is_open:
         return settings.rounds.count
-    shown = _steps(settings, explicit, samples, 1) * settings.train.batch_size
-    if shown < FEWEST_EPOCHS * labeled and not any(name.startswith(_OF_STUDENTS) for name in explicit):
+    fewest = FEWEST_EPOCHS * labeled / settings.train.batch_size
+    if _steps(settings, explicit, samples, 1) < fewest and not any(name.startswith(_OF_STUDENTS) for name in explicit):
         return 0
     if samples(0) < MANY_SAMPLES:
         return 1
-    return MANY_ROUNDS if _steps(settings, explicit, samples, MANY_ROUNDS) >= ENOUGH_STEPS else 1
+    return MANY_ROUNDS if _steps(settings, explicit, samples, MANY_ROUNDS) >= max(ENOUGH_STEPS, fewest) else 1
 
 
 def _stages(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:

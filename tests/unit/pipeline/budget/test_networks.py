@@ -160,6 +160,13 @@ def test_a_teacher_that_would_hardly_see_its_labels_gets_all_steps_and_no_studen
     assert f"each of the {enough + 1:,} labeled images fewer than {FEWEST_EPOCHS} times" in choice.reasons[-1]
 
 
+def test_a_teacher_that_would_hardly_see_its_labels_beside_three_students_has_one():
+    samples = 8 * 1000 * SETTINGS.train.batch_size  # 1,000 steps beside three students, 2,000 beside one
+    enough = 1000 * SETTINGS.train.batch_size // FEWEST_EPOCHS
+    assert choose_for_samples(SETTINGS, frozenset(), samples, enough).values["rounds.count"] == 3
+    assert choose_for_samples(SETTINGS, frozenset(), samples, enough + 1).values["rounds.count"] == 1
+
+
 @pytest.mark.parametrize("name", ["rounds.count", "rounds.controls", "selection.fraction", "train.ratio", "recipe"])
 def test_who_asks_for_students_has_them(name):
     values = choose_for_samples(SETTINGS, frozenset({name}), 320_000, 100_000).values
