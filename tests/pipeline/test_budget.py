@@ -6,8 +6,10 @@ import pytest
 
 import noisystudent as ns
 from noisystudent.commands.main import main
+from noisystudent.display.wording import percent
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.budget import heads, networks
+from noisystudent.reporting.headline import headline
 from noisystudent.reporting.table import advice_sentence
 from small_backbone import save_backbone
 from small_runs import DIGITS
@@ -126,7 +128,10 @@ def test_a_budget_too_small_for_a_student_goes_into_labels_only_training(tmp_pat
     assert summary.cost.samples_seen == 6_400
     assert summary.student.test == summary.teacher.test
     assert summary.verdict.reason == "no student was trained, because the budget went into labels-only training"
-    assert "no student was trained" in (run.path / "report.html").read_text()
+    first = headline(summary, 1257)
+    assert first.title == f"Trained on the labels alone: {percent(summary.teacher.test.top1)} right"
+    assert first.lead.endswith("labels-only training. A larger --budget has students.")
+    assert first.title in (run.path / "report.html").read_text()
     printed = " ".join(capsys.readouterr().err.split())
     assert "would see each of the 40 labeled images fewer than 1000 times" in printed
     assert advice_sentence(summary).endswith("the only model of this run. A larger --budget has students.")
