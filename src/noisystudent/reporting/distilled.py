@@ -16,6 +16,7 @@ _PILLS: dict[Decision, str] = {
     "worse": "worse than labels only",
 }
 ALIKE = 0.05  # sizes and times that differ by less are called the same
+_AS_TEACHER = " as its teacher"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,7 @@ class Ratio:
 def distilled_headline(summary: RunSummary) -> Headline:
     """The first words of the page of a distillation."""
     role, teacher = summary.reporting_role(), summary.teacher
-    opening = wording.joined([ratio.words for ratio in ratios(summary)]) or "Distilled"
-    opening = opening[:1].upper() + opening[1:]
+    opening = _opening(summary)
     amounts = wording.joined([f"{ratio.has_or_takes} {ratio.amounts}" for ratio in ratios(summary)])
     amounts = f"It {amounts}." if amounts else ""
     scores, of_teacher = summary.student.scores(role), teacher.scores(role) if teacher else None
@@ -56,6 +56,16 @@ def distilled_headline(summary: RunSummary) -> Headline:
     return Headline(_PILLS[decision], TONES[decision], title, lead, (control, *numbers))
 
 
+def _opening(summary: RunSummary) -> str:
+    """How small and fast the student is, with a capital."""
+    words = [ratio.words for ratio in ratios(summary)]
+    if len(words) > 1 and all(text.endswith(_AS_TEACHER) for text in words):
+        text = wording.joined([text.removesuffix(_AS_TEACHER) for text in words]) + _AS_TEACHER
+    else:
+        text = wording.joined(words) if words else "distilled"
+    return text[:1].upper() + text[1:]
+
+
 def ratios(summary: RunSummary) -> Iterator[Ratio]:
     """Size and speed of the student beside its teacher, as far as they are known."""
     for compare in (_size, _speed):
@@ -76,11 +86,15 @@ def _speed(student: EvaluatedModel, teacher: EvaluatedModel | None) -> Ratio | N
     """How much faster the student is; None where a time is unknown, as in an older run."""
     if teacher is None or not student.milliseconds or not teacher.milliseconds:
         return None
-    amounts = f"{student.milliseconds:.2g} ms per image instead of {teacher.milliseconds:.2g}"
+    amounts = f"{_two_digits(student.milliseconds)} ms per image instead of {_two_digits(teacher.milliseconds)}"
     return Ratio(_times(teacher.milliseconds / student.milliseconds, "faster", "slower", "as fast"), "takes", amounts)
 
 
 def _times(ratio: float, more: str, less: str, alike: str) -> str:
     if abs(ratio - 1) < ALIKE:
-        return f"{alike} as its teacher"
+        return f"{alike}{_AS_TEACHER}"
     return f"{ratio:.1f} times {more}" if ratio > 1 else f"{1 / ratio:.1f} times {less}"
+
+
+def _two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):g}"

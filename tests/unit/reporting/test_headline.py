@@ -120,6 +120,18 @@ def test_a_distillation_whose_times_are_unknown_speaks_of_its_size():
     assert distilled_headline(older).title == "As large as its teacher, keeps 80.0 of the teacher's 90.0%"
 
 
+def test_a_student_like_its_teacher_is_called_so_once():
+    alike = evaluated("student", 0.8) | {"milliseconds": 1.31}
+    title = distilled_headline(distilled(0.8, 0.9, student=alike)).title
+    assert title == "As large and as fast as its teacher, keeps 80.0 of the teacher's 90.0%"
+
+
+def test_long_times_have_two_digits_too():
+    slow = evaluated("student", 0.8) | {"milliseconds": 123.4, "parameters": 12_500}
+    found = distilled(0.8, 0.9, student=slow, teacher=evaluated("teacher", 0.9) | {"milliseconds": 1240.0})
+    assert "takes 120 ms per image instead of 1200." in distilled_headline(found).lead
+
+
 def test_a_distillation_without_held_out_labels_is_not_checked():
     small = evaluated("student", None) | {"parameters": 25_000}
     first = distilled_headline(distilled(0.8, 0.9, student=small, verdict={"decision": "no clear gain"}))
