@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from noisystudent import open_run
 from noisystudent.artifacts.folder import verify
@@ -90,3 +91,20 @@ def test_a_killed_process_is_started_again_and_no_bit_changes(pair, tmp_path):
     assert printed.count("model: ") == 1
     for path in sorted(pair.path.rglob("model.safetensors")):
         assert (tmp_path / path.relative_to(pair.path)).read_bytes() == path.read_bytes(), path
+
+
+def test_two_processes_train_an_online_student_of_streamed_images_as_one(fork_server, tmp_path):
+    settings = {
+        **{name: value for name, value in SETTINGS.items() if not name.startswith("rounds.") and name != "test"},
+        "train.steps": 6,
+        "train.save_every": 60,
+        "online.method": "softmatch",
+        "data.streaming": "always",
+        "data.window": 300,
+    }
+    for processes in (1, 2):
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        fork_server.run(["train", f"--out={tmp_path / str(processes)}", *options], processes=processes)
+    alone, together = (load_file(tmp_path / name / "model.safetensors") for name in ("1", "2"))
+    for name, values in alone.items():
+        np.testing.assert_allclose(together[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
