@@ -42,11 +42,7 @@ _METAVARS = {**dict.fromkeys(("labeled", "unlabeled", "validation", "test"), "SO
 
 def add_start(parser: Parser) -> None:
     """Adds the option ``--start`` of the commands whose models begin with weights, and none of which goes on."""
-    parser.add_argument(
-        "--start",
-        metavar="ENCODER",
-        help="start from an encoder that 'pretrain' made; with --recipe bit from any weights, as --backbone names them",
-    )
+    parser.add_argument("--start", metavar="ENCODER", help="start from an encoder that 'pretrain' made")
 
 
 def add_verify(parser: Parser) -> None:
