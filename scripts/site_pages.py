@@ -28,7 +28,7 @@ from noisystudent.config import USED, Command
 ROOT = Path(__file__).parents[1]
 PAGES, SITE = ROOT / "build" / "pages", ROOT / "build" / "site"
 COPIED = ("docs", "examples", "configs")
-HELP_COLUMNS = "100"
+HELP_COLUMNS = "84"  # what fits beside the navigation
 
 # Functions and classes of the reference; the settings have a page of their own.
 FUNCTIONS = (
@@ -49,10 +49,21 @@ FUNCTIONS = (
     ("Errors", ("NoisyStudentError",)),
 )  # fmt: skip
 
+# What the names of types in the tables stand for.
+TYPES = (
+    "- `SourceLike`: text or a path, as in [sources](../docs/sources.md), or [a source of your own]"
+    "(../docs/extending.md#a-source-of-your-own)",
+    "- `ModelLike`: the folder of a checkpoint or a run, `timm:NAME`, or a `Predictor`",
+    "- `SettingsInput`: nested mappings, dotted names or settings objects, or several of them; "
+    "[settings](settings.md) lists all",
+    "- `ObjectiveFunction`, `SelectRows`, `ModelFactory`, `BatchTransform`: your own code, as in "
+    "[extending](../docs/extending.md)",
+)
+
 
 def api_page() -> str:
     """The public functions and classes, each with its docstring."""
-    lines = ["# Python", "", "Everything here is imported from `noisystudent`.", ""]
+    lines = ["# Python", "", "Everything here is imported from `noisystudent`.", "", *TYPES, ""]
     for title, names in FUNCTIONS:
         lines += [f"## {title}", ""]
         for name in names:
