@@ -56,10 +56,11 @@ FOLDERS = {
 }
 FILES = ("scores.json", "scores.resolution.svg", "classes.csv", "sheet.png")
 # Files that these commands do not leave: of published sets, of AutoAttack, of a training that still runs, of a trial of
-# two starts, and of further backbones.
+# two starts, of further backbones, and events for TensorBoard.
 ELSEWHERE = {
     *(f"RUN: start/choice/{name}.json" for name in ("summary", "cost", "inputs", "manifest")),
     *(f"RUN: features-<n>/{name}.json" for name in ("summary", "cost", "inputs", "manifest")),
+    "RUN: tensorboard/<stage>/<events>",
     "CHECKPOINT: training-state.pt",
     "ROBUSTNESS: perturbations/<perturbation>/stability.json",
     "ROBUSTNESS: perturbations/<perturbation>/inputs.json",
@@ -84,6 +85,7 @@ SECTIONS = {
     "CHECKPOINT: metrics.jsonl": "metrics.jsonl",
     "CHECKPOINT: calibration.json": "calibration.json",
     "SCORES: calibration.json": "calibration.json",
+    "STRENGTH: calibration/calibration.json": "calibration.json",
     "PREDICTIONS: part-<number>.parquet": "Parts of predictions",
     "PREDICTIONS: failed.parquet": "failed.parquet",
     "PREDICTIONS: summary.json": "Summary of predictions",
@@ -130,13 +132,14 @@ SECTIONS |= {
             "STRENGTH: choice/",
         ),
         *("CHECKPOINT: ", "PREDICTIONS: ", "SHARES: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
+        "STRENGTH: calibration/",
         "RESOLUTION: ",
         "PROBE: ",
     )
 }
 # Files without fields: their line on the page says what they hold.
 PLAIN = re.compile(
-    r"RUN: features/summary\.json|"
+    r"RUN: features/summary\.json|RUN: tensorboard/.*|"
     r"RUN: (label_issues|out_of_class|label_next|label_for_test)\.csv|RUN: findings/map\.jpg|"
     r".*(inputs\.json|manifest\.json|classes\.json|failures\.json|\.html|\.png|\.tar|\.safetensors|\.lock|\.npy|\.svg|README\.md)"
 )

@@ -36,6 +36,7 @@ from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.findings.stage import find_in_images
 from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.fix.in_run import FixedModel, check_fix, deliver_fixed, fix_models
+from noisystudent.pipeline.fold_calibration import calibration_by_folds
 from noisystudent.pipeline.foreign import network_typicality, require_known_images
 from noisystudent.pipeline.heads.rounds import run_head_rounds
 from noisystudent.pipeline.leakage import remove_leakage
@@ -163,7 +164,7 @@ def run_rounds(context: RunContext) -> RunResult:
         write_noise_sheet(context, plans[0], strength)
     chosen_by: ChosenBy = "validation" if context.splits.validation else "nothing"
     cross_fit = cross_fit_of(context, plans[0], strength)
-    calibration = models.delivered.result.calibration
+    calibration = models.delivered.result.calibration or calibration_by_folds(context, cross_fit)
     return RunResult(
         teacher, rounds, models.controls, models.delivered, chosen_by, calibration, cross_fit, fixed=models.fixed
     )

@@ -18,6 +18,7 @@ from noisystudent.pipeline.findings.images import MOST_SHARDS
 from noisystudent.pipeline.findings.stage import FINDINGS
 from noisystudent.pipeline.fix.in_run import FIXED, RESIZED, planned_size
 from noisystudent.pipeline.fix.stage import with_training
+from noisystudent.pipeline.fold_calibration import FOLD_CALIBRATION
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
 from noisystudent.pipeline.online import ONLINE, STUDENT, answered_by_average
@@ -121,6 +122,8 @@ def works_of(context: RunContext, plans: list[ModelPlan], counts: Counts) -> Ite
         yield _scores(ONLINE, plans[-1], held_out)
     yield from _controls(context, plans, held_out)
     yield from _fixes(context, plans[-1], held_out)
+    if searched_strengths(context) and not context.splits.validation:
+        yield Work(FOLD_CALIBRATION, predictor=plans[0], predicted=counts.labeled)
     if settings.evaluation.suite:
         yield Work(STAGE, timed=False)
     seen = min(counts.unlabeled, MOST_SHARDS * SHARD_ROWS)
