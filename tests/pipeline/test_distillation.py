@@ -66,6 +66,8 @@ def test_a_distillation_leaves_a_model_a_control_a_verdict_and_a_page(finished, 
     assert finished.summary.recipe == "distillation"
     assert finished.teacher.samples_seen == 0
     assert finished.student.samples_seen == finished.control.samples_seen == 6 * 32
+    assert finished.student.milliseconds > 0
+    assert finished.teacher.milliseconds > 0
     assert finished.verdict.treatment == "the teaching"
     assert finished.summary.delivered == "student-1"
     assert weights(folder / "best") == weights(folder / "student-1") != weights(folder / "control")

@@ -116,6 +116,25 @@ def cost_sentence(cost: Cost, machine: str = "") -> str:
     )
 
 
+def speed_sentence(summary: RunSummary) -> str:
+    """How fast the student of a distillation is beside its teacher; empty where that was not measured."""
+    student, teacher = summary.student.milliseconds, summary.teacher.milliseconds if summary.teacher else None
+    if student is None or teacher is None:
+        return ""
+    ratio = teacher / student
+    beside = f"{ratio:.1f} times as fast as" if ratio >= 1.05 else "about as fast as"
+    if ratio < 0.95:
+        beside = f"{1 / ratio:.1f} times as slow as"
+    return (
+        f"The student takes {_milliseconds(student)} per image and is {beside} its teacher ({_milliseconds(teacher)}), "
+        "both with 32 images at a time on this machine."
+    )
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.2f} ms" if value < 10 else f"{value:,.0f} ms"
+
+
 def advice_sentence(summary: RunSummary, folder: str = "") -> str:
     """Which model to use, and why.
 

@@ -19,6 +19,7 @@ from noisystudent.reporting.table import (
     cost_sentence,
     fix_sentence,
     small_student_sentence,
+    speed_sentence,
     summary_rows,
     table_caption,
     table_columns,
@@ -109,6 +110,7 @@ def closing_lines(summary: RunSummary, folder: Path) -> list[str]:
     lines = [
         comparison_sentence(summary),
         *(f"resolution of {model.model}: {fix_sentence(summary, model)}" for model in summary.fixed),
+        speed_sentence(summary),
         cost_sentence(summary.cost),
         f"model: {folder / 'best'} (its README.md shows how to open it)",
         f"page: {folder / 'report.html'}",

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from noisystudent.reporting.table import (
     advice_sentence,
     comparison_sentence,
     cost_sentence,
+    speed_sentence,
     summary_rows,
     table_caption,
     table_columns,
@@ -231,6 +233,28 @@ def test_other_content_than_a_summary_is_refused():
 )
 def test_the_verdict_is_one_sentence(verdict, sentence):
     assert verdict_sentence(from_json(Verdict, verdict, "The verdict")) == sentence
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "words"),
+    [
+        (0.5, 2.0, "takes 0.50 ms per image and is 4.0 times as fast as its teacher (2.00 ms)"),
+        (12.0, 12.2, "takes 12 ms per image and is about as fast as its teacher (12 ms)"),
+        (3.0, 1.5, "takes 3.00 ms per image and is 2.0 times as slow as its teacher (1.50 ms)"),
+        (1200.0, 2400.0, "takes 1,200 ms per image and is 2.0 times as fast as its teacher (2,400 ms)"),
+    ],
+)
+def test_a_distillation_says_how_fast_its_student_is(student, teacher, words):
+    parsed = parsed_summary(summary())
+    assert speed_sentence(parsed) == ""
+    measured = replace(
+        parsed,
+        student=replace(parsed.student, milliseconds=student),
+        teacher=replace(parsed.teacher, milliseconds=teacher),
+    )
+    assert words in speed_sentence(measured)
+    assert speed_sentence(measured) in closing_lines(measured, Path("a"))
+    assert speed_sentence(replace(measured, teacher=None)) == ""
 
 
 def print_to_text(content: dict, *, terminal: bool, width: int = 120) -> str:
