@@ -10,7 +10,6 @@ from noisystudent.models.answer_timing import IMAGES, milliseconds_per_image
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.teacher import Teacher
 
-
 CPU = torch.device("cpu")
 
 
