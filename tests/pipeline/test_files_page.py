@@ -105,6 +105,7 @@ SECTIONS = {
     "RUN: findings/summary.json": "Findings",
     "RUN: findings/map.parquet": "Map",
     "RUN: page-images.parquet": "Images of the page",
+    "DISTILLATION: answer-times/summary.json": "AnswerTimes",
     "DISTILLATION: page-images.parquet": "Images of the page",
     "SCREEN: left-out.json": "ExcludedImage",
     "ROBUSTNESS: robustness.json": "RobustnessResult",
@@ -126,6 +127,7 @@ SECTIONS |= {
         *("RUN: findings/", "RUN: scores/robustness/", "DISTILLATION: scores/robustness/", "STRENGTH: choice/"),
         *("CHECKPOINT: ", "PREDICTIONS: ", "SHARES: ", "SELECTION: ", "SCORES: ", "SPEED: ", "SCREEN: "),
         "STRENGTH: calibration/",
+        "DISTILLATION: answer-times/",
         "RESOLUTION: ",
         "PROBE: ",
     )

@@ -14,10 +14,10 @@ from noisystudent.errors import SettingsError
 from noisystudent.evaluation.results import ComparisonResult
 from noisystudent.evaluation.verdict import Verdict
 from noisystudent.losses.settings import TEACHER_FREE, ObjectiveSettings
-from noisystudent.models.answer_timing import milliseconds_per_image
 from noisystudent.models.checkpoint import label_smoothing_of
 from noisystudent.models.predictor import Predictor, require_model
 from noisystudent.models.settings import ModelPlan, choose_model
+from noisystudent.pipeline.answer_times import with_answer_times
 from noisystudent.pipeline.auto_backbone import settled
 from noisystudent.pipeline.autotune import autotune
 from noisystudent.pipeline.backbone import announce_start
@@ -110,7 +110,10 @@ def distill(
         result = run_distillation(context, opened)
         deliver(context, result.delivered, result.students[-1].result.calibration)
         summary = summarize(context, result, measure_robustness(context, result.checkpoints))
-        return finish_run(context, with_speed(context, summary, result))
+        return finish_run(
+            context,
+            with_answer_times(context, summary, [teacher.checkpoint for teacher in result.teachers], result.delivered),
+        )
 
 
 def _open(
@@ -183,18 +186,6 @@ def run_distillation(context: RunContext, given: Mapping[str, Predictor]) -> Dis
         ]  # fmt: skip
         controls = train_controls(context, plans[-1], strength, samples=samples, start=start, equal=equal)
     return DistillationResult(scored_teachers, ensemble, students, generations, controls, delivered)
-
-
-def with_speed(context: RunContext, summary: RunSummary, result: DistillationResult) -> RunSummary:
-    """The summary with the time that the delivered student and its teachers take for an image."""
-    teachers = [teacher.checkpoint for teacher in result.teachers]
-    models = [model.teacher(context.device) for model in (result.delivered, *teachers)]
-    precision = context.settings.runtime.precision
-    own, *others = context.engine.group.on_main(lambda: milliseconds_per_image(models, precision))
-    named = [replace(model, milliseconds=taken) for model, taken in zip(summary.teachers, others, strict=False)]
-    teacher = replace(summary.teacher, milliseconds=sum(others)) if summary.teacher and others else summary.teacher
-    student = replace(summary.student, milliseconds=own)
-    return replace(summary, student=student, teacher=teacher, teachers=tuple(named))
 
 
 def check_teachers(settings: RunSettings, given: Mapping[str, Predictor | None]) -> None:

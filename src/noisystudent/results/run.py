@@ -111,6 +111,15 @@ class StageCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerTimes:
+    """Milliseconds of an answer per image, by the name of the model, with ``images`` at a time on a device."""
+
+    milliseconds: dict[str, float]
+    images: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What the whole run took: the sums over ``stages``, the search for a noise strength and the page included.
 

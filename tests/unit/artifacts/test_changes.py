@@ -25,3 +25,9 @@ OLD, NEW = fingerprint_of("old"), fingerprint_of("new")
 )
 def test_hashes_become_words_and_settings_stay(before, after, line):
     assert in_words(differences(before, after), {"labeled": "photos/labeled"}) == [line]
+
+
+def test_many_numbers_of_one_thing_are_one_line():
+    before = {"shares": {str(number): number / 10 for number in range(9)}, "train": {"steps": 3, "clip": 1}}
+    after = {"shares": {str(number): number / 11 for number in range(9)}, "train": {"steps": 4, "clip": 2}}
+    assert in_words(differences(before, after)) == ["shares: other values", "train.steps: 3 -> 4", "train.clip: 1 -> 2"]
