@@ -68,8 +68,8 @@ def headline(
     if not summary.rounds:
         title = f"Trained on the labels alone: {wording.percent(scores.top1)} right"
         lead = f"On {_images(scores.count, role)}. {_sentence(verdict.reason)} A larger --budget has students."
-        numbers = (BigNumber("control", wording.percent(scores.top1), "labels only"),)
-        return Headline("labels only", "unsure", title, lead, numbers)
+        number = BigNumber("control", wording.percent(scores.top1), "labels only")
+        return Headline("labels only", "unsure", title, lead, (number,))
     if verdict.difference is None:
         title = f"Trained: {wording.percent(scores.top1)} right, with nothing to compare it with"
         lead = f"On {_images(scores.count, role)}. {_sentence(verdict.reason)}"
