@@ -62,7 +62,10 @@ def test_the_reference_has_every_setting_with_what_it_takes(site_pages):
 def test_the_reference_has_the_help_of_every_command(site_pages):
     page = site_pages.commands_page()
     assert re.findall(r"^## (.+)$", page, re.MULTILINE) == list(COMMANDS)
-    assert page.count("usage: noisystudent") == len(COMMANDS)
+    usages = re.findall(r"^usage: noisystudent (.+)$", page, re.MULTILINE)
+    assert len(usages) == len(COMMANDS)
+    assert [usage for usage in usages if "None" in usage] == []
+    assert "completion {bash,zsh,fish} [options]" in usages
 
 
 def test_a_link_of_the_site_to_a_missing_file_is_found(site_pages, tmp_path):

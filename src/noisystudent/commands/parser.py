@@ -194,8 +194,7 @@ def _brief(action: argparse.Action) -> argparse.Action:
 
 
 def _usage_of(action: argparse.Action) -> str:
+    name = str(action.metavar or "{" + ",".join(map(str, action.choices or ())) + "}")
     if not action.option_strings:
-        return {"*": f"[{action.metavar} ...]", "+": f"{action.metavar} [{action.metavar} ...]"}.get(
-            str(action.nargs), str(action.metavar)
-        )
-    return " ".join([*action.option_strings[:1], str(action.metavar)])
+        return {"*": f"[{name} ...]", "+": f"{name} [{name} ...]"}.get(str(action.nargs), name)
+    return " ".join([*action.option_strings[:1], name])
