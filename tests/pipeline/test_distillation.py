@@ -254,7 +254,7 @@ PLAIN = {"teacher": "PLAIN"}  # stands for the checkpoint of plain labels
         ({**PLAIN, "unlabeled": None}, {"distillation.applies_to": "unlabeled"}, SettingsError, "no unlabeled"),
         ({**PLAIN, "labeled": None}, {"noise.strength": "auto"}, SettingsError, "chosen by labels"),
         (PLAIN, {"data.channels": "rgb"}, ModelError, "data.channels gray"),
-        (PLAIN, {"distillation.temperature": 0}, SettingsError, "distillation.temperature.*greater than 0"),
+        (PLAIN, {"distillation.temperature": 0}, SettingsError, "distillation.temperature.*give a number above 0"),
         (PLAIN, {"distillation.teacher_logits": "cached", "noise.mixup": 1}, SettingsError, "single images"),
         (PLAIN, {"data.streaming": "always"}, SettingsError, "keeps its images in memory"),
         (PLAIN, {"distillation.weights": [0]}, SettingsError, "do not sum to 0"),

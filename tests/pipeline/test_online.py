@@ -143,7 +143,7 @@ def test_a_student_of_streamed_images_that_is_killed_ends_with_the_same_bits(tmp
     [
         ({"recipe": "curriculum", "rounds.count": 0}, r"rounds\.count is 0, so no student learns"),
         ({"distillation.method": "kd"}, r"distillation\.method only with online\.method none"),
-        ({"online.threshold": 1.5}, r"online\.threshold.*less than or equal to 1"),
+        ({"online.threshold": 1.5}, r"online\.threshold.*a number from 0 to 1"),
         ({"online.deviations": 3}, r"online\.deviations only with online\.method softmatch"),
         ({"noise.mixup": 0.2}, r"noise\.mixup only with online\.method none"),
         ({"selection.rule": "threshold"}, r"selection\.rule only with a rounds\.count above 0"),

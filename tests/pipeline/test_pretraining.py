@@ -159,7 +159,7 @@ def test_an_encoder_is_refused_where_classes_are_needed(encoder, tmp_path, funct
     ("given", "message"),
     [
         ({"pretraining.batch_size": 5000}, r"batch_size is 5000 and there are \d+ images"),
-        ({"pretraining.batch_size": 1}, "greater than or equal to 2"),
+        ({"pretraining.batch_size": 1}, "of at least 2"),
         ({"pretraining.method": "none"}, "pretrain has nothing else to do; give simclr"),
         ({"runtime.precision": "auto"}, "time the training on labels"),
         ({"train.steps": 5}, r"pretrain does not use train\.steps"),

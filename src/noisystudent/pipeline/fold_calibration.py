@@ -1,7 +1,7 @@
 """The temperature of a run without validation labels: fitted on labels that the models of cross-fitting did not see.
 
 These models have the architecture, the noise and the objective of the delivered one and half of its labels, so their
-confidences are off in the same way (docs/evaluation.md has what that gives).
+confidences are off in the same way (NOTEBOOK.md has a run).
 """
 
 from __future__ import annotations

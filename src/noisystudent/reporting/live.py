@@ -21,6 +21,7 @@ RELOAD = 5  # seconds between reloads of the page
 QUIET = 600  # seconds without a change after which the page says that the run may have been stopped
 _DEPTH = 3  # folders of stages are at most this deep
 _CURVE_POINTS = 200
+_LARGEST = 1e30  # of a number that is shown; a loss that is not finite is none
 _ARCHIVED = re.compile(r"\.[0-9a-f]{12}$")  # how the name of a folder ends that was set aside
 
 
@@ -146,8 +147,10 @@ def _sources(facts: Values) -> list[str]:
 
 
 def _names(facts: Values) -> list[str]:
+    """The stages that a run expects; a name that leads out of its folder is none."""
     stages = facts.get("stages")
-    return [name for name in stages if isinstance(name, str)] if isinstance(stages, list) else []
+    named = [name for name in stages if isinstance(name, str)] if isinstance(stages, list) else []
+    return [name for name in named if not {"", ".", ".."} & set(name.split("/")) and "\0" not in name]
 
 
 def _seconds_since_change(folder: Path, now: float) -> float:
@@ -193,4 +196,4 @@ def _whole(value: object) -> int:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
+    return float(value) if isinstance(value, (int, float)) and abs(value) < _LARGEST else None

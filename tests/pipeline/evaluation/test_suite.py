@@ -261,7 +261,7 @@ def test_differences_are_means_over_images_of_their_conditions(tmp_path):
     [
         ({"evaluation.corruptions": ["fogg"]}, SettingsError, "names 'fogg'.*fog"),
         ({"evaluation.perturbations": ["rotat"]}, SettingsError, "names 'rotat'.*rotate"),
-        ({"evaluation.severities": [6]}, SettingsError, "less than or equal to 5"),
+        ({"evaluation.severities": [6]}, SettingsError, "give a whole number from 1 to 5"),
         ({"evaluation.epsilons": [1, 1]}, SettingsError, "holds a value twice"),
         ({"evaluation.corruptions": ["frost"], "evaluation.frost_textures": "no/such"}, DataError, "frost|textures"),
     ],

@@ -72,6 +72,17 @@ def test_a_page_is_there_before_the_first_stage_and_for_damaged_files(content, t
     assert "teacher" in live_page(tmp_path, 0.0)
 
 
+def test_a_run_of_someone_else_leads_nowhere_and_breaks_nothing(run):
+    write(run.parent, "elsewhere/inputs.json", {"train": {"steps": 1}})
+    write(run, "run.json", {"stages": ["../elsewhere", "/etc", "a//b", "round-1/student", "a\0b", 3]})
+    write(run, "round-1/student/metrics.jsonl", '{"step": 20, "loss": NaN}\n{"step": 1e400, "loss": 1}\n{"step": 40}\n')
+    write(run, "scores/teacher/scores.json", '{"test": {"top1": Infinity}}')
+    page = live_page(run, 0.0)
+    assert "elsewhere" not in page
+    assert "/etc" not in page
+    assert "round-1/student" in page
+
+
 def test_a_run_is_finished_once_its_summary_is_newer_than_its_facts(run):
     assert not is_finished(run)
     write(run, "report.html", "the page")
