@@ -76,11 +76,18 @@ def _foreign(record: RunRecord) -> Iterator[Advice]:
     if not findings or len(findings.out_of_class) <= FOREIGN * findings.checked:
         return
     count = f"{len(findings.out_of_class):,} of {findings.checked:,} unlabeled images may be of no class."
-    model = record.facts.settings.get("model")
-    if isinstance(model, dict) and model.get("tune") == "head":
+    if _can_leave_out(record):
         yield Advice(f"{count} Leave such images out of the training.", "--selection.foreign drop")
     else:
         yield Advice(f"{count} Move them out of the folder, or give them a class of their own.", "out_of_class.csv")
+
+
+def _can_leave_out(record: RunRecord) -> bool:
+    """Whether the run could leave foreign images out: on a frozen backbone, or beside validation images in rounds."""
+    model, summary = record.facts.settings.get("model"), record.summary
+    if isinstance(model, dict) and model.get("tune") == "head":
+        return True
+    return summary.student.validation is not None and any(student.selected is not None for student in summary.rounds)
 
 
 def _weakest_class(record: RunRecord) -> Iterator[Advice]:

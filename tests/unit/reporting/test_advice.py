@@ -22,7 +22,7 @@ def changed(folder, **changes):
 def test_what_a_run_found_is_what_to_do(tmp_path):
     found = commands(with_findings(full_run(tmp_path / "run")))
     assert "label_issues.csv" in found
-    assert "out_of_class.csv" in found
+    assert "--selection.foreign drop" in found
     assert len(found) <= MOST_ADVICE
 
 
@@ -31,11 +31,18 @@ def test_a_clean_run_has_no_advice_on_its_images(tmp_path):
     assert not {"label_issues.csv", "out_of_class.csv"} & {*found}
 
 
-def test_on_a_frozen_backbone_foreign_images_can_be_dropped(tmp_path):
+@pytest.mark.parametrize(
+    ("tune", "validates", "expected"), [("head", False, True), ("all", True, True), ("all", False, False)]
+)
+def test_foreign_images_can_be_dropped_on_a_frozen_backbone_or_beside_validation_images(
+    tmp_path, tune, validates, expected
+):
     folder = with_findings(full_run(tmp_path / "run"))
-    facts = json.loads((folder / "run.json").read_text())
-    write_json(folder / "run.json", facts | {"settings": {"model": {"tune": "head"}}})
-    assert "--selection.foreign drop" in commands(folder)
+    facts, summary = (json.loads((folder / name).read_text()) for name in ("run.json", "summary.json"))
+    write_json(folder / "run.json", facts | {"settings": {"model": {"tune": tune}}})
+    student = summary["student"] | ({} if validates else {"validation": None})
+    found = commands(changed(folder, student=student))
+    assert ("--selection.foreign drop" in found, "out_of_class.csv" in found) == (expected, not expected)
 
 
 @pytest.mark.parametrize(("worse", "expected"), [(False, True), (True, False)])
