@@ -71,7 +71,7 @@ def methods_of(upstreams: dict[str, str]) -> dict[str, dict[str, Any]]:
         shared |= {"data.channels": "gray"} if network == SMALL else {}
         scratch = {"model.teacher": NETWORKS[network], "train.steps": 500, "noise.strength": 0.25}
         methods[f"{network} from scratch"] = {**shared, **scratch}
-        methods[f"{network}, BiT's settings from scratch"] = {**shared, **of_bit(), "model.teacher": NETWORKS[network]}
+        methods[f"{network}, BiT's settings from scratch"] = {**of_bit(), **shared, "model.teacher": NETWORKS[network]}
         methods[f"{network}, BiT transfer"] = {**shared, "recipe": "bit", "model.backbone": start}
         own = {"model.backbone": start, "train.steps": 500, "noise.strength": 0.25}
         methods[f"{network}, the package's settings from the upstream"] = {**shared, **own}
