@@ -61,7 +61,7 @@ _EXAMPLES = {
 }
 
 
-# What argparse says, and how a user is told.
+# What argparse says, and the same in plain words.
 _IN_WORDS = (
     (r"the following arguments are required: (.*)", "{command} needs {0}: {usage}."),
     (r"argument (?:\S+/)?(\S+): expected one argument", "{0} needs a value."),
