@@ -63,7 +63,7 @@ _EXAMPLES = {
 }
 
 
-# What argparse says, and how we say it.
+# What argparse says, and the same in plain words.
 _IN_WORDS = (
     (r"the following arguments are required: (.*)", "{command} needs {0}: {usage}."),
     (r"argument (?:\S+/)?(\S+): expected one argument", "{0} needs a value."),

@@ -207,7 +207,7 @@ def _describe_round(
     labeled: tuple[RoundTeachers, Path, Path],
     previous: Path | None,
 ) -> Round:
-    """A round with the accuracy and the signs of its pseudo labels, which is said and written.
+    """A round with the accuracy and the signs of its pseudo labels, printed and written.
 
     ``labeled`` are its teachers, predictions and selection, ``previous`` the predictions of the round before.
     """

@@ -9,6 +9,7 @@ from noisystudent.runtime.progress import Reporter
 
 interactive = pytest.importorskip("IPython.core.interactiveshell")
 publishing = pytest.importorskip("IPython.core.displaypub")
+Config = pytest.importorskip("traitlets.config").Config
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +17,7 @@ def shell(tmp_path_factory):
     """IPython's shell, which keeps what it would display; it passes for the kernel of a notebook."""
     before = os.environ.get("IPYTHONDIR")
     os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
-    shell = interactive.InteractiveShell.instance()
-    shell.history_manager.enabled = False
+    shell = interactive.InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     shell.display_pub = publishing.CapturingDisplayPublisher()
     shell.kernel = object()
     yield shell
