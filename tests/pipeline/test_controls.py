@@ -81,7 +81,7 @@ def test_a_teacher_that_was_trained_as_a_control_is_one(tmp_path):
 
 
 def test_the_switch_that_the_setting_once_was_is_refused_with_what_is_allowed(tmp_path):
-    with pytest.raises(SettingsError, match=r"rounds\.control .*False.*'samples', 'steps' or 'both'"):
+    with pytest.raises(SettingsError, match=r"rounds\.control .*False.*give samples, steps or both"):
         run(tmp_path, {**SMALL, "rounds.control": False})
 
 

@@ -107,7 +107,7 @@ def test_a_single_model_is_trained_whole_by_default(tmp_path, weights):
     [
         ("head", SettingsError, r"model\.tune head is for run"),
         ("last:3", ModelError, r"model\.tune last:3 would train the whole network, which has 3 blocks"),
-        ("last:0", SettingsError, r"model\.tune .*last:0.*'head' or last:N.*at least 1"),
+        ("last:0", SettingsError, r"model\.tune .*last:0.*head or last:N.*at least 1"),
         ("lora:0", SettingsError, r"model\.tune .*lora:0.*lora:R, adapters of rank R, at least 1"),
     ],
 )
