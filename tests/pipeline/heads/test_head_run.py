@@ -133,7 +133,10 @@ def sum_of_views(result):
     [
         ({"model.tune": "head", "train.steps": 5}, "train.steps only with model.tune all, last:N or lora"),
         ({"model.tune": "head", "noise.mixup": 0.2}, "noise.mixup only with model.tune all, last:N or lora"),
-        ({"model.tune": "head", "distillation.method": "kd"}, "distillation.method only with model.tune all, last:N or lora"),
+        (
+            {"model.tune": "head", "distillation.method": "kd"},
+            "distillation.method only with model.tune all, last:N or lora",
+        ),
         ({"model.tune": "all", "head.views": 2}, "head.views only with model.tune head"),
     ],
 )
