@@ -61,7 +61,7 @@ class EventLog:
         """Takes the folder of all events, which is made when there are some."""
         self._folder = folder
         self._rounds = self.stage("rounds")
-        self._rounds.begin(-1)  # every session tells all rounds
+        self._rounds.begin(-1)  # every process tells all rounds
 
     def stage(self, name: str) -> StageEvents:
         """The events of a stage; ``name`` may have slashes."""
