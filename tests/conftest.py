@@ -4,12 +4,18 @@ import os
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 # Tests never reach a hub: a missing weight must be an answer at once, not after retries. Read when timm is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from fork_server import ForkServer
+
+# A busy machine is no fault of the code.
+hypothesis.settings.register_profile("any-speed", hypothesis.settings.get_profile("default"), deadline=None)
+if "CI" not in os.environ:  # there, Hypothesis has no deadline, and draws the same examples each time
+    hypothesis.settings.load_profile("any-speed")
 
 
 @pytest.fixture
