@@ -10,9 +10,9 @@ from PIL import Image
 from noisystudent.reporting.comparison import write_comparison
 from noisystudent.reporting.page import write_report
 from noisystudent.reporting.study import write_study
-from noisystudent.results.study import CellResult, StudyResult
 from robustness_examples import comparison_of, named_as_in_a_run, parsed
 from run_folders import evaluated, full_run, with_findings, with_models, with_robustness, write_json
+from study_results import study_result
 
 STATES = ("test set", "no gain", "worse", "unchecked", "distilled", "many classes", "comparison", "study")
 OF_RUNS = STATES[:6]
@@ -90,7 +90,7 @@ def page_of(state: str, folder: Path) -> Path:
             parsed(comparison_of("1 runs/a/best", "2 runs/b/best", "3 runs/c/best")), folder / "page.html"
         )
     if state == "study":
-        return write_study(_study(), folder)
+        return write_study(study_result(), folder)
     return write_report(_run(state, folder / "signs"), load_images=colored_images)
 
 
@@ -109,33 +109,3 @@ def _run(state: str, folder: Path) -> Path:
     if state == "worse":
         return with_verdict(run, decision="worse", difference=-0.04, interval=[-0.07, -0.01], p_value=0.01)
     return with_robustness(run, named_as_in_a_run(comparison_of("one", "two", "three")))
-
-
-def _study() -> StudyResult:
-    rows = (
-        CellResult(name="noisy student", top1=(0.90, 0.94), published=0.839),
-        CellResult(
-            name="without noise",
-            settings={"noise.unlabeled.input": False},
-            top1=(0.88, 0.90),
-            difference=-0.03,
-            interval=(-0.05, -0.01),
-            published=0.836,
-            published_difference=-0.003,
-            agreement="same sign",
-            shown=True,
-            samples_seen=1000,
-        ),
-    )
-    return StudyResult(
-        name="noise",
-        title="Noise",
-        question="Does noise help the student?",
-        reference="noisy student",
-        seeds=(0, 1),
-        rows=rows,
-        source="the paper, table 6",
-        finding="without noise, the student is hardly better than its teacher.",
-        test_images=500,
-        seconds=90.0,
-    )

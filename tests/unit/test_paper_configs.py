@@ -1,7 +1,5 @@
 """The shipped configs: what those of the published models resolve to, against the numbers of the paper."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ from noisystudent.config import resolve
 from noisystudent.models.settings import plan_models
 from noisystudent.noise.policies import POLICIES
 from noisystudent.training.loop import STAIRCASE_DECAYS, learning_rate
+from project_scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -36,10 +35,7 @@ def settings_of(name: str, *, command: str = "run", **sources):
 
 
 def generator():
-    spec = importlib.util.spec_from_file_location("paper_configs", ROOT / "scripts" / "paper_configs.py")
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("paper_configs")
 
 
 def test_the_files_are_what_the_table_generates():

@@ -1,21 +1,18 @@
 """The images of the README: the chart is that of the results, and both are small."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from project_scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def gain_chart():
-    spec = importlib.util.spec_from_file_location("gain_chart", ROOT / "scripts" / "gain_chart.py")
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("gain_chart")
 
 
 def test_the_chart_is_up_to_date(gain_chart):

@@ -1,8 +1,6 @@
 """The site of the documentation: every page is in its navigation, and its reference is complete."""
 
-import importlib.util
 import re
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +10,14 @@ import pytest
 import noisystudent
 from noisystudent.commands.main import COMMANDS
 from noisystudent.config import ALL_SETTINGS, USED
+from project_scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def site_pages():
-    spec = importlib.util.spec_from_file_location("site_pages", ROOT / "scripts" / "site_pages.py")
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("site_pages")
 
 
 def pages_of(navigation) -> Iterator[str]:

@@ -73,12 +73,6 @@ def _missing_reader(format: str) -> str:
     return ""
 
 
-def is_read(name: str) -> bool:
-    """Whether a file of this name is read as an image."""
-    suffix = suffix_of(name)
-    return suffix in PILLOW_FORMAT and not missing_reader(suffix)
-
-
 def readable_suffixes() -> tuple[str, ...]:
     """The endings of the files that are read on this machine, with their dots, in lower case."""
     return tuple(suffix for suffix in SUFFIXES if not missing_reader(suffix))

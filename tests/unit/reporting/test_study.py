@@ -5,35 +5,10 @@ import io
 from dataclasses import replace
 
 from noisystudent.reporting.study import study_csv, study_markdown, study_text, study_view, write_study
-from noisystudent.results.study import CellResult, StudyResult
+from study_results import study_result
 
-ROWS = (
-    CellResult(name="noisy student", top1=(0.90, 0.94), published=0.839),
-    CellResult(
-        name="without <b>noise|",
-        settings={"noise.unlabeled.input": False},
-        top1=(0.88, 0.90),
-        difference=-0.03,
-        interval=(-0.05, -0.01),
-        published=0.836,
-        published_difference=-0.003,
-        agreement="same sign",
-        shown=True,
-        samples_seen=1000,
-    ),
-)
-RESULT = StudyResult(
-    name="noise",
-    title="Noise",
-    question="Does it help?",
-    reference="noisy student",
-    seeds=(0, 1),
-    rows=ROWS,
-    source="the paper",
-    finding="it does.",
-    test_images=500,
-    seconds=90.0,
-)
+RESULT = study_result("without <b>noise|")
+ROWS = RESULT.rows
 
 
 def test_the_table_is_in_percent_with_differences_in_points_beside_the_papers():

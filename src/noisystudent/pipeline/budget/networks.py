@@ -36,7 +36,7 @@ MOST_STEPS = 4000
 FEWEST_EPOCHS = 40  # of a teacher on its labels, below which more labels-only training is better than any round
 # Settings that speak of students, by name or prefix: who gives one wants students.
 _OF_STUDENTS = (
-    "rounds.count", "rounds.controls", "rounds.control", "rounds.worse_p", "rounds.joint", "rounds.teachers",
+    "rounds.count", "rounds.control", "rounds.worse_p", "rounds.joint", "rounds.teachers",
     "train.ratio", "train.warm_start", "selection.", "objective.labels", "objective.temperature", "objective.weighting",
     "noise.teacher", "noise.unlabeled.", "distillation.", "online.", "fix.", "pretraining.", "model.students",
     "model.family", "recipe",
