@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from noisystudent.artifacts.folder import atomic_write
 from noisystudent.artifacts.tables import read_table
-from noisystudent.errors import DataError
+from noisystudent.errors import ArtifactError, DataError
 from noisystudent.reporting.images import data_uri
 
 LoadImages = Callable[[str, list[str]], dict[str, np.ndarray]]
@@ -56,7 +56,9 @@ def load_thumbnails(folder: Path, wanted: Mapping[str, Iterable[str]], load_imag
         missing = [key for key in keys if key not in uris.get(role, {})]
         if not missing:
             continue
-        kept = read_kept(folder) if kept is None else kept
+        if kept is None:
+            kept, damage = _read_kept_or_damage(folder)
+            problems += [damage] if damage else []
         copies = {key: kept[role][key] for key in missing if key in kept.get(role, {})}
         if copies:
             uris.setdefault(role, {}).update(copies)
@@ -91,6 +93,14 @@ def read_kept(folder: Path) -> dict[str, dict[str, str]]:
             encoded = base64.b64encode(row["image"]).decode("ascii")
             uris.setdefault(row["role"], {})[row["key"]] = f"data:image/{row['format']};base64,{encoded}"
     return uris
+
+
+def _read_kept_or_damage(folder: Path) -> tuple[dict[str, dict[str, str]], str]:
+    """What ``read_kept`` reads, or none and why; a page is worth more than its images."""
+    try:
+        return read_kept(folder), ""
+    except ArtifactError as error:
+        return {}, f"The copies of images that the run kept cannot be read: {error}"
 
 
 def _decoded(uri: str) -> tuple[str, bytes]:

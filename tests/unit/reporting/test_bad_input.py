@@ -208,6 +208,16 @@ def test_originals_that_are_gone_are_replaced_by_the_copies_of_the_run(tmp_path)
     assert len(shown) == len(read_kept(folder)["labeled"]) > 0
 
 
+@pytest.mark.parametrize("damage", [b"", b"PAR1 and no more"])
+def test_damaged_copies_cost_images_and_not_the_page(tmp_path, damage):
+    folder = with_findings(with_models(full_run(tmp_path / "run")))
+    (folder / KEPT).write_bytes(damage)
+    page = page_of(folder, lambda role, keys: {})
+    text = section_text(page, "label-issues")
+    assert "The copies of images that the run kept cannot be read" in text
+    assert f"{KEPT} is damaged" in text
+
+
 def test_a_format_that_no_page_shows_is_not_taken_from_the_copies(tmp_path):
     write_rows(tmp_path / KEPT, role=["test"], key=["x"], format=["svg+xml"], image=[b"<svg/>"])
     assert read_kept(tmp_path) == {}
