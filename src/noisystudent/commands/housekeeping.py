@@ -10,6 +10,7 @@ from pathlib import Path
 from noisystudent.commands.parser import Parser
 from noisystudent.commands.say import announce, say
 from noisystudent.errors import ArtifactError, NoisyStudentError
+from noisystudent.runtime.terminal import terminal_width
 
 
 def runs(parser: Parser, arguments: list[str]) -> None:
@@ -25,7 +26,7 @@ def runs(parser: Parser, arguments: list[str]) -> None:
     if not rows:
         say(f"no runs in {given.folder}")
         return
-    for line in aligned([COLUMNS, *([printable(cell) for cell in row] for row in rows)]):
+    for line in aligned([COLUMNS, *([printable(cell) for cell in row] for row in rows)], terminal_width(sys.stdout)):
         print(line)
 
 

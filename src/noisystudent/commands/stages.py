@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,6 +11,7 @@ from noisystudent.commands.parser import Parser
 from noisystudent.commands.say import announce, say
 from noisystudent.errors import SettingsError
 from noisystudent.results.article import TableKind
+from noisystudent.runtime.terminal import terminal_width
 
 
 def train(parser: Parser, arguments: list[str]) -> None:
@@ -279,7 +281,7 @@ def compare(parser: Parser, arguments: list[str]) -> None:
     source = open_and_describe(given.pop("source"), labeled=True)
     warn_of_emulation(given, "compare")
     comparison = api.compare(checkpoints=checkpoints, source=source, out=out, settings=given)
-    say("\n".join(plain_robustness(comparison)))
+    say("\n".join(plain_robustness(comparison, terminal_width(sys.stdout))))
     say(f"page: {out / 'comparison.html'}")
 
 
@@ -295,5 +297,5 @@ def _make_table(kind: TableKind, published: str | None, given: dict[str, Any]) -
     if source is not None:
         source = open_and_describe(source, labeled=True)
     table = api.table(kind, models, out=out, source=source, published=published, settings=given)
-    say(plain(table))
+    say(plain(table, terminal_width(sys.stdout)))
     say(f"table and figures: {out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from noisystudent.commands.options import with_settings
 from noisystudent.commands.parser import Parser
 from noisystudent.commands.say import announce, say
+from noisystudent.runtime.terminal import terminal_width
 
 if TYPE_CHECKING:
     from noisystudent.results.facts import PlannedStage
@@ -48,7 +50,7 @@ def study(parser: Parser, arguments: list[str]) -> None:
         return
     out = out or _out_of(config) or f"runs/study-{Path(name).stem}"
     result = api.study(name, seeds=seeds, out=out, shared=shared, config=config, settings=given)
-    say(study_text(result))
+    say(study_text(result, terminal_width(sys.stdout)))
     say(f"page: {Path(out) / PAGE}")
 
 

@@ -91,16 +91,35 @@ def setting(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Writes lines of cells as plain text, with the first column aligned left and the others aligned right."""
+def aligned(lines: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
+    """Writes lines of cells as plain text, with the first column aligned left and the others aligned right.
+
+    Args:
+        lines: The cells of each line, as many in each.
+        width: The most columns of a line of text; what is wider becomes several tables, one below the other, each
+            with the first cells of the lines. None: lines are as long as they are.
+    """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if position else cell.ljust(width)
-            for position, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
+    text: list[str] = []
+    for part in _parts_within(widths, width):
+        text += [
+            "  ".join([line[0].ljust(widths[0]), *(line[at].rjust(widths[at]) for at in part)]).rstrip()
+            for line in lines
+        ]
+    return text
+
+
+def _parts_within(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """The columns after the first one, in parts that fit beside it; a column that is too wide is a part alone."""
+    parts: list[list[int]] = [[]]
+    used = widths[0]
+    for column, needed in enumerate(widths[1:], start=1):
+        if width is not None and parts[-1] and used + 2 + needed > width:
+            parts.append([])
+            used = widths[0]
+        parts[-1].append(column)
+        used += 2 + needed
+    return parts
 
 
 def printable(text: str) -> str:

@@ -92,10 +92,10 @@ def _notes(result: StudyResult, *, published: bool) -> list[str]:
     return notes
 
 
-def study_text(result: StudyResult) -> str:
-    """A study as plain text, for a terminal."""
+def study_text(result: StudyResult, width: int | None = None) -> str:
+    """A study as plain text, whose table keeps within the ``width`` columns of a terminal."""
     view = study_view(result)
-    table = aligned([view.columns, *view.rows])
+    table = aligned([view.columns, *view.rows], width)
     lines = [view.title, view.question, "", *table, "", view.sentence, *view.notes]
     return "\n".join(printable(line) for line in lines)
 

@@ -48,7 +48,7 @@ def render_summary(summary: RunSummary, width: int) -> Group:
         table.add_row(*(Text(printable(cell)) for cell in row.cells(columns)), style=_ROW_STYLES.get(row.kind, ""))
     verdict = summary.verdict
     # Long lines wrap, because a truncated number would be a wrong number.
-    sentence, *lines = plain_robustness(summary.robustness) if summary.robustness else [""]
+    sentence, *lines = plain_robustness(summary.robustness, width) if summary.robustness else [""]
     robustness = [Text(line, no_wrap=True, overflow="ignore") for line in lines]
     return Group(
         table,
@@ -83,11 +83,16 @@ def plain_summary(summary: RunSummary) -> str:
     return "\n".join([*table, *robustness, printable(verdict_sentence(summary.verdict))])
 
 
-def plain_robustness(comparison: ComparisonResult) -> list[str]:
-    """A sentence about the measures, then the compact table of a comparison, as plain aligned lines."""
+def plain_robustness(comparison: ComparisonResult, width: int | None = None) -> list[str]:
+    """A sentence about the measures, then the compact table of a comparison, as plain aligned lines.
+
+    Args:
+        comparison: The measured models.
+        width: The columns of a terminal, which the lines of the table keep within; None: a log or a pipe.
+    """
     table = robustness_table(comparison, compact=True)
     rows = [table.columns, *(tuple(map(printable, row)) for row in table.rows)]
-    return [printable(measured_sentence(comparison)), *aligned(rows)]
+    return [printable(measured_sentence(comparison)), *aligned(rows, width)]
 
 
 def print_summary(summary: RunSummary, console: Console | None = None) -> None:

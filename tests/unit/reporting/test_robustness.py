@@ -386,8 +386,10 @@ def test_a_narrow_terminal_cuts_no_number_off():
     content = named_as_in_a_run(comparison_of("one", "two"))
     print_summary(parsed_summary(summary() | {"robustness": content}), console)
     text = stream.getvalue()
-    for line in plain_robustness(parsed(content))[1:]:
+    for line in plain_robustness(parsed(content), 60)[1:]:
         assert line in text
+    table = text.partition("Measured on")[2].partition("did harm:")[0]
+    assert max(map(len, table.splitlines()[2:])) <= 60
     assert text.index("Measured on") < text.index("did harm:")
 
 

@@ -122,10 +122,10 @@ def markdown(table: ArticleTable) -> str:
     return "\n".join([f"## {_in_markdown(table.title)}", "", *written, "", *notes]) + "\n"
 
 
-def plain(table: ArticleTable) -> str:
-    """A table as plain text, for a terminal."""
+def plain(table: ArticleTable, width: int | None = None) -> str:
+    """A table as plain text, within the ``width`` columns of a terminal."""
     own, published = _apart(table)
-    lines = aligned([headings(table), *(texts_of(row, table) for row in (*own, *published))])
+    lines = aligned([headings(table), *(texts_of(row, table) for row in (*own, *published))], width)
     return "\n".join(printable(line) for line in (*lines, *table.notes, *_sources(published)))
 
 
