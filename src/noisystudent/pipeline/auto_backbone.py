@@ -9,7 +9,7 @@ from pathlib import Path
 from noisystudent.artifacts.typed_json import read_result
 from noisystudent.config import ALL_SETTINGS, ARGUMENTS, Resolved
 from noisystudent.errors import ModelError, SettingsError
-from noisystudent.layers import BACKBONE, LEARNING_RATE
+from noisystudent.layers import BACKBONE, LEARNING_RATE, TUNE
 from noisystudent.models.backbone_choice import choose_backbone, size_of_choice
 from noisystudent.models.backbones import open_backbone
 from noisystudent.models.load import RUN_FACTS
@@ -95,6 +95,13 @@ def from_scratch(resolved: Resolved, reason: str) -> Resolved:
     return replace(resolved, settings=settings.model_copy(update=changed), origins=resolved.origins | origins)
 
 
+def with_whole_backbone(resolved: Resolved, reason: str) -> Resolved:
+    """The settings of a run that trains the whole backbone that ``auto`` takes; ``reason``: why, in words."""
+    model = resolved.settings.model.model_copy(update={"tune": "all"})
+    settings = resolved.settings.model_copy(update={"model": model})
+    return replace(resolved, settings=settings, origins=resolved.origins | {TUNE: f"{_CHOSEN}{reason}"})
+
+
 def _rate_follows(resolved: Resolved) -> bool:
     """Whether the learning rate is the one that ``auto`` brings."""
     return resolved.origins[LEARNING_RATE] == f"{BACKBONE} {AUTO_BACKBONE}"
@@ -106,16 +113,16 @@ def _without_rate(settings: RunSettings) -> TrainSettings:
 
 
 def settled(resolved: Resolved, settings: RunSettings) -> Resolved:
-    """What the user gave, with the backbone that a run took instead of ``auto``, for a command that repeats the run."""
+    """What the user gave, with the start that a run took where it was open, for a command that repeats the run."""
     was_open = resolved.settings.model.backbone == AUTO_BACKBONE or resolved.origins[BACKBONE].startswith(_CHOSEN)
-    if not was_open:
-        return resolved
+    names = {BACKBONE} if was_open else set()
+    names |= {TUNE} if resolved.origins[TUNE].startswith(_CHOSEN) else set()
     model = resolved.settings.model.model_copy(update={"backbone": settings.model.backbone})
     return replace(
         resolved,
         settings=resolved.settings.model_copy(update={"model": model}),
-        explicit=resolved.explicit | {BACKBONE},
-        origins=resolved.origins | {BACKBONE: ARGUMENTS},
+        explicit=resolved.explicit | names,
+        origins=resolved.origins | dict.fromkeys(names, ARGUMENTS),
     )
 
 

@@ -44,8 +44,8 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     resolved, trial = finished_start(resolved, extensions)
     if trial:
         reporter.say(
-            "note: the run first tries on the labels whether a network from scratch does better than the frozen "
-            f"backbone; that takes about {duration(trial)}, and what is planned here is the frozen one"
+            "note: the run first tries on the labels whether a whole network does better than the frozen backbone; "
+            f"that takes about {duration(trial)}, and what is planned here is the frozen one"
         )
     decided = decide_settings(resolved, reporter, dry=True, budgeted=True, extensions=extensions)
     is_head = decided.settings.model.tune == HEAD

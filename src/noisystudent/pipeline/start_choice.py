@@ -1,72 +1,73 @@
-"""Whether a run starts from a frozen backbone or trains a network from scratch: tried on the labels themselves.
+"""How a run starts: on a frozen backbone, with the whole backbone, or from scratch; tried on the labels themselves.
 
 Weights that were trained on photographs help with photographs, and little with hand signs or scanned letters, which a
-small network learns better on its own (docs/results.md). Nothing but the labels says which kind a user has.
+small network learns better on its own (docs/results.md). Where there are many labels, training the whole backbone is
+better than heads on it. Nothing but the labels says which kind a user has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from noisystudent.artifacts.typed_json import read_result, write_result
 from noisystudent.config import Resolved
 from noisystudent.data.images import content_fingerprint
-from noisystudent.data.splits import HeldOut
-from noisystudent.data.stratified import cross_fit_folds, draw_at_most, single_labels
+from noisystudent.data.stratified import draw_at_most, single_labels
 from noisystudent.display.wording import duration, percent
 from noisystudent.layers import BACKBONE
 from noisystudent.models.load import RUN_FACTS
-from noisystudent.models.settings import AUTO_BACKBONE, plan_models
-from noisystudent.pipeline.auto_backbone import from_scratch
-from noisystudent.pipeline.budget.decide import budget_seconds, kept_choice
-from noisystudent.pipeline.budget.networks import FEWEST_STEPS, choose_for_trainings
-from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.build_context import Decided, decide_settings, open_sources, read_data
+from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE
+from noisystudent.pipeline.auto_backbone import from_scratch, with_whole_backbone
+from noisystudent.pipeline.budget.decide import budget_seconds
+from noisystudent.pipeline.budget.lengths import with_values
+from noisystudent.pipeline.build_context import Decided, decide_settings, open_sources
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
-from noisystudent.pipeline.heads.cross_fit import Fold, choose_penalty
-from noisystudent.pipeline.heads.features import labeled_features
-from noisystudent.pipeline.heads.teachers import FeatureTeachers
-from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.stage_costs import StageCosts
-from noisystudent.pipeline.train_data import supervised_spec
-from noisystudent.pipeline.train_stage import train
-from noisystudent.pipeline.tune import HEAD, with_setting
+from noisystudent.pipeline.start_trial import (
+    MOST_LABELS,
+    SCRATCH,
+    START,
+    TUNED,
+    NetworkStart,
+    compare_starts,
+    labeled_alone,
+    training_stages,
+    with_trial_length,
+)
+from noisystudent.pipeline.tune import HEAD
 from noisystudent.results.facts import StartTrial
 from noisystudent.results.run import StageCost
 from noisystudent.runtime.progress import Reporter
 
-START = "start"
 CHOICE = f"{START}/choice"  # the stage
-SHARE = 0.12  # of the budget, which its reserve holds
-FOLDS = 3
-MOST_LABELS = 500  # that are tried; more make a clear answer no clearer
-
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+SHARE = 0.12  # of the budget, for a trial from scratch; its reserve holds the trials
+SHARES_OF_BOTH = (0.06, 0.08)  # from scratch, and of the whole backbone
+FEWEST_FOR_WHOLE = 300  # labels, below which heads with students are better than the whole backbone (NOTEBOOK.md)
 
 
 @dataclass(frozen=True)
 class _Starts:
-    """Both starts of a run, and the seconds that its budget gives their trial."""
+    """The starts that are open: on frozen features, and those of whole networks by the prefix of their stages."""
 
     frozen: Decided
-    scratch: Decided
-    seconds: float
+    networks: dict[str, NetworkStart]
+
+    @property
+    def seconds(self) -> float:
+        """The seconds that the budget gives their trials."""
+        return sum(start.seconds for start in self.networks.values())
 
 
 def choose_start(resolved: Resolved, reporter: Reporter, extensions: Extensions | None = None) -> Resolved:
-    """The settings of a run, from scratch where its labels show that to be better than the backbone that ``auto`` took.
+    """The settings of a run with the start that predicts most of its labels, of those that ``auto`` leaves open.
 
-    Both starts learn from some of the labels and predict the others. The network from scratch has a small part of the
-    time that a run would give it, so it is taken where it is as good already. Nothing is tried where the user names a
+    All starts learn from some of the labels and predict the others. The network from scratch has a small part of the
+    time that a run would give it, so it is taken where it is as good already. The whole backbone is tried where there
+    are ``FEWEST_FOR_WHOLE`` labels, and taken where it is better than both. Nothing is tried where the user names a
     backbone, for a run without a budget, for a run that began without a trial, or where a class has a single label.
 
     Raises what ``decide_settings`` raises.
@@ -77,7 +78,7 @@ def choose_start(resolved: Resolved, reporter: Reporter, extensions: Extensions 
     if trial is None:
         return resolved
     reporter.say(f"start: {_in_words(trial)}")
-    return from_scratch(resolved, _in_words(trial)) if trial.prefers_scratch else resolved
+    return _as_tried(resolved, trial)
 
 
 def finished_start(resolved: Resolved, extensions: Extensions | None = None) -> tuple[Resolved, float]:
@@ -85,33 +86,53 @@ def finished_start(resolved: Resolved, extensions: Extensions | None = None) -> 
     if not _is_open(resolved):
         return resolved, 0.0
     if trial := _kept_trial(resolved):
-        return (from_scratch(resolved, _in_words(trial)) if trial.prefers_scratch else resolved), 0.0
+        return _as_tried(resolved, trial), 0.0
     starts = None if _has_begun(resolved) else _open_starts(resolved, extensions)
     return resolved, starts.seconds if starts else 0.0
 
 
 def count_trial(folder: Path, costs: StageCosts) -> None:
     """Adds what the trial took, if there was one, to the costs of a run."""
-    for stage in (*_training_stages(), CHOICE):
+    for stage in (*training_stages(SCRATCH), *training_stages(TUNED), CHOICE):
         if (folder / stage).is_dir():
             costs.found(stage, folder / stage)
 
 
+def _as_tried(resolved: Resolved, trial: StartTrial) -> Resolved:
+    """The settings with the start that a trial prefers."""
+    if trial.prefers == "scratch":
+        return from_scratch(resolved, _in_words(trial))
+    return with_whole_backbone(resolved, _in_words(trial)) if trial.prefers == "tuned" else resolved
+
+
 def _in_words(trial: StartTrial) -> str:
     """What was tried, and what follows."""
-    taken = "the run trains from scratch" if trial.prefers_scratch else "the run starts from the backbone"
-    return (
-        f"cross-fitting on {trial.labels} labels: {percent(trial.frozen)} right on frozen features, "
-        f"{percent(trial.scratch)} by a network from scratch ({trial.steps} steps at {trial.size} px; standard error "
-        f"of the difference {percent(trial.standard_error)}), so {taken}"
-    )
+    taken = {
+        "scratch": "the run trains from scratch",
+        "tuned": "the run trains the whole backbone",
+        "frozen": "the run starts from the frozen backbone",
+    }
+    named = {"a network from scratch": trial.scratch, "the whole backbone": trial.tuned}
+    tried = [
+        f"{percent(network.top1)} by {name} ({network.steps} steps at {network.size} px), where heads on frozen "
+        f"features have {percent(network.frozen)} (standard error of the difference {percent(network.standard_error)})"
+        for name, network in named.items()
+        if network
+    ]
+    return f"cross-fitting on {trial.labels} labels: {', and '.join(tried)}, so {taken[trial.prefers]}"
 
 
 def _is_open(resolved: Resolved) -> bool:
-    """Whether the user left the start open; foreign images are found in the features of a backbone alone."""
-    settings = resolved.settings
-    is_given = BACKBONE in resolved.explicit or settings.selection.foreign == "drop"
-    return settings.model.backbone == AUTO_BACKBONE and not is_given
+    """Whether the user left a part of the start open; foreign images are found in the features of a backbone alone."""
+    has_backbone = resolved.settings.model.backbone != NO_BACKBONE
+    return has_backbone and resolved.settings.selection.foreign != "drop" and any(_open_parts(resolved))
+
+
+def _open_parts(resolved: Resolved) -> tuple[bool, bool]:
+    """Whether the user left open to train from scratch, and to train the whole backbone."""
+    model, explicit = resolved.settings.model, resolved.explicit
+    of_heads = any(name.startswith("head.") for name in explicit)
+    return model.backbone == AUTO_BACKBONE and BACKBONE not in explicit, model.tune == "auto" and not of_heads
 
 
 def _has_begun(resolved: Resolved) -> bool:
@@ -125,7 +146,7 @@ def _kept_trial(resolved: Resolved) -> StartTrial | None:
 
 
 def _open_starts(resolved: Resolved, extensions: Extensions | None) -> _Starts | None:
-    """Both starts of a run that has a budget, and would take a frozen backbone; only the labeled source is opened."""
+    """The starts of a run that has a budget, and would take a frozen backbone; only the labeled source is opened."""
     alone = dict.fromkeys(("unlabeled", "validation", "test"))
     resolved = replace(resolved, settings=resolved.settings.model_copy(update=alone))
     decide = partial(decide_settings, reporter=Reporter(quiet=True), dry=True, extensions=extensions)
@@ -133,7 +154,16 @@ def _open_starts(resolved: Resolved, extensions: Extensions | None) -> _Starts |
     budget = budget_seconds(resolved, frozen.engine)
     if budget is None or frozen.settings.model.tune != HEAD:
         return None
-    return _Starts(frozen, decide(from_scratch(resolved, "")), SHARE * budget)
+    of_scratch, of_whole = _open_parts(resolved)
+    of_whole &= sum(frozen.sources["labeled"].shard_sizes) >= FEWEST_FOR_WHOLE
+    networks = {}
+    if of_scratch:
+        share = SHARES_OF_BOTH[0] if of_whole else SHARE
+        networks[SCRATCH] = NetworkStart(decide(from_scratch(resolved, "")), share * budget)
+    if of_whole:
+        share = SHARES_OF_BOTH[1] if of_scratch else SHARE
+        networks[TUNED] = NetworkStart(decide(with_whole_backbone(resolved, "")), share * budget)
+    return _Starts(frozen, networks) if networks else None
 
 
 def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | None) -> StartTrial | None:
@@ -141,7 +171,7 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
     starts = _open_starts(resolved, extensions)
     if starts is None:
         return None
-    frozen = _labeled_alone(starts.frozen)
+    frozen = labeled_alone(starts.frozen)
     labels = frozen.splits.labeled.labels
     if single_labels(labels):
         return None
@@ -149,20 +179,25 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
     inputs: dict[str, Any] = {
         "labeled": content_fingerprint(frozen.splits.labeled.take(tried)),
         "backbone": frozen.backbone.fingerprint if frozen.backbone else None,
-        "seconds": starts.seconds,
+        "seconds": {prefix: start.seconds for prefix, start in starts.networks.items()},
         "seed": frozen.settings.seed,
     }
-    scratch = _for_trial(starts, inputs)
-    if scratch is None:
+    fitted = {prefix: with_trial_length(start, prefix, inputs, len(tried)) for prefix, start in starts.networks.items()}
+    networks = {prefix: decided for prefix, decided in fitted.items() if decided}
+    if not networks:
         reporter.say(
-            f"start: {duration(starts.seconds)} of the budget are too little to try a network from scratch, so the run "
-            "starts from the backbone"
+            f"start: {duration(starts.seconds)} of the budget are too little to try a whole network, so the run starts "
+            "from the frozen backbone"
         )
         return None
     open_sources(resolved.settings, extensions or NO_EXTENSIONS)  # a misspelled one is said before the trial's minutes
     folder = frozen.folder_of(CHOICE)
     if not frozen.is_complete(CHOICE, inputs):
-        trial = _compare(frozen, replace(_labeled_alone(scratch), reporter=reporter), tried)
+        contexts = {
+            prefix: (replace(labeled_alone(decided), reporter=reporter), _frozen_beside(prefix, decided, starts.frozen))
+            for prefix, decided in networks.items()
+        }
+        trial = compare_starts(tried, contexts)
 
         def write() -> None:
             write_result(folder / "summary.json", trial)
@@ -172,68 +207,9 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
     return read_result(StartTrial, folder / "summary.json")
 
 
-def _labeled_alone(decided: Decided) -> RunContext:
-    """The context of a run without its unlabeled and held-out images."""
-    return read_data(replace(decided, sources={"labeled": decided.sources["labeled"]}, reporter=Reporter(quiet=True)))
-
-
-def _for_trial(starts: _Starts, inputs: dict[str, Any]) -> Decided | None:
-    """The start from scratch with the image size and the steps that fit into the trial; None where too few fit."""
-    scratch = starts.scratch
-    load = Workload.of({"labeled": scratch.sources["labeled"]}, scratch.settings.data)
-    folder = Path(scratch.settings.out) / START / "budget"
-    measure = partial(choose_for_trainings, scratch.settings, load, scratch.engine, starts.seconds, FOLDS)
-    choice = scratch.engine.group.on_main(lambda: kept_choice(folder, inputs, measure))
-    settings = scratch.settings
-    for name, value in choice.values.items():
-        settings = with_setting(settings, name, value)
-    return replace(scratch, settings=settings) if settings.train.steps >= FEWEST_STEPS else None
-
-
-def _compare(frozen: RunContext, scratch: RunContext, tried: Ints) -> StartTrial:
-    labels = frozen.splits.labeled.labels[tried]
-    dealt = cross_fit_folds(labels, FOLDS, frozen.settings.seed)
-    folds = [Fold(fold, np.setdiff1d(np.arange(len(tried)), fold)) for fold in dealt]
-    by_head = _by_heads(frozen, tried, folds)
-    by_network = np.concatenate(
-        [_by_network(scratch, stage, tried, fold) for stage, fold in zip(_training_stages(), folds, strict=True)]
-    )
-    differences = by_network.astype(float) - by_head
-    return StartTrial(
-        frozen=float(by_head.mean()),
-        scratch=float(by_network.mean()),
-        standard_error=float(differences.std(ddof=1) / np.sqrt(len(differences))),
-        labels=len(tried),
-        size=scratch.splits.format.size,
-        steps=scratch.settings.train.steps,
-    )
-
-
-def _by_heads(context: RunContext, tried: Ints, folds: Sequence[Fold]) -> Flags:
-    """Whether heads on the frozen backbone predict each label that they did not see, fold after fold: [N]."""
-    images = context.splits.labeled.take(tried)
-    plan = plan_models(context.settings.model, 1, context.splits.format.size)[0]
-    features = labeled_features(context, plan, images)
-    teachers = FeatureTeachers(features, images.labels, len(context.splits.classes), context.device)
-    penalty = choose_penalty(teachers, folds)
-    correct = []
-    for fold in folds:
-        answers = teachers.fit(fold.rest, penalty).log_probabilities(features.labeled[0][fold.held_out])
-        correct.append(answers.argmax(axis=1) == images.labels[fold.held_out])
-    return np.concatenate(correct)
-
-
-def _by_network(context: RunContext, stage: str, tried: Ints, fold: Fold) -> Flags:
-    """Whether a network that learned from the other folds from scratch predicts each label of a fold: [M]."""
-    plan = plan_models(context.settings.model, 1, context.splits.format.size)[0]
-    strength = min(context.settings.noise.strengths)
-    trained = train(context, stage, plan, supervised_spec(context, tried[fold.rest]), strength)
-    teacher = trained.teacher(context.device)
-    held_out = HeldOut(context.splits.labeled.take(tried[fold.held_out]))
-    held = held_out.predict_and_join(lambda images: predict(context, teacher, images))
-    correct: Flags = held.log_probabilities.argmax(axis=1) == held.labels
-    return correct
-
-
-def _training_stages() -> tuple[str, ...]:
-    return tuple(f"{START}/fold-{number}" for number in range(1, FOLDS + 1))
+def _frozen_beside(prefix: str, network: Decided, frozen: Decided) -> RunContext:
+    """The run on frozen features beside a whole network: the same backbone sees images of the same size."""
+    if prefix == TUNED:
+        size = network.settings.data.size
+        frozen = replace(frozen, settings=with_values(frozen.settings, {"data.size": size}))
+    return labeled_alone(frozen)

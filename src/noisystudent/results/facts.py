@@ -159,25 +159,42 @@ class StrengthChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartTrial:
-    """``start/choice/summary.json``: how many labels two starts of a run predict that they did not see.
+class NetworkTrial:
+    """The share of labels that a network predicts and did not see: ``top1``, after ``steps`` at ``size`` pixels.
 
-    ``frozen`` and ``scratch`` are the accuracies of heads on a frozen backbone and of a network that trained from
-    scratch for ``steps`` steps on images of ``size`` pixels, on the same ``labels`` labels; ``standard_error`` is that
-    of their difference.
+    ``frozen`` is that of heads on frozen features, and ``standard_error`` that of the difference.
     """
 
+    top1: float
     frozen: float
-    scratch: float
     standard_error: float
-    labels: int
     size: int
     steps: int
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartTrial:
+    """``start/choice/summary.json``: how the starts of a run predict ``labels`` labels that they did not see.
+
+    ``scratch`` is a network from scratch, beside frozen features at the size of the weights, and ``tuned`` the whole
+    backbone, beside frozen features at its own size; each is None where it was not tried.
+    """
+
+    labels: int
+    scratch: NetworkTrial | None = None
+    tuned: NetworkTrial | None = None
+
     @property
-    def prefers_scratch(self) -> bool:
-        """Whether the network from scratch is as good already, after a small part of the time that a run gives it."""
-        return self.scratch >= self.frozen
+    def prefers(self) -> Literal["frozen", "scratch", "tuned"]:
+        """The whole backbone where it is clearly better than heads and better than a network from scratch.
+
+        Heads gain by their student, so the whole backbone must be ahead by a standard error. The network from scratch
+        has a small part of the time that a run gives it, so it is preferred where it is as good as heads already.
+        """
+        scratch, tuned = self.scratch, self.tuned
+        if tuned and tuned.top1 > max(tuned.frozen + tuned.standard_error, scratch.top1 if scratch else 0.0):
+            return "tuned"
+        return "scratch" if scratch and scratch.top1 >= scratch.frozen else "frozen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

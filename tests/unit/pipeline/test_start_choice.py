@@ -1,27 +1,48 @@
-"""A trial of two starts: which one its numbers prefer, and what a start from scratch changes in the settings."""
+"""A trial of starts: which one its numbers prefer, and what the preferred start changes in the settings."""
 
 import numpy as np
 import pytest
 
 from noisystudent.config import resolve
 from noisystudent.data.stratified import draw_at_most
-from noisystudent.pipeline.auto_backbone import from_scratch, settled
-from noisystudent.results.facts import StartTrial
+from noisystudent.pipeline.auto_backbone import from_scratch, settled, with_whole_backbone
+from noisystudent.results.facts import NetworkTrial, StartTrial
 from noisystudent.training.settings import TrainSettings
 
 
-def trial(frozen, scratch, standard_error):
-    return StartTrial(
-        frozen=frozen, scratch=scratch, standard_error=standard_error, labels=100, size=32, steps=300
-    )  # fmt: skip
+def network(top1, frozen):
+    return NetworkTrial(top1=top1, frozen=frozen, standard_error=0.05, size=32, steps=300) if top1 else None
 
 
 @pytest.mark.parametrize(
-    ("frozen", "scratch", "standard_error", "prefers"),
-    [(0.74, 0.84, 0.05, True), (0.81, 0.81, 0.05, True), (0.74, 0.73, 0.05, False), (0.74, 0.39, 0.05, False)],
+    ("scratch", "tuned", "prefers"),
+    [
+        (0.84, None, "scratch"),
+        (0.74, None, "scratch"),
+        (0.73, None, "frozen"),
+        (0.39, 0.76, "tuned"),
+        (0.39, 0.75, "frozen"),
+        (0.80, 0.76, "scratch"),
+        (0.80, 0.80, "scratch"),
+        (None, 0.76, "tuned"),
+        (None, 0.75, "frozen"),
+    ],
 )
-def test_scratch_must_be_as_good_already(frozen, scratch, standard_error, prefers):
-    assert trial(frozen, scratch, standard_error).prefers_scratch is prefers
+def test_a_whole_backbone_must_be_clearly_better_and_scratch_as_good_already(scratch, tuned, prefers):
+    trial = StartTrial(labels=100, scratch=network(scratch, 0.74), tuned=network(tuned, 0.7))
+    assert trial.prefers == prefers
+
+
+def test_a_run_of_the_whole_backbone_is_repeated_as_one():
+    resolved = resolve({"labeled": "a", "unlabeled": "b", "out": "c", "model.backbone": "efficientnet-lite0"})
+    whole = with_whole_backbone(resolved, "it is better")
+    assert whole.settings.model.tune == "all"
+    assert whole.origins["model.tune"] == "auto: it is better"
+    assert "model.tune" not in whole.explicit
+    repeated = settled(whole, whole.settings)
+    assert repeated.origins["model.tune"] == repeated.origins["model.backbone"] == "arguments"
+    assert {"model.tune", "model.backbone"} <= repeated.explicit
+    assert "model.tune" not in settled(resolved, resolved.settings).explicit
 
 
 def test_a_start_from_scratch_takes_back_what_auto_brought():

@@ -19,10 +19,11 @@ from noisystudent.models.backbones import Backbone
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.budget.choice import Choice
 from noisystudent.pipeline.budget.heads import HeadCosts, choose_for_heads
+from noisystudent.pipeline.budget.lengths import is_tuned, with_values
 from noisystudent.pipeline.budget.networks import NetworkCosts, choose_for_networks, choose_for_samples
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.pretraining_checks import pretrains
-from noisystudent.pipeline.tune import HEAD, with_setting
+from noisystudent.pipeline.tune import HEAD
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.progress import Reporter
@@ -102,7 +103,7 @@ def decide_budget(
     choice = request.engine.group.on_main(lambda: kept_choice(folder, inputs, partial(choose, budget), dry=request.dry))
     by_epochs = {"train.steps"} if request.settings.train.epochs else set()
     choice = choice.without(request.resolved.explicit | by_epochs)
-    settings = _with_choice(request.settings, choice)
+    settings = with_values(request.settings, choice.values)
     reporter.say(
         f"budget of {duration(budget)} (--budget): {'; '.join(choice.reasons)}; about {duration(choice.seconds)} of "
         "work. --budget none takes the settings as they are"
@@ -122,16 +123,12 @@ def _decide_samples(
             "minutes, such as --budget 15m, or --backbone none."
         )
     explicit = request.explicit
-    choice = choose_for_samples(request.settings, explicit, samples, load.labeled).without(explicit)
+    plan = plan_models(request.settings.model, 1, load.edge)[-1]
+    tuned = is_tuned(request.backbone, plan)
+    choice = choose_for_samples(request.settings, explicit, samples, load.labeled, tuned=tuned).without(explicit)
     reporter.say(f"budget of {samples:,} samples (--budget): {'; '.join(choice.reasons)}")
     origins = dict.fromkeys(choice.values, f"budget of {samples:,} samples")
-    return _with_choice(request.settings, choice), origins
-
-
-def _with_choice(settings: RunSettings, choice: Choice) -> RunSettings:
-    for name, value in choice.values.items():
-        settings = with_setting(settings, name, value)
-    return settings
+    return with_values(request.settings, choice.values), origins
 
 
 def kept_choice(folder: Path, inputs: Inputs, measure: Callable[[], Choice], *, dry: bool = False) -> Choice:

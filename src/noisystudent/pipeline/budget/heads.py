@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from noisystudent.errors import ModelError
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.last_layer import last_layer
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
-from noisystudent.pipeline.budget.networks import ENOUGH_STEPS, FEWEST_STEPS, MOST_STEPS, OVERHEAD
+from noisystudent.pipeline.budget.lengths import ENOUGH_STEPS, FEWEST_STEPS, MOST_STEPS, sizes_of_weights
+from noisystudent.pipeline.budget.networks import OVERHEAD
 from noisystudent.pipeline.budget.speed import FitTimes, seconds_per_sample, seconds_per_view, time_fits
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.training.linear_head import FOLDS, PENALTIES
 
-SHARES = (1.0, 5 / 7, 4 / 7, 3 / 7)  # of the weights' own size: 224, 160, 128 and 96 pixels
 MOST_VIEWS = 3
 SMALL_STUDENT = 0.5  # of the budget, for the small network at the end
-LARGEST_ENLARGEMENT = 4  # pixels that an image does not have cost as much as those that it has
 
 
 @dataclass
@@ -152,19 +150,7 @@ def choose_for_heads(settings: RunSettings, explicit: frozenset[str], costs: Hea
 
 def candidate_sizes(costs: HeadCosts) -> Iterator[int]:
     """Sizes that the backbone takes, from its own down, without those that only enlarge the images."""
-    own, edge = costs.backbones[0].size, costs.workload.edge
-    sizes = [round(own * share / 32) * 32 if share < 1 else own for share in SHARES]
-    wanted = [size for size in sizes if size <= LARGEST_ENLARGEMENT * edge] or sizes[-1:]
-    taken = 0
-    for size in wanted:
-        try:
-            costs.per_view(size)
-        except ModelError:  # a transformer of fixed patches
-            continue
-        taken += 1
-        yield size
-    if not taken:
-        yield own
+    return sizes_of_weights(costs.backbones[0].size, costs.workload.edge, costs.per_view)
 
 
 def _choice(costs: HeadCosts, size: int, views: int, usable: float) -> Choice:

@@ -4,12 +4,13 @@ Found on development splits of Fashion-MNIST, CIFAR-10, hand signs and digits (N
 of fresh students only repeat what their teacher knew already, because none of them trains long enough. From the
 teacher's weights, one long round on soft labels of everything is as good as three rounds, and better than labels alone;
 more rounds pay where each of them is long. A teacher that has hardly seen its labels only teaches its mistakes, and
-all that it lacks are more steps on the labels: then there is no round.
+all that it lacks are more steps on the labels: then there is no round. From pretrained weights, the sizes are those of
+the weights, and stages are as long as ``lengths`` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,6 +19,20 @@ from noisystudent.models.backbones import Backbone
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
+from noisystudent.pipeline.budget.lengths import (
+    FEWEST_EPOCHS,
+    FEWEST_STEPS,
+    SHARES,
+    SMALLEST_SHARE,
+    TRIAL_EPOCHS,
+    TUNED_EPOCHS,
+    Lengths,
+    is_tuned,
+    lengths_of,
+    sizes_of_weights,
+    values_of_tuning,
+    with_values,
+)
 from noisystudent.pipeline.budget.speed import seconds_per_sample
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch
@@ -28,12 +43,8 @@ from noisystudent.training.settings import TrainSettings
 SMALLER_SIZES = (64, 48, 32, 24, 16)
 OVERHEAD = 1.3  # a step of the loop, with noise, optimizer and averages, against forward and backward pass
 FORWARD = 1 / 3  # of a training step
-FEWEST_STEPS = 50  # of a stage
-ENOUGH_STEPS = 300  # of a stage, below which smaller images are preferred
 MANY_ROUNDS = 3
 MANY_SAMPLES = 300_000  # in all, controls included, below which ``MANY_ROUNDS`` are no better than a single long one
-MOST_STEPS = 4000
-FEWEST_EPOCHS = 40  # of a teacher on its labels, below which more labels-only training is better than any round
 # Settings that speak of students, by name or prefix: who gives one wants students.
 _OF_STUDENTS = (
     "rounds.count", "rounds.control", "rounds.worse_p", "rounds.joint", "rounds.teachers",
@@ -62,6 +73,11 @@ class NetworkCosts:
     engine: Engine
     _timed: dict[int, _Size] = field(default_factory=dict)
 
+    @property
+    def plan(self) -> ModelPlan:
+        """The model that is trained last, for images as they are."""
+        return plan_models(self.settings.model, 1, self.workload.edge)[-1]
+
     def at(self, edge: int) -> _Size:
         """The model for images of ``edge`` pixels, and its seconds per sample."""
         if edge not in self._timed:
@@ -76,12 +92,17 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         SettingsError: Not even the smallest images get ``FEWEST_STEPS`` steps per stage.
     """
     usable, workload = USABLE * budget, costs.workload
-    for edge in _sizes(settings, explicit, costs.backbone, workload):
+    tuned = is_tuned(costs.backbone, costs.plan)
+    of_tuning = values_of_tuning(explicit) if tuned else {}
+    settings = with_values(settings, of_tuning)
+    batch_size, labeled = settings.train.batch_size, workload.labeled
+    for edge in _sizes(costs, explicit):
         size = costs.at(edge)
         samples = partial(_affordable, settings, size, workload, usable)
-        rounds = _rounds(settings, explicit, samples, workload.labeled)
+        lengths = lengths_of(batch_size, labeled, workload.unlabeled, tuned=tuned)
+        rounds = _rounds(settings, explicit, samples, lengths)
         steps = _steps(settings, explicit, samples, rounds)
-        if steps >= ENOUGH_STEPS:
+        if steps >= lengths.enough:
             break
     images = _images_per_step(settings, explicit, rounds)
     if steps < FEWEST_STEPS:
@@ -90,31 +111,43 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         stages = _stages(settings, explicit, rounds)
         what = f"to train {stages} stages of {FEWEST_STEPS} steps on images of {size.edge} px"
         refuse_budget(budget, needed, what, "fewer images, or a smaller train.batch_size")
-    steps = min(steps, MOST_STEPS)
+    if not rounds:
+        lengths = lengths_of(batch_size, labeled, 0, tuned=tuned)
+    steps = min(steps, lengths.most)
     seconds = steps * images * size.seconds * OVERHEAD
     seconds += _predictions(size, workload, rounds, settings)
     model = (
         f"{size.plan.name} on images of {size.edge} px (a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here)"
     )
     return Choice(
-        values={"data.size": size.edge, **_values(settings, explicit, rounds, steps)},
+        values={"data.size": size.edge, **of_tuning, **_values(settings, explicit, rounds, steps)},
         seconds=seconds,
         reasons=(
             f"{model}, {_steps_in_words(settings, steps)}",
-            _students_in_words(settings, explicit, rounds, workload.labeled),
+            _students_in_words(settings, explicit, rounds, workload.labeled, tuned=tuned),
         ),
     )
 
 
-def choose_for_samples(settings: RunSettings, explicit: frozenset[str], samples: int, labeled: int) -> Choice:
+def choose_for_samples(
+    settings: RunSettings, explicit: frozenset[str], samples: int, labeled: int, *, tuned: bool = False
+) -> Choice:
     """Steps and rounds for a number of images through forward and backward in all; the same on every machine.
 
-    ``labeled`` is the number of labeled images.
+    Args:
+        settings: The settings.
+        explicit: Those that the user gave.
+        samples: The images.
+        labeled: The number of labeled images.
+        tuned: The models start from pretrained weights.
 
     Raises:
         SettingsError: They are fewer than ``FEWEST_STEPS`` steps per stage.
     """
-    rounds = _rounds(settings, explicit, lambda _: float(samples), labeled)
+    of_tuning = values_of_tuning(explicit) if tuned else {}
+    settings = with_values(settings, of_tuning)
+    lengths = lengths_of(settings.train.batch_size, labeled, 0, tuned=tuned)
+    rounds = _rounds(settings, explicit, lambda _: float(samples), lengths)
     steps = _steps(settings, explicit, lambda _: float(samples), rounds)
     if steps < FEWEST_STEPS:
         least = FEWEST_STEPS * _images_per_step(settings, explicit, rounds)
@@ -124,9 +157,12 @@ def choose_for_samples(settings: RunSettings, explicit: frozenset[str], samples:
             "train.batch_size."
         )
     return Choice(
-        values=_values(settings, explicit, rounds, steps),
+        values={**of_tuning, **_values(settings, explicit, rounds, steps)},
         seconds=0.0,
-        reasons=(_steps_in_words(settings, steps), _students_in_words(settings, explicit, rounds, labeled)),
+        reasons=(
+            _steps_in_words(settings, steps),
+            _students_in_words(settings, explicit, rounds, labeled, tuned=tuned),
+        ),
     )
 
 
@@ -150,11 +186,14 @@ def _steps_in_words(settings: RunSettings, steps: int) -> str:
     return f"{steps:,} steps of {settings.train.batch_size} {counted} per stage"
 
 
-def _students_in_words(settings: RunSettings, explicit: frozenset[str], rounds: int, labeled: int) -> str:
+def _students_in_words(
+    settings: RunSettings, explicit: frozenset[str], rounds: int, labeled: int, *, tuned: bool
+) -> str:
     if not rounds and not is_online(settings):
+        fewest = TUNED_EPOCHS if tuned else FEWEST_EPOCHS
         return (
             f"no student: beside one, a teacher would see each of the {labeled:,} labeled images fewer than "
-            f"{FEWEST_EPOCHS} times, and its pseudo labels would cost more than they give, so all steps are "
+            f"{fewest} times, and its pseudo labels would cost more than they give, so all steps are "
             "labels-only training. A larger budget has students, and --rounds.count 1 insists on one"
         )
     start = " from the teacher's weights" if _warm(settings, explicit).warm_start else ""
@@ -166,29 +205,34 @@ def _students_in_words(settings: RunSettings, explicit: frozenset[str], rounds: 
     return f"{text}, then {online}" if online else text
 
 
-def choose_for_trainings(
-    settings: RunSettings, workload: Workload, engine: Engine, seconds: float, count: int
-) -> Choice:
-    """Image size and steps of ``count`` trainings from scratch that share ``seconds``, the size as for a run."""
-    for edge in _sizes(settings, frozenset(), None, workload):
-        size = _measured(settings, None, workload, engine, edge)
-        step = settings.train.batch_size * size.seconds * OVERHEAD
+def choose_for_trainings(costs: NetworkCosts, explicit: frozenset[str], seconds: float, count: int) -> Choice:
+    """Image size and steps of ``count`` trainings that share ``seconds``, the size as for a run."""
+    workload, tuned = costs.workload, is_tuned(costs.backbone, costs.plan)
+    of_tuning = values_of_tuning(explicit) if tuned else {}
+    batch_size = with_values(costs.settings, of_tuning).train.batch_size
+    lengths = lengths_of(batch_size, workload.labeled, 0, tuned=tuned)
+    for edge in _sizes(costs, explicit):
+        step = batch_size * costs.at(edge).seconds * OVERHEAD
         steps = int(seconds / (count * step))
-        if steps >= ENOUGH_STEPS:
+        if steps >= (TRIAL_EPOCHS * workload.labeled / batch_size if tuned else lengths.enough):
             break
-    steps = min(steps, MOST_STEPS)
-    return Choice(values={"data.size": edge, "train.steps": steps}, seconds=count * steps * step, reasons=())
+    steps = min(steps, lengths.most)
+    return Choice(
+        values={"data.size": edge, **of_tuning, "train.steps": steps}, seconds=count * steps * step, reasons=()
+    )
 
 
-def _sizes(settings: RunSettings, explicit: frozenset[str], backbone: Backbone | None, workload: Workload) -> list[int]:
+def _sizes(costs: NetworkCosts, explicit: frozenset[str]) -> Iterator[int]:
     """The sizes to try, the largest first."""
+    settings, backbone, edge = costs.settings, costs.backbone, costs.workload.edge
     if settings.data.size != "auto" and "data.size" in explicit:
-        return [settings.data.size]
-    if settings.model.family:
-        return [workload.edge]
-    largest = min(workload.edge, backbone.size) if backbone else workload.edge
-    smallest = 64 if backbone else SMALLER_SIZES[-1]
-    return [largest, *(size for size in SMALLER_SIZES if smallest <= size < largest)]
+        yield settings.data.size
+    elif settings.model.family:
+        yield edge
+    elif backbone and is_tuned(backbone, costs.plan):
+        yield from sizes_of_weights(backbone.size, edge, costs.at, (*SHARES, SMALLEST_SHARE))
+    else:
+        yield from (edge, *(size for size in SMALLER_SIZES if size < edge))
 
 
 def _measured(settings: RunSettings, backbone: Backbone | None, workload: Workload, engine: Engine, edge: int) -> _Size:
@@ -206,21 +250,21 @@ def _affordable(settings: RunSettings, size: _Size, workload: Workload, usable: 
     return (usable - _predictions(size, workload, rounds, settings)) / (size.seconds * OVERHEAD)
 
 
-def _rounds(settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float], labeled: int) -> int:
+def _rounds(settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float], lengths: Lengths) -> int:
     """Several rounds where their stages are long enough, else a single long one; ``samples``: in all, by rounds.
 
     Larger images come before more rounds: a size that is right for one round is not left for the sake of three. There
-    is none where the teacher of a single round would see each of the ``labeled`` images too rarely.
+    is none where the teacher of a single round would see each of the labeled images too rarely.
     """
     is_open = settings.rounds.count and not isinstance(settings.train.ratio, tuple)  # a ratio for each round
     if "rounds.count" in explicit or not is_open:
         return settings.rounds.count
-    fewest = FEWEST_EPOCHS * labeled / settings.train.batch_size
+    fewest = lengths.with_student
     if _steps(settings, explicit, samples, 1) < fewest and not any(name.startswith(_OF_STUDENTS) for name in explicit):
         return 0
     if samples(0) < MANY_SAMPLES:
         return 1
-    return MANY_ROUNDS if _steps(settings, explicit, samples, MANY_ROUNDS) >= max(ENOUGH_STEPS, fewest) else 1
+    return MANY_ROUNDS if _steps(settings, explicit, samples, MANY_ROUNDS) >= max(lengths.enough, fewest) else 1
 
 
 def _stages(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:

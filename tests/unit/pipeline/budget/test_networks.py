@@ -1,20 +1,27 @@
 """A budget for whole networks: images small enough for stages that are long enough, and rounds when they pay."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.budget import networks
 from noisystudent.pipeline.budget.choice import USABLE
-from noisystudent.pipeline.budget.networks import (
+from noisystudent.pipeline.budget.lengths import (
     ENOUGH_STEPS,
     FEWEST_EPOCHS,
+    FEWEST_STEPS,
+    MOST_TUNED_EPOCHS,
+    TRIAL_EPOCHS,
+)
+from noisystudent.pipeline.budget.networks import (
     MANY_SAMPLES,
     OVERHEAD,
     NetworkCosts,
     choose_for_networks,
     choose_for_samples,
+    choose_for_trainings,
 )
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.run_settings import RoundSettings, RunSettings
@@ -200,3 +207,75 @@ def test_the_labeling_of_several_teachers_is_paid_for():
     lost = [steps("last:1") - steps(*teachers) for teachers in (("last:3",), ("last:1", "./a", "./b"))]
     assert lost[1] == pytest.approx(2 * lost[0], abs=2)
     assert lost[0] > 0
+
+
+class Weights:
+    """A backbone that fits every model; its networks take any size."""
+
+    size = 224
+
+    def fits(self, model):
+        return True
+
+    def new_classifier(self, model, *, classes, size):
+        classifier = SimpleNamespace(size=size)
+        classifier.to = lambda device: classifier
+        return classifier
+
+
+def tuned(samples, labeled=1000, explicit=(), edge=32, unlabeled=0, **values):
+    """What is chosen for pretrained weights where ``samples`` samples of 128 pixels fit."""
+    budget = samples * 1e-6 * 128**2 * OVERHEAD / USABLE
+    load = Workload(classes=4, labeled=labeled, unlabeled=unlabeled, held_out=0, edge=edge, channels=3)
+    costs = NetworkCosts(SETTINGS.model_copy(update=values), Weights(), load, ON_CPU)
+    return choose_for_networks(costs.settings, frozenset(explicit), costs, budget).values
+
+
+def test_pretrained_weights_see_each_label_some_times_on_the_largest_images_that_allow_it():
+    values = tuned(8 * 1000)
+    assert (values["data.size"], values["train.steps"], values["rounds.count"]) == (128, 250, 0)
+    assert (values["train.batch_size"], values["train.head_start"], values["data.crop"]) == (32, "fitted", 1.0)
+    assert tuned(8 * 1000 * 0.9)["data.size"] == 96
+    assert tuned(8 * 1000, edge=24)["data.size"] == 96  # never more than four times the edge of the images
+    assert tuned(8 * 1000 * 3.1, edge=224)["data.size"] == 224
+    assert tuned(1000)["data.size"] == 64
+
+
+def test_pretrained_weights_have_a_student_where_its_teacher_sees_the_labels_as_often_beside_it():
+    alone = tuned(8 * 1000 * 3.9)
+    assert (alone["data.size"], alone["rounds.count"]) == (128, 0)
+    assert alone["train.steps"] * 32 == MOST_TUNED_EPOCHS * 1000
+    values = tuned(8 * 1000 * 4.1)
+    assert (values["data.size"], values["rounds.count"], values["train.warm_start"]) == (128, 1, True)
+    assert values["train.steps"] >= 250
+
+
+def test_a_student_of_few_labels_trains_on_until_it_has_seen_the_unlabeled_images():
+    assert tuned(100_000, labeled=64)["train.steps"] == FEWEST_STEPS
+    assert tuned(100_000, labeled=64, unlabeled=3200)["train.steps"] == 200
+
+
+def test_settings_of_the_user_stay_beside_pretrained_weights():
+    train = SETTINGS.train.model_copy(update={"batch_size": 64, "head_start": "zero"})
+    values = tuned(8 * 1000, explicit={"train.batch_size", "train.head_start"}, train=train)
+    assert "train.head_start" not in values
+    assert "train.batch_size" not in values
+    assert values["train.steps"] == 125
+
+
+def test_trainings_of_a_trial_share_its_seconds():
+    load = Workload(classes=4, labeled=320, unlabeled=0, held_out=0, edge=32, channels=3)
+    costs = NetworkCosts(SETTINGS, Weights(), load, ON_CPU)
+    seconds = 3 * TRIAL_EPOCHS * 320 * 1e-6 * 96**2 * OVERHEAD
+    choice = choose_for_trainings(costs, frozenset(), seconds * 1.01, 3)
+    assert (choice.values["data.size"], choice.values["train.steps"]) == (96, TRIAL_EPOCHS * 10)
+    assert choice.seconds == pytest.approx(seconds)
+    data = SETTINGS.data.model_copy(update={"size": 64})
+    given = NetworkCosts(SETTINGS.model_copy(update={"data": data}), Weights(), load, ON_CPU)
+    assert choose_for_trainings(given, frozenset({"data.size"}), seconds, 3).values["data.size"] == 64
+
+
+def test_samples_of_pretrained_weights_are_counted_in_their_batches():
+    values = choose_for_samples(SETTINGS, frozenset(), 8 * 1000, 1000, tuned=True).values
+    assert (values["train.batch_size"], values["train.steps"], values["rounds.count"]) == (32, 250, 0)
+    assert choose_for_samples(SETTINGS, frozenset(), 8 * 1000 * 5, 1000, tuned=True).values["rounds.count"] == 1
