@@ -1,4 +1,4 @@
-"""What a frozen pretrained backbone is worth with few labels: student, labels-only head, and simple rivals.
+"""What a pretrained backbone is worth with few labels: student, labels-only model, and simple rivals.
 
     python benchmarks/pretrained.py trashnet --labels 10 --seeds 5 --budget 15m --json rows.json
     python benchmarks/pretrained.py fashion --labels 20 --unlabeled 3000 --seeds 3
@@ -50,10 +50,10 @@ def run_seed(name: str, seed: int, options: argparse.Namespace, work: Path) -> R
 
 
 def scores_of(run: Run) -> dict[str, float]:
-    """Test accuracy of the labels-only head, the rivals and the delivered model."""
+    """Test accuracy of the labels-only model, the rivals and the delivered model."""
     summary = run.summary
     rivals = {baseline.name: baseline.top1 for baseline in summary.baselines}
-    models = {"labels-only head": summary.teacher, "delivered": summary.student}
+    models = {"labels only": summary.teacher, "delivered": summary.student}
     return rivals | {name: model.test.top1 for name, model in models.items() if model and model.test}
 
 

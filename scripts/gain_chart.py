@@ -53,7 +53,7 @@ def gains(results: str) -> list[tuple[str, float, float]]:
     cells_of = {row[0]: row for row in body}
     for name, column in COLUMNS:
         at = head.index(column)
-        control, student = (cells_of[key][at] for key in ("labels-only head (the teacher)", "delivered"))
+        control, student = (cells_of[key][at] for key in ("labels only (the teacher)", "delivered"))
         rows.append((name, float(control.split()[0]), float(student.split()[0])))
     return rows
 

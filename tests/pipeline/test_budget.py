@@ -8,7 +8,7 @@ import noisystudent as ns
 from noisystudent.commands.main import main
 from noisystudent.display.wording import percent
 from noisystudent.errors import SettingsError
-from noisystudent.pipeline.budget import heads, networks
+from noisystudent.pipeline.budget import heads, lengths, networks
 from noisystudent.reporting.headline import headline
 from noisystudent.reporting.table import advice_sentence
 from small_backbone import save_backbone
@@ -118,7 +118,7 @@ def test_a_command_without_a_budget_refuses_it(tmp_path):
 
 
 def test_a_budget_too_small_for_a_student_goes_into_labels_only_training(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(networks, "FEWEST_EPOCHS", 1_000)
+    monkeypatch.setattr(lengths, "FEWEST_EPOCHS", 1_000)
     settings = {"budget": "6400samples", "train.batch_size": 32, "model.teacher": "tiny_resnet", "data.size": 8}
     planned = ns.plan(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
     run = ns.run(**DIGITS, out=tmp_path / "run", settings=settings)

@@ -72,7 +72,7 @@ def headline(
         return Headline("labels only", "unsure", title, lead, (number,))
     if verdict.difference is None:
         title = f"Trained: {wording.percent(scores.top1)} right, with nothing to compare it with"
-        lead = f"On {_images(scores.count, role)}. {_sentence(verdict.reason)}"
+        lead = f"On {_images(scores.count, role)}. {_sentence(verdict.reason)} --rounds.controls 1 has one."
         return Headline("no control", "unsure", title, lead, (_student(scores.top1, unlabeled),))
     student, control = scores.top1, scores.top1 - verdict.difference
     numbers = (

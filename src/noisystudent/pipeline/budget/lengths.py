@@ -36,9 +36,14 @@ _OF_TUNING: dict[str, object] = {
 
 @dataclass(frozen=True)
 class Lengths:
-    """Steps of a stage: ``enough`` for an image size, ``with_student`` for a teacher of rounds, ``most``."""
+    """How long a stage trains.
+
+    ``enough``: steps, below which smaller images are preferred; ``epochs``: how often a teacher of rounds sees its
+    labels at least, and ``with_student`` the steps of that; ``most``: steps.
+    """
 
     enough: float
+    epochs: int
     with_student: float
     most: int
 
@@ -64,10 +69,10 @@ def lengths_of(batch_size: int, labeled: int, unlabeled: int, *, tuned: bool) ->
     """The lengths of stages in which a teacher sees ``batch_size`` of its ``labeled`` images per step."""
     epoch = labeled / batch_size
     if not tuned:
-        return Lengths(ENOUGH_STEPS, FEWEST_EPOCHS * epoch, MOST_STEPS)
+        return Lengths(ENOUGH_STEPS, FEWEST_EPOCHS, FEWEST_EPOCHS * epoch, MOST_STEPS)
     enough = max(FEWEST_STEPS, TUNED_EPOCHS * epoch)
     most = max(FEWEST_STEPS, MOST_TUNED_EPOCHS * epoch, 2 * unlabeled / batch_size)
-    return Lengths(enough, enough, min(MOST_STEPS, round(most)))
+    return Lengths(enough, TUNED_EPOCHS, enough, min(MOST_STEPS, round(most)))
 
 
 def sizes_of_weights(

@@ -20,12 +20,11 @@ from noisystudent.models.classifier import create_classifier
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
 from noisystudent.pipeline.budget.lengths import (
-    FEWEST_EPOCHS,
+    ENOUGH_STEPS,
     FEWEST_STEPS,
     SHARES,
     SMALLEST_SHARE,
     TRIAL_EPOCHS,
-    TUNED_EPOCHS,
     Lengths,
     is_tuned,
     lengths_of,
@@ -104,6 +103,8 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         steps = _steps(settings, explicit, samples, rounds)
         if steps >= lengths.enough:
             break
+    settings, explicit = _without_costly_control(settings, explicit, rounds, steps, tuned=tuned)
+    steps = _steps(settings, explicit, samples, rounds)
     images = _images_per_step(settings, explicit, rounds)
     if steps < FEWEST_STEPS:
         needed = FEWEST_STEPS * images * size.seconds * OVERHEAD
@@ -124,7 +125,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         seconds=seconds,
         reasons=(
             f"{model}, {_steps_in_words(settings, steps)}",
-            _students_in_words(settings, explicit, rounds, workload.labeled, tuned=tuned),
+            _students_in_words(settings, explicit, rounds, workload.labeled, lengths),
         ),
     )
 
@@ -149,6 +150,8 @@ def choose_for_samples(
     lengths = lengths_of(settings.train.batch_size, labeled, 0, tuned=tuned)
     rounds = _rounds(settings, explicit, lambda _: float(samples), lengths)
     steps = _steps(settings, explicit, lambda _: float(samples), rounds)
+    settings, explicit = _without_costly_control(settings, explicit, rounds, steps, tuned=tuned)
+    steps = _steps(settings, explicit, lambda _: float(samples), rounds)
     if steps < FEWEST_STEPS:
         least = FEWEST_STEPS * _images_per_step(settings, explicit, rounds)
         raise SettingsError(
@@ -161,7 +164,7 @@ def choose_for_samples(
         seconds=0.0,
         reasons=(
             _steps_in_words(settings, steps),
-            _students_in_words(settings, explicit, rounds, labeled, tuned=tuned),
+            _students_in_words(settings, explicit, rounds, labeled, lengths),
         ),
     )
 
@@ -187,13 +190,12 @@ def _steps_in_words(settings: RunSettings, steps: int) -> str:
 
 
 def _students_in_words(
-    settings: RunSettings, explicit: frozenset[str], rounds: int, labeled: int, *, tuned: bool
+    settings: RunSettings, explicit: frozenset[str], rounds: int, labeled: int, lengths: Lengths
 ) -> str:
     if not rounds and not is_online(settings):
-        fewest = TUNED_EPOCHS if tuned else FEWEST_EPOCHS
         return (
             f"no student: beside one, a teacher would see each of the {labeled:,} labeled images fewer than "
-            f"{fewest} times, and its pseudo labels would cost more than they give, so all steps are "
+            f"{lengths.epochs} times, and its pseudo labels would cost more than they give, so all steps are "
             "labels-only training. A larger budget has students, and --rounds.count 1 insists on one"
         )
     start = " from the teacher's weights" if _warm(settings, explicit).warm_start else ""
@@ -202,6 +204,10 @@ def _students_in_words(
         return f"{online}{start}"
     text = f"{rounds} round{'s' if rounds > 1 else ''}{start}"
     text += " on soft labels of all images" if rounds == 1 else ""
+    if not _controls(settings, explicit, rounds):
+        text += (
+            f", and no control, which would leave stages fewer than {ENOUGH_STEPS} steps (--rounds.controls 1 has one)"
+        )
     return f"{text}, then {online}" if online else text
 
 
@@ -309,6 +315,21 @@ def _predictions(size: _Size, workload: Workload, rounds: int, settings: RunSett
     answers = sum(settings.rounds.teachers_of(number) for number in range(1, rounds + 1))
     images = answers * workload.unlabeled + (2 + rounds) * workload.held_out
     return images * size.seconds * FORWARD
+
+
+def _without_costly_control(
+    settings: RunSettings, explicit: frozenset[str], rounds: int, steps: int, *, tuned: bool
+) -> tuple[RunSettings, frozenset[str]]:
+    """The settings without a control, where a single round beside one has stages of few ``steps``.
+
+    A control takes half of all samples. Where that leaves stages too short, the student ends below labels-only training
+    with all samples, and without a control above it (docs/results.md). Who speaks of controls has them, and pretrained
+    weights need few steps.
+    """
+    is_given = any(name.startswith("rounds.control") for name in explicit)
+    if tuned or rounds != 1 or steps >= ENOUGH_STEPS or is_given:
+        return settings, explicit
+    return with_values(settings, {"rounds.controls": 0}), explicit | {"rounds.controls"}
 
 
 def _steps(settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float], rounds: int) -> int:

@@ -145,7 +145,7 @@ def test_an_online_student_after_rounds_is_one_more_stage():
     assert values["train.steps"] * 6 * SETTINGS.train.batch_size == pytest.approx(MANY_SAMPLES * 0.9, rel=0.01)
 
 
-@pytest.mark.parametrize("count", [76_800, 400_000])
+@pytest.mark.parametrize("count", [160_000, 400_000])
 def test_a_budget_of_samples_is_spent_on_teacher_students_and_control(count):
     values = choose_for_samples(SETTINGS, frozenset(), count, 40).values
     batch = SETTINGS.train.batch_size
@@ -185,9 +185,23 @@ def test_settings_of_any_training_ask_for_no_student():
     assert choose_for_samples(SETTINGS, given, 320_000, 100_000).values["rounds.count"] == 0
 
 
+def test_a_control_that_would_leave_short_stages_is_left_out():
+    batch, enough = SETTINGS.train.batch_size, 4 * ENOUGH_STEPS * SETTINGS.train.batch_size
+    assert choose_for_samples(SETTINGS, frozenset(), enough, 40).values["rounds.controls"] == 1
+    choice = choose_for_samples(SETTINGS, frozenset(), enough - 1, 40)
+    assert (choice.values["rounds.count"], choice.values["rounds.controls"]) == (1, 0)
+    assert choice.values["train.steps"] == (enough - 1) // (2 * batch)
+    assert "no control, which would leave stages fewer than 300 steps" in choice.reasons[-1]
+    given = choose_for_samples(SETTINGS, frozenset({"rounds.controls"}), enough - 1, 40)
+    assert given.values["rounds.controls"] == SETTINGS.rounds.controls
+    at_16_px = chosen(enough * 16**2 / 64**2 - batch)
+    assert (at_16_px["data.size"], at_16_px["rounds.controls"]) == (16, 0)
+    assert chosen(enough * 16**2 / 64**2 + batch)["rounds.controls"] == 1
+
+
 def test_too_few_samples_are_refused_with_the_fewest():
-    with pytest.raises(SettingsError, match="Give --budget 25600samples or more"):
-        choose_for_samples(SETTINGS, frozenset(), 20_000, 40)
+    with pytest.raises(SettingsError, match="Give --budget 12800samples or more"):
+        choose_for_samples(SETTINGS, frozenset(), 12_000, 40)
 
 
 def test_the_labeling_of_several_teachers_is_paid_for():
