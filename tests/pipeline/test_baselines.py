@@ -35,6 +35,16 @@ def test_on_a_frozen_backbone_they_see_its_features(run):
     assert again.top1 == pytest.approx(found["logistic regression on features"].top1, abs=0.003)
 
 
+def test_a_run_of_the_whole_backbone_has_them_on_the_same_features_where_it_is_asked_for_them(run, tmp_path, backbone):
+    settings = {"model.backbone": str(backbone), "model.tune": "all", "budget": "none", "runtime.threads": 1}
+    settings |= {"train.steps": 2, "train.batch_size": 8, "rounds.count": 1, "rounds.controls": 0}
+    settings |= {"noise.strengths": [0.1], "rounds.baselines": True}
+    tuned = ns.run(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+    frozen = {baseline.name: baseline.top1 for baseline in run.summary.baselines}
+    found = {baseline.name: baseline.top1 for baseline in tuned.summary.baselines}
+    assert found == pytest.approx(frozen, abs=0.003)
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 def test_a_head_of_logistic_regression_is_scikit_learns(classes):
     random = np.random.default_rng(0)

@@ -64,8 +64,8 @@ def usable_calibration(calibration: Calibration | None, name: str) -> Calibratio
         raise ModelError(
             f"{name} has no temperature to calibrate with. A run stores one in its best/ if it has validation labels "
             "(run --validation, or enough labels to hold some out) or cross-fits its labels, two or more per class "
-            "(model.tune head, or noise.strength auto); a distillation only with validation labels. Leave out calibrated, "
-            "or train such a run."
+            "(model.tune head, or noise.strength auto); a distillation only with validation labels. Leave calibrated "
+            "out, or train such a run."
         )
     if not calibration.is_usable:
         raise ModelError(

@@ -25,7 +25,7 @@ from noisystudent.noise.crop import PlainView
 from noisystudent.pipeline.checkpoints import read_checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.heads.checkpoint import head_stage
-from noisystudent.pipeline.heads.features import compute_features
+from noisystudent.pipeline.heads.features import compute_features, compute_plain_features
 from noisystudent.pipeline.pretraining import PRETRAIN
 from noisystudent.pipeline.pretraining_checks import pretrains
 from noisystudent.pipeline.probe import probe
@@ -46,7 +46,7 @@ Ints = npt.NDArray[np.int64]
 def measure_baselines(context: RunContext) -> tuple[Baseline, ...]:
     """The accuracy of simple classifiers on the test images, else on the validation images.
 
-    On a frozen backbone: logistic regression and label spreading on its features, with scikit-learn's usual settings.
+    With a backbone: logistic regression and label spreading on its frozen features, with scikit-learn's usual settings.
     In a run that pretrains: the probes of its encoder. Else: a support vector machine on histograms of oriented
     gradients (Dalal and Triggs 2005), by scikit-image.
 
@@ -59,7 +59,7 @@ def measure_baselines(context: RunContext) -> tuple[Baseline, ...]:
     if pretrains(context.settings):
         return _on_encoder(context)
     stage = f"{BASELINES}/scores"
-    on_features = context.settings.model.tune == HEAD
+    on_features = _has_features(context)
     inputs = {
         "labeled": content_fingerprint(context.splits.labeled),
         "unlabeled": context.splits.unlabeled.fingerprint,
@@ -84,15 +84,21 @@ def _wanted(context: RunContext) -> bool:
     if pretrains(context.settings):
         return given is not False
     has_hog = find_spec("skimage") is not None
-    if given is True and context.settings.model.tune != HEAD and not has_hog:
+    if given is True and not _has_features(context) and not has_hog:
         raise SettingsError(
-            "rounds.baselines true needs scikit-image for runs without a frozen backbone: pip install "
+            "rounds.baselines true needs scikit-image for runs without a backbone: pip install "
             "'noisystudent[baselines]'."
         )
     if given != "auto":
         return given
     few = len(context.splits.labeled) + sum(context.splits.unlabeled.shard_sizes) <= MOST_IMAGES
     return few and context.settings.model.tune == HEAD
+
+
+def _has_features(context: RunContext) -> bool:
+    """Whether the models start from a backbone, whose frozen features the classifiers see."""
+    plan = plan_models(context.settings.model, 1, context.splits.format.size)[0]
+    return context.backbone is not None and context.backbone.fits(plan.name)
 
 
 def _on_encoder(context: RunContext) -> tuple[Baseline, ...]:
@@ -108,7 +114,10 @@ def _on_encoder(context: RunContext) -> tuple[Baseline, ...]:
 def _on_features(context: RunContext, held_out: HeldOut) -> tuple[Baseline, ...]:
     settings, labels = context.settings, context.splits.labeled.labels
     plan = plan_models(settings.model, settings.rounds.count, context.splits.format.size)[0]
-    features = compute_features(replace(context, reporter=Reporter(quiet=True)), plan)  # they are stored by now
+    if settings.model.tune == HEAD:  # they are stored by now
+        context = replace(context, reporter=Reporter(quiet=True))
+    compute = compute_features if settings.model.tune == HEAD else compute_plain_features
+    features = compute(context, plan)
 
     def represent(images: Images) -> Points:
         return features.plain.features(images).astype(np.float32)

@@ -77,9 +77,14 @@ def features_to_label(context: RunContext, plan: ModelPlan, number: int) -> RunF
     Raises what ``compute_features`` raises.
     """
     backbone = context.teacher_backbones[number - 1]
+    of_backbone = replace(context, backbone=backbone)
+    return compute_plain_features(of_backbone, replace(plan, name=backbone.architecture), number)
+
+
+def compute_plain_features(context: RunContext, plan: ModelPlan, number: int = 0) -> RunFeatures:
+    """The plain features alone; the arguments and errors are those of ``compute_features``."""
     head = context.settings.head.model_copy(update={"views": 0})
-    plain = replace(context, backbone=backbone, settings=context.settings.model_copy(update={"head": head}))
-    return compute_features(plain, replace(plan, name=backbone.architecture), number)
+    return compute_features(replace(context, settings=context.settings.model_copy(update={"head": head})), plan, number)
 
 
 def compute_features(context: RunContext, plan: ModelPlan, number: int = 0) -> RunFeatures:
@@ -178,6 +183,8 @@ def _plain_view(context: RunContext) -> FeatureView:
 def _views(context: RunContext) -> list[FeatureView]:
     """The plain view and the noised ones; these have the same seed in all runs, so that runs share them."""
     noise, size, count = context.settings.noise, context.splits.format.size, context.settings.head.views
+    if not count:
+        return [_plain_view(context)]
     assert noise.strength != "auto"
     input_noise = InputNoise(
         noise,
