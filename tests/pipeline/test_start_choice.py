@@ -150,6 +150,9 @@ def test_with_many_labels_the_whole_backbone_is_tried_and_taken_where_it_is_clea
     monkeypatch.setattr(start_choice, "compare_starts", lambda *_: pytest.fail("tried again"))
     assert main(["run", *given]) == 0
     assert (tmp_path / "run" / "run.json").read_text() == before
+    capsys.readouterr()
+    assert main(["plan", *given]) == 0
+    assert "left: 0 samples seen in training" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("few_steps")
