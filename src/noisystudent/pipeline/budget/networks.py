@@ -44,6 +44,10 @@ OVERHEAD = 1.3  # a step of the loop, with noise, optimizer and averages, agains
 FORWARD = 1 / 3  # of a training step
 MANY_ROUNDS = 3
 MANY_SAMPLES = 300_000  # in all, controls included, below which ``MANY_ROUNDS`` are no better than a single long one
+_NO_CONTROL = (
+    f"no control, which would leave every stage fewer than {ENOUGH_STEPS} steps; --rounds.controls 1 has one, and so "
+    "has a larger budget"
+)
 # Settings that speak of students, by name or prefix: who gives one wants students.
 _OF_STUDENTS = (
     "rounds.count", "rounds.control", "rounds.worse_p", "rounds.joint", "rounds.teachers",
@@ -103,7 +107,8 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         steps = _steps(settings, explicit, samples, rounds)
         if steps >= lengths.enough:
             break
-    settings, explicit = _without_costly_control(settings, explicit, rounds, steps, tuned=tuned)
+    given = explicit
+    settings, explicit = _without_costly_control(settings, given, rounds, steps, tuned=tuned)
     steps = _steps(settings, explicit, samples, rounds)
     images = _images_per_step(settings, explicit, rounds)
     if steps < FEWEST_STEPS:
@@ -126,6 +131,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         reasons=(
             f"{model}, {_steps_in_words(settings, steps)}",
             _students_in_words(settings, explicit, rounds, workload.labeled, lengths),
+            *([] if explicit == given else [_NO_CONTROL]),
         ),
     )
 
@@ -150,7 +156,8 @@ def choose_for_samples(
     lengths = lengths_of(settings.train.batch_size, labeled, 0, tuned=tuned)
     rounds = _rounds(settings, explicit, lambda _: float(samples), lengths)
     steps = _steps(settings, explicit, lambda _: float(samples), rounds)
-    settings, explicit = _without_costly_control(settings, explicit, rounds, steps, tuned=tuned)
+    given = explicit
+    settings, explicit = _without_costly_control(settings, given, rounds, steps, tuned=tuned)
     steps = _steps(settings, explicit, lambda _: float(samples), rounds)
     if steps < FEWEST_STEPS:
         least = FEWEST_STEPS * _images_per_step(settings, explicit, rounds)
@@ -165,6 +172,7 @@ def choose_for_samples(
         reasons=(
             _steps_in_words(settings, steps),
             _students_in_words(settings, explicit, rounds, labeled, lengths),
+            *([] if explicit == given else [_NO_CONTROL]),
         ),
     )
 
@@ -204,10 +212,6 @@ def _students_in_words(
         return f"{online}{start}"
     text = f"{rounds} round{'s' if rounds > 1 else ''}{start}"
     text += " on soft labels of all images" if rounds == 1 else ""
-    if not _controls(settings, explicit, rounds):
-        text += (
-            f", and no control, which would leave stages fewer than {ENOUGH_STEPS} steps (--rounds.controls 1 has one)"
-        )
     return f"{text}, then {online}" if online else text
 
 

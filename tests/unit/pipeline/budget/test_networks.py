@@ -191,9 +191,12 @@ def test_a_control_that_would_leave_short_stages_is_left_out():
     choice = choose_for_samples(SETTINGS, frozenset(), enough - 1, 40)
     assert (choice.values["rounds.count"], choice.values["rounds.controls"]) == (1, 0)
     assert choice.values["train.steps"] == (enough - 1) // (2 * batch)
-    assert "no control, which would leave stages fewer than 300 steps" in choice.reasons[-1]
+    assert "no control, which would leave every stage fewer than 300 steps" in choice.reasons[-1]
     given = choose_for_samples(SETTINGS, frozenset({"rounds.controls"}), enough - 1, 40)
     assert given.values["rounds.controls"] == SETTINGS.rounds.controls
+    none = SETTINGS.model_copy(update={"rounds": SETTINGS.rounds.model_copy(update={"controls": 0})})
+    wanted = choose_for_samples(none, frozenset({"rounds.controls"}), enough - 1, 40)
+    assert not any("no control" in reason for reason in wanted.reasons)
     at_16_px = chosen(enough * 16**2 / 64**2 - batch)
     assert (at_16_px["data.size"], at_16_px["rounds.controls"]) == (16, 0)
     assert chosen(enough * 16**2 / 64**2 + batch)["rounds.controls"] == 1
