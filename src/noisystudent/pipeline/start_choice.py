@@ -182,8 +182,7 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
         "seconds": {prefix: start.seconds for prefix, start in starts.networks.items()},
         "seed": frozen.settings.seed,
     }
-    fitted = {prefix: with_trial_length(start, prefix, inputs, len(tried)) for prefix, start in starts.networks.items()}
-    networks = {prefix: decided for prefix, decided in fitted.items() if decided}
+    networks = _that_fit(starts, inputs, len(tried))
     if not networks:
         reporter.say(
             f"start: {duration(starts.seconds)} of the budget are too little to try a whole network, so the run starts "
@@ -205,6 +204,22 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
 
         frozen.engine.group.on_main(write)
     return read_result(StartTrial, folder / "summary.json")
+
+
+def _that_fit(starts: _Starts, inputs: dict[str, Any], labels: int) -> dict[str, Decided]:
+    """The starts whose trial fits into its seconds; what the whole backbone cannot use is for the one from scratch."""
+    fitting: dict[str, Decided] = {}
+    spare = 0.0
+    for prefix in (TUNED, SCRATCH):
+        start = starts.networks.get(prefix)
+        if start is None:
+            continue
+        longer = replace(start, seconds=start.seconds + spare)
+        if decided := with_trial_length(longer, prefix, inputs, labels):
+            fitting[prefix] = decided
+        else:
+            spare = longer.seconds
+    return fitting
 
 
 def _frozen_beside(prefix: str, network: Decided, frozen: Decided) -> RunContext:

@@ -5,7 +5,9 @@ import pytest
 
 from noisystudent.config import resolve
 from noisystudent.data.stratified import draw_at_most
+from noisystudent.pipeline import start_choice
 from noisystudent.pipeline.auto_backbone import from_scratch, settled, with_whole_backbone
+from noisystudent.pipeline.start_trial import SCRATCH, TUNED, NetworkStart
 from noisystudent.results.facts import NetworkTrial, StartTrial
 from noisystudent.training.settings import TrainSettings
 
@@ -68,3 +70,20 @@ def test_many_labels_are_tried_in_proportion_and_few_in_whole():
     assert np.array_equal(drawn, np.unique(drawn))
     assert not np.array_equal(drawn, draw_at_most(labels, 90, seed=1))
     assert np.array_equal(draw_at_most(labels, 903, seed=0), np.arange(903))
+
+
+@pytest.mark.parametrize(
+    ("fits", "seconds"), [({TUNED, SCRATCH}, 6.0), ({SCRATCH}, 14.0), ({TUNED}, 6.0), (set(), 14.0)]
+)
+def test_seconds_that_the_whole_backbone_cannot_use_are_for_the_network_from_scratch(monkeypatch, fits, seconds):
+    given = {}
+
+    def length(start, prefix, inputs, labels):
+        given[prefix] = start.seconds
+        return start.decided if prefix in fits else None
+
+    monkeypatch.setattr(start_choice, "with_trial_length", length)
+    networks = {SCRATCH: NetworkStart("from scratch", 6.0), TUNED: NetworkStart("whole", 8.0)}
+    starts = start_choice._Starts("frozen", networks)
+    assert set(start_choice._that_fit(starts, {}, 500)) == fits
+    assert given == {TUNED: 8.0, SCRATCH: seconds}
