@@ -117,6 +117,8 @@ def settled(resolved: Resolved, settings: RunSettings) -> Resolved:
     was_open = resolved.settings.model.backbone == AUTO_BACKBONE or resolved.origins[BACKBONE].startswith(_CHOSEN)
     names = {BACKBONE} if was_open else set()
     names |= {TUNE} if resolved.origins[TUNE].startswith(_CHOSEN) else set()
+    if not names:
+        return resolved
     model = resolved.settings.model.model_copy(update={"backbone": settings.model.backbone})
     return replace(
         resolved,
