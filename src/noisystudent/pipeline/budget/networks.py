@@ -99,10 +99,10 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     of_tuning = values_of_tuning(explicit) if tuned else {}
     settings = with_values(settings, of_tuning)
     batch_size, labeled = settings.train.batch_size, workload.labeled
+    lengths = lengths_of(batch_size, labeled, workload.unlabeled, tuned=tuned)
     for edge in _sizes(costs, explicit):
         size = costs.at(edge)
         samples = partial(_affordable, settings, size, workload, usable)
-        lengths = lengths_of(batch_size, labeled, workload.unlabeled, tuned=tuned)
         rounds = _rounds(settings, explicit, samples, lengths)
         steps = _steps(settings, explicit, samples, rounds)
         if steps >= lengths.enough:
