@@ -22,7 +22,6 @@ from noisystudent.models.load import RUN_FACTS
 from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE
 from noisystudent.pipeline.auto_backbone import from_scratch, with_whole_backbone
 from noisystudent.pipeline.budget.decide import budget_seconds
-from noisystudent.pipeline.budget.lengths import with_values
 from noisystudent.pipeline.build_context import Decided, decide_settings, open_sources
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
@@ -38,7 +37,7 @@ from noisystudent.pipeline.start_trial import (
     training_stages,
     with_trial_length,
 )
-from noisystudent.pipeline.tune import HEAD
+from noisystudent.pipeline.tune import HEAD, with_values
 from noisystudent.results.facts import StartTrial
 from noisystudent.results.run import StageCost
 from noisystudent.runtime.progress import Reporter
@@ -67,8 +66,9 @@ def choose_start(resolved: Resolved, reporter: Reporter, extensions: Extensions 
 
     All starts learn from some of the labels and predict the others. The network from scratch has a small part of the
     time that a run would give it, so it is taken where it is as good already. The whole backbone is tried where there
-    are ``FEWEST_FOR_WHOLE`` labels, and taken where it is better than both. Nothing is tried where the user names a
-    backbone, for a run without a budget, for a run that began without a trial, or where a class has a single label.
+    are ``FEWEST_FOR_WHOLE`` labels, and taken where it is better than both. Only the whole backbone is tried where the
+    user names one, and nothing for a run without a budget, for one that began without a trial, or where a class has a
+    single label.
 
     Raises what ``decide_settings`` raises.
     """

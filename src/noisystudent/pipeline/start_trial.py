@@ -15,7 +15,7 @@ from noisystudent.data.splits import HeldOut
 from noisystudent.data.stratified import cross_fit_folds
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.budget.decide import kept_choice
-from noisystudent.pipeline.budget.lengths import FEWEST_STEPS, FEWEST_TUNED_STEPS, with_values
+from noisystudent.pipeline.budget.lengths import FEWEST_STEPS, FEWEST_TUNED_STEPS
 from noisystudent.pipeline.budget.networks import NetworkCosts, choose_for_trainings
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.build_context import Decided, read_data
@@ -26,6 +26,7 @@ from noisystudent.pipeline.heads.teachers import FeatureTeachers
 from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.train_data import supervised_spec
 from noisystudent.pipeline.train_stage import train
+from noisystudent.pipeline.tune import with_values
 from noisystudent.results.facts import NetworkTrial, StartTrial
 from noisystudent.runtime.progress import Reporter
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from noisystudent.condition import has_trained_weights
 from noisystudent.config import value_at
 from noisystudent.errors import SettingsError
-from noisystudent.pipeline.tune import with_setting
+from noisystudent.pipeline.tune import with_values
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.settings import TRANSFER_RECIPE
@@ -58,10 +58,7 @@ def with_transfer_length(settings: RunSettings, explicit: Collection[str], label
     }
     if settings.train.epochs:
         del values["train.steps"]
-    for name, value in values.items():
-        if name not in explicit:
-            settings = with_setting(settings, name, value)
-    return settings
+    return with_values(settings, {name: value for name, value in values.items() if name not in explicit})
 
 
 def say_transfer_length(settings: RunSettings, labels: int, reporter: Reporter) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -110,10 +110,7 @@ def _for_heads(settings: RunSettings, explicit: Collection[str]) -> RunSettings:
         wanted["runtime.precision"] = "float32"
     if settings.runtime.channels_last == "auto":
         wanted["runtime.channels_last"] = True
-    for name, value in wanted.items():
-        if name not in explicit:
-            settings = with_setting(settings, name, value)
-    return settings
+    return with_values(settings, {name: value for name, value in wanted.items() if name not in explicit})
 
 
 def with_setting(settings: RunSettings, name: str, value: object) -> RunSettings:
@@ -121,6 +118,13 @@ def with_setting(settings: RunSettings, name: str, value: object) -> RunSettings
     section, _, field = name.partition(".")
     changed = getattr(settings, section).model_copy(update={field: value})
     return settings.model_copy(update={section: changed})
+
+
+def with_values(settings: RunSettings, values: Mapping[str, object]) -> RunSettings:
+    """The settings with other values, by dotted name."""
+    for name, value in values.items():
+        settings = with_setting(settings, name, value)
+    return settings
 
 
 def decided_by_tune(asked: RunSettings, used: RunSettings, explicit: Collection[str]) -> dict[str, str]:

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from noisystudent.errors import ModelError
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.settings import ModelPlan
-from noisystudent.pipeline.tune import with_setting
-from noisystudent.run_settings import RunSettings
 
 FEWEST_STEPS = 50  # of a stage
 FEWEST_TUNED_STEPS = 25  # of a trial from pretrained weights, which begins with a fitted head
@@ -56,13 +54,6 @@ def is_tuned(backbone: Backbone | None, plan: ModelPlan) -> bool:
 def values_of_tuning(explicit: Collection[str]) -> dict[str, object]:
     """What the training of pretrained weights takes where the user gave nothing, by dotted name."""
     return {name: value for name, value in _OF_TUNING.items() if name not in explicit}
-
-
-def with_values(settings: RunSettings, values: dict[str, object]) -> RunSettings:
-    """The settings with other values, by dotted name."""
-    for name, value in values.items():
-        settings = with_setting(settings, name, value)
-    return settings
 
 
 def lengths_of(batch_size: int, labeled: int, unlabeled: int, *, tuned: bool) -> Lengths:

@@ -30,11 +30,11 @@ from noisystudent.pipeline.budget.lengths import (
     lengths_of,
     sizes_of_weights,
     values_of_tuning,
-    with_values,
 )
 from noisystudent.pipeline.budget.speed import seconds_per_sample
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch
+from noisystudent.pipeline.tune import with_values
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.training.settings import TrainSettings
