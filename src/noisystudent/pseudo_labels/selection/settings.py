@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from noisystudent.pseudo_labels.selection.class_shares import parse_shares
+from noisystudent.pseudo_labels.selection.share_text import parse_shares
 from noisystudent.settings import MANY_LABELS, Settings
 
 PUBLISHED_THRESHOLD = 0.3  # Xie et al. 2020, section 4.1
