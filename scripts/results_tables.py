@@ -113,7 +113,7 @@ def way_lines(rows: Sequence[Row], stem: str, charts: Charts) -> Iterator[str]:
         columns.setdefault(column_of(row), {})[way_of(row)] = row
     heads = [f"{column} ({seeds_of(ways)})" for column, ways in columns.items()]
     body = [
-        [way, *(way_cell(ways.get(way), best_of(ways)) for ways in columns.values())]
+        [way, *(way_cell(ways.get(way), best_of(ways), most_seeds(ways)) for ways in columns.values())]
         for way in dict.fromkeys(map(way_of, rows))
     ]
     if len(columns) == 1:
@@ -149,7 +149,12 @@ def column_of(row: Row) -> str:
 
 def seeds_of(ways: Mapping[str, Row]) -> str:
     """How many seeds a column has; ways that could not run have none."""
-    return plural(max(row["seeds"] for row in ways.values()), "seed")
+    return plural(most_seeds(ways), "seed")
+
+
+def most_seeds(ways: Mapping[str, Row]) -> int:
+    """The number of seeds that a column was measured with."""
+    return max(row["seeds"] for row in ways.values())
 
 
 def best_of(ways: Mapping[str, Row]) -> float:
@@ -157,16 +162,18 @@ def best_of(ways: Mapping[str, Row]) -> float:
     return max(row["value"] or 0.0 for row in ways.values())
 
 
-def way_cell(row: Row | None, best: float) -> str:
-    """A mean with its range where there are several seeds, or why there is none."""
+def way_cell(row: Row | None, best: float, seeds: int) -> str:
+    """A mean with its range where there are several seeds, and with their number if not all could run, or why not."""
     if row is None:
         return ""
     if row["value"] is None:
-        return str(row["missing"]).partition(" (")[0]
+        return str(row["missing"]).partition(" (")[0].partition(":")[0]
     mean = f"{100 * row['value']:.1f}"
     low, high = (f"{100 * bound:.1f}" for bound in row["interval"])
     shown = f"**{mean}**" if row["value"] == best else mean
-    return shown if row["seeds"] == 1 else f"{shown} ({low} to {high})"
+    spread = [f"{low} to {high}"] if row["seeds"] > 1 else []
+    short = [f"{row['seeds']} of {plural(seeds, 'seed')}"] if row["seeds"] < seeds else []
+    return f"{shown} ({', '.join([*spread, *short])})" if spread or short else shown
 
 
 def by_curve(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -51,6 +51,7 @@ def test_ways_become_a_table_with_the_best_in_bold_and_its_command(tmp_path):
         way("labels only", 100, [0.7, 0.8]),
         way("fixmatch", 100, [0.9, 0.9]),
         way("fixmatch, semilearn", 100, None),
+        way("mean_teacher", 100, [0.6], beyond_labels_only=[], missing="no pseudo label was selected"),
     ]
     lines, charts = fill(tmp_path, ways=rows)
     assert "`python benchmarks/semi_supervised.py fashion --samples 100`  " in lines
@@ -60,6 +61,7 @@ def test_ways_become_a_table_with_the_best_in_bold_and_its_command(tmp_path):
     assert "| labels only | 75.0 (70.0 to 80.0) | +1.0, -2.0 |" in lines
     assert "| FixMatch | **90.0** (90.0 to 90.0) | +1.0, -2.0 |" in lines
     assert "| FixMatch, semilearn | not installed |  |" in lines
+    assert "| Mean Teacher | 60.0 (1 of 2 seeds) |  |" in lines
     assert charts == {}
 
 
