@@ -324,14 +324,15 @@ def _predictions(size: _Size, workload: Workload, rounds: int, settings: RunSett
 def _without_costly_control(
     settings: RunSettings, explicit: frozenset[str], rounds: int, steps: int, *, tuned: bool
 ) -> tuple[RunSettings, frozenset[str]]:
-    """The settings without a control, where a single round beside one has stages of few ``steps``.
+    """The settings without a control, where a single student beside one has stages of few ``steps``.
 
     A control takes half of all samples. Where that leaves stages too short, the student ends below labels-only training
     with all samples, and without a control above it (docs/results.md). Who speaks of controls has them, and pretrained
     weights need few steps.
     """
     is_given = any(name.startswith("rounds.control") for name in explicit)
-    if tuned or rounds != 1 or steps >= ENOUGH_STEPS or is_given:
+    students = rounds + is_online(settings)
+    if tuned or students != 1 or steps >= ENOUGH_STEPS or is_given:
         return settings, explicit
     return with_values(settings, {"rounds.controls": 0}), explicit | {"rounds.controls"}
 

@@ -202,6 +202,16 @@ def test_a_control_that_would_leave_short_stages_is_left_out():
     assert chosen(enough * 16**2 / 64**2 + batch)["rounds.controls"] == 1
 
 
+def test_an_online_student_alone_has_no_costly_control_either():
+    rounds = SETTINGS.rounds.model_copy(update={"count": 0})
+    online = SETTINGS.model_copy(
+        update={"online": SETTINGS.online.model_copy(update={"method": "fixmatch"}), "rounds": rounds}
+    )
+    given = frozenset({"rounds.count", "recipe"})
+    assert choose_for_samples(online, given, 10**6, 40).values["rounds.controls"] == 1
+    assert choose_for_samples(online, given, 50_000, 40).values["rounds.controls"] == 0
+
+
 def test_too_few_samples_are_refused_with_the_fewest():
     with pytest.raises(SettingsError, match="Give --budget 12800samples or more"):
         choose_for_samples(SETTINGS, frozenset(), 12_000, 40)
