@@ -49,20 +49,21 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
         )
     decided = decide_settings(resolved, reporter, dry=True, budgeted=True, extensions=extensions)
     is_head = decided.settings.model.tune == HEAD
+    deciding = decided.costs.total().session_seconds or 0.0  # a run measures the machine for its budget, too
     begun = (Path(decided.settings.out) / RUN_FACTS).exists()
     if is_head and not begun:
         planned, reading = stages_before_reading(decided)
         tried = [HeadWork(START_CHOICE, trial)] if trial else []
-        return _head_result([*tried, *planned], 0, State.ABSENT, reading)
+        return _head_result([*tried, *planned], 0, State.ABSENT, 2 * reading + deciding)
     given = open_round_teachers(decided.settings)
     sizes = [model.given.size for model in given.values()]
     reads_all = begun or pretrains(decided.settings)  # whose batches are checked against the number of images
     context = read_data(decided, dry=True, teacher_sizes=sizes, sample=None if reads_all else READ_IMAGES)
     context = with_round_teachers(context, given)
-    reading = context.costs.total().session_seconds or 0.0
+    reading = (context.costs.total().session_seconds or 0.0) - deciding
     check_measurable(context)
     if is_head:
-        return _plan_heads(context, reading)
+        return _plan_heads(context, 2 * reading + deciding)
     counts = Counts.of(context) if begun else Counts.before_reading(decided, context)
     plans = plan_models(context.settings.model, students_of(context.settings), context.splits.format.size)
     works = list(works_of(context, plans, counts))
@@ -72,14 +73,14 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     if first == len(names):
         done = (_planned(work, State.COMPLETE, 0.0) for work in works if work.name != OTHER)
         return PlanResult(stages=tuple(done))
-    speed = MachineSpeed(context, plans, reading * counts.total / Counts.of(context).total)
+    speed = MachineSpeed(context, plans, deciding, reading * counts.total / Counts.of(context).total)
     stages = [_planned(work, State.COMPLETE, 0.0) for work in works[:first]]
     for work in works[first:]:
         stages.append(_planned(work, state if work.name == reached else State.ABSENT, _seconds(work, speed)))
     return PlanResult(stages=tuple(stages))
 
 
-def _plan_heads(context: RunContext, reading: float) -> PlanResult:
+def _plan_heads(context: RunContext, other: float) -> PlanResult:
     """The plan of a run on a frozen backbone that has begun."""
     reached, state = _first_incomplete(context)
     planned = head_stages(context)
@@ -87,10 +88,10 @@ def _plan_heads(context: RunContext, reading: float) -> PlanResult:
         planned = [replace(work, seconds=0.0) for work in planned]
     names = [work.name for work in planned]
     first = names.index(reached) if reached in names else len(names)
-    return _head_result(planned, first, state, reading)
+    return _head_result(planned, first, state, other)
 
 
-def _head_result(planned: Sequence[HeadWork], first: int, state: State, reading: float) -> PlanResult:
+def _head_result(planned: Sequence[HeadWork], first: int, state: State, other: float) -> PlanResult:
     """The plan of a run on a frozen backbone whose stage number ``first`` is in ``state``, and those before it done."""
     stages = [
         PlannedStage(
@@ -103,7 +104,7 @@ def _head_result(planned: Sequence[HeadWork], first: int, state: State, reading:
         for number, work in enumerate(planned)
     ]
     if first < len(planned):
-        stages.append(PlannedStage(name=OTHER, state="absent", samples_seen=0, images_predicted=0, seconds=2 * reading))
+        stages.append(PlannedStage(name=OTHER, state="absent", samples_seen=0, images_predicted=0, seconds=other))
     return PlanResult(stages=tuple(stages))
 
 

@@ -39,14 +39,18 @@ class _EnoughTimed(Exception):
 class MachineSpeed:
     """Seconds of a run's work, each kind timed when it is first asked for."""
 
-    def __init__(self, context: RunContext, plans: list[ModelPlan], reading_seconds: float) -> None:
+    def __init__(
+        self, context: RunContext, plans: list[ModelPlan], deciding_seconds: float, reading_seconds: float
+    ) -> None:
         """Prepares the timing.
 
         Args:
             context: Of a run that is planned.
             plans: Its models, the teacher's first.
+            deciding_seconds: What choosing its settings takes.
             reading_seconds: What reading its images takes.
         """
+        self._deciding_seconds = deciding_seconds
         self._reading_seconds = reading_seconds
         self._teaches = plans[0]
         self._students = set(plans[1:])
@@ -56,8 +60,8 @@ class MachineSpeed:
 
     @property
     def other_seconds(self) -> float:
-        """Seconds of what is no stage: reading the images, and the page."""
-        return self._reading_seconds * (1 + PAGE_READS)
+        """Seconds of what is no stage: choosing the settings, reading the images, and the page."""
+        return self._deciding_seconds + self._reading_seconds * (1 + PAGE_READS)
 
     @property
     def choice_seconds(self) -> float:

@@ -20,7 +20,8 @@ Features = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 FOLDS = 5  # of the labels, for cross-fitting heads
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01)  # weight decays that cross-fitting compares
 SMALLEST_SHARE = 1e-6  # of a class, where its logarithm is taken
-MAX_ITERATIONS = 200  # of L-BFGS, which takes some tens
+LEAST_DEVIATION = 0.1  # of a backbone's feature, as a share of the median one (NOTEBOOK.md)
+MAX_ITERATIONS = 200  # of L-BFGS, which takes 50 to 110 on the features of a backbone
 MOST_ROWS_OF_BASIS = 4096  # that the basis is estimated from; more take longer than the steps they save
 
 
@@ -45,12 +46,18 @@ class Scaler:
     deviation: Floats
 
     @classmethod
-    def of(cls, features: Sequence[Features]) -> Scaler:
-        """The scaler of several arrays [N, F] together; a feature that never changes keeps its scale."""
+    def of(cls, features: Sequence[Features], *, least: float = 0.0) -> Scaler:
+        """The scaler of several arrays [N, F] together; a feature that never changes keeps its scale.
+
+        Args:
+            features: The arrays.
+            least: Smallest deviation as a share of the median one. A backbone has features that hardly ever answer to
+                these images; without a bound, one that does on another image or view is thousands of deviations away.
+        """
         count = sum(map(len, features))
         mean = sum(part.sum(axis=0, dtype=np.float64) for part in features) / count
         square = sum(np.square(part - mean).sum(axis=0) for part in features) / count
-        deviation = np.sqrt(square)
+        deviation = np.maximum(np.sqrt(square), least * np.median(np.sqrt(square)))
         return cls(np.asarray(mean, np.float32), np.where(deviation > 0, deviation, 1).astype(np.float32))
 
 

@@ -73,6 +73,15 @@ def test_a_feature_that_never_changes_keeps_its_scale():
     np.testing.assert_allclose(scaler.deviation, [1, np.sqrt(2)], rtol=1e-6)
 
 
+def test_a_feature_that_hardly_changes_is_not_blown_up():
+    """A feature of a backbone that answers to none of these images may answer to the next one."""
+    features = np.random.default_rng(0).normal(size=(50, 3)) * [1, 2, 1e-6]
+    scaler = Scaler.of([features.astype(np.float32)], least=0.1)
+    own = features.std(axis=0)
+    np.testing.assert_allclose(scaler.deviation, [own[0], own[1], 0.1 * own[0]], rtol=1e-5)
+    assert Scaler.of([features.astype(np.float32)]).deviation[2] == pytest.approx(own[2], rel=1e-4)
+
+
 def test_a_head_answers_with_probabilities_that_sum_to_one():
     head = LinearHead(np.eye(3, dtype=np.float32), np.zeros(3, np.float32))
     answers = np.exp(head.log_probabilities(np.array([[2.0, 0.0, 0.0]], np.float16)))

@@ -12,8 +12,17 @@ from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
 from noisystudent.pipeline.budget.lengths import ENOUGH_STEPS, FEWEST_STEPS, MOST_STEPS, sizes_of_weights
 from noisystudent.pipeline.budget.networks import OVERHEAD
-from noisystudent.pipeline.budget.speed import FitTimes, seconds_per_sample, seconds_per_view, time_fits
+from noisystudent.pipeline.budget.speed import (
+    FEW_POINTS,
+    FitTimes,
+    GraphTimes,
+    seconds_per_sample,
+    seconds_per_view,
+    time_fits,
+    time_graphs,
+)
 from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.pipeline.heads.teachers import MOST_POINTS
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.training.linear_head import FOLDS, PENALTIES
@@ -39,6 +48,7 @@ class HeadCosts:
     _steps: dict[int, float] = field(default_factory=dict)
     _width: int = 0
     _fits: FitTimes | None = None
+    _graph_times: GraphTimes | None = None
 
     @property
     def rounds(self) -> int:
@@ -60,8 +70,8 @@ class HeadCosts:
         trained = self.workload.labeled + self.workload.unlabeled
         features = self.per_view(size) * (trained * (1 + views) + self.workload.held_out)
         features += sum(self.others_per_view(size)) * trained
-        heads = self.cross_fitting(views) + self.labels_only(views)
-        return features + heads + self.rounds * self.student(views) + self.evidence(views)
+        heads = self.cross_fitting(views) + self.labels_only(views) + self.rounds * self.student(views)
+        return features + heads + self.evidence(views) + self.findings(views)
 
     def small_student_step(self, size: int) -> float:
         """Seconds of a training step of the small network at ``size`` pixels."""
@@ -81,16 +91,20 @@ class HeadCosts:
         return self._fit(self.workload.labeled * (1 + views))
 
     def cross_fitting(self, views: int) -> float:
-        """Seconds of choosing the weight decay of labels-only heads."""
-        return len(PENALTIES) * FOLDS * self._fit(self.workload.labeled * (1 + views) * (FOLDS - 1) // FOLDS)
+        """Seconds of choosing the weight decay of labels-only heads, and the weights of the teachers."""
+        return len(PENALTIES) * FOLDS * self._fit_of_fold(views) + self._graphs()
 
     def student(self, views: int) -> float:
         """Seconds of a student's head."""
         return self._fit((self.workload.labeled + self.workload.unlabeled) * (1 + views))
 
     def evidence(self, views: int) -> float:
-        """Seconds of cross-fitting students."""
-        return FOLDS * self.rounds * self.student(views)
+        """Seconds of cross-fitting students, each with its teacher."""
+        return FOLDS * (self._fit_of_fold(views) + self.rounds * self.student(views))
+
+    def findings(self, views: int) -> float:
+        """Seconds of the heads whose answers tell which labels look wrong."""
+        return FOLDS * self._fit_of_fold(views)
 
     def per_view(self, size: int) -> float:
         """Seconds of one view at ``size`` pixels; raises ``ModelError`` where the backbone cannot take that size."""
@@ -112,6 +126,19 @@ class HeadCosts:
                 timed.append(seconds_per_view(classifier.to(self.engine.device), size, self.engine))
             self._views[size] = timed
         return self._views[size]
+
+    def _graphs(self) -> float:
+        """Seconds of the teachers' neighbor graphs, where there are many images and not too many for graphs."""
+        points = self.workload.labeled + self.workload.unlabeled
+        if not FEW_POINTS < points <= MOST_POINTS:
+            return 0.0
+        if self._graph_times is None:
+            self._graph_times = time_graphs(self._width)
+        return self._graph_times.seconds(points)
+
+    def _fit_of_fold(self, views: int) -> float:
+        """Seconds of a head on the labels of all folds but one."""
+        return self._fit(self.workload.labeled * (1 + views) * (FOLDS - 1) // FOLDS)
 
     def _fit(self, rows: int) -> float:
         if self._fits is None:

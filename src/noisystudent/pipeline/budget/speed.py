@@ -11,11 +11,14 @@ import torch
 import torch.nn.functional as F
 
 from noisystudent.models.classifier import Classifier
+from noisystudent.pseudo_labels.neighbors import neighbor_graph, reduce_features
 from noisystudent.runtime.device import Engine, autocast
 from noisystudent.training.linear_head import HeadData, Scaler, fit_head
 
 FEATURE_BATCH = 16  # images of a timed forward pass
 TRAINING_BATCH = 32  # images of a timed training step
+FEW_POINTS = 4000  # of neighbor graphs, which take a second or two
+TIMED_PENALTY = 0.1  # weight decay, in the middle of those that are compared
 _REPEATS = 3  # the fastest counts: other load on the machine only adds
 
 
@@ -66,15 +69,48 @@ def time_fits(width: int, classes: int, device: torch.device) -> FitTimes:
     return FitTimes(max(0.0, seconds_few - few * per_row), per_row)
 
 
+@dataclass(frozen=True)
+class GraphTimes:
+    """How the seconds of neighbor graphs grow with the square of their points."""
+
+    fixed: float
+    per_pair: float
+
+    def seconds(self, points: int) -> float:
+        """Seconds of the graphs of this many images."""
+        return self.fixed + self.per_pair * points**2
+
+
+def time_graphs(width: int) -> GraphTimes:
+    """Times the two graphs that teachers use, of few and of more random features of ``width``."""
+    few, many = 1000, FEW_POINTS
+    seconds_few, seconds_many = (_seconds_of_graphs(width, count) for count in (few, many))
+    per_pair = max(0.0, seconds_many - seconds_few) / (many**2 - few**2)
+    return GraphTimes(max(0.0, seconds_few - few**2 * per_pair), per_pair)
+
+
+def _seconds_of_graphs(width: int, points: int) -> float:
+    features = np.random.default_rng(0).normal(size=(points, width)).astype(np.float32)
+    started = time.perf_counter()
+    for whiten in (False, True):
+        neighbor_graph(reduce_features(features, whiten=whiten))
+    return time.perf_counter() - started
+
+
 def _seconds_of_small_fit(width: int, classes: int, rows: int, device: torch.device) -> float:
+    """Seconds of a fit to features that depend on each other as a backbone's do, so that it takes as many steps.
+
+    The variance of their principal components falls with the power -1.5 of the rank; those of EfficientNet-Lite0 take
+    50 to 90 steps, independent ones 15.
+    """
     random = np.random.default_rng(0)
     labels = np.arange(rows) % classes
+    directions = random.normal(size=(width, width)) * np.arange(1, width + 1)[:, None] ** -0.75
     centers = random.normal(size=(classes, width))
-    features = (centers[labels] * 0.2 + random.normal(size=(rows, width))).astype(np.float16)
-    targets = np.eye(classes, dtype=np.float32)[labels]
-    data = HeadData([features], targets, np.ones(rows, np.float32))
+    features = ((centers[labels] + random.normal(size=(rows, width))) @ directions).astype(np.float16)
+    data = HeadData([features], np.eye(classes, dtype=np.float32)[labels], np.ones(rows, np.float32))
     started = time.perf_counter()
-    fit_head([data], Scaler.of([features]), 0.1, device)
+    fit_head([data], Scaler.of([features]), TIMED_PENALTY, device)
     return time.perf_counter() - started
 
 

@@ -23,7 +23,7 @@ from noisystudent.noise.input import InputNoise
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.heads.store import FEATURES, FeatureStore, FeatureView, Half
 from noisystudent.results.run import StageCost
-from noisystudent.training.linear_head import Scaler
+from noisystudent.training.linear_head import LEAST_DEVIATION, Scaler
 
 _STREAM = "feature-views"
 
@@ -46,7 +46,7 @@ class RunFeatures:
         labeled: Of the labeled images.
         unlabeled: Of the unlabeled images.
         shards: The unlabeled images in order.
-        scaler: Mean and deviation of the plain features of all of them.
+        scaler: Mean and deviation of all of them, under all views.
         classifier: The frozen network, whose last layer is a head's place.
         plain: The store of plain features, for held-out images.
         fingerprint: Identifies what the features were computed from.
@@ -132,7 +132,7 @@ def compute_features(context: RunContext, plan: ModelPlan, number: int = 0) -> R
     unlabeled = tuple(_joined([part[view] for part in parts], width) for view in range(len(stores)))
     if not is_complete:
         _commit(context, stage, stores, inputs, views)
-    scaler = Scaler.of([labeled[0], unlabeled[0]])
+    scaler = Scaler.of([*labeled, *unlabeled], least=LEAST_DEVIATION)
     return RunFeatures(labeled, unlabeled, tuple(shards), scaler, network.classifier, stores[0], fingerprint_of(inputs))
 
 
@@ -152,7 +152,8 @@ def labeled_features(context: RunContext, plan: ModelPlan, images: Images) -> Ru
     features = store.features(images)
     nothing = np.zeros((0, features.shape[1]), np.float16)
     inputs = {"backbone": store.network.fingerprint, "labeled": content_fingerprint(images)}
-    return RunFeatures((features,), (nothing,), (), Scaler.of([features]), classifier, store, fingerprint_of(inputs))
+    scaler = Scaler.of([features], least=LEAST_DEVIATION)
+    return RunFeatures((features,), (nothing,), (), scaler, classifier, store, fingerprint_of(inputs))
 
 
 def frozen_classifier(context: RunContext, plan: ModelPlan) -> Classifier:

@@ -93,7 +93,7 @@ def _stages(settings: RunSettings, costs: HeadCosts, size: int, passes: int) -> 
         yield from _small_student(settings, costs, size)
     if settings.evaluation.suite:
         yield HeadWork(ROBUSTNESS, None)
-    yield HeadWork(FINDINGS)
+    yield HeadWork(FINDINGS, costs.findings(views))
 
 
 def _small_student(settings: RunSettings, costs: HeadCosts, size: int) -> Iterator[HeadWork]:

@@ -1,14 +1,19 @@
 """A budget buys large images first, then noised views; one that buys nothing says the smallest one that does."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from noisystudent.errors import ModelError, SettingsError
+from noisystudent.pipeline.budget import heads
 from noisystudent.pipeline.budget.choice import USABLE, whole_minutes
 from noisystudent.pipeline.budget.heads import HeadCosts, candidate_sizes, choose_for_heads
+from noisystudent.pipeline.budget.speed import GraphTimes
 from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.pipeline.heads.teachers import MOST_POINTS
 from noisystudent.run_settings import RunSettings
+from noisystudent.training.linear_head import FOLDS, PENALTIES
 
 SETTINGS = RunSettings(out="unused")
 PER_PIXEL = 1e-6  # seconds of a view
@@ -63,6 +68,34 @@ def test_size_comes_before_views(budget, size, views):
     assert choice.values == {"data.size": size, "head.views": views}
     assert choice.seconds == pytest.approx(seconds(size, views))
     assert f"images of {size} px" in choice.reasons[0]
+
+
+def test_graphs_of_many_images_are_paid_for_where_there_are_any(monkeypatch):
+    monkeypatch.setattr(heads, "time_graphs", lambda width: GraphTimes(fixed=1.0, per_pair=1e-6))
+    costs = Costs()
+
+    def choosing(unlabeled):
+        costs.workload = replace(costs.workload, labeled=100, unlabeled=unlabeled)
+        return costs.cross_fitting(0)
+
+    assert choosing(3900) == 0.0  # a second or two, which nobody plans with
+    assert choosing(4900) == pytest.approx(1 + 25)
+    assert choosing(MOST_POINTS) == 0.0
+
+
+def test_every_fit_of_a_head_is_paid_for():
+    class Fits(Costs):
+        def _fit(self, rows):
+            asked.append(rows)
+            return 1.0
+
+    asked = []
+    costs = Fits()
+    costs.workload = replace(costs.workload, labeled=50)
+    features = PER_PIXEL * 64**2 * 1050 * 3
+    folds = FOLDS * (len(PENALTIES) + (1 + costs.rounds) + 1)  # choice; teacher and students; labels that look wrong
+    assert costs.seconds(64, 2) - features == pytest.approx(folds + 1 + costs.rounds)
+    assert set(asked) == {50 * 3, 40 * 3, 1050 * 3}
 
 
 def test_a_budget_that_is_too_small_names_the_smallest_that_is_not():
