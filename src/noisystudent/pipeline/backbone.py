@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.models.backbones import Backbone, open_backbone
@@ -79,11 +79,18 @@ def _say_backbone(backbone: Backbone, asked: RunSettings, used: RunSettings, rep
         f"backbone: {backbone.name}, the weights of a {backbone.architecture} trained on {backbone.trained_on}; if "
         "test images were among that, test scores are too high"
     )
-    decided = decided_by_backbone(asked, used, backbone)
-    if "data.size" in decided:
-        reporter.say(f"note: data.size is {used.data.size}, the size of the images that the backbone was trained on")
-    if "data.channels" in decided:
+    if "data.channels" in decided_by_backbone(asked, used, backbone):
         reporter.say("note: images are read in color, as the backbone takes them; gray images repeat their channel")
+
+
+def announce_size(
+    settings: RunSettings, backbone: Backbone | None, origins: Mapping[str, str], reporter: Reporter
+) -> None:
+    """Says that the backbone decided the size of the images, where no budget did; ``origins``: by dotted name."""
+    if backbone and origins.get("data.size") == _by(backbone):
+        reporter.say(
+            f"note: data.size is {settings.data.size}, the size of the images that the backbone was trained on"
+        )
 
 
 def decided_by_backbone(asked: RunSettings, used: RunSettings, backbone: Backbone | None) -> dict[str, str]:
@@ -100,7 +107,12 @@ def decided_by_backbone(asked: RunSettings, used: RunSettings, backbone: Backbon
         "data.channels": asked.data.channels != used.data.channels,
         "model.teacher": asked.model.teacher != used.model.teacher,
     }
-    return auto | {name: f"model.backbone {backbone.name}" for name, differs in changed.items() if differs}
+    return auto | {name: _by(backbone) for name, differs in changed.items() if differs}
+
+
+def _by(backbone: Backbone) -> str:
+    """The origin of a value that the backbone decided."""
+    return f"model.backbone {backbone.name}"
 
 
 def start_facts(asked: RunSettings, backbone: Backbone | None) -> StartFacts | None:

@@ -23,6 +23,7 @@ from noisystudent.models.backbones import Backbone
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.auto_backbone import settle_backbone
 from noisystudent.pipeline.backbone import (
+    announce_size,
     decide_with_backbone,
     decided_by_backbone,
     open_teacher_backbones,
@@ -103,6 +104,7 @@ def decide_settings(
         request = BudgetRequest(resolved, settings, backbone, others, engine, dry, extensions.select is not None)
         settings, chosen = decide_budget(request, partial(Workload.of, sources, settings.data), reporter)
         origins |= chosen
+    announce_size(settings, backbone, origins, reporter)
     return Decided(resolved, settings, engine, sources, backbone, others, extensions, reporter, origins, costs)
 
 
