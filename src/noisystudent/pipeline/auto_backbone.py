@@ -55,7 +55,6 @@ def settle_backbone(
         reporter.say(f"note: {LEARNING_RATE} is {rate_used:g}, because the models start from pretrained weights")
     size = size_of_choice(name)
     if size and settings.data.size == "auto":
-        reporter.say(f"note: data.size is {size}, at which {AUTO_BACKBONE} uses this backbone")
         settings = settings.model_copy(update={"data": settings.data.model_copy(update={"size": size})})
     return settings
 

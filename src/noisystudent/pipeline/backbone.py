@@ -88,9 +88,10 @@ def announce_size(
 ) -> None:
     """Says that the backbone decided the size of the images, where no budget did; ``origins``: by dotted name."""
     if backbone and origins.get("data.size") == _by(backbone):
-        reporter.say(
-            f"note: data.size is {settings.data.size}, the size of the images that the backbone was trained on"
-        )
+        size, own = settings.data.size, backbone.size
+        why = "the size of the images that the backbone was trained on"
+        why = why if size == own else f"at which {AUTO_BACKBONE} uses this backbone"
+        reporter.say(f"note: data.size is {size}, {why}")
 
 
 def decided_by_backbone(asked: RunSettings, used: RunSettings, backbone: Backbone | None) -> dict[str, str]:

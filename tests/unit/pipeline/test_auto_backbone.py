@@ -64,7 +64,6 @@ def test_what_is_there_is_taken_with_its_rate_and_size(tmp_path, machine):
         f"backbone: auto takes {ATTO}: it is the first in the list of auto that fits and is in the hub's cache"
     )
     assert "note: train.learning_rate is 0.0005, because the models start from pretrained weights" in said
-    assert "note: data.size is 224, at which auto uses this backbone" in said
     origins = decided_by_backbone(resolved.settings, settings, None)
     assert origins["model.backbone"].startswith("auto: it is the first")
     assert f"--model.backbone={ATTO}" in repeat_command(settled(resolved, settings), "run")

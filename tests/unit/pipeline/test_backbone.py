@@ -1,5 +1,7 @@
 """What a backbone decides in a run, which models start from it, and what is refused beside it."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.normalization import Normalization
 from noisystudent.models.settings import plan_models
-from noisystudent.pipeline.backbone import announce_start
+from noisystudent.pipeline.backbone import announce_size, announce_start
 from noisystudent.pipeline.build_context import build_context, describe_run
 from noisystudent.pipeline.train_data import supervised_spec
 from noisystudent.pipeline.train_stage import new_classifier, train_inputs
@@ -66,6 +68,21 @@ def test_the_backbone_decides_size_channels_model_and_rate(tmp_path):
     assert facts.start.fingerprint == context.backbone.fingerprint
     decided = [name for name, origin in facts.origins.items() if origin == f"model.backbone {tmp_path / 'weights'}"]
     assert sorted(decided) == ["data.channels", "data.size", "model.teacher", "train.learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("own", "origin", "told"),
+    [
+        (224, "model.backbone a", ["note: data.size is 224, the size of the images that the backbone was trained on"]),
+        (518, "model.backbone a", ["note: data.size is 224, at which auto uses this backbone"]),
+        (224, "budget of 15 min 0 s", []),
+        (224, "arguments", []),
+    ],
+)
+def test_the_size_is_told_where_the_backbone_decided_it(own, origin, told):
+    settings, lines = SimpleNamespace(data=SimpleNamespace(size=224)), Lines()
+    announce_size(settings, SimpleNamespace(name="a", size=own), {"data.size": origin}, lines)
+    assert lines.said == told
 
 
 def test_what_the_user_says_beats_the_backbone(tmp_path):
