@@ -96,6 +96,9 @@ def fit_head(
             logits. As the bias has no penalty, that is the fit without it and this much less bias.
     """
     rows, targets, weights = _stacked(data, scaler, device)
+    span = _span(rows)
+    if span is not None:
+        rows = rows @ span
     classes, width = targets.shape[1], rows.shape[1]
     basis = _curvature_basis(rows, weights, penalty)
 
@@ -117,12 +120,25 @@ def fit_head(
     options = {"maxiter": MAX_ITERATIONS, "gtol": 3e-5}
     with one_blas_thread():
         found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
-    standardized, bias = (part.double().cpu().numpy() for part in unpacked(found.x))
-    weight = standardized / scaler.deviation
+    standardized, offset = unpacked(found.x)
+    if span is not None:
+        standardized = standardized @ span.T
+    weight, bias = standardized.double().cpu().numpy() / scaler.deviation, offset.double().cpu().numpy()
     if logit_adjustment:
         shares = (weights[:, None] * targets).sum(dim=0).double().cpu().numpy()
         bias = bias - logit_adjustment * np.log(np.maximum(shares, SMALLEST_SHARE))
     return LinearHead(weight.astype(np.float32), (bias - weight @ scaler.mean).astype(np.float32))
+
+
+def _span(rows: Tensor) -> Tensor | None:
+    """An orthonormal basis [F, M] of what rows [M, F] span, which holds the best weights; None for too many rows.
+
+    Weights across all rows change no logit and cost a penalty, so few rows are a problem in few dimensions.
+    """
+    if 2 * len(rows) > rows.shape[1]:  # it costs as much as it saves
+        return None
+    basis: Tensor = torch.linalg.qr(rows.T)[0]
+    return basis
 
 
 def _curvature_basis(rows: Tensor, weights: Tensor, penalty: float) -> Tensor:

@@ -7,18 +7,20 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from noisystudent.training import linear_head
 from noisystudent.training.linear_head import HeadData, LinearHead, Scaler, fit_head
 
 CPU = torch.device("cpu")
 CLASSES = 4
 
 
-@pytest.fixture(scope="module")
-def features():
-    random = np.random.default_rng(0)
+@pytest.fixture(scope="module", params=[12, 160, 300], ids=lambda width: f"{width} features")
+def features(request):
+    """80 images, on both sides of where a fit works in the space that they span."""
+    random, width = np.random.default_rng(0), request.param
     labels = random.integers(0, CLASSES, 80)
-    centers = random.normal(size=(CLASSES, 12))
-    return (centers[labels] + random.normal(size=(80, 12)) * 2 + 5).astype(np.float16), labels
+    centers = random.normal(size=(CLASSES, width))
+    return (centers[labels] + random.normal(size=(80, width)) * 2 + 5).astype(np.float16), labels
 
 
 def one_hot(labels):
@@ -36,8 +38,8 @@ def test_it_is_scikit_learns_logistic_regression(features):
     reference = LogisticRegression(C=1 / (0.1 * len(given)), tol=1e-10, max_iter=10_000)
     reference.fit(scaler.transform(given), labels)
     head = fit_head([data(given, one_hot(labels))], Scaler.of([given]), 0.1, CPU)
-    expected = reference.predict_log_proba(scaler.transform(given))
-    np.testing.assert_allclose(head.log_probabilities(given), expected, atol=2e-3)
+    expected = reference.predict_proba(scaler.transform(given))
+    np.testing.assert_allclose(np.exp(head.log_probabilities(given)), expected, atol=5e-4)
 
 
 def test_the_gradient_vanishes_for_soft_labels_and_uneven_weights(features):
@@ -53,6 +55,17 @@ def test_the_gradient_vanishes_for_soft_labels_and_uneven_weights(features):
         difference * (weights / weights.sum())[:, None]
     ).T @ standardized + penalty * head.weight * scaler.deviation
     assert abs(gradient).max() < 2e-4
+
+
+def test_few_rows_are_solved_in_the_space_that_they_span(features, monkeypatch):
+    given, labels = features
+
+    def fitted():
+        return fit_head([data(given, one_hot(labels))], Scaler.of([given]), 0.1, CPU).log_probabilities(given)
+
+    as_usual = fitted()
+    monkeypatch.setattr(linear_head, "_span", lambda rows: None)
+    np.testing.assert_allclose(np.exp(as_usual), np.exp(fitted()), atol=5e-4)
 
 
 def test_views_share_the_weight_of_their_image_and_parts_add_up(features):

@@ -22,6 +22,7 @@ from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
 from noisystudent.pipeline.budget.lengths import (
     ENOUGH_STEPS,
     FEWEST_STEPS,
+    FEWEST_TUNED_STEPS,
     SHARES,
     SMALLEST_SHARE,
     TRIAL_EPOCHS,
@@ -221,10 +222,11 @@ def choose_for_trainings(costs: NetworkCosts, explicit: frozenset[str], seconds:
     of_tuning = values_of_tuning(explicit) if tuned else {}
     batch_size = with_values(costs.settings, of_tuning).train.batch_size
     lengths = lengths_of(batch_size, workload.labeled, 0, tuned=tuned)
+    enough = max(FEWEST_TUNED_STEPS, TRIAL_EPOCHS * workload.labeled / batch_size) if tuned else lengths.enough
     for edge in _sizes(costs, explicit):
         step = batch_size * costs.at(edge).seconds * OVERHEAD
         steps = int(seconds / (count * step))
-        if steps >= (TRIAL_EPOCHS * workload.labeled / batch_size if tuned else lengths.enough):
+        if steps >= enough:
             break
     steps = min(steps, lengths.most)
     return Choice(

@@ -12,6 +12,7 @@ from noisystudent.pipeline.budget.lengths import (
     ENOUGH_STEPS,
     FEWEST_EPOCHS,
     FEWEST_STEPS,
+    FEWEST_TUNED_STEPS,
     MOST_TUNED_EPOCHS,
     TRIAL_EPOCHS,
 )
@@ -300,6 +301,14 @@ def test_trainings_of_a_trial_share_its_seconds():
     data = SETTINGS.data.model_copy(update={"size": 64})
     given = NetworkCosts(SETTINGS.model_copy(update={"data": data}), Weights(), load, ON_CPU)
     assert choose_for_trainings(given, frozenset({"data.size"}), seconds, 3).values["data.size"] == 64
+
+
+def test_a_trial_on_few_labels_prefers_smaller_images_to_too_few_steps():
+    load = Workload(classes=4, labeled=64, unlabeled=0, held_out=0, edge=32, channels=3)
+    costs = NetworkCosts(SETTINGS, Weights(), load, ON_CPU)  # four visits are 8 steps, and a trial needs 25
+    seconds = 3 * FEWEST_TUNED_STEPS * 32 * 1e-6 * 96**2 * OVERHEAD
+    choice = choose_for_trainings(costs, frozenset(), seconds * 1.01, 3)
+    assert (choice.values["data.size"], choice.values["train.steps"]) == (96, FEWEST_TUNED_STEPS)
 
 
 def test_samples_of_pretrained_weights_are_counted_in_their_batches():
