@@ -50,6 +50,7 @@ def options(sources, out, **settings):
 
 def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp_path, capsys, monkeypatch):
     given = options(sources, tmp_path / "run", **{"rounds.controls": 0})
+    monkeypatch.setattr(start_choice, "FEWEST_FOR_WHOLE", 101)
     monkeypatch.setattr(start_choice, "SHARE", 0.5)  # of half a minute
     monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1 / 3000)  # whatever else the machine does
     monkeypatch.setattr(lengths, "MOST_STEPS", 70)
@@ -106,8 +107,7 @@ def test_the_backbone_is_kept_where_it_is_better(sources, tmp_path, monkeypatch)
 
 @pytest.fixture
 def few_steps(monkeypatch):
-    """Whole backbones are tried on 100 labels, for 2 steps, whatever the speed of the machine."""
-    monkeypatch.setattr(start_choice, "FEWEST_FOR_WHOLE", 100)
+    """Whole backbones are tried for 2 steps, whatever the speed of the machine."""
     monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1e-6)
     monkeypatch.setattr(lengths, "FEWEST_STEPS", 2)
     monkeypatch.setattr(lengths, "MOST_TUNED_EPOCHS", 0)
@@ -115,7 +115,7 @@ def few_steps(monkeypatch):
 
 
 @pytest.mark.usefixtures("few_steps")
-def test_with_many_labels_the_whole_backbone_is_tried_and_taken_where_it_is_clearly_better(
+def test_with_enough_labels_the_whole_backbone_is_tried_and_taken_unless_heads_are_clearly_better(
     sources, tmp_path, capsys, monkeypatch
 ):
     found = []
@@ -166,6 +166,8 @@ def test_the_whole_backbone_is_not_tried_where_the_user_wants_heads(sources, tmp
 
 @pytest.mark.parametrize("given", [{"model.backbone": "efficientnet-lite0"}, {"budget": "none"}, {"train.steps": 2}])
 def test_nothing_is_tried_where_the_user_decides(sources, tmp_path, monkeypatch, given):
+    monkeypatch.setattr(start_choice, "FEWEST_FOR_WHOLE", 101)  # one more, for a backbone that is named
+
     def refuse(*_):
         raise AssertionError("tried")
 
