@@ -186,17 +186,18 @@ class StartTrial:
 
     @property
     def prefers(self) -> Literal["frozen", "scratch", "tuned"]:
-        """The whole backbone unless heads are clearly better, or a network from scratch is as good as both.
+        """The whole backbone unless heads are clearly better, or a network from scratch is as good as both are.
 
         A trained network has a small part of the time that a run gives it, and heads need seconds. So the one from
         scratch is preferred where it is as good as heads already, and the whole backbone, which in a run's time was
         better on each set that was tried (NOTEBOOK.md), unless heads are ahead by a standard error.
         """
         scratch, tuned = self.scratch, self.tuned
-        beside = scratch.top1 if scratch else 0.0
-        if tuned and tuned.top1 > beside and tuned.top1 >= tuned.frozen - tuned.standard_error:
-            return "tuned"
-        return "scratch" if scratch and scratch.top1 >= scratch.frozen else "frozen"
+        if scratch and scratch.top1 < scratch.frozen:
+            scratch = None
+        if tuned and tuned.top1 >= tuned.frozen - tuned.standard_error:
+            return "scratch" if scratch and scratch.top1 >= tuned.top1 else "tuned"
+        return "scratch" if scratch else "frozen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
