@@ -57,7 +57,8 @@ class Scaler:
         count = sum(map(len, features))
         mean = sum(part.sum(axis=0, dtype=np.float64) for part in features) / count
         square = sum(np.square(part - mean).sum(axis=0) for part in features) / count
-        deviation = np.maximum(np.sqrt(square), least * np.median(np.sqrt(square)))
+        deviation = np.sqrt(square)
+        deviation = np.maximum(deviation, least * np.median(deviation))
         return cls(np.asarray(mean, np.float32), np.where(deviation > 0, deviation, 1).astype(np.float32))
 
 
@@ -137,8 +138,8 @@ def _span(rows: Tensor) -> Tensor | None:
     """
     if 2 * len(rows) > rows.shape[1]:  # it costs as much as it saves
         return None
-    basis: Tensor = torch.linalg.qr(rows.T)[0]
-    return basis
+    basis: Tensor = torch.linalg.qr(rows.T.cpu())[0]  # not every accelerator has it
+    return basis.to(rows.device)
 
 
 def _curvature_basis(rows: Tensor, weights: Tensor, penalty: float) -> Tensor:
