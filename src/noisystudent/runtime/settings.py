@@ -45,7 +45,7 @@ class RuntimeSettings(Settings):
     label_batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto",
         description="images per forward pass when labeling and scoring; auto: 512, but on a CPU fewer for images above "
-        "32 pixels, down to 32, which is faster and needs less memory",
+        "32 pixels, down to 8, which is faster and needs less memory",
     )
 
     log: Literal["none", "tensorboard"] = Field(
