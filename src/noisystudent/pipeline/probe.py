@@ -18,7 +18,7 @@ from noisystudent.noise.crop import PlainView
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.results.run import StageCost
-from noisystudent.training.linear_head import FOLDS, LEAST_DEVIATION, PENALTIES, HeadData, LinearHead, Scaler, fit_head
+from noisystudent.training.linear_head import FOLDS, PENALTIES, HeadData, LinearHead, Scaler, fit_head
 
 PROBE = "probe"  # the kind in a manifest, and the name of the stage
 NEIGHBORS, SHARPNESS = 200, 0.07  # k and the temperature of the similarities in Wu et al. 2018, section 3.4
@@ -103,7 +103,7 @@ def fit_probe(
     def fit_on(rows: Ints, penalty: float) -> LinearHead:
         targets = np.eye(classes, dtype=np.float32)[labels[rows]]
         data = HeadData((features[rows],), targets, np.ones(len(rows), np.float32))
-        return fit_head([data], Scaler.of([features[rows]], least=LEAST_DEVIATION), penalty, device)
+        return fit_head([data], Scaler.of([features[rows]]), penalty, device)
 
     def accuracy(penalty: float) -> float:
         head = fit_on(np.setdiff1d(every, left_out), penalty)

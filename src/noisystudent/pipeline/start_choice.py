@@ -1,8 +1,8 @@
 """How a run starts: on a frozen backbone, with the whole backbone, or from scratch; tried on the labels themselves.
 
 Weights that were trained on photographs help with photographs, and little with hand signs or scanned letters, which a
-small network learns better on its own (docs/results.md). Where there are many labels, training the whole backbone is
-better than heads on it. Nothing but the labels says which kind a user has.
+small network learns better on its own (docs/results.md). From about 100 labels on, training the whole backbone
+pays more than heads on it. Nothing but the labels says which kind a user has.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def choose_start(resolved: Resolved, reporter: Reporter, extensions: Extensions 
 
     All starts learn from some of the labels and predict the others. The network from scratch has a small part of the
     time that a run would give it, so it is taken where it is as good already. The whole backbone is tried where there
-    are ``FEWEST_FOR_WHOLE`` labels, and taken where it is better than both. Only the whole backbone is tried where the
-    user names one, and nothing for a run without a budget, for one that began without a trial, or where a class has a
-    single label.
+    are ``FEWEST_FOR_WHOLE`` labels, and taken as ``StartTrial.prefers`` says. Only the whole backbone is tried where
+    the user names one, and nothing for a run without a budget, for one that began without a trial, or where a class has
+    a single label.
 
     Raises what ``decide_settings`` raises.
     """

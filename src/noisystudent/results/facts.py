@@ -189,8 +189,8 @@ class StartTrial:
         """The whole backbone unless heads are clearly better, or a network from scratch is as good as both are.
 
         A trained network has a small part of the time that a run gives it, and heads need seconds. So the one from
-        scratch is preferred where it is as good as heads already, and the whole backbone, which in a run's time was
-        better on each set that was tried (NOTEBOOK.md), unless heads are ahead by a standard error.
+        scratch is preferred where it is as good as heads already, and the whole backbone unless heads are ahead by a
+        standard error (NOTEBOOK.md).
         """
         scratch, tuned = self.scratch, self.tuned
         if scratch and scratch.top1 < scratch.frozen:

@@ -85,8 +85,7 @@ def images_per_pass(settings: RuntimeSettings, device: torch.device, size: int) 
     """Returns how many images of ``size`` x ``size`` pixels enter a forward pass when labeling and scoring.
 
     ``auto`` is 512 on an accelerator. On a CPU it is 2**19 pixels, but at least 8 images: with EfficientNet-Lite0 at
-    128 pixels, passes of 32 images take 0.8 of the time of 512 and a third of the memory, and at 224 pixels, passes of
-    10 take 0.5 to 0.8 of the time of 32 (NOTEBOOK.md).
+    128 pixels, passes of 32 images take 0.8 of the time of 512 and a third of the memory; NOTEBOOK.md has 224 pixels.
     """
     if settings.label_batch_size != "auto":
         return settings.label_batch_size
