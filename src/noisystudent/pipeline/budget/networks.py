@@ -18,6 +18,7 @@ from noisystudent.errors import SettingsError
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.settings import ModelPlan, plan_models
+from noisystudent.models.tuning import train_last_blocks
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
 from noisystudent.pipeline.budget.lengths import (
     ENOUGH_STEPS,
@@ -32,7 +33,7 @@ from noisystudent.pipeline.budget.lengths import (
     sizes_of_weights,
     values_of_tuning,
 )
-from noisystudent.pipeline.budget.speed import seconds_per_sample
+from noisystudent.pipeline.budget.speed import seconds_per_sample, seconds_per_view
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch
 from noisystudent.pipeline.tune import with_values
@@ -42,7 +43,7 @@ from noisystudent.training.settings import TrainSettings
 
 SMALLER_SIZES = (64, 48, 32, 24, 16)
 OVERHEAD = 1.3  # a step of the loop, with noise, optimizer and averages, against forward and backward pass
-FORWARD = 1 / 3  # of a training step
+FORWARD = 1 / 3  # of a training step of the whole network
 MANY_ROUNDS = 3
 MANY_SAMPLES = 300_000  # in all, controls included, below which ``MANY_ROUNDS`` are no better than a single long one
 _NO_CONTROL = (
@@ -60,11 +61,12 @@ _OF_STUDENTS = (
 
 @dataclass(frozen=True)
 class _Size:
-    """An image size, its model, and the seconds per sample there."""
+    """An image size, its model, and the seconds there per sample that is trained on and per image that is predicted."""
 
     edge: int
     plan: ModelPlan
     seconds: float
+    forward: float
 
 
 @dataclass
@@ -251,10 +253,15 @@ def _measured(settings: RunSettings, backbone: Backbone | None, workload: Worklo
     plan = plan_models(settings.model, 1, edge)[-1]
     classes = tuple(str(label) for label in range(workload.classes))
     if backbone and backbone.fits(plan.name):
-        classifier = backbone.new_classifier(plan.name, classes=classes, size=edge)
+        classifier = backbone.new_classifier(plan.name, classes=classes, size=edge).to(engine.device)
+        if blocks := settings.model.last_blocks:  # a step takes half as long and less, a prediction as long as ever
+            train_last_blocks(classifier.net, blocks)
+            return _Size(edge, plan, seconds_per_sample(classifier, engine), seconds_per_view(classifier, edge, engine))
     else:
-        classifier = create_classifier(plan.name, classes=classes, channels=workload.channels, size=plan.size or edge)
-    return _Size(edge, plan, seconds_per_sample(classifier.to(engine.device), engine))
+        channels, size = workload.channels, plan.size or edge
+        classifier = create_classifier(plan.name, classes=classes, channels=channels, size=size).to(engine.device)
+    seconds = seconds_per_sample(classifier, engine)
+    return _Size(edge, plan, seconds, seconds * FORWARD)
 
 
 def _affordable(settings: RunSettings, size: _Size, workload: Workload, usable: float, rounds: int) -> float:
@@ -320,7 +327,7 @@ def _predictions(size: _Size, workload: Workload, rounds: int, settings: RunSett
     """Seconds of labeling, by all teachers of a round, and scoring."""
     answers = sum(settings.rounds.teachers_of(number) for number in range(1, rounds + 1))
     images = answers * workload.unlabeled + (2 + rounds) * workload.held_out
-    return images * size.seconds * FORWARD
+    return images * size.forward
 
 
 def _without_costly_control(

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from noisystudent.models.classifier import Classifier
+from noisystudent.models.tuning import start_training
 from noisystudent.pseudo_labels.neighbors import neighbor_graph, reduce_features
 from noisystudent.runtime.device import Engine, autocast
 from noisystudent.training.linear_head import HeadData, Scaler, fit_head
@@ -38,7 +39,7 @@ def seconds_per_sample(classifier: Classifier, engine: Engine) -> float:
     """Seconds of a training step per image: forward and backward pass, without noise and optimizer."""
     pixels = _pixels(classifier, TRAINING_BATCH, classifier.size)
     labels = torch.arange(TRAINING_BATCH, device=engine.device) % len(classifier.classes)
-    classifier.train()
+    start_training(classifier, frozen_statistics=False)
 
     def step() -> None:
         classifier.zero_grad(set_to_none=True)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from noisystudent.errors import SettingsError
+from noisystudent.models.classifier import create_classifier
 from noisystudent.pipeline.budget import networks
 from noisystudent.pipeline.budget.choice import USABLE
 from noisystudent.pipeline.budget.lengths import (
@@ -301,6 +302,23 @@ def test_trainings_of_a_trial_share_its_seconds():
     data = SETTINGS.data.model_copy(update={"size": 64})
     given = NetworkCosts(SETTINGS.model_copy(update={"data": data}), Weights(), load, ON_CPU)
     assert choose_for_trainings(given, frozenset({"data.size"}), seconds, 3).values["data.size"] == 64
+
+
+@pytest.mark.parametrize(("tune", "trained", "forward"), [("last:1", 0.5, 0.25), ("all", 1.0, 1 / 3)])
+def test_a_step_of_the_last_blocks_is_timed_with_the_others_frozen(tune, trained, forward, monkeypatch):
+    class Own(Weights):
+        def new_classifier(self, model, *, classes, size):
+            return create_classifier("tiny_resnet", classes=classes, channels=3, size=size)
+
+    def by_trained(classifier, engine):
+        first, *_ = classifier.net.parameters()
+        return 1.0 if first.requires_grad else 0.5
+
+    monkeypatch.setattr(networks, "seconds_per_sample", by_trained)
+    monkeypatch.setattr(networks, "seconds_per_view", lambda classifier, size, engine: 0.25)
+    model = SETTINGS.model.model_copy(update={"tune": tune, "teacher": "tiny_resnet"})
+    size = NetworkCosts(SETTINGS.model_copy(update={"model": model}), Own(), LOAD, ON_CPU).at(16)
+    assert (size.seconds, size.forward) == pytest.approx((trained, forward))
 
 
 def test_a_trial_on_few_labels_prefers_smaller_images_to_too_few_steps():
