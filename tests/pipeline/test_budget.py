@@ -2,15 +2,19 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import noisystudent as ns
 from noisystudent.commands.main import main
+from noisystudent.config import resolve
 from noisystudent.display.wording import percent
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.budget import heads, lengths, networks
+from noisystudent.pipeline.build_context import decide_settings
 from noisystudent.reporting.headline import headline
 from noisystudent.reporting.table import advice_sentence
+from noisystudent.runtime.progress import Reporter
 from small_backbone import save_backbone
 from small_runs import DIGITS
 
@@ -65,6 +69,26 @@ def test_a_run_from_scratch_takes_its_steps_from_the_budget(tmp_path, monkeypatc
     assert run.facts.settings["train"]["steps"] == chosen["train.steps"] > 50
     assert run.facts.settings["train"]["warm_start"] is True
     assert len(run.summary.rounds) == 1
+
+
+def test_auto_is_what_the_budget_chooses_whether_given_or_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "seconds_per_sample", lambda classifier, _: 1e-6 * classifier.size**2)
+    pixels = np.zeros((8, 64, 64, 3), np.uint8)
+    np.savez(tmp_path / "labeled.npz", x=pixels, y=np.arange(8) % 2, classes=["a", "b"])
+    np.savez(tmp_path / "unlabeled.npz", x=pixels)
+    settings = {
+        "labeled": f"{tmp_path}/labeled.npz", "unlabeled": f"{tmp_path}/unlabeled.npz", "out": f"{tmp_path}/run",
+        "model.backbone": "none", "budget": "5m",
+    }  # fmt: skip
+
+    def decided(**given):
+        return decide_settings(resolve({**settings, **given}), Reporter(quiet=True), dry=True, budgeted=True).settings
+
+    left_open = decided()
+    assert left_open.data.size == 32
+    assert left_open.noise.strength == 0.25
+    assert decided(**{"data.size": "auto", "noise.strength": "auto"}) == left_open
+    assert decided(**{"data.size": 64}).data.size == 64
 
 
 def test_a_plan_from_scratch_says_what_other_budgets_buy(tmp_path, monkeypatch, capsys):

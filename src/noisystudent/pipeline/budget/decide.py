@@ -52,8 +52,10 @@ class BudgetRequest:
 
     @property
     def explicit(self) -> frozenset[str]:
-        """The settings that the user gave; a selection of their own counts as one."""
-        return self.resolved.explicit | ({"selection.rule"} if self.own_selection else frozenset())
+        """The settings that the user decided: not those left to ``auto``, but a selection of their own."""
+        given = self.resolved.explicit
+        decided = {name for name in given & ALL_SETTINGS.keys() if value_at(self.resolved.settings, name) != "auto"}
+        return frozenset(decided) | ({"selection.rule"} if self.own_selection else frozenset())
 
 
 def budget_seconds(resolved: Resolved, engine: Engine) -> float | None:
@@ -102,7 +104,7 @@ def decide_budget(
     choose = _chooser(request, load)
     choice = request.engine.group.on_main(lambda: kept_choice(folder, inputs, partial(choose, budget), dry=request.dry))
     by_epochs = {"train.steps"} if request.settings.train.epochs else set()
-    choice = choice.without(request.resolved.explicit | by_epochs)
+    choice = choice.without(request.explicit | by_epochs)
     settings = with_values(request.settings, choice.values)
     reporter.say(
         f"budget of {duration(budget)} (--budget): {'; '.join(choice.reasons)}; about {duration(choice.seconds)} of "
