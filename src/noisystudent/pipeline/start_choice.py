@@ -45,7 +45,7 @@ from noisystudent.runtime.progress import Reporter
 CHOICE = f"{START}/choice"  # the stage
 SHARE = 0.12  # of the budget, for a trial from scratch; its reserve holds the trials
 SHARES_OF_BOTH = (0.06, 0.08)  # from scratch, and of the whole backbone
-FEWEST_FOR_WHOLE = 100  # labels, below which the whole backbone was not compared with heads (NOTEBOOK.md)
+FEWEST_FOR_WHOLE = 100  # labels, below which heads were better on two of three sets (NOTEBOOK.md)
 
 
 @dataclass(frozen=True)
