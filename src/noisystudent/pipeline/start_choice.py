@@ -33,6 +33,7 @@ from noisystudent.pipeline.start_trial import (
     TUNED,
     NetworkStart,
     compare_starts,
+    has_student,
     labeled_alone,
     training_stages,
     with_trial_length,
@@ -119,6 +120,8 @@ def _in_words(trial: StartTrial) -> str:
         for name, network in named.items()
         if network
     ]
+    if trial.tuned and not trial.student:
+        tried.append("the budget has no time for a student of the whole backbone, as heads have one")
     return f"cross-fitting on {trial.labels} labels: {', and '.join(tried)}, so {taken[trial.prefers]}"
 
 
@@ -193,7 +196,7 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
         reporter.say(
             "start: the budget is too little to try the whole backbone; --model.tune all trains it all the same"
         )
-    open_sources(resolved.settings, extensions or NO_EXTENSIONS)  # a misspelled one is said before the trial's minutes
+    sources = open_sources(resolved.settings, extensions or NO_EXTENSIONS)  # a misspelled one is said before minutes
     folder = frozen.folder_of(CHOICE)
     if not frozen.is_complete(CHOICE, inputs):
         contexts = {
@@ -203,7 +206,8 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
         trial = compare_starts(tried, contexts)
 
         def write() -> None:
-            write_result(folder / "summary.json", trial)
+            student = TUNED not in networks or has_student(starts.networks[TUNED], sources)
+            write_result(folder / "summary.json", replace(trial, student=student))
             frozen.commit(START, inputs, StageCost(name=CHOICE, images_predicted=len(tried)))
 
         frozen.engine.group.on_main(write)
@@ -218,11 +222,10 @@ def _that_fit(starts: _Starts, inputs: dict[str, Any], labels: int) -> dict[str,
         start = starts.networks.get(prefix)
         if start is None:
             continue
-        longer = replace(start, seconds=start.seconds + spare)
-        if decided := with_trial_length(longer, prefix, inputs, labels):
+        if decided := with_trial_length(start, prefix, inputs, labels, spare):
             fitting[prefix] = decided
         else:
-            spare = longer.seconds
+            spare += start.seconds
     return fitting
 
 

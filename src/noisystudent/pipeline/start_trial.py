@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from noisystudent.data.source import Source
 from noisystudent.data.splits import HeldOut
 from noisystudent.data.stratified import cross_fit_folds
+from noisystudent.errors import SettingsError
 from noisystudent.models.settings import plan_models
-from noisystudent.pipeline.budget.decide import kept_choice
+from noisystudent.pipeline.budget.decide import budget_seconds, kept_choice
 from noisystudent.pipeline.budget.lengths import FEWEST_STEPS, FEWEST_TUNED_STEPS
-from noisystudent.pipeline.budget.networks import NetworkCosts, choose_for_trainings
+from noisystudent.pipeline.budget.networks import NetworkCosts, choose_for_networks, choose_for_trainings
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.build_context import Decided, read_data
 from noisystudent.pipeline.context import RunContext
@@ -46,6 +48,13 @@ class NetworkStart:
     decided: Decided
     seconds: float
 
+    @cached_property
+    def costs(self) -> NetworkCosts:
+        """What the network costs at each size, which is timed once; of the labeled images alone."""
+        decided = self.decided
+        load = Workload.of({"labeled": decided.sources["labeled"]}, decided.settings.data)
+        return NetworkCosts(decided.settings, decided.backbone, load, decided.engine)
+
 
 def training_stages(prefix: str) -> tuple[str, ...]:
     """The stages of the folds of a network."""
@@ -57,7 +66,9 @@ def labeled_alone(decided: Decided) -> RunContext:
     return read_data(replace(decided, sources={"labeled": decided.sources["labeled"]}, reporter=Reporter(quiet=True)))
 
 
-def with_trial_length(start: NetworkStart, prefix: str, inputs: dict[str, Any], labels: int) -> Decided | None:
+def with_trial_length(
+    start: NetworkStart, prefix: str, inputs: dict[str, Any], labels: int, spare: float
+) -> Decided | None:
     """The settings of a start with the image size and the steps that fit into its seconds; None where too few fit.
 
     Args:
@@ -65,17 +76,35 @@ def with_trial_length(start: NetworkStart, prefix: str, inputs: dict[str, Any], 
         prefix: That of its stages.
         inputs: What the choice depends on, but for the speed of the machine.
         labels: How many labels are tried.
+        spare: Seconds that it has besides, because another start does not use them.
     """
     decided = start.decided
-    load = Workload.of({"labeled": decided.sources["labeled"]}, decided.settings.data)
-    load = replace(load, labeled=labels * (FOLDS - 1) // FOLDS)
+    load = replace(start.costs.workload, labeled=labels * (FOLDS - 1) // FOLDS)
     folder = Path(decided.settings.out) / START / f"{prefix}budget"
-    costs = NetworkCosts(decided.settings, decided.backbone, load, decided.engine)
-    measure = partial(choose_for_trainings, costs, decided.resolved.explicit, start.seconds, FOLDS)
+    costs = replace(start.costs, workload=load)
+    measure = partial(choose_for_trainings, costs, decided.resolved.explicit, start.seconds + spare, FOLDS)
     choice = decided.engine.group.on_main(lambda: kept_choice(folder, inputs, measure))
     settings = with_values(decided.settings, choice.values)
     fewest = FEWEST_TUNED_STEPS if prefix == TUNED else FEWEST_STEPS
     return replace(decided, settings=settings) if settings.train.steps >= fewest else None
+
+
+def has_student(start: NetworkStart, sources: Mapping[str, Source]) -> bool:
+    """Whether the budget of a run gives a whole network a student.
+
+    Args:
+        start: The start.
+        sources: All sources of the run, by role.
+    """
+    decided = start.decided
+    budget = budget_seconds(decided.resolved, decided.engine)
+    assert budget is not None
+    costs = replace(start.costs, workload=Workload.of(sources, decided.settings.data))
+    try:
+        choice = choose_for_networks(decided.settings, decided.resolved.explicit, costs, budget)
+    except SettingsError:  # not even labels-only training fits
+        return False
+    return bool(choice.values["rounds.count"])
 
 
 def compare_starts(tried: Ints, contexts: Mapping[str, tuple[RunContext, RunContext]]) -> StartTrial:

@@ -177,12 +177,14 @@ class StartTrial:
     """``start/choice/summary.json``: how the starts of a run predict ``labels`` labels that they did not see.
 
     ``scratch`` is a network from scratch, beside frozen features at the size of the weights, and ``tuned`` the whole
-    backbone, beside frozen features at its own size; each is None where it was not tried.
+    backbone, beside frozen features at its own size; each is None where it was not tried. ``student``: whether the
+    budget gives the whole backbone a student, as it always gives heads one.
     """
 
     labels: int
     scratch: NetworkTrial | None = None
     tuned: NetworkTrial | None = None
+    student: bool = True
 
     @property
     def prefers(self) -> Literal["frozen", "scratch", "tuned"]:
@@ -190,12 +192,12 @@ class StartTrial:
 
         A trained network has a small part of the time that a run gives it, and heads need seconds. So the one from
         scratch is preferred where it is as good as heads already, and the whole backbone unless heads are ahead by a
-        standard error (NOTEBOOK.md).
+        standard error. Without a student, it must be ahead by one itself (NOTEBOOK.md).
         """
         scratch, tuned = self.scratch, self.tuned
         if scratch and scratch.top1 < scratch.frozen:
             scratch = None
-        if tuned and tuned.top1 >= tuned.frozen - tuned.standard_error:
+        if tuned and tuned.top1 >= tuned.frozen + (-1 if self.student else 1) * tuned.standard_error:
             return "scratch" if scratch and scratch.top1 >= tuned.top1 else "tuned"
         return "scratch" if scratch else "frozen"
 

@@ -7,8 +7,11 @@ from noisystudent.config import resolve
 from noisystudent.data.stratified import draw_at_most
 from noisystudent.pipeline import start_choice
 from noisystudent.pipeline.auto_backbone import from_scratch, settled, with_whole_backbone
-from noisystudent.pipeline.start_trial import SCRATCH, TUNED, NetworkStart
+from noisystudent.pipeline.budget import networks
+from noisystudent.pipeline.build_context import decide_settings
+from noisystudent.pipeline.start_trial import SCRATCH, TUNED, NetworkStart, has_student
 from noisystudent.results.facts import NetworkTrial, StartTrial
+from noisystudent.runtime.progress import Reporter
 from noisystudent.training.settings import TrainSettings
 
 
@@ -36,6 +39,26 @@ def network(top1, frozen):
 def test_heads_must_be_clearly_better_than_the_whole_backbone_and_scratch_as_good_already(scratch, tuned, prefers):
     trial = StartTrial(labels=100, scratch=network(scratch, 0.74), tuned=network(tuned, 0.7))
     assert trial.prefers == prefers
+
+
+@pytest.mark.parametrize(("tuned", "prefers"), [(0.72, "frozen"), (0.76, "tuned")])
+def test_without_a_student_the_whole_backbone_must_be_clearly_better_than_heads(tuned, prefers):
+    assert StartTrial(labels=100, tuned=network(tuned, 0.7), student=False).prefers == prefers
+
+
+@pytest.mark.parametrize(
+    ("budget", "settings", "student"),
+    [("30s", {}, True), ("20s", {}, False), ("20s", {"rounds.count": 1}, True), ("1s", {}, False)],
+)
+def test_the_budget_says_whether_the_whole_backbone_has_a_student(budget, settings, student, monkeypatch):
+    monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1 / 400)
+    given = {"labeled": "digits:labeled", "unlabeled": "digits:unlabeled", "out": "unused", "budget": budget}
+    decided = decide_settings(
+        resolve({**given, "model.backbone": "none", "model.teacher": "tiny_resnet", "train.batch_size": 8, **settings}),
+        Reporter(quiet=True),
+        dry=True,
+    )
+    assert has_student(NetworkStart(decided, 1.0), decided.sources) is student
 
 
 def test_a_run_of_the_whole_backbone_is_repeated_as_one():
@@ -81,8 +104,8 @@ def test_many_labels_are_tried_in_proportion_and_few_in_whole():
 def test_seconds_that_the_whole_backbone_cannot_use_are_for_the_network_from_scratch(monkeypatch, fits, seconds):
     given = {}
 
-    def length(start, prefix, inputs, labels):
-        given[prefix] = start.seconds
+    def length(start, prefix, inputs, labels, spare):
+        given[prefix] = start.seconds + spare
         return start.decided if prefix in fits else None
 
     monkeypatch.setattr(start_choice, "with_trial_length", length)
