@@ -14,7 +14,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -34,12 +34,23 @@ def half_written(path: Path) -> Path:
 @contextmanager
 def held(path: Path) -> Iterator[None]:
     """Creates a file and holds a lock on it during the block; where the file system has no locks, only creates it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    descriptor = _locked(path)
     try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         yield
     finally:
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    """Creates a file and locks it; once more where it was taken for abandoned, and removed, before it was locked."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits for one that looks whether it is abandoned
+        except OSError:  # there are no locks
+            return descriptor
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
         os.close(descriptor)
 
 
@@ -47,30 +58,28 @@ def remove_abandoned(folder: Path) -> None:
     """Removes the half-written files in ``folder`` that killed processes left."""
     if folder.is_dir():
         for path in folder.glob(".*.tmp"):
-            if is_abandoned(path):
-                path.unlink(missing_ok=True)
+            _remove_if_abandoned(path)
 
 
-def is_abandoned(path: Path) -> bool:
-    """Whether a file is half-written, and no process writes it any more; False if it is gone."""
+def _remove_if_abandoned(path: Path) -> None:
+    """Removes a half-written file that no process writes any more, while it holds the lock of a writer."""
     name = _NAME.fullmatch(path.name)
     if name is None:
-        return False
+        return
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return False
+        return
     try:
-        if time.time() - os.fstat(descriptor).st_mtime > ABANDONED:
-            return True
-        if name["kernel"] != _kernel():
-            return False
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # another process holds the lock, or there are no locks
-        return False
+        if time.time() - os.fstat(descriptor).st_mtime <= ABANDONED:
+            if name["kernel"] != _kernel():
+                return
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except OSError:  # another process holds the lock, there are no locks, or the folder cannot be written
+        return
     finally:
         os.close(descriptor)
-    return True
 
 
 @cache

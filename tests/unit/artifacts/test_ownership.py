@@ -1,5 +1,6 @@
 """Whose files are in an output folder: nothing of a user is overwritten, moved or emptied."""
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -117,6 +118,35 @@ def test_a_file_that_another_process_is_writing_is_not_abandoned(tmp_path):
     assert left.exists()
     remove_abandoned(tmp_path)
     assert not left.exists()
+
+
+def test_a_file_that_is_removed_before_its_writer_has_locked_it_is_created_again(tmp_path, monkeypatch):
+    from noisystudent.artifacts import temporary
+    from noisystudent.artifacts.folder import atomic_write
+
+    remover = threading.Thread(target=temporary.remove_abandoned, args=[tmp_path])
+    removing, written = threading.Event(), threading.Event()
+    flock, unlink = fcntl.flock, Path.unlink
+
+    def lock_late(descriptor, operation):
+        if operation & fcntl.LOCK_SH and not removing.is_set():
+            remover.start()
+            assert removing.wait(30)
+        flock(descriptor, operation)
+
+    def remove_late(path, missing_ok=False):
+        if threading.current_thread() is remover:
+            removing.set()
+            written.wait(0.5)
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    monkeypatch.setattr(Path, "unlink", remove_late)
+    with atomic_write(tmp_path / "table.csv") as file:
+        file.write_text("whole")
+        written.set()
+        remover.join(30)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["whole"]
 
 
 def test_a_folder_that_replaces_an_archived_one_is_marked_before_anything_else_is_in_it(tmp_path, monkeypatch):
