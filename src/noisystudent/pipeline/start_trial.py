@@ -16,7 +16,7 @@ from noisystudent.data.splits import HeldOut
 from noisystudent.data.stratified import cross_fit_folds
 from noisystudent.errors import SettingsError
 from noisystudent.models.settings import plan_models
-from noisystudent.pipeline.budget.decide import budget_seconds, kept_choice
+from noisystudent.pipeline.budget.decide import budget_seconds, decided_by_user, kept_choice
 from noisystudent.pipeline.budget.lengths import FEWEST_STEPS, FEWEST_TUNED_STEPS
 from noisystudent.pipeline.budget.networks import NetworkCosts, choose_for_networks, choose_for_trainings
 from noisystudent.pipeline.budget.workload import Workload
@@ -82,7 +82,7 @@ def with_trial_length(
     load = replace(start.costs.workload, labeled=labels * (FOLDS - 1) // FOLDS)
     folder = Path(decided.settings.out) / START / f"{prefix}budget"
     costs = replace(start.costs, workload=load)
-    measure = partial(choose_for_trainings, costs, decided.resolved.explicit, start.seconds + spare, FOLDS)
+    measure = partial(choose_for_trainings, costs, decided_by_user(decided.resolved), start.seconds + spare, FOLDS)
     choice = decided.engine.group.on_main(lambda: kept_choice(folder, inputs, measure))
     settings = with_values(decided.settings, choice.values)
     fewest = FEWEST_TUNED_STEPS if prefix == TUNED else FEWEST_STEPS
@@ -101,7 +101,7 @@ def has_student(start: NetworkStart, sources: Mapping[str, Source]) -> bool:
     assert budget is not None
     costs = replace(start.costs, workload=Workload.of(sources, decided.settings.data))
     try:
-        choice = choose_for_networks(decided.settings, decided.resolved.explicit, costs, budget)
+        choice = choose_for_networks(decided.settings, decided_by_user(decided.resolved), costs, budget)
     except SettingsError:  # not even labels-only training fits
         return False
     return bool(choice.values["rounds.count"])

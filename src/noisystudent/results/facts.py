@@ -197,8 +197,10 @@ class StartTrial:
         scratch, tuned = self.scratch, self.tuned
         if scratch and scratch.top1 < scratch.frozen:
             scratch = None
-        if tuned and tuned.top1 >= tuned.frozen + (-1 if self.student else 1) * tuned.standard_error:
-            return "scratch" if scratch and scratch.top1 >= tuned.top1 else "tuned"
+        if tuned:
+            lead = -tuned.standard_error if self.student else tuned.standard_error
+            if tuned.top1 >= tuned.frozen + lead:
+                return "scratch" if scratch and scratch.top1 >= tuned.top1 else "tuned"
         return "scratch" if scratch else "frozen"
 
 

@@ -53,9 +53,13 @@ class BudgetRequest:
     @property
     def explicit(self) -> frozenset[str]:
         """The settings that the user decided: not those left to ``auto``, but a selection of their own."""
-        given = self.resolved.explicit
-        decided = {name for name in given & ALL_SETTINGS.keys() if value_at(self.resolved.settings, name) != "auto"}
-        return frozenset(decided) | ({"selection.rule"} if self.own_selection else frozenset())
+        return decided_by_user(self.resolved) | ({"selection.rule"} if self.own_selection else frozenset())
+
+
+def decided_by_user(resolved: Resolved) -> frozenset[str]:
+    """The settings that the user gave, without those left to ``auto``."""
+    given = resolved.explicit & ALL_SETTINGS.keys()
+    return frozenset(name for name in given if value_at(resolved.settings, name) != "auto")
 
 
 def budget_seconds(resolved: Resolved, engine: Engine) -> float | None:
