@@ -38,7 +38,7 @@ def run_quick_alone(name: str, path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["selection.py", "near_duplicates.py", "label_size.py", "noise.py", "whole.py", "features.py"]
+    "name", ["selection.py", "near_duplicates.py", "label_size.py", "noise.py", "ahead.py", "whole.py", "features.py"]
 )
 def test_benchmarks_that_need_no_data_write_rows(run_quick, name):
     rows = run_quick(name)
@@ -55,6 +55,7 @@ def test_benchmarks_of_training_run(run_quick, name):
     ("name", "words"),
     [
         ("few_labels.py", ["sign-digits"]),
+        ("wide_resnet.py", ["--data", "digits"]),
         ("ablation.py", ["fashion"]),
         ("pretrained.py", ["sign-digits"]),
         ("transfer.py", []),

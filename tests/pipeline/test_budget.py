@@ -72,7 +72,7 @@ def test_a_run_from_scratch_takes_its_steps_from_the_budget(tmp_path, monkeypatc
 
 
 def test_auto_is_what_the_budget_chooses_whether_given_or_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(networks, "seconds_per_sample", lambda classifier, _: 1e-6 * classifier.size**2)
+    monkeypatch.setattr(networks, "seconds_per_sample", lambda classifier, *_: 1e-6 * classifier.size**2)
     pixels = np.zeros((8, 64, 64, 3), np.uint8)
     np.savez(tmp_path / "labeled.npz", x=pixels, y=np.arange(8) % 2, classes=["a", "b"])
     np.savez(tmp_path / "unlabeled.npz", x=pixels)

@@ -24,7 +24,7 @@ from noisystudent.runtime.env import cache_folder, count_cores, describe_machine
 from noisystudent.runtime.precision import slowdown
 from noisystudent.runtime.settings import RuntimeSettings
 
-MODEL, EDGE = "resnet_small_20", 32  # the network whose training is timed
+MODEL, EDGE, BATCH = "resnet_small_20", 32, 512  # the network whose training is timed, and images of its steps
 PHOTO = (640, 480)  # pixels of the image whose decoding is timed
 _EXTRAS = {
     "onnx": "onnxruntime",
@@ -52,7 +52,7 @@ def examine_machine() -> MachineReport:
     engine = open_engine(RuntimeSettings())
     device, threads = engine.device.type, torch.get_num_threads()
     classifier = create_classifier(MODEL, classes=tuple("abcdefghij"), channels=3, size=EDGE)
-    training = 1 / seconds_per_sample(classifier.to(engine.device), engine)
+    training = 1 / seconds_per_sample(classifier.to(engine.device), engine, BATCH)
     slow = {name: factor for name in ("bfloat16", "float16") if (factor := slowdown(device, name)) >= _SLOWER}
     cache = cache_folder()
     free = shutil.disk_usage(_existing(cache)).free

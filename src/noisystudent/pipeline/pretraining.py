@@ -31,6 +31,7 @@ from noisystudent.pipeline.pretraining_batches import (
 )
 from noisystudent.pipeline.pretraining_checks import check_kept_layers, pretrains
 from noisystudent.pipeline.stage_noise import input_size
+from noisystudent.pipeline.train_batches import ahead
 from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
 from noisystudent.runtime.device import seeded
@@ -81,8 +82,9 @@ def pretrain(context: RunContext, stage: str, plan: ModelPlan) -> Checkpoint:
     started = time.monotonic()
     with context.reporter.bar(stage, training.last, "steps") as bar:
         trained, seconds = fit(
-            classifier, batches, objective, training, folder, seed=key, engine=context.engine, bar=bar
-        )
+            classifier, ahead(context, batches, training, settings.batch_size), objective, training, folder,
+            seed=key, engine=context.engine, bar=bar,
+        )  # fmt: skip
     earlier = max(0.0, seconds - (time.monotonic() - started))
     cost = StageCost(name=stage, seconds=earlier, samples_seen=VIEWS * training.last * settings.batch_size)
 

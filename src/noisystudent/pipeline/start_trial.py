@@ -53,7 +53,8 @@ class NetworkStart:
         """What the network costs at each size, which is timed once; of the labeled images alone."""
         decided = self.decided
         load = Workload.of({"labeled": decided.sources["labeled"]}, decided.settings.data)
-        return NetworkCosts(decided.settings, decided.backbone, load, decided.engine)
+        explicit = decided_by_user(decided.resolved)
+        return NetworkCosts(decided.settings, decided.backbone, load, decided.engine, explicit)
 
 
 def training_stages(prefix: str) -> tuple[str, ...]:

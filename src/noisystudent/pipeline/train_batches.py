@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from noisystudent.errors import SettingsError
 from noisystudent.models.settings import ModelPlan
@@ -15,7 +16,9 @@ from noisystudent.pipeline.stage_noise import input_size, noise_at, unlabeled_no
 from noisystudent.pipeline.teacher_logits import cached_teachers, cached_view_teachers
 from noisystudent.pipeline.train_data import TrainSpec
 from noisystudent.random_streams import stream_key
+from noisystudent.training.ahead import SeveralBatches, made_ahead
 from noisystudent.training.loader import PSEUDO, UNSHARDED, Batch, BatchLoader, BatchSharding
+from noisystudent.training.settings import TrainSettings
 from noisystudent.training.teacher_logits import AskTeachers, OnlineTeachers, TeacherLogitsBatches
 
 
@@ -25,8 +28,9 @@ def build_batches(
     """The batches of a stage by micro-step, in the order and under the noise of the stage's own seed."""
     key = stream_key(context.settings.seed, stage)
     streams = spec.streams(key)
+    made = partial(ahead, context, train=context.settings.train, images=sum(spec.batch.values()))
     if spec.online:
-        return online_batches(context, stage, streams, input_size(context, plan), strength)
+        return made(online_batches(context, stage, streams, input_size(context, plan), strength))
     mixing = build_mixing(context.settings.noise, CounterRng(context.settings.seed, f"mixing/{stage}"))
     custom_noise = CustomAugmentation(context.extensions.noise, seed=key) if context.extensions.noise else None
 
@@ -41,8 +45,15 @@ def build_batches(
 
     batches = batches_at(input_size(context, plan), context.sharding)
     if not spec.teachers:
-        return batches
-    return TeacherLogitsBatches(batches, _ask_teachers(context, stage, spec, batches, batches_at))
+        return made(batches)
+    return TeacherLogitsBatches(made(batches), _ask_teachers(context, stage, spec, batches, batches_at))
+
+
+def ahead(context: RunContext, batches: SeveralBatches, train: TrainSettings, images: int) -> Callable[[int], Batch]:
+    """The batches of a training, on an accelerator several at a time; ``images`` are those of a step."""
+    stored, sharding = context.splits.format, BatchSharding(context.engine.group, train.grad_accum_steps)
+    bytes_per_step = images * stored.channels * stored.storage_size**2 // sharding.count
+    return made_ahead(batches, context.device, bytes_per_step, train.last * sharding.micro_batches)
 
 
 def _ask_teachers(
@@ -64,7 +75,8 @@ def _ask_teachers(
             f"{other_sizes[0]}; use distillation.teacher_logits cached, or a teacher of the student's size."
         )
     if spec.distillation.teacher_logits == "online":
-        by_size = {size: batches_at(size, context.sharding) for size in other_sizes}
+        made = partial(ahead, context, train=context.settings.train, images=sum(spec.batch.values()))
+        by_size = {size: made(batches_at(size, context.sharding)) for size in other_sizes}
         return OnlineTeachers(teachers, by_size, spec.distillation.rows, context.engine.precision)
     whole = [batches_at(teacher.size, UNSHARDED) for teacher in teachers]
     return cached_view_teachers(context, stage, spec, batches, list(zip(teachers, whole, strict=True)))

@@ -101,6 +101,22 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 @contextmanager
+def fastest_convolutions() -> Iterator[None]:
+    """Lets CUDA time its algorithms for each shape of a convolution once, and take the fastest, within the block.
+
+    That is for training, whose shapes are the same in all steps. It has no effect elsewhere, and none where the caller
+    asked torch for deterministic algorithms.
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark
+    cudnn.benchmark = not (cudnn.deterministic or torch.are_deterministic_algorithms_enabled())
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
+
+
+@contextmanager
 def seeded(key: int, device: torch.device) -> Iterator[None]:
     """Seeds torch's generators with ``key`` for the block, and restores the caller's random state afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

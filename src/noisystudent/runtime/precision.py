@@ -14,7 +14,8 @@ from noisystudent.runtime.settings import RuntimeSettings
 
 _SLOWER = 1.2  # from this factor on, a user is warned
 _SECONDS = 0.15  # per precision
-_SHAPE, _CHANNELS = (16, 32, 32, 32), 32
+_CHANNELS, _EDGE = 32, 32
+_IMAGES, _IMAGES_OF_ACCELERATOR = 16, 1024  # fewer keep a GPU busy for less time than it takes to start the work
 
 
 def warn_of_emulation(runtime: RuntimeSettings, reporter: Reporter) -> None:
@@ -43,7 +44,9 @@ def slowdown(device_type: str, precision: str) -> float:
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         layer = nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1).to(device)
         layer.to(memory_format=torch.channels_last)
-        pixels = torch.ones(_SHAPE, device=device).contiguous(memory_format=torch.channels_last)
+        images = _IMAGES if device_type == "cpu" else _IMAGES_OF_ACCELERATOR
+        pixels = torch.ones((images, _CHANNELS, _EDGE, _EDGE), device=device)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         base = _fastest(layer, pixels, "float32")
         return _fastest(layer, pixels, precision) / base
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from noisystudent.losses.objectives import LossTerms
 from noisystudent.models.parallel import gathered
 from noisystudent.noise.contrastive import ContrastiveView
 from noisystudent.runtime.process_group import ProcessGroup
-from noisystudent.training.loader import Batch, BatchSharding, BatchStream
+from noisystudent.training.loader import Batch, BatchSharding, BatchStream, SampleIndices, rows_of_steps
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,28 @@ class ContrastiveBatches:
     view: ContrastiveView
     sharding: BatchSharding
 
-    def __call__(self, step: int) -> Batch:
-        """The share of the batch of 0-based ``step`` that this process trains on."""
-        indices = self.stream.indices(step)
-        if self.sharding.count > 1:
-            indices = indices.take(self.sharding.local_rows(len(indices), 0))
+    def __call__(self, micro_step: int) -> Batch:
+        """The share of the batch of a 0-based step, which has no micro-batches, that this process trains on."""
+        return self.several([micro_step])[0]
+
+    def several(self, micro_steps: Sequence[int]) -> list[Batch]:
+        """The batches of some steps, the same as one by one; the views of all are computed at once."""
+        by_step = [self._local_indices(step) for step in micro_steps]
+        indices, counts, steps = SampleIndices.joined(by_step), [len(by_step[0])], len(by_step)
         raw = self.stream.fetch(indices)
         epochs, positions = torch.from_numpy(indices.epochs), torch.from_numpy(indices.positions)
-        views = [self.view(raw.pixels, raw.sizes, 2 * epochs + number, positions) for number in (0, 1)]
-        return Batch(torch.cat(views), raw.targets, labeled=0, step=step)
+        first, second = (
+            rows_of_steps(self.view(raw.pixels, raw.sizes, 2 * epochs + number, positions), counts, steps)
+            for number in (0, 1)
+        )
+        parts = zip(micro_steps, first, second, rows_of_steps(raw.targets, counts, steps), strict=True)
+        return [Batch(torch.cat(views), targets, labeled=0, step=step) for step, *views, targets in parts]
+
+    def _local_indices(self, step: int) -> SampleIndices:
+        indices = self.stream.indices(step)
+        if self.sharding.count == 1:
+            return indices
+        return indices.take(self.sharding.local_rows(len(indices), 0))
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,13 @@ class SampleIndices:
         """The indices in ``rows`` (int64 [M]), in that order."""
         return SampleIndices(self.epochs[rows], self.positions[rows])
 
+    @classmethod
+    def joined(cls, parts: Sequence[SampleIndices]) -> SampleIndices:
+        """The samples of several batches, one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("epochs", "positions")))
+
 
 @dataclass(frozen=True)
 class RawBatch:
@@ -245,15 +252,19 @@ class BatchLoader:
 
     def __call__(self, micro_step: int) -> Batch:
         """The share of a step's batch that this process trains on in 0-based ``micro_step``."""
-        step = micro_step // self.sharding.micro_batches
-        if not self.custom_noise and not self.mixing:
-            pixels, targets = self.augment(self.local_indices(micro_step))
-        else:  # mixing and custom noise act on the whole batch, before it is split
-            pixels, targets = self._whole_batch(step)
-            if self.sharding.count > 1:
-                rows = torch.from_numpy(self.local_rows(micro_step)).to(pixels.device)
-                pixels, targets = pixels[rows], targets[rows]
-        return Batch(pixels, targets, self.labeled, step)
+        return self.several([micro_step])[0]
+
+    def several(self, micro_steps: Sequence[int]) -> list[Batch]:
+        """The batches of some micro-steps, the same as one by one; the noise of all is computed at once."""
+        steps = [micro_step // self.sharding.micro_batches for micro_step in micro_steps]
+        if self.custom_noise or self.mixing:  # these act on a whole batch, before it is split
+            by_step = [self.indices(step) for step in steps]
+            mixed = zip(micro_steps, by_step, self._augment_steps(by_step), strict=True)
+            views = [self._mixed(micro_step, by_stream, *whole) for micro_step, by_stream, whole in mixed]
+        else:
+            views = self._augment_steps([self.local_indices(micro_step) for micro_step in micro_steps])
+        parts = zip(steps, views, strict=True)
+        return [Batch(pixels, targets, self.labeled, step) for step, (pixels, targets) in parts]
 
     @property
     def labeled(self) -> int:
@@ -297,6 +308,13 @@ class BatchLoader:
         )
         return torch.cat(parts), raw.targets
 
+    def _augment_steps(self, by_step: Sequence[Sequence[SampleIndices]]) -> list[tuple[Tensor, Tensor]]:
+        """Images under input noise and targets, step by step."""
+        counts = [len(indices) for indices in by_step[0]]
+        both = self.augment(joined_steps(by_step))
+        pixels, targets = (rows_of_steps(rows, counts, len(by_step)) for rows in both)
+        return list(zip(pixels, targets, strict=True))
+
     def fetch(self, by_stream: Sequence[SampleIndices]) -> list[RawBatch]:
         """The images and targets of each stream, before noise."""
         return [stream.fetch(indices) for stream, indices in zip(self.streams, by_stream, strict=True)]
@@ -310,14 +328,32 @@ class BatchLoader:
         epochs = np.concatenate([indices.epochs for indices in by_stream])
         return torch.from_numpy(epochs), torch.from_numpy(np.concatenate(positions))
 
-    def _whole_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Pixels and targets of the batch of all processes and micro-batches."""
-        by_stream = self.indices(step)
-        pixels, targets = self.augment(by_stream)
+    def _mixed(
+        self, micro_step: int, by_stream: Sequence[SampleIndices], pixels: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Custom noise and mixing of the batch of all processes and micro-batches, and the share of this one."""
+        step = micro_step // self.sharding.micro_batches
         if self.custom_noise:
             pixels = self.custom_noise(pixels, step)
         if self.mixing:
             partner = partners([stream.count for stream in self.streams])
             keys = step_keys(step, len(pixels)) if self.mixing.per_step else self.noise_keys(by_stream)
             pixels, targets = self.mixing(pixels, targets, partner, *keys)
-        return pixels, targets
+        if self.sharding.count == 1:
+            return pixels, targets
+        rows = torch.from_numpy(self.local_rows(micro_step)).to(pixels.device)
+        return pixels[rows], targets[rows]
+
+
+def joined_steps(by_step: Sequence[Sequence[SampleIndices]]) -> list[SampleIndices]:
+    """The samples of several steps, stream by stream; in each stream, one step after another."""
+    return [SampleIndices.joined(of_stream) for of_stream in zip(*by_step, strict=True)]
+
+
+def rows_of_steps(rows: Tensor, counts: Sequence[int], steps: int) -> list[Tensor]:
+    """The rows of each step, of rows in the order of ``joined_steps``; ``counts`` are those of a step by stream."""
+    if steps == 1:
+        return [rows]
+    parts = torch.split(rows, [steps * count for count in counts])
+    by_stream = [torch.split(part, count) for part, count in zip(parts, counts, strict=True)]
+    return [torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*by_stream, strict=True)]

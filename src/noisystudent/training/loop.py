@@ -24,7 +24,7 @@ from noisystudent.models.parallel import wrap_ddp, wrap_fsdp
 from noisystudent.models.tuning import layer_decay_groups, start_training
 from noisystudent.random_streams import stream_key
 from noisystudent.runtime.compiling import compile_failure_as_error, compile_model
-from noisystudent.runtime.device import ON_CPU, Engine, autocast
+from noisystudent.runtime.device import ON_CPU, Engine, autocast, fastest_convolutions
 from noisystudent.runtime.interruption import Interruption, noted_interruption
 from noisystudent.runtime.memory import memory_shortage_as_error
 from noisystudent.runtime.process_group import SINGLE, ProcessGroup
@@ -97,8 +97,7 @@ def fit(
             row every 20 steps.
         seed: the seed of model noise (dropout, stochastic depth).
         engine: the device, its precision, the processes and how the model is computed.
-        evaluate: from the averaged model to named scores for ``metrics.jsonl``, every ``settings.evaluate_every``
-            steps.
+        evaluate: from the averaged model to named scores for a row, every ``settings.evaluate_every`` steps.
         bar: shows the progress.
 
     Returns:
@@ -126,6 +125,7 @@ def fit(
     saved = started = time.monotonic() - state.seconds
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        fastest_convolutions(),
         memory_shortage_as_error(TrainingError, FEWER_AT_ONCE),
         compile_failure_as_error(),
         noted_interruption() as interruption,

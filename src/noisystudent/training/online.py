@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from noisystudent.losses.online import OnlineObjective
 from noisystudent.models.parallel import gathered
 from noisystudent.noise.input import InputNoise
 from noisystudent.runtime.process_group import SINGLE, ProcessGroup
-from noisystudent.training.loader import Batch, BatchLoader, collate
+from noisystudent.training.loader import Batch, BatchLoader, collate, joined_steps, rows_of_steps
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,39 @@ class TwoViewBatches:
 
     def __call__(self, micro_step: int) -> Batch:
         """The share of a step's batch that this process trains on in 0-based ``micro_step``."""
-        by_stream = self.batches.local_indices(micro_step)
+        return self.several([micro_step])[0]
+
+    def several(self, micro_steps: Sequence[int]) -> list[Batch]:
+        """The batches of some micro-steps, the same as one by one; the noise of all is computed at once."""
+        by_step = [self.batches.local_indices(micro_step) for micro_step in micro_steps]
+        by_stream, steps = joined_steps(by_step), len(by_step)
+        of_labels, of_unlabeled = (len(indices) for indices in by_step[0])
         labeled, unlabeled = self.batches.fetch(by_stream)
         both = collate([labeled, unlabeled])
         epochs, keys = self.batches.noise_keys(by_stream)
-        count = self.batches.labeled
         weak = self.batches.noise(both.pixels, both.sizes, epochs, keys)
-        strong = self.strong(unlabeled.pixels, unlabeled.sizes, epochs[count:], keys[count:])
-        first = weak[:count] if self.asks_average else weak
+        first = steps * of_labels
+        strong = self.strong(unlabeled.pixels, unlabeled.sizes, epochs[first:], keys[first:])
+        positions = torch.from_numpy(by_stream[1].positions).to(strong.device)
+        parts = zip(
+            micro_steps,
+            rows_of_steps(weak, [of_labels, of_unlabeled], steps),
+            rows_of_steps(strong, [of_unlabeled], steps),
+            rows_of_steps(labeled.targets, [of_labels], steps),
+            rows_of_steps(positions, [of_unlabeled], steps),
+            strict=True,
+        )
+        return [self._batch(*part) for part in parts]
+
+    def _batch(self, micro_step: int, weak: Tensor, strong: Tensor, targets: Tensor, positions: Tensor) -> Batch:
+        """The batch of a micro-step; labeled images come first among the weak views."""
+        count = self.batches.labeled
         return Batch(
-            pixels=torch.cat([first, strong]),
-            targets=labeled.targets,
+            pixels=torch.cat([weak[:count] if self.asks_average else weak, strong]),
+            targets=targets,
             labeled=count,
             step=micro_step // self.batches.sharding.micro_batches,
-            positions=torch.from_numpy(by_stream[1].positions).to(strong.device),
+            positions=positions,
             for_average=weak[count:] if self.asks_average else None,
         )
 

@@ -28,7 +28,7 @@ AskTeachers = Callable[[int, Batch], Tensor]  # from a micro-step and its batch:
 class TeacherLogitsBatches:
     """The batches of ``batches`` with teacher logits added."""
 
-    batches: BatchLoader
+    batches: Callable[[int], Batch]
     teacher_logits: AskTeachers
 
     def __call__(self, micro_step: int) -> Batch:
@@ -45,7 +45,7 @@ class OnlineTeachers:
     """
 
     teachers: Sequence[TeacherModel]
-    batches: Mapping[int, BatchLoader]
+    batches: Mapping[int, Callable[[int], Batch]]
     rows: Rows
     precision: str = "float32"
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from noisystudent.errors import TrainingError
 from noisystudent.models.classifier import Classifier
-from noisystudent.runtime.device import autocast
+from noisystudent.runtime.device import autocast, fastest_convolutions
 
 WARMUP_STEPS, TIMED_STEPS = 2, 5  # per compute mode
 TOO_SLOW = 2.0  # a mode that takes this many times as long as the fastest after warm-up is not timed any further
@@ -79,9 +79,10 @@ def _time_step(classifier: Classifier, mode: ComputeMode, pixels: Tensor, labels
     classifier.lay_out(channels_last=mode.channels_last)
     _wait(pixels.device)
     started = time.perf_counter()
-    with autocast(pixels.device, mode.precision):
-        logits = classifier(pixels)
-    torch.autograd.backward(F.cross_entropy(logits.float(), labels))
+    with fastest_convolutions():
+        with autocast(pixels.device, mode.precision):
+            logits = classifier(pixels)
+        torch.autograd.backward(F.cross_entropy(logits.float(), labels))
     _wait(pixels.device)
     return time.perf_counter() - started
 

@@ -158,7 +158,7 @@ def _chooser(request: BudgetRequest, load: Workload) -> Callable[[float], Choice
         backbones = (request.backbone, *request.teacher_backbones)
         heads = HeadCosts(backbones, plan, load, request.engine, settings)
         return partial(choose_for_heads, settings, explicit, heads)
-    networks = NetworkCosts(settings, request.backbone, load, request.engine)
+    networks = NetworkCosts(settings, request.backbone, load, request.engine, explicit)
     return partial(choose_for_networks, settings, explicit, networks)
 
 

@@ -82,7 +82,7 @@ class HeadCosts:
                 classifier = backbone.new_classifier(self.small_student, classes=classes, size=size)
             else:
                 classifier = create_classifier(self.small_student, classes=classes, channels=channels, size=size)
-            per_sample = seconds_per_sample(classifier.to(self.engine.device), self.engine)
+            per_sample = seconds_per_sample(classifier.to(self.engine.device), self.engine, self.images_per_step)
             self._steps[size] = per_sample * self.images_per_step * OVERHEAD
         return self._steps[size]
 

@@ -71,12 +71,13 @@ class _Size:
 
 @dataclass
 class NetworkCosts:
-    """Seconds per sample by image size; each size is timed once."""
+    """Seconds per sample by image size; each size is timed once. ``explicit``: the settings that the user decided."""
 
     settings: RunSettings
     backbone: Backbone | None
     workload: Workload
     engine: Engine
+    explicit: frozenset[str] = frozenset()
     _timed: dict[int, _Size] = field(default_factory=dict)
 
     @property
@@ -84,10 +85,16 @@ class NetworkCosts:
         """The model that is trained last, for images as they are."""
         return plan_models(self.settings.model, 1, self.workload.edge)[-1]
 
+    @property
+    def batch_size(self) -> int:
+        """Images of a step, of which the training of pretrained weights has fewer."""
+        of_tuning = values_of_tuning(self.explicit) if is_tuned(self.backbone, self.plan) else {}
+        return with_values(self.settings, of_tuning).train.batch_size
+
     def at(self, edge: int) -> _Size:
         """The model for images of ``edge`` pixels, and its seconds per sample."""
         if edge not in self._timed:
-            self._timed[edge] = _measured(self.settings, self.backbone, self.workload, self.engine, edge)
+            self._timed[edge] = _measured(self, edge)
         return self._timed[edge]
 
 
@@ -249,18 +256,20 @@ def _sizes(costs: NetworkCosts, explicit: frozenset[str]) -> Iterator[int]:
         yield from (edge, *(size for size in SMALLER_SIZES if size < edge))
 
 
-def _measured(settings: RunSettings, backbone: Backbone | None, workload: Workload, engine: Engine, edge: int) -> _Size:
+def _measured(costs: NetworkCosts, edge: int) -> _Size:
+    settings, backbone, workload, engine = costs.settings, costs.backbone, costs.workload, costs.engine
     plan = plan_models(settings.model, 1, edge)[-1]
     classes = tuple(str(label) for label in range(workload.classes))
     if backbone and backbone.fits(plan.name):
         classifier = backbone.new_classifier(plan.name, classes=classes, size=edge).to(engine.device)
         if blocks := settings.model.last_blocks:  # a step takes half as long and less, a prediction as long as ever
             train_last_blocks(classifier.net, blocks)
-            return _Size(edge, plan, seconds_per_sample(classifier, engine), seconds_per_view(classifier, edge, engine))
+            seconds = seconds_per_sample(classifier, engine, costs.batch_size)
+            return _Size(edge, plan, seconds, seconds_per_view(classifier, edge, engine))
     else:
         channels, size = workload.channels, plan.size or edge
         classifier = create_classifier(plan.name, classes=classes, channels=channels, size=size).to(engine.device)
-    seconds = seconds_per_sample(classifier, engine)
+    seconds = seconds_per_sample(classifier, engine, costs.batch_size)
     return _Size(edge, plan, seconds, seconds * FORWARD)
 
 

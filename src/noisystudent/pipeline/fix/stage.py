@@ -27,6 +27,7 @@ from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, read_check
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import identity_of
 from noisystudent.pipeline.store_checkpoint import TrainedWeights, store_checkpoint
+from noisystudent.pipeline.train_batches import ahead
 from noisystudent.pipeline.train_data import labeled_targets
 from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
@@ -111,7 +112,8 @@ def _train(context: RunContext, stage: str, given: Checkpoint | GivenModel, inpu
     prepare_fix(classifier, settings.fix)
     targets, rows = labeled_targets(context), np.arange(len(splits.labeled))
     stream = InMemoryStream(LABELED, context.buffer, targets, rows, train.batch_size, seed=key)
-    batches = BatchLoader((stream,), _views(context, stage), sharding=context.sharding)
+    loader = BatchLoader((stream,), _views(context, stage), sharding=context.sharding)
+    batches = ahead(context, loader, train, train.batch_size)
     started = time.monotonic()
     with context.reporter.bar(stage, train.last, "steps") as bar, _settings_of_fix_named():
         trained, seconds = fit(

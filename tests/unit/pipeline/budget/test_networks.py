@@ -36,7 +36,7 @@ LOAD = Workload(classes=4, labeled=40, unlabeled=0, held_out=0, edge=64, channel
 @pytest.fixture(autouse=True)
 def speed(monkeypatch):
     """A sample takes a microsecond per pixel."""
-    monkeypatch.setattr(networks, "seconds_per_sample", lambda classifier, engine: 1e-6 * classifier.size**2)
+    monkeypatch.setattr(networks, "seconds_per_sample", lambda classifier, *_: 1e-6 * classifier.size**2)
 
 
 def chosen(samples, edge=64, explicit=(), **values):
@@ -310,7 +310,7 @@ def test_a_step_of_the_last_blocks_is_timed_with_the_others_frozen(tune, trained
         def new_classifier(self, model, *, classes, size):
             return create_classifier("tiny_resnet", classes=classes, channels=3, size=size)
 
-    def by_trained(classifier, engine):
+    def by_trained(classifier, *_):
         first, *_ = classifier.net.parameters()
         return 1.0 if first.requires_grad else 0.5
 
