@@ -43,6 +43,7 @@ LONG = {
 ONLINE = {"noise.strength": 0.5, "noise.dropout": 0.0, "noise.stochastic_depth": 0.0, "objective.label_smoothing": 0.0}
 ADJUSTED = {"objective.logit_adjustment": 1.0}
 DROPPED = {"selection.foreign": "drop", "data.few_labels_beside_test": 2}
+ALL_LABELS = {"data.validation_fraction": 0.0}  # a training without a test source would set some aside
 METHODS = ("fixmatch", "flexmatch", "freematch", "softmatch", "mean_teacher")
 BY_SEMILEARN = ("fixmatch", "freematch")
 SEMILEARN_FIT = Path(__file__).with_name("semilearn_fit.py")
@@ -98,7 +99,7 @@ class Task:
 def labels_only(task: Task) -> float:
     """One training on the labels with all samples."""
     out = task.out / "labels-only"
-    settings = {**task.settings, **task.start, "train.steps": task.steps()}
+    settings = {**task.settings, **task.start, **ALL_LABELS, "train.steps": task.steps()}
     noisystudent.train(task.sources["labeled"], out=out, settings=settings, quiet=True)
     return noisystudent.evaluate(checkpoint=out, source=task.sources["test"]).top1
 
@@ -125,7 +126,8 @@ def budgeted(task: Task, name: str, settings: dict[str, Any]) -> float:
 def online(task: Task, method: str) -> float:
     """One training with an online objective, with all samples."""
     out = task.out / method
-    settings = {**task.settings, **task.start, **ONLINE, "online.method": method, "train.steps": task.steps()}
+    settings = {**task.settings, **task.start, **ALL_LABELS, **ONLINE, "online.method": method}
+    settings["train.steps"] = task.steps()
     sources = {role: task.sources[role] for role in ("labeled", "unlabeled")}
     noisystudent.train(**sources, out=out, settings=settings, quiet=True)
     return noisystudent.evaluate(checkpoint=out, source=task.sources["test"]).top1

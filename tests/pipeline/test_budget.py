@@ -86,7 +86,7 @@ def test_auto_is_what_the_budget_chooses_whether_given_or_not(tmp_path, monkeypa
 
     left_open = decided()
     assert left_open.data.size == 32
-    assert left_open.noise.strength == 0.25
+    assert left_open.noise.strength == 0.5  # that of an online student
     assert decided(**{"data.size": "auto", "noise.strength": "auto"}) == left_open
     assert decided(**{"data.size": 64}).data.size == 64
 

@@ -205,7 +205,7 @@ MEAN_TEACHER_WEIGHT = 50.0  # of the released code's settings for CIFAR-10
 
 
 class OnlineSettings(Settings):
-    """An online student: it learns strong views of unlabeled images from its own answers to weak ones."""
+    """An online student: it learns strong views of unlabeled images from its or its average's answers to weak ones."""
 
     method: OnlineMethod = Field(
         "none",

@@ -101,7 +101,10 @@ def decide_settings(
     check_pretraining(settings, extensions)
     others = open_teacher_backbones(settings)
     if budgeted:
-        request = BudgetRequest(resolved, settings, backbone, others, engine, dry, extensions.select is not None)
+        own_batches = extensions.objective is not None or extensions.noise is not None
+        request = BudgetRequest(
+            resolved, settings, backbone, others, engine, dry, extensions.select is not None, own_batches
+        )
         settings, chosen = decide_budget(request, partial(Workload.of, sources, settings.data), reporter)
         origins |= chosen
     announce_size(settings, backbone, origins, reporter)

@@ -1,4 +1,4 @@
-"""The online student of a run: it learns from its own answers to weak views of the unlabeled images, without rounds."""
+"""The online student of a run: it learns from answers to weak views of the unlabeled images, without stored labels."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def has_student(start: NetworkStart, sources: Mapping[str, Source]) -> bool:
         choice = choose_for_networks(decided.settings, decided_by_user(decided.resolved), costs, budget)
     except SettingsError:  # not even labels-only training fits
         return False
-    return bool(choice.values["rounds.count"])
+    return bool(choice.values["rounds.count"]) or "online.method" in choice.values
 
 
 def compare_starts(tried: Ints, contexts: Mapping[str, tuple[RunContext, RunContext]]) -> StartTrial:

@@ -170,6 +170,7 @@ def _details(record: RunRecord) -> Values:
         "chosen_settings": [setting for setting in settings if setting.origin != "default"],
         "default_settings": [setting for setting in settings if setting.origin == "default"],
         "online_method": views.online_method(facts.settings),
+        "online_answers": views.online_answers(facts.settings),
         "command": shlex.join(facts.command),
         "noise_sheet": png_uri(record.noise_sheet) if record.noise_sheet else None,
         # A distillation and a run with an online student alone store no pseudo labels.

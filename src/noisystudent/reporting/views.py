@@ -184,6 +184,14 @@ def online_method(settings: Mapping[str, object]) -> str:
     return str(section.get("method", "")) if isinstance(section, Mapping) else ""
 
 
+def online_answers(settings: Mapping[str, object]) -> str:
+    """Whose answers taught the online student of a run with these settings, in words."""
+    section = settings.get("online")
+    teacher = section.get("teacher") if isinstance(section, Mapping) else "auto"
+    averaged = teacher == "average" or (teacher == "auto" and online_method(settings) == "mean_teacher")
+    return "the answers of its averaged weights" if averaged else "its own answers"
+
+
 def pretraining_method(settings: Mapping[str, object]) -> str:
     """The method by which a run pretrained its models; empty where it did not, and in an older run."""
     section = settings.get("pretraining")

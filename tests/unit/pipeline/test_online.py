@@ -105,6 +105,6 @@ def test_frozen_heads_and_sharded_averages_are_refused():
     with pytest.raises(SettingsError, match=r"online\.method fixmatch trains a network, and model\.tune head"):
         check_online(heads, NO_EXTENSIONS)
     sharded = {"runtime__sharded": True, "runtime__precision": "float32", "runtime__channels_last": True}
-    check_online(settings_of(recipe="online", **sharded), NO_EXTENSIONS)
-    with pytest.raises(SettingsError, match=r"mean_teacher asks the averaged weights"):
-        check_online(settings_of(recipe="online", online__method="mean_teacher", **sharded), NO_EXTENSIONS)
+    check_online(settings_of(recipe="online", online__teacher="student", **sharded), NO_EXTENSIONS)
+    with pytest.raises(SettingsError, match=r"fixmatch asks the averaged weights.*online\.teacher student"):
+        check_online(settings_of(recipe="online", **sharded), NO_EXTENSIONS)

@@ -40,6 +40,7 @@ class BudgetRequest:
     """What a budget is chosen for.
 
     ``resolved`` are the settings that the user gave, ``settings`` those that backbone and ``model.tune`` have decided.
+    ``own_batches``: the user has an objective or a noise of their own.
     """
 
     resolved: Resolved
@@ -49,11 +50,14 @@ class BudgetRequest:
     engine: Engine
     dry: bool = False
     own_selection: bool = False
+    own_batches: bool = False
 
     @property
     def explicit(self) -> frozenset[str]:
-        """The settings that the user decided: not those left to ``auto``, but a selection of their own."""
-        return decided_by_user(self.resolved) | ({"selection.rule"} if self.own_selection else frozenset())
+        """The settings that the user decided: not those left to ``auto``, but what parts of their own decide."""
+        own = {"selection.rule"} if self.own_selection else set()
+        own |= {"objective"} if self.own_batches else set()
+        return decided_by_user(self.resolved) | own
 
 
 def decided_by_user(resolved: Resolved) -> frozenset[str]:

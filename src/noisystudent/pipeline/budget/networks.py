@@ -33,6 +33,7 @@ from noisystudent.pipeline.budget.lengths import (
     sizes_of_weights,
     values_of_tuning,
 )
+from noisystudent.pipeline.budget.online_student import answered_per_step, values_of_online_student
 from noisystudent.pipeline.budget.speed import seconds_per_sample, seconds_per_view
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch
@@ -112,17 +113,20 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     lengths = lengths_of(batch_size, labeled, workload.unlabeled, tuned=tuned)
     for edge in _sizes(costs, explicit):
         size = costs.at(edge)
-        samples = partial(_affordable, settings, size, workload, usable)
+        samples = partial(_affordable, settings, explicit, size, workload, usable)
         rounds = _rounds(settings, explicit, samples, lengths)
         steps = _steps(settings, explicit, samples, rounds)
         if steps >= lengths.enough:
             break
+    of_student = values_of_online_student(settings, explicit, rounds, tuned=tuned)
+    settings, rounds = with_values(settings, of_student), 0 if of_student else rounds
+    samples = partial(_affordable, settings, explicit, size, workload, usable)
     given = explicit
     settings, explicit = _without_costly_control(settings, given, rounds, steps, tuned=tuned)
     steps = _steps(settings, explicit, samples, rounds)
     images = _images_per_step(settings, explicit, rounds)
     if steps < FEWEST_STEPS:
-        needed = FEWEST_STEPS * images * size.seconds * OVERHEAD
+        needed = FEWEST_STEPS * (images + answered_per_step(settings) * FORWARD) * size.seconds * OVERHEAD
         needed += _predictions(size, workload, rounds, settings)
         stages = _stages(settings, explicit, rounds)
         what = f"to train {stages} stages of {FEWEST_STEPS} steps on images of {size.edge} px"
@@ -130,13 +134,13 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     if not rounds:
         lengths = lengths_of(batch_size, labeled, 0, tuned=tuned)
     steps = min(steps, lengths.most)
-    seconds = steps * images * size.seconds * OVERHEAD
+    seconds = steps * (images + answered_per_step(settings) * FORWARD) * size.seconds * OVERHEAD
     seconds += _predictions(size, workload, rounds, settings)
     model = (
         f"{size.plan.name} on images of {size.edge} px (a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here)"
     )
     return Choice(
-        values={"data.size": size.edge, **of_tuning, **_values(settings, explicit, rounds, steps)},
+        values={"data.size": size.edge, **of_tuning, **of_student, **_values(settings, explicit, rounds, steps)},
         seconds=seconds,
         reasons=(
             f"{model}, {_steps_in_words(settings, steps)}",
@@ -165,6 +169,8 @@ def choose_for_samples(
     settings = with_values(settings, of_tuning)
     lengths = lengths_of(settings.train.batch_size, labeled, 0, tuned=tuned)
     rounds = _rounds(settings, explicit, lambda _: float(samples), lengths)
+    of_student = values_of_online_student(settings, explicit, rounds, tuned=tuned)
+    settings, rounds = with_values(settings, of_student), 0 if of_student else rounds
     steps = _steps(settings, explicit, lambda _: float(samples), rounds)
     given = explicit
     settings, explicit = _without_costly_control(settings, given, rounds, steps, tuned=tuned)
@@ -177,7 +183,7 @@ def choose_for_samples(
             "train.batch_size."
         )
     return Choice(
-        values={**of_tuning, **_values(settings, explicit, rounds, steps)},
+        values={**of_tuning, **of_student, **_values(settings, explicit, rounds, steps)},
         seconds=0.0,
         reasons=(
             _steps_in_words(settings, steps),
@@ -217,7 +223,8 @@ def _students_in_words(
             "labels-only training. A larger budget has students, and --rounds.count 1 insists on one"
         )
     start = " from the teacher's weights" if _warm(settings, explicit).warm_start else ""
-    online = "" if settings.online.method == "none" else f"an online student ({settings.online.method})"
+    by = ", taught by its averaged weights" if settings.online.asks_average else ""
+    online = "" if settings.online.method == "none" else f"an online student ({settings.online.method}{by})"
     if not rounds:
         return f"{online}{start}"
     text = f"{rounds} round{'s' if rounds > 1 else ''}{start}"
@@ -273,9 +280,13 @@ def _measured(costs: NetworkCosts, edge: int) -> _Size:
     return _Size(edge, plan, seconds, seconds * FORWARD)
 
 
-def _affordable(settings: RunSettings, size: _Size, workload: Workload, usable: float, rounds: int) -> float:
+def _affordable(
+    settings: RunSettings, explicit: frozenset[str], size: _Size, workload: Workload, usable: float, rounds: int
+) -> float:
     """Samples that training may see in ``usable`` seconds, beside what is predicted."""
-    return (usable - _predictions(size, workload, rounds, settings)) / (size.seconds * OVERHEAD)
+    images = _images_per_step(settings, explicit, rounds)
+    trained = images / (images + answered_per_step(settings) * FORWARD)  # the share of the time of steps
+    return trained * (usable - _predictions(size, workload, rounds, settings)) / (size.seconds * OVERHEAD)
 
 
 def _rounds(settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float], lengths: Lengths) -> int:

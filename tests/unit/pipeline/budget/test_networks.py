@@ -18,6 +18,7 @@ from noisystudent.pipeline.budget.lengths import (
     TRIAL_EPOCHS,
 )
 from noisystudent.pipeline.budget.networks import (
+    FORWARD,
     MANY_SAMPLES,
     OVERHEAD,
     NetworkCosts,
@@ -56,9 +57,24 @@ def test_a_large_budget_has_several_rounds_from_the_teachers_weights():
     assert "objective.labels" not in values
 
 
-def test_a_small_budget_has_one_long_round_on_soft_labels_of_everything():
+def test_a_small_budget_has_one_student_that_learns_online():
     values = chosen(MANY_SAMPLES * 0.9)
+    assert values["rounds.count"] == 0
+    assert (values["online.method"], values["online.teacher"]) == ("fixmatch", "average")
+    assert values["train.warm_start"] is True
+    assert not {"objective.labels", "selection.fraction"} & values.keys()
+    # Beside 4 stages of 128 images per step, the averaged weights answer to 96, each in a third of a step.
+    stages = 4 * (1 + 96 * FORWARD / (4 * 128))
+    assert values["train.steps"] * stages * SETTINGS.train.batch_size == pytest.approx(MANY_SAMPLES * 0.9, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "given", ["selection.fraction", "rounds.joint", "objective.temperature", "recipe", "noise.mixup", "fix.size"]
+)
+def test_who_speaks_of_rounds_has_one_long_round_on_soft_labels_of_everything(given):
+    values = chosen(MANY_SAMPLES * 0.9, explicit={given})
     assert values["rounds.count"] == 1
+    assert "online.method" not in values
     assert values["selection.fraction"] == 1.0
     assert values["objective.labels"] == "soft"
     assert values["objective.temperature"] == 0.5
@@ -70,8 +86,8 @@ def test_images_are_not_made_smaller_for_the_sake_of_more_rounds():
     train = SETTINGS.train.model_copy(update={"batch_size": 512})
     values = chosen(ENOUGH_STEPS * 4 * 512 * 1.5, train=train)  # enough steps for one round, too few for three
     assert values["data.size"] == 64
-    assert values["rounds.count"] == 1
-    assert values["train.steps"] == pytest.approx(ENOUGH_STEPS * 1.5, abs=1)
+    assert values["rounds.count"] == 0
+    assert values["train.steps"] == pytest.approx(ENOUGH_STEPS * 1.5 * 16 / 17, abs=1)
     assert chosen(ENOUGH_STEPS * 8 * 512 * 1.1, train=train)["rounds.count"] == 3
 
 
@@ -151,9 +167,10 @@ def test_an_online_student_after_rounds_is_one_more_stage():
 def test_a_budget_of_samples_is_spent_on_teacher_students_and_control(count):
     values = choose_for_samples(SETTINGS, frozenset(), count, 40).values
     batch = SETTINGS.train.batch_size
-    stages = 2 * (1 + values["rounds.count"])
+    students = 1 if count < MANY_SAMPLES else 3
+    stages = 2 * (1 + students)
     assert 0 <= count - values["train.steps"] * batch * stages < batch * stages
-    assert values["rounds.count"] == (1 if count < MANY_SAMPLES else 3)
+    assert values["rounds.count"] + ("online.method" in values) == students
     assert "data.size" not in values
 
 
@@ -161,8 +178,9 @@ def test_a_teacher_that_would_hardly_see_its_labels_gets_all_steps_and_no_studen
     batch = SETTINGS.train.batch_size
     samples = 4 * 500 * batch  # teacher, student, and a control of both: 500 steps each
     enough = 500 * batch // FEWEST_EPOCHS
-    assert choose_for_samples(SETTINGS, frozenset(), samples, enough).values["rounds.count"] == 1
+    assert "online.method" in choose_for_samples(SETTINGS, frozenset(), samples, enough).values
     choice = choose_for_samples(SETTINGS, frozenset(), samples, enough + 1)
+    assert "online.method" not in choice.values
     assert choice.values["rounds.count"] == choice.values["rounds.controls"] == 0
     assert choice.values["train.steps"] == 2000
     assert not {"train.warm_start", "objective.labels", "selection.fraction"} & choice.values.keys()
@@ -173,13 +191,13 @@ def test_a_teacher_that_would_hardly_see_its_labels_beside_three_students_has_on
     samples = 8 * 1000 * SETTINGS.train.batch_size  # 1,000 steps beside three students, 2,000 beside one
     enough = 1000 * SETTINGS.train.batch_size // FEWEST_EPOCHS
     assert choose_for_samples(SETTINGS, frozenset(), samples, enough).values["rounds.count"] == 3
-    assert choose_for_samples(SETTINGS, frozenset(), samples, enough + 1).values["rounds.count"] == 1
+    assert "online.method" in choose_for_samples(SETTINGS, frozenset(), samples, enough + 1).values
 
 
 @pytest.mark.parametrize("name", ["rounds.count", "rounds.controls", "selection.fraction", "train.ratio", "recipe"])
 def test_who_asks_for_students_has_them(name):
     values = choose_for_samples(SETTINGS, frozenset({name}), 320_000, 100_000).values
-    assert values["rounds.count"] > 0
+    assert values["rounds.count"] or values["online.method"]
 
 
 def test_settings_of_any_training_ask_for_no_student():
@@ -191,7 +209,7 @@ def test_a_control_that_would_leave_short_stages_is_left_out():
     batch, enough = SETTINGS.train.batch_size, 4 * ENOUGH_STEPS * SETTINGS.train.batch_size
     assert choose_for_samples(SETTINGS, frozenset(), enough, 40).values["rounds.controls"] == 1
     choice = choose_for_samples(SETTINGS, frozenset(), enough - 1, 40)
-    assert (choice.values["rounds.count"], choice.values["rounds.controls"]) == (1, 0)
+    assert (choice.values["online.method"], choice.values["rounds.controls"]) == ("fixmatch", 0)
     assert choice.values["train.steps"] == (enough - 1) // (2 * batch)
     assert "no control, which would leave every stage fewer than 300 steps" in choice.reasons[-1]
     given = choose_for_samples(SETTINGS, frozenset({"rounds.controls"}), enough - 1, 40)
