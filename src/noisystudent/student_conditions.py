@@ -189,7 +189,9 @@ _ONLINE = (
             given["online.method"] in ("freematch", "softmatch") or given["online.alignment"] in ("uniform", "labeled")
         ),
     ),
-    Condition(_LEARNING, ("online.temperature",), "online.labels soft", is_one_of("online.labels", "soft")),
+    Condition(
+        _LEARNING, ("online.temperature",), "online.labels soft or auto", is_one_of("online.labels", "soft", "auto")
+    ),
     Condition(_RUN, ("distillation.",), "online.method none", is_one_of("online.method", "none")),
     Condition(
         _LEARNING, names_in("noise", "mixup", "cutmix"), "online.method none", is_one_of("online.method", "none")

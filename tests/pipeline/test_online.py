@@ -4,10 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import noisystudent as ns
+from noisystudent.artifacts.typed_json import read_result
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import ModelError, SettingsError
+from noisystudent.results.facts import OnlineLabelsChoice
 from noisystudent.training.online import TwoViewBatches
 from small_runs import DIGITS, SMALL, weights
 
@@ -50,6 +54,32 @@ def test_the_page_says_how_the_online_student_learned(alone):
 def test_metrics_say_how_many_images_counted(alone):
     (row,) = [json.loads(line) for line in (alone.path / "online/student/metrics.jsonl").read_text().splitlines()]
     assert {"loss", "labeled", "unlabeled", "used"} <= row.keys()
+
+
+def learned_online(out: Path) -> dict[str, object]:
+    """The settings of the objective that an online student learned with."""
+    return json.loads((out / "online/student/inputs.json").read_text())["objective"]["online"]
+
+
+@pytest.mark.parametrize(("threshold", "labels", "used"), [(0.95, "soft", 0.0), (0.11, "hard", 0.11)])
+def test_labels_are_soft_where_the_teacher_is_sure_of_few_images(tmp_path, threshold, labels, used):
+    out = tmp_path / "run"
+    run(out, online__threshold=threshold, rounds__controls=0)
+    choice = read_result(OnlineLabelsChoice, out / "online/choice/summary.json")
+    assert (choice.threshold, choice.labels) == (threshold, labels)
+    source = open_source(DIGITS["unlabeled"], labeled=False)
+    images = np.stack([record.image for shard in range(len(source.shard_sizes)) for record in source.read(shard)])
+    confidences = ns.load(out / "teacher").predict_proba(images).max(axis=1)
+    assert choice.sure == pytest.approx((confidences >= threshold).sum(), abs=2)  # of equal images, some rounds apart
+    assert choice.images == len(confidences)
+    assert (choice.sure >= choice.images / 3) == (labels == "hard")
+    assert (learned_online(out)["labels"], learned_online(out)["threshold"]) == (labels, used)
+
+
+def test_labels_that_are_given_are_not_chosen(tmp_path):
+    run(tmp_path, online__labels="hard", rounds__controls=0)
+    assert not (tmp_path / "online/choice").exists()
+    assert learned_online(tmp_path)["labels"] == "hard"
 
 
 def test_a_finished_run_is_found_done_and_another_method_trains_the_student_alone(alone, tmp_path):

@@ -230,8 +230,11 @@ class OnlineSettings(Settings):
     threshold_warmup: bool = Field(
         True, description="flexmatch: thresholds rise slowly while most images have not reached the threshold"
     )
-    labels: Literal["hard", "soft"] = Field(
-        "hard", description="targets of strong views: hard = the most probable class, soft = the probabilities"
+    labels: Literal["hard", "soft", "auto"] = Field(
+        "hard",
+        description="targets of strong views: hard = the most probable class, soft = the probabilities; auto, for "
+        "fixmatch and flexmatch in run: hard where the model before the student is sure of a third of the unlabeled "
+        "images, else soft ones of all, without a threshold; elsewhere hard",
     )
     temperature: Annotated[float, Field(gt=0, le=100)] = Field(
         0.5, description="temperature T of soft targets, p^(1/T)"
@@ -251,6 +254,11 @@ class OnlineSettings(Settings):
     ramp: Annotated[float, Field(ge=0, le=1)] = Field(
         0.4, description="mean_teacher: fraction of the steps over which the weight rises from 0"
     )
+
+    @property
+    def learns_soft(self) -> bool:
+        """Whether the targets of strong views are probabilities."""
+        return self.labels == "soft"
 
     @property
     def asks_average(self) -> bool:

@@ -43,6 +43,7 @@ from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noise_search import choose_strength, cross_fit_of
 from noisystudent.pipeline.online import ONLINE, STUDENT, online_spec
 from noisystudent.pipeline.online_checks import goes_on, is_online, students_of
+from noisystudent.pipeline.online_labels import with_chosen_labels
 from noisystudent.pipeline.page_images import write_noise_sheet
 from noisystudent.pipeline.pretraining import start_from_pretraining
 from noisystudent.pipeline.pseudo_labels import (
@@ -232,6 +233,7 @@ def _online_round(
 ) -> Round:
     """The student that learns online, after the rounds, and whether it is worse than the best model before it."""
     start = start_from(context, current.checkpoint, plan) if goes_on(context.settings) else None
+    spec = with_chosen_labels(context, spec, current.checkpoint)
     checkpoint = train(context, STUDENT, plan, spec, strength, start=start)
     scored = score_checkpoint(context, ONLINE, checkpoint)
     student = ScoredCheckpoint(students_of(context.settings), checkpoint, scored)

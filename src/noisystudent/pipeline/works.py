@@ -23,6 +23,7 @@ from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
 from noisystudent.pipeline.online import ONLINE, STUDENT, answered_by_average
 from noisystudent.pipeline.online_checks import STRONG, images_behind, is_online, online_batch, students_of
+from noisystudent.pipeline.online_labels import LABELS_CHOICE, LOOKED_AT, chooses_labels
 from noisystudent.pipeline.pretraining import PRETRAIN, VIEWS
 from noisystudent.pipeline.pretraining_batches import pretraining_images
 from noisystudent.pipeline.pretraining_checks import pretrains
@@ -118,6 +119,10 @@ def works_of(context: RunContext, plans: list[ModelPlan], counts: Counts) -> Ite
         yield from _student(context, number, teacher, student)
         yield _scores(f"round-{number}", student, held_out)
     if is_online(settings):
+        if chooses_labels(settings.online):
+            images = min(counts.unlabeled, LOOKED_AT * SHARD_ROWS)
+            decoded = images if context.streams else 0
+            yield Work(LABELS_CHOICE, predictor=plans[-2], predicted=images, decoded=decoded)
         yield _online(context, plans[-1])
         yield _scores(ONLINE, plans[-1], held_out)
     yield from _controls(context, plans, held_out)

@@ -205,6 +205,19 @@ class StartTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineLabelsChoice:
+    """``online/choice/summary.json``: what an online student learns, where ``online.labels`` is auto.
+
+    Of ``images`` unlabeled images, the model before it answered ``sure`` with a probability of ``threshold`` or more.
+    """
+
+    images: int
+    sure: int
+    threshold: float
+    labels: Literal["hard", "soft"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PenaltyCandidate:
     """A weight decay of heads, scored on labels that its heads did not see."""
 
