@@ -1,8 +1,8 @@
 """What a run that trains whole networks does with its budget: model, image size, steps, rounds, and how they start.
 
 Found on development splits of Fashion-MNIST, CIFAR-10, hand signs and digits (NOTEBOOK.md): at small budgets, rounds
-of fresh students only repeat what their teacher knew already, because none of them trains long enough. From the
-teacher's weights, one long round on soft labels of everything is as good as three rounds, and better than labels alone;
+of fresh students only repeat what their teacher knew already, because none of them trains long enough. One student from
+the teacher's weights is as good as three rounds, and better than labels alone (``online_student`` says how it learns);
 more rounds pay where each of them is long. A teacher that has hardly seen its labels only teaches its mistakes, and
 all that it lacks are more steps on the labels: then there is no round. From pretrained weights, the sizes are those of
 the weights, and stages are as long as ``lengths`` says.
@@ -46,7 +46,7 @@ SMALLER_SIZES = (64, 48, 32, 24, 16)
 OVERHEAD = 1.3  # a step of the loop, with noise, optimizer and averages, against forward and backward pass
 FORWARD = 1 / 3  # of a training step of the whole network
 MANY_ROUNDS = 3
-MANY_SAMPLES = 300_000  # in all, controls included, below which ``MANY_ROUNDS`` are no better than a single long one
+MANY_SAMPLES = 300_000  # in all, controls included, below which ``MANY_ROUNDS`` are no better than one student
 _NO_CONTROL = (
     f"no control, which would leave every stage fewer than {ENOUGH_STEPS} steps; --rounds.controls 1 has one, and so "
     "has a larger budget"
@@ -290,7 +290,7 @@ def _affordable(
 
 
 def _rounds(settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float], lengths: Lengths) -> int:
-    """Several rounds where their stages are long enough, else a single long one; ``samples``: in all, by rounds.
+    """Several rounds where their stages are long enough, else a single one; ``samples``: in all, by rounds.
 
     Larger images come before more rounds: a size that is right for one round is not left for the sake of three. There
     is none where the teacher of a single round would see each of the labeled images too rarely.
