@@ -171,6 +171,8 @@ _ONLINE = (
         "online.method none",
         is_one_of("online.method", "none"),
     ),
+    Condition(("train",), ("online.weak_teacher",), "the command run, whose teacher decides", lambda given: False),
+    Condition(_RUN, ("online.weak_teacher",), "rounds.count 0", is_one_of("rounds.count", 0)),
     Condition(("train",), ("online.method",), "unlabeled images (--unlabeled)", is_given("unlabeled")),
     *(
         Condition(
@@ -189,9 +191,7 @@ _ONLINE = (
             given["online.method"] in ("freematch", "softmatch") or given["online.alignment"] in ("uniform", "labeled")
         ),
     ),
-    Condition(
-        _LEARNING, ("online.temperature",), "online.labels soft or auto", is_one_of("online.labels", "soft", "auto")
-    ),
+    Condition(_LEARNING, ("online.temperature",), "online.labels soft", is_one_of("online.labels", "soft")),
     Condition(_RUN, ("distillation.",), "online.method none", is_one_of("online.method", "none")),
     Condition(
         _LEARNING, names_in("noise", "mixup", "cutmix"), "online.method none", is_one_of("online.method", "none")

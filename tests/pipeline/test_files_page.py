@@ -97,7 +97,7 @@ SECTIONS = {
     "SHARES: summary.json": "ClassShares",
     "PROBE: summary.json": "ProbeResult",
     "STRENGTH: summary.json": "StrengthChoice",
-    "RUN: online/choice/summary.json": "OnlineLabelsChoice",
+    "RUN: student-choice/summary.json": "StudentChoice",
     "SPEED: summary.json": "Summary of the compute mode",
     "RESOLUTION: resolution.json": "FixResult",
     "RUN: budget/summary.json": "Choice",

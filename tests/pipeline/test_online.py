@@ -11,7 +11,7 @@ import noisystudent as ns
 from noisystudent.artifacts.typed_json import read_result
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import ModelError, SettingsError
-from noisystudent.results.facts import OnlineLabelsChoice
+from noisystudent.results.facts import StudentChoice
 from noisystudent.training.online import TwoViewBatches
 from small_runs import DIGITS, SMALL, weights
 
@@ -56,30 +56,37 @@ def test_metrics_say_how_many_images_counted(alone):
     assert {"loss", "labeled", "unlabeled", "used"} <= row.keys()
 
 
-def learned_online(out: Path) -> dict[str, object]:
-    """The settings of the objective that an online student learned with."""
-    return json.loads((out / "online/student/inputs.json").read_text())["objective"]["online"]
+CHOOSING = {"online.weak_teacher": "round", "train.warm_start": True, "rounds.controls": 0}
 
 
-@pytest.mark.parametrize(("threshold", "labels", "used"), [(0.95, "soft", 0.0), (0.11, "hard", 0.11)])
-def test_labels_are_soft_where_the_teacher_is_sure_of_few_images(tmp_path, threshold, labels, used):
-    out = tmp_path / "run"
-    run(out, online__threshold=threshold, rounds__controls=0)
-    choice = read_result(OnlineLabelsChoice, out / "online/choice/summary.json")
-    assert (choice.threshold, choice.labels) == (threshold, labels)
+@pytest.mark.parametrize(("threshold", "student"), [(0.95, "round"), (0.11, "online")])
+def test_a_weak_teacher_makes_the_student_learn_stored_soft_labels_in_a_round(tmp_path, threshold, student):
+    given = {**ONLINE, **CHOOSING, "online.threshold": threshold}
+    summary = ns.run(**DIGITS, out=tmp_path, settings=given, quiet=True).summary
+    choice = read_result(StudentChoice, tmp_path / "student-choice/summary.json")
+    assert (choice.threshold, choice.student) == (threshold, student)
     source = open_source(DIGITS["unlabeled"], labeled=False)
     images = np.stack([record.image for shard in range(len(source.shard_sizes)) for record in source.read(shard)])
-    confidences = ns.load(out / "teacher").predict_proba(images).max(axis=1)
-    assert choice.sure == pytest.approx((confidences >= threshold).sum(), abs=2)  # of equal images, some rounds apart
+    confidences = ns.load(tmp_path / "teacher").predict_proba(images).max(axis=1)
     assert choice.images == len(confidences)
-    assert (choice.sure >= choice.images / 3) == (labels == "hard")
-    assert (learned_online(out)["labels"], learned_online(out)["threshold"]) == (labels, used)
-
-
-def test_labels_that_are_given_are_not_chosen(tmp_path):
-    run(tmp_path, online__labels="hard", rounds__controls=0)
-    assert not (tmp_path / "online/choice").exists()
-    assert learned_online(tmp_path)["labels"] == "hard"
+    assert choice.sure == pytest.approx((confidences >= threshold).sum(), abs=2)  # of equal images, some rounds apart
+    assert (choice.sure >= choice.images / 3) == (student == "online")
+    in_round = student == "round"
+    assert [record.name for record in summary.rounds] == ["round 1" if in_round else "online"]
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["settings"]["online"]["method"] == ("none" if in_round else "fixmatch")
+    assert ("round-1/student" in facts["stages"]) == in_round
+    assert ("Examples of pseudo labels" in (tmp_path / "report.html").read_text()) == in_round
+    if in_round:
+        selected = json.loads((tmp_path / "round-1/selection/summary.json").read_text())
+        assert selected["selected"] == choice.images
+    planned = ns.plan(**DIGITS, out=tmp_path, settings=given, quiet=True).stages
+    assert {stage.state for stage in planned} == {"complete"}
+    assert ("round-1/student" in {stage.name for stage in planned}) == in_round
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("manifest.json")}
+    again = ns.run(**DIGITS, out=tmp_path, settings=given, quiet=True).summary
+    assert again == replace(summary, cost=again.cost)
+    assert done == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("manifest.json")}
 
 
 def test_a_finished_run_is_found_done_and_another_method_trains_the_student_alone(alone, tmp_path):

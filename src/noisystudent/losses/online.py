@@ -297,9 +297,9 @@ class OnlineObjective(nn.Module):
         weights: Tensor = self.weighting(aligned, positions)
         # SoftMatch aligns what it weighs, not what it teaches (Chen et al. 2023, uniform alignment).
         taught = probabilities if self._settings.method == "softmatch" else aligned
-        if self._settings.learns_soft:
-            return apply_temperature(taught.log(), self._settings.temperature), weights
-        return F.one_hot(taught.argmax(dim=-1), taught.shape[-1]).float(), weights
+        if self._settings.labels == "hard":
+            return F.one_hot(taught.argmax(dim=-1), taught.shape[-1]).float(), weights
+        return apply_temperature(taught.log(), self._settings.temperature), weights
 
 
 def _weighting(settings: OnlineSettings, classes: int, unlabeled: int) -> nn.Module | None:

@@ -219,6 +219,12 @@ class OnlineSettings(Settings):
         description="who answers to weak views. student: the student itself; average: its averaged weights "
         "(train.ema_decay); auto: average for mean_teacher, else student, as published",
     )
+    weak_teacher: Literal["online", "round"] = Field(
+        "online",
+        description="what the student of a run without rounds learns from where its teacher answers fewer than a third "
+        "of the unlabeled images with a confidence of threshold. online: its own answers all the same; round: stored "
+        "soft labels of all images, in one round, as a budget chooses",
+    )
     weight: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         "auto",
         description=f"weight of the unlabeled loss against the labeled one; auto: {MEAN_TEACHER_WEIGHT:g} for "
@@ -230,11 +236,8 @@ class OnlineSettings(Settings):
     threshold_warmup: bool = Field(
         True, description="flexmatch: thresholds rise slowly while most images have not reached the threshold"
     )
-    labels: Literal["hard", "soft", "auto"] = Field(
-        "hard",
-        description="targets of strong views: hard = the most probable class, soft = the probabilities; auto, for "
-        "fixmatch and flexmatch in run: hard where the model before the student is sure of a third of the unlabeled "
-        "images, else soft ones of all, without a threshold; elsewhere hard",
+    labels: Literal["hard", "soft"] = Field(
+        "hard", description="targets of strong views: hard = the most probable class, soft = the probabilities"
     )
     temperature: Annotated[float, Field(gt=0, le=100)] = Field(
         0.5, description="temperature T of soft targets, p^(1/T)"
@@ -254,11 +257,6 @@ class OnlineSettings(Settings):
     ramp: Annotated[float, Field(ge=0, le=1)] = Field(
         0.4, description="mean_teacher: fraction of the steps over which the weight rises from 0"
     )
-
-    @property
-    def learns_soft(self) -> bool:
-        """Whether the targets of strong views are probabilities."""
-        return self.labels == "soft"
 
     @property
     def asks_average(self) -> bool:

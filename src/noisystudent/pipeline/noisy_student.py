@@ -43,7 +43,6 @@ from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noise_search import choose_strength, cross_fit_of
 from noisystudent.pipeline.online import ONLINE, STUDENT, online_spec
 from noisystudent.pipeline.online_checks import goes_on, is_online, students_of
-from noisystudent.pipeline.online_labels import with_chosen_labels
 from noisystudent.pipeline.page_images import write_noise_sheet
 from noisystudent.pipeline.pretraining import start_from_pretraining
 from noisystudent.pipeline.pseudo_labels import (
@@ -64,6 +63,7 @@ from noisystudent.pipeline.round_teachers import (
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.stage_noise import input_noise, input_size
 from noisystudent.pipeline.start_choice import choose_start, count_trial
+from noisystudent.pipeline.student_choice import with_chosen_student
 from noisystudent.pipeline.student_stages import check_starts, start_from, train_student
 from noisystudent.pipeline.summary import Round, RunResult, deliver, judged_student, summarize
 from noisystudent.pipeline.train_data import TrainSpec, supervised_spec
@@ -103,16 +103,24 @@ def run(
         context = remove_leakage(context)
         count_trial(context.folder, context.costs)
         check_measurable(context)
-        stages = expect_stages(context)
         log_events(context)
-        if context.engine.group.is_main:
-            command = repeat_command(settled(resolved, context.settings), "run")
-            write_result(folder / "run.json", replace(describe_run(resolved, context, command), stages=stages))
+        _write_facts(resolved, context)
         result = run_rounds(context)
+        if result.settings and result.settings != context.settings:
+            context = replace(context, settings=result.settings)
+            _write_facts(resolved, context)
         deliver(context, result.delivered.checkpoint, result.calibration)
         robustness = measure_robustness(context, result.checkpoints, result.contexts_of_fixed)
         findings = find_in_images(context, result)
         return finish_run(context, summarize(context, result, robustness, measure_baselines(context)), findings)
+
+
+def _write_facts(resolved: Resolved, context: RunContext) -> None:
+    """Writes run.json, and tells the reporter which stages there are."""
+    stages = expect_stages(context)
+    if context.engine.group.is_main:
+        command = repeat_command(settled(resolved, context.settings), "run")
+        write_result(context.folder / "run.json", replace(describe_run(resolved, context, command), stages=stages))
 
 
 def run_rounds(context: RunContext) -> RunResult:
@@ -133,6 +141,9 @@ def run_rounds(context: RunContext) -> RunResult:
     checkpoint = train(context, "teacher", plans[0], supervised_spec(context), strength)
     teacher = best = ScoredCheckpoint(0, checkpoint, score_checkpoint(context, "teacher", checkpoint))
     tell_teacher(context, teacher)
+    context = with_chosen_student(context, checkpoint)
+    settings = context.settings
+    online = online if is_online(settings) else None
     rounds, kept = list[Round](), [teacher]
     first_selection: Path | None = None
     previous: Path | None = None
@@ -167,8 +178,9 @@ def run_rounds(context: RunContext) -> RunResult:
     cross_fit = cross_fit_of(context, plans[0], strength)
     calibration = models.delivered.result.calibration or calibration_by_folds(context, cross_fit)
     return RunResult(
-        teacher, rounds, models.controls, models.delivered, chosen_by, calibration, cross_fit, fixed=models.fixed
-    )
+        teacher, rounds, models.controls, models.delivered, chosen_by, calibration, cross_fit, fixed=models.fixed,
+        settings=settings,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -233,7 +245,6 @@ def _online_round(
 ) -> Round:
     """The student that learns online, after the rounds, and whether it is worse than the best model before it."""
     start = start_from(context, current.checkpoint, plan) if goes_on(context.settings) else None
-    spec = with_chosen_labels(context, spec, current.checkpoint)
     checkpoint = train(context, STUDENT, plan, spec, strength, start=start)
     scored = score_checkpoint(context, ONLINE, checkpoint)
     student = ScoredCheckpoint(students_of(context.settings), checkpoint, scored)

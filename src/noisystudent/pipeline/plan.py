@@ -27,6 +27,7 @@ from noisystudent.pipeline.round_teachers import open_round_teachers, with_round
 from noisystudent.pipeline.stage_costs import OTHER
 from noisystudent.pipeline.start_choice import CHOICE as START_CHOICE
 from noisystudent.pipeline.start_choice import finished_start
+from noisystudent.pipeline.student_choice import with_kept_student
 from noisystudent.pipeline.tune import HEAD
 from noisystudent.pipeline.works import Counts, Work, works_of
 from noisystudent.results.facts import PlannedStage, PlanResult
@@ -64,6 +65,7 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     check_measurable(context)
     if is_head:
         return _plan_heads(context, 2 * reading + deciding)
+    context = with_kept_student(context)
     counts = Counts.of(context) if begun else Counts.before_reading(decided, context)
     plans = plan_models(context.settings.model, students_of(context.settings), context.splits.format.size)
     works = list(works_of(context, plans, counts))

@@ -23,13 +23,13 @@ from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
 from noisystudent.pipeline.online import ONLINE, STUDENT, answered_by_average
 from noisystudent.pipeline.online_checks import STRONG, images_behind, is_online, online_batch, students_of
-from noisystudent.pipeline.online_labels import LABELS_CHOICE, LOOKED_AT, chooses_labels
 from noisystudent.pipeline.pretraining import PRETRAIN, VIEWS
 from noisystudent.pipeline.pretraining_batches import pretraining_images
 from noisystudent.pipeline.pretraining_checks import pretrains
 from noisystudent.pipeline.robustness import STAGE
 from noisystudent.pipeline.stage_costs import OTHER
 from noisystudent.pipeline.stage_noise import input_size
+from noisystudent.pipeline.student_choice import LOOKED_AT, STUDENT_CHOICE, chooses_student
 from noisystudent.pipeline.student_stages import pretraining_steps
 from noisystudent.pipeline.train_data import student_batch
 from noisystudent.pipeline.train_stage import predicted_in_training
@@ -107,6 +107,9 @@ def works_of(context: RunContext, plans: list[ModelPlan], counts: Counts) -> Ite
         yield from _search(context, plans[0])
     yield _training(context, "teacher", plans[0], settings.train)
     yield _scores("teacher", plans[0], held_out)
+    if chooses_student(settings):
+        images = min(counts.unlabeled, LOOKED_AT * SHARD_ROWS)
+        yield Work(STUDENT_CHOICE, predictor=plans[0], predicted=images, decoded=images if context.streams else 0)
     for number, (teacher, student) in enumerate(pairwise(plans[: 1 + settings.rounds.count]), start=1):
         stage, images = labeling_stage(settings, number), counts.unlabeled * settings.rounds.teachers_of(number)
         if number == 1 and context.splits.validation and settings.rounds.teachers_of(settings.rounds.count) > 1:
@@ -119,10 +122,6 @@ def works_of(context: RunContext, plans: list[ModelPlan], counts: Counts) -> Ite
         yield from _student(context, number, teacher, student)
         yield _scores(f"round-{number}", student, held_out)
     if is_online(settings):
-        if chooses_labels(settings.online):
-            images = min(counts.unlabeled, LOOKED_AT * SHARD_ROWS)
-            decoded = images if context.streams else 0
-            yield Work(LABELS_CHOICE, predictor=plans[-2], predicted=images, decoded=decoded)
         yield _online(context, plans[-1])
         yield _scores(ONLINE, plans[-1], held_out)
     yield from _controls(context, plans, held_out)

@@ -205,16 +205,16 @@ class StartTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnlineLabelsChoice:
-    """``online/choice/summary.json``: what an online student learns, where ``online.labels`` is auto.
+class StudentChoice:
+    """``student-choice/summary.json``: what the only student of a run learns from, where the budget leaves it open.
 
-    Of ``images`` unlabeled images, the model before it answered ``sure`` with a probability of ``threshold`` or more.
+    Of ``images`` unlabeled images, the teacher answered ``sure`` with a probability of ``threshold`` or more.
     """
 
     images: int
     sure: int
     threshold: float
-    labels: Literal["hard", "soft"]
+    student: Literal["online", "round"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,15 +19,15 @@ from noisystudent.pseudo_labels.selection.parts import REASONS, PartSelection, w
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.shift import ClassShares
 from noisystudent.results.article import ArticleTable
-from noisystudent.results.facts import ExcludedImage, OnlineLabelsChoice, RunFacts, StrengthChoice
+from noisystudent.results.facts import ExcludedImage, RunFacts, StrengthChoice, StudentChoice
 from noisystudent.results.findings import Findings
 from noisystudent.results.fix import FixResult
 from noisystudent.results.run import RunSummary
 from noisystudent.results.study import StudyResult
 
 WRITTEN = (
-    FixResult, RunSummary, RunFacts, StrengthChoice, OnlineLabelsChoice, ClassShares, SelectionSummary,
-    EvaluationResult, RobustnessResult,
+    FixResult, RunSummary, RunFacts, StrengthChoice, StudentChoice, ClassShares, SelectionSummary, EvaluationResult,
+    RobustnessResult,
     ComparisonResult, StudyResult, Findings, ArticleTable,
 )  # fmt: skip
 

@@ -37,6 +37,7 @@ from noisystudent.pipeline.budget.online_student import answered_per_step, value
 from noisystudent.pipeline.budget.speed import seconds_per_sample, seconds_per_view
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch
+from noisystudent.pipeline.student_choice import LONG_ROUND
 from noisystudent.pipeline.tune import with_values
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
@@ -204,7 +205,7 @@ def _values(settings: RunSettings, explicit: frozenset[str], rounds: int, steps:
     if rounds or is_online(settings):
         values["train.warm_start"] = _warm(settings, explicit).warm_start
     if rounds == 1:
-        values |= {"selection.fraction": 1.0, "objective.labels": "soft", "objective.temperature": 0.5}
+        values |= LONG_ROUND
     return values
 
 

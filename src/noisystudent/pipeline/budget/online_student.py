@@ -38,7 +38,8 @@ def values_of_online_student(
     if rounds != 1 or tuned or not (as_tried and is_open):
         return {}
     given = explicit | ({"noise.strength"} if "noise.strengths" in explicit else set())
-    return {name: value for name, value in read_recipe(RECIPE).items() if name not in given}
+    values = {**read_recipe(RECIPE), "online.weak_teacher": "round"}
+    return {name: value for name, value in values.items() if name not in given}
 
 
 def answered_per_step(settings: RunSettings) -> int:

@@ -61,6 +61,7 @@ def test_a_small_budget_has_one_student_that_learns_online():
     values = chosen(MANY_SAMPLES * 0.9)
     assert values["rounds.count"] == 0
     assert (values["online.method"], values["online.teacher"]) == ("fixmatch", "average")
+    assert values["online.weak_teacher"] == "round"
     assert values["train.warm_start"] is True
     assert not {"objective.labels", "selection.fraction"} & values.keys()
     # Beside 4 stages of 128 images per step, the averaged weights answer to 96, each in a third of a step.
