@@ -49,16 +49,17 @@ def chosen(samples, edge=64, explicit=(), **values):
     return choose_for_networks(settings, frozenset(explicit), costs, budget).values
 
 
-def test_a_large_budget_has_several_rounds_from_the_teachers_weights():
-    values = chosen(MANY_SAMPLES * 5)
+def test_a_large_budget_has_several_rounds_from_the_teachers_weights_for_who_asks_for_rounds():
+    values = chosen(MANY_SAMPLES * 5, explicit={"recipe"})
     assert values["data.size"] == 64
     assert values["rounds.count"] == 3
     assert values["train.warm_start"] is True
     assert "objective.labels" not in values
 
 
-def test_a_small_budget_has_one_student_that_learns_online():
-    values = chosen(MANY_SAMPLES * 0.9)
+@pytest.mark.parametrize("samples", [MANY_SAMPLES * 0.9, MANY_SAMPLES * 1.5])
+def test_a_run_has_one_student_that_learns_online(samples):
+    values = chosen(samples)
     assert values["rounds.count"] == 0
     assert (values["online.method"], values["online.teacher"]) == ("fixmatch", "average")
     assert values["online.weak_teacher"] == "round"
@@ -66,7 +67,7 @@ def test_a_small_budget_has_one_student_that_learns_online():
     assert not {"objective.labels", "selection.fraction"} & values.keys()
     # Beside 4 stages of 128 images per step, the averaged weights answer to 96, each in a third of a step.
     stages = 4 * (1 + 96 * FORWARD / (4 * 128))
-    assert values["train.steps"] * stages * SETTINGS.train.batch_size == pytest.approx(MANY_SAMPLES * 0.9, rel=0.01)
+    assert values["train.steps"] * stages * SETTINGS.train.batch_size == pytest.approx(samples, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_images_are_not_made_smaller_for_the_sake_of_more_rounds():
     assert values["data.size"] == 64
     assert values["rounds.count"] == 0
     assert values["train.steps"] == pytest.approx(ENOUGH_STEPS * 1.5 * 16 / 17, abs=1)
-    assert chosen(ENOUGH_STEPS * 8 * 512 * 1.1, train=train)["rounds.count"] == 3
+    assert chosen(ENOUGH_STEPS * 8 * 512 * 1.1, train=train, explicit={"recipe"})["rounds.count"] == 3
 
 
 @pytest.mark.parametrize("samples", [160_000, 250_000, 305_000, 400_000])
@@ -164,14 +165,16 @@ def test_an_online_student_after_rounds_is_one_more_stage():
     assert values["train.steps"] * 6 * SETTINGS.train.batch_size == pytest.approx(MANY_SAMPLES * 0.9, rel=0.01)
 
 
+@pytest.mark.parametrize("given", [set(), {"recipe"}])
 @pytest.mark.parametrize("count", [160_000, 400_000])
-def test_a_budget_of_samples_is_spent_on_teacher_students_and_control(count):
-    values = choose_for_samples(SETTINGS, frozenset(), count, 40).values
+def test_a_budget_of_samples_is_spent_on_teacher_students_and_control(count, given):
+    values = choose_for_samples(SETTINGS, frozenset(given), count, 40).values
     batch = SETTINGS.train.batch_size
-    students = 1 if count < MANY_SAMPLES else 3
+    students = 1 if count < MANY_SAMPLES or not given else 3
     stages = 2 * (1 + students)
     assert 0 <= count - values["train.steps"] * batch * stages < batch * stages
-    assert values["rounds.count"] + ("online.method" in values) == students
+    assert values["rounds.count"] == (students if given else 0)
+    assert ("online.method" in values) == (not given)
     assert "data.size" not in values
 
 
@@ -191,8 +194,9 @@ def test_a_teacher_that_would_hardly_see_its_labels_gets_all_steps_and_no_studen
 def test_a_teacher_that_would_hardly_see_its_labels_beside_three_students_has_one():
     samples = 8 * 1000 * SETTINGS.train.batch_size  # 1,000 steps beside three students, 2,000 beside one
     enough = 1000 * SETTINGS.train.batch_size // FEWEST_EPOCHS
-    assert choose_for_samples(SETTINGS, frozenset(), samples, enough).values["rounds.count"] == 3
-    assert "online.method" in choose_for_samples(SETTINGS, frozenset(), samples, enough + 1).values
+    own = frozenset({"objective"})  # with an objective of their own, which no online student takes
+    assert choose_for_samples(SETTINGS, own, samples, enough).values["rounds.count"] == 3
+    assert choose_for_samples(SETTINGS, own, samples, enough + 1).values["rounds.count"] == 1
 
 
 @pytest.mark.parametrize("name", ["rounds.count", "rounds.controls", "selection.fraction", "train.ratio", "recipe"])
