@@ -63,7 +63,7 @@ from noisystudent.pipeline.round_teachers import (
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.stage_noise import input_noise, input_size
 from noisystudent.pipeline.start_choice import choose_start, count_trial
-from noisystudent.pipeline.student_choice import with_chosen_student
+from noisystudent.pipeline.student_choice import chooses_round, in_a_round
 from noisystudent.pipeline.student_stages import check_starts, start_from, train_student
 from noisystudent.pipeline.summary import Round, RunResult, deliver, judged_student, summarize
 from noisystudent.pipeline.train_data import TrainSpec, supervised_spec
@@ -106,8 +106,8 @@ def run(
         log_events(context)
         _write_facts(resolved, context)
         result = run_rounds(context)
-        if result.settings and result.settings != context.settings:
-            context = replace(context, settings=result.settings)
+        if result.chose_round:
+            context = in_a_round(context)
             _write_facts(resolved, context)
         deliver(context, result.delivered.checkpoint, result.calibration)
         robustness = measure_robustness(context, result.checkpoints, result.contexts_of_fixed)
@@ -141,9 +141,9 @@ def run_rounds(context: RunContext) -> RunResult:
     checkpoint = train(context, "teacher", plans[0], supervised_spec(context), strength)
     teacher = best = ScoredCheckpoint(0, checkpoint, score_checkpoint(context, "teacher", checkpoint))
     tell_teacher(context, teacher)
-    context = with_chosen_student(context, checkpoint)
-    settings = context.settings
-    online = online if is_online(settings) else None
+    if chose_round := chooses_round(context, checkpoint):
+        context, online = in_a_round(context), None
+        settings = context.settings
     rounds, kept = list[Round](), [teacher]
     first_selection: Path | None = None
     previous: Path | None = None
@@ -179,7 +179,7 @@ def run_rounds(context: RunContext) -> RunResult:
     calibration = models.delivered.result.calibration or calibration_by_folds(context, cross_fit)
     return RunResult(
         teacher, rounds, models.controls, models.delivered, chosen_by, calibration, cross_fit, fixed=models.fixed,
-        settings=settings,
+        chose_round=chose_round,
     )  # fmt: skip
 
 

@@ -39,20 +39,26 @@ def chooses_student(settings: RunSettings) -> bool:
     return is_online(settings) and settings.online.weak_teacher == "round"
 
 
-def with_chosen_student(context: RunContext, teacher: Checkpoint) -> RunContext:
-    """The context of a run whose student learns online, or in one round where its teacher is sure of too few images."""
+def chooses_round(context: RunContext, teacher: Checkpoint) -> bool:
+    """Whether the only student of a run learns in a round, because its teacher is sure of too few images."""
     if not chooses_student(context.settings):
-        return context
+        return False
     choice = _choice(context, teacher)
     sure = percent(choice.sure / max(1, choice.images))
     if choice.student == "online":
         context.reporter.say(f"the teacher is sure of {sure} of the unlabeled images, so the student learns online")
-        return context
+        return False
     context.reporter.say(
         f"the teacher is sure of {sure} of the unlabeled images, fewer than {percent(FEWEST_SURE)}, so the student "
         "learns stored soft labels of all in one round. --recipe online insists on an online one"
     )
-    return _in_a_round(context)
+    return True
+
+
+def in_a_round(context: RunContext) -> RunContext:
+    """The context of a run whose student learns in one long round instead of online."""
+    values = {**LONG_ROUND, "rounds.count": 1, "online.method": "none"}
+    return replace(context, settings=with_values(context.settings, values))
 
 
 def with_kept_student(context: RunContext) -> RunContext:
@@ -60,12 +66,7 @@ def with_kept_student(context: RunContext) -> RunContext:
     kept = context.folder_of(STUDENT_CHOICE) / "summary.json"
     if not chooses_student(context.settings) or not kept.is_file():
         return context
-    return context if read_result(StudentChoice, kept).student == "online" else _in_a_round(context)
-
-
-def _in_a_round(context: RunContext) -> RunContext:
-    values = {**LONG_ROUND, "rounds.count": 1, "online.method": "none"}
-    return replace(context, settings=with_values(context.settings, values))
+    return context if read_result(StudentChoice, kept).student == "online" else in_a_round(context)
 
 
 def _choice(context: RunContext, teacher: Checkpoint) -> StudentChoice:

@@ -30,7 +30,6 @@ from noisystudent.results.run import (
     RunSummary,
     StageCost,
 )
-from noisystudent.run_settings import RunSettings
 
 BEST = "best"
 # In a verdict; the controls of such a run start from what was learned of the unlabeled images, too.
@@ -72,7 +71,8 @@ class RunResult:
     """All models of a run with their scores, in the order in which they were trained.
 
     ``calibration`` is that of the delivered model, where there are labels to fit it on; ``cross_fit`` is None where no
-    models without a part of the labels were trained. ``settings``: as the teacher has decided them.
+    models without a part of the labels were trained. ``chose_round``: whether the student learned in a round instead of
+    online, because its teacher was weak.
     """
 
     teacher: ScoredCheckpoint[Checkpoint]
@@ -84,7 +84,7 @@ class RunResult:
     cross_fit: CrossFit | None = None
     small_student: ScoredCheckpoint[Checkpoint] | None = None
     fixed: tuple[FixedModel, ...] = ()
-    settings: RunSettings | None = None
+    chose_round: bool = False
 
     @property
     def checkpoints(self) -> dict[str, TrainedModel]:

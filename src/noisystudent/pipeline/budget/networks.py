@@ -4,9 +4,9 @@ Found on development splits of Fashion-MNIST, CIFAR-10, hand signs and digits (N
 of fresh students only repeat what their teacher knew already, because none of them trains long enough. One student from
 the teacher's weights is as good as three rounds, and better than labels alone; more rounds pay where each of them is
 long. A student that learns online is better still on most sets, and taken where nothing speaks of rounds
-(``online_student``). A teacher that has hardly seen its labels only teaches its mistakes, and
-all that it lacks are more steps on the labels: then there is no round. From pretrained weights, the sizes are those of
-the weights, and stages are as long as ``lengths`` says.
+(``online_student``). A teacher that has hardly seen its labels only teaches its mistakes, and all that it lacks are
+more steps on the labels: then there is no student. From pretrained weights, the sizes are those of the weights, and
+stages are as long as ``lengths`` says.
 """
 
 from __future__ import annotations
