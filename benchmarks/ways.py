@@ -40,6 +40,7 @@ LONG = {
     "rounds.count": 1, "rounds.controls": 0, "train.warm_start": True, "selection.fraction": 1.0,
     "objective.labels": "soft", "objective.temperature": 0.5,
 }  # fmt: skip
+OPEN = {"noise.strength": "auto"}  # what a budget decides
 ONLINE = {"noise.strength": 0.5, "noise.dropout": 0.0, "noise.stochastic_depth": 0.0, "objective.label_smoothing": 0.0}
 ADJUSTED = {"objective.logit_adjustment": 1.0}
 DROPPED = {"selection.foreign": "drop", "data.few_labels_beside_test": 2}
@@ -273,13 +274,13 @@ def ways(start: str, *, long_tailed: bool = False, foreign: bool = False) -> dic
         "labels only": labels_only,
         "pseudo labels above 0.95, hard": lambda task: offline(task, "naive", HARD),
         "one long round, soft": lambda task: offline(task, "long", LONG),
-        "default": lambda task: budgeted(task, "default", {}),
+        "default": lambda task: budgeted(task, "default", OPEN),
         "recipe online": lambda task: budgeted(task, "recipe-online", {"recipe": "online", **ONLINE}),
     }
     if long_tailed:
-        named["default, logit adjustment"] = lambda task: budgeted(task, "adjusted", ADJUSTED)
+        named["default, logit adjustment"] = lambda task: budgeted(task, "adjusted", {**OPEN, **ADJUSTED})
     if foreign:
-        named["default, foreign dropped"] = lambda task: budgeted(task, "dropped", DROPPED)
+        named["default, foreign dropped"] = lambda task: budgeted(task, "dropped", {**OPEN, **DROPPED})
     of_semilearn: dict[str, Way] = {
         f"{method}, semilearn": lambda task, method=method: by_semilearn(task, method)  # type: ignore[misc]
         for method in BY_SEMILEARN

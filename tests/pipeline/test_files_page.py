@@ -38,6 +38,7 @@ FOLDERS = {
     "runs/validated": "RUN",
     "runs/heads": "RUN",
     "runs/online": "RUN",
+    "runs/weak": "RUN",
     "runs/distilled": "DISTILLATION",
     "runs/views": "DISTILLATION",
     "teacher": "CHECKPOINT",
@@ -199,6 +200,7 @@ def run_all(root: Path) -> None:
     fix = {"fix.size": 12, "fix.epochs": 1}
     online = {"online.method": "freematch", "evaluation.suite": "clean", "evaluation.max_images": 4, **PRETRAINED}
     command("run", out=root / "runs/online", recipe="online", **DIGITS, **TEACHERS, **online, **fix)
+    command("run", out=root / "runs/weak", recipe="online", **DIGITS, **TEACHERS, **{"online.weak_teacher": "round"})
     for logits in ("cached", "cached_views"):
         cached = {"distillation.teacher_logits": logits}
         command("run", out=root / "runs/validated", **validated, **TEACHERS, **SEARCHED, **rounds, **aim, **cached)
