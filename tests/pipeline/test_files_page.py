@@ -125,7 +125,7 @@ SECTIONS = {
 SECTIONS |= {
     f"{tree}cost.json": "StageCost"
     for tree in (
-        *("RUN: baselines/scores/", "RUN: features/", "RUN: head-choice/", "RUN: cross-fit/"),
+        *("RUN: baselines/scores/", "RUN: features/", "RUN: head-choice/", "RUN: cross-fit/", "RUN: student-choice/"),
         *(
             "RUN: findings/",
             "RUN: scores/robustness/",
