@@ -115,7 +115,8 @@ def run_all(chosen: dict[str, Way], samples: int, options: argparse.Namespace, w
     first = 1000 if options.development else 0
     on_backbone = options.start == "backbone"
     settings = {**SETTINGS, **(QUICK[options.start] if options.quick else {}), "data.size": data_size(options)}
-    settings |= dict(text.split("=", 1) for text in options.set)
+    named = dict(text.split("=", 1) for text in options.set)
+    settings |= named
     planted = {"tail": options.long_tailed, "labeled_tail": options.long_tailed, "foreign": options.foreign}
     found = {name: Measured() for name in chosen}
     for seed in range(first, first + (1 if options.quick else options.seeds)):
@@ -124,7 +125,7 @@ def run_all(chosen: dict[str, Way], samples: int, options: argparse.Namespace, w
         sources = write_split(options.data, drawing, folder / "split")
         backbone = BACKBONE if on_backbone else "none"
         given = {**settings, "seed": seed}
-        task = Task(sources, samples, given, folder, backbone, options.semilearn_python)
+        task = Task(sources, samples, given, folder, backbone, options.semilearn_python, frozenset(named))
         for name, way in chosen.items():
             print(f"seed {seed}: {name:<34} {measure(way, task, found[name])}", flush=True)
     base = found.get(BASE[options.start], Measured())

@@ -70,6 +70,7 @@ class Task:
         out: A folder for the work.
         backbone: The pretrained weights that everything starts from; "none" is from scratch.
         semilearn: The Python of an environment that has semilearn; empty where there is none.
+        given: The settings that the user names, which win over those of a way.
     """
 
     sources: dict[str, str]
@@ -78,6 +79,7 @@ class Task:
     out: Path
     backbone: str = "none"
     semilearn: str = ""
+    given: frozenset[str] = frozenset()
 
     @property
     def batch(self) -> int:
@@ -88,6 +90,10 @@ class Task:
     def start(self) -> dict[str, Any]:
         """The settings of what a network starts from."""
         return {} if self.backbone == "none" else {"model.backbone": self.backbone, "model.tune": "all"}
+
+    def unless_given(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings of a way that the user does not name."""
+        return {name: value for name, value in settings.items() if name not in self.given}
 
     def steps(self, stages: int = 1) -> int:
         """Steps of each of some stages that share the samples."""
@@ -115,6 +121,7 @@ def offline(task: Task, name: str, settings: dict[str, Any]) -> float:
 
 def budgeted(task: Task, name: str, settings: dict[str, Any]) -> float:
     """What a user gets for the samples, the control included: the delivered model."""
+    settings = task.unless_given(settings)
     left_open = {name: value for name, value in task.settings.items() if name not in settings}
     given = {**left_open, "model.backbone": "none", "budget": f"{task.samples}samples", **settings}
     run = noisystudent.run(**task.sources, out=task.out / name, settings=given, quiet=True)
@@ -127,8 +134,8 @@ def budgeted(task: Task, name: str, settings: dict[str, Any]) -> float:
 def online(task: Task, method: str) -> float:
     """One training with an online objective, with all samples."""
     out = task.out / method
-    settings = {**task.settings, **task.start, **ALL_LABELS, **ONLINE, "online.method": method}
-    settings["train.steps"] = task.steps()
+    settings = {**task.settings, **task.start, **ALL_LABELS, **task.unless_given(ONLINE)}
+    settings |= {"online.method": method, "train.steps": task.steps()}
     sources = {role: task.sources[role] for role in ("labeled", "unlabeled")}
     noisystudent.train(**sources, out=out, settings=settings, quiet=True)
     return noisystudent.evaluate(checkpoint=out, source=task.sources["test"]).top1

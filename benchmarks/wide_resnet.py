@@ -31,7 +31,7 @@ from rows import command_of
 from splits import Drawing, is_missing, write_split
 
 CURVE = 5000  # images that the curve is measured on, at most a quarter of the unlabeled ones
-POINTS = 20  # of the curve
+POINTS, TOP1 = 20, "validation_top1"  # of the curve, and its name among the metrics
 SETTINGS: dict[str, Any] = {
     "model.teacher": "wrn_28_2", "data.near_duplicates": "none", "noise.flip": True, "noise.strength": 1.0,
     "noise.hole": 16, "noise.dropout": 0.0, "noise.stochastic_depth": 0.0, "objective.label_smoothing": 0.0,
@@ -58,8 +58,8 @@ def with_curve_part(sources: dict[str, str], folder: Path) -> dict[str, str]:
 def curve_of(folder: Path, seconds: float, steps: int) -> list[list[float]]:
     """Seconds and accuracy of the averaged weights through the training; every step takes as long."""
     rows = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
-    points = [(row["step"], next((row[name] for name in row if name.endswith("top1")), None)) for row in rows]
-    return [[round(seconds * step / steps, 1), round(top1, 4)] for step, top1 in points if top1 is not None]
+    scored = [row for row in rows if TOP1 in row]
+    return [[round(seconds * row["step"] / steps, 1), round(row[TOP1], 4)] for row in scored]
 
 
 def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:

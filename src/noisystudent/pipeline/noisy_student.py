@@ -144,6 +144,7 @@ def run_rounds(context: RunContext) -> RunResult:
     if chose_round := chooses_round(context, checkpoint):
         context, online = in_a_round(context), None
         settings = context.settings
+        expect_stages(context)
     rounds, kept = list[Round](), [teacher]
     first_selection: Path | None = None
     previous: Path | None = None

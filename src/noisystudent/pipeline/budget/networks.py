@@ -38,7 +38,7 @@ from noisystudent.pipeline.budget.online_student import answered_per_step, value
 from noisystudent.pipeline.budget.speed import seconds_per_sample, seconds_per_view
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch
-from noisystudent.pipeline.student_choice import LONG_ROUND
+from noisystudent.pipeline.student_choice import LONG_ROUND, chooses_student
 from noisystudent.pipeline.tune import with_values
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
@@ -346,9 +346,9 @@ def _controls(settings: RunSettings, explicit: frozenset[str], rounds: int) -> i
 
 
 def _predictions(size: _Size, workload: Workload, rounds: int, settings: RunSettings) -> float:
-    """Seconds of labeling, by all teachers of a round, and scoring."""
-    answers = sum(settings.rounds.teachers_of(number) for number in range(1, rounds + 1))
-    images = answers * workload.unlabeled + (2 + rounds) * workload.held_out
+    """Seconds of labeling, by all teachers of a round, or of the one that a weak teacher may have, and scoring."""
+    answers = sum(settings.rounds.teachers_of(number) for number in range(1, rounds + 1)) + chooses_student(settings)
+    images = answers * workload.unlabeled + (2 + rounds + is_online(settings)) * workload.held_out
     return images * size.forward
 
 
@@ -358,7 +358,7 @@ def _without_costly_control(
     """The settings without a control, where a single student beside one has stages of few ``steps``.
 
     A control takes half of all samples. Where that leaves stages too short, the student ends below labels-only training
-    with all samples, and without a control above it (docs/results.md). Who speaks of controls has them, and pretrained
+    with all samples, and without a control above it (NOTEBOOK.md). Who speaks of controls has them, and pretrained
     weights need few steps.
     """
     is_given = any(name.startswith("rounds.control") for name in explicit)
