@@ -72,6 +72,7 @@ def rows_of(name: str, runs: list[Run], options: argparse.Namespace) -> list[dic
                 "unit": "top-1",
                 "deviation": round(float(values.std(ddof=1)), 4) if len(values) > 1 else None,
                 "interval": [float(values.min()), float(values.max())],
+                "values": [round(float(value), 4) for value in values],
                 "behind_delivered": [round(float(value), 4) for value in behind],
                 "seeds": len(runs),
                 "budget": options.budget,
@@ -91,6 +92,7 @@ def main() -> int:
     parser.add_argument("--labels", type=int, default=10, help="labeled images per class")
     parser.add_argument("--unlabeled", type=int, default=0, help="largest number of unlabeled images; 0 = all")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0, help="to go on after earlier draws")
     parser.add_argument("--budget", default="15m", help="budget of every run")
     parser.add_argument("--development", action="store_true", help="for choosing settings: never opens the test part")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the run")
@@ -105,7 +107,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
-        first = 1000 if options.development else 0
+        first = options.first_seed + (1000 if options.development else 0)
         seeds = range(first, first + (1 if options.quick else options.seeds))
         rows = rows_of(options.data, [run_seed(options.data, seed, options, work) for seed in seeds], options)
     for row in rows:
