@@ -133,7 +133,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         stages = _stages(settings, explicit, rounds)
         what = f"to train {stages} stages of {FEWEST_STEPS} steps on images of {size.edge} px"
         refuse_budget(budget, needed, what, "fewer images, or a smaller train.batch_size")
-    if not rounds:
+    if not (rounds or is_online(settings)):
         lengths = lengths_of(batch_size, labeled, 0, tuned=tuned)
     steps = min(steps, lengths.most)
     seconds = steps * (images + answered_per_step(settings) * FORWARD) * size.seconds * OVERHEAD

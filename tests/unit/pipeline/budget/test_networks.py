@@ -305,6 +305,11 @@ def test_pretrained_weights_have_a_student_where_its_teacher_sees_the_labels_as_
 def test_a_student_of_few_labels_trains_on_until_it_has_seen_the_unlabeled_images():
     assert tuned(100_000, labeled=64)["train.steps"] == FEWEST_STEPS
     assert tuned(100_000, labeled=64, unlabeled=3200)["train.steps"] == 200
+    online = {
+        "online": SETTINGS.online.model_copy(update={"method": "fixmatch"}),
+        "rounds": SETTINGS.rounds.model_copy(update={"count": 0}),
+    }
+    assert tuned(100_000, labeled=64, unlabeled=3200, **online)["train.steps"] == 200
 
 
 def test_settings_of_the_user_stay_beside_pretrained_weights():
