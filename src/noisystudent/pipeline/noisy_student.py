@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
-from noisystudent.artifacts.folder import write_json
-from noisystudent.artifacts.typed_json import read_result, to_json, write_result
+from noisystudent.artifacts.typed_json import write_result
 from noisystudent.config import Resolved
-from noisystudent.display.wording import compact
-from noisystudent.errors import SettingsError
-from noisystudent.models.classifier import create_classifier
-from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.auto_backbone import settled
 from noisystudent.pipeline.autotune import autotune
@@ -21,58 +15,38 @@ from noisystudent.pipeline.backbone import announce_start
 from noisystudent.pipeline.baselines import measure_baselines
 from noisystudent.pipeline.build_context import build_context, describe_run
 from noisystudent.pipeline.checkpoints import Checkpoint
-from noisystudent.pipeline.class_shares import (
-    CLASS_SHARES,
-    align_predictions,
-    labeling_stage,
-    require_prior,
-    shares_for_network,
-)
+from noisystudent.pipeline.class_shares import require_prior
 from noisystudent.pipeline.context import RunContext, run_lock
 from noisystudent.pipeline.controls import Controls, teacher_is_control, train_controls
 from noisystudent.pipeline.delivery import choose_delivered, is_worse, validation_top1
-from noisystudent.pipeline.events import log_events, tell_round, tell_teacher
+from noisystudent.pipeline.events import log_events, tell_teacher
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.findings.stage import find_in_images
 from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.fix.in_run import FixedModel, check_fix, deliver_fixed, fix_models
 from noisystudent.pipeline.fold_calibration import calibration_by_folds
-from noisystudent.pipeline.foreign import network_typicality, require_known_images
 from noisystudent.pipeline.heads.rounds import run_head_rounds
 from noisystudent.pipeline.leakage import remove_leakage
+from noisystudent.pipeline.network_checks import announce_smaller_students, check_networks
+from noisystudent.pipeline.network_round import describe_round, label_and_select, online_round
 from noisystudent.pipeline.noise_search import choose_strength, cross_fit_of
-from noisystudent.pipeline.online import ONLINE, STUDENT, online_spec
-from noisystudent.pipeline.online_checks import goes_on, is_online, students_of
+from noisystudent.pipeline.online import online_spec
+from noisystudent.pipeline.online_checks import is_online, students_of
 from noisystudent.pipeline.page_images import write_noise_sheet
 from noisystudent.pipeline.pretraining import start_from_pretraining
-from noisystudent.pipeline.pseudo_labels import (
-    diagnose_labels,
-    label_unlabeled,
-    pseudo_label_accuracy,
-    say_drift,
-    select_pseudo_labels,
-)
 from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
-from noisystudent.pipeline.round_teachers import (
-    RoundTeachers,
-    open_round_teachers,
-    round_teachers,
-    with_round_teachers,
-)
+from noisystudent.pipeline.round_teachers import open_round_teachers, with_round_teachers
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
-from noisystudent.pipeline.stage_noise import input_noise, input_size
 from noisystudent.pipeline.start_choice import choose_start, count_trial
 from noisystudent.pipeline.student_choice import chooses_round, in_a_round
-from noisystudent.pipeline.student_stages import check_starts, start_from, train_student
+from noisystudent.pipeline.student_stages import check_starts, train_student
 from noisystudent.pipeline.summary import Round, RunResult, deliver, judged_student, summarize
-from noisystudent.pipeline.train_data import TrainSpec, supervised_spec
+from noisystudent.pipeline.train_data import supervised_spec
 from noisystudent.pipeline.train_stage import train
 from noisystudent.pipeline.tune import HEAD
 from noisystudent.pipeline.works import expect_stages
-from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.results.run import ChosenBy, RunSummary
-from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter
 
 
@@ -150,7 +124,7 @@ def run_rounds(context: RunContext) -> RunResult:
     previous: Path | None = None
 
     for number, plan in enumerate(plans[1 : 1 + settings.rounds.count], start=1):
-        labeled = _label_and_select(context, kept, plans, strength, number, first_selection)
+        labeled = label_and_select(context, kept, plans, strength, number, first_selection)
         predictions, selection = labeled[1:]
         if settings.selection.once:
             first_selection = first_selection or selection
@@ -158,7 +132,7 @@ def run_rounds(context: RunContext) -> RunResult:
         student = ScoredCheckpoint(number, checkpoint, score_checkpoint(context, f"round-{number}", checkpoint))
 
         worse = is_worse(student, best, settings.rounds.worse_p)
-        rounds.append(_describe_round(context, rounds, student, worse, labeled, previous))
+        rounds.append(describe_round(context, rounds, student, worse, labeled, previous))
         previous = predictions
         if worse:
             context.reporter.say(
@@ -169,7 +143,7 @@ def run_rounds(context: RunContext) -> RunResult:
         best = max(best, student, key=validation_top1)
 
     if online:
-        rounds.append(_online_round(context, online, kept[-1], best, plans[-1], strength))
+        rounds.append(online_round(context, online, kept[-1], best, plans[-1], strength))
         kept += [] if rounds[-1].worse else [rounds[-1].student]
 
     models = _compare_and_choose(context, teacher, rounds, kept[-1], plans, strength)
@@ -211,130 +185,3 @@ def _compare_and_choose(
     delivered = choose_delivered(context, last, [teacher, *controls.trained, *controls.of_steps])
     fixed = fix_models(context, [student, *controls.trained[:1]], plans[student.round], strength)
     return _Chosen(controls, deliver_fixed(context, delivered, fixed), fixed)
-
-
-def _describe_round(
-    context: RunContext,
-    before: list[Round],
-    student: ScoredCheckpoint[Checkpoint],
-    worse: bool,
-    labeled: tuple[RoundTeachers, Path, Path],
-    previous: Path | None,
-) -> Round:
-    """A round with the accuracy and the signs of its pseudo labels, printed and written.
-
-    ``labeled`` are its teachers, predictions and selection, ``previous`` the predictions of the round before.
-    """
-    teachers, predictions, selection = labeled
-    accuracy = pseudo_label_accuracy(context, predictions, selection)
-    diagnostics = diagnose_labels(context, predictions, previous)
-    summary = read_result(SelectionSummary, selection / "summary.json")
-    drift = say_drift(context, [*(record.selection for record in before if record.selection), summary])
-    record = Round(student.round, student, worse, summary, accuracy, diagnostics, drift, teachers.members)
-    tell_round(context, record)
-    _write_round(context, record)
-    return record
-
-
-def _online_round(
-    context: RunContext,
-    spec: TrainSpec,
-    current: ScoredCheckpoint[Checkpoint],
-    best: ScoredCheckpoint[Checkpoint],
-    plan: ModelPlan,
-    strength: float,
-) -> Round:
-    """The student that learns online, after the rounds, and whether it is worse than the best model before it."""
-    start = start_from(context, current.checkpoint, plan) if goes_on(context.settings) else None
-    checkpoint = train(context, STUDENT, plan, spec, strength, start=start)
-    scored = score_checkpoint(context, ONLINE, checkpoint)
-    student = ScoredCheckpoint(students_of(context.settings), checkpoint, scored)
-    record = Round(student.round, student, is_worse(student, best, context.settings.rounds.worse_p))
-    _write_round(context, record)
-    if record.worse:
-        context.reporter.say(
-            f"the online student is not kept: validation shows it to be worse than {best.checkpoint.name}"
-        )
-    return record
-
-
-def _label_and_select(
-    context: RunContext,
-    kept: Sequence[ScoredCheckpoint[Checkpoint]],
-    plans: Sequence[ModelPlan],
-    strength: float,
-    number: int,
-    first_selection: Path | None,
-) -> tuple[RoundTeachers, Path, Path]:
-    """Who labels in a round, and the folders of its predictions, aligned where the settings say so, and selection.
-
-    ``kept`` are the teacher and the students that were kept.
-    """
-    teachers = round_teachers(context, kept, number)
-    stage = labeling_stage(context.settings, number)
-    noise = input_noise(context, stage, plans[kept[-1].round], strength) if context.settings.noise.teacher else None
-    teacher, unlabeled = teachers.model, context.splits.unlabeled
-    typicality = network_typicality(context, kept[-1].checkpoint)
-    predictions = label_unlabeled(
-        context, stage, teacher, unlabeled, noise=noise, typicality=typicality, passes=teachers.passes
-    )
-    aim = shares_for_network(context, f"round-{number}/{CLASS_SHARES}", predictions, teacher)
-    if aim and context.settings.selection.align == "prior":
-        predictions = align_predictions(context, f"round-{number}/predictions", predictions, aim)
-    selection = select_pseudo_labels(context, f"round-{number}/selection", predictions, number, first_selection, aim)
-    return teachers, predictions, selection
-
-
-def announce_smaller_students(context: RunContext, plans: Sequence[ModelPlan]) -> None:
-    """Says which student is smaller than the model before it; the paper's students are equal or larger."""
-    if len(set(plans)) == 1 or context.extensions.model:
-        return
-    classes, channels = context.splits.classes, context.splits.format.channels
-    sizes = {
-        plan: count_parameters(
-            create_classifier(plan.name, classes=classes, channels=channels, size=input_size(context, plan))
-        )
-        for plan in dict.fromkeys(plans)
-    }
-    for number, (teacher, student) in enumerate(pairwise(plans), start=1):
-        if sizes[student] < sizes[teacher]:
-            context.reporter.say(
-                f"note: the student of round {number}, {student.name} with {compact(sizes[student])} parameters, is "
-                f"smaller than its teacher, {teacher.name} with {compact(sizes[teacher])}. Students of Noisy Student "
-                "training are equal or larger; a smaller one compresses its teacher (docs/distillation.md)."
-            )
-
-
-def check_networks(context: RunContext) -> None:
-    """Raises ``SettingsError`` where settings do not fit into rounds of networks, or into these images."""
-    require_known_images(context.settings, context.splits)
-    check_distillation(context.settings)
-    context.settings.distillation.require_classes(len(context.splits.classes))
-
-
-def check_distillation(settings: RunSettings) -> None:
-    """Raises ``SettingsError`` where the settings of distillation do not fit into rounds."""
-    distillation = settings.distillation
-    if distillation.teachers or distillation.students != ("auto",):
-        raise SettingsError(
-            "distillation.teachers and students are for distill; in a run the model.* settings say who they are."
-        )
-    if distillation.needs_teacher and settings.noise.teacher:
-        raise SettingsError(
-            f"noise.teacher noises the teacher that labels, and distillation.method {distillation.method} has one that "
-            "is never noised; leave one of the two out."
-        )
-
-
-def _write_round(context: RunContext, record: Round) -> None:
-    if context.dry or not context.engine.group.is_main:
-        return
-    scores = {role: to_json(value) if value else None for role, value in record.student.result.scores.items()}
-    content = {
-        **scores,
-        "unlabeled": record.pseudo_labels,
-        "diagnostics": record.diagnostics,
-        "drift": record.drift,
-        "worse": record.worse,
-    }
-    write_json(record.student.checkpoint.folder.parent / "scores.json", content)
