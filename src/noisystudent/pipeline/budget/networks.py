@@ -21,8 +21,8 @@ from noisystudent.models.classifier import create_classifier
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.models.tuning import train_last_blocks
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
+from noisystudent.pipeline.budget.control import controls_of, no_control_in_words, without_control
 from noisystudent.pipeline.budget.lengths import (
-    ENOUGH_STEPS,
     FEWEST_STEPS,
     FEWEST_TUNED_STEPS,
     SHARES,
@@ -49,10 +49,6 @@ OVERHEAD = 1.3  # a step of the loop, with noise, optimizer and averages, agains
 FORWARD = 1 / 3  # of a training step of the whole network
 MANY_ROUNDS = 3
 MANY_SAMPLES = 300_000  # in all, controls included, below which ``MANY_ROUNDS`` are no better than one student
-_NO_CONTROL = (
-    f"no control, which would leave every stage fewer than {ENOUGH_STEPS} steps; --rounds.controls 1 has one, and so "
-    "has a larger budget"
-)
 # Settings that speak of students, by name or prefix: who gives one wants students.
 _OF_STUDENTS = (
     "rounds.count", "rounds.control", "rounds.worse_p", "rounds.joint", "rounds.teachers",
@@ -116,15 +112,15 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     for edge in _sizes(costs, explicit):
         size = costs.at(edge)
         samples = partial(_affordable, settings, explicit, size, workload, usable)
-        rounds = _rounds(settings, explicit, samples, lengths)
-        steps = _steps(settings, explicit, samples, rounds)
-        if steps >= lengths.enough:
+        rounds = _rounds(settings, explicit, samples, lengths, tuned=tuned)
+        sized = _affording_stages(settings, explicit, samples, rounds, lengths) if tuned else (settings, explicit)
+        if _steps(*sized, samples, rounds) >= lengths.enough:
             break
     of_student = values_of_online_student(settings, explicit, rounds, tuned=tuned)
     settings, rounds = with_values(settings, of_student), 0 if of_student else rounds
     samples = partial(_affordable, settings, explicit, size, workload, usable)
     given = explicit
-    settings, explicit = _without_costly_control(settings, given, rounds, steps, tuned=tuned)
+    settings, explicit = _affording_stages(settings, given, samples, rounds, lengths)
     steps = _steps(settings, explicit, samples, rounds)
     images = _images_per_step(settings, explicit, rounds)
     if steps < FEWEST_STEPS:
@@ -147,7 +143,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         reasons=(
             f"{model}, {_steps_in_words(settings, steps)}",
             _students_in_words(settings, explicit, rounds, workload.labeled, lengths),
-            *([] if explicit == given else [_NO_CONTROL]),
+            *([] if explicit == given else [no_control_in_words(lengths.enough)]),
         ),
     )
 
@@ -170,12 +166,11 @@ def choose_for_samples(
     of_tuning = values_of_tuning(explicit) if tuned else {}
     settings = with_values(settings, of_tuning)
     lengths = lengths_of(settings.train.batch_size, labeled, 0, tuned=tuned)
-    rounds = _rounds(settings, explicit, lambda _: float(samples), lengths)
+    rounds = _rounds(settings, explicit, lambda _: float(samples), lengths, tuned=tuned)
     of_student = values_of_online_student(settings, explicit, rounds, tuned=tuned)
     settings, rounds = with_values(settings, of_student), 0 if of_student else rounds
-    steps = _steps(settings, explicit, lambda _: float(samples), rounds)
     given = explicit
-    settings, explicit = _without_costly_control(settings, given, rounds, steps, tuned=tuned)
+    settings, explicit = _affording_stages(settings, given, lambda _: float(samples), rounds, lengths)
     steps = _steps(settings, explicit, lambda _: float(samples), rounds)
     if steps < FEWEST_STEPS:
         least = FEWEST_STEPS * _images_per_step(settings, explicit, rounds)
@@ -190,7 +185,7 @@ def choose_for_samples(
         reasons=(
             _steps_in_words(settings, steps),
             _students_in_words(settings, explicit, rounds, labeled, lengths),
-            *([] if explicit == given else [_NO_CONTROL]),
+            *([] if explicit == given else [no_control_in_words(lengths.enough)]),
         ),
     )
 
@@ -199,7 +194,7 @@ def _values(settings: RunSettings, explicit: frozenset[str], rounds: int, steps:
     values: dict[str, object] = {
         "train.steps": steps,
         "rounds.count": rounds,
-        "rounds.controls": _controls(settings, explicit, rounds),
+        "rounds.controls": controls_of(settings, explicit, rounds),
     }
     if settings.noise.strength == "auto":
         values["noise.strength"] = min(settings.noise.strengths)
@@ -291,17 +286,21 @@ def _affordable(
     return trained * (usable - _predictions(size, workload, rounds, settings)) / (size.seconds * OVERHEAD)
 
 
-def _rounds(settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float], lengths: Lengths) -> int:
+def _rounds(
+    settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float], lengths: Lengths, *, tuned: bool
+) -> int:
     """Several rounds where their stages are long enough, else a single one; ``samples``: in all, by rounds.
 
     Larger images come before more rounds: a size that is right for one round is not left for the sake of three. There
-    is none where the teacher of a single round would see each of the labeled images too rarely.
+    is none where the teacher of a single round would see each of the labeled images too rarely; pretrained weights
+    rather do without a control.
     """
     is_open = settings.rounds.count and not isinstance(settings.train.ratio, tuple)  # a ratio for each round
     if "rounds.count" in explicit or not is_open:
         return settings.rounds.count
     fewest = lengths.with_student
-    if _steps(settings, explicit, samples, 1) < fewest and not any(name.startswith(_OF_STUDENTS) for name in explicit):
+    single = without_control(settings, explicit, 1) if tuned else (settings, explicit)
+    if _steps(*single, samples, 1) < fewest and not any(name.startswith(_OF_STUDENTS) for name in explicit):
         return 0
     if samples(0) < MANY_SAMPLES:
         return 1
@@ -311,7 +310,7 @@ def _rounds(settings: RunSettings, explicit: frozenset[str], samples: Callable[[
 def _stages(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
     """Stages of equal length: teacher, students, and controls that see as much as the last student's weights."""
     online = settings.online.method != "none"
-    return (1 + rounds + online) * (1 + _controls(settings, explicit, rounds))
+    return (1 + rounds + online) * (1 + controls_of(settings, explicit, rounds))
 
 
 def _images_per_step(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
@@ -325,7 +324,7 @@ def _images_per_step(settings: RunSettings, explicit: frozenset[str], rounds: in
         students += sum(online_batch(train, settings.online).values())
     of_samples, of_steps = images_behind(settings.model_copy(update=chosen)), train.batch_size
     control = {"samples": of_samples, "steps": of_steps, "both": of_samples + of_steps}[settings.rounds.control]
-    return train.batch_size + students + _controls(settings, explicit, rounds) * control
+    return train.batch_size + students + controls_of(settings, explicit, rounds) * control
 
 
 def _warm(settings: RunSettings, explicit: frozenset[str]) -> TrainSettings:
@@ -335,16 +334,6 @@ def _warm(settings: RunSettings, explicit: frozenset[str]) -> TrainSettings:
     return settings.train.model_copy(update={"warm_start": warm})
 
 
-def _controls(settings: RunSettings, explicit: frozenset[str], rounds: int) -> int:
-    """One control where the user gave no number: each costs as much as teacher and students together.
-
-    Without a student, there is nothing to compare.
-    """
-    if not rounds and not is_online(settings):
-        return 0
-    return settings.rounds.controls if "rounds.controls" in explicit else 1
-
-
 def _predictions(size: _Size, workload: Workload, rounds: int, settings: RunSettings) -> float:
     """Seconds of labeling, by all teachers of a round, or of the one that a weak teacher may have, and scoring."""
     answers = sum(settings.rounds.teachers_of(number) for number in range(1, rounds + 1)) + chooses_student(settings)
@@ -352,20 +341,13 @@ def _predictions(size: _Size, workload: Workload, rounds: int, settings: RunSett
     return images * size.forward
 
 
-def _without_costly_control(
-    settings: RunSettings, explicit: frozenset[str], rounds: int, steps: int, *, tuned: bool
+def _affording_stages(
+    settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float], rounds: int, lengths: Lengths
 ) -> tuple[RunSettings, frozenset[str]]:
-    """The settings without a control, where a single student beside one has stages of few ``steps``.
-
-    A control takes half of all samples. Where that leaves stages too short, the student ends below labels-only training
-    with all samples, and without a control above it (NOTEBOOK.md). Who speaks of controls has them, and pretrained
-    weights need few steps.
-    """
-    is_given = any(name.startswith("rounds.control") for name in explicit)
-    students = rounds + is_online(settings)
-    if tuned or students != 1 or steps >= ENOUGH_STEPS or is_given:
+    """The settings without a control where one would leave a single student stages that are too short."""
+    if _steps(settings, explicit, samples, rounds) >= lengths.enough:
         return settings, explicit
-    return with_values(settings, {"rounds.controls": 0}), explicit | {"rounds.controls"}
+    return without_control(settings, explicit, rounds)
 
 
 def _steps(settings: RunSettings, explicit: frozenset[str], samples: Callable[[int], float], rounds: int) -> int:
