@@ -90,8 +90,8 @@ def with_trial_length(
     return replace(decided, settings=settings) if settings.train.steps >= fewest else None
 
 
-def has_student(start: NetworkStart, sources: Mapping[str, Source]) -> bool:
-    """Whether the budget of a run gives a whole network a student.
+def has_student_and_control(start: NetworkStart, sources: Mapping[str, Source]) -> bool:
+    """Whether the budget of a run gives a whole network a student and what it is compared with, as heads have both.
 
     Args:
         start: The start.
@@ -101,11 +101,13 @@ def has_student(start: NetworkStart, sources: Mapping[str, Source]) -> bool:
     budget = budget_seconds(decided.resolved, decided.engine)
     assert budget is not None
     costs = replace(start.costs, workload=Workload.of(sources, decided.settings.data))
+    explicit = decided_by_user(decided.resolved)
     try:
-        choice = choose_for_networks(decided.settings, decided_by_user(decided.resolved), costs, budget)
+        values = choose_for_networks(decided.settings, explicit, costs, budget).values
     except SettingsError:  # not even labels-only training fits
         return False
-    return bool(choice.values["rounds.count"]) or "online.method" in choice.values
+    has_control = "rounds.controls" in explicit or bool(values["rounds.controls"])
+    return has_control and (bool(values["rounds.count"]) or "online.method" in values)
 
 
 def compare_starts(tried: Ints, contexts: Mapping[str, tuple[RunContext, RunContext]]) -> StartTrial:
