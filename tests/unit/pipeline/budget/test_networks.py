@@ -325,6 +325,16 @@ def test_a_student_of_few_labels_trains_on_until_it_has_seen_the_unlabeled_image
     assert tuned(100_000, labeled=64, unlabeled=3200, **online)["train.steps"] == 200
 
 
+@pytest.mark.parametrize(
+    ("labeled", "samples", "why"),
+    [(64, 2 * 50 * 32 - 1, "a teacher would have fewer than 50 steps"), (1000, 2 * 8 * 1000 - 1, "fewer than 8 times")],
+)
+def test_without_a_student_the_reason_is_what_its_teacher_lacks(labeled, samples, why):
+    choice = choose_for_samples(SETTINGS, frozenset(), samples, labeled, tuned=True)
+    assert choice.values["rounds.count"] == 0
+    assert why in choice.reasons[1]
+
+
 def test_settings_of_the_user_stay_beside_pretrained_weights():
     train = SETTINGS.train.model_copy(update={"batch_size": 64, "head_start": "zero"})
     values = tuned(8 * 1000, explicit={"train.batch_size", "train.head_start"}, train=train)
