@@ -221,8 +221,8 @@ def _students_in_words(
             else f"have fewer than {lengths.with_student:.0f} steps"
         )
         return (
-            f"no student: beside one, a teacher would {short}, and its pseudo labels would cost more than they give, so "
-            "all steps are labels-only training. A larger budget has students, and --rounds.count 1 insists on one"
+            f"no student: beside one, a teacher would {short}, and its pseudo labels would cost more than they give, "
+            "so all steps are labels-only training. A larger budget has students, and --rounds.count 1 insists on one"
         )
     start = " from the teacher's weights" if _warm(settings, explicit).warm_start else ""
     by = ", taught by its averaged weights" if settings.online.asks_average else ""
