@@ -19,11 +19,11 @@ from noisystudent.run_settings import RunSettings
 def check_networks(context: RunContext) -> None:
     """Raises ``SettingsError`` where settings do not fit into rounds of networks, or into these images."""
     require_known_images(context.settings, context.splits)
-    check_distillation(context.settings)
+    _check_distillation(context.settings)
     context.settings.distillation.require_classes(len(context.splits.classes))
 
 
-def check_distillation(settings: RunSettings) -> None:
+def _check_distillation(settings: RunSettings) -> None:
     """Raises ``SettingsError`` where the settings of distillation do not fit into rounds."""
     distillation = settings.distillation
     if distillation.teachers or distillation.students != ("auto",):

@@ -113,6 +113,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         size = costs.at(edge)
         samples = partial(_affordable, settings, explicit, size, workload, usable)
         rounds = _rounds(settings, explicit, samples, lengths, tuned=tuned)
+        # Pretrained weights rather do without a control than with smaller images; from scratch it is the reverse.
         sized = _affording_stages(settings, explicit, samples, rounds, lengths) if tuned else (settings, explicit)
         if _steps(*sized, samples, rounds) >= lengths.enough:
             break
@@ -121,6 +122,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     samples = partial(_affordable, settings, explicit, size, workload, usable)
     given = explicit
     settings, explicit = _affording_stages(settings, given, samples, rounds, lengths)
+    samples = partial(_affordable, settings, explicit, size, workload, usable)
     steps = _steps(settings, explicit, samples, rounds)
     images = _images_per_step(settings, explicit, rounds)
     if steps < FEWEST_STEPS:

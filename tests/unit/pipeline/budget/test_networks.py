@@ -226,6 +226,8 @@ def test_a_control_that_would_leave_short_stages_is_left_out():
     at_16_px = enough * (4 * batch + answered) / (4 * batch) * 16**2 / 64**2
     short = chosen(at_16_px - batch)
     assert (short["data.size"], short["rounds.controls"]) == (16, 0)
+    seen = 2 * batch + answered  # a step of teacher and student, in samples of full cost
+    assert short["train.steps"] == int((at_16_px - batch) * 64**2 / 16**2 / seen)
     assert chosen(at_16_px + batch)["rounds.controls"] == 1
 
 
