@@ -251,7 +251,7 @@ def _train_teacher(context: RunContext, stage: str, plan: ModelPlan, strength: f
     if steps:
         context.reporter.say(
             f"{stage} stops after {steps} steps (distillation.teacher_steps), an experiment of Yuan et al. 2020. Such "
-            "a teacher made its student worse in docs/results.md"
+            "a teacher made its student worse in docs/results/distillation.md"
         )
         settings = context.settings.train.model_copy(update={"stop_after": steps})
         context = replace(context, settings=context.settings.model_copy(update={"train": settings}))

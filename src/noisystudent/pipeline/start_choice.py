@@ -1,8 +1,8 @@
 """How a run starts: on a frozen backbone, with the whole backbone, or from scratch; tried on the labels themselves.
 
 Weights that were trained on photographs help with photographs, and little with hand signs or scanned letters, which a
-small network learns better on its own (docs/results.md). From about 100 labels on, training the whole backbone
-pays more than heads on it. Nothing but the labels says which kind a user has.
+small network learns better on its own. From about 100 labels on, training the whole backbone pays more than heads on it
+(docs/results/pretrained.md). Nothing but the labels says which kind a user has.
 """
 
 from __future__ import annotations

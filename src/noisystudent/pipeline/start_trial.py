@@ -16,9 +16,10 @@ from noisystudent.data.splits import HeldOut
 from noisystudent.data.stratified import cross_fit_folds
 from noisystudent.errors import SettingsError
 from noisystudent.models.settings import plan_models
+from noisystudent.pipeline.budget.costs import NetworkCosts
 from noisystudent.pipeline.budget.decide import budget_seconds, decided_by_user, kept_choice
 from noisystudent.pipeline.budget.lengths import FEWEST_STEPS, FEWEST_TUNED_STEPS
-from noisystudent.pipeline.budget.networks import NetworkCosts, choose_for_networks, choose_for_trainings
+from noisystudent.pipeline.budget.networks import choose_for_networks, choose_for_trainings
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.build_context import Decided, read_data
 from noisystudent.pipeline.context import RunContext

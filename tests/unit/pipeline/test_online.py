@@ -8,7 +8,7 @@ from noisystudent.errors import SettingsError
 from noisystudent.losses.settings import OnlineSettings
 from noisystudent.models.settings import plan_models
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.pipeline.budget.networks import _stages
+from noisystudent.pipeline.budget.outline import Outline
 from noisystudent.pipeline.controls import teacher_is_control
 from noisystudent.pipeline.extensions import NO_EXTENSIONS
 from noisystudent.pipeline.online import weak_noise
@@ -81,8 +81,8 @@ def test_the_teacher_is_a_control_where_the_last_student_starts_from_scratch(giv
 
 
 def test_a_budget_counts_the_online_student_as_a_stage():
-    assert _stages(settings_of(recipe="online"), frozenset(), 0) == 2 * 2
-    assert _stages(settings_of(online__method="fixmatch"), frozenset(), 1) == 3 * 2
+    assert Outline(settings_of(recipe="online"), frozenset(), 0).stages == 2 * 2
+    assert Outline(settings_of(online__method="fixmatch"), frozenset(), 1).stages == 3 * 2
 
 
 def test_an_online_student_learns_unsmoothed_labels_unless_the_user_says_otherwise():

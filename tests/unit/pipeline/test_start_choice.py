@@ -7,7 +7,7 @@ from noisystudent.config import resolve
 from noisystudent.data.stratified import draw_at_most
 from noisystudent.pipeline import start_choice
 from noisystudent.pipeline.auto_backbone import from_scratch, settled, with_whole_backbone
-from noisystudent.pipeline.budget import networks
+from noisystudent.pipeline.budget import costs
 from noisystudent.pipeline.build_context import decide_settings
 from noisystudent.pipeline.start_trial import SCRATCH, TUNED, NetworkStart, has_student_and_control
 from noisystudent.results.facts import NetworkTrial, StartTrial
@@ -58,7 +58,7 @@ def test_without_a_student_and_a_control_the_whole_backbone_must_be_clearly_bett
     ],
 )
 def test_the_budget_says_whether_the_whole_backbone_has_a_student_and_a_control(budget, settings, student, monkeypatch):
-    monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1 / 400)
+    monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 1 / 400)
     given = {"labeled": "digits:labeled", "unlabeled": "digits:unlabeled", "out": "unused", "budget": budget}
     decided = decide_settings(
         resolve({**given, "model.backbone": "none", "model.teacher": "tiny_resnet", "train.batch_size": 8, **settings}),

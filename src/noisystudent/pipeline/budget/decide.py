@@ -18,9 +18,10 @@ from noisystudent.errors import SettingsError
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.budget.choice import Choice
+from noisystudent.pipeline.budget.costs import NetworkCosts
 from noisystudent.pipeline.budget.heads import HeadCosts, choose_for_heads
 from noisystudent.pipeline.budget.lengths import is_tuned
-from noisystudent.pipeline.budget.networks import NetworkCosts, choose_for_networks, choose_for_samples
+from noisystudent.pipeline.budget.networks import choose_for_networks, choose_for_samples
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.pretraining_checks import pretrains
 from noisystudent.pipeline.tune import HEAD, with_values

@@ -11,9 +11,9 @@ from noisystudent.models.last_layer import last_layer
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
 from noisystudent.pipeline.budget.lengths import ENOUGH_STEPS, FEWEST_STEPS, MOST_STEPS, sizes_of_weights
-from noisystudent.pipeline.budget.networks import OVERHEAD
 from noisystudent.pipeline.budget.speed import (
     FEW_POINTS,
+    OVERHEAD,
     FitTimes,
     GraphTimes,
     seconds_per_sample,

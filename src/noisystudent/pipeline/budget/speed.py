@@ -22,6 +22,8 @@ FEATURE_BATCH, TRAINING_BATCH = 16, 32
 FEATURE_BATCH_OF_ACCELERATOR = 512
 FEW_POINTS = 4000  # of neighbor graphs, which take a second or two
 TIMED_PENALTY = 0.1  # weight decay, in the middle of those that are compared
+OVERHEAD = 1.3  # a step of the loop, with noise, optimizer and averages, against forward and backward pass
+FORWARD = 1 / 3  # of a training step of the whole network
 _REPEATS = 3  # the fastest counts: other load on the machine only adds
 
 

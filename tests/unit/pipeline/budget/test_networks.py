@@ -7,8 +7,9 @@ import pytest
 
 from noisystudent.errors import SettingsError
 from noisystudent.models.classifier import create_classifier
-from noisystudent.pipeline.budget import networks
+from noisystudent.pipeline.budget import costs as network_costs
 from noisystudent.pipeline.budget.choice import USABLE
+from noisystudent.pipeline.budget.costs import NetworkCosts
 from noisystudent.pipeline.budget.lengths import (
     ENOUGH_STEPS,
     FEWEST_EPOCHS,
@@ -18,14 +19,12 @@ from noisystudent.pipeline.budget.lengths import (
     TRIAL_EPOCHS,
 )
 from noisystudent.pipeline.budget.networks import (
-    FORWARD,
     MANY_SAMPLES,
-    OVERHEAD,
-    NetworkCosts,
     choose_for_networks,
     choose_for_samples,
     choose_for_trainings,
 )
+from noisystudent.pipeline.budget.speed import FORWARD, OVERHEAD
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.run_settings import RoundSettings, RunSettings
 from noisystudent.runtime.device import ON_CPU
@@ -37,7 +36,7 @@ LOAD = Workload(classes=4, labeled=40, unlabeled=0, held_out=0, edge=64, channel
 @pytest.fixture(autouse=True)
 def speed(monkeypatch):
     """A sample takes a microsecond per pixel."""
-    monkeypatch.setattr(networks, "seconds_per_sample", lambda classifier, *_: 1e-6 * classifier.size**2)
+    monkeypatch.setattr(network_costs, "seconds_per_sample", lambda classifier, *_: 1e-6 * classifier.size**2)
 
 
 def chosen(samples, edge=64, explicit=(), **values):
@@ -367,8 +366,8 @@ def test_a_step_of_the_last_blocks_is_timed_with_the_others_frozen(tune, trained
         first, *_ = classifier.net.parameters()
         return 1.0 if first.requires_grad else 0.5
 
-    monkeypatch.setattr(networks, "seconds_per_sample", by_trained)
-    monkeypatch.setattr(networks, "seconds_per_view", lambda classifier, size, engine: 0.25)
+    monkeypatch.setattr(network_costs, "seconds_per_sample", by_trained)
+    monkeypatch.setattr(network_costs, "seconds_per_view", lambda classifier, size, engine: 0.25)
     model = SETTINGS.model.model_copy(update={"tune": tune, "teacher": "tiny_resnet"})
     size = NetworkCosts(SETTINGS.model_copy(update={"model": model}), Own(), LOAD, ON_CPU).at(16)
     assert (size.seconds, size.forward) == pytest.approx((trained, forward))

@@ -1,0 +1,96 @@
+"""The outline of a run of networks: its stages, what a step of all of them costs, and what they predict.
+
+Where a control, which takes half of all samples, leaves the stages of a single student too short, the student ends
+below labels-only training with all samples, and without a control above it (NOTEBOOK.md). The student is then worth
+more than the verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from noisystudent.pipeline.budget.online_student import answered_per_step
+from noisystudent.pipeline.budget.speed import FORWARD
+from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch
+from noisystudent.pipeline.student_choice import chooses_student
+from noisystudent.pipeline.tune import with_values
+from noisystudent.run_settings import RunSettings
+from noisystudent.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A run with a number of rounds, as a budget may choose it; ``decided``: the settings that are not open to it."""
+
+    settings: RunSettings
+    decided: frozenset[str]
+    rounds: int
+
+    @property
+    def has_student(self) -> bool:
+        """Whether there is a student, of rounds or online."""
+        return self.rounds > 0 or is_online(self.settings)
+
+    @property
+    def controls(self) -> int:
+        """One control where the user gave no number: each costs as much as teacher and students together.
+
+        Without a student, there is nothing to compare.
+        """
+        if not self.has_student:
+            return 0
+        return self.settings.rounds.controls if "rounds.controls" in self.decided else 1
+
+    @property
+    def stages(self) -> int:
+        """Stages of equal length: teacher, students, and controls that see as much as the last student's weights."""
+        return (1 + self.rounds + is_online(self.settings)) * (1 + self.controls)
+
+    @property
+    def train(self) -> TrainSettings:
+        """The settings of a training with the start that a budget chooses; a control of steps allows no warm start."""
+        train = self.settings.train
+        warm = train.warm_start if "train.warm_start" in self.decided else self.settings.rounds.control == "samples"
+        return train.model_copy(update={"warm_start": warm})
+
+    @property
+    def samples_per_step(self) -> int:
+        """Images through forward and backward of a step, summed over teacher, students and controls."""
+        settings, train = self.settings, self.train
+        if not self.has_student:
+            return train.batch_size
+        students = sum(sum(train.student_counts(number)) for number in range(1, self.rounds + 1))
+        if is_online(settings):
+            students += sum(online_batch(train, settings.online).values())
+        return train.batch_size + students + self.controls * self._samples_per_step_of_control
+
+    @property
+    def _samples_per_step_of_control(self) -> int:
+        rounds = self.settings.rounds.model_copy(update={"count": self.rounds})
+        of_samples = images_behind(self.settings.model_copy(update={"train": self.train, "rounds": rounds}))
+        of_steps = self.train.batch_size
+        return {"samples": of_samples, "steps": of_steps, "both": of_samples + of_steps}[rounds.control]
+
+    @property
+    def cost_per_step(self) -> float:
+        """The same with what averaged weights answer to, whose forward pass costs a share of a sample."""
+        return self.samples_per_step + answered_per_step(self.settings) * FORWARD
+
+    def predictions(self, workload: Workload) -> int:
+        """Images that are only predicted: by all teachers of rounds, by a weak one that may have one, and to score."""
+        rounds = self.settings.rounds
+        answers = sum(rounds.teachers_of(number) for number in range(1, self.rounds + 1))
+        answers += chooses_student(self.settings)
+        return answers * workload.unlabeled + (2 + self.rounds + is_online(self.settings)) * workload.held_out
+
+    def without_control(self) -> Outline:
+        """The same without a control; as it is if it needs one.
+
+        It does if it has more than one student, whose stages are long enough, or if the user speaks of controls.
+        """
+        is_given = any(name.startswith("rounds.control") for name in self.decided)
+        if is_given or self.rounds + is_online(self.settings) != 1:
+            return self
+        settings = with_values(self.settings, {"rounds.controls": 0})
+        return replace(self, settings=settings, decided=self.decided | {"rounds.controls"})
