@@ -50,21 +50,22 @@ def run_seed(name: str, seed: int, options: argparse.Namespace, work: Path) -> R
 
 
 def scores_of(run: Run) -> dict[str, float]:
-    """Test accuracy of the labels-only model, the rivals and the delivered model."""
+    """Test accuracy of the rivals, of labels only, of the control where there is one, and of the delivered model."""
     summary = run.summary
     rivals = {baseline.name: baseline.top1 for baseline in summary.baselines}
-    models = {"labels only": summary.teacher, "delivered": summary.student}
+    models = {"labels only": summary.teacher, "control": summary.control, "delivered": summary.student}
     return rivals | {name: model.test.top1 for name, model in models.items() if model and model.test}
 
 
 def rows_of(name: str, runs: list[Run], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Mean test accuracy over seeds with deviation and range, and how far each seed is behind the delivered model."""
+    """Mean test accuracy over the seeds that have a model, with range, and how far each is behind the delivered one."""
     scores = [scores_of(run) for run in runs]
-    settings = runs[0].facts.settings
+    settings = [run.facts.settings for run in runs]
     rows: list[dict[str, Any]] = []
-    for role in scores[0]:
-        values = np.array([accuracies[role] for accuracies in scores])
-        behind = np.array([accuracies["delivered"] - accuracies[role] for accuracies in scores])
+    for role in dict.fromkeys(role for accuracies in scores for role in accuracies):
+        of_seeds = [accuracies for accuracies in scores if role in accuracies]
+        values = np.array([accuracies[role] for accuracies in of_seeds])
+        behind = np.array([accuracies["delivered"] - accuracies[role] for accuracies in of_seeds])
         rows.append(
             {
                 "name": f"{name}, {options.labels} labels per class: {role}",
@@ -74,10 +75,11 @@ def rows_of(name: str, runs: list[Run], options: argparse.Namespace) -> list[dic
                 "interval": [float(values.min()), float(values.max())],
                 "values": [round(float(value), 4) for value in values],
                 "behind_delivered": [round(float(value), 4) for value in behind],
-                "seeds": len(runs),
+                "seeds": len(values),
                 "budget": options.budget,
-                "size": settings["data"]["size"],
-                "views": settings["head"]["views"],
+                "tuned": [given["model"]["tune"] for given in settings],
+                "sizes": [given["data"]["size"] for given in settings],
+                "views": [given["head"]["views"] for given in settings],
                 "seconds": [round(run.summary.cost.seconds or 0.0) for run in runs],
                 "machine": describe_machine(),
                 "versions": versions(),
@@ -113,7 +115,8 @@ def main() -> int:
     for row in rows:
         low, high = row["interval"]
         print(f"{row['name']:<70} {100 * row['value']:.1f} ({100 * low:.1f} to {100 * high:.1f})")
-    print(f"{rows[0]['size']} px, {rows[0]['views']} noised views; seconds per run {rows[0]['seconds']}")
+    of_runs = zip(rows[0]["tuned"], rows[0]["sizes"], rows[0]["seconds"], strict=True)
+    print("runs:", "; ".join(f"model.tune {tuned} at {size} px, {seconds} s" for tuned, size, seconds in of_runs))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0

@@ -10,7 +10,7 @@ from noisystudent.commands.main import main
 from noisystudent.config import resolve
 from noisystudent.display.wording import percent
 from noisystudent.errors import SettingsError
-from noisystudent.pipeline.budget import heads, lengths, networks
+from noisystudent.pipeline.budget import costs, heads, lengths
 from noisystudent.pipeline.build_context import decide_settings
 from noisystudent.reporting.headline import headline
 from noisystudent.reporting.table import advice_sentence
@@ -63,7 +63,7 @@ def test_a_plan_names_the_stages_of_a_frozen_backbone_with_their_time(tmp_path, 
 
 
 def test_a_run_from_scratch_takes_its_steps_from_the_budget(tmp_path, monkeypatch):
-    monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1 / 400)
+    monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 1 / 400)
     run = ns.run(**DIGITS, out=tmp_path / "run", settings={"budget": "60s", "train.batch_size": 8}, quiet=True)
     chosen = json.loads((run.path / "budget" / "summary.json").read_text())["values"]
     assert run.facts.settings["train"]["steps"] == chosen["train.steps"] > 50
@@ -72,7 +72,7 @@ def test_a_run_from_scratch_takes_its_steps_from_the_budget(tmp_path, monkeypatc
 
 
 def test_auto_is_what_the_budget_chooses_whether_given_or_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(networks, "seconds_per_sample", lambda classifier, *_: 1e-6 * classifier.size**2)
+    monkeypatch.setattr(costs, "seconds_per_sample", lambda classifier, *_: 1e-6 * classifier.size**2)
     pixels = np.zeros((8, 64, 64, 3), np.uint8)
     np.savez(tmp_path / "labeled.npz", x=pixels, y=np.arange(8) % 2, classes=["a", "b"])
     np.savez(tmp_path / "unlabeled.npz", x=pixels)
@@ -93,7 +93,7 @@ def test_auto_is_what_the_budget_chooses_whether_given_or_not(tmp_path, monkeypa
 
 def test_a_plan_from_scratch_says_what_other_budgets_buy(tmp_path, monkeypatch, capsys):
     timed = []
-    monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: timed.append(1) or 1 / 400)
+    monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: timed.append(1) or 1 / 400)
     given = options(out=tmp_path / "run", **{"train.batch_size": 8, "budget": "4s"})
     assert main(["plan", *given]) == 0
     printed = " ".join(capsys.readouterr().err.split())
@@ -104,7 +104,7 @@ def test_a_plan_from_scratch_says_what_other_budgets_buy(tmp_path, monkeypatch, 
 
 
 def test_a_budget_of_samples_is_what_training_sees(tmp_path, monkeypatch):
-    monkeypatch.setattr(networks, "seconds_per_sample", None)  # nothing is measured
+    monkeypatch.setattr(costs, "seconds_per_sample", None)  # nothing is measured
     run = ns.run(
         **DIGITS, out=tmp_path / "run", quiet=True,
         settings={"budget": "12800samples", "train.batch_size": 64, "model.teacher": "tiny_resnet", "data.size": 8},

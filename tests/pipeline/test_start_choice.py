@@ -10,7 +10,7 @@ from noisystudent.commands.main import main
 from noisystudent.config import resolve
 from noisystudent.data.sources.builtin import open_digits
 from noisystudent.pipeline import start_choice
-from noisystudent.pipeline.budget import lengths, networks
+from noisystudent.pipeline.budget import costs, lengths
 from noisystudent.results.facts import NetworkTrial, StartTrial
 from noisystudent.runtime.progress import Reporter
 
@@ -52,7 +52,7 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
     given = options(sources, tmp_path / "run", **{"rounds.controls": 0})
     monkeypatch.setattr(start_choice, "FEWEST_FOR_WHOLE", 101)
     monkeypatch.setattr(start_choice, "SHARE", 0.5)  # of half a minute
-    monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1 / 3000)  # whatever else the machine does
+    monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 1 / 3000)  # whatever else the machine does
     monkeypatch.setattr(lengths, "MOST_STEPS", 70)
     assert main(["plan", *given]) == 0
     planned = capsys.readouterr()
@@ -88,7 +88,7 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
 
 def test_a_misspelled_source_is_said_before_the_minutes_of_the_trial(sources, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(start_choice, "SHARE", 0.5)
-    monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1 / 3000)
+    monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 1 / 3000)
     monkeypatch.setattr(start_choice, "compare_starts", lambda *_: pytest.fail("the trial has begun"))
     given = options({**sources, "unlabeled": tmp_path / "gone.npz"}, tmp_path / "run")
     assert main(["run", *given]) == 1
@@ -108,7 +108,7 @@ def test_the_backbone_is_kept_where_it_is_better(sources, tmp_path, monkeypatch)
 @pytest.fixture
 def few_steps(monkeypatch):
     """Whole backbones are tried for 2 steps, whatever the speed of the machine."""
-    monkeypatch.setattr(networks, "seconds_per_sample", lambda *_: 1e-6)
+    monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 1e-6)
     monkeypatch.setattr(lengths, "FEWEST_STEPS", 2)
     monkeypatch.setattr(lengths, "MOST_TUNED_EPOCHS", 0)
     monkeypatch.setattr("noisystudent.pipeline.start_trial.FEWEST_TUNED_STEPS", 2)
