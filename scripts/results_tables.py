@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes the tables and curves of docs/results.md from the rows that benchmarks wrote to docs/results/.
+"""Makes tables and curves of the pages of docs/results/ from the rows that benchmarks wrote there.
 
     python benchmarks/semi_supervised.py fashion --samples 76800 153600 --json docs/results/ways-fashion-20.json
     python scripts/results_tables.py            # writes what is between the marks; --check only compares
 
-A pair of marks in docs/results.md names the files of one table, and everything between them is written:
+A pair of marks in such a page names the files of one table, and everything between them is written:
 
     <!-- results: ways-fashion-20.json ways-cifar10-100.json -->
     <!-- end of results -->
@@ -28,7 +28,7 @@ from noisystudent.display.wording import percent, plural, points
 from noisystudent.reporting.standalone import standalone
 
 ROOT = Path(__file__).parents[1]
-PAGE, FOLDER = ROOT / "docs" / "results.md", "results"
+FOLDER = ROOT / "docs" / "results"
 BLOCK = re.compile(r"(<!-- results: (?P<files>[^>]+?) -->\n)(?P<text>.*?)(<!-- end of results -->)", re.DOTALL)
 DATA = {
     "digits": "digits",
@@ -126,7 +126,7 @@ def way_lines(rows: Sequence[Row], stem: str, charts: Charts) -> Iterator[str]:
         name = f"{stem}-{data}.svg" if len(curves) > 1 else f"{stem}.svg"
         charts[name] = curve(of_data)
         yield ""
-        yield f"![Accuracy against samples, {title_of(of_data[0])}]({FOLDER}/{name})"
+        yield f"![Accuracy against samples, {title_of(of_data[0])}]({name})"
 
 
 def way_of(row: Row) -> str:
@@ -246,8 +246,10 @@ def study_cells(row: Row) -> list[str]:
 
 def main(words: Sequence[str]) -> int:
     """Writes what has changed; with --check, says what would and returns 1."""
-    page, charts = filled(PAGE.read_text(encoding="utf-8"), PAGE.parent / FOLDER)
-    texts = {PAGE: page} | {PAGE.parent / FOLDER / name: text for name, text in charts.items()}
+    texts: dict[Path, str] = {}
+    for path in sorted(FOLDER.glob("*.md")):
+        texts[path], charts = filled(path.read_text(encoding="utf-8"), FOLDER)
+        texts |= {FOLDER / name: text for name, text in charts.items()}
     old = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" in words:
         for path in old:

@@ -28,6 +28,7 @@ OF_ROUNDS = (
     "train.warm_start",
     "noise.teacher",
     "noise.unlabeled.",
+    "selection.neighbors",
     "objective.weighting",
     "distillation.",
     "online.",

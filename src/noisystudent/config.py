@@ -118,7 +118,7 @@ USED: Mapping[Command, frozenset[str]] = {
         "data.memory_limit_gb", *_PREDICTING, without=("runtime.engine",),
     ),
     "label": _names(*_PREDICTING, "noise.", without=(*_NOT_ON_IMAGES, "noise.strengths")),  # see _CONDITIONS
-    "select": _names("selection.", without=("selection.once", "selection.align")),
+    "select": _names("selection.", without=("selection.once", "selection.align", "selection.neighbors")),
     "evaluate": _names(*_PREDICTING),
     "robustness": _names(*_PREDICTING, "evaluation."),
     "compare": _names(*_PREDICTING, "evaluation."),

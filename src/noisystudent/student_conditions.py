@@ -129,7 +129,7 @@ _STUDENTS = (
     ),
     Condition(
         _RUN,
-        ("selection.foreign",),
+        names_in("selection", "foreign", "neighbors"),
         "noise.teacher false, because images are compared without noise",
         is_one_of("noise.teacher", False),
     ),

@@ -9,6 +9,7 @@ import pytest
 import noisystudent as ns
 from noisystudent.data.sources.open import open_source
 from noisystudent.errors import SettingsError
+from noisystudent.pseudo_labels.neighbors import neighbor_graph, reduce_features
 from noisystudent.pseudo_labels.predictions import list_parts, read_all, read_typicality
 from small_backbone import save_backbone
 from small_runs import DIGITS, SMALL, weights
@@ -152,6 +153,44 @@ def test_networks_estimate_shares_on_validation_labels_and_align(tmp_path, image
     kept = {**settings, "selection.prior": "estimated", "data.validation_fraction": 0.0}
     with pytest.raises(SettingsError, match="needs labels that the teacher did not see"):
         ns.run(**sources(images), out=tmp_path / "none", settings=kept, quiet=True)
+
+
+def test_predictions_are_averaged_with_the_labels_of_neighbors(tmp_path, images):
+    settings = {**SMALL, "train.steps": 60, "rounds.count": 1, "rounds.controls": 0, "runtime.threads": 1}
+    settings |= {"selection.neighbors": "mean", "data.near_duplicates": "none"}
+    done = ns.run(**sources(images), out=tmp_path / "run", settings=settings, quiet=True)
+    _, own = read_all(done.path / "round-1/teacher-predictions", KNOWN)
+    _, mean = read_all(done.path / "round-1/predictions", KNOWN)
+    teacher = ns.load(done.path / "teacher")
+    labels = np.load(images / "labeled.npz")["y"]
+    features = np.concatenate([teacher.features(f"{images}/{part}.npz") for part in ("labeled", "tail")])
+    scale = np.maximum(features.std(axis=0), 0.1 * np.median(features.std(axis=0)))
+    points = reduce_features((features - features.mean(axis=0)) / scale)
+    neighbors = neighbor_graph(points).spread(np.arange(len(labels)), labels, KNOWN)[len(labels) :]
+    assert np.allclose(np.exp(mean), (np.exp(own) + neighbors) / 2, atol=2e-3)
+    (stage,) = [stage for stage in done.summary.cost.stages if stage.name == "round-1/predictions"]
+    assert stage.images_predicted == len(features)
+    assert content(done.path / "round-1/predictions")["images"] == len(mean)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data.streaming": "always"}, r"selection\.neighbors mean cannot be: .* in memory"),
+        ({"selection.prior": "estimated"}, "neighbors mean changes the predictions"),
+        ({"noise.teacher": True}, r"selection\.neighbors .* noise\.teacher false"),
+        ({"rounds.count": 0, "online.method": "fixmatch"}, r"a rounds\.count above 0"),
+    ],
+)
+def test_neighbors_are_refused_where_they_cannot_be(tmp_path, images, settings, message):
+    given = {**SMALL, "rounds.count": 1, "selection.neighbors": "mean", **settings}
+    with pytest.raises(SettingsError, match=message):
+        ns.run(**sources(images), out=tmp_path / "run", settings=given, quiet=True)
+
+
+def test_heads_have_neighbors_of_their_own(tmp_path, images, backbone):
+    with pytest.raises(SettingsError, match=r"selection\.neighbors .* model\.tune all"):
+        run_heads(tmp_path / "run", images, backbone, **{"model.tune": "head", "selection.neighbors": "mean"})
 
 
 def test_select_takes_given_shares_and_no_estimated_ones(tmp_path, images, backbone):

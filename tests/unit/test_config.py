@@ -157,7 +157,7 @@ def test_recipes_hold_known_settings_only(recipe):
 
 
 def test_the_papers_noise_is_a_preset_and_not_in_its_recipe():
-    """Small images and networks do not bear magnitude 27 (docs/results.md)."""
+    """Small images and networks do not bear magnitude 27 (docs/results/ablations.md)."""
     noise = resolve({**BASE, "recipe": "paper"}).settings.noise
     assert (noise.strength, noise.magnitude) == ("auto", NoiseSettings().magnitude)
     published = resolve({**BASE, "recipe": "paper", "noise.preset": "paper-b7"}).settings.noise

@@ -71,7 +71,7 @@ def test_several_numbers_of_samples_are_columns_and_a_curve(tmp_path):
     ]
     lines, charts = fill(tmp_path, ways=rows)
     assert "| FixMatch | **60.0** | **70.0** |" in lines
-    assert "](results/ways.svg)" in next(line for line in lines if line.startswith("!["))
+    assert "](ways.svg)" in next(line for line in lines if line.startswith("!["))
     texts = {text.text for text in ElementTree.fromstring(charts["ways.svg"]).iter("{http://www.w3.org/2000/svg}text")}
     assert {"labels only", "FixMatch", "100", "200", "samples seen in all"} <= texts
 
@@ -108,7 +108,9 @@ def test_a_file_without_rows_is_named(tmp_path, content, message):
         filled(PAGE.format("a.json"), tmp_path)
 
 
-def test_the_page_of_results_is_what_its_rows_give(capsys):
+def test_the_pages_of_results_are_what_their_rows_give(capsys):
+    pages = (page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "results").glob("*.md"))
+    assert sum(page.count("<!-- results: ") for page in pages) >= 4  # tables are checked, not none
     assert MODULE["main"](["--check"]) == 0, capsys.readouterr().out
 
 

@@ -25,7 +25,7 @@ from noisystudent.reporting.terminal import closing_lines, print_summary
 from noisystudent.results.run import Baseline, RunSummary
 
 # Enlarged to 16 pixels, because nearest-neighbor distortions of 8 x 8 leave nothing of a digit; a fixed noise strength,
-# because choosing one would double the time. How these were chosen: docs/results.md.
+# because choosing one would double the time. How these were chosen: docs/results/from-scratch.md.
 SETTINGS: dict[str, Any] = {
     "data.size": 16,
     "data.near_duplicates": "none",  # the digits hold none; at 8 pixels a few look as if they were

@@ -10,7 +10,7 @@ from scipy.special import expit, log_softmax
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-WORTH_A_LOOK = 0.2  # of the labels that are listed, most turned out to be wrong (docs/results.md)
+WORTH_A_LOOK = 0.2  # of the labels that are listed, most turned out to be wrong (docs/results/unlabeled-folders.md)
 _PRIOR = (1.0, 20.0)  # pseudo-counts of wrong and of right labels: most sets have few wrong ones
 _START = (0.0, -3.0)  # log temperature 0, and 5% of the labels wrong
 
@@ -22,7 +22,7 @@ def wrong_label_probabilities(log_probabilities: Floats, labels: Ints) -> Floats
     classes, so that its likelihood is (1 - e) p(label) + e (1 - p(label)) / (K - 1). The share e of wrong labels and
     the temperature of the answers are those with the highest likelihood, with a weak prior for few wrong labels.
     Confident learning (Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels") has one
-    threshold per class instead, which ten labels per class cannot estimate (docs/results.md).
+    threshold per class instead, which ten labels per class cannot estimate (docs/results/unlabeled-folders.md).
 
     Args:
         log_probabilities: The answers, [N, K], K at least 2.

@@ -34,6 +34,7 @@ from noisystudent.pipeline.budget.decide import BudgetRequest, decide_budget
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
+from noisystudent.pipeline.neighbor_checks import settle_neighbors
 from noisystudent.pipeline.online_checks import check_online, students_of
 from noisystudent.pipeline.pretraining_checks import check_pretraining
 from noisystudent.pipeline.stage_costs import StageCosts
@@ -165,6 +166,7 @@ def read_data(
     settings = with_transfer_length(settings, taken, labels)
     of_rule = decided_by_rule(before, settings, taken, labels)
     settings = resolve_auto(settings, np.bincount(splits.labeled.labels, minlength=len(splits.classes)).tolist())
+    settings = settle_neighbors(settings, splits, resolved.explicit, reporter)
     say_transfer_length(settings, labels, reporter)
     unlabeled = [splits.unlabeled.images] if isinstance(splits.unlabeled, InMemoryUnlabeled) else []
     buffer = make_buffer([splits.labeled, *unlabeled], engine.device)

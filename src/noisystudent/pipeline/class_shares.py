@@ -43,7 +43,8 @@ Floats = npt.NDArray[np.float32]
 
 def labeling_stage(settings: RunSettings, number: int) -> str:
     """The stage of a teacher's own predictions in a round; ``predictions`` are those that the student learns from."""
-    return f"round-{number}/{'teacher-predictions' if settings.selection.align == 'prior' else 'predictions'}"
+    changed = settings.selection.align == "prior" or settings.selection.neighbors == "mean"
+    return f"round-{number}/{'teacher-predictions' if changed else 'predictions'}"
 
 
 def stages_to_aim(settings: RunSettings, prefix: str) -> list[str]:

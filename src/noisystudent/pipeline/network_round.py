@@ -14,6 +14,7 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.delivery import is_worse
 from noisystudent.pipeline.events import tell_round
 from noisystudent.pipeline.foreign import network_typicality
+from noisystudent.pipeline.neighbor_labels import average_with_neighbors
 from noisystudent.pipeline.online import ONLINE, STUDENT
 from noisystudent.pipeline.online_checks import goes_on, students_of
 from noisystudent.pipeline.pseudo_labels import (
@@ -41,7 +42,7 @@ def label_and_select(
     number: int,
     first_selection: Path | None,
 ) -> tuple[RoundTeachers, Path, Path]:
-    """Who labels in a round, and the folders of its predictions, aligned where the settings say so, and selection.
+    """Who labels in a round, and the folders of its predictions, changed where the settings say so, and selection.
 
     Args:
         context: The run.
@@ -59,6 +60,8 @@ def label_and_select(
     predictions = label_unlabeled(
         context, stage, teacher, unlabeled, noise=noise, typicality=typicality, passes=teachers.passes
     )
+    if context.settings.selection.neighbors == "mean":
+        predictions = average_with_neighbors(context, f"round-{number}/predictions", predictions, kept[-1].checkpoint)
     aim = shares_for_network(context, f"round-{number}/{CLASS_SHARES}", predictions, teacher)
     if aim and context.settings.selection.align == "prior":
         predictions = align_predictions(context, f"round-{number}/predictions", predictions, aim)

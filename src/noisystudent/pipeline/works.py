@@ -117,6 +117,8 @@ def works_of(context: RunContext, plans: list[ModelPlan], counts: Counts) -> Ite
         if settings.selection.foreign == "drop":  # the features of those whose distances are compared
             images += counts.unlabeled + counts.labeled + len(context.splits.validation or ())
         yield Work(stage, predictor=teacher, predicted=images, decoded=streamed)
+        if settings.selection.neighbors == "mean":
+            yield Work(f"round-{number}/predictions", predictor=teacher, predicted=counts.labeled + counts.unlabeled)
         yield from (Work(name) for name in stages_to_aim(settings, f"round-{number}"))
         yield Work(f"round-{number}/selection")
         yield from _student(context, number, teacher, student)

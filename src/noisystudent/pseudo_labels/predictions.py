@@ -21,7 +21,7 @@ of rows of each shard, the number of kept classes and their share of the probabi
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,27 @@ def write_part(path: Path, shards: Sequence[ShardLabels]) -> None:
         for table in tables:
             if table.num_rows:
                 writer.write_table(table)
+
+
+def rewrite_part(source: Path, target: Path, classes: int, correct: Callable[[Floats], Floats]) -> int:
+    """Writes a part again with corrected log-probabilities; keys, shards and all else stay. Returns its rows.
+
+    Args:
+        source: the part.
+        target: where it is written; an existing part is not replaced.
+        classes: the number of classes K.
+        correct: from log-probabilities float32 [N, K] of its rows to others.
+    """
+    stats, typicality = read_part_stats(source), read_typicality(source)
+    keys, values = read_log_probabilities(source, classes)
+    values, ends = correct(values), np.cumsum(stats.rows)
+    shards = []
+    for number, (first, end) in enumerate(zip(ends - stats.rows, ends, strict=True)):
+        failed = [(key, reason) for position, key, reason in stats.failed if position == number]
+        of_shard = None if typicality is None else typicality[first:end]
+        shards.append(ShardLabels.of(keys[first:end], values[first:end], failed, of_shard))
+    write_part(target, shards)
+    return len(keys)
 
 
 def _kept(shards: Sequence[ShardLabels]) -> tuple[int, float]:

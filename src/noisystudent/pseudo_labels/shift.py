@@ -16,7 +16,7 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import chi2_contingency
 
 from noisystudent.pseudo_labels import predictions
-from noisystudent.pseudo_labels.predictions import ShardLabels, read_part_stats
+from noisystudent.pseudo_labels.predictions import read_part_stats
 from noisystudent.pseudo_labels.selection.class_shares import Shares
 
 Floats = npt.NDArray[np.floating]
@@ -186,14 +186,4 @@ def sample_of(parts: Sequence[Path], classes: int) -> Floats:
 
 def correct_part(source: Path, target: Path, aim: ClassShares) -> None:
     """Writes a prediction part again with corrected log-probabilities; keys, shards and all else stay."""
-    stats, classes = read_part_stats(source), len(aim.shares)
-    keys, values = predictions.read_log_probabilities(source, classes)
-    typicality = predictions.read_typicality(source)
-    values = aim.correct(values)
-    ends = np.cumsum(stats.rows)
-    shards = []
-    for number, (first, end) in enumerate(zip(ends - stats.rows, ends, strict=True)):
-        failed = [(key, reason) for position, key, reason in stats.failed if position == number]
-        of_shard = None if typicality is None else typicality[first:end]
-        shards.append(ShardLabels.of(keys[first:end], values[first:end], failed, of_shard))
-    predictions.write_part(target, shards)
+    predictions.rewrite_part(source, target, len(aim.shares), aim.correct)

@@ -172,6 +172,9 @@ class NetworkTrial:
     steps: int
 
 
+MANY_TRIED = 300  # labels, from which on the whole backbone is better than heads even without a student
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartTrial:
     """``start/choice/summary.json``: how the starts of a run predict ``labels`` labels that they did not see.
@@ -191,15 +194,16 @@ class StartTrial:
         """The whole backbone unless heads are clearly better, or a network from scratch is as good as both are.
 
         A trained network has a small part of the time that a run gives it, and heads need seconds. So the one from
-        scratch is preferred where it is as good as heads already, and the whole backbone unless heads are ahead by a
-        standard error. Without a student and a control, it must be ahead by one itself (NOTEBOOK.md).
+        scratch is preferred where it is as good as heads already, and the whole backbone unless heads are ahead by two
+        standard errors. On fewer than ``MANY_TRIED`` labels and without a student and a control, it must be ahead by
+        one itself (NOTEBOOK.md).
         """
         scratch, tuned = self.scratch, self.tuned
         if scratch and scratch.top1 < scratch.frozen:
             scratch = None
         if tuned:
-            lead = -tuned.standard_error if self.student else tuned.standard_error
-            if tuned.top1 >= tuned.frozen + lead:
+            must_lead = not self.student and self.labels < MANY_TRIED
+            if tuned.top1 >= tuned.frozen + tuned.standard_error * (1 if must_lead else -2):
                 return "scratch" if scratch and scratch.top1 >= tuned.top1 else "tuned"
         return "scratch" if scratch else "frozen"
 

@@ -170,6 +170,7 @@ def _with_rounds(
     if "rounds.count" in explicit or not is_open:
         return given
     none, one, many = (replace(given, rounds=count) for count in (0, 1, MANY_ROUNDS))
+    one = one.with_neighbors() if tuned else one
     single = one.without_control() if tuned else one
     wants_students = any(name.startswith(_OF_STUDENTS) for name in explicit)
     if _steps(single, affordable) < lengths.with_student and not wants_students:
@@ -202,7 +203,7 @@ def _values(run: Outline, steps: int) -> dict[str, object]:
     if run.has_student:
         values["train.warm_start"] = run.train.warm_start
     if run.rounds == 1:
-        values |= LONG_ROUND
+        values |= {**LONG_ROUND, "selection.neighbors": run.settings.selection.neighbors}
     return values
 
 

@@ -82,7 +82,16 @@ class Outline:
         rounds = self.settings.rounds
         answers = sum(rounds.teachers_of(number) for number in range(1, self.rounds + 1))
         answers += chooses_student(self.settings)
-        return answers * workload.unlabeled + (2 + self.rounds + is_online(self.settings)) * workload.held_out
+        scored = (2 + self.rounds + is_online(self.settings)) * workload.held_out
+        compared = self.rounds * (workload.labeled + workload.unlabeled) * (self.settings.selection.neighbors == "mean")
+        return answers * workload.unlabeled + scored + compared
+
+    def with_neighbors(self) -> Outline:
+        """The same with predictions that are averaged with those of neighbors, where nothing speaks against it."""
+        selection = self.settings.selection
+        if "selection.neighbors" in self.decided or selection.prior == "estimated" or selection.align == "prior":
+            return self
+        return replace(self, settings=with_values(self.settings, {"selection.neighbors": "mean"}))
 
     def without_control(self) -> Outline:
         """The same without a control; as it is if it needs one.

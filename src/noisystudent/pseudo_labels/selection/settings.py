@@ -53,6 +53,11 @@ class SelectionSettings(Settings):
         description="prior: before selection, correct the teacher's predictions, which expect the shares of the "
         "labels, for the shares of selection.prior (Saerens 2002)",
     )
+    neighbors: Literal["none", "mean"] = Field(
+        "none",
+        description="mean: before selection, average the predictions of a network with the labels that spread from the "
+        "labeled images over nearest neighbors in its features, of up to 50,000 images in memory",
+    )
     foreign: Literal["keep", "drop"] = Field(
         "keep",
         description="drop: leave out images that are farther from all labeled ones, in the features of a frozen "
@@ -77,6 +82,15 @@ class SelectionSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _estimates_shares_of_one_model(self) -> Self:
+        if self.neighbors == "mean" and (self.align == "prior" or self.prior == "estimated"):
+            raise ValueError(
+                "neighbors mean changes the predictions, and prior estimated or align prior needs those of the model "
+                "that held-out labels were asked of; leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _some_confidence_is_left(self) -> SelectionSettings:
         if self.below <= self.lowest:
             raise ValueError(
@@ -95,7 +109,9 @@ class SelectionSettings(Settings):
     def deciding(self) -> dict[str, Any]:
         """The settings that decide a selection; what later versions have brought is left out at its default."""
         fields = type(self).model_fields
-        later = {name for name in ("prior", "align", "foreign") if getattr(self, name) == fields[name].default}
+        later = {
+            name for name in ("prior", "align", "neighbors", "foreign") if getattr(self, name) == fields[name].default
+        }
         values = self.model_dump(exclude={"below", *later}) | {"threshold": self.lowest}
         if self.rule == "curriculum":
             values["threshold"] = PUBLISHED_THRESHOLD  # once had no effect there

@@ -1,0 +1,37 @@
+"""Where predictions can be averaged with those of neighbors: all images are compared with each other, in memory."""
+
+from __future__ import annotations
+
+from noisystudent.data.splits import DataSplits
+from noisystudent.data.unlabeled import InMemoryUnlabeled
+from noisystudent.errors import SettingsError
+from noisystudent.pipeline.heads.teachers import MOST_POINTS
+from noisystudent.run_settings import RunSettings
+from noisystudent.runtime.progress import Reporter
+
+
+def settle_neighbors(
+    settings: RunSettings, splits: DataSplits, explicit: frozenset[str], reporter: Reporter
+) -> RunSettings:
+    """The settings without ``selection.neighbors`` where a budget chose it and the images are too many for it.
+
+    Args:
+        settings: The settings.
+        splits: The images.
+        explicit: The settings that the user gave.
+        reporter: Says it.
+
+    Raises:
+        SettingsError: The user gave it.
+    """
+    unlabeled = splits.unlabeled
+    if settings.selection.neighbors == "none":
+        return settings
+    if isinstance(unlabeled, InMemoryUnlabeled) and len(splits.labeled) + len(unlabeled.images) <= MOST_POINTS:
+        return settings
+    why = f"all images are compared with each other, which needs them in memory, {MOST_POINTS:,} of them at most"
+    if "selection.neighbors" in explicit:
+        raise SettingsError(f"selection.neighbors mean cannot be: {why}; leave it out, or give fewer images.")
+    reporter.say(f"note: predictions are not averaged with those of neighbors, because {why}")
+    selection = settings.selection.model_copy(update={"neighbors": "none"})
+    return settings.model_copy(update={"selection": selection})
