@@ -18,7 +18,7 @@ from noisystudent.errors import SettingsError
 from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.score_stage import predict
-from noisystudent.pseudo_labels.predictions import FAILED, PREDICTIONS, SUMMARY, list_parts
+from noisystudent.pseudo_labels.predictions import FAILED, PREDICTIONS, SUMMARY, list_parts, rewrite_part
 from noisystudent.pseudo_labels.selection.class_shares import Shares, given_shares, named_shares
 from noisystudent.pseudo_labels.selection.settings import NAMED_PRIORS, SelectionSettings
 from noisystudent.pseudo_labels.shift import (
@@ -27,7 +27,6 @@ from noisystudent.pseudo_labels.shift import (
     ClassShares,
     HeldOutAnswers,
     calibrate,
-    correct_part,
     estimate_shares,
     labeled_shares,
     sample_of,
@@ -142,7 +141,7 @@ def align_predictions(context: RunContext, stage: str, folder: Path, aim: ClassS
         def write() -> None:
             for part in list_parts(folder):
                 if not (aligned / part.name).exists():
-                    correct_part(part, aligned / part.name, aim)
+                    rewrite_part(part, aligned / part.name, len(aim.shares), aim.correct)
             for name in (FAILED, SUMMARY):
                 if (folder / name).exists():
                     (aligned / name).write_bytes((folder / name).read_bytes())

@@ -1,8 +1,8 @@
 """Predictions averaged with what an image's neighbors in the teacher's features say, for ``selection.neighbors``.
 
 A network that learns from few labels knows more than its last layer says: labels that spread over the graph of nearest
-neighbors in its features are right more often than its answers, and their mean is better calibrated than both
-(NOTEBOOK.md; Iscen et al. 2019 train on such labels alone).
+neighbors in its features are right more often than its answers, and so is the mean of both (NOTEBOOK.md; Iscen et al.
+2019 train on such labels alone).
 """
 
 from __future__ import annotations

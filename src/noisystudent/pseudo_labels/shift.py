@@ -182,8 +182,3 @@ def sample_of(parts: Sequence[Path], classes: int) -> Floats:
         sampled.append(values[-passed % step :: step])
         passed += len(values)
     return np.concatenate(sampled)
-
-
-def correct_part(source: Path, target: Path, aim: ClassShares) -> None:
-    """Writes a prediction part again with corrected log-probabilities; keys, shards and all else stay."""
-    predictions.rewrite_part(source, target, len(aim.shares), aim.correct)

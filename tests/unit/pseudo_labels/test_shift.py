@@ -13,6 +13,7 @@ from noisystudent.pseudo_labels.predictions import (
     read_all,
     read_part_stats,
     read_typicality,
+    rewrite_part,
     write_part,
 )
 from noisystudent.pseudo_labels.shift import (
@@ -20,7 +21,6 @@ from noisystudent.pseudo_labels.shift import (
     ClassShares,
     HeldOutAnswers,
     calibrate,
-    correct_part,
     estimate_shares,
     labeled_shares,
     most_likely_shares,
@@ -155,7 +155,8 @@ def test_a_corrected_part_keeps_keys_shards_failures_and_typicality(tmp_path):
     (tmp_path / "to").mkdir()
     source, target = part_path(tmp_path / "from", 0), part_path(tmp_path / "to", 0)
     write_part(source, shards)
-    correct_part(source, target, class_shares(TRUE, 1.5))
+    aim = class_shares(TRUE, 1.5)
+    assert rewrite_part(source, target, len(aim.shares), aim.correct) == 5
     keys, values = read_all(tmp_path / "to", 3)
     assert keys == ["a", "b", "c", "d", "e"]
     assert np.allclose(values, log_softmax(log_p / 1.5 + np.log(TRUE * 3), axis=1), atol=1e-5)
