@@ -77,7 +77,9 @@ def test_a_weak_teacher_makes_the_student_learn_stored_soft_labels_in_a_round(tm
     assert facts["settings"]["online"]["method"] == ("none" if in_round else "fixmatch")
     assert ("round-1/student" in facts["stages"]) == in_round
     assert ("Examples of pseudo labels" in (tmp_path / "report.html").read_text()) == in_round
+    assert facts["settings"]["selection"]["neighbors"] == ("mean" if in_round else "none")
     if in_round:
+        assert (tmp_path / "round-1/teacher-predictions/summary.json").is_file()
         selected = json.loads((tmp_path / "round-1/selection/summary.json").read_text())
         assert selected["selected"] == choice.images
     planned = ns.plan(**DIGITS, out=tmp_path, settings=given, quiet=True).stages

@@ -10,6 +10,24 @@ from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter
 
 
+def may_average(settings: RunSettings, decided: frozenset[str]) -> bool:
+    """Whether a budget may average the predictions of its round with those of neighbors: nothing given is against it.
+
+    Args:
+        settings: The settings.
+        decided: Those that are not open to the budget.
+    """
+    selection = settings.selection
+    changed = selection.prior == "estimated" or selection.align == "prior" or settings.noise.teacher
+    return "selection.neighbors" not in decided and not changed
+
+
+def are_comparable(splits: DataSplits) -> bool:
+    """Whether all images can be compared with each other: they are in memory, and not too many."""
+    unlabeled = splits.unlabeled
+    return isinstance(unlabeled, InMemoryUnlabeled) and len(splits.labeled) + len(unlabeled.images) <= MOST_POINTS
+
+
 def settle_neighbors(
     settings: RunSettings, splits: DataSplits, explicit: frozenset[str], reporter: Reporter
 ) -> RunSettings:
@@ -24,10 +42,7 @@ def settle_neighbors(
     Raises:
         SettingsError: The user gave it.
     """
-    unlabeled = splits.unlabeled
-    if settings.selection.neighbors == "none":
-        return settings
-    if isinstance(unlabeled, InMemoryUnlabeled) and len(splits.labeled) + len(unlabeled.images) <= MOST_POINTS:
+    if settings.selection.neighbors == "none" or are_comparable(splits):
         return settings
     why = f"all images are compared with each other, which needs them in memory, {MOST_POINTS:,} of them at most"
     if "selection.neighbors" in explicit:

@@ -17,6 +17,7 @@ from noisystudent.data.sample import evenly_spread
 from noisystudent.display.wording import percent
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.neighbor_checks import are_comparable, may_average
 from noisystudent.pipeline.online_checks import is_online
 from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.tune import with_values
@@ -48,16 +49,18 @@ def chooses_round(context: RunContext, teacher: Checkpoint) -> bool:
     if choice.student == "online":
         context.reporter.say(f"the teacher is sure of {sure} of the unlabeled images, so the student learns online")
         return False
+    averaged = ", averaged with those of their neighbors," if _averages(context) else ""
     context.reporter.say(
         f"the teacher is sure of {sure} of the unlabeled images, fewer than {percent(FEWEST_SURE)}, so the student "
-        "learns stored soft labels of all in one round. --recipe online insists on an online one"
+        f"learns stored soft labels of all{averaged} in one round. --recipe online insists on an online one"
     )
     return True
 
 
 def in_a_round(context: RunContext) -> RunContext:
     """The context of a run whose student learns in one long round instead of online."""
-    values = {**LONG_ROUND, "rounds.count": 1, "online.method": "none"}
+    neighbors = "mean" if _averages(context) else "none"
+    values = {**LONG_ROUND, "selection.neighbors": neighbors, "rounds.count": 1, "online.method": "none"}
     return replace(context, settings=with_values(context.settings, values))
 
 
@@ -67,6 +70,11 @@ def with_kept_student(context: RunContext) -> RunContext:
     if not chooses_student(context.settings) or not kept.is_file():
         return context
     return context if read_result(StudentChoice, kept).student == "online" else in_a_round(context)
+
+
+def _averages(context: RunContext) -> bool:
+    """Whether labels of the round are averaged with those of neighbors."""
+    return may_average(context.settings, context.explicit) and are_comparable(context.splits)
 
 
 def _choice(context: RunContext, teacher: Checkpoint) -> StudentChoice:

@@ -170,7 +170,7 @@ def _with_rounds(
     if "rounds.count" in explicit or not is_open:
         return given
     none, one, many = (replace(given, rounds=count) for count in (0, 1, MANY_ROUNDS))
-    one = one.with_neighbors() if tuned else one
+    one = one.with_neighbors()
     single = one.without_control() if tuned else one
     wants_students = any(name.startswith(_OF_STUDENTS) for name in explicit)
     if _steps(single, affordable) < lengths.with_student and not wants_students:

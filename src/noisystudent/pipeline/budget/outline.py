@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from noisystudent.pipeline.budget.online_student import answered_per_step
 from noisystudent.pipeline.budget.speed import FORWARD
 from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.pipeline.neighbor_checks import may_average
 from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch
 from noisystudent.pipeline.student_choice import chooses_student
 from noisystudent.pipeline.tune import with_values
@@ -81,15 +82,15 @@ class Outline:
         """Images that are only predicted: by all teachers of rounds, by a weak one that may have one, and to score."""
         rounds = self.settings.rounds
         answers = sum(rounds.teachers_of(number) for number in range(1, self.rounds + 1))
-        answers += chooses_student(self.settings)
+        compared = self.rounds if self.settings.selection.neighbors == "mean" else 0
+        if chooses_student(self.settings):
+            answers, compared = answers + 1, compared + 1
         scored = (2 + self.rounds + is_online(self.settings)) * workload.held_out
-        compared = self.rounds * (workload.labeled + workload.unlabeled) * (self.settings.selection.neighbors == "mean")
-        return answers * workload.unlabeled + scored + compared
+        return answers * workload.unlabeled + scored + compared * (workload.labeled + workload.unlabeled)
 
     def with_neighbors(self) -> Outline:
         """The same with predictions that are averaged with those of neighbors, where nothing speaks against it."""
-        selection = self.settings.selection
-        if "selection.neighbors" in self.decided or selection.prior == "estimated" or selection.align == "prior":
+        if not may_average(self.settings, self.decided):
             return self
         return replace(self, settings=with_values(self.settings, {"selection.neighbors": "mean"}))
 

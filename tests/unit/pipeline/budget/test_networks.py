@@ -296,14 +296,16 @@ def test_pretrained_weights_see_each_label_some_times_on_the_largest_images_that
     assert tuned(1000)["data.size"] == 64
 
 
-def test_a_round_from_pretrained_weights_asks_neighbors_unless_the_user_decides_it():
+def test_a_single_round_asks_neighbors_unless_the_user_decides_it():
     enough = {"samples": 8 * 1000 * 5, "unlabeled": 3000}
     assert tuned(**enough)["selection.neighbors"] == "mean"
     assert "selection.neighbors" not in tuned(8 * 1000)  # no student
     assert tuned(**enough, explicit={"selection.neighbors"})["selection.neighbors"] == "none"
     aligned = SETTINGS.selection.model_copy(update={"align": "prior", "prior": "uniform"})
     assert tuned(**enough, explicit={"selection.align"}, selection=aligned)["selection.neighbors"] == "none"
-    assert chosen(MANY_SAMPLES * 0.9, explicit={"recipe"})["selection.neighbors"] == "none"  # from scratch
+    noised = SETTINGS.noise.model_copy(update={"teacher": True})
+    assert tuned(**enough, explicit={"noise.teacher"}, noise=noised)["selection.neighbors"] == "none"
+    assert chosen(MANY_SAMPLES * 0.9, explicit={"recipe"})["selection.neighbors"] == "mean"  # from scratch, too
     without = tuned(**enough, explicit={"selection.neighbors"})["train.steps"]
     assert tuned(**enough)["train.steps"] < without  # the features of all images are paid for
 
