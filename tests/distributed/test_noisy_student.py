@@ -28,6 +28,7 @@ SETTINGS = {
     "train.learning_rate": 0.002,
     "train.save_every": 0.0001,
     "rounds.count": 1,
+    "selection.neighbors": "mean",  # the main process compares the images, for all
     "noise.strength": 0.25,
     "noise.dropout": 0,  # each process draws model noise for itself
     "noise.stochastic_depth": 0,
@@ -95,7 +96,11 @@ def test_a_killed_process_is_started_again_and_no_bit_changes(pair, tmp_path):
 
 def test_two_processes_train_an_online_student_of_streamed_images_as_one(fork_server, tmp_path):
     settings = {
-        **{name: value for name, value in SETTINGS.items() if not name.startswith("rounds.") and name != "test"},
+        **{
+            name: value
+            for name, value in SETTINGS.items()
+            if not name.startswith(("rounds.", "selection.")) and name != "test"
+        },
         "train.steps": 6,
         "train.save_every": 60,
         "online.method": "softmatch",
