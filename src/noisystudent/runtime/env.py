@@ -131,7 +131,8 @@ def threads_of_environment() -> str | None:
 
 def describe_machine() -> str:
     """Returns one line: processor, cores that this process may use, operating system."""
-    return f"{_processor()}, {count_cores()} cores, {platform.system()} {platform.machine()}"
+    cores = count_cores()
+    return f"{_processor()}, {cores} core{'s' if cores > 1 else ''}, {platform.system()} {platform.machine()}"
 
 
 def count_cores() -> int:
