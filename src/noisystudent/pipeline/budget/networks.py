@@ -5,8 +5,8 @@ of fresh students only repeat what their teacher knew already, because none of t
 the teacher's weights is as good as three rounds, and better than labels alone; more rounds pay where each of them is
 long. A student that learns online is better still on most sets, and taken where nothing speaks of rounds
 (``online_student``). A teacher that has hardly seen its labels only teaches its mistakes, and all that it lacks are
-more steps on the labels: then there is no student. From pretrained weights, the sizes are those of the weights, and
-stages are as long as ``lengths`` says.
+more steps on the labels: then there is no student. From pretrained weights, the sizes are those of the weights,
+stages are as long as ``lengths`` says, and what is left buys further rounds, each of which gains.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         sized = _affording_stages(run, affordable, lengths) if tuned else run
         if _steps(sized, affordable) >= lengths.enough:
             break
-    student = _as_online_student(run, tuned=tuned)
+    student = _as_online_student(run)
     chosen = _affording_stages(student, affordable, lengths)
     steps = _steps(chosen, affordable)
     if steps < FEWEST_STEPS:
@@ -85,7 +85,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     model = f"{size.plan.name} on images of {size.edge} px"
     speed = f"a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here"
     return Choice(
-        values={"data.size": size.edge, **of_tuning, **_values_of_student(run, tuned=tuned), **_values(chosen, steps)},
+        values={"data.size": size.edge, **of_tuning, **_values_of_student(run), **_values(chosen, steps)},
         seconds=_seconds(chosen, size, workload, steps),
         reasons=(
             f"{model} ({speed}), {steps_in_words(settings, steps)}",
@@ -118,7 +118,7 @@ def choose_for_samples(
         return float(samples)
 
     run = _with_rounds(settings, explicit, affordable, lengths, tuned=tuned)
-    student = _as_online_student(run, tuned=tuned)
+    student = _as_online_student(run)
     chosen = _affording_stages(student, affordable, lengths)
     steps = _steps(chosen, affordable)
     if steps < FEWEST_STEPS:
@@ -128,7 +128,7 @@ def choose_for_samples(
             f"{least:,}. Give --budget {least}samples or more, --budget none, or a smaller train.batch_size."
         )
     return Choice(
-        values={**of_tuning, **_values_of_student(run, tuned=tuned), **_values(chosen, steps)},
+        values={**of_tuning, **_values_of_student(run), **_values(chosen, steps)},
         seconds=0.0,
         reasons=(
             steps_in_words(settings, steps),
@@ -163,31 +163,33 @@ def _with_rounds(
 
     Larger images come before more rounds: a size that is right for one round is not left for the sake of three. There
     is none where the teacher of a single round would see each of the labeled images too rarely; pretrained weights
-    rather do without a control.
+    rather do without a control, and have several rounds where no stage of them could be longer.
     """
-    given = Outline(settings, explicit, settings.rounds.count)
+    given = Outline(settings, explicit, settings.rounds.count, tuned).with_neighbors()
     is_open = settings.rounds.count and not isinstance(settings.train.ratio, tuple)  # a ratio for each round
     if "rounds.count" in explicit or not is_open:
         return given
-    none, one, many = (replace(given, rounds=count) for count in (0, 1, MANY_ROUNDS))
-    one = one.with_neighbors()
+    counted = [Outline(settings, explicit, count, tuned).with_neighbors() for count in range(MANY_ROUNDS + 1)]
+    none, one, many = counted[0], counted[1], counted[-1]
     single = one.without_control() if tuned else one
     wants_students = any(name.startswith(_OF_STUDENTS) for name in explicit)
     if _steps(single, affordable) < lengths.with_student and not wants_students:
         return none
+    if tuned:
+        return next((run for run in reversed(counted[2:]) if _steps(run, affordable) >= lengths.most), one)
     if affordable(none) < MANY_SAMPLES:
         return one
     return many if _steps(many, affordable) >= max(lengths.enough, lengths.with_student) else one
 
 
-def _as_online_student(run: Outline, *, tuned: bool) -> Outline:
+def _as_online_student(run: Outline) -> Outline:
     """The run with a student that learns online instead of rounds, where nothing speaks against one."""
-    values = _values_of_student(run, tuned=tuned)
+    values = _values_of_student(run)
     return replace(run, settings=with_values(run.settings, values), rounds=0) if values else run
 
 
-def _values_of_student(run: Outline, *, tuned: bool) -> dict[str, object]:
-    return values_of_online_student(run.settings, run.decided, run.rounds, tuned=tuned)
+def _values_of_student(run: Outline) -> dict[str, object]:
+    return values_of_online_student(run.settings, run.decided, run.rounds, tuned=run.tuned)
 
 
 def _affording_stages(run: Outline, affordable: Affordable, lengths: Lengths) -> Outline:
@@ -202,7 +204,7 @@ def _values(run: Outline, steps: int) -> dict[str, object]:
         values["noise.strength"] = min(run.settings.noise.strengths)
     if run.has_student:
         values["train.warm_start"] = run.train.warm_start
-    if run.rounds == 1:
+    if run.learns_from_all:
         values |= {**LONG_ROUND, "selection.neighbors": run.settings.selection.neighbors}
     return values
 

@@ -22,16 +22,29 @@ from noisystudent.training.settings import TrainSettings
 
 @dataclass(frozen=True)
 class Outline:
-    """A run with a number of rounds, as a budget may choose it; ``decided``: the settings that are not open to it."""
+    """A run with a number of rounds, as a budget may choose it.
+
+    Attributes:
+        settings: Its settings.
+        decided: Those that are not open to the budget.
+        rounds: The number of rounds.
+        tuned: Whether its models start from pretrained weights.
+    """
 
     settings: RunSettings
     decided: frozenset[str]
     rounds: int
+    tuned: bool = False
 
     @property
     def has_student(self) -> bool:
         """Whether there is a student, of rounds or online."""
         return self.rounds > 0 or is_online(self.settings)
+
+    @property
+    def learns_from_all(self) -> bool:
+        """Whether students of rounds learn soft labels of all images: of a single one, and from pretrained weights."""
+        return self.rounds == 1 or (self.tuned and self.rounds > 0)
 
     @property
     def controls(self) -> int:
@@ -89,8 +102,11 @@ class Outline:
         return answers * workload.unlabeled + scored + compared * (workload.labeled + workload.unlabeled)
 
     def with_neighbors(self) -> Outline:
-        """The same with predictions that are averaged with those of neighbors, where nothing speaks against it."""
-        if not may_average(self.settings, self.decided):
+        """The same with predictions that are averaged with those of neighbors, where students learn from all of them.
+
+        It is the same where a setting speaks against it.
+        """
+        if not (self.learns_from_all and may_average(self.settings, self.decided)):
             return self
         return replace(self, settings=with_values(self.settings, {"selection.neighbors": "mean"}))
 

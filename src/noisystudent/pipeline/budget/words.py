@@ -31,7 +31,7 @@ def students_in_words(run: Outline, labeled: int, lengths: Lengths) -> str:
     if not rounds:
         return f"{online}{start}"
     text = f"{rounds} round{'s' if rounds > 1 else ''}{start}"
-    text += " on soft labels of all images" if rounds == 1 else ""
+    text += " on soft labels of all images" if run.learns_from_all else ""
     text += ", averaged with those of their neighbors" if settings.selection.neighbors == "mean" else ""
     return f"{text}, then {online}" if online else text
 

@@ -310,6 +310,22 @@ def test_a_single_round_asks_neighbors_unless_the_user_decides_it():
     assert tuned(**enough)["train.steps"] < without  # the features of all images are paid for
 
 
+@pytest.mark.parametrize(("stages", "rounds"), [(4.1, 1), (5.9, 1), (6.1, 2), (7.9, 2), (8.1, 3), (40, 3)])
+def test_pretrained_weights_have_more_rounds_where_no_stage_can_be_longer(stages, rounds):
+    values = tuned(stages * 500 * 32)  # 16 looks at 1,000 labels; teacher, students, and a control as long as these
+    assert (values["rounds.count"], values["rounds.controls"]) == (rounds, 1)
+    assert values["train.steps"] == 500
+    assert values["data.size"] == 128
+    assert (values["selection.fraction"], values["selection.neighbors"]) == (1.0, "mean")
+    assert values["objective.labels"] == "soft"
+
+
+def test_a_given_number_of_rounds_from_pretrained_weights_learns_from_all_images_and_neighbors():
+    values = tuned(100 * 500 * 32, explicit={"rounds.count"}, rounds=SETTINGS.rounds.model_copy(update={"count": 5}))
+    assert (values["rounds.count"], values["train.steps"]) == (5, 500)
+    assert (values["selection.fraction"], values["selection.neighbors"]) == (1.0, "mean")
+
+
 def test_pretrained_weights_have_a_student_where_its_teacher_sees_the_labels_as_often_beside_it():
     alone = tuned(8 * 1000 * 1.9)
     assert (alone["data.size"], alone["rounds.count"]) == (128, 0)
