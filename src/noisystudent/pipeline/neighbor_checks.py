@@ -11,7 +11,7 @@ from noisystudent.runtime.progress import Reporter
 
 
 def may_average(settings: RunSettings, decided: frozenset[str]) -> bool:
-    """Whether a budget may average the predictions of its round with those of neighbors: nothing given is against it.
+    """Whether a budget may average the predictions of its rounds with those of neighbors: nothing given is against it.
 
     Args:
         settings: The settings.

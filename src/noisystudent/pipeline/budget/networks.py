@@ -6,7 +6,7 @@ the teacher's weights is as good as three rounds, and better than labels alone; 
 long. A student that learns online is better still on most sets, and taken where nothing speaks of rounds
 (``online_student``). A teacher that has hardly seen its labels only teaches its mistakes, and all that it lacks are
 more steps on the labels: then there is no student. From pretrained weights, the sizes are those of the weights,
-stages are as long as ``lengths`` says, and what is left buys further rounds, each of which gains.
+stages are as long as ``lengths`` says, and what is left then buys further rounds.
 """
 
 from __future__ import annotations

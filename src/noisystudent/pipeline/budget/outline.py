@@ -104,7 +104,7 @@ class Outline:
     def with_neighbors(self) -> Outline:
         """The same with predictions that are averaged with those of neighbors, where students learn from all of them.
 
-        It is the same where a setting speaks against it.
+        Where a setting speaks against it, the outline stays as it is.
         """
         if not (self.learns_from_all and may_average(self.settings, self.decided)):
             return self
