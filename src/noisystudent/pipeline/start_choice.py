@@ -33,7 +33,7 @@ from noisystudent.pipeline.start_trial import (
     TUNED,
     NetworkStart,
     compare_starts,
-    has_student_and_control,
+    has_student,
     labeled_alone,
     training_stages,
     with_trial_length,
@@ -121,7 +121,7 @@ def _in_words(trial: StartTrial) -> str:
         if network
     ]
     if trial.tuned and not trial.student:
-        tried.append("the budget has no time for a student and a control of the whole backbone, as heads have both")
+        tried.append("the budget has no time for a student of the whole backbone, as heads have one")
     return f"cross-fitting on {trial.labels} labels: {', and '.join(tried)}, so {taken[trial.prefers]}"
 
 
@@ -206,7 +206,7 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
         trial = compare_starts(tried, contexts)
 
         def write() -> None:
-            student = TUNED not in networks or has_student_and_control(starts.networks[TUNED], sources)
+            student = TUNED not in networks or has_student(starts.networks[TUNED], sources)
             write_result(folder / "summary.json", replace(trial, student=student))
             frozen.commit(START, inputs, StageCost(name=CHOICE, images_predicted=len(tried)))
 

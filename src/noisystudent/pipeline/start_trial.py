@@ -91,8 +91,8 @@ def with_trial_length(
     return replace(decided, settings=settings) if settings.train.steps >= fewest else None
 
 
-def has_student_and_control(start: NetworkStart, sources: Mapping[str, Source]) -> bool:
-    """Whether the budget of a run gives a whole network a student and what it is compared with, as heads have both.
+def has_student(start: NetworkStart, sources: Mapping[str, Source]) -> bool:
+    """Whether the budget of a run gives a whole network a student, as it always gives heads.
 
     Args:
         start: The start.
@@ -107,8 +107,7 @@ def has_student_and_control(start: NetworkStart, sources: Mapping[str, Source]) 
         values = choose_for_networks(decided.settings, explicit, costs, budget).values
     except SettingsError:  # not even labels-only training fits
         return False
-    has_control = "rounds.controls" in explicit or bool(values["rounds.controls"])
-    return has_control and (bool(values["rounds.count"]) or "online.method" in values)
+    return bool(values["rounds.count"]) or "online.method" in values
 
 
 def compare_starts(tried: Ints, contexts: Mapping[str, tuple[RunContext, RunContext]]) -> StartTrial:

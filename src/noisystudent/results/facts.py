@@ -181,7 +181,7 @@ class StartTrial:
 
     ``scratch`` is a network from scratch, beside frozen features at the size of the weights, and ``tuned`` the whole
     backbone, beside frozen features at its own size; each is None where it was not tried. ``student``: whether the
-    budget gives the whole backbone a student and a control, as it always gives heads both.
+    budget gives the whole backbone a student, as it always gives heads.
     """
 
     labels: int
@@ -195,8 +195,8 @@ class StartTrial:
 
         A trained network has a small part of the time that a run gives it, and heads need seconds. So the one from
         scratch is preferred where it is as good as heads already, and the whole backbone unless heads are ahead by two
-        standard errors. On fewer than ``MANY_TRIED`` labels and without a student and a control, it must be ahead by
-        one itself (NOTEBOOK.md).
+        standard errors. On fewer than ``MANY_TRIED`` labels and without a student, it must be ahead by one itself
+        (NOTEBOOK.md).
         """
         scratch, tuned = self.scratch, self.tuned
         if scratch and scratch.top1 < scratch.frozen:
