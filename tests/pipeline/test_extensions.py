@@ -47,6 +47,20 @@ def network(*, classes: int, channels: int, size: int) -> nn.Module:
     )
 
 
+def test_networks_without_features_leave_neighbors_out_of_a_budget_and_are_refused_where_they_are_asked_for(
+    tmp_path, capsys
+):
+    settings = {"data": QUICK["data"], "budget": "30000samples", "recipe": "curriculum", "runtime.threads": 1}
+    done = ns.run(**DIGITS, out=tmp_path / "run", settings=settings, model=network)
+    assert done.facts.settings["selection"]["neighbors"] == "none"
+    why = "because images are compared in the features of a network, and a Sequential of model="
+    assert why in capsys.readouterr().err
+    assert not (done.path / "round-1/teacher-predictions").exists()  # where they are averaged
+    for name, value in {"neighbors": "mean", "foreign": "drop"}.items():
+        with pytest.raises(SettingsError, match=rf"selection\.{name} {value} cannot be: .* forward_features"):
+            run(tmp_path / name, {**QUICK, f"selection.{name}": value}, model=network)
+
+
 def every_third(predictions: ns.PredictionColumns) -> np.ndarray:
     return (np.arange(len(predictions)) % 3 == 0).astype(int)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from noisystudent.errors import ModelError
 from noisystudent.models.classifier import Classifier
-from noisystudent.models.wrapped_module import require_features
+from noisystudent.models.wrapped_module import gives_features
 
 TOLERANCE = 1e-3  # of the largest value of a batch
 _PACKAGES = ("onnxruntime", "onnxscript")
@@ -47,7 +47,7 @@ class OnnxNetwork:
         self._name = classifier.name
         shape = (_TRIED_IMAGES, classifier.channels, classifier.size, classifier.size)
         pixels = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        network = _WithFeatures(classifier.net) if _gives_features(classifier.net) else classifier.net
+        network = _WithFeatures(classifier.net) if gives_features(classifier.net) else classifier.net
         self._outputs = ("logits", "features") if isinstance(network, _WithFeatures) else ("logits",)
         self._network = network
         self._session = self._translated(network, pixels)
@@ -127,14 +127,6 @@ def open_session(model: bytes) -> OnnxSession:
     options.log_severity_level = 3  # errors
     session: OnnxSession = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return session
-
-
-def _gives_features(net: nn.Module) -> bool:
-    try:
-        require_features(net, "")
-    except ModelError:
-        return False
-    return True
 
 
 def to_onnx(network: nn.Module, pixels: Tensor, outputs: tuple[str, ...]) -> bytes:

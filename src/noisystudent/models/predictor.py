@@ -48,6 +48,7 @@ from noisystudent.models.wrapped_module import (
     require_eval_mode,
     require_features,
     require_logits,
+    width_of_features,
 )
 from noisystudent.noise.crop import PlainView
 from noisystudent.runtime.device import autocast, images_per_pass, open_device
@@ -270,7 +271,7 @@ class Predictor:
         """
         net, prepare = self._network()
         require_features(net, self.name)
-        width = getattr(net, "head_hidden_size", getattr(net, "num_features", 0))  # for no images
+        width = width_of_features(net)  # for no images
 
         def features_of_shard(shard: Images) -> Floats:
             rows = []

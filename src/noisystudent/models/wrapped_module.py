@@ -125,14 +125,24 @@ def require_logits(logits: object, name: str, shape: tuple[int, int]) -> None:
         )
 
 
+def gives_features(net: nn.Module) -> bool:
+    """Whether a network gives its features as timm's networks do."""
+    head = getattr(net, "forward_head", None)
+    return head is not None and hasattr(net, "forward_features") and "pre_logits" in inspect.signature(head).parameters
+
+
 def require_features(net: nn.Module, name: str) -> None:
     """Raises ``ModelError`` unless a network gives its features as timm's networks do."""
-    head = getattr(net, "forward_head", None)
-    if head is None or not hasattr(net, "forward_features") or "pre_logits" not in inspect.signature(head).parameters:
+    if not gives_features(net):
         raise ModelError(
             f"{name} gives no features: a {type(net).__name__} lacks forward_features(x) or "
             "forward_head(x, pre_logits=True), which timm's networks have. Give it these methods."
         )
+
+
+def width_of_features(net: nn.Module) -> int:
+    """The number of features that a network of timm's kind gives; 0 where it does not say."""
+    return int(getattr(net, "head_hidden_size", getattr(net, "num_features", 0)))
 
 
 def features_of(net: nn.Module, pixels: Tensor, name: str) -> Tensor:

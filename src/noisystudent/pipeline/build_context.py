@@ -166,7 +166,7 @@ def read_data(
     settings = with_transfer_length(settings, taken, labels)
     of_rule = decided_by_rule(before, settings, taken, labels)
     settings = resolve_auto(settings, np.bincount(splits.labeled.labels, minlength=len(splits.classes)).tolist())
-    settings = settle_neighbors(settings, splits, resolved.explicit, reporter)
+    settings = settle_neighbors(settings, splits, decided.extensions, resolved.explicit, reporter)
     say_transfer_length(settings, labels, reporter)
     unlabeled = [splits.unlabeled.images] if isinstance(splits.unlabeled, InMemoryUnlabeled) else []
     buffer = make_buffer([splits.labeled, *unlabeled], engine.device)

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from noisystudent.config import Resolved
 from noisystudent.data.source import Source
+from noisystudent.data.splits import DataSplits
 from noisystudent.errors import SettingsError, TrainingError
 from noisystudent.losses.objectives import LossTerms
-from noisystudent.models.factory import ModelFactory
+from noisystudent.models.factory import ModelFactory, build_from_factory, name_of
+from noisystudent.models.wrapped_module import gives_features
 from noisystudent.noise.custom import BatchTransform, describe
 from noisystudent.pseudo_labels.selection.custom import SelectRows
 from noisystudent.training.loader import Batch
@@ -58,6 +60,20 @@ class Extensions:
                     f"{', '.join(names)} would have no effect beside {role}={identity_of(part)}; leave out one of the "
                     "two."
                 )
+
+    def why_no_features(self, splits: DataSplits) -> str | None:
+        """Why the user's own networks give no features for the images of a run; None where networks give them."""
+        if self.model is None:
+            return None
+        classes, format = len(splits.classes), splits.format
+        net = build_from_factory(self.model, classes=classes, channels=format.channels, size=format.size)
+        if gives_features(net):
+            return None
+        return (
+            f"images are compared in the features of a network, and a {type(net).__name__} of model="
+            f"{name_of(self.model)} lacks forward_features(x) or forward_head(x, pre_logits=True), which timm's "
+            "networks have"
+        )
 
 
 NO_EXTENSIONS = Extensions()

@@ -15,6 +15,7 @@ from noisystudent.data.splits import DataSplits
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.heads.teachers import MOST_COMPARED
 from noisystudent.pseudo_labels.neighbors import Typicality
 from noisystudent.run_settings import RunSettings
@@ -59,10 +60,12 @@ def network_typicality(context: RunContext, model: Checkpoint) -> NetworkTypical
     return NetworkTypicality(fingerprint, len(compared) + len(validation), opened)
 
 
-def require_known_images(settings: RunSettings, splits: DataSplits) -> None:
+def require_known_images(settings: RunSettings, splits: DataSplits, extensions: Extensions) -> None:
     """Raises ``SettingsError`` where networks should find foreign images, and cannot know what others look like."""
     if settings.selection.foreign == "keep":
         return
+    if why := extensions.why_no_features(splits):
+        raise SettingsError(f"selection.foreign drop cannot be: {why}. Leave it out.")
     if splits.validation is None:
         raise SettingsError(
             "selection.foreign drop needs images of the classes that the network did not learn from, and this run has "

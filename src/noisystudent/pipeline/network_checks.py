@@ -18,7 +18,7 @@ from noisystudent.run_settings import RunSettings
 
 def check_networks(context: RunContext) -> None:
     """Raises ``SettingsError`` where settings do not fit into rounds of networks, or into these images."""
-    require_known_images(context.settings, context.splits)
+    require_known_images(context.settings, context.splits, context.extensions)
     _check_distillation(context.settings)
     context.settings.distillation.require_classes(len(context.splits.classes))
 

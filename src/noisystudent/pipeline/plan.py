@@ -131,6 +131,7 @@ def _seconds(work: Work, speed: MachineSpeed) -> float | None:
         seconds += work.samples * kind(work.model)
     if work.predictor and work.predicted:
         seconds += work.predicted * speed.predicted_seconds(work.predictor)
+        seconds += speed.graph_seconds(work.predictor, work.compared) if work.compared else 0.0
     return seconds
 
 

@@ -16,7 +16,9 @@ from noisystudent.data.images import decode_shard
 from noisystudent.data.unlabeled import StreamedUnlabeled
 from noisystudent.models.settings import ModelPlan
 from noisystudent.models.teacher import Teacher
+from noisystudent.models.wrapped_module import width_of_features
 from noisystudent.pipeline.autotune import autotune, choose_mode
+from noisystudent.pipeline.budget.graphs import seconds_of_graphs
 from noisystudent.pipeline.context import IncompleteStage, RunContext
 from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.train_batches import build_batches
@@ -79,6 +81,11 @@ class MachineSpeed:
         if model not in self._predicted:
             self._predicted[model] = _time_prediction(self._context, model)
         return self._predicted[model]
+
+    def graph_seconds(self, model: ModelPlan, images: int) -> float:
+        """Seconds of a neighbor graph of so many images in the features of a model."""
+        classifier = new_classifier(self._context, model, 0, None)
+        return seconds_of_graphs(images, width_of_features(classifier.net), whitened=(False,))
 
     def decoded_seconds(self) -> float:
         """Seconds per image that is read from a streamed source."""

@@ -17,7 +17,7 @@ from noisystudent.data.sample import evenly_spread
 from noisystudent.display.wording import percent
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.neighbor_checks import are_comparable, may_average
+from noisystudent.pipeline.neighbor_checks import may_average, why_not_comparable
 from noisystudent.pipeline.online_checks import is_online
 from noisystudent.pipeline.score_stage import predict
 from noisystudent.pipeline.tune import with_values
@@ -74,7 +74,8 @@ def with_kept_student(context: RunContext) -> RunContext:
 
 def _averages(context: RunContext) -> bool:
     """Whether labels of the round are averaged with those of neighbors."""
-    return may_average(context.settings, context.explicit) and are_comparable(context.splits)
+    why_not = why_not_comparable(context.splits, context.extensions)
+    return may_average(context.settings, context.explicit) and why_not is None
 
 
 def _choice(context: RunContext, teacher: Checkpoint) -> StudentChoice:

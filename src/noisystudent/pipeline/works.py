@@ -72,7 +72,8 @@ class Counts:
 class Work:
     """The work of a stage.
 
-    ``model`` trains on ``samples``; ``predictor`` predicts ``predicted`` images; ``decoded`` images are read from a
+    ``model`` trains on ``samples``; ``predictor`` predicts ``predicted`` images; ``compared`` images are compared with
+    each other in its features; ``decoded`` images are read from a
     source that does not fit into memory; ``timed``: whether these say how long the stage takes;
     ``trains_last_layer``: most of the network only predicts the samples.
     """
@@ -82,6 +83,7 @@ class Work:
     samples: int = 0
     predictor: ModelPlan | None = None
     predicted: int = 0
+    compared: int = 0
     decoded: int = 0
     timed: bool = True
     trains_last_layer: bool = False
@@ -118,7 +120,8 @@ def works_of(context: RunContext, plans: list[ModelPlan], counts: Counts) -> Ite
             images += counts.unlabeled + counts.labeled + len(context.splits.validation or ())
         yield Work(stage, predictor=teacher, predicted=images, decoded=streamed)
         if settings.selection.neighbors == "mean":
-            yield Work(f"round-{number}/predictions", predictor=teacher, predicted=counts.labeled + counts.unlabeled)
+            compared = counts.labeled + counts.unlabeled
+            yield Work(f"round-{number}/predictions", predictor=teacher, predicted=compared, compared=compared)
         yield from (Work(name) for name in stages_to_aim(settings, f"round-{number}"))
         yield Work(f"round-{number}/selection")
         yield from _student(context, number, teacher, student)

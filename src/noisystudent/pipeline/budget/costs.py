@@ -9,6 +9,7 @@ from noisystudent.models.backbones import Backbone
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.models.tuning import train_last_blocks
+from noisystudent.models.wrapped_module import width_of_features
 from noisystudent.pipeline.budget.lengths import SHARES, SMALLEST_SHARE, is_tuned, sizes_of_weights, values_of_tuning
 from noisystudent.pipeline.budget.speed import FORWARD, seconds_per_sample, seconds_per_view
 from noisystudent.pipeline.budget.workload import Workload
@@ -21,12 +22,16 @@ SMALLER_SIZES = (64, 48, 32, 24, 16)
 
 @dataclass(frozen=True)
 class Size:
-    """An image size, its model, and the seconds there per sample that is trained on and per image that is predicted."""
+    """An image size, its model, and the seconds there per sample that is trained on and per image that is predicted.
+
+    ``width``: the number of the model's features.
+    """
 
     edge: int
     plan: ModelPlan
     seconds: float
     forward: float
+    width: int
 
 
 @dataclass
@@ -84,9 +89,10 @@ def _measured(costs: NetworkCosts, edge: int) -> Size:
         if blocks := settings.model.last_blocks:  # a step takes half as long and less, a prediction as long as ever
             train_last_blocks(classifier.net, blocks)
             seconds = seconds_per_sample(classifier, engine, costs.batch_size)
-            return Size(edge, plan, seconds, seconds_per_view(classifier, edge, engine))
+            forward = seconds_per_view(classifier, edge, engine)
+            return Size(edge, plan, seconds, forward, width_of_features(classifier.net))
     else:
         channels, size = workload.channels, plan.size or edge
         classifier = create_classifier(plan.name, classes=classes, channels=channels, size=size).to(engine.device)
     seconds = seconds_per_sample(classifier, engine, costs.batch_size)
-    return Size(edge, plan, seconds, seconds * FORWARD)
+    return Size(edge, plan, seconds, seconds * FORWARD, width_of_features(classifier.net))

@@ -10,19 +10,16 @@ from noisystudent.models.classifier import create_classifier
 from noisystudent.models.last_layer import last_layer
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
+from noisystudent.pipeline.budget.graphs import seconds_of_graphs
 from noisystudent.pipeline.budget.lengths import ENOUGH_STEPS, FEWEST_STEPS, MOST_STEPS, sizes_of_weights
 from noisystudent.pipeline.budget.speed import (
-    FEW_POINTS,
     OVERHEAD,
     FitTimes,
-    GraphTimes,
     seconds_per_sample,
     seconds_per_view,
     time_fits,
-    time_graphs,
 )
 from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.heads.teachers import MOST_POINTS
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.training.linear_head import FOLDS, PENALTIES
@@ -48,7 +45,6 @@ class HeadCosts:
     _steps: dict[int, float] = field(default_factory=dict)
     _width: int = 0
     _fits: FitTimes | None = None
-    _graph_times: GraphTimes | None = None
 
     @property
     def rounds(self) -> int:
@@ -128,13 +124,8 @@ class HeadCosts:
         return self._views[size]
 
     def _graphs(self) -> float:
-        """Seconds of the teachers' neighbor graphs, where there are many images and not too many for graphs."""
-        points = self.workload.labeled + self.workload.unlabeled
-        if not FEW_POINTS < points <= MOST_POINTS:
-            return 0.0
-        if self._graph_times is None:
-            self._graph_times = time_graphs(self._width)
-        return self._graph_times.seconds(points)
+        """Seconds of the teachers' two neighbor graphs."""
+        return seconds_of_graphs(self.workload.in_training, self._width, whitened=(False, True))
 
     def _fit_of_fold(self, views: int) -> float:
         """Seconds of a head on the labels of all folds but one."""

@@ -18,6 +18,7 @@ from functools import partial
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
 from noisystudent.pipeline.budget.costs import NetworkCosts, Size
+from noisystudent.pipeline.budget.graphs import seconds_of_graphs
 from noisystudent.pipeline.budget.lengths import (
     FEWEST_STEPS,
     FEWEST_TUNED_STEPS,
@@ -210,9 +211,16 @@ def _values(run: Outline, steps: int) -> dict[str, object]:
 
 
 def _affordable(size: Size, workload: Workload, usable: float, run: Outline) -> float:
-    """Samples that training may see in ``usable`` seconds, beside what is predicted."""
+    """Samples that training may see in ``usable`` seconds, beside what is predicted and compared."""
     trained = run.samples_per_step / run.cost_per_step  # the share of the time of steps
-    return trained * (usable - run.predictions(workload) * size.forward) / (size.seconds * OVERHEAD)
+    return trained * (usable - _seconds_beside(run, size, workload)) / (size.seconds * OVERHEAD)
+
+
+def _seconds_beside(run: Outline, size: Size, workload: Workload) -> float:
+    """What a run takes beside its training: predictions and neighbor graphs."""
+    graphs = run.graphs(workload)
+    graph = seconds_of_graphs(workload.in_training, size.width, whitened=(False,)) if graphs else 0.0
+    return run.predictions(workload) * size.forward + graphs * graph
 
 
 def _steps(run: Outline, affordable: Affordable) -> int:
@@ -222,4 +230,4 @@ def _steps(run: Outline, affordable: Affordable) -> int:
 
 def _seconds(run: Outline, size: Size, workload: Workload, steps: int) -> float:
     """What a run with stages of so many steps takes."""
-    return steps * run.cost_per_step * size.seconds * OVERHEAD + run.predictions(workload) * size.forward
+    return steps * run.cost_per_step * size.seconds * OVERHEAD + _seconds_beside(run, size, workload)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from noisystudent.pipeline.budget.online_student import answered_per_step
 from noisystudent.pipeline.budget.speed import FORWARD
 from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.pipeline.heads.teachers import MOST_POINTS
 from noisystudent.pipeline.neighbor_checks import may_average
 from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch
 from noisystudent.pipeline.student_choice import chooses_student
@@ -95,11 +96,16 @@ class Outline:
         """Images that are only predicted: by all teachers of rounds, by a weak one that may have one, and to score."""
         rounds = self.settings.rounds
         answers = sum(rounds.teachers_of(number) for number in range(1, self.rounds + 1))
-        compared = self.rounds if self.settings.selection.neighbors == "mean" else 0
-        if chooses_student(self.settings):
-            answers, compared = answers + 1, compared + 1
+        answers += chooses_student(self.settings)
         scored = (2 + self.rounds + is_online(self.settings)) * workload.held_out
-        return answers * workload.unlabeled + scored + compared * (workload.labeled + workload.unlabeled)
+        return answers * workload.unlabeled + scored + self.graphs(workload) * workload.in_training
+
+    def graphs(self, workload: Workload) -> int:
+        """How often images are compared in features: of each teacher of rounds, and of a weak one that may have one."""
+        if workload.in_training > MOST_POINTS:
+            return 0
+        compared = self.rounds if self.settings.selection.neighbors == "mean" else 0
+        return compared + chooses_student(self.settings)
 
     def with_neighbors(self) -> Outline:
         """The same with predictions that are averaged with those of neighbors, where students learn from all of them.

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.tuning import start_training
-from noisystudent.pseudo_labels.neighbors import neighbor_graph, reduce_features
 from noisystudent.runtime.device import Engine, autocast, fastest_convolutions
 from noisystudent.training.linear_head import HeadData, Scaler, fit_head
 
@@ -20,7 +19,6 @@ from noisystudent.training.linear_head import HeadData, Scaler, fit_head
 # an accelerator the time of few images is that of starting the work (NOTEBOOK.md).
 FEATURE_BATCH, TRAINING_BATCH = 16, 32
 FEATURE_BATCH_OF_ACCELERATOR = 512
-FEW_POINTS = 4000  # of neighbor graphs, which take a second or two
 TIMED_PENALTY = 0.1  # weight decay, in the middle of those that are compared
 OVERHEAD = 1.3  # a step of the loop, with noise, optimizer and averages, against forward and backward pass
 FORWARD = 1 / 3  # of a training step of the whole network
@@ -78,34 +76,6 @@ def time_fits(width: int, classes: int, device: torch.device) -> FitTimes:
     seconds_few, seconds_many = (_seconds_of_small_fit(width, classes, count, device) for count in (few, many))
     per_row = max(0.0, seconds_many - seconds_few) / (many - few)
     return FitTimes(max(0.0, seconds_few - few * per_row), per_row)
-
-
-@dataclass(frozen=True)
-class GraphTimes:
-    """How the seconds of neighbor graphs grow with the square of their points."""
-
-    fixed: float
-    per_pair: float
-
-    def seconds(self, points: int) -> float:
-        """Seconds of the graphs of this many images."""
-        return self.fixed + self.per_pair * points**2
-
-
-def time_graphs(width: int) -> GraphTimes:
-    """Times the two graphs that teachers use, of few and of more random features of ``width``."""
-    few, many = 1000, FEW_POINTS
-    seconds_few, seconds_many = (_seconds_of_graphs(width, count) for count in (few, many))
-    per_pair = max(0.0, seconds_many - seconds_few) / (many**2 - few**2)
-    return GraphTimes(max(0.0, seconds_few - few**2 * per_pair), per_pair)
-
-
-def _seconds_of_graphs(width: int, points: int) -> float:
-    features = np.random.default_rng(0).normal(size=(points, width)).astype(np.float32)
-    started = time.perf_counter()
-    for whiten in (False, True):
-        neighbor_graph(reduce_features(features, whiten=whiten))
-    return time.perf_counter() - started
 
 
 def _seconds_of_small_fit(width: int, classes: int, rows: int, device: torch.device) -> float:

@@ -24,6 +24,11 @@ class Workload:
     edge: int
     channels: int
 
+    @property
+    def in_training(self) -> int:
+        """The labeled and the unlabeled images."""
+        return self.labeled + self.unlabeled
+
     @classmethod
     def of(cls, sources: Mapping[str, Source], data: DataSettings) -> Workload:
         """The workload of opened sources by role; reads the headers of the labeled images."""

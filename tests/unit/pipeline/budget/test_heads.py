@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from noisystudent.errors import ModelError, SettingsError
-from noisystudent.pipeline.budget import heads
+from noisystudent.pipeline.budget import graphs
 from noisystudent.pipeline.budget.choice import USABLE, whole_minutes
+from noisystudent.pipeline.budget.graphs import GraphTimes
 from noisystudent.pipeline.budget.heads import HeadCosts, candidate_sizes, choose_for_heads
-from noisystudent.pipeline.budget.speed import GraphTimes
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.heads.teachers import MOST_POINTS
 from noisystudent.run_settings import RunSettings
@@ -71,7 +71,7 @@ def test_size_comes_before_views(budget, size, views):
 
 
 def test_graphs_of_many_images_are_paid_for_where_there_are_any(monkeypatch):
-    monkeypatch.setattr(heads, "time_graphs", lambda width: GraphTimes(fixed=1.0, per_pair=1e-6))
+    monkeypatch.setattr(graphs, "time_graphs", lambda width, whitened: GraphTimes(fixed=1.0, per_pair=1e-6))
     costs = Costs()
 
     def choosing(unlabeled):

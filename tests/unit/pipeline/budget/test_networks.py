@@ -8,8 +8,10 @@ import pytest
 from noisystudent.errors import SettingsError
 from noisystudent.models.classifier import create_classifier
 from noisystudent.pipeline.budget import costs as network_costs
+from noisystudent.pipeline.budget import graphs
 from noisystudent.pipeline.budget.choice import USABLE
 from noisystudent.pipeline.budget.costs import NetworkCosts
+from noisystudent.pipeline.budget.graphs import GraphTimes
 from noisystudent.pipeline.budget.lengths import (
     ENOUGH_STEPS,
     FEWEST_EPOCHS,
@@ -26,6 +28,7 @@ from noisystudent.pipeline.budget.networks import (
 )
 from noisystudent.pipeline.budget.speed import FORWARD, OVERHEAD
 from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.pipeline.heads.teachers import MOST_POINTS
 from noisystudent.run_settings import RoundSettings, RunSettings
 from noisystudent.runtime.device import ON_CPU
 
@@ -273,7 +276,7 @@ class Weights:
         return True
 
     def new_classifier(self, model, *, classes, size):
-        classifier = SimpleNamespace(size=size)
+        classifier = SimpleNamespace(size=size, net=SimpleNamespace(num_features=8))
         classifier.to = lambda device: classifier
         return classifier
 
@@ -318,6 +321,23 @@ def test_pretrained_weights_have_more_rounds_where_no_stage_can_be_longer(stages
     assert values["data.size"] == 128
     assert (values["selection.fraction"], values["selection.neighbors"]) == (1.0, "mean")
     assert values["objective.labels"] == "soft"
+
+
+def test_neighbor_graphs_of_many_images_are_paid_for_and_none_is_made_of_too_many(monkeypatch):
+    monkeypatch.setattr(graphs, "time_graphs", lambda width, whitened: GraphTimes(fixed=1.0, per_pair=1e-6))
+
+    def seconds(unlabeled, neighbors):
+        load = replace(LOAD, labeled=1000, unlabeled=unlabeled)
+        selection = SETTINGS.selection.model_copy(update={"neighbors": neighbors})
+        settings = SETTINGS.model_copy(update={"selection": selection})
+        costs = NetworkCosts(settings, Weights(), load, ON_CPU)
+        explicit = frozenset({"selection.neighbors", "rounds.count", "train.steps", "data.size"})
+        return choose_for_networks(settings, explicit, costs, 1e5).seconds
+
+    compared = 10_000 * 1e-6 * Weights.size**2 * FORWARD
+    rounds = SETTINGS.rounds.count
+    assert seconds(9000, "mean") - seconds(9000, "none") == pytest.approx(rounds * (compared + 1 + 100))
+    assert seconds(MOST_POINTS, "mean") == seconds(MOST_POINTS, "none")
 
 
 def test_a_given_number_of_rounds_from_pretrained_weights_learns_from_all_images_and_neighbors():
