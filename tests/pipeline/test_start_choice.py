@@ -126,8 +126,14 @@ def test_with_enough_labels_the_whole_backbone_is_tried_and_taken_unless_heads_a
         better = NetworkTrial(top1=1.0, frozen=0.5, standard_error=0.03, size=trial.tuned.size, steps=trial.tuned.steps)
         return StartTrial(labels=trial.labels, tuned=better)
 
-    compare_starts = start_choice.compare_starts
+    def then_busier(*given):
+        answer = has_student(*given)
+        monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 10.0)  # what the budget chose for the trial counts
+        return answer
+
+    compare_starts, has_student = start_choice.compare_starts, start_choice.has_student
     monkeypatch.setattr(start_choice, "compare_starts", compare)
+    monkeypatch.setattr(start_choice, "has_student", then_busier)
     given = options(
         sources,
         tmp_path / "run",

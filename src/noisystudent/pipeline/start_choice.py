@@ -17,6 +17,7 @@ from noisystudent.config import Resolved
 from noisystudent.data.images import content_fingerprint
 from noisystudent.data.stratified import draw_at_most, single_labels
 from noisystudent.display.wording import duration, percent
+from noisystudent.errors import SettingsError
 from noisystudent.layers import BACKBONE
 from noisystudent.models.load import RUN_FACTS
 from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE
@@ -25,6 +26,7 @@ from noisystudent.pipeline.budget.decide import budget_seconds
 from noisystudent.pipeline.build_context import Decided, decide_settings, open_sources
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
+from noisystudent.pipeline.online_checks import is_online
 from noisystudent.pipeline.stage_costs import StageCosts
 from noisystudent.pipeline.start_trial import (
     MOST_LABELS,
@@ -33,7 +35,6 @@ from noisystudent.pipeline.start_trial import (
     TUNED,
     NetworkStart,
     compare_starts,
-    has_student,
     labeled_alone,
     training_stages,
     with_trial_length,
@@ -196,7 +197,7 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
         reporter.say(
             "start: the budget is too little to try the whole backbone; --model.tune all trains it all the same"
         )
-    sources = open_sources(resolved.settings, extensions or NO_EXTENSIONS)  # a misspelled one is said before minutes
+    open_sources(resolved.settings, extensions or NO_EXTENSIONS)  # a misspelled one is said before minutes
     folder = frozen.folder_of(CHOICE)
     if not frozen.is_complete(CHOICE, inputs):
         contexts = {
@@ -204,14 +205,28 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
             for prefix, decided in networks.items()
         }
         trial = compare_starts(tried, contexts)
+        student = TUNED not in networks or has_student(resolved, extensions)
 
         def write() -> None:
-            student = TUNED not in networks or has_student(starts.networks[TUNED], sources)
             write_result(folder / "summary.json", replace(trial, student=student))
             frozen.commit(START, inputs, StageCost(name=CHOICE, images_predicted=len(tried)))
 
         frozen.engine.group.on_main(write)
     return read_result(StartTrial, folder / "summary.json")
+
+
+def has_student(resolved: Resolved, extensions: Extensions | None) -> bool:
+    """Whether the budget of a run gives the whole backbone a student, as it always gives heads.
+
+    What the budget chooses is kept in the run's folder, and a run of the whole backbone takes it: measured again, at
+    another load of the machine, it could have no student, for whose sake the whole backbone was taken.
+    """
+    whole = with_whole_backbone(resolved, "")
+    try:
+        settings = decide_settings(whole, Reporter(quiet=True), budgeted=True, extensions=extensions).settings
+    except SettingsError:  # not even labels-only training fits
+        return False
+    return settings.rounds.count > 0 or is_online(settings)
 
 
 def _that_fit(starts: _Starts, inputs: dict[str, Any], labels: int) -> dict[str, Decided]:

@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.data.source import Source
 from noisystudent.data.splits import HeldOut
 from noisystudent.data.stratified import cross_fit_folds
-from noisystudent.errors import SettingsError
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.budget.costs import NetworkCosts
-from noisystudent.pipeline.budget.decide import budget_seconds, decided_by_user, kept_choice
+from noisystudent.pipeline.budget.decide import decided_by_user, kept_choice
 from noisystudent.pipeline.budget.lengths import FEWEST_STEPS, FEWEST_TUNED_STEPS
-from noisystudent.pipeline.budget.networks import choose_for_networks, choose_for_trainings
+from noisystudent.pipeline.budget.networks import choose_for_trainings
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.build_context import Decided, read_data
 from noisystudent.pipeline.context import RunContext
@@ -89,25 +87,6 @@ def with_trial_length(
     settings = with_values(decided.settings, choice.values)
     fewest = FEWEST_TUNED_STEPS if prefix == TUNED else FEWEST_STEPS
     return replace(decided, settings=settings) if settings.train.steps >= fewest else None
-
-
-def has_student(start: NetworkStart, sources: Mapping[str, Source]) -> bool:
-    """Whether the budget of a run gives a whole network a student, as it always gives heads.
-
-    Args:
-        start: The start.
-        sources: All sources of the run, by role.
-    """
-    decided = start.decided
-    budget = budget_seconds(decided.resolved, decided.engine)
-    assert budget is not None
-    costs = replace(start.costs, workload=Workload.of(sources, decided.settings.data))
-    explicit = decided_by_user(decided.resolved)
-    try:
-        values = choose_for_networks(decided.settings, explicit, costs, budget).values
-    except SettingsError:  # not even labels-only training fits
-        return False
-    return bool(values["rounds.count"]) or "online.method" in values
 
 
 def compare_starts(tried: Ints, contexts: Mapping[str, tuple[RunContext, RunContext]]) -> StartTrial:

@@ -8,10 +8,9 @@ from noisystudent.data.stratified import draw_at_most
 from noisystudent.pipeline import start_choice
 from noisystudent.pipeline.auto_backbone import from_scratch, settled, with_whole_backbone
 from noisystudent.pipeline.budget import costs
-from noisystudent.pipeline.build_context import decide_settings
-from noisystudent.pipeline.start_trial import SCRATCH, TUNED, NetworkStart, has_student
+from noisystudent.pipeline.start_choice import has_student
+from noisystudent.pipeline.start_trial import SCRATCH, TUNED, NetworkStart
 from noisystudent.results.facts import NetworkTrial, StartTrial
-from noisystudent.runtime.progress import Reporter
 from noisystudent.training.settings import TrainSettings
 
 
@@ -59,15 +58,13 @@ def test_without_a_student_the_whole_backbone_of_few_labels_must_be_clearly_bett
         ("1s", {}, False),
     ],
 )
-def test_the_budget_says_whether_the_whole_backbone_has_a_student(budget, settings, student, monkeypatch):
+def test_the_budget_says_whether_the_whole_backbone_has_a_student(budget, settings, student, tmp_path, monkeypatch):
     monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 1 / 400)
-    given = {"labeled": "digits:labeled", "unlabeled": "digits:unlabeled", "out": "unused", "budget": budget}
-    decided = decide_settings(
-        resolve({**given, "model.backbone": "none", "model.teacher": "tiny_resnet", "train.batch_size": 8, **settings}),
-        Reporter(quiet=True),
-        dry=True,
-    )
-    assert has_student(NetworkStart(decided, 1.0), decided.sources) is student
+    monkeypatch.setattr(start_choice, "with_whole_backbone", lambda resolved, _: resolved)  # a small network instead
+    given = {"labeled": "digits:labeled", "unlabeled": "digits:unlabeled", "out": tmp_path, "budget": budget}
+    network = {"model.backbone": "none", "model.teacher": "tiny_resnet", "train.batch_size": 8}
+    assert has_student(resolve({**given, **network, **settings}), None) is student
+    assert (tmp_path / "budget" / "summary.json").is_file() is (budget != "1s")  # kept for the run
 
 
 def test_a_run_of_the_whole_backbone_is_repeated_as_one():

@@ -6,7 +6,7 @@ the teacher's weights is as good as three rounds, and better than labels alone; 
 long. A student that learns online is better still on most sets, and taken where nothing speaks of rounds
 (``online_student``). A teacher that has hardly seen its labels only teaches its mistakes, and all that it lacks are
 more steps on the labels: then there is no student. From pretrained weights, the sizes are those of the weights,
-stages are as long as ``lengths`` says, and what is left then buys further rounds.
+stages are as long as ``lengths`` says, and two rounds are better than a longer one.
 """
 
 from __future__ import annotations
@@ -164,20 +164,23 @@ def _with_rounds(
 
     Larger images come before more rounds: a size that is right for one round is not left for the sake of three. There
     is none where the teacher of a single round would see each of the labeled images too rarely; pretrained weights
-    rather do without a control, and have several rounds where no stage of them could be longer.
+    rather do without a control. They have two rounds rather than longer stages of one, and more where no stage can be
+    longer.
     """
     given = Outline(settings, explicit, settings.rounds.count, tuned).with_neighbors()
     is_open = settings.rounds.count and not isinstance(settings.train.ratio, tuple)  # a ratio for each round
     if "rounds.count" in explicit or not is_open:
         return given
-    counted = [Outline(settings, explicit, count, tuned).with_neighbors() for count in range(MANY_ROUNDS + 1)]
-    none, one, many = counted[0], counted[1], counted[-1]
+    counts = (0, 1, 2, MANY_ROUNDS)
+    none, one, two, many = (Outline(settings, explicit, count, tuned).with_neighbors() for count in counts)
     single = one.without_control() if tuned else one
     wants_students = any(name.startswith(_OF_STUDENTS) for name in explicit)
     if _steps(single, affordable) < lengths.with_student and not wants_students:
         return none
     if tuned:
-        return next((run for run in reversed(counted[2:]) if _steps(run, affordable) >= lengths.most), one)
+        if _steps(many, affordable) >= lengths.most:
+            return many
+        return two if _steps(two, affordable) >= lengths.enough else one
     if affordable(none) < MANY_SAMPLES:
         return one
     return many if _steps(many, affordable) >= max(lengths.enough, lengths.with_student) else one
