@@ -19,9 +19,9 @@ FEWEST_TUNED_STEPS = 25  # of a trial from pretrained weights, which begins with
 ENOUGH_STEPS = 300  # of a stage from scratch, below which smaller images are preferred
 MOST_STEPS = 4000
 FEWEST_EPOCHS = 40  # of a teacher on its labels, below which more labels-only training is better than any round
-TUNED_EPOCHS = 8  # of a stage from pretrained weights, below which smaller images and no round are preferred
+TUNED_EPOCHS = 8  # of a training from pretrained weights, below which smaller images are preferred
 TRIAL_EPOCHS = 4  # of a trial from pretrained weights, below which smaller images are preferred
-MOST_TUNED_EPOCHS = 16  # 30 were no better on the same labels
+MOST_TUNED_EPOCHS = 16  # 30 were no better on the same labels; below it, smaller images, no control or no student
 SHARES = (1.0, 5 / 7, 4 / 7, 3 / 7)  # of the weights' own size: 224, 160, 128 and 96 pixels
 SMALLEST_SHARE = 2 / 7  # 64 pixels, for networks: training takes several times as long as features
 LARGEST_ENLARGEMENT = 4  # pixels that an image does not have cost as much as those that it has
@@ -36,14 +36,19 @@ _OF_TUNING: dict[str, object] = {
 class Lengths:
     """How long a stage trains.
 
-    ``enough``: steps, below which smaller images are preferred; ``epochs``: how often a teacher of rounds sees its
-    labels at least, and ``with_student`` the steps of that; ``most``: steps.
+    ``enough``: steps of labels-only training, below which smaller images are preferred; ``epochs``: how often a teacher
+    of rounds sees its labels at least, and ``with_student`` the steps of that; ``most``: steps.
     """
 
     enough: float
     epochs: int
     with_student: float
     most: int
+
+    @property
+    def enough_with_student(self) -> float:
+        """The same of each stage of a run with students."""
+        return max(self.enough, self.with_student)
 
 
 def is_tuned(backbone: Backbone | None, plan: ModelPlan) -> bool:
@@ -61,9 +66,9 @@ def lengths_of(batch_size: int, labeled: int, unlabeled: int, *, tuned: bool) ->
     epoch = labeled / batch_size
     if not tuned:
         return Lengths(ENOUGH_STEPS, FEWEST_EPOCHS, FEWEST_EPOCHS * epoch, MOST_STEPS)
-    enough = max(FEWEST_STEPS, TUNED_EPOCHS * epoch)
-    most = max(FEWEST_STEPS, MOST_TUNED_EPOCHS * epoch, 2 * unlabeled / batch_size)
-    return Lengths(enough, TUNED_EPOCHS, enough, min(MOST_STEPS, round(most)))
+    enough, full = (max(FEWEST_STEPS, epochs * epoch) for epochs in (TUNED_EPOCHS, MOST_TUNED_EPOCHS))
+    most = max(full, 2 * unlabeled / batch_size)
+    return Lengths(enough, MOST_TUNED_EPOCHS, full, min(MOST_STEPS, round(most)))
 
 
 def sizes_of_weights(

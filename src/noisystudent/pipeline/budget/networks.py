@@ -65,14 +65,9 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     of_tuning = values_of_tuning(explicit) if tuned else {}
     settings = with_values(settings, of_tuning)
     lengths = lengths_of(settings.train.batch_size, workload.labeled, workload.unlabeled, tuned=tuned)
-    for edge in costs.sizes(explicit):
-        size = costs.at(edge)
-        affordable = partial(_affordable, size, workload, USABLE * budget)
-        run = _with_rounds(settings, explicit, affordable, lengths, tuned=tuned)
-        # Pretrained weights rather do without a control than with smaller images; from scratch it is the reverse.
-        sized = _affording_stages(run, affordable, lengths) if tuned else run
-        if _steps(sized, affordable) >= lengths.enough:
-            break
+    alone = lengths_of(settings.train.batch_size, workload.labeled, 0, tuned=tuned)
+    size, run = _choose_size(settings, explicit, costs, USABLE * budget, lengths, alone)
+    affordable = partial(_affordable, size, workload, USABLE * budget)
     student = _as_online_student(run)
     chosen = _affording_stages(student, affordable, lengths)
     steps = _steps(chosen, affordable)
@@ -80,8 +75,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         what = f"to train {chosen.stages} stages of {FEWEST_STEPS} steps on images of {size.edge} px"
         advice = "fewer images, or a smaller train.batch_size"
         refuse_budget(budget, _seconds(chosen, size, workload, FEWEST_STEPS), what, advice)
-    if not chosen.has_student:
-        lengths = lengths_of(settings.train.batch_size, workload.labeled, 0, tuned=tuned)
+    lengths = lengths if chosen.has_student else alone
     steps = min(steps, lengths.most)
     model = f"{size.plan.name} on images of {size.edge} px"
     speed = f"a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here"
@@ -91,7 +85,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         reasons=(
             f"{model} ({speed}), {steps_in_words(settings, steps)}",
             students_in_words(chosen, workload.labeled, lengths),
-            *([] if chosen is student else [no_control_in_words(lengths.enough)]),
+            *([] if chosen is student else [no_control_in_words(lengths.enough_with_student)]),
         ),
     )
 
@@ -134,7 +128,7 @@ def choose_for_samples(
         reasons=(
             steps_in_words(settings, steps),
             students_in_words(chosen, labeled, lengths),
-            *([] if chosen is student else [no_control_in_words(lengths.enough)]),
+            *([] if chosen is student else [no_control_in_words(lengths.enough_with_student)]),
         ),
     )
 
@@ -155,6 +149,36 @@ def choose_for_trainings(costs: NetworkCosts, explicit: frozenset[str], seconds:
     return Choice(
         values={"data.size": edge, **of_tuning, "train.steps": steps}, seconds=count * steps * step, reasons=()
     )
+
+
+def _choose_size(
+    settings: RunSettings,
+    explicit: frozenset[str],
+    costs: NetworkCosts,
+    usable: float,
+    lengths: Lengths,
+    alone: Lengths,
+) -> tuple[Size, Outline]:
+    """The size of the images, and the run there: the largest size whose stages are long enough, else the smallest.
+
+    Where labels alone cannot use the ``usable`` seconds there, and the next size has time for a student, it is that
+    one. ``alone``: the lengths of a training on labels alone.
+    """
+    fitting = None
+    for edge in costs.sizes(explicit):
+        size = costs.at(edge)
+        affordable = partial(_affordable, size, costs.workload, usable)
+        run = _with_rounds(settings, explicit, affordable, lengths, tuned=costs.tuned)
+        # Pretrained weights rather do without a control than with smaller images; from scratch it is the reverse.
+        sized = _affording_stages(run, affordable, lengths) if costs.tuned else run
+        steps = _steps(sized, affordable)
+        if fitting:
+            return (size, run) if sized.has_student and steps >= lengths.enough_with_student else fitting
+        if steps >= (lengths.enough_with_student if sized.has_student else lengths.enough):
+            fitting = size, run
+            if sized.has_student or steps <= alone.most:
+                return fitting
+    return fitting or (size, run)
 
 
 def _with_rounds(
@@ -180,10 +204,10 @@ def _with_rounds(
     if tuned:
         if _steps(many, affordable) >= lengths.most:
             return many
-        return two if _steps(two, affordable) >= lengths.enough else one
+        return two if _steps(two, affordable) >= lengths.enough_with_student else one
     if affordable(none) < MANY_SAMPLES:
         return one
-    return many if _steps(many, affordable) >= max(lengths.enough, lengths.with_student) else one
+    return many if _steps(many, affordable) >= lengths.enough_with_student else one
 
 
 def _as_online_student(run: Outline) -> Outline:
@@ -198,7 +222,7 @@ def _values_of_student(run: Outline) -> dict[str, object]:
 
 def _affording_stages(run: Outline, affordable: Affordable, lengths: Lengths) -> Outline:
     """The run without a control where one would leave a single student stages that are too short."""
-    return run if _steps(run, affordable) >= lengths.enough else run.without_control()
+    return run if _steps(run, affordable) >= lengths.enough_with_student else run.without_control()
 
 
 def _values(run: Outline, steps: int) -> dict[str, object]:

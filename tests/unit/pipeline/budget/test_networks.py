@@ -300,7 +300,7 @@ def test_pretrained_weights_see_each_label_some_times_on_the_largest_images_that
 
 
 def test_a_single_round_asks_neighbors_unless_the_user_decides_it():
-    enough = {"samples": 8 * 1000 * 5, "unlabeled": 3000}
+    enough = {"samples": 9000, "labeled": 100, "unlabeled": 3000}
     assert tuned(**enough)["selection.neighbors"] == "mean"
     assert "selection.neighbors" not in tuned(8 * 1000)  # no student
     assert tuned(**enough, explicit={"selection.neighbors"})["selection.neighbors"] == "none"
@@ -313,13 +313,35 @@ def test_a_single_round_asks_neighbors_unless_the_user_decides_it():
     assert tuned(**enough)["train.steps"] < without  # the features of all images are paid for
 
 
-@pytest.mark.parametrize(("stages", "rounds"), [(4.1, 1), (5.9, 1), (6.1, 2), (15.9, 2), (16.4, 3), (40, 3)])
-def test_pretrained_weights_have_two_rounds_rather_than_longer_stages_and_then_three(stages, rounds):
-    samples = stages * 250 * 32  # 8 looks at 1,000 labels; teacher, students, and a control as long as these
-    values = tuned(samples)
+@pytest.mark.parametrize(
+    ("samples", "size", "steps", "rounds"),
+    [
+        (50 * 32 * 0.56, 64, 50, 1),  # too little for 50 steps at 96 px
+        (50 * 32 * 0.57, 96, 50, 0),
+        (50 * 32 * 1.01, 128, 50, 0),
+        (50 * 32 * 1.09, 128, 50, 0),  # a student has no time at 96 px either
+        (50 * 32 * 1.2, 96, 50, 1),
+        (50 * 32 * 1.9, 96, 50, 1),
+        (50 * 32 * 2.1, 128, 50, 1),
+    ],
+)
+def test_a_student_on_smaller_images_is_for_time_that_labels_alone_cannot_use(samples, size, steps, rounds):
+    values = tuned(samples, labeled=100)  # labels alone are done after 50 steps
+    assert (values["data.size"], values["train.steps"], values["rounds.count"]) == (size, steps, rounds)
+
+
+def test_who_wants_no_student_has_the_largest_images():
+    alone = tuned(50 * 32 * 1.9, labeled=100, explicit={"rounds.count"}, rounds=RoundSettings(count=0))
+    assert (alone["data.size"], alone["train.steps"]) == (128, 50)
+
+
+@pytest.mark.parametrize(("samples", "rounds"), [(12_700, 1), (12_800, 2), (52_700, 2), (52_900, 3), (90_000, 3)])
+def test_pretrained_weights_have_two_rounds_rather_than_longer_stages_and_then_three(samples, rounds):
+    values = tuned(samples, labeled=100, unlabeled=3000)
     assert (values["rounds.count"], values["rounds.controls"]) == (rounds, 1)
-    trained = samples - rounds * 1000 * FORWARD  # the features of all images of each round
-    assert values["train.steps"] == pytest.approx(min(500, trained / 32 / (2 + 2 * rounds)), abs=1)
+    trained = samples - rounds * (3000 + 3100) * FORWARD / OVERHEAD  # each round labels images, and compares all
+    stages = 2 + 2 * rounds  # teacher, students, and a control as long as these, of 50 to 188 steps each
+    assert values["train.steps"] == pytest.approx(min(188, trained / 32 / stages), abs=1)
     assert values["data.size"] == 128
     assert (values["selection.fraction"], values["selection.neighbors"]) == (1.0, "mean")
     assert values["objective.labels"] == "soft"
@@ -352,19 +374,19 @@ def test_pretrained_weights_have_a_student_where_its_teacher_sees_the_labels_as_
     alone = tuned(8 * 1000 * 1.9)
     assert (alone["data.size"], alone["rounds.count"]) == (128, 0)
     assert alone["train.steps"] * 32 < MOST_TUNED_EPOCHS * 1000
-    values = tuned(8 * 1000 * 4.1)
+    values = tuned(16 * 1000 * 4.1)
     assert (values["data.size"], values["rounds.count"], values["train.warm_start"]) == (128, 1, True)
-    assert (values["train.steps"] >= 250, values["rounds.controls"]) == (True, 1)
+    assert (values["train.steps"], values["rounds.controls"]) == (500, 1)
 
 
 def test_a_student_of_pretrained_weights_goes_before_its_control():
     for share in (2.1, 3.9):
-        values = tuned(8 * 1000 * share)
+        values = tuned(16 * 1000 * share)
         assert (values["data.size"], values["rounds.count"], values["rounds.controls"]) == (128, 1, 0)
-        assert values["train.steps"] >= 250
-    controlled = tuned(8 * 1000 * 3.9, explicit={"rounds.controls"})
+        assert values["train.steps"] == 500
+    controlled = tuned(16 * 1000 * 3.9, explicit={"rounds.controls"})
     assert (controlled["rounds.count"], controlled["rounds.controls"]) == (1, SETTINGS.rounds.controls)
-    wanted = tuned(8 * 1000 * 3.9, explicit={"rounds.count"}, rounds=RoundSettings(count=1))
+    wanted = tuned(16 * 1000 * 3.9, explicit={"rounds.count"}, rounds=RoundSettings(count=1))
     assert (wanted["rounds.count"], wanted["rounds.controls"]) == (1, 0)
 
 
@@ -380,7 +402,10 @@ def test_a_student_of_few_labels_trains_on_until_it_has_seen_the_unlabeled_image
 
 @pytest.mark.parametrize(
     ("labeled", "samples", "why"),
-    [(64, 2 * 50 * 32 - 1, "a teacher would have fewer than 50 steps"), (1000, 2 * 8 * 1000 - 1, "fewer than 8 times")],
+    [
+        (64, 2 * 50 * 32 - 1, "a teacher would have fewer than 50 steps"),
+        (1000, 2 * 16 * 1000 - 1, "fewer than 16 times"),
+    ],
 )
 def test_without_a_student_the_reason_is_what_its_teacher_lacks(labeled, samples, why):
     choice = choose_for_samples(SETTINGS, frozenset(), samples, labeled, tuned=True)
