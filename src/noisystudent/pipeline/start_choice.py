@@ -42,6 +42,7 @@ from noisystudent.pipeline.start_trial import (
 from noisystudent.pipeline.tune import HEAD, with_values
 from noisystudent.results.facts import StartTrial
 from noisystudent.results.run import StageCost
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter
 
 CHOICE = f"{START}/choice"  # the stage
@@ -122,7 +123,7 @@ def _in_words(trial: StartTrial) -> str:
         if network
     ]
     if trial.tuned and not trial.student:
-        tried.append("the budget has no time for a student of the whole backbone, as heads have one")
+        tried.append("the budget has no time for a student of the whole backbone on images as large as those of heads")
     return f"cross-fitting on {trial.labels} labels: {', and '.join(tried)}, so {taken[trial.prefers]}"
 
 
@@ -216,17 +217,23 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
 
 
 def has_student(resolved: Resolved, extensions: Extensions | None) -> bool:
-    """Whether the budget of a run gives the whole backbone a student, as it always gives heads.
+    """Whether the budget of a run gives the whole backbone a student, and images as large as heads have.
 
     What the budget chooses is kept in the run's folder, and a run of the whole backbone takes it: measured again, at
     another load of the machine, it could have no student, for whose sake the whole backbone was taken.
     """
-    whole = with_whole_backbone(resolved, "")
+    decide = partial(decide_settings, reporter=Reporter(quiet=True), budgeted=True, extensions=extensions)
     try:
-        settings = decide_settings(whole, Reporter(quiet=True), budgeted=True, extensions=extensions).settings
-    except SettingsError:  # not even labels-only training fits
+        whole = decide(with_whole_backbone(resolved, "")).settings
+        heads = decide(resolved, dry=True).settings
+    except SettingsError:  # the budget is too small for one of them
         return False
-    return settings.rounds.count > 0 or is_online(settings)
+    return (whole.rounds.count > 0 or is_online(whole)) and _edge(whole) >= _edge(heads)
+
+
+def _edge(settings: RunSettings) -> int:
+    assert settings.data.size != "auto", "a budget chooses it"
+    return settings.data.size
 
 
 def _that_fit(starts: _Starts, inputs: dict[str, Any], labels: int) -> dict[str, Decided]:

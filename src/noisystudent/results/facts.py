@@ -181,7 +181,7 @@ class StartTrial:
 
     ``scratch`` is a network from scratch, beside frozen features at the size of the weights, and ``tuned`` the whole
     backbone, beside frozen features at its own size; each is None where it was not tried. ``student``: whether the
-    budget gives the whole backbone a student, as it always gives heads.
+    budget gives the whole backbone a student on images as large as those of heads, which always have one.
     """
 
     labels: int
@@ -195,15 +195,15 @@ class StartTrial:
 
         A trained network has a small part of the time that a run gives it, and heads need seconds. So the one from
         scratch is preferred where it is as good as heads already, and the whole backbone unless heads are ahead by two
-        standard errors. On fewer than ``MANY_TRIED`` labels and without a student, it must be ahead by one itself
-        (NOTEBOOK.md).
+        standard errors. On fewer than ``MANY_TRIED`` labels, without a student on images as large as those of heads,
+        it must be ahead by two itself (NOTEBOOK.md).
         """
         scratch, tuned = self.scratch, self.tuned
         if scratch and scratch.top1 < scratch.frozen:
             scratch = None
         if tuned:
             must_lead = not self.student and self.labels < MANY_TRIED
-            if tuned.top1 >= tuned.frozen + tuned.standard_error * (1 if must_lead else -2):
+            if tuned.top1 >= tuned.frozen + tuned.standard_error * (2 if must_lead else -2):
                 return "scratch" if scratch and scratch.top1 >= tuned.top1 else "tuned"
         return "scratch" if scratch else "frozen"
 
