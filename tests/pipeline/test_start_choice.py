@@ -127,13 +127,13 @@ def test_with_enough_labels_the_whole_backbone_is_tried_and_taken_unless_heads_a
         return StartTrial(labels=trial.labels, tuned=better)
 
     def then_busier(*given):
-        answer = has_student(*given)
+        answer = has_equal_student(*given)
         monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 10.0)  # what the budget chose for the trial counts
         return answer
 
-    compare_starts, has_student = start_choice.compare_starts, start_choice.has_student
+    compare_starts, has_equal_student = start_choice.compare_starts, start_choice.has_equal_student
     monkeypatch.setattr(start_choice, "compare_starts", compare)
-    monkeypatch.setattr(start_choice, "has_student", then_busier)
+    monkeypatch.setattr(start_choice, "has_equal_student", then_busier)
     given = options(
         sources,
         tmp_path / "run",

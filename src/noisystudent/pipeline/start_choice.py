@@ -206,7 +206,7 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
             for prefix, decided in networks.items()
         }
         trial = compare_starts(tried, contexts)
-        student = TUNED not in networks or has_student(resolved, extensions)
+        student = TUNED not in networks or has_equal_student(resolved, extensions)
 
         def write() -> None:
             write_result(folder / "summary.json", replace(trial, student=student))
@@ -216,11 +216,11 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
     return read_result(StartTrial, folder / "summary.json")
 
 
-def has_student(resolved: Resolved, extensions: Extensions | None) -> bool:
-    """Whether the budget of a run gives the whole backbone a student, and images as large as heads have.
+def has_equal_student(resolved: Resolved, extensions: Extensions | None) -> bool:
+    """Whether the budget of a run gives the whole backbone a student, as heads have one, on images as large as theirs.
 
-    What the budget chooses is kept in the run's folder, and a run of the whole backbone takes it: measured again, at
-    another load of the machine, it could have no student, for whose sake the whole backbone was taken.
+    What the budget chooses for it is kept in the run's folder, and a run of the whole backbone takes it: measured
+    again, at another load of the machine, it could have no student, for whose sake the whole backbone was taken.
     """
     decide = partial(decide_settings, reporter=Reporter(quiet=True), budgeted=True, extensions=extensions)
     try:

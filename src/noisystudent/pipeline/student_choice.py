@@ -74,8 +74,8 @@ def with_kept_student(context: RunContext) -> RunContext:
 
 def _averages(context: RunContext) -> bool:
     """Whether labels of the round are averaged with those of neighbors."""
-    why_not = why_not_comparable(context.splits, context.extensions)
-    return may_average(context.settings, context.explicit) and why_not is None
+    is_open = may_average(context.settings, context.explicit)
+    return is_open and why_not_comparable(context.splits, context.extensions) is None
 
 
 def _choice(context: RunContext, teacher: Checkpoint) -> StudentChoice:

@@ -8,7 +8,7 @@ from noisystudent.data.stratified import draw_at_most
 from noisystudent.pipeline import start_choice
 from noisystudent.pipeline.auto_backbone import from_scratch, settled, with_whole_backbone
 from noisystudent.pipeline.budget import costs
-from noisystudent.pipeline.start_choice import has_student
+from noisystudent.pipeline.start_choice import has_equal_student
 from noisystudent.pipeline.start_trial import SCRATCH, TUNED, NetworkStart
 from noisystudent.results.facts import NetworkTrial, StartTrial
 from noisystudent.training.settings import TrainSettings
@@ -63,7 +63,7 @@ def test_the_budget_says_whether_the_whole_backbone_has_a_student(budget, settin
     monkeypatch.setattr(start_choice, "with_whole_backbone", lambda resolved, _: resolved)  # a small network instead
     given = {"labeled": "digits:labeled", "unlabeled": "digits:unlabeled", "out": tmp_path, "budget": budget}
     network = {"model.backbone": "none", "model.teacher": "tiny_resnet", "train.batch_size": 8}
-    assert has_student(resolve({**given, **network, **settings}), None) is student
+    assert has_equal_student(resolve({**given, **network, **settings}), None) is student
     assert (tmp_path / "budget" / "summary.json").is_file() is (budget != "1s")  # kept for the run
 
 
@@ -74,7 +74,7 @@ def test_a_student_on_smaller_images_than_those_of_heads_does_not_count(size, st
     network = {"model.backbone": "none", "model.teacher": "tiny_resnet", "train.batch_size": 8}
     whole = resolve({**given, **network, "data.size": size})
     monkeypatch.setattr(start_choice, "with_whole_backbone", lambda *_: whole)
-    assert has_student(resolve({**given, **network, "data.size": 16}), None) is student
+    assert has_equal_student(resolve({**given, **network, "data.size": 16}), None) is student
 
 
 def test_a_run_of_the_whole_backbone_is_repeated_as_one():

@@ -47,7 +47,7 @@ class Lengths:
 
     @property
     def enough_with_student(self) -> float:
-        """The same of each stage of a run with students."""
+        """Steps of each stage of a run with students, below which smaller images or no control are preferred."""
         return max(self.enough, self.with_student)
 
 
