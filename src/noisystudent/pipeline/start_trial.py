@@ -16,8 +16,9 @@ from noisystudent.data.stratified import cross_fit_folds
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.budget.costs import NetworkCosts
 from noisystudent.pipeline.budget.decide import decided_by_user, kept_choice
-from noisystudent.pipeline.budget.lengths import FEWEST_STEPS, FEWEST_TUNED_STEPS
+from noisystudent.pipeline.budget.lengths import FEWEST_STEPS, FEWEST_TUNED_STEPS, is_tuned
 from noisystudent.pipeline.budget.networks import choose_for_trainings
+from noisystudent.pipeline.budget.strength import strength_without_search
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.build_context import Decided, read_data
 from noisystudent.pipeline.context import RunContext
@@ -134,7 +135,7 @@ def _by_heads(context: RunContext, tried: Ints, folds: Sequence[Fold]) -> Flags:
 def _by_network(context: RunContext, stage: str, tried: Ints, fold: Fold) -> Flags:
     """Whether a network that learned from the other folds predicts each label of a fold: [M]."""
     plan = plan_models(context.settings.model, 1, context.splits.format.size)[0]
-    strength = min(context.settings.noise.strengths)
+    strength = strength_without_search(context.settings.noise, tuned=is_tuned(context.backbone, plan))
     trained = train(context, stage, plan, supervised_spec(context, tried[fold.rest]), strength)
     teacher = trained.teacher(context.device)
     held_out = HeldOut(context.splits.labeled.take(tried[fold.held_out]))

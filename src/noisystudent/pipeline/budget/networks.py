@@ -30,6 +30,7 @@ from noisystudent.pipeline.budget.lengths import (
 from noisystudent.pipeline.budget.online_student import values_of_online_student
 from noisystudent.pipeline.budget.outline import Outline
 from noisystudent.pipeline.budget.speed import OVERHEAD
+from noisystudent.pipeline.budget.strength import strength_without_search
 from noisystudent.pipeline.budget.words import no_control_in_words, steps_in_words, students_in_words
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.student_choice import LONG_ROUND
@@ -229,7 +230,7 @@ def _values(run: Outline, steps: int) -> dict[str, object]:
     """The settings of a run with stages of so many steps, by dotted name."""
     values: dict[str, object] = {"train.steps": steps, "rounds.count": run.rounds, "rounds.controls": run.controls}
     if run.settings.noise.strength == "auto":
-        values["noise.strength"] = min(run.settings.noise.strengths)
+        values["noise.strength"] = strength_without_search(run.settings.noise, tuned=run.tuned)
     if run.has_student:
         values["train.warm_start"] = run.train.warm_start
     if run.learns_from_all:
