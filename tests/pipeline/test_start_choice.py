@@ -68,6 +68,8 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
     assert trial["top1"] > 0.7
     assert trial["top1"] >= trial["frozen"]
     assert "so the run trains from scratch" in told
+    fold = json.loads((tmp_path / "run" / "start" / "fold-1" / "manifest.json").read_text())
+    assert fold["inputs"]["strength"] == 0.5  # as the run itself
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["settings"]["model"]["backbone"] == "none"
     assert facts["settings"]["train"]["learning_rate"] == 2e-3

@@ -135,8 +135,10 @@ def _by_heads(context: RunContext, tried: Ints, folds: Sequence[Fold]) -> Flags:
 def _by_network(context: RunContext, stage: str, tried: Ints, fold: Fold) -> Flags:
     """Whether a network that learned from the other folds predicts each label of a fold: [M]."""
     plan = plan_models(context.settings.model, 1, context.splits.format.size)[0]
-    strength = strength_without_search(context.settings.noise, tuned=is_tuned(context.backbone, plan))
-    trained = train(context, stage, plan, supervised_spec(context, tried[fold.rest]), strength)
+    settings, learned = context.settings, tried[fold.rest]
+    looks = settings.train.steps * settings.train.batch_size / len(learned)
+    strength = strength_without_search(settings.noise, looks=looks, tuned=is_tuned(context.backbone, plan))
+    trained = train(context, stage, plan, supervised_spec(context, learned), strength)
     teacher = trained.teacher(context.device)
     held_out = HeldOut(context.splits.labeled.take(tried[fold.held_out]))
     held = held_out.predict_and_join(lambda images: predict(context, teacher, images))

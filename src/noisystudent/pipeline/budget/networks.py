@@ -81,7 +81,12 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     model = f"{size.plan.name} on images of {size.edge} px"
     speed = f"a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here"
     return Choice(
-        values={"data.size": size.edge, **of_tuning, **_values_of_student(run), **_values(chosen, steps)},
+        values={
+            "data.size": size.edge,
+            **of_tuning,
+            **_values_of_student(run),
+            **_values(chosen, steps, workload.labeled),
+        },
         seconds=_seconds(chosen, size, workload, steps),
         reasons=(
             f"{model} ({speed}), {steps_in_words(settings, steps)}",
@@ -124,7 +129,7 @@ def choose_for_samples(
             f"{least:,}. Give --budget {least}samples or more, --budget none, or a smaller train.batch_size."
         )
     return Choice(
-        values={**of_tuning, **_values_of_student(run), **_values(chosen, steps)},
+        values={**of_tuning, **_values_of_student(run), **_values(chosen, steps, labeled)},
         seconds=0.0,
         reasons=(
             steps_in_words(settings, steps),
@@ -226,11 +231,12 @@ def _affording_stages(run: Outline, affordable: Affordable, lengths: Lengths) ->
     return run if _steps(run, affordable) >= lengths.enough_with_student else run.without_control()
 
 
-def _values(run: Outline, steps: int) -> dict[str, object]:
-    """The settings of a run with stages of so many steps, by dotted name."""
+def _values(run: Outline, steps: int, labeled: int) -> dict[str, object]:
+    """The settings of a run with stages of so many steps on ``labeled`` images, by dotted name."""
     values: dict[str, object] = {"train.steps": steps, "rounds.count": run.rounds, "rounds.controls": run.controls}
     if run.settings.noise.strength == "auto":
-        values["noise.strength"] = strength_without_search(run.settings.noise, tuned=run.tuned)
+        looks = steps * run.samples_per_step / labeled
+        values["noise.strength"] = strength_without_search(run.settings.noise, looks=looks, tuned=run.tuned)
     if run.has_student:
         values["train.warm_start"] = run.train.warm_start
     if run.learns_from_all:

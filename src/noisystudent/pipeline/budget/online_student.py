@@ -2,8 +2,8 @@
 
 Students of stored pseudo labels repeat what their teacher knew. Answers that get better while the student learns carry
 it further where classes lie apart: on development splits with 76,800 samples, an online student that its averaged
-weights teach was 7 and 6 points above one long round on hand signs and waste, 1 above on digits, 1 below on clothes;
-with 384,000 samples 10 and 1 above three rounds on hand signs and clothes (NOTEBOOK.md).
+weights teach was 3 and 4 points above one long round on hand signs and waste, and 1 and 2 below on clothes and digits;
+with 384,000 samples 10 and 1 above three rounds of weaker noise on hand signs and clothes (NOTEBOOK.md).
 """
 
 from __future__ import annotations
