@@ -462,3 +462,14 @@ def test_samples_of_pretrained_weights_are_counted_in_their_batches():
     values = choose_for_samples(SETTINGS, frozenset(), 8 * 1000, 1000, tuned=True).values
     assert (values["train.batch_size"], values["train.steps"], values["rounds.count"]) == (32, 250, 0)
     assert choose_for_samples(SETTINGS, frozenset(), 8 * 1000 * 5, 1000, tuned=True).values["rounds.count"] == 1
+
+
+@pytest.mark.parametrize(("labeled", "strength"), [(512, 0.5), (513, 0.25)])
+def test_the_noise_is_weak_where_labels_alone_would_be_seen_rarely(labeled, strength):
+    samples = 512 * 150  # of rounds, teacher and control included
+    values = choose_for_samples(SETTINGS, frozenset({"recipe"}), samples, labeled).values
+    assert values["noise.strength"] == strength
+
+
+def test_pretrained_weights_have_the_weakest_noise():
+    assert choose_for_samples(SETTINGS, frozenset(), 100_000, 40, tuned=True).values["noise.strength"] == 0.25
