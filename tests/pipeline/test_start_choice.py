@@ -53,7 +53,7 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
     monkeypatch.setattr(start_choice, "FEWEST_FOR_WHOLE", 101)
     monkeypatch.setattr(start_choice, "SHARE", 0.5)  # of half a minute
     monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 1 / 3000)  # whatever else the machine does
-    monkeypatch.setattr(lengths, "MOST_STEPS", 70)
+    monkeypatch.setattr(lengths, "MOST_STEPS", 80)  # a network of two folds sees each label 153 times
     assert main(["plan", *given]) == 0
     planned = capsys.readouterr()
     assert "first tries on the labels" in planned.err
@@ -69,7 +69,7 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
     assert trial["top1"] >= trial["frozen"]
     assert "so the run trains from scratch" in told
     fold = json.loads((tmp_path / "run" / "start" / "fold-1" / "manifest.json").read_text())
-    assert fold["inputs"]["strength"] == 0.5  # as the run itself
+    assert fold["inputs"]["strength"] == 0.5
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["settings"]["model"]["backbone"] == "none"
     assert facts["settings"]["train"]["learning_rate"] == 2e-3
