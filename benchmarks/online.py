@@ -30,7 +30,7 @@ from noisystudent.models.ema import Ema
 from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.settings import NoiseSettings
-from noisystudent.pipeline.online import STRONG, online_batch, weak_noise
+from noisystudent.pipeline.stages.online import STRONG, online_batch, weak_noise
 from noisystudent.training.loader import LABELED, UNLABELED, Batch, BatchLoader, ImageBuffer, InMemoryStream
 from noisystudent.training.loop import fit, make_optimizer
 from noisystudent.training.online import OnlineLoss, TwoViewBatches

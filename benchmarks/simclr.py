@@ -31,7 +31,7 @@ from noisystudent.data.sources.open import open_source
 from noisystudent.models.checkpoint import load_network
 from noisystudent.models.projection import create_projected, encoder_of
 from noisystudent.noise.crop import PlainView
-from noisystudent.pipeline.probe import features_of, fit_probe, nearest_classes
+from noisystudent.pipeline.pretraining.probe import features_of, fit_probe, nearest_classes
 from noisystudent.runtime.device import seeded
 from noisystudent.runtime.env import describe_machine, versions
 from splits import Drawing, is_missing, write_split

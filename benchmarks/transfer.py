@@ -26,7 +26,7 @@ import numpy as np
 
 import noisystudent
 from noisystudent.config import read_recipe
-from noisystudent.pipeline.transfer import LENGTHS
+from noisystudent.pipeline.backbones.transfer import LENGTHS
 from noisystudent.runtime.env import describe_machine, versions
 from splits import Drawing, is_missing, write_split
 

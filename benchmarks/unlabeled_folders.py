@@ -32,13 +32,13 @@ from noisystudent.config import resolve
 from noisystudent.evaluation.metrics.results import Scores
 from noisystudent.evaluation.metrics.scores import score
 from noisystudent.models.settings import plan_models
+from noisystudent.pipeline.backbones.tune import with_setting
 from noisystudent.pipeline.build_context import build_context
-from noisystudent.pipeline.heads.cross_fit import choose_head
-from noisystudent.pipeline.heads.features import compute_features
+from noisystudent.pipeline.features.cross_fit import choose_head
+from noisystudent.pipeline.features.stage import compute_features
+from noisystudent.pipeline.features.teachers import FeatureTeachers
 from noisystudent.pipeline.heads.labels import fit_student, label_and_select
 from noisystudent.pipeline.heads.rounds import shares_for_heads
-from noisystudent.pipeline.heads.teachers import FeatureTeachers
-from noisystudent.pipeline.tune import with_setting
 from noisystudent.runtime.env import describe_machine, versions
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.linear_head import LinearHead

@@ -27,7 +27,7 @@ from noisystudent.data.sources.open import open_source
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.baselines import gradients
 from noisystudent.pipeline.build_context import build_context
-from noisystudent.pipeline.heads.features import compute_features
+from noisystudent.pipeline.features.stage import compute_features
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.settings import TrainSettings
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from noisystudent.noise.settings import NoiseSettings, UnlabeledNoiseSettings
     from noisystudent.pipeline.checkpoints import Checkpoint
     from noisystudent.pipeline.pretrain_single import Pretrained
-    from noisystudent.pipeline.probe import ProbeResult
+    from noisystudent.pipeline.pretraining.probe import ProbeResult
     from noisystudent.pipeline.run_folder import Run, open_run
     from noisystudent.pipeline.studies.cells import Cell, Study
     from noisystudent.pseudo_labels.selection.custom import PredictionColumns
@@ -112,7 +112,7 @@ _MODULE_OF = {
     "PredictionColumns": "pseudo_labels.selection.custom",
     "Predictor": "models.predictor",
     "Pretrained": "pipeline.pretrain_single",
-    "ProbeResult": "pipeline.probe",
+    "ProbeResult": "pipeline.pretraining.probe",
     "RobustnessResult": "evaluation.results",
     "Run": "pipeline.run_folder",
     "RunSummary": "results.run",

@@ -21,7 +21,7 @@ from noisystudent.data.source import Source
 from noisystudent.data.sources.arrays import ArraySource
 from noisystudent.models.feature_classifier import FeatureClassifier
 from noisystudent.models.predictor import Predictor
-from noisystudent.pipeline.feature_rounds import FeatureTraining, train_on_features
+from noisystudent.pipeline.features.vector_rounds import FeatureTraining, train_on_features
 from noisystudent.pseudo_labels.selection.settings import SelectionSettings
 from noisystudent.settings_input import SettingsInput, as_list
 from noisystudent.training.settings import TrainSettings

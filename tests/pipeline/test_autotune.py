@@ -6,7 +6,7 @@ import pytest
 
 import noisystudent
 from noisystudent.errors import SettingsError
-from noisystudent.pipeline import autotune
+from noisystudent.pipeline.stages import autotune
 from noisystudent.training.timing import ComputeMode
 from small_runs import DIGITS, without
 

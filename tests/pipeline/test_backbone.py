@@ -11,7 +11,7 @@ from noisystudent.commands.main import main
 from noisystudent.errors import ModelError
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
-from noisystudent.pipeline import auto_backbone
+from noisystudent.pipeline.backbones import auto
 from small_runs import DIGITS, SMALL, without
 
 SETTINGS = {**without(SMALL, "model.teacher"), "rounds.count": 1, "train.steps": 3, "runtime.threads": 1}
@@ -92,12 +92,12 @@ def test_what_cannot_start_is_one_line(tmp_path, weights):
 
 
 def test_auto_is_chosen_once_and_the_page_says_why(tmp_path, weights, monkeypatch):
-    monkeypatch.setattr(auto_backbone, "choose_backbone", lambda device, fits: str(weights))
+    monkeypatch.setattr(auto, "choose_backbone", lambda device, fits: str(weights))
     first = run(tmp_path / "run", "auto")
     before = written(first)
     assert first.facts.start.reason == "it is the first in the list of auto that fits and is in the hub's cache"
     assert first.facts.origins["model.backbone"] == f"auto: {first.facts.start.reason}"
     assert f"--model.backbone={weights}" in first.facts.command
     assert "The setting was auto, which took these weights because it is the first" in first.report.read_text()
-    monkeypatch.setattr(auto_backbone, "choose_backbone", lambda device, fits: pytest.fail("it was chosen again"))
+    monkeypatch.setattr(auto, "choose_backbone", lambda device, fits: pytest.fail("it was chosen again"))
     assert written(run(tmp_path / "run", "auto")) == before

@@ -124,7 +124,7 @@ def test_without_validation_the_alternatives_are_named_in_the_first_screen(warm)
 
 def test_drift_is_printed_and_in_the_summary_and_on_the_page(tmp_path, monkeypatch, capsys):
     sign = "class '1' swells round after round: 56, 130, 226 of 1,257 images"
-    monkeypatch.setattr(noisystudent.pipeline.pseudo_labels, "signs_of_drift", lambda *_: (sign,))
+    monkeypatch.setattr(noisystudent.pipeline.labels.pseudo_labels, "signs_of_drift", lambda *_: (sign,))
     settings = {**SMALL, "rounds.count": 1, "rounds.controls": 0}
     finished = noisystudent.run(**DIGITS, out=tmp_path, settings=settings)
     assert f"round 1: a sign of drift: {sign}" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 import noisystudent
 from noisystudent.artifacts.folder import parse_manifest, read_json
 from noisystudent.errors import NoisyStudentError
-from noisystudent.pipeline.student_stages import pretraining_steps
+from noisystudent.pipeline.stages.student import pretraining_steps
 from noisystudent.training.settings import TrainSettings
 from small_runs import DIGITS, SMALL, weights
 

@@ -9,8 +9,8 @@ import noisystudent as ns
 from noisystudent.commands.main import main
 from noisystudent.config import resolve
 from noisystudent.data.sources.builtin import open_digits
-from noisystudent.pipeline import start_choice
 from noisystudent.pipeline.budget import costs, lengths
+from noisystudent.pipeline.start import choice
 from noisystudent.results.facts import NetworkTrial, StartTrial
 from noisystudent.runtime.progress import Reporter
 
@@ -50,8 +50,8 @@ def options(sources, out, **settings):
 
 def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp_path, capsys, monkeypatch):
     given = options(sources, tmp_path / "run", **{"rounds.controls": 0})
-    monkeypatch.setattr(start_choice, "FEWEST_FOR_WHOLE", 101)
-    monkeypatch.setattr(start_choice, "SHARE", 0.5)  # of half a minute
+    monkeypatch.setattr(choice, "FEWEST_FOR_WHOLE", 101)
+    monkeypatch.setattr(choice, "SHARE", 0.5)  # of half a minute
     monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 1 / 3000)  # whatever else the machine does
     monkeypatch.setattr(lengths, "MOST_STEPS", 80)  # a network of two folds sees each label 153 times
     assert main(["plan", *given]) == 0
@@ -89,9 +89,9 @@ def test_digits_are_learned_from_scratch_and_a_resumed_run_knows_it(sources, tmp
 
 
 def test_a_misspelled_source_is_said_before_the_minutes_of_the_trial(sources, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(start_choice, "SHARE", 0.5)
+    monkeypatch.setattr(choice, "SHARE", 0.5)
     monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 1 / 3000)
-    monkeypatch.setattr(start_choice, "compare_starts", lambda *_: pytest.fail("the trial has begun"))
+    monkeypatch.setattr(choice, "compare_starts", lambda *_: pytest.fail("the trial has begun"))
     given = options({**sources, "unlabeled": tmp_path / "gone.npz"}, tmp_path / "run")
     assert main(["run", *given]) == 1
     assert "There is no source" in capsys.readouterr().err
@@ -99,7 +99,7 @@ def test_a_misspelled_source_is_said_before_the_minutes_of_the_trial(sources, tm
 
 def test_the_backbone_is_kept_where_it_is_better(sources, tmp_path, monkeypatch):
     scratch = NetworkTrial(top1=0.9, frozen=0.92, standard_error=0.03, size=16, steps=200)
-    monkeypatch.setattr(start_choice, "compare_starts", lambda *_: StartTrial(labels=100, scratch=scratch))
+    monkeypatch.setattr(choice, "compare_starts", lambda *_: StartTrial(labels=100, scratch=scratch))
     settings = {"budget": "2m", "data.near_duplicates": "none", "runtime.threads": 1, "rounds.baselines": False}
     settings |= {"head.views": 0, "head.penalty": 0.1}
     run = ns.run(**sources, out=tmp_path / "run", settings=settings, quiet=True)
@@ -113,7 +113,7 @@ def few_steps(monkeypatch):
     monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 1e-6)
     monkeypatch.setattr(lengths, "FEWEST_STEPS", 2)
     monkeypatch.setattr(lengths, "MOST_TUNED_EPOCHS", 0)
-    monkeypatch.setattr("noisystudent.pipeline.start_trial.FEWEST_TUNED_STEPS", 2)
+    monkeypatch.setattr("noisystudent.pipeline.start.trial.FEWEST_TUNED_STEPS", 2)
 
 
 @pytest.mark.usefixtures("few_steps")
@@ -133,9 +133,9 @@ def test_with_enough_labels_the_whole_backbone_is_tried_and_taken_unless_heads_a
         monkeypatch.setattr(costs, "seconds_per_sample", lambda *_: 10.0)  # what the budget chose for the trial counts
         return answer
 
-    compare_starts, has_equal_student = start_choice.compare_starts, start_choice.has_equal_student
-    monkeypatch.setattr(start_choice, "compare_starts", compare)
-    monkeypatch.setattr(start_choice, "has_equal_student", then_busier)
+    compare_starts, has_equal_student = choice.compare_starts, choice.has_equal_student
+    monkeypatch.setattr(choice, "compare_starts", compare)
+    monkeypatch.setattr(choice, "has_equal_student", then_busier)
     given = options(
         sources,
         tmp_path / "run",
@@ -155,7 +155,7 @@ def test_with_enough_labels_the_whole_backbone_is_tried_and_taken_unless_heads_a
     stages = {stage["name"] for stage in json.loads((tmp_path / "run/summary.json").read_text())["cost"]["stages"]}
     assert {"start/tuned-fold-1", "start/tuned-fold-2", "start/tuned-fold-3", "start/choice", "teacher"} <= stages
     before = (tmp_path / "run" / "run.json").read_text()
-    monkeypatch.setattr(start_choice, "compare_starts", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(choice, "compare_starts", lambda *_: pytest.fail("tried again"))
     assert main(["run", *given]) == 0
     assert (tmp_path / "run" / "run.json").read_text() == before
     capsys.readouterr()
@@ -169,16 +169,16 @@ def test_the_whole_backbone_is_not_tried_where_the_user_wants_heads(sources, tmp
     resolved = resolve(
         {**sources, "out": str(tmp_path), "budget": "60s", "model.backbone": "efficientnet-lite0", **given}
     )
-    assert start_choice.choose_start(resolved, Reporter(quiet=True)) is resolved
+    assert choice.choose_start(resolved, Reporter(quiet=True)) is resolved
 
 
 @pytest.mark.parametrize("given", [{"model.backbone": "efficientnet-lite0"}, {"budget": "none"}, {"train.steps": 2}])
 def test_nothing_is_tried_where_the_user_decides(sources, tmp_path, monkeypatch, given):
-    monkeypatch.setattr(start_choice, "FEWEST_FOR_WHOLE", 101)  # one more, for a backbone that is named
+    monkeypatch.setattr(choice, "FEWEST_FOR_WHOLE", 101)  # one more, for a backbone that is named
 
     def refuse(*_):
         raise AssertionError("tried")
 
-    monkeypatch.setattr(start_choice, "labeled_alone", refuse)
+    monkeypatch.setattr(choice, "labeled_alone", refuse)
     resolved = resolve({**sources, "out": str(tmp_path), **given})
-    assert start_choice.choose_start(resolved, Reporter(quiet=True)) is resolved
+    assert choice.choose_start(resolved, Reporter(quiet=True)) is resolved

@@ -15,7 +15,7 @@ from noisystudent.data.sources.open import open_source
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
-from noisystudent.pipeline.heads.cross_fit import PENALTIES
+from noisystudent.pipeline.features.cross_fit import PENALTIES
 from small_runs import DIGITS, SMALL, without
 
 SETTINGS = {

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import graphlib
 import inspect
 import subprocess
 import sys
@@ -136,6 +137,18 @@ def test_imports_go_down_only():
         and PACKAGES.index(imported.split(".")[1]) > PACKAGES.index(package_of(name))
     ]
     assert not offenders
+
+
+def test_folders_of_the_pipeline_import_in_one_direction():
+    imported_by: dict[str, set[str]] = {}
+    for name, tree in modules().items():
+        if not name.startswith("pipeline/") or name.endswith("__init__.py"):
+            continue
+        own = name.split("/")[1].removesuffix(".py")
+        parts = {path.split(".")[2] for path in imports_of(tree) if path.startswith("noisystudent.pipeline.")}
+        imported_by.setdefault(own, set()).update(parts - {own})
+    assert {"backbones", "labels", "stages", "budget", "heads"} <= set(imported_by)
+    graphlib.TopologicalSorter(imported_by).prepare()  # raises CycleError, which names the circle
 
 
 def test_light_modules_do_not_import_torch():

@@ -22,14 +22,14 @@ from noisystudent.data.splits import HeldOut
 from noisystudent.errors import SettingsError
 from noisystudent.models.settings import plan_models
 from noisystudent.noise.crop import PlainView
+from noisystudent.pipeline.backbones.tune import HEAD
 from noisystudent.pipeline.checkpoints import read_checkpoint
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.features.stage import compute_features, compute_plain_features
 from noisystudent.pipeline.heads.checkpoint import head_stage
-from noisystudent.pipeline.heads.features import compute_features, compute_plain_features
-from noisystudent.pipeline.pretraining import PRETRAIN
-from noisystudent.pipeline.pretraining_checks import pretrains
-from noisystudent.pipeline.probe import probe
-from noisystudent.pipeline.tune import HEAD
+from noisystudent.pipeline.pretraining.checks import pretrains
+from noisystudent.pipeline.pretraining.probe import probe
+from noisystudent.pipeline.pretraining.stage import PRETRAIN
 from noisystudent.results.run import Baseline, StageCost
 from noisystudent.runtime.blas import one_blas_thread
 from noisystudent.runtime.progress import Reporter

@@ -21,8 +21,8 @@ from noisystudent.display.sources import source_lines
 from noisystudent.errors import SettingsError
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.settings import plan_models
-from noisystudent.pipeline.auto_backbone import settle_backbone
-from noisystudent.pipeline.backbone import (
+from noisystudent.pipeline.backbones.auto import settle_backbone
+from noisystudent.pipeline.backbones.start import (
     announce_size,
     decide_with_backbone,
     decided_by_backbone,
@@ -30,21 +30,21 @@ from noisystudent.pipeline.backbone import (
     require_channels,
     start_facts,
 )
-from noisystudent.pipeline.budget.decide import BudgetRequest, decide_budget
-from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
-from noisystudent.pipeline.neighbor_checks import settle_neighbors
-from noisystudent.pipeline.online_checks import check_online, students_of
-from noisystudent.pipeline.pretraining_checks import check_pretraining
-from noisystudent.pipeline.stage_costs import StageCosts
-from noisystudent.pipeline.transfer import (
+from noisystudent.pipeline.backbones.transfer import (
     decided_by_rule,
     require_upstream,
     say_transfer_length,
     with_transfer_length,
 )
-from noisystudent.pipeline.tune import decide_tune, decided_by_tune
+from noisystudent.pipeline.backbones.tune import decide_tune, decided_by_tune
+from noisystudent.pipeline.budget.decide import BudgetRequest, decide_budget
+from noisystudent.pipeline.budget.workload import Workload
+from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.extensions import NO_EXTENSIONS, Extensions
+from noisystudent.pipeline.labels.neighbor_checks import settle_neighbors
+from noisystudent.pipeline.pretraining.checks import check_pretraining
+from noisystudent.pipeline.stage_costs import StageCosts
+from noisystudent.pipeline.stages.online_checks import check_online, students_of
 from noisystudent.results.facts import RunFacts, SourceFacts, StoredFormat, source_facts
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine, open_engine

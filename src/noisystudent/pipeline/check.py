@@ -14,9 +14,9 @@ from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.build_context import decide_settings, read_data
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import Extensions
-from noisystudent.pipeline.heads.cross_fit import choose_penalty, folds_of
-from noisystudent.pipeline.heads.features import labeled_features
-from noisystudent.pipeline.heads.teachers import FeatureTeachers
+from noisystudent.pipeline.features.cross_fit import choose_penalty, folds_of
+from noisystudent.pipeline.features.stage import labeled_features
+from noisystudent.pipeline.features.teachers import FeatureTeachers
 from noisystudent.results.check import DataCheck, ImageSizes
 from noisystudent.results.findings import LabelIssue
 from noisystudent.runtime.progress import Reporter

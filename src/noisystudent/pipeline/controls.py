@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, TrainedModel
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.online_checks import goes_on
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
-from noisystudent.pipeline.train_data import supervised_spec
-from noisystudent.pipeline.train_stage import train
+from noisystudent.pipeline.stages.online_checks import goes_on
+from noisystudent.pipeline.stages.train import train
+from noisystudent.pipeline.stages.train_data import supervised_spec
 from noisystudent.results.run import ControlLength
 from noisystudent.run_settings import RunSettings
 from noisystudent.training.settings import TrainSettings

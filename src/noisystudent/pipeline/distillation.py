@@ -17,9 +17,9 @@ from noisystudent.losses.settings import TEACHER_FREE, ObjectiveSettings
 from noisystudent.models.checkpoint import label_smoothing_of
 from noisystudent.models.predictor import Predictor, require_model
 from noisystudent.models.settings import ModelPlan, choose_model
-from noisystudent.pipeline.auto_backbone import settled
-from noisystudent.pipeline.autotune import autotune
-from noisystudent.pipeline.backbone import announce_start
+from noisystudent.pipeline.backbones.auto import settled
+from noisystudent.pipeline.backbones.start import announce_start
+from noisystudent.pipeline.backbones.tune import only_networks
 from noisystudent.pipeline.build_context import build_context, describe_run
 from noisystudent.pipeline.checkpoints import (
     Checkpoint,
@@ -35,11 +35,14 @@ from noisystudent.pipeline.delivery import describe_delivery
 from noisystudent.pipeline.events import log_events
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.finish import finish_run
-from noisystudent.pipeline.model_times import model_times
 from noisystudent.pipeline.noise_search import choose_strength
 from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint, score_checkpoint, score_ensemble
+from noisystudent.pipeline.stages.autotune import autotune
+from noisystudent.pipeline.stages.model_times import model_times
+from noisystudent.pipeline.stages.train import train
+from noisystudent.pipeline.stages.train_data import TeacherRef, supervised_spec, transfer_spec
 from noisystudent.pipeline.summary import (
     compare_models,
     deliver,
@@ -48,9 +51,6 @@ from noisystudent.pipeline.summary import (
     mean_of,
     round_result,
 )
-from noisystudent.pipeline.train_data import TeacherRef, supervised_spec, transfer_spec
-from noisystudent.pipeline.train_stage import train
-from noisystudent.pipeline.tune import only_networks
 from noisystudent.results.run import RunSummary
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter

@@ -11,8 +11,8 @@ from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import count_parameters
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.foreign import require_known_images
-from noisystudent.pipeline.stage_noise import input_size
+from noisystudent.pipeline.labels.foreign import require_known_images
+from noisystudent.pipeline.stages.noise import input_size
 from noisystudent.run_settings import RunSettings
 
 

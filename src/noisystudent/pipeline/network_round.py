@@ -9,28 +9,33 @@ from noisystudent.artifacts.folder import write_json
 from noisystudent.artifacts.typed_json import read_result, to_json
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.checkpoints import Checkpoint
-from noisystudent.pipeline.class_shares import CLASS_SHARES, align_predictions, labeling_stage, shares_for_network
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.delivery import is_worse
 from noisystudent.pipeline.events import tell_round
-from noisystudent.pipeline.foreign import network_typicality
-from noisystudent.pipeline.neighbor_labels import average_with_neighbors
-from noisystudent.pipeline.online import ONLINE, STUDENT
-from noisystudent.pipeline.online_checks import goes_on, students_of
-from noisystudent.pipeline.pseudo_labels import (
+from noisystudent.pipeline.labels.class_shares import (
+    CLASS_SHARES,
+    align_predictions,
+    labeling_stage,
+    shares_for_network,
+)
+from noisystudent.pipeline.labels.foreign import network_typicality
+from noisystudent.pipeline.labels.neighbors import average_with_neighbors
+from noisystudent.pipeline.labels.pseudo_labels import (
     diagnose_labels,
     label_unlabeled,
     pseudo_label_accuracy,
     say_drift,
     select_pseudo_labels,
 )
-from noisystudent.pipeline.round_teachers import RoundTeachers, round_teachers
+from noisystudent.pipeline.labels.teachers import RoundTeachers, round_teachers
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
-from noisystudent.pipeline.stage_noise import input_noise
-from noisystudent.pipeline.student_stages import start_from
+from noisystudent.pipeline.stages.noise import input_noise
+from noisystudent.pipeline.stages.online import ONLINE, STUDENT
+from noisystudent.pipeline.stages.online_checks import goes_on, students_of
+from noisystudent.pipeline.stages.student import start_from
+from noisystudent.pipeline.stages.train import train
+from noisystudent.pipeline.stages.train_data import TrainSpec
 from noisystudent.pipeline.summary import Round
-from noisystudent.pipeline.train_data import TrainSpec
-from noisystudent.pipeline.train_stage import train
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 
 

@@ -32,9 +32,9 @@ from noisystudent.models.checkpoint import CHECKPOINT
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.score_stage import predict
+from noisystudent.pipeline.stages.train import train
+from noisystudent.pipeline.stages.train_data import supervised_spec
 from noisystudent.pipeline.summary import CrossFit
-from noisystudent.pipeline.train_data import supervised_spec
-from noisystudent.pipeline.train_stage import train
 from noisystudent.pseudo_labels.shift import HeldOutAnswers
 from noisystudent.results.facts import StrengthCandidate, StrengthChoice
 from noisystudent.results.run import StageCost

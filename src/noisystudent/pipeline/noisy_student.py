@@ -9,13 +9,12 @@ from pathlib import Path
 from noisystudent.artifacts.typed_json import write_result
 from noisystudent.config import Resolved
 from noisystudent.models.settings import ModelPlan, plan_models
-from noisystudent.pipeline.auto_backbone import settled
-from noisystudent.pipeline.autotune import autotune
-from noisystudent.pipeline.backbone import announce_start
+from noisystudent.pipeline.backbones.auto import settled
+from noisystudent.pipeline.backbones.start import announce_start
+from noisystudent.pipeline.backbones.tune import HEAD
 from noisystudent.pipeline.baselines import measure_baselines
 from noisystudent.pipeline.build_context import build_context, describe_run
 from noisystudent.pipeline.checkpoints import Checkpoint
-from noisystudent.pipeline.class_shares import require_prior
 from noisystudent.pipeline.context import RunContext, run_lock
 from noisystudent.pipeline.controls import Controls, teacher_is_control, train_controls
 from noisystudent.pipeline.delivery import choose_delivered, is_worse, validation_top1
@@ -26,25 +25,26 @@ from noisystudent.pipeline.finish import finish_run
 from noisystudent.pipeline.fix.in_run import FixedModel, check_fix, deliver_fixed, fix_models
 from noisystudent.pipeline.fold_calibration import calibration_by_folds
 from noisystudent.pipeline.heads.rounds import run_head_rounds
+from noisystudent.pipeline.labels.class_shares import require_prior
+from noisystudent.pipeline.labels.teachers import open_round_teachers, with_round_teachers
 from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.network_checks import announce_smaller_students, check_networks
 from noisystudent.pipeline.network_round import describe_round, label_and_select, online_round
 from noisystudent.pipeline.noise_search import choose_strength, cross_fit_of
-from noisystudent.pipeline.online import online_spec
-from noisystudent.pipeline.online_checks import is_online, students_of
 from noisystudent.pipeline.page_images import write_noise_sheet
-from noisystudent.pipeline.pretraining import start_from_pretraining
+from noisystudent.pipeline.pretraining.stage import start_from_pretraining
 from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
-from noisystudent.pipeline.round_teachers import open_round_teachers, with_round_teachers
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
-from noisystudent.pipeline.start_choice import choose_start, count_trial
-from noisystudent.pipeline.student_choice import chooses_round, in_a_round
-from noisystudent.pipeline.student_stages import check_starts, train_student
+from noisystudent.pipeline.stages.autotune import autotune
+from noisystudent.pipeline.stages.online import online_spec
+from noisystudent.pipeline.stages.online_checks import is_online, students_of
+from noisystudent.pipeline.stages.student import check_starts, train_student
+from noisystudent.pipeline.stages.student_choice import chooses_round, in_a_round
+from noisystudent.pipeline.stages.train import train
+from noisystudent.pipeline.stages.train_data import supervised_spec
+from noisystudent.pipeline.start.choice import choose_start, count_trial
 from noisystudent.pipeline.summary import Round, RunResult, deliver, judged_student, summarize
-from noisystudent.pipeline.train_data import supervised_spec
-from noisystudent.pipeline.train_stage import train
-from noisystudent.pipeline.tune import HEAD
 from noisystudent.pipeline.works import expect_stages
 from noisystudent.results.run import ChosenBy, RunSummary
 from noisystudent.runtime.progress import Reporter

@@ -19,7 +19,7 @@ from noisystudent.errors import DataError
 from noisystudent.models.settings import ModelPlan
 from noisystudent.noise.sheet import draws_sheet
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.stage_noise import input_noise
+from noisystudent.pipeline.stages.noise import input_noise
 from noisystudent.reporting.sheet import write_sheet
 from noisystudent.results.facts import RunFacts
 

@@ -11,24 +11,24 @@ from noisystudent.config import Resolved
 from noisystudent.display.wording import duration
 from noisystudent.models.load import RUN_FACTS
 from noisystudent.models.settings import plan_models
-from noisystudent.pipeline.autotune import SPEED
+from noisystudent.pipeline.backbones.tune import HEAD
 from noisystudent.pipeline.build_context import decide_settings, read_data
 from noisystudent.pipeline.context import IncompleteStage, RunContext
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.findings.stage import find_in_images
 from noisystudent.pipeline.heads.plan import HeadWork, head_stages, stages_before_reading
+from noisystudent.pipeline.labels.teachers import open_round_teachers, with_round_teachers
 from noisystudent.pipeline.leakage import remove_leakage
 from noisystudent.pipeline.noisy_student import run_rounds
-from noisystudent.pipeline.online_checks import students_of
 from noisystudent.pipeline.plan_timing import MachineSpeed
-from noisystudent.pipeline.pretraining_checks import pretrains
+from noisystudent.pipeline.pretraining.checks import pretrains
 from noisystudent.pipeline.robustness import check_measurable, measure_robustness
-from noisystudent.pipeline.round_teachers import open_round_teachers, with_round_teachers
 from noisystudent.pipeline.stage_costs import OTHER
-from noisystudent.pipeline.start_choice import CHOICE as START_CHOICE
-from noisystudent.pipeline.start_choice import finished_start
-from noisystudent.pipeline.student_choice import with_kept_student
-from noisystudent.pipeline.tune import HEAD
+from noisystudent.pipeline.stages.autotune import SPEED
+from noisystudent.pipeline.stages.online_checks import students_of
+from noisystudent.pipeline.stages.student_choice import with_kept_student
+from noisystudent.pipeline.start.choice import CHOICE as START_CHOICE
+from noisystudent.pipeline.start.choice import finished_start
 from noisystudent.pipeline.works import Counts, Work, works_of
 from noisystudent.results.facts import PlannedStage, PlanResult
 from noisystudent.runtime.progress import Reporter

@@ -17,13 +17,13 @@ from noisystudent.data.unlabeled import StreamedUnlabeled
 from noisystudent.models.settings import ModelPlan
 from noisystudent.models.teacher import Teacher
 from noisystudent.models.wrapped_module import width_of_features
-from noisystudent.pipeline.autotune import autotune, choose_mode
 from noisystudent.pipeline.budget.graphs import seconds_of_graphs
 from noisystudent.pipeline.context import IncompleteStage, RunContext
 from noisystudent.pipeline.score_stage import predict
-from noisystudent.pipeline.train_batches import build_batches
-from noisystudent.pipeline.train_data import supervised_spec, transfer_spec
-from noisystudent.pipeline.train_stage import new_classifier, objective_of
+from noisystudent.pipeline.stages.autotune import autotune, choose_mode
+from noisystudent.pipeline.stages.train import new_classifier, objective_of
+from noisystudent.pipeline.stages.train_batches import build_batches
+from noisystudent.pipeline.stages.train_data import supervised_spec, transfer_spec
 from noisystudent.runtime.progress import Reporter
 from noisystudent.training.loader import Batch
 from noisystudent.training.loop import fit

@@ -12,15 +12,15 @@ from noisystudent.data.sources.open import open_source
 from noisystudent.display.wording import compact, duration
 from noisystudent.errors import SettingsError
 from noisystudent.models.settings import plan_models
-from noisystudent.pipeline.autotune import possible_modes
 from noisystudent.pipeline.build_context import build_context
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import run_lock
 from noisystudent.pipeline.events import log_events
 from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.leakage import LEAKAGE, remove_leakage
-from noisystudent.pipeline.pretraining import PRETRAIN, pretrain
-from noisystudent.pipeline.probe import PROBE, ProbeResult, probe
+from noisystudent.pipeline.pretraining.probe import PROBE, ProbeResult, probe
+from noisystudent.pipeline.pretraining.stage import PRETRAIN, pretrain
+from noisystudent.pipeline.stages.autotune import possible_modes
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.event_log import EVENTS
 from noisystudent.runtime.progress import Reporter

@@ -15,21 +15,21 @@ from noisystudent.errors import MismatchError, SettingsError
 from noisystudent.layers import LEARNING_RATE, PRETRAINED_RATE
 from noisystudent.models.predictor import Predictor
 from noisystudent.models.settings import ModelPlan, plan_models
-from noisystudent.pipeline.autotune import SPEED, autotune
-from noisystudent.pipeline.backbone import announce_start
+from noisystudent.pipeline.backbones.start import announce_start
+from noisystudent.pipeline.backbones.tune import only_networks
 from noisystudent.pipeline.build_context import build_context
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, open_given, require_fit
 from noisystudent.pipeline.context import RunContext, run_lock
 from noisystudent.pipeline.events import log_events
 from noisystudent.pipeline.extensions import Extensions
+from noisystudent.pipeline.labels.pseudo_labels import select_pseudo_labels
 from noisystudent.pipeline.leakage import LEAKAGE, remove_leakage
 from noisystudent.pipeline.noise_search import STRENGTH, choose_strength
-from noisystudent.pipeline.online import online_spec
-from noisystudent.pipeline.online_checks import is_online
-from noisystudent.pipeline.pseudo_labels import select_pseudo_labels
-from noisystudent.pipeline.train_data import student_spec, supervised_spec
-from noisystudent.pipeline.train_stage import train
-from noisystudent.pipeline.tune import only_networks
+from noisystudent.pipeline.stages.autotune import SPEED, autotune
+from noisystudent.pipeline.stages.online import online_spec
+from noisystudent.pipeline.stages.online_checks import is_online
+from noisystudent.pipeline.stages.train import train
+from noisystudent.pipeline.stages.train_data import student_spec, supervised_spec
 from noisystudent.pseudo_labels.predictions import PREDICTIONS
 from noisystudent.pseudo_labels.selection.parts import SELECTION as SELECTION_KIND
 from noisystudent.runtime.event_log import EVENTS

@@ -17,7 +17,7 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.delivery import describe_delivery
 from noisystudent.pipeline.fix.in_run import FixedModel
-from noisystudent.pipeline.pretraining_checks import pretrains
+from noisystudent.pipeline.pretraining.checks import pretrains
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint
 from noisystudent.pseudo_labels.selection.results import SelectionSummary
 from noisystudent.pseudo_labels.shift import HeldOutAnswers

@@ -9,9 +9,8 @@ from itertools import pairwise
 from noisystudent.data.source import SHARD_ROWS
 from noisystudent.losses.settings import DistillationSettings
 from noisystudent.models.settings import ModelPlan, plan_models
-from noisystudent.pipeline.autotune import SPEED, possible_modes
+from noisystudent.pipeline.backbones.tune import HEAD
 from noisystudent.pipeline.build_context import Decided
-from noisystudent.pipeline.class_shares import labeling_stage, stages_to_aim
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import CONTROL, control_groups, control_stages, teacher_is_control
 from noisystudent.pipeline.findings.images import MOST_SHARDS
@@ -19,21 +18,22 @@ from noisystudent.pipeline.findings.stage import FINDINGS
 from noisystudent.pipeline.fix.in_run import FIXED, RESIZED, planned_size
 from noisystudent.pipeline.fix.stage import with_training
 from noisystudent.pipeline.fold_calibration import FOLD_CALIBRATION
+from noisystudent.pipeline.labels.class_shares import labeling_stage, stages_to_aim
 from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage
 from noisystudent.pipeline.noise_search import CHOICE, FOLDS, STRENGTH, fold_steps, searched_strengths
-from noisystudent.pipeline.online import ONLINE, STUDENT, answered_by_average
-from noisystudent.pipeline.online_checks import STRONG, images_behind, is_online, online_batch, students_of
-from noisystudent.pipeline.pretraining import PRETRAIN, VIEWS
-from noisystudent.pipeline.pretraining_batches import pretraining_images
-from noisystudent.pipeline.pretraining_checks import pretrains
+from noisystudent.pipeline.pretraining.batches import pretraining_images
+from noisystudent.pipeline.pretraining.checks import pretrains
+from noisystudent.pipeline.pretraining.stage import PRETRAIN, VIEWS
 from noisystudent.pipeline.robustness import STAGE
 from noisystudent.pipeline.stage_costs import OTHER
-from noisystudent.pipeline.stage_noise import input_size
-from noisystudent.pipeline.student_choice import LOOKED_AT, STUDENT_CHOICE, chooses_student
-from noisystudent.pipeline.student_stages import pretraining_steps
-from noisystudent.pipeline.train_data import student_batch
-from noisystudent.pipeline.train_stage import predicted_in_training
-from noisystudent.pipeline.tune import HEAD
+from noisystudent.pipeline.stages.autotune import SPEED, possible_modes
+from noisystudent.pipeline.stages.noise import input_size
+from noisystudent.pipeline.stages.online import ONLINE, STUDENT, answered_by_average
+from noisystudent.pipeline.stages.online_checks import STRONG, images_behind, is_online, online_batch, students_of
+from noisystudent.pipeline.stages.student import pretraining_steps
+from noisystudent.pipeline.stages.student_choice import LOOKED_AT, STUDENT_CHOICE, chooses_student
+from noisystudent.pipeline.stages.train import predicted_in_training
+from noisystudent.pipeline.stages.train_data import student_batch
 from noisystudent.training.loader import LABELED, PSEUDO
 from noisystudent.training.settings import TrainSettings
 from noisystudent.training.teacher_logits import views_of

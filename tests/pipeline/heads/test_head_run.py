@@ -164,7 +164,7 @@ def test_settings_of_both_kinds_need_a_decision(tmp_path, backbone):
 
 
 def test_a_network_that_does_not_end_with_a_linear_layer_is_refused(tmp_path, backbone, monkeypatch):
-    monkeypatch.setattr("noisystudent.pipeline.heads.features.last_layer", refuse_layer)
+    monkeypatch.setattr("noisystudent.pipeline.features.stage.last_layer", refuse_layer)
     with pytest.raises(ModelError, match=r"model\.tune all"):
         run(tmp_path / "run", backbone)
 

@@ -17,7 +17,7 @@ from noisystudent.models import onnx_engine
 from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.onnx_engine import OnnxNetwork
-from noisystudent.pipeline.heads.store import FeatureStore, FeatureView
+from noisystudent.pipeline.features.store import FeatureStore, FeatureView
 
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, ("onnxruntime", "onnxscript"))), reason="needs noisystudent[onnx]"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from noisystudent.errors import TrainingError
-from noisystudent.pipeline.autotune import fastest_within_tolerance, possible_modes
+from noisystudent.pipeline.stages.autotune import fastest_within_tolerance, possible_modes
 from noisystudent.runtime.device import autocast
 from noisystudent.runtime.settings import RuntimeSettings
 from noisystudent.training import timing

@@ -10,10 +10,10 @@ from noisystudent.models.classifier import create_classifier
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.models.tuning import train_last_blocks
 from noisystudent.models.wrapped_module import width_of_features
+from noisystudent.pipeline.backbones.tune import with_values
 from noisystudent.pipeline.budget.lengths import SHARES, SMALLEST_SHARE, is_tuned, sizes_of_weights, values_of_tuning
 from noisystudent.pipeline.budget.speed import FORWARD, seconds_per_sample, seconds_per_view
 from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.tune import with_values
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 

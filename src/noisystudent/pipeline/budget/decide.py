@@ -17,14 +17,14 @@ from noisystudent.duration import parse_duration, parse_samples
 from noisystudent.errors import SettingsError
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.settings import plan_models
+from noisystudent.pipeline.backbones.tune import HEAD, with_values
 from noisystudent.pipeline.budget.choice import Choice
 from noisystudent.pipeline.budget.costs import NetworkCosts
 from noisystudent.pipeline.budget.heads import HeadCosts, choose_for_heads
 from noisystudent.pipeline.budget.lengths import is_tuned
 from noisystudent.pipeline.budget.networks import choose_for_networks, choose_for_samples
 from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.pretraining_checks import pretrains
-from noisystudent.pipeline.tune import HEAD, with_values
+from noisystudent.pipeline.pretraining.checks import pretrains
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.device import Engine
 from noisystudent.runtime.progress import Reporter

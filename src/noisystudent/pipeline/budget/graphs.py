@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from noisystudent.pipeline.heads.teachers import MOST_POINTS
+from noisystudent.pipeline.features.teachers import MOST_POINTS
 from noisystudent.pseudo_labels.neighbors import neighbor_graph, reduce_features
 
 FEW_POINTS = 4000  # whose graphs take a second or two

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 
 from noisystudent.errors import SettingsError
+from noisystudent.pipeline.backbones.tune import with_values
 from noisystudent.pipeline.budget.choice import USABLE, Choice, refuse_budget
 from noisystudent.pipeline.budget.costs import NetworkCosts, Size
 from noisystudent.pipeline.budget.graphs import seconds_of_graphs
@@ -33,8 +34,7 @@ from noisystudent.pipeline.budget.speed import OVERHEAD
 from noisystudent.pipeline.budget.strength import strength_without_search
 from noisystudent.pipeline.budget.words import no_control_in_words, steps_in_words, students_in_words
 from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.student_choice import LONG_ROUND
-from noisystudent.pipeline.tune import with_values
+from noisystudent.pipeline.stages.student_choice import LONG_ROUND
 from noisystudent.run_settings import RunSettings
 
 MANY_ROUNDS = 3

@@ -9,8 +9,8 @@ with 384,000 samples 10 and 1 above three rounds of weaker noise on hand signs a
 from __future__ import annotations
 
 from noisystudent.config import read_recipe
-from noisystudent.pipeline.online import answered_by_average
-from noisystudent.pipeline.online_checks import is_online, online_batch
+from noisystudent.pipeline.stages.online import answered_by_average
+from noisystudent.pipeline.stages.online_checks import is_online, online_batch
 from noisystudent.run_settings import RunSettings
 
 RECIPE = "online"

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from noisystudent.pipeline.backbones.tune import with_values
 from noisystudent.pipeline.budget.online_student import answered_per_step
 from noisystudent.pipeline.budget.speed import FORWARD
 from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.heads.teachers import MOST_POINTS
-from noisystudent.pipeline.neighbor_checks import may_average
-from noisystudent.pipeline.online_checks import images_behind, is_online, online_batch
-from noisystudent.pipeline.student_choice import chooses_student
-from noisystudent.pipeline.tune import with_values
+from noisystudent.pipeline.features.teachers import MOST_POINTS
+from noisystudent.pipeline.labels.neighbor_checks import may_average
+from noisystudent.pipeline.stages.online_checks import images_behind, is_online, online_batch
+from noisystudent.pipeline.stages.student_choice import chooses_student
 from noisystudent.run_settings import RunSettings
 from noisystudent.training.settings import TrainSettings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from noisystudent.pipeline.budget.lengths import Lengths
 from noisystudent.pipeline.budget.outline import Outline
-from noisystudent.pipeline.online_checks import is_online
+from noisystudent.pipeline.stages.online_checks import is_online
 from noisystudent.run_settings import RunSettings
 
 

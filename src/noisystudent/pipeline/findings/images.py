@@ -16,10 +16,10 @@ from noisystudent.data.unlabeled import UnlabeledData
 from noisystudent.errors import ModelError
 from noisystudent.models.last_layer import last_layer
 from noisystudent.models.settings import plan_models
+from noisystudent.pipeline.backbones.tune import HEAD
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.heads.features import open_stores
-from noisystudent.pipeline.tune import HEAD
+from noisystudent.pipeline.features.stage import open_stores
 from noisystudent.training.linear_head import LinearHead
 
 Floats = npt.NDArray[np.float32]

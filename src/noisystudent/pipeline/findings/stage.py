@@ -18,6 +18,7 @@ from noisystudent.findings.embedding import embed
 from noisystudent.findings.label_issues import suspicious_labels
 from noisystudent.findings.label_next import choose_to_label
 from noisystudent.findings.out_of_class import OutOfClass, find_out_of_class
+from noisystudent.pipeline.backbones.tune import HEAD
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.findings.images import (
     MOST_LABELED_ON_MAP,
@@ -30,7 +31,6 @@ from noisystudent.pipeline.findings.images import (
     sprite_of,
 )
 from noisystudent.pipeline.summary import RunResult
-from noisystudent.pipeline.tune import HEAD
 from noisystudent.pseudo_labels.shift import HeldOutAnswers
 from noisystudent.random_streams import generator
 from noisystudent.results.findings import Findings, ImageToLabel, LabelIssue, OutOfClassImage

@@ -19,7 +19,7 @@ from noisystudent.pipeline.delivery import choose_delivered, is_worse
 from noisystudent.pipeline.fix.size import FixSize, choose_size
 from noisystudent.pipeline.fix.stage import context_at, fix_checkpoint, format_at, prepare_fix, with_training
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint, predict, score_checkpoint
-from noisystudent.pipeline.train_stage import new_classifier, trained_area
+from noisystudent.pipeline.stages.train import new_classifier, trained_area
 from noisystudent.results.fix import FixResult, FixScores
 
 FIXED = "fixed"  # the folder of fixed models, by the stage of the model before

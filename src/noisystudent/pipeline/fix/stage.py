@@ -26,9 +26,9 @@ from noisystudent.noise.settings import NoiseSettings
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, read_checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import identity_of
-from noisystudent.pipeline.store_checkpoint import TrainedWeights, store_checkpoint
-from noisystudent.pipeline.train_batches import ahead
-from noisystudent.pipeline.train_data import labeled_targets
+from noisystudent.pipeline.stages.store_checkpoint import TrainedWeights, store_checkpoint
+from noisystudent.pipeline.stages.train_batches import ahead
+from noisystudent.pipeline.stages.train_data import labeled_targets
 from noisystudent.random_streams import stream_key
 from noisystudent.results.run import StageCost
 from noisystudent.training.fix_settings import FixSettings

@@ -15,7 +15,7 @@ from noisystudent.models.last_layer import last_layer
 from noisystudent.models.training_images import write_training_images
 from noisystudent.pipeline.checkpoints import BESIDE_WEIGHTS, TRAINING, Checkpoint, read_checkpoint
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.heads.features import RunFeatures
+from noisystudent.pipeline.features.stage import RunFeatures
 from noisystudent.results.run import StageCost
 from noisystudent.training.linear_head import LinearHead
 

@@ -14,9 +14,9 @@ from noisystudent.evaluation.metrics.temperature import fit_temperature
 from noisystudent.evaluation.verdict import compare
 from noisystudent.models.calibration import Calibration
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.heads.cross_fit import Fold, folds_of
+from noisystudent.pipeline.features.cross_fit import Fold, folds_of
+from noisystudent.pipeline.features.teachers import FeatureTeachers
 from noisystudent.pipeline.heads.labels import deciding_objective, fit_student, label_and_select
-from noisystudent.pipeline.heads.teachers import FeatureTeachers
 from noisystudent.pseudo_labels.shift import ClassShares
 from noisystudent.results.facts import HeadChoice, HeadEvidence
 from noisystudent.results.run import StageCost

@@ -13,10 +13,10 @@ from noisystudent.artifacts.typed_json import read_result, to_json
 from noisystudent.errors import MismatchError
 from noisystudent.losses.settings import ObjectiveSettings
 from noisystudent.pipeline.context import RunContext
-from noisystudent.pipeline.heads.features import RunFeatures
-from noisystudent.pipeline.heads.teachers import LEAST, FeatureTeachers
-from noisystudent.pipeline.pseudo_labels import select_pseudo_labels
-from noisystudent.pipeline.train_data import pseudo_targets, require_some
+from noisystudent.pipeline.features.stage import RunFeatures
+from noisystudent.pipeline.features.teachers import LEAST, FeatureTeachers
+from noisystudent.pipeline.labels.pseudo_labels import select_pseudo_labels
+from noisystudent.pipeline.stages.train_data import pseudo_targets, require_some
 from noisystudent.pseudo_labels import predictions
 from noisystudent.pseudo_labels.predictions import PREDICTIONS, SUMMARY, ShardLabels, cut_parts, list_parts
 from noisystudent.pseudo_labels.selection.parts import SELECTION

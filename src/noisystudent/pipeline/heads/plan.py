@@ -13,14 +13,14 @@ from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.budget.heads import HeadCosts
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.build_context import Decided
-from noisystudent.pipeline.class_shares import CLASS_SHARES
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.features.cross_fit import CHOICE
+from noisystudent.pipeline.features.stage import open_stores, stage_of_features
+from noisystudent.pipeline.features.store import FEATURES, FeatureStore
 from noisystudent.pipeline.findings.stage import FINDINGS
-from noisystudent.pipeline.heads.cross_fit import CHOICE
 from noisystudent.pipeline.heads.evidence import CROSS_FIT
-from noisystudent.pipeline.heads.features import open_stores, stage_of_features
 from noisystudent.pipeline.heads.small_student import SMALL_STUDENT
-from noisystudent.pipeline.heads.store import FEATURES, FeatureStore
+from noisystudent.pipeline.labels.class_shares import CLASS_SHARES
 from noisystudent.pipeline.robustness import STAGE as ROBUSTNESS
 from noisystudent.run_settings import RunSettings
 from noisystudent.training.linear_head import FOLDS

@@ -18,18 +18,18 @@ from noisystudent.data.stratified import single_labels
 from noisystudent.display.wording import percent
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.checkpoints import Checkpoint
-from noisystudent.pipeline.class_shares import CLASS_SHARES, class_shares
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import Controls
 from noisystudent.pipeline.events import tell_round, tell_teacher
+from noisystudent.pipeline.features.cross_fit import choose_head, choose_penalty, folds_of, held_out_answers
+from noisystudent.pipeline.features.stage import RunFeatures, compute_features, features_to_label
+from noisystudent.pipeline.features.teachers import LEAST, FeatureTeachers, OtherTeachers
 from noisystudent.pipeline.heads.checkpoint import head_stage
-from noisystudent.pipeline.heads.cross_fit import choose_head, choose_penalty, folds_of, held_out_answers
 from noisystudent.pipeline.heads.evidence import calibration_of, cross_fit_student
-from noisystudent.pipeline.heads.features import RunFeatures, compute_features, features_to_label
 from noisystudent.pipeline.heads.labels import fit_student, head_fingerprint, label_and_select, student_inputs
 from noisystudent.pipeline.heads.small_student import check_small_student, train_small_student
-from noisystudent.pipeline.heads.teachers import LEAST, FeatureTeachers, OtherTeachers
-from noisystudent.pipeline.pseudo_labels import diagnose_labels, pseudo_label_accuracy, say_drift
+from noisystudent.pipeline.labels.class_shares import CLASS_SHARES, class_shares
+from noisystudent.pipeline.labels.pseudo_labels import diagnose_labels, pseudo_label_accuracy, say_drift
 from noisystudent.pipeline.score_stage import Floats, ScoredCheckpoint, score_checkpoint
 from noisystudent.pipeline.summary import CrossFit, Round, RunResult
 from noisystudent.pseudo_labels.selection.results import SelectionSummary

@@ -12,11 +12,11 @@ from noisystudent.models.classifier import create_classifier
 from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext
+from noisystudent.pipeline.features.teachers import FeatureTeachers
 from noisystudent.pipeline.heads.labels import label_and_select
-from noisystudent.pipeline.heads.teachers import FeatureTeachers
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
-from noisystudent.pipeline.train_data import student_spec
-from noisystudent.pipeline.train_stage import train
+from noisystudent.pipeline.stages.train import train
+from noisystudent.pipeline.stages.train_data import student_spec
 from noisystudent.training.linear_head import LinearHead
 
 SMALL_STUDENT = "small-student"  # the folder of its stages

@@ -23,6 +23,7 @@ from noisystudent.errors import MismatchError, SettingsError, nearest_name
 from noisystudent.evaluation.paired_trainings import compare_trainings
 from noisystudent.models.load import RUN_FACTS
 from noisystudent.pipeline import noisy_student
+from noisystudent.pipeline.backbones.tune import HEAD
 from noisystudent.pipeline.context import run_lock
 from noisystudent.pipeline.controls import CONTROL as CONTROL_STAGE
 from noisystudent.pipeline.plan import plan
@@ -38,7 +39,6 @@ from noisystudent.pipeline.studies.cells import (
     require_distinct,
 )
 from noisystudent.pipeline.studies.paper import PAPER_STUDIES
-from noisystudent.pipeline.tune import HEAD
 from noisystudent.results.facts import PlannedStage, RunFacts
 from noisystudent.results.run import RunSummary
 from noisystudent.results.study import Agreement, CellResult, StudyResult

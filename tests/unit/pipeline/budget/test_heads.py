@@ -11,7 +11,7 @@ from noisystudent.pipeline.budget.choice import USABLE, whole_minutes
 from noisystudent.pipeline.budget.graphs import GraphTimes
 from noisystudent.pipeline.budget.heads import HeadCosts, candidate_sizes, choose_for_heads
 from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.heads.teachers import MOST_POINTS
+from noisystudent.pipeline.features.teachers import MOST_POINTS
 from noisystudent.run_settings import RunSettings
 from noisystudent.training.linear_head import FOLDS, PENALTIES
 

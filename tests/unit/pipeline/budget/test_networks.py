@@ -28,7 +28,7 @@ from noisystudent.pipeline.budget.networks import (
 )
 from noisystudent.pipeline.budget.speed import FORWARD, OVERHEAD
 from noisystudent.pipeline.budget.workload import Workload
-from noisystudent.pipeline.heads.teachers import MOST_POINTS
+from noisystudent.pipeline.features.teachers import MOST_POINTS
 from noisystudent.run_settings import RoundSettings, RunSettings
 from noisystudent.runtime.device import ON_CPU
 

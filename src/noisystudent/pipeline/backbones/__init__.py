@@ -1,0 +1,1 @@
+"""Pretrained weights in a run: which ones, what of them is trained, and how long."""

@@ -1,0 +1,1 @@
+"""How a run starts: on a frozen backbone, with the whole backbone, or from scratch."""
