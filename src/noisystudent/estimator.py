@@ -17,6 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from noisystudent import api
+from noisystudent.config import given_values
 from noisystudent.data.source import Source
 from noisystudent.data.sources.arrays import ArraySource
 from noisystudent.models.feature_classifier import FeatureClassifier
@@ -182,25 +183,33 @@ class NoisyStudentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         known = labels != UNLABELED
         names = tuple(map(str, range(len(self.classes_))))
         labeled = _source(X[known], labels[known], names)
-        given = [self._image_settings(with_rounds=not known.all()), *as_list(self.settings)]
+        given = [*self._image_settings(with_rounds=not known.all()), *as_list(self.settings)]
+        is_named = self.random_state is None and "seed" in given_values(self.settings)
+        of_seed = [] if is_named else [{"seed": seed}]
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "run"
             if known.all():
-                checkpoint = api.train(labeled, out=out, settings=[*given, {"seed": seed}], quiet=True)
+                checkpoint = api.train(labeled, out=out, settings=[*given, *of_seed], quiet=True)
                 self.predictor_ = Predictor.open(checkpoint.folder)
             else:
                 unlabeled = _source(X[~known], None, ())
-                run = api.run(labeled, unlabeled, out=out, settings=[*given, {"seed": seed}], quiet=True)
+                run = api.run(labeled, unlabeled, out=out, settings=[*given, *of_seed], quiet=True)
                 self.predictor_ = run.model
         self._images = True
 
-    def _image_settings(self, *, with_rounds: bool) -> dict[str, object]:
-        given: dict[str, object] = {"model.teacher": self.model, "train.steps": self.steps}
-        found: dict[str, object] = {"model.backbone": self.backbone or "none"}
+    def _image_settings(self, *, with_rounds: bool) -> list[dict[str, object]]:
+        """What the constructor's arguments say, which ``settings`` may not contradict, and what they may change."""
+        said: dict[str, object] = {"model.teacher": self.model, "train.steps": self.steps}
+        own: dict[str, object] = {}
+        (own if self.backbone is None else said)["model.backbone"] = self.backbone or "none"
         if with_rounds:
-            given["selection.fraction"] = self.fraction
-            found |= {"budget": "none", "rounds.count": self.rounds, "rounds.controls": 0, "rounds.baselines": False}
-        return found | {name: value for name, value in given.items() if value is not None}
+            said |= {"selection.fraction": self.fraction, "rounds.count": self.rounds}
+            own |= {"budget": "none", "rounds.controls": 0, "rounds.baselines": False}
+        named = given_values(self.settings)
+        return [
+            {name: value for name, value in said.items() if value is not None},
+            {name: value for name, value in own.items() if name not in named},
+        ]
 
     def _check_parameters(self, images: bool) -> None:
         """Raises ``ValueError`` for values out of range, and for those without effect on this kind of X."""

@@ -27,13 +27,25 @@ def _on_some_images(name: str, has_effect: Callable[[object], bool]) -> Callable
     return lambda given: has_effect(given[f"noise.{name}"]) or has_effect(_of_unlabeled(given, name))
 
 
+_has_strength = _on_some_images("strength", lambda strength: strength != 0)
+_OF_STRENGTH = (
+    "pad", "resized_area", "interpolation", "crop_last", "policy", "layers", "magnitude", "operations", "translation",
+    "cutout", "pixel_reference",
+)  # fmt: skip
+
 _OF_ALL = (
     Condition(TRAINING, ("noise.strengths",), "noise.strength auto", is_one_of("noise.strength", "auto")),
     Condition(
         (*TRAINING, "label"),
-        names_in("noise", "pad", "resized_area", "policy", "layers", "magnitude", "operations"),
+        names_in("noise", *_OF_STRENGTH),
         "a noise.strength above 0",
-        _on_some_images("strength", lambda strength: strength != 0),
+        _has_strength,
+    ),
+    Condition(
+        (*TRAINING, "label"),
+        ("noise.crop",),
+        "a noise.strength above 0",
+        lambda given: _has_strength(given) or given["noise.crop"] == "none",
     ),
     Condition(
         NOISING,

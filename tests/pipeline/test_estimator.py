@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from noisystudent import NoisyStudentClassifier
+from noisystudent import NoisyStudentClassifier, api
+from noisystudent.config import given_values
 from noisystudent.errors import SettingsError
 
 QUICK = NoisyStudentClassifier(steps=40, rounds=1)
@@ -159,6 +160,24 @@ def test_images_train_as_run_and_train_do(labeled_only):
     colors = np.repeat(pixels[..., None], 3, axis=3)
     with pytest.raises(SettingsError, match="unknown setting"):
         clone(found).set_params(settings={"train.stepz": 1}).fit(colors, given)
+
+
+def test_settings_change_what_the_classifier_sets_by_itself(monkeypatch):
+    class Started(Exception):
+        pass
+
+    def run(*sources, settings, **options):
+        given.update(given_values(settings))
+        raise Started
+
+    given: dict = {}
+    monkeypatch.setattr(api, "run", run)
+    own = {"budget": "5m", "rounds.controls": 1, "model.backbone": "efficientnet-lite0", "seed": 3}
+    images = np.zeros((9, 8, 8), np.uint8)
+    with pytest.raises(Started):
+        NoisyStudentClassifier(settings=own).fit(images, [0, 1, 2] * 2 + [-1] * 3)
+    assert own.items() <= given.items()
+    assert given["rounds.baselines"] is False
 
 
 def test_the_code_on_the_page_runs(capsys):

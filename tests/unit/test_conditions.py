@@ -100,6 +100,8 @@ WITHOUT_EFFECT = [
     ("run", {"noise.strengths": [0.5]}, {"noise.strength": 0.25}, {"noise.strength": "auto"}),
     ("run", {"noise.magnitude": 5.0}, {"noise.randaugment": False}, {}),
     ("run", {"noise.magnitude": 5.0}, {"noise.strength": 0.0}, {"noise.strength": 1.0}),
+    ("run", {"noise.cutout": 20}, {"noise.strength": 0.0}, {"noise.strength": 1.0}),
+    ("run", {"noise.crop": "resized"}, {"noise.strength": 0.0}, {"noise.strength": 1.0}),
     ("run", {"noise.layers": 5}, {"noise.preset": "none"}, {"noise.preset": "timm"}),
     ("label", {"noise.pad": 0.3}, {"noise.teacher": True, "noise.crop": "none"}, {"noise.teacher": True}),
     ("show-noise", {"noise.resized_area": 0.3}, {"noise.crop": "pad"}, {"noise.crop": "resized"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -50,7 +51,8 @@ def show_noise(
         by: The columns: ``noise.strengths``, or RandAugment's operations one by one at ``noise.strength`` (1 when that
             is auto).
         images: The number of images.
-        settings: Settings of the section ``noise``, and ``data.size`` and ``data.channels``.
+        settings: Settings of the section ``noise``, and those of ``data`` that say how images are read: ``size``,
+            ``channels``, ``resize``, ``max_corrupt_fraction`` and ``memory_limit_gb``.
 
     Returns:
         The sheet, which a notebook shows, and which stands wherever a path does.
@@ -60,7 +62,7 @@ def show_noise(
     """
     from noisystudent.data.images import infer_format
     from noisystudent.data.output import require_output_file
-    from noisystudent.data.sample import SampleSource
+    from noisystudent.data.sample import SpreadSource
     from noisystudent.data.settings import DataSettings
     from noisystudent.data.sources.open import open_source
     from noisystudent.data.splits import decode
@@ -75,15 +77,16 @@ def show_noise(
     noise = section_settings(NoiseSettings, "noise", settings, command="show-noise")
     _require_drawn(by, settings)
     data = section_settings(DataSettings, "data", settings, command="show-noise")
-    sample = SampleSource(open_source(source, labeled=False), images)
+    sample = SpreadSource(open_source(source, labeled=False), images)
     format = infer_format(sample, data)
+    format = replace(format, crop=1.0 if format.squash else None)  # as a run without a backbone sees them
     decoded = decode(sample, format, data)
     rng = CounterRng(0, "show-noise")
     if by == "operations":
         strength = 1.0 if noise.strength == "auto" else noise.strength
-        sheet = operations_sheet(decoded, noise, size=format.size, strength=strength, rng=rng)
+        sheet = operations_sheet(decoded, noise, format=format, strength=strength, rng=rng)
     else:
-        sheet = strengths_sheet(decoded, noise, size=format.size, storage_size=format.storage_size, rng=rng)
+        sheet = strengths_sheet(decoded, noise, format=format, rng=rng)
     return write_sheet(Path(out), sheet.columns, sheet.cells)
 
 

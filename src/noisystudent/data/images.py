@@ -21,7 +21,7 @@ from noisystudent.data.decode import Header, decode_image, largest_wide_value, r
 from noisystudent.data.resizing import crop_and_resize, squash, squashed_size
 from noisystudent.data.sample import evenly_spread
 from noisystudent.data.settings import DataSettings
-from noisystudent.data.source import NO_LABEL, Record, Source
+from noisystudent.data.source import NO_LABEL, Record, Source, require_label
 from noisystudent.data.wide import depth_of
 from noisystudent.errors import DataError
 
@@ -252,6 +252,7 @@ def _read_shard(
     records = (record for record in source.read(shard) if only is None or only(record.key))
     for result in _decode_records(records, format):
         if isinstance(result, _DecodedImage):
+            require_label(source, result.key, result.label)
             decoded.append(result)
         else:
             failures.append(result)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from noisystudent.errors import SettingsError
+from noisystudent.errors import DataError, SettingsError
 
 SHARD_ROWS = 1024  # most rows in a shard: the unit of decoding and labeling
 NO_LABEL = -1
@@ -85,6 +85,22 @@ def shard_keys(source: Source, shard: int) -> Sequence[str]:
     """
     keys = getattr(source, "keys", None)
     return keys(shard) if keys else [record.key for record in source.read(shard)]
+
+
+def require_label(source: Source, key: str, label: int) -> None:
+    """Raises ``DataError`` where an image of a labeled source is of none of its classes, as one of an own source may.
+
+    Args:
+        source: The source.
+        key: The key of the image.
+        label: Its label.
+    """
+    if source.classes is not None and not 0 <= label < len(source.classes):
+        raise DataError(
+            f"The image {key} of {source.name} has the label {label}, and the labels of this source go from 0 to "
+            f"{len(source.classes) - 1}, one for each of its classes. Leave images without a label out of it, or give "
+            "them as unlabeled ones."
+        )
 
 
 def count_labels(labels: Sequence[int] | npt.NDArray[np.int64] | None, classes: int) -> list[int]:

@@ -48,15 +48,24 @@ def export_usage(
 
 
 def _pixels_function(classifier: Classifier) -> str:
-    edge, size = ImageFormat(classifier.size, 3, crop=classifier.crop).storage_size, classifier.size
-    mode = "L" if classifier.channels == 1 else "RGB"
+    size, mode = classifier.size, "L" if classifier.channels == 1 else "RGB"
+    edge = ImageFormat(size, 3, crop=classifier.crop, squash=classifier.squash).storage_size
+    if classifier.squash:
+        view = [
+            f"    image = image.resize(({edge}, {edge}), Image.Resampling.BICUBIC)",
+            f"    return np.asarray(image.resize(({size}, {size}), Image.Resampling.BICUBIC))",
+        ]
+    else:
+        view = [
+            f"    edges = [max({edge}, round(length * {edge} / min(image.size))) for length in image.size]",
+            "    image = image.resize(edges, Image.Resampling.BICUBIC)",
+            f"    left, top = ((length - {size}) // 2 for length in edges)",
+            f"    return np.asarray(image.crop((left, top, left + {size}, top + {size})))",
+        ]
     lines = [
         "def pixels_of(file):",
         f'    image = ImageOps.exif_transpose(Image.open(file)).convert("{mode}")',
-        f"    edges = [max({edge}, round(length * {edge} / min(image.size))) for length in image.size]",
-        "    image = image.resize(edges, Image.Resampling.BICUBIC)",
-        f"    left, top = ((length - {size}) // 2 for length in edges)",
-        f"    return np.asarray(image.crop((left, top, left + {size}, top + {size})))",
+        *view,
     ]
     return "\n".join(lines)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from noisystudent.artifacts.callables import without_addresses
 from noisystudent.artifacts.folder import fingerprint_of
 from noisystudent.errors import ModelError
 from noisystudent.models.load import weights_fingerprint
@@ -156,7 +156,7 @@ def features_of(net: nn.Module, pixels: Tensor, name: str) -> Tensor:
 
 def module_fingerprint(name: str, module: nn.Module) -> str:
     """A hash of a module's name, type, text form, parameters and buffers."""
-    text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(module))  # an address is another in every process
+    text = without_addresses(repr(module))
     kind = f"{type(module).__module__}.{type(module).__qualname__}"
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     return fingerprint_of([name, kind, text, weights_fingerprint(tensors)])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import re
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from noisystudent.artifacts.callables import describe
 from noisystudent.errors import SettingsError
 from noisystudent.random_streams import stream_key
 from noisystudent.runtime.device import seeded
@@ -50,23 +48,3 @@ class CustomAugmentation:
                 f"{list(pixels.shape)}; it must return uint8 images of the same shape."
             )
         return changed
-
-
-def describe(function: BatchTransform) -> str:
-    """Returns a line that identifies a callable among the inputs of a stage: its name and a digest of its definition.
-
-    The definition is the source of a function. For an object it is the source of its class and its ``repr``, if that
-    shows parameters (as for torchvision transforms and torch modules). Values that a function reads from elsewhere are
-    not included.
-    """
-    is_function = inspect.isfunction(function) or inspect.ismethod(function) or inspect.isbuiltin(function)
-    definition = function if is_function else type(function)
-    try:
-        content = inspect.getsource(definition)
-    except (OSError, TypeError):
-        content = ""
-    text = repr(function)
-    if not is_function and not re.search(r" at 0x[0-9a-f]+>", text):
-        content += text
-    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return f"{definition.__module__}.{definition.__qualname__}#{digest}"

@@ -41,8 +41,8 @@ class InputNoise:
 
     With ``crop_last`` the crop comes after RandAugment and the hole, whose border it may then reflect.
 
-    At strength 0 the crop covers the whole area without a shift, and RandAugment is omitted, because its magnitude 0
-    is not the absence of noise (Solarize inverts, Brightness is 0.1).
+    At strength 0 an image is seen as without noise, and RandAugment is omitted, because its magnitude 0 is not the
+    absence of noise (Solarize inverts, Brightness is 0.1).
 
     Args:
         settings: the noise settings.
@@ -70,7 +70,7 @@ class InputNoise:
         self.strength = strength
         self.rng = rng
         self.crop = crop
-        self._crop = settings.crop_at(size)
+        self._crop = settings.crop_at(size) if strength else "none"
         self._distortion = self._build_distortion()
         self._distortion_start = _AUGMIX_START if isinstance(self._distortion, AugMix) else _RANDAUGMENT_START
 
@@ -149,7 +149,7 @@ class InputNoise:
         return PlainView(self.size, self.crop)(pixels, sizes)
 
     def _window(self, pixels: Tensor, sizes: Tensor, uniforms: Tensor) -> Tensor:
-        """A random square of squashed images, all of it at strength 0; at 1 as many pixels as the model sees."""
+        """A random square of squashed images, at strength 1 of as many pixels as the model sees."""
         own = round(self.storage_size * self.size / squashed_edge(self.size))
         edge = self.storage_size - round(self.strength * (self.storage_size - own))
         return resize_views(random_window(pixels, sizes, uniforms[:, :2], edge), self.size)

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from noisystudent.noise import color, geometric
 from noisystudent.noise.pixels import choose
-from noisystudent.noise.settings import OPERATIONS, RandAugmentPolicy
+from noisystudent.noise.settings import OPERATIONS_OF, RandAugmentPolicy
 
 
 @dataclass(frozen=True)
@@ -203,15 +203,11 @@ def apply_torchvision(name: str, pixels: Tensor, magnitude: float, uniforms: Ten
             return apply_operation(name, pixels, level * 10.0, uniforms, distances)
 
 
-_WITHOUT_CUTOUT = tuple(name for name in OPERATIONS if name != "Cutout")
-
 POLICIES: dict[RandAugmentPolicy, Policy] = {
-    "paper": Policy(OPERATIONS, apply_operation),
-    "released": Policy(OPERATIONS, apply_released),
-    "graded": Policy(OPERATIONS, apply_graded),
-    "timm": Policy(_WITHOUT_CUTOUT, apply_timm, probability=0.5),
-    "torchvision": Policy(
-        ("Identity", *(name for name in _WITHOUT_CUTOUT if name not in ("Invert", "SolarizeAdd"))), apply_torchvision
-    ),
+    "paper": Policy(OPERATIONS_OF["paper"], apply_operation),
+    "released": Policy(OPERATIONS_OF["released"], apply_released),
+    "graded": Policy(OPERATIONS_OF["graded"], apply_graded),
+    "timm": Policy(OPERATIONS_OF["timm"], apply_timm, probability=0.5),
+    "torchvision": Policy(OPERATIONS_OF["torchvision"], apply_torchvision),
 }
 """The policies by their names in the setting ``noise.policy``."""

@@ -54,6 +54,16 @@ AUGMIX_OPERATIONS = (
 )
 """AugMix's operations, in the order of its code."""
 
+_OF_TIMM = tuple(name for name in OPERATIONS if name != "Cutout")
+_OF_TORCHVISION = ("Identity", *(name for name in _OF_TIMM if name not in ("Invert", "SolarizeAdd")))
+OPERATIONS_OF = {
+    **dict.fromkeys(("paper", "released", "graded"), OPERATIONS),
+    "timm": _OF_TIMM,
+    "torchvision": _OF_TORCHVISION,
+    "augmix": AUGMIX_OPERATIONS,
+}
+"""The operations that each policy draws from, unless some are given."""
+
 SMALL_IMAGE_SIZE = 64
 """Edge in pixels; up to it, images are cropped after padding, and above it by a random resized box."""
 
@@ -301,11 +311,11 @@ class NoiseSettings(PresetSettings):
 
     @model_validator(mode="after")
     def _known_operations(self) -> Self:
-        known, kind = (AUGMIX_OPERATIONS, "AugMix") if self.policy == "augmix" else (OPERATIONS, "RandAugment")
+        known = OPERATIONS_OF[self.policy]
         for name in self.operations:
             if name not in known:
                 raise ValueError(
-                    f"operations: {name!r} is not an operation of {kind}.{nearest_name(name, known)} "
+                    f"operations: {name!r} is not an operation of policy {self.policy}.{nearest_name(name, known)} "
                     f"Known: {', '.join(known)}"
                 )
         return self

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from noisystudent.data.images import Images
+from noisystudent.data.images import ImageFormat, Images
 from noisystudent.noise.augmix import LARGEST_LEVEL, apply_augmix
 from noisystudent.noise.counter_rng import CounterRng
 from noisystudent.noise.crop import PlainView
@@ -30,9 +30,7 @@ class NoiseSheet:
     cells: npt.NDArray[np.uint8]
 
 
-def strengths_sheet(
-    images: Images, settings: NoiseSettings, *, size: int, storage_size: int, rng: CounterRng
-) -> NoiseSheet:
+def strengths_sheet(images: Images, settings: NoiseSettings, *, format: ImageFormat, rng: CounterRng) -> NoiseSheet:
     """Returns the images without noise and at every strength of ``settings.strengths``.
 
     The columns of a row use the same random numbers.
@@ -40,32 +38,32 @@ def strengths_sheet(
     Args:
         images: the images, one per row.
         settings: the noise settings.
-        size: edge of a view in pixels.
-        storage_size: short edge of the stored images in pixels.
+        format: the format of the images.
         rng: the random numbers.
     """
-    columns = {PLAIN: _plain(images, size)}
+    size, storage_size, crop = format.size, format.storage_size, format.crop
+    columns = {PLAIN: _plain(images, size, crop)}
     rows = torch.arange(len(images))
     for strength in settings.strengths:
-        noise = InputNoise(settings, size=size, strength=strength, rng=rng, storage_size=storage_size)
+        noise = InputNoise(settings, size=size, strength=strength, rng=rng, storage_size=storage_size, crop=crop)
         columns[f"strength {strength:g}"] = _noised(images, noise, 0, rows)
     return _sheet(columns)
 
 
 def operations_sheet(
-    images: Images, settings: NoiseSettings, *, size: int, strength: float, rng: CounterRng
+    images: Images, settings: NoiseSettings, *, format: ImageFormat, strength: float, rng: CounterRng
 ) -> NoiseSheet:
     """Returns the images without noise and after every single operation of the policy.
 
     Args:
         images: the images, one per row.
         settings: the noise settings.
-        size: edge of a view in pixels.
+        format: the format of the images.
         strength: strength of the noise, 0 to 2.
         rng: the random numbers.
     """
-    plain = _plain(images, size)
-    names, change = _operations(settings, size, strength * settings.magnitude)
+    plain = _plain(images, format.size, format.crop)
+    names, change = _operations(settings, format.size, strength * settings.magnitude)
     columns = {PLAIN: plain}
     for number, name in enumerate(dict.fromkeys(settings.operations or names)):
         uniforms = rng.uniform(torch.full((len(plain),), number), torch.arange(len(plain)), 3)
@@ -102,7 +100,7 @@ def draws_sheet(images: Images, noise: InputNoise, rows: npt.NDArray[np.int64], 
     return _sheet(columns)
 
 
-def _plain(images: Images, size: int, crop: float | None = None) -> Tensor:
+def _plain(images: Images, size: int, crop: float | None) -> Tensor:
     sizes = torch.from_numpy(images.sizes.astype(np.int64))
     return PlainView(size, crop)(torch.from_numpy(images.pixels), sizes)
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from noisystudent.artifacts.callables import describe
 from noisystudent.config import Resolved
 from noisystudent.data.source import Source
 from noisystudent.data.splits import DataSplits
@@ -22,7 +23,7 @@ from noisystudent.errors import SettingsError, TrainingError
 from noisystudent.losses.objectives import LossTerms
 from noisystudent.models.factory import ModelFactory, build_from_factory, name_of
 from noisystudent.models.wrapped_module import gives_features
-from noisystudent.noise.custom import BatchTransform, describe
+from noisystudent.noise.custom import BatchTransform
 from noisystudent.pseudo_labels.selection.custom import SelectRows
 from noisystudent.training.loader import Batch
 

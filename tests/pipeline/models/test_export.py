@@ -31,12 +31,14 @@ FITTED = Calibration(temperature=0.5, labels=40, fitted_on="validation labels")
 GRAPHS = [pytest.param("onnx", marks=needs_onnx), "torch-export"]
 
 
-def save_run(folder, name="test_efficientnet", size=96, channels=3):
+def save_run(folder, name="test_efficientnet", size=96, channels=3, squash=False):
     """The folder of a run that delivered an untrained model."""
     torch.manual_seed(0)
     classifier = create_classifier(name, classes=CLASSES, channels=channels, size=size)
     with torch.no_grad():
         classifier.net.get_classifier().weight *= 3000  # sure answers, which differ from image to image
+    if squash:
+        classifier.squash, classifier.crop = True, 1.0
     save_classifier(classifier, folder / "best")
     write_calibration(folder / "best", FITTED)
     write_result(folder / "summary.json", parsed_summary(summary()))
@@ -70,21 +72,35 @@ def code_of(card):
     return code
 
 
+def run_code_of_card(out, photos):
+    """What the code on the card of an export prints for photographs; it must not need this package."""
+    (out / "try.py").write_text(code_of((out / "README.md").read_text()))
+    (out / "noisystudent.py").write_text("raise ImportError")
+    words = [sys.executable, "try.py", *map(str, photos)]
+    return subprocess.run(words, cwd=out, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.parametrize("preprocessing", [False, True])
 @pytest.mark.parametrize("to", GRAPHS)
 def test_the_code_on_the_card_gives_the_answers_of_the_predictor(run, photos, tmp_path, to, preprocessing):
     out = ns.export(run, to=to, out=tmp_path / "out", preprocessing=preprocessing)
-    (out / "try.py").write_text(code_of((out / "README.md").read_text()))
-    # The code must not need this package: an import of it fails.
-    (out / "noisystudent.py").write_text("raise ImportError")
-    words = [sys.executable, "try.py", *map(str, photos)]
-    printed = subprocess.run(words, cwd=out, capture_output=True, text=True, check=True).stdout
+    printed = run_code_of_card(out, photos)
     expected = ns.load(run).predict_proba(photos, calibrated=True)
     assert np.ptp(expected.max(axis=1)) > 0.1
     found = re.findall(r"([0-9.]+)$", printed, re.MULTILINE)
     np.testing.assert_allclose([float(value) for value in found], expected.max(axis=1), atol=1e-4)
     for row in expected.argmax(axis=1):
         assert CLASSES[row].splitlines()[0] in printed
+
+
+def test_the_code_on_the_card_squashes_images_where_the_predictor_does(photos, tmp_path):
+    run = save_run(tmp_path / "run", squash=True)
+    printed = run_code_of_card(ns.export(run, to="torch-export", out=tmp_path / "out"), photos)
+    found = [float(value) for value in re.findall(r"([0-9.]+)$", printed, re.MULTILINE)]
+    expected = ns.load(run).predict_proba(photos, calibrated=True).max(axis=1)
+    np.testing.assert_allclose(found, expected, atol=0.01)  # Pillow and torch round bytes differently
+    cropped = ns.load(save_run(tmp_path / "cropped")).predict_proba(photos, calibrated=True).max(axis=1)
+    assert np.abs(found - cropped).max() > 0.05
 
 
 def test_timm_alone_opens_an_export_of_its_architecture(run, photos, tmp_path):

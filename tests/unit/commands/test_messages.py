@@ -60,7 +60,7 @@ MESSAGES = [
     ([*RUN, "--evaluation.suite", "corruption"], "Did you mean 'corruptions'?"),
     (
         [*RUN, "--noise.operations", "foo"],
-        "setting noise.operations (from arguments: ('foo',)): 'foo' is not an operation of RandAugment.",
+        "setting noise.operations (from arguments: ('foo',)): 'foo' is not an operation of policy graded.",
     ),
     ([*RUN, "--budget", "15"], "'15' is no duration; write numbers with a unit (s, m, h, d), such as 15m or 1h30m."),
     ([*RUN, "--log", "wandb"], "setting runtime.log (from arguments: 'wandb'): give none or tensorboard."),

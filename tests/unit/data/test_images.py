@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -199,6 +201,19 @@ def test_a_source_without_any_readable_image_is_refused():
         decode(source, ImageFormat(8, 3), max_corrupt_fraction=1.0)
     with pytest.raises(DataError, match="None of the images of 'list' can be read"):
         infer_format(source, DataSettings())
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_of_no_class_in_a_labeled_source_is_refused(label):
+    class Labeled(ListSource):
+        classes = ("cat", "dog")
+
+        def read(self, shard):
+            for record in super().read(shard):
+                yield replace(record, label=label if record.key == "0/1" else 0)
+
+    with pytest.raises(DataError, match=f"image 0/1 of list has the label {label}, .* go from 0 to 1"):
+        decode(Labeled([noise_image(8, 8)] * 3), ImageFormat(8, 3))
 
 
 def test_too_much_memory_is_refused_before_anything_is_read():

@@ -131,6 +131,6 @@ def test_the_setting_switches_augmix_on_and_changes_nothing_else():
 
 
 def test_an_operation_that_is_not_augmixs_is_named():
-    with pytest.raises(ValidationError, match="'Cutout' is not an operation of AugMix"):
+    with pytest.raises(ValidationError, match="'Cutout' is not an operation of policy augmix"):
         NoiseSettings(policy="augmix", operations=("Rotate", "Cutout"))
     assert NoiseSettings(policy="paper", operations=("Cutout",)).operations == ("Cutout",)

@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from torchvision.transforms import v2
 
 from noisystudent.errors import SettingsError
-from noisystudent.noise.custom import CustomAugmentation, describe
+from noisystudent.noise.custom import CustomAugmentation
 
 
 def darken(pixels):
@@ -38,9 +37,3 @@ def test_custom_noise_acts_on_the_batch_and_is_seeded_by_step():
 def test_results_other_than_such_images_are_refused(function, named):
     with pytest.raises(SettingsError, match=named):
         CustomAugmentation(function, seed=0)(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), 0)
-
-
-def test_a_callable_is_identified_by_its_name_and_content():
-    assert describe(darken) == describe(darken) != describe(speckle)
-    assert describe(darken).startswith(f"{__name__}.darken#")
-    assert describe(v2.RandomRotation(10)) == describe(v2.RandomRotation(10)) != describe(v2.RandomRotation(20))

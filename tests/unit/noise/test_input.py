@@ -54,11 +54,15 @@ def test_the_crop_reaches_further_at_greater_strength():
     assert [smallest_area(0.08, strength) for strength in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([1, 0.54, 0.08, 0.05])
 
 
-def test_strength_zero_is_the_plain_view():
-    settings = NoiseSettings()
-    pixels, sizes, index = random_pixels(4, 3, 32, 32), torch.full((4, 2), 32), torch.arange(4)
-    noise = InputNoise(settings, size=32, strength=0.0, rng=CounterRng(0, "test"))
-    assert torch.equal(noise(pixels, sizes, index, index), pixels)
+@pytest.mark.parametrize("crop", ["auto", "pad", "resized", "window", "none"])
+@pytest.mark.parametrize(("size", "stored"), [(32, 32), (96, 128)])
+def test_strength_zero_is_the_plain_view(size, stored, crop):
+    pixels = random_pixels(4, 3, stored, stored * 3 // 2)
+    sizes, index = torch.tensor([[stored, stored], [stored, stored * 3 // 2]]).repeat(2, 1), torch.arange(4)
+    noise = InputNoise(
+        NoiseSettings(crop=crop), size=size, strength=0.0, rng=CounterRng(0, "test"), storage_size=stored
+    )
+    assert torch.equal(noise(pixels, sizes, index, index), PlainView(size)(pixels, sizes))
 
 
 @pytest.mark.parametrize("crop", ["pad", "resized", "none"])

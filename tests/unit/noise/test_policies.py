@@ -106,6 +106,14 @@ def test_a_list_of_operations_replaces_those_of_the_policy():
         NoiseSettings(operations=("Posterise",))
 
 
+def test_the_operations_that_may_be_listed_are_those_of_the_policy():
+    assert NoiseSettings(policy="torchvision", operations=("Identity", "Rotate")).operations == ("Identity", "Rotate")
+    with pytest.raises(ValidationError, match="'Cutout' is not an operation of policy timm"):
+        NoiseSettings(policy="timm", operations=("Cutout",))
+    with pytest.raises(ValidationError, match="'Identity' is not an operation of policy graded"):
+        NoiseSettings(operations=("Identity",))
+
+
 @pytest.mark.parametrize(
     ("member", "magnitude", "dropout"),
     [

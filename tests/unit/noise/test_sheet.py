@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 import noisystudent
+from data_images import ListSource
 from noisystudent.commands.main import main
-from noisystudent.data.images import ImageFormat, decode_shard
-from noisystudent.data.sample import SampleSource
+from noisystudent.data.images import ImageFormat, decode_shard, decode_source
+from noisystudent.data.sample import SpreadSource
 from noisystudent.data.sources.builtin import open_digits
 from noisystudent.errors import SettingsError
 from noisystudent.noise.counter_rng import CounterRng
@@ -19,23 +20,27 @@ from noisystudent.noise.sheet import draws_sheet, operations_sheet, strengths_sh
 from noisystudent.reporting.sheet import GAP, HEADER, MIN_CELL, draw_sheet
 
 SIZE = 8
+FORMAT = ImageFormat(SIZE, 1)
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return decode_shard(SampleSource(open_digits(labeled=True), 5), 0, ImageFormat(SIZE, 1))
+    return decode_source(SpreadSource(open_digits(labeled=True), 5), FORMAT, max_corrupt_fraction=0, memory_limit_gb=1)
 
 
-def test_a_sample_is_spread_evenly_over_the_source():
-    sample = SampleSource(open_digits(labeled=True), 3)
-    assert [record.key for record in sample.read(0)] == ["digit-0000", "digit-0898", "digit-1796"]
-    assert sample.classes is None
-    assert SampleSource(open_digits(labeled=False), 5000).shard_sizes == (1797,)
+def test_every_image_is_shown_squashed_where_all_of_it_is_seen():
+    wide = np.zeros((40, 60, 3), np.uint8)
+    wide[:, 54:] = 255  # a center crop loses this border
+    images = decode_shard(ListSource([wide]), 0, ImageFormat(96, 3, squash=True, crop=1.0))
+    format = ImageFormat(96, 3, squash=True, crop=1.0)
+    sheet = strengths_sheet(images, NoiseSettings(strengths=(0.0,)), format=format, rng=CounterRng(0, "test"))
+    assert sheet.cells.shape == (1, 2, 96, 96, 3)
+    assert (sheet.cells[0, :, :, -3:] > 250).all()
 
 
 def test_columns_are_the_plain_view_and_every_strength(digits):
     settings = NoiseSettings(strengths=(0.0, 1.0), crop="none")
-    sheet = strengths_sheet(digits, settings, size=SIZE, storage_size=SIZE, rng=CounterRng(0, "test"))
+    sheet = strengths_sheet(digits, settings, format=FORMAT, rng=CounterRng(0, "test"))
     assert sheet.columns == ("plain", "strength 0", "strength 1")
     assert sheet.cells.shape == (5, 3, SIZE, SIZE, 1)
     np.testing.assert_array_equal(sheet.cells[:, 0, :, :, 0], digits.pixels[:, 0])
@@ -44,7 +49,9 @@ def test_columns_are_the_plain_view_and_every_strength(digits):
 
 
 def test_every_operation_has_a_column(digits):
-    sheet = operations_sheet(digits, NoiseSettings(policy="paper"), size=SIZE, strength=1.0, rng=CounterRng(0, "test"))
+    sheet = operations_sheet(
+        digits, NoiseSettings(policy="paper"), format=FORMAT, strength=1.0, rng=CounterRng(0, "test")
+    )
     assert sheet.columns == ("plain", *POLICIES["paper"].operations)
     inverted = sheet.columns.index("Invert")
     np.testing.assert_array_equal(sheet.cells[:, inverted], 255 - sheet.cells[:, 0])

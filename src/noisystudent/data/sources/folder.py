@@ -119,8 +119,13 @@ class FolderSource:
 
     def read(self, shard: int) -> Iterator[Record]:
         """The records of one shard; an unreadable file has a ``problem``."""
+        return self.read_rows(shard, range(self.shard_sizes[shard]))
+
+    def read_rows(self, shard: int, rows: Sequence[int]) -> Iterator[Record]:
+        """The records of one shard at ``rows``, in that order; no other file is read."""
         labels = {name: label for label, name in enumerate(self.classes or ())}
-        for key in self._keys[shard_slice(shard)]:
+        keys = self.keys(shard)
+        for key in (keys[row] for row in rows):
             label = labels[_top_folder(key)] if self.classes else NO_LABEL
             content, problem = read_file(self._paths[key])
             yield Record(key, content, label, problem)
