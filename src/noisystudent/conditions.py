@@ -5,12 +5,13 @@ Values that recipes set, and values that are the defaults anyway, are never refu
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from noisystudent.condition import RUN as _RUN
 from noisystudent.condition import TRAINING as _TRAINING
 from noisystudent.condition import (
     Condition,
+    Values,
     has_trained_weights,
     is_given,
     is_in_suite,
@@ -180,12 +181,26 @@ _STATISTICS = (
     ),
 )
 
+
+def _generates(*measures: str) -> Callable[[Values], bool]:
+    """Whether the robustness suite makes the images of one of the measures itself."""
+    return lambda given: any(
+        measure in given["evaluation.suite"] and not given[f"evaluation.{measure}_dir"] for measure in measures
+    )
+
+
 _EVALUATION = (
     Condition(
         _MEASURING,
-        names_in("evaluation", "corruptions", "severities", "corruptions_dir", "frost_textures"),
+        names_in("evaluation", "corruptions", "severities", "corruptions_dir"),
         "corruptions in evaluation.suite",
         is_in_suite("corruptions"),
+    ),
+    Condition(
+        _MEASURING,
+        ("evaluation.frost_textures",),
+        "corruptions in evaluation.suite that are generated (no evaluation.corruptions_dir)",
+        _generates("corruptions"),
     ),
     Condition(
         _MEASURING,
@@ -196,8 +211,9 @@ _EVALUATION = (
     Condition(
         _MEASURING,
         ("evaluation.strengths_for",),
-        "corruptions or perturbations in evaluation.suite",
-        is_in_suite("corruptions", "perturbations"),
+        "corruptions or perturbations in evaluation.suite that are generated (no evaluation.corruptions_dir or "
+        "perturbations_dir)",
+        _generates("corruptions", "perturbations"),
     ),
     Condition(
         _MEASURING,
@@ -207,9 +223,10 @@ _EVALUATION = (
     ),
     Condition(
         _MEASURING,
-        names_in("evaluation", "seed"),
-        "corruptions, perturbations or attacks in evaluation.suite",
-        is_in_suite("corruptions", "perturbations", "attacks"),
+        ("evaluation.seed",),
+        "attacks in evaluation.suite, or corruptions or perturbations that are generated (no "
+        "evaluation.corruptions_dir or perturbations_dir)",
+        lambda given: is_in_suite("attacks")(given) or _generates("corruptions", "perturbations")(given),
     ),
 )
 

@@ -117,7 +117,7 @@ USED: Mapping[Command, frozenset[str]] = {
         "labeled", "validation", "out", "seed", "fix.", "train.save_every", "data.near_duplicates",
         "data.memory_limit_gb", *_PREDICTING, without=("runtime.engine",),
     ),
-    "label": _names(*_PREDICTING, "noise.", without=(*_NOT_ON_IMAGES, "noise.strengths")),  # see _CONDITIONS
+    "label": _names(*_PREDICTING, "noise.", without=(*_NOT_ON_IMAGES, "noise.strengths")),  # see NOISE_CONDITIONS
     "select": _names("selection.", without=("selection.once", "selection.align", "selection.neighbors")),
     "evaluate": _names(*_PREDICTING),
     "robustness": _names(*_PREDICTING, "evaluation."),

@@ -216,7 +216,7 @@ def list_files(pattern: str, ending: str) -> list[File]:
     names = [pattern] if is_literal else expand_braces(pattern)
     files: list[File] = []
     missing: list[str] = []
-    find = _RemoteFiles(pattern, ending).find if is_url(pattern) else _find_local
+    find = _RemoteFiles(pattern).find if is_url(pattern) else _find_local
     for name in names:
         matches = find(name, ending, is_literal)
         files += matches
@@ -344,7 +344,7 @@ def _is_visible(base: str, ending: str) -> bool:
 class _RemoteFiles:
     """Files behind one URL pattern; it lists each folder once, so that 10,000 shards need no 10,000 requests."""
 
-    def __init__(self, pattern: str, ending: str) -> None:
+    def __init__(self, pattern: str) -> None:
         self._pattern = pattern
         self._filesystem, _ = open_filesystem(pattern.replace("{", "").replace("}", ""))
         self._filesystem.invalidate_cache()

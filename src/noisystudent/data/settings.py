@@ -14,9 +14,10 @@ class DataSettings(Settings):
 
     size: Annotated[int, Field(ge=8, le=4096)] | Literal["auto"] = Field(
         "auto",
-        description="edge of the model's square input in pixels, 8 to 4096; auto: the median short edge of the "
-        "labeled images, rounded to a multiple of 8, at most 224; with resize squash 128 for images of less than 96 x "
-        "96 pixels, else 480 (BiT's rule)",
+        description="edge of the model's square input in pixels, 8 to 4096; auto: what a budget chooses or a backbone "
+        "was trained at, else the median short edge of the labeled images, rounded to a multiple of 8 (images of one "
+        "size up to 64 px keep it), at most 224; with resize squash 128 for images of less than 96 x 96 pixels, else "
+        "480 (BiT's rule)",
     )
     resize: Literal["aspect", "squash"] = Field(
         "aspect",

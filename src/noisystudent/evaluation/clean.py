@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 
 from noisystudent.evaluation.eval_dataset import EvalDataset
+from noisystudent.evaluation.metrics.accuracy import standard_error
 from noisystudent.evaluation.metrics.scores import FIVE
 from noisystudent.evaluation.per_image import PerImageResults, Temperatures, evaluate_images
 from noisystudent.evaluation.results import CleanResult
@@ -31,6 +31,6 @@ def clean_scores(results: PerImageResults, classes: int) -> CleanResult:
     top1 = float(results.correct.mean())
     return CleanResult(
         top1=top1,
-        top1_standard_error=math.sqrt(top1 * (1 - top1) / len(results.correct)),
+        top1_standard_error=standard_error(top1, len(results.correct)),
         top5=float(results.top5_correct.mean()) if classes > FIVE else None,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from noisystudent.evaluation.eval_dataset import EvalBatch, EvalDataset
@@ -79,12 +80,15 @@ class Temperatures:
         Returns:
             The temperatures; 1 where the other half has no images.
         """
-        every = max(1, dataset.count // (2 * FIT_IMAGES))
+        every = max(1, -(-dataset.count // (2 * FIT_IMAGES)))
         values, labels, index = [], [], []
         for batch in dataset.batches(predictor.view, predictor.device):
             addresses = batch.index.cpu().numpy()
             sampled = (addresses // 2) % every == 0
-            values.append(predictor.log_probabilities_of_views(batch.views)[sampled])
+            if not sampled.any():
+                continue
+            views = batch.views[torch.from_numpy(sampled).to(batch.views.device)]
+            values.append(predictor.log_probabilities_of_views(views))
             labels.append(batch.labels[sampled])
             index.append(addresses[sampled])
         rows, true, odd = np.concatenate(values), np.concatenate(labels), np.concatenate(index) % 2 == 1

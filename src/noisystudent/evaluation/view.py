@@ -169,11 +169,6 @@ def origin(sources: Iterable[str]) -> str:
     return "published" if set(sources) == {"published"} else "generated"
 
 
-def joined(parts: Sequence[str]) -> str:
-    """A list in words: ``a, b and c``."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
 def conditions(names: Iterable[str]) -> str:
     """The number of conditions, with the first as an example."""
     listed = list(names)

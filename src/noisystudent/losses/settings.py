@@ -16,7 +16,7 @@ TermMethod = Literal[LogitMethod, "hard", "virtual_teacher", "matched_smoothing"
 Method = Literal["none", TermMethod]
 NEEDS_LABELS = ("virtual_teacher", "matched_smoothing")
 TEACHER_FREE = ("none", *NEEDS_LABELS, "confidence_penalty")
-DISTILL_ONLY = ("teachers", "students", "teacher_steps")  # settings that only the command distill uses
+NOT_OF_A_STAGE = ("teachers", "students", "teacher_steps")  # who learns from whom, which no single stage depends on
 
 
 class ObjectiveSettings(Settings):

@@ -77,6 +77,8 @@ class Predictor:
         precision: ``float32``, or ``bfloat16`` or ``float16`` for mixed precision.
         unit: logits [B, K] of floats [B, C, size, size] from 0 to 1; differentiable by the pixels.
         classifier: the classifier of a checkpoint; None for a module.
+        crop: the share of an image's short edge that the view of a module shows; None: the official one. A classifier
+            has its own.
         origin: text that opens the same model in another process; empty for a module.
         training_images: digests of the labeled images that the model was trained on; None where they are not recorded.
         onnx: the network in onnxruntime, where that computes the answers; ``unit`` is torch's in any case.
@@ -92,6 +94,7 @@ class Predictor:
     precision: str = "float32"
     unit: nn.Module
     classifier: Classifier | None = None
+    crop: float | None = None
     origin: str = ""
     training_images: Digests | None = None
     onnx: OnnxNetwork | None = None
@@ -204,7 +207,7 @@ class Predictor:
     @property
     def format(self) -> ImageFormat:
         """The format in which images are decoded for the model."""
-        return format_of(self, self.classifier)
+        return format_of(self, self.classifier, self.crop)
 
     @property
     def engine(self) -> str:
@@ -214,7 +217,7 @@ class Predictor:
     @property
     def view(self) -> PlainView:
         """The part of a stored image that the model sees."""
-        return PlainView(self.size, self.classifier.crop if self.classifier else None)
+        return PlainView(self.size, self.classifier.crop if self.classifier else self.crop)
 
     @property
     def device(self) -> torch.device:

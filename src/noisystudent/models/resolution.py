@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import torch
 
+from noisystudent.data.images import stored_edge
 from noisystudent.errors import ModelError
 from noisystudent.models.classifier import Classifier, UnitPixels
 from noisystudent.models.create import refusal, size_argument
@@ -98,14 +99,18 @@ def at_size(classifier: Classifier, size: int) -> Classifier:
 
 
 def predictor_at(predictor: Predictor, size: int) -> Predictor:
-    """The same predictor for images of another size, in pixels; raises ``ModelError`` where it does not take them."""
+    """The same predictor for images of another size, in pixels, of which it sees the same share.
+
+    Raises ``ModelError`` where it does not take them.
+    """
     if size == predictor.size:
         return predictor
     batch_size = max(1, predictor.batch_size * predictor.size**2 // max(size, predictor.size) ** 2)
     if predictor.classifier is None:
         shape = (2, predictor.channels, size, size)
         check_module(predictor.unit, predictor.name, predictor.classes, shape, predictor.device)
-        return replace(predictor, size=size, batch_size=batch_size)
+        crop = predictor.crop or predictor.size / stored_edge(predictor.size, None)
+        return replace(predictor, size=size, batch_size=batch_size, crop=crop)
     classifier = at_size(predictor.classifier, size)
     return replace(
         predictor,

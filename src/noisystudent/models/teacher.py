@@ -144,11 +144,14 @@ class NoisedTeacher(Teacher):
             module.training = not isinstance(module, nn.modules.batchnorm._BatchNorm)
 
 
-def format_of(model: TeacherModel, classifier: Classifier | None) -> ImageFormat:
-    """The format in which images are decoded for a model, with the bits and the crop of its classifier, if any."""
+def format_of(model: TeacherModel, classifier: Classifier | None, crop: float | None = None) -> ImageFormat:
+    """The format in which images are decoded for a model, with the bits and the crop of its classifier, if any.
+
+    ``crop`` is the share of the short edge that a model without a classifier sees; None: the official one.
+    """
     channels: Literal[1, 3] = 1 if model.channels == 1 else 3
     if classifier is None:
-        return ImageFormat(model.size, channels)
+        return ImageFormat(model.size, channels, crop=crop)
     bits, crop, squash = classifier.bits, classifier.crop, classifier.squash
     return ImageFormat(model.size, channels, bits=bits, crop=crop, squash=squash)
 

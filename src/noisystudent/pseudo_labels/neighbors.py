@@ -68,10 +68,10 @@ def reduce_features(features: Floats, *, whiten: bool = False) -> Floats:
 def neighbor_graph(points: Floats) -> NeighborGraph:
     """The graph of the 15 nearest neighbors by cosine similarity, in either direction, of points [N, D]."""
     count = min(NEIGHBORS, len(points) - 1)
-    distances, neighbors = NearestNeighbors(n_neighbors=count + 1, metric="cosine").fit(points).kneighbors(points)
-    similarity = np.maximum(1 - distances[:, 1:], 0) ** _SHARPNESS  # the nearest point is the point itself
+    distances, neighbors = NearestNeighbors(n_neighbors=count, metric="cosine").fit(points).kneighbors()
+    similarity = np.maximum(1 - distances, 0) ** _SHARPNESS
     rows = np.repeat(np.arange(len(points)), count)
-    one_way = sparse.csr_array((similarity.ravel(), (rows, neighbors[:, 1:].ravel())), shape=(len(points),) * 2)
+    one_way = sparse.csr_array((similarity.ravel(), (rows, neighbors.ravel())), shape=(len(points),) * 2)
     both_ways = one_way.maximum(one_way.T)
     degree = np.maximum(np.asarray(both_ways.sum(axis=1)).ravel(), 1e-30) ** -0.5
     scale = sparse.diags_array(degree)
@@ -110,9 +110,8 @@ class Typicality:
     def among(cls, labeled: Floats) -> Typicality:
         """Compares with the distances of labeled images, [L, D], from each other; for features of a fixed network."""
         nearest = min(NEAREST, len(labeled) - 1)
-        search = NearestNeighbors(n_neighbors=nearest + 1, metric="cosine").fit(labeled)
-        # The nearest one is the image itself.
-        known = search.kneighbors(labeled)[0][:, nearest] if nearest else np.zeros(len(labeled))
+        search = NearestNeighbors(n_neighbors=max(1, nearest), metric="cosine").fit(labeled)
+        known = search.kneighbors()[0][:, nearest - 1] if nearest else np.zeros(len(labeled))  # not the image itself
         return cls(search, nearest, np.sort(known))
 
     @classmethod

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from noisystudent.artifacts.folder import atomic_write
-from noisystudent.display.wording import points
+from noisystudent.display.wording import joined, points
 from noisystudent.evaluation.results import ComparisonResult, Difference
-from noisystudent.evaluation.view import displayed_names, joined
+from noisystudent.evaluation.view import displayed_names
 from noisystudent.reporting.robustness import robustness_view
 from noisystudent.reporting.templates import template
 

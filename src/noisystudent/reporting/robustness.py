@@ -18,7 +18,6 @@ from noisystudent.evaluation.view import (
     common_folder,
     difference_column,
     displayed_names,
-    joined,
 )
 
 
@@ -96,7 +95,7 @@ def measured_sentence(comparison: ComparisonResult) -> str:
     first = comparison.measured[comparison.first]
     where = f"the {comparison.role} source ({first.source})" if comparison.role else first.source
     measures = ["accuracy", *filter(None, (view.summary(comparison) for view in views()))]
-    return f"Measured on {wording.plural(first.count, 'image')} of {where}: {joined(measures)}."
+    return f"Measured on {wording.plural(first.count, 'image')} of {where}: {wording.joined(measures)}."
 
 
 def notes(comparison: ComparisonResult) -> list[str]:
@@ -123,8 +122,9 @@ def _generated_images(comparison: ComparisonResult) -> Iterator[str]:
     if generated:
         sizes = sorted({str(size) for several in generated.values() for size in several})
         strengths = f", with the strengths published for {' and '.join(sizes)} px" if sizes else ""
+        images = wording.joined(list(generated)).capitalize()
         yield (
-            f"{joined(list(generated)).capitalize()} were generated from the images at hand{strengths}: their numbers "
+            f"{images} were generated from the images at hand{strengths}: their numbers "
             "are not those of the published files of ImageNet-C, CIFAR-10-C or ImageNet-P."
         )
 

@@ -123,6 +123,14 @@ def test_temperatures_are_fitted_on_a_part_of_many_images(checkpoint, dataset, m
     monkeypatch.setattr(per_image, "FIT_IMAGES", 50)
     fit = per_image.fit_temperature
     monkeypatch.setattr(per_image, "fit_temperature", lambda rows, labels: sizes.append(len(rows)) or fit(rows, labels))
+    predicted, predict = [], Predictor.log_probabilities_of_views
+
+    def counted(self, views):
+        predicted.append(len(views))
+        return predict(self, views)
+
+    monkeypatch.setattr(Predictor, "log_probabilities_of_views", counted)
     per_image.Temperatures.fit(predictor, dataset)
+    assert sum(predicted) == sum(sizes)  # the others are not even predicted
     assert all(30 <= size <= 70 for size in sizes)
     assert len(sizes) == 2

@@ -136,5 +136,8 @@ def test_a_predictor_answers_at_another_size():
 def test_a_module_answers_at_the_sizes_that_it_takes():
     predictor = ns.load(OnlyMultiples().eval(), classes=["a", "b"], size=8, channels=1)
     assert predictor_at(predictor, 16).size == 16
+    assert predictor_at(predictor, 96).format.storage_size == 96  # all of the short edge, as at 8 px
+    large = ns.load(OnlyMultiples().eval(), classes=["a", "b"], size=96, channels=1)
+    assert (large.format.storage_size, predictor_at(large, 192).format.storage_size) == (128, 256)  # three quarters
     with pytest.raises(ModelError, match=r"tried with images of shape \(2, 1, 20, 20\)"):
         predictor_at(predictor, 20)

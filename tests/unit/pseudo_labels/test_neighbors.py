@@ -22,6 +22,13 @@ def clusters():
     return points.astype(np.float32), labels
 
 
+def test_a_copy_is_a_neighbor_and_no_point_is_its_own(clusters):
+    points = np.repeat(clusters[0], 3, axis=0)  # the nearest point of each is as near as itself
+    weights = neighbor_graph(points).weights
+    assert not weights.diagonal().any()
+    assert (np.diff(weights.indptr) >= 15).all()
+
+
 def test_spreading_is_the_closed_form_of_zhou_et_al(clusters):
     points, labels = clusters
     graph = neighbor_graph(points)

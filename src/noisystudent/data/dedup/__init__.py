@@ -1,1 +1,1 @@
-"""Duplicates and near-duplicates between unlabeled images and held-out images."""
+"""Duplicates and near-duplicates between the images of a run and those that are held out."""

@@ -33,7 +33,7 @@ class Excluded:
 class NearDuplicates:
     """The possible near-duplicates between one shard and one held-out source, in a form that JSON can store.
 
-    ``pairs`` are (unlabeled key, held-out row, correlation); ``crowds`` are (held-out row, number of similar images in
+    ``pairs`` are (key, held-out row, correlation); ``crowds`` are (held-out row, number of similar images in
     the shard).
     """
 
@@ -45,7 +45,7 @@ class NearDuplicates:
 class ShardMatches:
     """The matches between one shard and all held-out sources.
 
-    ``identical`` are (unlabeled key, held-out key); ``alike`` has the possible near-duplicates per held-out source.
+    ``identical`` are (key, held-out key); ``alike`` has the possible near-duplicates per held-out source.
     """
 
     identical: list[tuple[str, str]]
@@ -87,7 +87,7 @@ class DuplicateIndex:
         )
 
     def merge_near_duplicates(self, shards: Iterable[NearDuplicates]) -> dict[str, str]:
-        """The near-duplicates in the whole unlabeled set, from those of all its shards: held-out key by key."""
+        """The near-duplicates in a whole set, from those of all its shards: held-out key by key."""
         keys: list[str] = []
 
         def candidates() -> Iterable[Candidates]:

@@ -25,7 +25,7 @@ from noisystudent.evaluation.adversarial.attacks import (
     check_pixels,
     compute_logits,
 )
-from noisystudent.evaluation.adversarial.robust_accuracy import standard_error
+from noisystudent.evaluation.metrics.accuracy import standard_error
 from noisystudent.models.wrapped_module import require_eval_mode
 
 MIN_CLASSES = 4

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from noisystudent.errors import DataError
 from noisystudent.evaluation.adversarial.attacks import Attack, Model, attack_images, check_pixels, compute_logits
+from noisystudent.evaluation.metrics.accuracy import standard_error
 from noisystudent.models.wrapped_module import require_eval_mode
 
 MAX_ZERO_GRADIENT = 0.01  # a larger fraction of images with zero gradient gives a warning
@@ -137,11 +138,6 @@ def robust_accuracies(
     )
     warnings += _result_warnings(results, classes, math.prod(shape))
     return RobustnessReport(count, clean_correct / count, shape, results, tuple(warnings))
-
-
-def standard_error(fraction: float, count: int) -> float:
-    """The standard error of a fraction over ``count`` independent images, sqrt(p (1 - p) / n)."""
-    return math.sqrt(fraction * (1 - fraction) / count)
 
 
 def _output_warnings(model: Model, pixels: Tensor, logits: Tensor) -> list[str]:

@@ -12,11 +12,7 @@ from noisystudent.evaluation.metrics.results import CalibrationBin
 
 def reliability_chart(bins: Sequence[CalibrationBin], title: str) -> Markup | None:
     """Draws the reliability diagram of the bins that hold images; returns None if all bins are empty."""
-    filled = [
-        (entry.low, entry.high, entry.confidence, entry.accuracy, entry.count)
-        for entry in bins
-        if entry.count and entry.confidence is not None and entry.accuracy is not None
-    ]
+    filled = [(entry.low, entry.high, entry.confidence, entry.accuracy, entry.count) for entry in bins if entry.count]
     if not filled:
         return None
     return charts.reliability_diagram(

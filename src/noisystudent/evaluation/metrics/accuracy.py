@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +23,11 @@ def ranks(log_probabilities: Floats, labels: Ints) -> Ints:
 def top_k(log_probabilities: Floats, labels: Ints, k: int) -> float:
     """The fraction of rows whose true class is among the ``k`` most probable, in [0, 1]."""
     return float((ranks(log_probabilities, labels) < k).mean())
+
+
+def standard_error(fraction: float, count: int) -> float:
+    """The standard error of a fraction over ``count`` independent images, sqrt(p (1 - p) / n)."""
+    return math.sqrt(fraction * (1 - fraction) / count)
 
 
 def confusion(predictions: Ints, labels: Ints, classes: int) -> Ints:

@@ -16,6 +16,7 @@ from noisystudent.data.sources.open import open_source
 from noisystudent.errors import DataError
 from noisystudent.evaluation.class_mapping import ClassMapping, map_classes
 from noisystudent.evaluation.eval_dataset import EvalBatch, EvalDataset
+from noisystudent.evaluation.metrics.accuracy import standard_error
 from noisystudent.evaluation.natural.label_sets import LabelSet, label_sets_of, read_label_sets
 from noisystudent.evaluation.natural.metrics import (
     Hits,
@@ -30,7 +31,7 @@ from noisystudent.evaluation.natural.metrics import (
     subset_scores,
 )
 from noisystudent.evaluation.natural.results import NaturalResult
-from noisystudent.evaluation.per_image import Bools, Floats
+from noisystudent.evaluation.per_image import Floats
 from noisystudent.evaluation.results_cache import Columns, ResultCache
 from noisystudent.evaluation.settings import LABEL_SETS, OUT_OF_DISTRIBUTION, EvaluationSettings
 from noisystudent.models.imagenet import imagenet_synsets
@@ -246,7 +247,7 @@ def _reduce_all(predictor: Predictor, dataset: EvalDataset, reductions: Sequence
 
 def _accuracies(hits: Hits, clean: Hits, mapping: ClassMapping) -> Scores:
     variant = mapping.variant
-    error = _standard_error(hits.correct)
+    error = standard_error(float(hits.correct.mean()), len(hits.correct))
     scores: Scores = {**subset_scores(hits, mapping), f"top1_{variant}_standard_error": error}
     if not len(clean.labels):
         return {**scores, f"clean_top1_{variant}": None, f"clean_top5_{variant}": None, "gap": None}
@@ -255,9 +256,5 @@ def _accuracies(hits: Hits, clean: Hits, mapping: ClassMapping) -> Scores:
         f"clean_top1_{variant}": float(clean.correct.mean()),
         f"clean_top5_{variant}": float(clean.top5_correct.mean()),
         "gap": float(hits.correct.mean() - clean.correct.mean()),
-        "gap_standard_error": math.hypot(error, _standard_error(clean.correct)),
+        "gap_standard_error": math.hypot(error, standard_error(float(clean.correct.mean()), len(clean.correct))),
     }
-
-
-def _standard_error(correct: Bools) -> float:
-    return float(correct.std()) / math.sqrt(len(correct))

@@ -96,7 +96,7 @@ def _generated_stability(
     predictor: Predictor, dataset: EvalDataset, settings: EvaluationSettings, cache: ResultCache, reporter: Reporter
 ) -> PerturbationResult:
     """The stability along generated sequences, without means."""
-    table = strengths_for(predictor.size) if settings.strengths_for in ("auto", 299) else int(settings.strengths_for)
+    table = strengths_for(predictor.size if settings.strengths_for == "auto" else settings.strengths_for)
     sub = cache.sub("perturbations", {"seed": settings.seed, "table": table, "difficulty": settings.difficulty})
     names = perturbations_to_generate(settings)
     stability: dict[str, SequenceStability] = {}

@@ -16,7 +16,6 @@ from noisystudent.evaluation.view import (
     column,
     dot_charts,
     ignored_lines,
-    joined,
     origin,
     origin_text,
     percentage_of_baseline,
@@ -88,7 +87,7 @@ def _explanations(comparison: ComparisonResult) -> Iterator[str]:
     results = _results(comparison)
     if results:
         missing = dict.fromkeys(name.replace("_", " ") for result in results for name in result.missing)
-        absent = f" Their mean needs {joined(list(missing))} too." if missing else ""
+        absent = f" Their mean needs {wording.joined(list(missing))} too." if missing else ""
         yield f"Flips are how often the answer changes between two frames of a sequence.{absent}"
     for name in dict.fromkeys(result.relative.baseline for result in results if result.relative):
         yield f"mFR and mT5D are flips and top-5 distance in percent of those of {name}: less is better."

@@ -19,7 +19,7 @@ from noisystudent.data.images import content_fingerprint
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled
 from noisystudent.errors import DataError, MismatchError, SettingsError, TrainingError
 from noisystudent.losses.losses import apply_temperature, smoothed_one_hot
-from noisystudent.losses.settings import DISTILL_ONLY, DistillationSettings, ObjectiveSettings, OnlineSettings
+from noisystudent.losses.settings import NOT_OF_A_STAGE, DistillationSettings, ObjectiveSettings, OnlineSettings
 from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.stages.streamed_labels import StreamedLabels
@@ -73,7 +73,7 @@ class TrainSpec:
         teachers = tuple(teachers) if distillation.needs_teacher else ()
         objective = {
             "label_smoothing": self.objective["label_smoothing"],
-            "distillation": distillation.model_dump(exclude={"preset", "cache", *DISTILL_ONLY}),
+            "distillation": distillation.model_dump(exclude={"preset", "cache", *NOT_OF_A_STAGE}),
             "teachers": [teacher.checkpoint.fingerprint for teacher in teachers],
         }
         return replace(self, objective=objective, distillation=distillation, teachers=teachers)
