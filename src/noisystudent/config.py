@@ -157,6 +157,12 @@ class Resolved:
     over_family: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 
+    @property
+    def decided(self) -> frozenset[str]:
+        """The settings that the user gave, without those left to ``auto``."""
+        given = self.explicit & ALL_SETTINGS.keys()
+        return frozenset(name for name in given if value_at(self.settings, name) != "auto")
+
 
 def default_recipe(command: Command) -> Recipe:
     """The recipe of a command where the user names none."""

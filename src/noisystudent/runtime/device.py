@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -29,6 +29,11 @@ class Engine:
     channels_last: bool | Literal["auto"] = True
     compile: bool = False
     sharded: bool = False
+
+    def settled(self) -> Engine:
+        """The engine before a run has timed the choices: float32 and channels last in place of ``auto``."""
+        precision = "float32" if self.precision == "auto" else self.precision
+        return replace(self, precision=precision, channels_last=self.channels_last is not False)
 
 
 _MOST_IMAGES, _FEWEST_IMAGES = 512, 8  # per forward pass

@@ -58,13 +58,7 @@ class BudgetRequest:
         """The settings that the user decided: not those left to ``auto``, but what parts of their own decide."""
         own = {"selection.rule"} if self.own_selection else set()
         own |= {"objective"} if self.own_batches else set()
-        return decided_by_user(self.resolved) | own
-
-
-def decided_by_user(resolved: Resolved) -> frozenset[str]:
-    """The settings that the user gave, without those left to ``auto``."""
-    given = resolved.explicit & ALL_SETTINGS.keys()
-    return frozenset(name for name in given if value_at(resolved.settings, name) != "auto")
+        return self.resolved.decided | own
 
 
 def budget_seconds(resolved: Resolved, engine: Engine) -> float | None:

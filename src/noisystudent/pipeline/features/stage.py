@@ -171,7 +171,7 @@ def frozen_classifier(context: RunContext, plan: ModelPlan) -> Classifier:
 
 def _predictor(context: RunContext, classifier: Classifier) -> Predictor:
     assert context.backbone
-    runtime = context.settings.runtime
+    runtime = context.settings.runtime.settled()
     if runtime.engine == "onnx" and context.device.type != "cpu":
         raise SettingsError("runtime.engine onnx computes on a CPU; give runtime.device cpu too, or leave it out.")
     return Predictor.of_classifier(classifier.name, context.backbone.fingerprint, classifier, runtime)

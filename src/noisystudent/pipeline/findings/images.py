@@ -50,9 +50,7 @@ def opened_eyes(context: RunContext, checkpoint: Checkpoint) -> See:
     A network without features before a linear layer is seen through its log-probabilities alone. ``runtime.precision
     auto`` means float32 here, so that the lists are the same on every machine.
     """
-    runtime = context.settings.runtime
-    if runtime.precision == "auto":
-        runtime = runtime.model_copy(update={"precision": "float32"})
+    runtime = context.settings.runtime.settled()
     if context.settings.model.tune == HEAD:
         plan = plan_models(context.settings.model, context.settings.rounds.count, context.splits.format.size)[0]
         store, last = open_stores(context, plan)[0], last_layer(checkpoint.load())

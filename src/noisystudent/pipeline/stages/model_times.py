@@ -15,7 +15,7 @@ TIMING = "timing"
 
 def model_times(context: RunContext, models: Sequence[TrainedModel]) -> dict[str, float]:
     """The milliseconds per image of each model by its name, measured once, by the main process."""
-    precision = context.settings.runtime.precision
+    precision = context.settings.runtime.settled().precision
     inputs = {"models": {model.name: model.fingerprint for model in models}, "precision": precision}
     path = context.folder_of(TIMING) / "summary.json"
     if not context.is_complete(TIMING, inputs):

@@ -153,7 +153,8 @@ def _kept_trial(resolved: Resolved) -> StartTrial | None:
 def _open_starts(resolved: Resolved, extensions: Extensions | None) -> _Starts | None:
     """The starts of a run that has a budget, and would take a frozen backbone; only the labeled source is opened."""
     alone = dict.fromkeys(("unlabeled", "validation", "test"))
-    resolved = replace(resolved, settings=resolved.settings.model_copy(update=alone))
+    runtime = resolved.settings.runtime.settled()  # a trial is too short to time modes of computing
+    resolved = replace(resolved, settings=resolved.settings.model_copy(update={**alone, "runtime": runtime}))
     decide = partial(decide_settings, reporter=Reporter(quiet=True), dry=True, extensions=extensions)
     frozen = decide(resolved)
     budget = budget_seconds(resolved, frozen.engine)

@@ -16,7 +16,7 @@ from noisystudent.data.stratified import cross_fit_folds
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.backbones.tune import with_values
 from noisystudent.pipeline.budget.costs import NetworkCosts
-from noisystudent.pipeline.budget.decide import decided_by_user, kept_choice
+from noisystudent.pipeline.budget.decide import kept_choice
 from noisystudent.pipeline.budget.lengths import FEWEST_STEPS, FEWEST_TUNED_STEPS, is_tuned
 from noisystudent.pipeline.budget.networks import choose_for_trainings
 from noisystudent.pipeline.budget.strength import strength_without_search
@@ -53,7 +53,7 @@ class NetworkStart:
         """What the network costs at each size, which is timed once; of the labeled images alone."""
         decided = self.decided
         load = Workload.of({"labeled": decided.sources["labeled"]}, decided.settings.data)
-        explicit = decided_by_user(decided.resolved)
+        explicit = decided.resolved.decided
         return NetworkCosts(decided.settings, decided.backbone, load, decided.engine, explicit)
 
 
@@ -83,7 +83,7 @@ def with_trial_length(
     load = replace(start.costs.workload, labeled=labels * (FOLDS - 1) // FOLDS)
     folder = Path(decided.settings.out) / START / f"{prefix}budget"
     costs = replace(start.costs, workload=load)
-    measure = partial(choose_for_trainings, costs, decided_by_user(decided.resolved), start.seconds + spare, FOLDS)
+    measure = partial(choose_for_trainings, costs, decided.resolved.decided, start.seconds + spare, FOLDS)
     choice = decided.engine.group.on_main(lambda: kept_choice(folder, inputs, measure))
     settings = with_values(decided.settings, choice.values)
     fewest = FEWEST_TUNED_STEPS if prefix == TUNED else FEWEST_STEPS
