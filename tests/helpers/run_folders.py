@@ -106,7 +106,7 @@ def run_facts(classes: list[str], **more: object) -> dict:
         "version": "0.1.0",
         "command": ["noisystudent", "run", "--out", "runs/my first"],
         "recipe": "curriculum",
-        "settings": {"train": {"steps": 3000, "mixing": None}, "noise": {"operations": 2}},
+        "settings": {"train": {"steps": 3000, "mixing": None}, "noise": {"operations": 2, "strength": "auto"}},
         "origins": {"train.steps": "command line", "train.mixing": "default", "noise.operations": "default"},
         "sources": {"labeled": source, "unlabeled": None, "validation": None, "test": None},
         "versions": {"numpy": "2.0"},
@@ -177,7 +177,7 @@ def full_run(folder: Path, classes: list[str] | None = None, rounds: int = 3) ->
         for strength in (0.0, 0.25, 0.5)
     ]
     choice = {"chosen": 0.5, "by": "cross-fitting", "candidates": candidates}
-    write_json(folder / "strength" / "summary.json", choice)
+    write_json(folder / "strength" / "choice" / "summary.json", choice)
     for number in range(1, rounds + 1):
         write_selection(folder / f"round-{number}" / "selection", random, classes)
     label = np.arange(400) % len(classes)

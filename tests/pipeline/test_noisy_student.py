@@ -219,7 +219,7 @@ def test_the_paper_recipe_selects_once_and_labels_again(tmp_path):
 
 def test_the_noise_is_chosen_by_cross_fitting_when_labels_are_few(tmp_path):
     run(tmp_path, noise__strength="auto", noise__strengths=[0.25, 1.0], rounds__count=1, rounds__controls=0)
-    choice = read_result(StrengthChoice, tmp_path / "strength/summary.json")
+    choice = read_result(StrengthChoice, tmp_path / "strength/choice/summary.json")
     assert choice.by == "cross-fitting"
     assert [candidate.labels for candidate in choice.candidates] == [40, 40]
     assert choice.chosen == min(

@@ -41,8 +41,8 @@ class InputNoise:
 
     With ``crop_last`` the crop comes after RandAugment and the hole, whose border it may then reflect.
 
-    At strength 0 an image is seen as without noise, and RandAugment is omitted, because its magnitude 0 is not the
-    absence of noise (Solarize inverts, Brightness is 0.1).
+    Without strength there is neither, because the magnitude 0 of RandAugment is not the absence of noise (Solarize
+    inverts, Brightness is 0.1).
 
     Args:
         settings: the noise settings.

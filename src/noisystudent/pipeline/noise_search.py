@@ -49,7 +49,7 @@ FOLDS = 2  # a class with fewer labels than folds would be missing from a teache
 def choose_strength(context: RunContext, plan: ModelPlan) -> float:
     """The noise strength of the run: the setting, or the weakest candidate that is about as good as the best.
 
-    Writes ``strength/summary.json``, which the page shows.
+    Writes ``strength/choice/summary.json``, which the page shows.
     """
     noise = context.settings.noise
     if noise.strength != "auto":
@@ -63,7 +63,7 @@ def choose_strength(context: RunContext, plan: ModelPlan) -> float:
     if not context.is_complete(CHOICE, inputs):
 
         def write() -> None:
-            write_result(context.folder_of(STRENGTH) / "summary.json", choice)
+            write_result(context.folder_of(CHOICE) / "summary.json", choice)
             context.commit(STRENGTH, inputs, StageCost(name=CHOICE, images_predicted=predicted))
 
         context.engine.group.on_main(write)

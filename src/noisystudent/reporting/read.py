@@ -62,7 +62,6 @@ def _read(folder: Path, truth: Mapping[str, int]) -> RunRecord:
         folder / "run.json",
         when_missing="It is written when a run starts: copy the whole run folder, then report.",
     )
-    strength_file = folder / "strength" / "summary.json"
     noise_file = folder / "noise.png"
     selections = {
         student.round: read_result(SelectionSummary, file)
@@ -77,7 +76,7 @@ def _read(folder: Path, truth: Mapping[str, int]) -> RunRecord:
         folder=folder,
         summary=summary,
         facts=_with_streamed_failures(facts, folder / "round-1" / "predictions" / FAILED),
-        strength=read_result(StrengthChoice, strength_file) if strength_file.exists() else None,
+        strength=_read_strength(folder / "strength", facts),
         selections=selections,
         examples=examples,
         mistakes=_read_mistakes(folder / "scores", summary.delivered),
@@ -88,6 +87,15 @@ def _read(folder: Path, truth: Mapping[str, int]) -> RunRecord:
         image_map=read_map(folder),
         class_shares=read_class_shares(folder, summary),
     )
+
+
+def _read_strength(folder: Path, facts: RunFacts) -> StrengthChoice | None:
+    """The search for a noise strength; None where the settings have one, whatever an earlier run left in its folder."""
+    noise = facts.settings.get("noise")
+    if not isinstance(noise, dict) or noise.get("strength") != "auto":
+        return None
+    files = (folder / "choice" / "summary.json", folder / "summary.json")  # the second one of older runs
+    return next((read_result(StrengthChoice, file) for file in files if file.exists()), None)
 
 
 def _read_image(file: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""How a run was asked for, on what data, and what it chose: ``run.json``, ``strength/summary.json``, planned stages."""
+"""How a run was asked for, on what data, and what it chose: ``run.json``, ``strength/choice/summary.json``, planned stages."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class StrengthCandidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrengthChoice:
-    """``strength/summary.json``: the chosen noise strength, the candidates, and how they were compared."""
+    """``strength/choice/summary.json``: the chosen noise strength, the candidates, and how they were compared."""
 
     chosen: float
     by: str

@@ -49,7 +49,7 @@ def test_with_a_single_label_in_a_class_the_weakest_strength_is_used_without_a_s
     noisystudent.train(tmp_path / "labeled", out=tmp_path / "model", settings=QUICK)
     said = capsys.readouterr().err
     assert "cross-fitting needs at least 2 labels per class, and there is 1 of '10'; strength 0.25" in said
-    choice = read_result(StrengthChoice, tmp_path / "model.strength/summary.json")
+    choice = read_result(StrengthChoice, tmp_path / "model.strength/choice/summary.json")
     assert choice == StrengthChoice(chosen=0.25, by="few labels")
     write_image(tmp_path / "unlabeled/0.png", seed=1)
     arguments = {"labeled": tmp_path / "labeled", "unlabeled": tmp_path / "unlabeled", "out": tmp_path / "run"}

@@ -122,9 +122,19 @@ def test_unreadable_images_of_a_streamed_set_are_read_from_its_predictions(tmp_p
 
 def test_a_strength_without_a_search_says_why(tmp_path):
     run = full_run(tmp_path / "run", rounds=1)
-    write_json(run / "strength/summary.json", {"chosen": 0.25, "by": "few labels", "candidates": []})
+    write_json(run / "strength/choice/summary.json", {"chosen": 0.25, "by": "few labels", "candidates": []})
     text = section_text(Page(write_report(run, load_images=None).read_text()), "strength")
     assert "Strength 0.25 is the weakest of noise.strengths . It was used without a search" in text
+
+
+def test_the_search_of_an_earlier_run_in_the_folder_is_not_told(tmp_path):
+    run = full_run(tmp_path / "run", rounds=1)
+    facts = json.loads((run / "run.json").read_text())
+    facts["settings"]["noise"]["strength"] = 0.5
+    write_json(run / "run.json", facts)
+    text = section_text(Page(write_report(run, load_images=None).read_text()), "strength")
+    assert "The noise strength (0.5) was not searched for: the settings or the budget say it." in text
+    assert "cross-fitting" not in text
 
 
 def test_images_or_gaps_are_shown(full_page, full):
@@ -147,7 +157,7 @@ def test_a_minimal_run_says_what_is_missing(tmp_path):
     assert "no held-out labels, so there are no scores" in texts["scores"]
     assert "No control was trained" in texts["scores"]
     assert "No round was run" in texts["progress"]
-    assert "given in the settings" in texts["strength"]
+    assert "was not searched for: the settings or the budget say it" in texts["strength"]
     assert "trained without pseudo labels" in texts["rounds"]
     assert "no held-out labels" in texts["calibration"]
     assert "no held-out labels" in texts["classes"]
