@@ -12,6 +12,7 @@ from noisystudent.display.wording import percent
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline.budget import costs, heads, lengths
 from noisystudent.pipeline.build_context import decide_settings
+from noisystudent.pipeline.extensions import Extensions
 from noisystudent.reporting.headline import headline
 from noisystudent.reporting.table import advice_sentence
 from noisystudent.runtime.progress import Reporter
@@ -164,3 +165,17 @@ def test_a_budget_too_small_for_a_student_goes_into_labels_only_training(tmp_pat
     again = ns.run(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
     assert again.summary.student == summary.student
     assert (run.path / "best" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_what_was_chosen_without_own_parts_is_chosen_again_with_them(tmp_path):
+    def choose(**parts):
+        resolved = resolve({**DIGITS, "out": str(tmp_path), "budget": "5m", "model.backbone": "none"})
+        extensions = Extensions(**parts)
+        decide_settings(resolved, Reporter(quiet=True), budgeted=True, extensions=extensions)
+        return json.loads((tmp_path / "budget" / "inputs.json").read_text())
+
+    plain = choose()
+    assert "own" not in plain  # what was chosen before own parts were among the inputs stays valid
+    assert choose(select=lambda rows: rows)["own"] == [True, False]
+    assert choose(objective=lambda logits, batch: logits.sum())["own"] == [False, True]
+    assert choose() == plain

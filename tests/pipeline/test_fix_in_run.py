@@ -1,14 +1,18 @@
 """``run --fix.size``: student and control are fixed alike, scored and measured before and after, and delivered."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import noisystudent as ns
+from noisystudent.data.images import ImageFormat
 from noisystudent.errors import DataError, ModelError
+from noisystudent.models.classifier import create_classifier
 from noisystudent.pipeline.fix import in_run
+from noisystudent.pipeline.fix.stage import format_at
 from small_runs import DIGITS, SMALL, weights
 
 CROPS = {"noise.crop": "resized", "noise.strength": 1.0, "data.near_duplicates": "none", "runtime.threads": 1}
@@ -104,6 +108,13 @@ def test_a_cell_of_a_study_is_scored_after_its_fix(tmp_path):
     assert accuracies["fixed"] == pytest.approx(summary.fixed[0].scores[-1].test.top1)
     assert accuracies["as trained"] == pytest.approx(summary.rounds[0].test.top1)
     assert weights(tmp_path / "study/seed-0/fixed/teacher") == weights(tmp_path / "study/seed-0/as-trained/teacher")
+
+
+def test_images_that_were_squashed_are_squashed_at_the_larger_size():
+    classifier = create_classifier("resnet_small_8", classes=("a", "b"), channels=3, size=96)
+    classifier.squash, classifier.crop = True, 1.0
+    splits = SimpleNamespace(format=ImageFormat(96, 3, squash=True, crop=1.0))
+    assert format_at(SimpleNamespace(splits=splits), classifier, 128) == ImageFormat(128, 3, squash=True, crop=1.0)
 
 
 def test_a_run_without_crops_says_that_there_is_nothing_to_fix(tmp_path, capsys):

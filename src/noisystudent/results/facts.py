@@ -1,4 +1,4 @@
-"""How a run was asked for, on what data, and what it chose: ``run.json``, ``strength/choice/summary.json``, planned stages."""
+"""How a run was asked for, on what data, and what it chose: ``run.json``, summaries of choices, planned stages."""
 
 from __future__ import annotations
 

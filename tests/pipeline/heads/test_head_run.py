@@ -51,6 +51,23 @@ def test_a_frozen_backbone_is_what_a_run_on_a_cpu_begins_with(done):
     assert sum(teacher["weight"] for teacher in choice(done)["teachers"]) == pytest.approx(1)
 
 
+def every_second(predictions):
+    return (np.arange(len(predictions)) % 2 == 0).astype(int)
+
+
+def every_third(predictions):
+    return (np.arange(len(predictions)) % 3 == 0).astype(int)
+
+
+def test_the_evidence_is_that_of_the_users_own_selection(tmp_path, backbone):
+    judged = []
+    for select in (every_second, every_third):
+        given = {**SETTINGS, "model.backbone": str(backbone)}
+        ns.run(**DIGITS, out=tmp_path / "run", settings=given, select=select, quiet=True)
+        judged.append(json.loads((tmp_path / "run/cross-fit/inputs.json").read_text())["selection"])
+    assert ["every_second" in judged[0], "every_third" in judged[1]] == [True, True]
+
+
 def test_the_delivered_head_has_the_temperature_of_cross_fitting(done):
     evidence = json.loads((done.path / "cross-fit" / "summary.json").read_text())
     found = done.model.calibration

@@ -177,7 +177,9 @@ def _inputs(request: BudgetRequest, budget: float, load: Workload) -> dict[str, 
         name: value_at(request.resolved.settings, name) for name in request.resolved.explicit & ALL_SETTINGS.keys()
     }
     sources = ("labeled", "unlabeled", "validation", "test", "out", "budget")
+    own = {"own": [request.own_selection, request.own_batches]} if request.own_selection or request.own_batches else {}
     return {
+        **own,
         "budget": budget,
         "settings": {name: str(given[name]) for name in sorted(given) if name not in sources},
         "images": [load.classes, load.labeled, load.unlabeled, load.held_out, load.edge, load.channels],

@@ -125,6 +125,7 @@ def _splits(settings: RunSettings, given: GivenModel, size: int, sources: dict[s
         update={
             "size": size,
             "channels": "gray" if classifier.channels == 1 else "rgb",
+            "resize": "squash" if classifier.squash else "aspect",
             "validation_fraction": 0.0,
         }
     )

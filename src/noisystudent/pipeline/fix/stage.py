@@ -47,7 +47,7 @@ _ELSEWHERE = {"size", "preset", "trained_area"}
 def format_at(context: RunContext, classifier: Classifier, size: int) -> ImageFormat:
     """The format of a run's images for a model at another size of its input, in pixels."""
     old = context.splits.format
-    return ImageFormat(size, old.channels, bits=old.bits, crop=at_size(classifier, size).crop)
+    return ImageFormat(size, old.channels, bits=old.bits, crop=at_size(classifier, size).crop, squash=old.squash)
 
 
 def context_at(context: RunContext, sources: Mapping[str, Source], format: ImageFormat) -> RunContext:

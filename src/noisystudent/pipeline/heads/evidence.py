@@ -17,6 +17,7 @@ from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.features.cross_fit import Fold, folds_of
 from noisystudent.pipeline.features.teachers import FeatureTeachers
 from noisystudent.pipeline.heads.labels import deciding_objective, fit_student, label_and_select
+from noisystudent.pipeline.labels.pseudo_labels import selection_identity
 from noisystudent.pseudo_labels.shift import ClassShares
 from noisystudent.results.facts import HeadChoice, HeadEvidence
 from noisystudent.results.run import StageCost
@@ -48,7 +49,7 @@ def cross_fit_student(
         "teachers": dict(choice.weights),
         "penalties": [choice.penalty, settings.head.student_penalty],
         "rounds": settings.rounds.count,
-        "selection": settings.selection.deciding(),
+        "selection": selection_identity(context),
         "objective": deciding_objective(settings.objective),
         "ratio": settings.train.ratio,
         "seed": settings.seed,

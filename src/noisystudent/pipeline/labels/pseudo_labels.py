@@ -96,6 +96,12 @@ def label_unlabeled(
     return folder
 
 
+def selection_identity(context: RunContext) -> object:
+    """What identifies how pseudo labels are selected: the user's own rule, else the settings."""
+    rule = context.extensions.select
+    return identity_of(rule) if rule else context.settings.selection.deciding()
+
+
 def select_pseudo_labels(
     context: RunContext,
     stage: str,
@@ -111,7 +117,7 @@ def select_pseudo_labels(
     settings, folder, rule = context.settings, context.folder_of(stage), context.extensions.select
     inputs = {
         "predictions": read_manifest(predictions_folder, PREDICTIONS).fingerprint,
-        "selection": identity_of(rule) if rule else settings.selection.deciding(),
+        "selection": selection_identity(context),
         "round": round_number,
         "seed": settings.seed,
         "chosen": read_manifest(first, SELECTION).fingerprint if first else None,

@@ -217,7 +217,8 @@ def compare_cells(request: StudyRequest, summaries: Mapping[str, Sequence[RunSum
     ]
     if all(summary.control for summary in summaries[study.reference]):
         folders = [request.folder(seed, study.cell(study.reference)) for seed in request.seeds]
-        controls = [_Answers.read(folder, _labels_only_of(folder)) for folder in folders]
+        runs = zip(folders, summaries[study.reference], strict=True)
+        controls = [_Answers.read(folder, _labels_only_of(summary, folder)) for folder, summary in runs]
         rows.insert(0, _row(study, Cell(CONTROL, {}, study.published_control), controls, compared, None, luck=luck))
     return StudyResult(
         name=study.name,
@@ -247,9 +248,13 @@ def _student_of(summary: RunSummary) -> str:
     return fixed.get(name, name.replace(" ", "-"))
 
 
-def _labels_only_of(run: Path) -> str:
-    """The scores of a run's labels-only model: of the control, or of the teacher where that stands for it."""
-    return CONTROL_STAGE if (run / SCORES / CONTROL_STAGE).is_dir() else "teacher"
+def _labels_only_of(summary: RunSummary, run: Path) -> str:
+    """The scores of a run's labels-only model: of the control, or of the teacher where that stands for it.
+
+    Where a cell fixes its models for a larger size, these are the scores after the fix, as of the student.
+    """
+    name = CONTROL_STAGE if (run / SCORES / CONTROL_STAGE).is_dir() else "teacher"
+    return {model.model: model.checkpoint for model in summary.fixed}.get(name, name)
 
 
 def _has_luck(run: Path) -> bool:

@@ -1,10 +1,11 @@
 """What a study is asked for: its folder, and the settings of its cells."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from noisystudent.pipeline.studies.study import open_request
+from noisystudent.pipeline.studies.study import _labels_only_of, open_request
 
 
 @pytest.fixture
@@ -32,3 +33,11 @@ def test_a_cell_has_its_own_settings_above_those_of_all_and_the_sources_of_its_s
     assert (settings.labeled, settings.seed, settings.budget) == ("l@4", 4, "none")
     assert (settings.rounds.count, settings.train.steps, settings.recipe) == (2, 7, "paper")
     assert settings.out == "from-file/seed-4/2-rounds"
+
+
+def test_labels_only_are_fixed_where_the_student_is(tmp_path):
+    fixed = SimpleNamespace(fixed=[SimpleNamespace(model="control", checkpoint="fixed/control")])
+    assert _labels_only_of(SimpleNamespace(fixed=()), tmp_path) == "teacher"
+    (tmp_path / "scores/control").mkdir(parents=True)
+    assert _labels_only_of(SimpleNamespace(fixed=()), tmp_path) == "control"
+    assert _labels_only_of(fixed, tmp_path) == "fixed/control"
