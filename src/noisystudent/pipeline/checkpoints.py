@@ -28,16 +28,23 @@ TRAINING = "training.json"
 BESIDE_WEIGHTS = (TRAINING_IMAGES, TRAINING, METRICS, CALIBRATION)  # not part of what identifies a model
 
 
-class TrainedModel(Protocol):
-    """A model that can teach and be scored, and what its training took in this run."""
+class Labeler(Protocol):
+    """What labels images: a model, or several that answer as one."""
 
     @property
     def name(self) -> str:
-        """The stage that trained it, or its number as a given teacher."""
+        """The stage that trained it, or its number as a given teacher; of several, the names of all."""
 
     @property
     def fingerprint(self) -> str:
         """Identifies the weights."""
+
+    def teacher(self, device: torch.device, *, noised: bool = False) -> TeacherModel:
+        """It as a teacher; ``noised`` keeps its dropout and stochastic depth on."""
+
+
+class TrainedModel(Labeler, Protocol):
+    """A model that can teach and be scored, and what its training took in this run."""
 
     @property
     def model(self) -> str:
@@ -54,9 +61,6 @@ class TrainedModel(Protocol):
     @property
     def seconds(self) -> float:
         """Seconds of training in this run."""
-
-    def teacher(self, device: torch.device, *, noised: bool = False) -> TeacherModel:
-        """The model as a teacher; ``noised`` keeps its dropout and stochastic depth on."""
 
     def predictor(self, name: str, device: torch.device, runtime: RuntimeSettings) -> Predictor:
         """The model as a predictor that is called ``name`` in results."""

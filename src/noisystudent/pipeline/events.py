@@ -17,7 +17,7 @@ def log_events(context: RunContext) -> None:
 
 
 def tell_round(context: RunContext, record: Round) -> None:
-    """Says how good a round's student is and how many pseudo labels it used, and logs both."""
+    """Says how good a student is and how many stored pseudo labels it used, if any, and logs both."""
     context.reporter.say(round_in_words(record))
     used = {"pseudo_labels_used": float(record.selection.selected)} if record.selection else {}
     right = (record.pseudo_labels or {}).get("selected_top1")
@@ -36,9 +36,9 @@ def accuracies(scored: ScoredCheckpoint[TrainedModel]) -> dict[str, float]:
 
 
 def round_in_words(record: Round) -> str:
-    """The accuracy of a round's student where there are held-out labels, and how many pseudo labels it used."""
+    """The accuracy of a student where there are held-out labels, and how many stored pseudo labels it used, if any."""
     scores = record.student.result.scores
     held_out = scores.get("test") or scores.get("validation")
-    accuracy = f"{percent(held_out.top1)} right, " if held_out else ""
-    used = record.selection.selected if record.selection else 0
-    return f"{record.name}: {accuracy}{used:,} pseudo labels used"
+    told = [f"{percent(held_out.top1)} right"] if held_out else []
+    told += [f"{record.selection.selected:,} pseudo labels used"] if record.selection else []
+    return f"{record.name}: {', '.join(told) or 'trained'}"

@@ -97,7 +97,7 @@ def describe_round(
     diagnostics = diagnose_labels(context, predictions, previous)
     summary = read_result(SelectionSummary, selection / "summary.json")
     drift = say_drift(context, [*(record.selection for record in before if record.selection), summary])
-    record = Round(student.round, student, worse, summary, accuracy, diagnostics, drift, teachers.members)
+    record = Round(student, worse, summary, accuracy, diagnostics, drift, teachers.members)
     tell_round(context, record)
     _write_round(context, record)
     return record
@@ -125,7 +125,8 @@ def online_round(
     checkpoint = train(context, STUDENT, plan, spec, strength, start=start)
     scored = score_checkpoint(context, ONLINE, checkpoint)
     student = ScoredCheckpoint(students_of(context.settings), checkpoint, scored)
-    record = Round(student.round, student, is_worse(student, best, context.settings.rounds.worse_p))
+    record = Round(student, is_worse(student, best, context.settings.rounds.worse_p))
+    tell_round(context, record)
     _write_round(context, record)
     if record.worse:
         context.reporter.say(

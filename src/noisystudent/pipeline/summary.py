@@ -43,7 +43,6 @@ class Round:
     The online student is the last round; nothing is stored or selected for it.
     """
 
-    number: int
     student: ScoredCheckpoint[Checkpoint]
     worse: bool
     selection: SelectionSummary | None = None

@@ -112,6 +112,8 @@ def _accuracies(folder: Path) -> Markup | None:
         known = isinstance(used, int) and isinstance(rows, int)
         steps.append(Step(f"round {number}", _top1(scores), used if known else None, rows if known else None))
         number += 1
+    if (online := folder / "scores" / "online").is_dir():
+        steps.append(Step("online", _top1(online)))
     return round_chart(steps, _top1(folder / "scores" / "control"), title="Accuracy by round, until now")
 
 

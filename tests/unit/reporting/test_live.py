@@ -49,6 +49,13 @@ def test_the_stages_are_those_that_the_run_expects_in_their_order(run):
     assert (student.done, student.total, student.loss) == (40, 60, 1 / 40)
 
 
+def test_the_student_that_learns_online_has_its_accuracy(run):
+    write(run, "scores/online/scores.json", {"test": {"top1": 0.9125}})
+    page = live_page(run, (run / "run.json").stat().st_mtime)
+    assert "91.2%" in page
+    assert ">online<" in page
+
+
 def test_the_page_says_how_far_the_run_is_and_escapes_names(run):
     page = live_page(run, (run / "run.json").stat().st_mtime)
     assert "4 of 6 stages are done" in page

@@ -73,7 +73,6 @@ def run_head_rounds(context: RunContext) -> RunResult:
         current = _scored(context, features, prefix, number, checkpoint, head)
         rounds.append(
             Round(
-                number,
                 current,
                 False,
                 summary := read_result(SelectionSummary, selection / "summary.json"),

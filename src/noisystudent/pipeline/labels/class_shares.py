@@ -15,7 +15,7 @@ from noisystudent.data.splits import DataSplits
 from noisystudent.data.stratified import single_labels
 from noisystudent.display.wording import percent, printable
 from noisystudent.errors import SettingsError
-from noisystudent.pipeline.checkpoints import TrainedModel
+from noisystudent.pipeline.checkpoints import Labeler
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.score_stage import predict
 from noisystudent.pseudo_labels.predictions import FAILED, PREDICTIONS, SUMMARY, list_parts, rewrite_part
@@ -108,7 +108,7 @@ def class_shares(
 
 
 def shares_for_network(
-    context: RunContext, stage: str, predictions_folder: Path, teacher: TrainedModel
+    context: RunContext, stage: str, predictions_folder: Path, teacher: Labeler
 ) -> ClassShares | None:
     """The same from a network's stored predictions; held-out labels are those of the validation set, if any."""
     validation = context.splits.validation

@@ -16,7 +16,7 @@ from noisystudent.evaluation.metrics.diagnostics import label_free_diagnostics
 from noisystudent.evaluation.metrics.drift import signs_of_drift
 from noisystudent.noise.input import InputNoise
 from noisystudent.noise.views import noised
-from noisystudent.pipeline.checkpoints import TrainedModel
+from noisystudent.pipeline.checkpoints import Labeler
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import identity_of
 from noisystudent.pipeline.labels.foreign import NetworkTypicality
@@ -37,7 +37,7 @@ from noisystudent.runtime.device import images_per_pass
 def label_unlabeled(
     context: RunContext,
     stage: str,
-    teacher: TrainedModel,
+    teacher: Labeler,
     unlabeled: UnlabeledData,
     *,
     noise: InputNoise | None = None,

@@ -10,13 +10,13 @@ import torch
 from noisystudent.artifacts.folder import fingerprint_of
 from noisystudent.display.wording import percent, printable
 from noisystudent.errors import SettingsError
-from noisystudent.models.predictor import Predictor
 from noisystudent.models.teacher import TeacherModel
 from noisystudent.models.teacher_mean import MeanTeacher
 from noisystudent.models.training_images import count_training_images
 from noisystudent.pipeline.checkpoints import (
     Checkpoint,
     GivenModel,
+    Labeler,
     TrainedModel,
     is_checkpoint,
     open_given,
@@ -27,7 +27,6 @@ from noisystudent.pipeline.features.teachers import weights_by_accuracy
 from noisystudent.pipeline.score_stage import ScoredCheckpoint, score_checkpoint
 from noisystudent.results.run import RoundTeacher
 from noisystudent.run_settings import RunSettings
-from noisystudent.runtime.settings import RuntimeSettings
 
 
 @dataclass(frozen=True)
@@ -47,40 +46,16 @@ class MeanOfModels:
         """Identifies the weights of all members, and how they are averaged."""
         return fingerprint_of([[member.fingerprint for member in self.members], self.weights])
 
-    @property
-    def model(self) -> str:
-        """The architectures."""
-        return ", ".join(dict.fromkeys(member.model for member in self.members))
-
-    @property
-    def parameters(self) -> int:
-        """The number of parameters of all members."""
-        return sum(member.parameters for member in self.members)
-
-    @property
-    def samples_seen(self) -> int:
-        """Images through forward and backward in this run."""
-        return sum(member.samples_seen for member in self.members)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training in this run."""
-        return sum(member.seconds for member in self.members)
-
     def teacher(self, device: torch.device, *, noised: bool = False) -> TeacherModel:
         """The mean as a teacher."""
         return MeanTeacher([member.teacher(device, noised=noised) for member in self.members], self.weights)
-
-    def predictor(self, name: str, device: torch.device, runtime: RuntimeSettings) -> Predictor:
-        """Not there: several models have no single predictor."""
-        raise AssertionError(f"{name} is {self.name}")
 
 
 @dataclass(frozen=True)
 class RoundTeachers:
     """Who labels in a round: one model, or the mean of ``members``, of which there are at least two then."""
 
-    model: TrainedModel
+    model: Labeler
     members: tuple[RoundTeacher, ...] = ()
 
     @property
