@@ -3,8 +3,11 @@
 import pytest
 
 import noisystudent as ns
+from noisystudent.artifacts.folder import State
 from noisystudent.data import splits
+from noisystudent.pipeline import plan
 from noisystudent.pipeline.plan import READ_IMAGES
+from small_backbone import save_backbone
 from small_runs import DIGITS, SMALL
 
 
@@ -42,3 +45,22 @@ def test_a_plan_of_a_run_that_has_begun_reads_all_to_know_what_is_done(tmp_path,
     planned = ns.plan(**DIGITS, out=tmp_path / "run", settings={**SMALL, "budget": "none"}, quiet=True)
     assert READ_IMAGES not in decoded
     assert all(stage.state == "complete" for stage in planned.stages)
+
+
+def test_a_stage_that_the_plan_does_not_foresee_is_still_to_do(tmp_path, monkeypatch):
+    ns.run(**DIGITS, out=tmp_path / "run", settings={**SMALL, "budget": "none"}, quiet=True)
+    monkeypatch.setattr(plan, "_first_incomplete", lambda context: ("fixed/round-1", State.ABSENT))
+    (tmp_path / "run/scores/round-2/manifest.json").unlink()
+    stages = ns.plan(**DIGITS, out=tmp_path / "run", settings={**SMALL, "budget": "none"}, quiet=True).stages
+    states = {stage.name: stage.state for stage in stages}
+    assert states["round-2/student"] == "complete"
+    assert states["fixed/round-1"] == states["scores/round-2"] == "absent"
+
+
+@pytest.mark.usefixtures("feature_cache")
+def test_squashed_images_are_planned_on_a_frozen_backbone_at_their_own_size(tmp_path):
+    backbone = save_backbone(tmp_path / "weights")
+    settings = {"model.backbone": str(backbone), "budget": "none", "data.resize": "squash", "runtime.threads": 1}
+    planned = ns.plan(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+    assert planned.stages[0].name == "features"
+    assert planned.stages[0].seconds > 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from noisystudent.artifacts.folder import State
+from noisystudent.artifacts.folder import MANIFEST, State
 from noisystudent.config import Resolved
 from noisystudent.display.wording import duration
 from noisystudent.models.load import RUN_FACTS
@@ -70,9 +71,10 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     plans = plan_models(context.settings.model, students_of(context.settings), context.splits.format.size)
     works = list(works_of(context, plans, counts))
     reached, state = _first_incomplete(context)
-    names = [work.name for work in works]
-    first = names.index(reached) if reached in names else len(names)
-    if first == len(names):
+    first = _first_open(context, [work.name for work in works], reached)
+    if reached and reached not in [work.name for work in works]:
+        works.insert(first, Work(reached, timed=False))
+    if first == len(works):
         done = (_planned(work, State.COMPLETE, 0.0) for work in works if work.name != OTHER)
         return PlanResult(stages=tuple(done))
     speed = MachineSpeed(context, plans, deciding, reading * counts.total / Counts.of(context).total)
@@ -88,8 +90,9 @@ def _plan_heads(context: RunContext, other: float) -> PlanResult:
     planned = head_stages(context)
     if reached is None:
         planned = [replace(work, seconds=0.0) for work in planned]
-    names = [work.name for work in planned]
-    first = names.index(reached) if reached in names else len(names)
+    first = _first_open(context, [work.name for work in planned], reached)
+    if reached and reached not in [work.name for work in planned]:
+        planned.insert(first, HeadWork(reached, None))
     return _head_result(planned, first, state, other)
 
 
@@ -133,6 +136,19 @@ def _seconds(work: Work, speed: MachineSpeed) -> float | None:
         seconds += work.predicted * speed.predicted_seconds(work.predictor)
         seconds += speed.graph_seconds(work.predictor, work.compared) if work.compared else 0.0
     return seconds
+
+
+def _first_open(context: RunContext, names: Sequence[str], reached: str | None) -> int:
+    """The place of the stage that a run has reached among those that are planned.
+
+    Where it is none of them, as one that only an earlier choice asks for, it is before the first that is not done.
+    """
+    if reached is None:
+        return len(names)
+    if reached in names:
+        return names.index(reached)
+    done = itertools.takewhile(lambda name: (context.folder_of(name) / MANIFEST).is_file(), names)
+    return sum(1 for _ in done)
 
 
 def _first_incomplete(context: RunContext) -> tuple[str | None, State]:

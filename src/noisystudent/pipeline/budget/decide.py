@@ -106,8 +106,7 @@ def decide_budget(
     inputs = _inputs(request, budget, load)
     choose = _chooser(request, load)
     choice = request.engine.group.on_main(lambda: kept_choice(folder, inputs, partial(choose, budget), dry=request.dry))
-    by_epochs = {"train.steps"} if request.settings.train.epochs else set()
-    choice = choice.without(request.explicit | by_epochs)
+    choice = choice.without(request.explicit | _by_epochs(request.settings))
     settings = with_values(request.settings, choice.values)
     reporter.say(
         f"budget of {duration(budget)} (--budget): {'; '.join(choice.reasons)}; about {duration(choice.seconds)} of "
@@ -130,10 +129,16 @@ def _decide_samples(
     explicit = request.explicit
     plan = plan_models(request.settings.model, 1, load.edge)[-1]
     tuned = is_tuned(request.backbone, plan)
-    choice = choose_for_samples(request.settings, explicit, samples, load.labeled, tuned=tuned).without(explicit)
+    choice = choose_for_samples(request.settings, explicit, samples, load.labeled, tuned=tuned)
+    choice = choice.without(explicit | _by_epochs(request.settings))
     reporter.say(f"budget of {samples:,} samples (--budget): {'; '.join(choice.reasons)}")
     origins = dict.fromkeys(choice.values, f"budget of {samples:,} samples")
     return with_values(request.settings, choice.values), origins
+
+
+def _by_epochs(settings: RunSettings) -> set[str]:
+    """The settings that ``train.epochs`` decides, if it is given."""
+    return {"train.steps"} if settings.train.epochs else set()
 
 
 def kept_choice(folder: Path, inputs: Inputs, measure: Callable[[], Choice], *, dry: bool = False) -> Choice:

@@ -145,25 +145,29 @@ def choose_for_heads(settings: RunSettings, explicit: frozenset[str], costs: Hea
     Raises:
         SettingsError: Not even the smallest images with the plain view fit.
     """
+    given_steps = settings.train.steps if "train.steps" in explicit else None
     given_size = settings.data.size if "data.size" in explicit and settings.data.size != "auto" else None
     sizes = [given_size] if given_size else list(candidate_sizes(costs))
     views = [settings.head.views] if "head.views" in explicit else list(range(MOST_VIEWS, 0, -1))
     usable = USABLE * budget
     of_heads = usable * (1 - SMALL_STUDENT if costs.small_student else 1)
+    enough_steps, fewest_steps = given_steps or ENOUGH_STEPS, given_steps or FEWEST_STEPS
     for size in sizes:
-        too_large = costs.small_student and usable - of_heads < ENOUGH_STEPS * costs.small_student_step(size)
+        too_large = costs.small_student and usable - of_heads < enough_steps * costs.small_student_step(size)
         for count in views if size == sizes[-1] or not too_large else ():
             if costs.seconds(size, count) <= of_heads:
-                return _choice(costs, size, count, usable)
+                return _choice(costs, size, count, usable, given_steps)
     smallest, fewest = sizes[-1], views[-1] if "head.views" in explicit else 0
     seconds = costs.seconds(smallest, fewest)
-    needed = seconds + (FEWEST_STEPS * costs.small_student_step(smallest) if costs.small_student else 0.0)
+    needed = seconds + (
+        (given_steps or FEWEST_STEPS) * costs.small_student_step(smallest) if costs.small_student else 0.0
+    )
     if needed > usable:
         images = costs.workload.labeled + costs.workload.unlabeled
         what = f"to compute the features of {images:,} images of {smallest} px and to fit heads on them"
-        what += f", then {FEWEST_STEPS} steps of {costs.small_student}," if costs.small_student else ""
+        what += f", then {fewest_steps} steps of {costs.small_student}," if costs.small_student else ""
         refuse_budget(budget, needed, what, "or fewer unlabeled images")
-    return _choice(costs, smallest, fewest, usable)
+    return _choice(costs, smallest, fewest, usable, given_steps)
 
 
 def candidate_sizes(costs: HeadCosts) -> Iterator[int]:
@@ -171,8 +175,8 @@ def candidate_sizes(costs: HeadCosts) -> Iterator[int]:
     return sizes_of_weights(costs.backbones[0].size, costs.workload.edge, costs.per_view)
 
 
-def _choice(costs: HeadCosts, size: int, views: int, usable: float) -> Choice:
-    """The choice of a size and a number of views; a small student trains for what they leave."""
+def _choice(costs: HeadCosts, size: int, views: int, usable: float, given_steps: int | None) -> Choice:
+    """The choice of a size and a number of views; a small student trains for what they leave, or ``given_steps``."""
     per_view, seconds = costs.per_view(size), costs.seconds(size, views)
     values: dict[str, object] = {"data.size": size, "head.views": views}
     reasons = [
@@ -181,7 +185,7 @@ def _choice(costs: HeadCosts, size: int, views: int, usable: float) -> Choice:
     ]
     if costs.small_student:
         step = costs.small_student_step(size)
-        values["train.steps"] = steps = min(MOST_STEPS, int((usable - seconds) / step))
+        values["train.steps"] = steps = given_steps or min(MOST_STEPS, int((usable - seconds) / step))
         seconds += steps * step
         reasons.append(f"{steps:,} steps of {costs.images_per_step} images for the small student {costs.small_student}")
     return Choice(values=values, seconds=seconds, reasons=tuple(reasons))

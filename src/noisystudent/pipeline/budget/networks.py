@@ -71,13 +71,14 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     affordable = partial(_affordable, size, workload, USABLE * budget)
     student = _as_online_student(run)
     chosen = _affording_stages(student, affordable, lengths)
-    steps = _steps(chosen, affordable)
-    if steps < FEWEST_STEPS:
+    given = _given_steps(settings, explicit, workload.labeled)
+    steps = given or _steps(chosen, affordable)
+    if not given and steps < FEWEST_STEPS:
         what = f"to train {chosen.stages} stages of {FEWEST_STEPS} steps on images of {size.edge} px"
         advice = "fewer images, or a smaller train.batch_size"
         refuse_budget(budget, _seconds(chosen, size, workload, FEWEST_STEPS), what, advice)
     lengths = lengths if chosen.has_student else alone
-    steps = min(steps, lengths.most)
+    steps = given or min(steps, lengths.most)
     model = f"{size.plan.name} on images of {size.edge} px"
     speed = f"a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here"
     return Choice(
@@ -121,8 +122,9 @@ def choose_for_samples(
     run = _with_rounds(settings, explicit, affordable, lengths, tuned=tuned)
     student = _as_online_student(run)
     chosen = _affording_stages(student, affordable, lengths)
-    steps = _steps(chosen, affordable)
-    if steps < FEWEST_STEPS:
+    given = _given_steps(settings, explicit, labeled)
+    steps = given or _steps(chosen, affordable)
+    if not given and steps < FEWEST_STEPS:
         least = FEWEST_STEPS * chosen.samples_per_step
         raise SettingsError(
             f"a budget of {samples:,} samples is too small: {chosen.stages} stages of {FEWEST_STEPS} steps see "
@@ -155,6 +157,12 @@ def choose_for_trainings(costs: NetworkCosts, explicit: frozenset[str], seconds:
     return Choice(
         values={"data.size": edge, **of_tuning, "train.steps": steps}, seconds=count * steps * step, reasons=()
     )
+
+
+def _given_steps(settings: RunSettings, explicit: frozenset[str], labeled: int) -> int | None:
+    """The steps of a stage where the user says how long it trains, by steps or epochs."""
+    train = settings.train.with_epochs(labeled)
+    return train.steps if "train.steps" in explicit or train.epochs else None
 
 
 def _choose_size(

@@ -21,6 +21,7 @@ from noisystudent.pipeline.findings.stage import FINDINGS
 from noisystudent.pipeline.heads.evidence import CROSS_FIT
 from noisystudent.pipeline.heads.small_student import SMALL_STUDENT
 from noisystudent.pipeline.labels.class_shares import CLASS_SHARES
+from noisystudent.pipeline.leakage import LEAKAGE, needs_leakage_stage
 from noisystudent.pipeline.robustness import STAGE as ROBUSTNESS
 from noisystudent.run_settings import RunSettings
 from noisystudent.training.linear_head import FOLDS
@@ -45,12 +46,12 @@ def stages_before_reading(decided: Decided) -> tuple[list[HeadWork], float]:
     """
     settings = decided.settings
     load = Workload.of(decided.sources, settings.data)
-    assert settings.data.size != "auto"
+    size = _size(decided, load)
     assert decided.backbone
-    plan = plan_models(settings.model, settings.rounds.count, settings.data.size)[0]
+    plan = plan_models(settings.model, settings.rounds.count, size)[0]
     costs = HeadCosts((decided.backbone, *decided.teacher_backbones), plan, load, decided.engine, settings)
     views = (load.labeled + load.unlabeled) * (1 + settings.head.views) + load.held_out
-    return list(_stages(settings, costs, settings.data.size, views)), _reading_seconds(decided, load)
+    return list(_stages(settings, costs, size, views)), _reading_seconds(decided, load)
 
 
 def head_stages(context: RunContext) -> list[HeadWork]:
@@ -69,7 +70,8 @@ def head_stages(context: RunContext) -> list[HeadWork]:
     plan = plan_models(settings.model, settings.rounds.count, splits.format.size)[0]
     costs = HeadCosts((context.backbone, *context.teacher_backbones), plan, load, context.engine, settings)
     missing = sum(_missing(context, store) for store in open_stores(context, plan)) + held_out
-    return list(_stages(settings, costs, splits.format.size, missing))
+    screened = [HeadWork(LEAKAGE, None)] if needs_leakage_stage(context) else []
+    return [*screened, *_stages(settings, costs, splits.format.size, missing)]
 
 
 def _stages(settings: RunSettings, costs: HeadCosts, size: int, passes: int) -> Iterator[HeadWork]:
@@ -114,13 +116,19 @@ def _missing(context: RunContext, store: FeatureStore) -> int:
     return store.missing(splits.labeled) + sum(unlabeled.shard_sizes)
 
 
+def _size(decided: Decided, load: Workload) -> int:
+    """The size of the images in pixels, which only squashed ones leave to themselves."""
+    return load.edge if decided.settings.data.size == "auto" else decided.settings.data.size
+
+
 def _reading_seconds(decided: Decided, load: Workload) -> float:
     """Seconds of reading all images, from a few."""
     source = decided.sources.get("unlabeled") or decided.sources["labeled"]
-    size = decided.settings.data.size
-    assert size != "auto"
+    format = ImageFormat(
+        _size(decided, load), 1 if load.channels == 1 else 3, squash=decided.settings.data.resize == "squash"
+    )
     keys = [record.key for record in itertools.islice(source.read(0), TIMED_IMAGES)]
     started = time.perf_counter()
-    decode_shard(source, 0, ImageFormat(size, 1 if load.channels == 1 else 3), only=keys.__contains__)
+    decode_shard(source, 0, format, only=keys.__contains__)
     per_image = (time.perf_counter() - started) / max(1, len(keys))
     return per_image * (load.labeled + load.unlabeled + load.held_out)

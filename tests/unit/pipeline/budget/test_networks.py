@@ -473,3 +473,19 @@ def test_the_noise_is_weak_where_labels_alone_would_be_seen_rarely(labeled, stre
 
 def test_pretrained_weights_have_the_weakest_noise():
     assert choose_for_samples(SETTINGS, frozenset(), 100_000, 40, tuned=True).values["noise.strength"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("explicit", "train"), [({"train.steps"}, {"steps": 20}), ({"train.batch"}, {"epochs": 64.0, "batch": "labeled"})]
+)
+def test_a_length_that_is_given_is_what_the_choice_speaks_of(explicit, train):
+    settings = SETTINGS.model_copy(update={"train": SETTINGS.train.model_copy(update=train)})
+    costs = NetworkCosts(settings, None, LOAD, ON_CPU)
+    budget = 300_000 * 1e-6 * 64**2 * OVERHEAD / USABLE
+    by_time = choose_for_networks(settings, frozenset(explicit), costs, budget)
+    by_samples = choose_for_samples(settings, frozenset(explicit), 300_000, LOAD.labeled)
+    for choice in (by_time, by_samples):
+        assert choice.values["train.steps"] == 20  # 64 epochs of 40 labels are 20 steps of 128 labeled images
+        assert any(reason.endswith("images per stage") and "20 steps" in reason for reason in choice.reasons)
+        assert choice.values["noise.strength"] == 0.5
+    assert by_time.seconds < 0.1 * budget
