@@ -269,6 +269,19 @@ def test_a_distillation_that_cannot_work_is_refused_with_the_reason(
         distill(tmp_path, settings=settings, **given)
 
 
+def test_what_only_the_students_cannot_do_is_said_before_their_teachers_train(tmp_path):
+    with pytest.raises(SettingsError, match="keeps its images in memory"):
+        distill(tmp_path / "a", teacher="tiny_resnet", settings={"data.streaming": "always"})
+    settings = {
+        **SMALL, **NO_CONTROL, "model.teacher": "tiny_resnet", "rounds.count": 1, "distillation.method": "kd",
+        "distillation.teacher_logits": "cached",
+    }  # fmt: skip
+    for changed, message in (({"noise.mixup": 1}, "single images"), ({"data.streaming": "always"}, "in memory")):
+        with pytest.raises(SettingsError, match=message):
+            noisystudent.run(**DIGITS, out=tmp_path / "b", settings={**settings, **changed}, quiet=True)
+    assert not list(tmp_path.glob("*/teacher*"))
+
+
 def save_two_classes(path: Path, names: tuple[str, str] = ("three", "eight")) -> str:
     random = np.random.default_rng(0)
     np.savez(path, x=random.integers(0, 256, (40, 16, 16), np.uint8), y=np.arange(40) % 2, classes=np.array(names))

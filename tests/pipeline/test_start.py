@@ -40,6 +40,15 @@ def test_it_goes_on_learning_at_the_rate_for_trained_weights(first, tmp_path, ca
     assert "done before" in capsys.readouterr().err
 
 
+def test_it_searches_no_strength_with_other_weights(first, tmp_path, capsys):
+    given = {name: value for name, value in SETTINGS.items() if name != "noise.strength"}
+    ns.train("digits:labeled", out=tmp_path / "more", start=first.folder, settings={**given, "train.steps": 2})
+    assert "strength 0.25, the weakest of noise.strengths, is used without a search" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"more"}
+
+
 def test_it_goes_on_at_another_size_where_its_weights_allow_that(first, tmp_path):
     own = ns.load(first.folder).size
     still = {"train.steps": 1, "train.learning_rate": 1e-12}

@@ -41,6 +41,7 @@ from noisystudent.pipeline.robustness import check_measurable, measure_robustnes
 from noisystudent.pipeline.score_stage import EvalResult, ScoredCheckpoint, score_checkpoint, score_ensemble
 from noisystudent.pipeline.stages.autotune import autotune
 from noisystudent.pipeline.stages.model_times import model_times
+from noisystudent.pipeline.stages.teacher_logits import check_cached
 from noisystudent.pipeline.stages.train import train
 from noisystudent.pipeline.stages.train_data import TeacherRef, supervised_spec, transfer_spec
 from noisystudent.pipeline.summary import (
@@ -145,6 +146,8 @@ def run_distillation(context: RunContext, given: Mapping[str, Predictor]) -> Dis
     trained = [_plan(context, name) for name in distillation.teachers if name not in given]
     fresh = [plan for plan, start in zip(plans, starts, strict=True) if start is None]
     announce_start(context.backbone, [*trained, *fresh], context.reporter)
+    images = transfer_spec(context)  # what it cannot do is said before anything is trained
+    check_cached(context)
     context = autotune(context, plans[0])
     strength = choose_strength(context, plans[0])
     teachers: list[TrainedModel] = [
@@ -164,7 +167,7 @@ def run_distillation(context: RunContext, given: Mapping[str, Predictor]) -> Dis
     references = [_reference(teacher) for teacher in teachers]
     for number, (plan, start) in enumerate(zip(plans, starts, strict=True), start=1):
         settings = distillation if number == 1 else distillation.model_copy(update={"weights": ()})
-        spec = transfer_spec(context).with_teachers(settings, references)
+        spec = images.with_teachers(settings, references)
         student = train(context, f"student-{number}", plan, spec, strength, start=start)
         students.append(ScoredCheckpoint(number, student, score_checkpoint(context, student.name, student)))
         delivered = student

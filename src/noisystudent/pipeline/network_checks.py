@@ -13,6 +13,7 @@ from noisystudent.models.settings import ModelPlan
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.labels.foreign import require_known_images
 from noisystudent.pipeline.stages.noise import input_size
+from noisystudent.pipeline.stages.teacher_logits import check_cached
 from noisystudent.run_settings import RunSettings
 
 
@@ -21,6 +22,7 @@ def check_networks(context: RunContext) -> None:
     require_known_images(context.settings, context.splits, context.extensions)
     _check_distillation(context.settings)
     context.settings.distillation.require_classes(len(context.splits.classes))
+    check_cached(context)
 
 
 def _check_distillation(settings: RunSettings) -> None:

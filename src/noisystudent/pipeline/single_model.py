@@ -17,6 +17,7 @@ from noisystudent.models.predictor import Predictor
 from noisystudent.models.settings import ModelPlan, plan_models
 from noisystudent.pipeline.backbones.start import announce_start
 from noisystudent.pipeline.backbones.tune import only_networks
+from noisystudent.pipeline.budget.strength import strength_without_search
 from noisystudent.pipeline.build_context import build_context
 from noisystudent.pipeline.checkpoints import Checkpoint, GivenModel, open_given, require_fit
 from noisystudent.pipeline.context import RunContext, run_lock
@@ -88,7 +89,7 @@ def train_single(
         announce_start(context.backbone, [plan], context.reporter)
         online = online_spec(context) if is_online(context.settings) else None  # what it cannot do is said at once
         context = autotune(context, plan)
-        strength = choose_strength(context, teacher_plan)
+        strength = _strength_after(context) if given else choose_strength(context, teacher_plan)
         if online:
             checkpoint = train(context, STUDENT, student_plan, online, strength, start=given)
         elif folder is None:
@@ -97,6 +98,21 @@ def train_single(
             spec = student_spec(context, folder, _selection_of(context, folder, selection), 1)
             checkpoint = train(context, STUDENT, student_plan, spec, strength, start=given)
         return _with_cost_said(context, checkpoint)
+
+
+def _strength_after(context: RunContext) -> float:
+    """The noise strength of a training that goes on: that of the settings, or the weakest.
+
+    A search would train other models: from scratch, since the given weights may know the labels that it looks at.
+    """
+    noise = context.settings.noise
+    strength = strength_without_search(noise, looks=0, tuned=True)
+    if noise.strength == "auto":
+        context.reporter.say(
+            f"noise.strength auto: strength {strength:g}, the weakest of noise.strengths, is used without a search, "
+            "because the weights that --start names may know the labels to compare by. --noise.strength gives another."
+        )
+    return strength
 
 
 def _fetched(predictions: str | Path) -> Path:

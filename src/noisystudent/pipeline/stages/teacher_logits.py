@@ -27,18 +27,26 @@ VIEWS = "views"  # the kind in a manifest
 _NOISE_UNSEEN_BY_TEACHERS = ("preset", "strength", "strengths", "teacher", "dropout", "stochastic_depth")
 
 
-def cached_teachers(context: RunContext, spec: TrainSpec, batches: BatchLoader) -> CachedTeachers:
-    """The teachers' predictions for all images of a spec, made in stages of their own, one table per stream.
-
-    Raises ``SettingsError`` where images are streamed or mixed: a prediction is of one image.
-    """
-    assert spec.distillation
-    _require_in_memory(context, "cached")
-    if context.needs_whole_batches:
+def check_cached(context: RunContext) -> None:
+    """Raises ``SettingsError`` where the images of a run are streamed or mixed, and predictions are to be kept."""
+    distillation = context.settings.distillation
+    if not distillation.needs_teacher or distillation.teacher_logits == "online":
+        return
+    if context.streams:
+        raise SettingsError(
+            f"distillation.teacher_logits {distillation.teacher_logits} keeps the images in memory, and the unlabeled "
+            "ones are streamed; use distillation.teacher_logits online."
+        )
+    if distillation.teacher_logits == "cached" and context.needs_whole_batches:
         raise SettingsError(
             "distillation.teacher_logits cached has predictions of single images, and noise.mixup, noise.cutmix or a "
             "noise of your own changes images; use distillation.teacher_logits online or cached_views."
         )
+
+
+def cached_teachers(context: RunContext, spec: TrainSpec, batches: BatchLoader) -> CachedTeachers:
+    """The teachers' predictions for all images of a spec, made in stages of their own, one table per stream."""
+    assert spec.distillation
     applies_to, total = spec.distillation.applies_to, len(context.buffer)
     labeled, unlabeled = context.splits.labeled, context.splits.unlabeled
     shape = (total, len(spec.teachers), len(context.splits.classes))
@@ -79,7 +87,6 @@ def cached_view_teachers(
     the folder ``distillation.cache`` holds the views of another training.
     """
     assert spec.distillation
-    _require_in_memory(context, "cached_views")
     caches = [
         _cache_views(context, stage, spec, reference, teacher, whole)
         for reference, (teacher, whole) in zip(spec.teachers, teachers, strict=True)
@@ -140,12 +147,4 @@ def _refuse_other_views(folder: Path, inputs: dict[str, Any]) -> None:
         raise MismatchError(
             f"{folder} holds a teacher's predictions for other views than those of this training; what differs: "
             f"{changes}. Use the settings and sources of that training, or another folder for distillation.cache."
-        )
-
-
-def _require_in_memory(context: RunContext, teacher_logits: str) -> None:
-    if not isinstance(context.splits.unlabeled, InMemoryUnlabeled):
-        raise SettingsError(
-            f"distillation.teacher_logits {teacher_logits} keeps the images in memory, and the unlabeled ones are "
-            "streamed; use distillation.teacher_logits online."
         )
