@@ -38,6 +38,7 @@ from noisystudent.yaml_text import parse_yaml
 Command = Literal[
     "run",
     "plan",
+    "check",
     "study",
     "train",
     "pretrain",
@@ -103,6 +104,10 @@ _DISTILL = _names(
 USED: Mapping[Command, frozenset[str]] = {
     "run": _RUN,
     "plan": _RUN,
+    "check": _names(
+        "labeled", "unlabeled", "validation", "test", "out", "seed", "data.", "model.backbone", "runtime.device",
+        "runtime.threads",
+    ),
     "study": _RUN - {"seed", "budget"},  # it has seeds of its own, and every cell needs the same work
     "train": _names(  # of one model: nothing is labeled, and there is no round before
         *_SOURCES, "data.", "model.", "noise.", "train.", "objective.", "online.", "runtime.",

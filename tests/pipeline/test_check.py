@@ -81,3 +81,12 @@ def test_uneven_labels_are_said(folders, tmp_path):
     settings = {"model.backbone": "none"}
     found = ns.check(str(tmp_path), str(folders / "unlabeled"), settings=settings, quiet=True)
     assert any("12 of 'b' and 1 of 'a'" in line for line in check_lines(found))
+
+
+def test_labels_alone_can_be_audited_and_what_trains_is_no_setting_of_it(folders, capsys):
+    labeled = str(folders / "labeled")
+    assert main(["check", labeled, "--model.backbone=none"]) == 0
+    assert "labeled: " in capsys.readouterr().err
+    for words, message in ((["--out", "x"], "check writes nothing"), (["--train.steps", "5"], "check does not use")):
+        assert main(["check", labeled, *words]) == 2
+        assert message in capsys.readouterr().err

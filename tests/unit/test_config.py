@@ -310,12 +310,12 @@ def test_every_setting_is_used_by_some_command_and_recipes_are_never_refused():
     ("command", "given", "message"),
     [
         ("label", {"data.size": 64, "data.near_duplicates": "none", "data.streaming": "never"},
-         "label does not use data.size, which run, plan, study, train, pretrain, distill and show-noise use; or "
-         "data.near_duplicates, which run, plan, study, train, pretrain, distill and fix use; or data.streaming, which "
-         "run, plan, study, train, pretrain and distill use. Leave them out."),
+         "label does not use data.size, which run, plan, check, study, train, pretrain, distill and show-noise use; or "
+         "data.near_duplicates, which run, plan, check, study, train, pretrain, distill and fix use; or data.streaming, which "
+         "run, plan, check, study, train, pretrain and distill use. Leave them out."),
         ("evaluate", {"data.size": 8},
-         "evaluate does not use data.size, which run, plan, study, train, pretrain, distill and show-noise use. Leave "
-         "it out."),
+         "evaluate does not use data.size, which run, plan, check, study, train, pretrain, distill and show-noise use. "
+         "Leave it out."),
         ("evaluate", TrainSettings(steps=5),
          "evaluate does not use train.steps, which run, plan, study, train and distill use. Leave it out."),
         ("evaluate", {"evaluation.suite": ["clean"]},
@@ -323,7 +323,7 @@ def test_every_setting_is_used_by_some_command_and_recipes_are_never_refused():
          "compare use. Leave it out."),
         ("select", {"train": {"steps": 5}},
          "select does not use train.steps, which run, plan, study, train and distill use. Leave it out."),
-        ("label", {"seed": 3}, "label does not use seed, which run, plan, train, pretrain, distill and fix use. "
+        ("label", {"seed": 3}, "label does not use seed, which run, plan, check, train, pretrain, distill and fix use. "
          "Leave it out. In label, the seed is the option --seed."),
         ("train", {"train.warm_start": True},
          "train does not use train.warm_start, which run, plan and study use. Leave it out."),

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     ModelLike = str | Path | Predictor
 
 
+_WITHOUT_TRACE = ("plan", "check")  # commands that only look
+
+
 def named_models(models: Sequence[ModelLike]) -> list[str | Path]:
     """The models that are given by a name or a place, not as objects."""
     return [model for model in models if isinstance(model, str | Path)]
@@ -69,18 +72,18 @@ def resolved_request(
             f"{command} needs unlabeled images, too: noisystudent {command} photos/labeled photos/unlabeled "
             "(--unlabeled). To train on labels alone use 'noisystudent train'."
         )
-    if folder and command != "plan":
+    if folder and command not in _WITHOUT_TRACE:
         keep_command(folder, command, values)
     return resolved
 
 
 def _chosen_folder(command: Command, values: Mapping[str, object]) -> Path:
-    """The folder of a command that names none; a plan has that of its run."""
+    """The folder of a command that names none; plan and check have that of their run, and write nothing there."""
     from noisystudent.runtime.env import launcher_rank
 
     if launcher_rank()[1] > 1:
         raise SettingsError("several processes share this work and must agree on its folder; give --out.")
-    return choose_folder("run" if command == "plan" else command, values)
+    return choose_folder("run" if command in _WITHOUT_TRACE else command, values)
 
 
 def study_request(

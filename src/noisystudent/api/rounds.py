@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from noisystudent.api.requests import own_parts, resolved_request, study_request
 from noisystudent.api.starts import take_start
-from noisystudent.settings_input import SettingsInput, as_list
+from noisystudent.settings_input import SettingsInput
 
 if TYPE_CHECKING:
     from noisystudent.api.requests import ModelLike, SourceLike
@@ -148,10 +148,10 @@ def check(
 
     Args:
         labeled: Labeled images: a source.
-        unlabeled: Unlabeled images: a source.
+        unlabeled: Unlabeled images: a source; None for what ``train`` would learn from.
         test: Labeled images that only report.
         validation: Labeled images that choose.
-        settings: Settings of the run.
+        settings: Settings of the data, of ``model.backbone``, and of where the work runs.
         quiet: No progress.
 
     Returns:
@@ -161,8 +161,7 @@ def check(
         NoisyStudentError: With one clear line, for a user's mistake or bad data.
     """
     sources = {"labeled": labeled, "unlabeled": unlabeled, "test": test, "validation": validation}
-    given = [{"budget": "none"}, *as_list(settings)]
-    resolved = resolved_request("plan", sources, None, None, given)
+    resolved = resolved_request("check", sources, None, None, settings)
     from noisystudent.pipeline.check import check as check_sources
     from noisystudent.runtime.progress import Reporter
 

@@ -74,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _again(words: Sequence[str]) -> str:
-    return f"run the same command again to {'resume' if words and words[0] in RESUMED else 'start over'}."
+    is_suite = words[:1] == ["evaluate"] and any(word.startswith(("--suite", "--evaluation.")) for word in words)
+    resumes = is_suite or (words and words[0] in RESUMED)
+    return f"run the same command again to {'resume' if resumes else 'start over'}."
 
 
 def _message(error: Exception) -> str:

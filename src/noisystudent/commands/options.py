@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from noisystudent.commands.parser import Parser
@@ -34,6 +34,7 @@ SHORT = {
 _POSITIONAL = {
     "run": ("labeled", "unlabeled", "test"),
     "plan": ("labeled", "unlabeled", "test"),
+    "check": ("labeled", "unlabeled", "test"),
     "distill": ("labeled", "unlabeled", "test"),
     "train": ("labeled",),
     "pretrain": ("unlabeled",),
@@ -52,6 +53,7 @@ def add_start(parser: Parser) -> None:
 
 def add_verify(parser: Parser) -> None:
     """Adds the option ``--verify``."""
+    parser.ways_in.add("verify")
     parser.add_argument(
         "--verify",
         action="store_true",
@@ -69,20 +71,24 @@ def sizes_of(text: str) -> tuple[int, ...]:
         ) from None
 
 
-def with_settings(parser: Parser, arguments: list[str], command: Command) -> dict[str, Any]:
+def with_settings(
+    parser: Parser, arguments: list[str], command: Command, short_for: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """Parses the arguments of a command, with the settings that it uses as options.
 
     Args:
         parser: The parser, which has the command's own options already.
         arguments: What the user wrote after the command.
         command: The command, which decides the settings; all others raise ``SettingsError``.
+        short_for: Own options that stand for settings, by name.
 
     Returns:
         The values of the command's own options and of the settings that the user gave, by name.
     """
     from noisystudent.config import ALL_SETTINGS, ARGUMENTS, USED, require_used
 
-    own = {action.dest for action in parser._actions}
+    own_actions = list(parser._actions)
+    own = {action.dest for action in own_actions}
     shortened = {short: name for short, name in SHORT.items() if name in USED[command] and short not in own}
     _add_ways_in(parser, command, shortened)
     add_settings(parser, command)
@@ -97,24 +103,45 @@ def with_settings(parser: Parser, arguments: list[str], command: Command) -> dic
         raise SettingsError(_unknown_option(parser, argument))
     if command in _POSITIONAL:
         _take_positional(given, [*given.pop("sources"), *late], _POSITIONAL[command])
-    for short, name in shortened.items():
-        if (value := given.pop(short)) is None:
-            continue
-        if name in given:
-            raise SettingsError(f"--{short} is short for --{name}, and both are given; leave one out.")
-        given[name] = value
+    _lengthen(given, {**shortened, **short_for})
     from_user = {name: ARGUMENTS for name in given if name in ALL_SETTINGS and name not in own}
     require_used(command, from_user, shown_as=parser.prog.split()[-1])
     if (file := given.pop("write_config", None)) is not None:
         from noisystudent.commands.write_config import write_config
 
-        write_config(file, given, command, given["config"])
+        _require_settings_alone(given, own_actions)
+        words = [command, *(str(given[action.dest]) for action in own_actions if not action.option_strings)]
+        write_config(file, given, command, given["config"], words)
         parser.exit()
     return given
 
 
+def _lengthen(given: dict[str, Any], short_for: Mapping[str, str]) -> None:
+    """Puts what was given by a short name under that of the setting; raises ``SettingsError`` for one given twice."""
+    for short, name in short_for.items():
+        if (value := given.pop(short)) is None:
+            continue
+        if name in given:
+            raise SettingsError(f"--{short} is short for --{name}, and both are given; leave one out.")
+        given[name] = value
+
+
+def _require_settings_alone(given: Mapping[str, Any], own: Sequence[argparse.Action]) -> None:
+    """Raises ``SettingsError`` for options that a file of settings cannot keep."""
+    lost = [
+        action.option_strings[0]
+        for action in own
+        if action.option_strings and action.dest in given and given[action.dest] != action.default
+    ]
+    if lost:
+        raise SettingsError(
+            f"--write-config keeps settings alone; leave out {' and '.join(lost)} here, and give that beside --config."
+        )
+
+
 def _add_ways_in(parser: Parser, command: Command, shortened: Mapping[str, str]) -> None:
     """Adds what stands for settings: sources without options, a file, short names."""
+    parser.ways_in |= {"config", "write_config", *shortened}
     if command in _POSITIONAL:
         names = [f"--{name}" for name in _POSITIONAL[command]]
         text = f"short for {', '.join(names)}, in this order" if len(names) > 1 else f"short for {names[0]}"

@@ -18,6 +18,7 @@ SOURCES = "sources and run"  # the title of the settings without a section
 _MAIN = {
     "run": ("labeled", "unlabeled", "test", "validation", "out", "budget", "recipe", "seed", "evaluation.suite"),
     "plan": ("labeled", "unlabeled", "test", "validation", "out", "budget", "recipe", "seed"),
+    "check": ("labeled", "unlabeled", "test", "validation"),
     "study": ("labeled", "unlabeled", "test", "validation", "out"),
     "train": ("labeled", "validation", "test", "out", "seed"),
     "pretrain": ("labeled", "unlabeled", "test", "out", "seed"),
@@ -28,12 +29,11 @@ _MAIN = {
 }
 # How that help names them: what they take, where it is short, and what they are.
 _BRIEF: dict[str, tuple[str | None, str]] = {
-    "sources": (None, "the folders of images, in the order labeled, unlabeled, test"),
     "labeled": (None, "labeled images: a folder with one folder per class"),
     "unlabeled": (None, "unlabeled images: a folder"),
     "test": (None, "labeled images that only report scores"),
     "validation": (None, "labeled images that models are chosen by"),
-    "out": (None, "folder for the results (default runs/NAME-1, -2 and so on)"),
+    "out": (None, "folder for the results (by default a new one in runs/)"),
     "budget": ("TIME", "90s, 15m, 2h or none: chooses what you leave open (default auto)"),
     "recipe": ("NAME", "settings to start from, see --help sources"),
     "seed": (None, "seed of all randomness (default 0)"),
@@ -49,17 +49,16 @@ _BRIEF: dict[str, tuple[str | None, str]] = {
     "write_config": (None, "write these settings to a file and end"),
     "verify": (None, "check every byte of finished work"),
 }
-# Options that every command with settings has; of its other own options the text is the command's.
-_WAYS_IN = ("sources", "config", "write_config", "verify", "backbone", "student", "size", "steps", "epochs", "lr")
 _EXAMPLES = {
     "run": (
         "noisystudent run photos/labeled photos/unlabeled photos/test",
         "noisystudent run photos/labeled photos/unlabeled --budget 1h --backbone none",
     ),
     "plan": ("noisystudent plan photos/labeled photos/unlabeled --budget 5m",),
+    "check": ("noisystudent check photos/labeled photos/unlabeled photos/test",),
     "train": ("noisystudent train photos/labeled --test photos/test --steps 1000",),
     "distill": ("noisystudent distill photos/labeled photos/unlabeled --teacher runs/photos-1 --student resnet18",),
-    "pretrain": ("noisystudent pretrain photos/unlabeled --steps 5000",),
+    "pretrain": ("noisystudent pretrain photos/unlabeled --pretraining.epochs 50",),
 }
 
 
@@ -92,6 +91,7 @@ class Parser(argparse.ArgumentParser):
         )
         self.command = command
         self.settings: dict[str, argparse._ArgumentGroup] = {}
+        self.ways_in: set[str] = set()  # options that stand for settings in every command; their help has one wording
         self.add_argument(
             "-h",
             "--help",
@@ -165,7 +165,7 @@ class Parser(argparse.ArgumentParser):
             return [(group.title, group.description, list(group._group_actions))]
         main = _MAIN.get("robustness" if self.command == "evaluate" else self.command, ())
         wanted = [action for action in self._actions if id(action) in in_sections and action.dest in main]
-        own = [_brief(action) if action.dest in _WAYS_IN else action for action in own]
+        own = [_brief(action) if action.dest in self.ways_in else action for action in own]
         return [("options", None, [*own, *(_brief(action) for action in wanted)])]
 
 

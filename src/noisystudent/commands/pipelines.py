@@ -91,15 +91,14 @@ def plan(parser: Parser, arguments: list[str]) -> None:
 
 def check(parser: Parser, arguments: list[str]) -> None:
     """Prints what is in the sources of a run, and what of it a user should look at before training."""
-    given = with_settings(parser, arguments, "plan")
+    given = with_settings(parser, arguments, "check")
+    if "out" in given:
+        raise SettingsError("check writes nothing; leave out --out.")
     announce(parser.command)
     from noisystudent import api
     from noisystudent.display.wording import plural
     from noisystudent.reporting.check_text import check_lines, things_to_mend
 
-    if given.pop("config") is not None:
-        raise SettingsError("check takes its settings as options; leave out --config.")
-    given.pop("out", None)
     found = api.check(settings=given)
     say("\n".join(check_lines(found)))
     count = things_to_mend(found)
@@ -131,13 +130,11 @@ def distill(parser: Parser, arguments: list[str]) -> None:
     )
     add_start(parser)
     add_verify(parser)
-    given = with_settings(parser, arguments, "distill")
+    named = {"teacher": "distillation.teachers", "student": "distillation.students"}
+    given = with_settings(parser, arguments, "distill", named)
     announce(parser.command)
     from noisystudent import api
 
-    for option, name in (("teacher", "distillation.teachers"), ("student", "distillation.students")):
-        if (value := given.pop(option)) is not None:
-            given[name] = value
     own = {name: given.pop(name) for name in ("config", "start", "verify")}
     _print_run(api.distill(**own, settings=given))
 

@@ -52,13 +52,11 @@ def fix(parser: Parser, arguments: list[str]) -> None:
     parser.add_argument("--checkpoint", required=True, metavar="CHECKPOINT", help=f"the model: {CHECKPOINT_HELP}")
     parser.add_argument("--size", metavar="auto|N", help="short for --fix.size (default auto)")
     add_verify(parser)
-    given = with_settings(parser, arguments, "fix")
+    given = with_settings(parser, arguments, "fix", {"size": "fix.size"})
     announce(parser.command)
     from noisystudent import api
     from noisystudent.runtime.process_group import open_process_group
 
-    if (size := given.pop("size")) is not None:
-        given["fix.size"] = size
     out, checkpoint = given.get("out"), given.pop("checkpoint")
     result = api.fix(checkpoint=checkpoint, verify=given.pop("verify"), settings=given)
     if not open_process_group().is_main:
@@ -79,16 +77,13 @@ def pretrain(parser: Parser, arguments: list[str]) -> None:
     parser.add_argument("--method", metavar="{simclr}", help="short for --pretraining.method (default simclr)")
     parser.add_argument("--model", metavar="NAME", help="short for --model.teacher, the network in timm")
     add_verify(parser)
-    given = with_settings(parser, arguments, "pretrain")
+    named = {"method": "pretraining.method", "model": "model.teacher"}
+    given = with_settings(parser, arguments, "pretrain", named)
     announce(parser.command)
     from noisystudent import api
     from noisystudent.runtime.process_group import open_process_group
 
-    if (method := given.pop("method")) is not None:
-        given["pretraining.method"] = method
-    made = api.pretrain(
-        config=given.pop("config"), model=given.pop("model"), verify=given.pop("verify"), settings=given
-    )
+    made = api.pretrain(config=given.pop("config"), verify=given.pop("verify"), settings=given)
     if not open_process_group().is_main:
         return
     checkpoint, scores = made.checkpoint, made.probe
@@ -189,15 +184,13 @@ def evaluate(parser: Parser, arguments: list[str]) -> None:
         metavar="N,...",
         help="score at these sizes of the input as well, in pixels: accuracy over resolution",
     )
-    given = with_settings(parser, arguments, "robustness")
+    given = with_settings(parser, arguments, "robustness", {"suite": "evaluation.suite"})
     announce(parser.command)
     from noisystudent import api
     from noisystudent.commands.output import open_and_describe, print_robustness, print_scores, warn_of_emulation
     from noisystudent.runtime.process_group import open_process_group
 
-    checkpoint, spec, out, suite = (given.pop(name) for name in ("checkpoint", "source", "out", "suite"))
-    if suite is not None:
-        given["evaluation.suite"] = suite
+    checkpoint, spec, out = (given.pop(name) for name in ("checkpoint", "source", "out"))
     calibrate, sizes = given.pop("calibrate"), given.pop("size")
     benchmarks = [name for name in given if name.startswith("evaluation.")]
     if benchmarks:
@@ -260,7 +253,7 @@ def compare(parser: Parser, arguments: list[str]) -> None:
         metavar="FILE.csv|article",
         help="with --table: published rows to set beside it; article: those that this package has",
     )
-    given = with_settings(parser, arguments, "compare")
+    given = with_settings(parser, arguments, "compare", {"suite": "evaluation.suite"})
     kind, published = given.pop("table"), given.pop("published")
     if kind is not None:
         _make_table(kind, published, given)
@@ -274,9 +267,7 @@ def compare(parser: Parser, arguments: list[str]) -> None:
     from noisystudent.commands.output import open_and_describe, warn_of_emulation
     from noisystudent.reporting.terminal import plain_robustness
 
-    suite, out, checkpoints = given.pop("suite"), given.pop("out"), given.pop("checkpoints")
-    if suite is not None:
-        given["evaluation.suite"] = suite
+    out, checkpoints = given.pop("out"), given.pop("checkpoints")
     given.setdefault("evaluation.suite", "corruptions")
     source = open_and_describe(given.pop("source"), labeled=True)
     warn_of_emulation(given, "compare")
@@ -291,9 +282,7 @@ def _make_table(kind: TableKind, published: str | None, given: dict[str, Any]) -
     from noisystudent.commands.output import open_and_describe
     from noisystudent.reporting.article.write import plain
 
-    source, out, models, suite = (given.pop(name) for name in ("source", "out", "checkpoints", "suite"))
-    if suite is not None:
-        given["evaluation.suite"] = suite
+    source, out, models = (given.pop(name) for name in ("source", "out", "checkpoints"))
     if source is not None:
         source = open_and_describe(source, labeled=True)
     table = api.table(kind, models, out=out, source=source, published=published, settings=given)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from noisystudent.config import ALL_SETTINGS, USED, Command, default_values, giv
 from noisystudent.errors import SettingsError
 
 
-def write_config(file: Path, given: Mapping[str, Any], command: Command, config: Path | None) -> None:
+def write_config(
+    file: Path, given: Mapping[str, Any], command: Command, config: Path | None, words: Sequence[str]
+) -> None:
     """Writes a YAML file that ``--config`` reads, once its settings are found to be valid.
 
     Args:
@@ -22,6 +25,7 @@ def write_config(file: Path, given: Mapping[str, Any], command: Command, config:
         given: The settings that the user gave as options, by dotted name.
         command: The command that will use them.
         config: The file of settings that the user gave, if any.
+        words: How the command begins that reads the file, such as ``study`` and the name of one.
 
     Raises:
         SettingsError: The file exists, its folder does not, or a setting is not valid.
@@ -35,7 +39,7 @@ def write_config(file: Path, given: Mapping[str, Any], command: Command, config:
     text = config_text(values, command)
     with atomic_write(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    say(f"settings: {file}  (noisystudent {command} --config {file})")
+    say(f"settings: {file}  (noisystudent {shlex.join(words)} --config {shlex.quote(str(file))})")
 
 
 def config_text(values: Mapping[str, Any], command: Command) -> str:

@@ -101,6 +101,11 @@ class Verdict:
     controls: int = 0
     luck: float | None = None
 
+    @property
+    def in_short(self) -> str:
+        """The decision, or ``not compared`` where there was no labels-only model, no student or no label to tell."""
+        return "not compared" if self.difference is None else self.decision
+
 
 def compare(first: Bools, second: Bools, *, seed: int = 0) -> Comparison:
     """Compares two classifiers on the same images.

@@ -99,7 +99,7 @@ class Run:
     def __repr__(self) -> str:
         scores = self.student.scores(self.summary.reporting_role())
         accuracy = f", top1={scores.top1:.3f}" if scores else ""
-        verdict = self.verdict.decision
+        verdict = self.verdict.in_short
         return f"Run({str(self.path)!r}, verdict={verdict!r}, delivered={self.summary.delivered!r}{accuracy})"
 
 

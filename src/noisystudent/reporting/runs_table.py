@@ -38,7 +38,7 @@ def _row(run: Path, parent: Path) -> tuple[str, ...]:
     control = summary.control.scores(role) if summary.control else None
     took = wording.duration(summary.cost.seconds) if summary.cost.seconds is not None else ""
     top1, labels_only = (wording.percent(one.top1) if one else "" for one in (scores, control))
-    return name, "finished", top1, labels_only, summary.verdict.decision, summary.delivered, took, changed
+    return name, "finished", top1, labels_only, summary.verdict.in_short, summary.delivered, took, changed
 
 
 def _changed(run: Path) -> float:

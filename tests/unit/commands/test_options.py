@@ -5,7 +5,7 @@ import yaml
 
 from noisystudent.commands.main import main
 from noisystudent.commands.options import with_settings
-from noisystudent.commands.parser import Parser
+from noisystudent.commands.parser import _EXAMPLES, Parser
 from noisystudent.commands.write_config import config_text
 from noisystudent.config import resolve
 from noisystudent.errors import SettingsError
@@ -111,3 +111,54 @@ def test_the_help_of_an_own_option_is_its_own_and_hidden_options_stay_hidden(cap
     assert "--out FILE table with file, class, confidence and problem" in printed
     assert "--labeled" not in printed
     assert "--budget" not in printed
+
+
+@pytest.mark.parametrize(("command", "example"), [(name, one) for name, all in _EXAMPLES.items() for one in all])
+def test_the_examples_of_the_help_are_understood(command, example, tmp_path, capsys):
+    words = example.split()[1:]
+    assert words[0] == command
+    if command == "check":
+        assert with_settings(Parser("check", "A command."), words[1:], "check")["test"] == "photos/test"
+        return
+    assert main([*words, "--write-config", str(tmp_path / "given.yaml")]) == 0
+    assert yaml.safe_load((tmp_path / "given.yaml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (("distill", "a", "b", "--teacher", "runs/x", "--student", "resnet18"),
+         {"distillation": {"teachers": ["runs/x"], "students": ["resnet18"]}}),
+        (("pretrain", "b", "--model", "resnet18"), {"model": {"teacher": "resnet18"}}),
+        (("study", "rounds", "--labeled", "a", "--unlabeled", "b", "--test", "c"), {"test": "c"}),
+    ],
+)  # fmt: skip
+def test_a_written_file_keeps_what_own_options_stand_for(words, kept, tmp_path, capsys):
+    file = tmp_path / "given.yaml"
+    assert main([*words, "--write-config", str(file)]) == 0
+    assert kept.items() <= yaml.safe_load(file.read_text()).items()
+    begin = "study rounds" if words[0] == "study" else words[0]
+    assert f"noisystudent {begin} --config {file}" in capsys.readouterr().out
+
+
+def test_what_a_file_of_settings_cannot_keep_is_refused(tmp_path, capsys):
+    file = tmp_path / "given.yaml"
+    assert main(["run", "a", "b", "--start", "runs/x", "--verify", "--write-config", str(file)]) == 2
+    assert "keeps settings alone; leave out --start and --verify here" in capsys.readouterr().err
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("train", "SOURCE short for --labeled"),
+        ("pretrain", "SOURCE short for --unlabeled"),
+        ("distill", "of several, each learns from the one before"),
+        ("fix", "--size auto|N short for --fix.size"),
+        ("evaluate", "score at these sizes of the input as well"),
+        ("check", "--labeled SOURCE labeled images"),
+    ],
+)
+def test_the_short_help_says_what_an_option_means_in_its_command(command, text, capsys):
+    assert main([command, "--help"]) == 0
+    assert text in " ".join(capsys.readouterr().out.split())
