@@ -63,9 +63,9 @@ def usable_calibration(calibration: Calibration | None, name: str) -> Calibratio
     if calibration is None:
         raise ModelError(
             f"{name} has no temperature to calibrate with. A run stores one in its best/ if it has validation labels "
-            "(run --validation, or enough labels to hold some out) or cross-fits its labels, two or more per class "
-            "(model.tune head, or noise.strength auto); a distillation only with validation labels. Leave calibrated "
-            "out, or train such a run."
+            "(run --validation, or enough labels to hold some out: --data.few_labels_beside_test) or cross-fits its "
+            "labels, two or more per class (model.tune head, or --budget none with noise.strength auto); a "
+            "distillation only with validation labels. Leave calibrated out, or train such a run."
         )
     if not calibration.is_usable:
         raise ModelError(

@@ -177,8 +177,9 @@ class NoiseSettings(PresetSettings):
     strength: Literal["auto"] | Strength = Field(
         default="auto",
         description="Strength of the input noise, 0 to 2. It multiplies RandAugment's magnitude and the crop's reach; "
-        "it does not change flip, dropout and stochastic depth. 0 switches crop and RandAugment off. 'auto' tries the "
-        "values of 'strengths' on the labels and uses the best one.",
+        "it does not change flip, dropout and stochastic depth. 0 switches crop and RandAugment off. 'auto' is what "
+        "a budget chooses; without one it tries the values of 'strengths' on the labels and uses the weakest that is "
+        "as good as the best.",
     )
     strengths: tuple[Strength, ...] = Field(
         default=(0.25, 0.5, 1.0),

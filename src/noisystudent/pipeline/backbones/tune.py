@@ -29,8 +29,8 @@ def decide_tune(
 ) -> RunSettings:
     """The settings with ``model.tune`` decided, and with what heads decide: labels, noise, rounds.
 
-    ``auto`` is head with a backbone on a CPU, unless the run ends with an online student or the user gave settings or
-    parts that only the training of a network uses.
+    ``auto`` is head with a backbone on a CPU, or where a setting needs heads, unless the run ends with an online
+    student or the user gave settings or parts that only the training of a network uses.
 
     Raises:
         SettingsError: Parts of the user's own that train a network are given with ``model.tune head``.

@@ -28,7 +28,7 @@ _NOISE_UNSEEN_BY_TEACHERS = ("preset", "strength", "strengths", "teacher", "drop
 
 
 def check_cached(context: RunContext) -> None:
-    """Raises ``SettingsError`` where the images of a run are streamed or mixed, and predictions are to be kept."""
+    """Raises ``SettingsError`` where predictions that are kept cannot be of the images: streamed or mixed ones."""
     distillation = context.settings.distillation
     if not distillation.needs_teacher or distillation.teacher_logits == "online":
         return

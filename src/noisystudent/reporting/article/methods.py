@@ -98,8 +98,6 @@ def entries_of(run: FinishedRun) -> list[Entry]:
     for student in summary.rounds:
         stage = student.name.replace(" ", "-")
         name = student.name if run.is_distillation else student_name(run, student.name)
-        if student.name == "online":
-            name = str(run.setting("online.method"))
         found.append(Entry(name, stage, student, run.images("unlabeled") > 0, student.worse))
     return [*found, *_fixed_entries(run, found)]
 
