@@ -311,8 +311,8 @@ def test_every_setting_is_used_by_some_command_and_recipes_are_never_refused():
     [
         ("label", {"data.size": 64, "data.near_duplicates": "none", "data.streaming": "never"},
          "label does not use data.size, which run, plan, check, study, train, pretrain, distill and show-noise use; or "
-         "data.near_duplicates, which run, plan, check, study, train, pretrain, distill and fix use; or data.streaming, which "
-         "run, plan, check, study, train, pretrain and distill use. Leave them out."),
+         "data.near_duplicates, which run, plan, check, study, train, pretrain, distill and fix use; or data.streaming,"
+         " which run, plan, check, study, train, pretrain and distill use. Leave them out."),
         ("evaluate", {"data.size": 8},
          "evaluate does not use data.size, which run, plan, check, study, train, pretrain, distill and show-noise use. "
          "Leave it out."),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax
+
+from noisystudent.results.findings import LabelIssue
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -13,6 +17,26 @@ Ints = npt.NDArray[np.int64]
 WORTH_A_LOOK = 0.2  # of the labels that are listed, most turned out to be wrong (docs/results/unlabeled-folders.md)
 _PRIOR = (1.0, 20.0)  # pseudo-counts of wrong and of right labels: most sets have few wrong ones
 _START = (0.0, -3.0)  # log temperature 0, and 5% of the labels wrong
+
+
+def label_issue(key: str, log_probabilities: Floats, label: int, classes: Sequence[str]) -> LabelIssue:
+    """An image whose label looks wrong, with what models answer for it.
+
+    Args:
+        key: The key of the image.
+        log_probabilities: The answers, [K].
+        label: The given class.
+        classes: The names of all classes.
+    """
+    predicted = int(log_probabilities.argmax())
+    probabilities = np.exp(log_probabilities)
+    return LabelIssue(
+        key=key,
+        label=classes[label],
+        prediction=classes[predicted],
+        label_probability=float(probabilities[label]),
+        confidence=float(probabilities[predicted]),
+    )
 
 
 def wrong_label_probabilities(log_probabilities: Floats, labels: Ints) -> Floats:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from noisystudent.data.images import stored_edge
+from noisystudent.data.images import ImageFormat, stored_edge
 from noisystudent.errors import ModelError
 from noisystudent.models.create import create_model, normalization_of, size_argument
 from noisystudent.models.normalization import Normalization, Normalize
@@ -83,6 +83,10 @@ class Classifier(nn.Module):
         assert len(normalization.mean) == self.channels
         self.normalization = normalization
         self.normalize = Normalize(normalization).to(self.device)
+
+    def take_format(self, format: ImageFormat) -> None:
+        """Sets how its images are read, as those of its training are."""
+        self.bits, self.crop, self.squash = format.bits, format.crop, format.squash
 
     @property
     def crop_share(self) -> float:

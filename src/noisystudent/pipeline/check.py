@@ -9,7 +9,7 @@ from noisystudent.data.decode import read_header
 from noisystudent.data.sample import SpreadSource
 from noisystudent.data.source import Record, Source
 from noisystudent.errors import DataError
-from noisystudent.findings.label_issues import suspicious_labels
+from noisystudent.findings.label_issues import label_issue, suspicious_labels
 from noisystudent.models.settings import plan_models
 from noisystudent.pipeline.build_context import decide_settings, read_data
 from noisystudent.pipeline.context import RunContext
@@ -86,12 +86,6 @@ def _label_issues(context: RunContext) -> tuple[LabelIssue, ...] | None:
         head = teachers.fit(fold.rest, penalty)
         answers[fold.held_out] = head.log_probabilities(features.labeled[0][fold.held_out])
     return tuple(
-        LabelIssue(
-            key=splits.labeled.keys[row],
-            label=splits.classes[int(splits.labeled.labels[row])],
-            prediction=splits.classes[int(answers[row].argmax())],
-            label_probability=float(np.exp(answers[row, splits.labeled.labels[row]])),
-            confidence=float(np.exp(answers[row].max())),
-        )
+        label_issue(splits.labeled.keys[row], answers[row], int(splits.labeled.labels[row]), splits.classes)
         for row in suspicious_labels(answers, splits.labeled.labels)
     )

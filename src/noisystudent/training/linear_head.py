@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax
-from torch import Tensor
+from torch import Tensor, nn
 
 from noisystudent.runtime.blas import one_blas_thread
 
@@ -31,6 +31,17 @@ class LinearHead:
 
     weight: Floats
     bias: Floats
+
+    @classmethod
+    def of(cls, layer: nn.Linear) -> LinearHead:
+        """The weights of a network's last layer."""
+        return cls(layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy())
+
+    def put_into(self, layer: nn.Linear) -> None:
+        """Replaces the weights of a network's last layer by these."""
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(self.weight))
+            layer.bias.copy_(torch.from_numpy(self.bias))
 
     def log_probabilities(self, features: Features) -> Floats:
         """The log of the softmax of the logits: float32 [N, K] for features [N, F]."""

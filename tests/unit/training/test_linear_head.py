@@ -131,3 +131,14 @@ def test_logit_adjustment_of_equal_shares_changes_no_answer(features):
     part, scaler = [data(given[kept], one_hot(labels[kept]))], Scaler.of([given])
     plain, adjusted = (fit_head(part, scaler, 0.1, CPU, logit_adjustment=tau) for tau in (0.0, 2.0))
     np.testing.assert_allclose(plain.log_probabilities(given), adjusted.log_probabilities(given), atol=1e-4)
+
+
+def test_a_head_is_the_last_layer_of_a_network_and_back():
+    layer, other = torch.nn.Linear(5, 3), torch.nn.Linear(5, 3)
+    head = LinearHead.of(layer)
+    head.put_into(other)
+    features = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    expected = torch.log_softmax(layer(torch.from_numpy(features)), dim=1).detach().numpy()
+    np.testing.assert_allclose(head.log_probabilities(features), expected, atol=1e-6)
+    assert torch.equal(other.weight, layer.weight)
+    assert torch.equal(other.bias, layer.bias)

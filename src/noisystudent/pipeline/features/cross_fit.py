@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -79,9 +80,7 @@ def _choose(context: RunContext, teachers: FeatureTeachers) -> HeadChoice:
     if not folds:
         equal = tuple(HeadTeacher(name=name, weight=1 / len(teachers.names)) for name in teachers.names)
         return HeadChoice(penalty=FEW_LABELS_PENALTY if given == "auto" else given, teachers=equal)
-    penalties = PENALTIES if given == "auto" else (given,)
-    heads = {penalty: [teachers.fit(fold.rest, penalty) for fold in folds] for penalty in penalties}
-    candidates = tuple(_candidate(teachers, folds, penalty, heads[penalty]) for penalty in penalties)
+    heads, candidates = _tried(teachers, folds, given)
     penalty = min(candidates, key=lambda candidate: candidate.nll).penalty
     top1 = {name: _top1(teachers, folds, name, heads[penalty]) for name in teachers.names}
     weights = weights_by_accuracy(top1)
@@ -98,13 +97,22 @@ def held_out_answers(context: RunContext, teachers: FeatureTeachers, choice: Hea
     return HeldOutAnswers(np.log(np.maximum(answers, LEAST)), teachers.labels)
 
 
-def choose_penalty(teachers: FeatureTeachers, folds: Sequence[Fold]) -> float:
-    """The weight decay under which labels are most likely to heads that did not see them."""
+def choose_penalty(teachers: FeatureTeachers, folds: Sequence[Fold], given: float | Literal["auto"] = "auto") -> float:
+    """The weight decay that is given, else that under which labels are most likely to heads that did not see them."""
+    if given != "auto":
+        return given
     if not folds:
         return FEW_LABELS_PENALTY
-    heads = {penalty: [teachers.fit(fold.rest, penalty) for fold in folds] for penalty in PENALTIES}
-    candidates = [_candidate(teachers, folds, penalty, heads[penalty]) for penalty in PENALTIES]
-    return min(candidates, key=lambda candidate: candidate.nll).penalty
+    return min(_tried(teachers, folds, "auto")[1], key=lambda candidate: candidate.nll).penalty
+
+
+def _tried(
+    teachers: FeatureTeachers, folds: Sequence[Fold], given: float | Literal["auto"]
+) -> tuple[dict[float, list[LinearHead]], tuple[PenaltyCandidate, ...]]:
+    """The heads of all folds by their weight decay, and how each decay predicts labels that they did not see."""
+    penalties = PENALTIES if given == "auto" else (given,)
+    heads = {penalty: [teachers.fit(fold.rest, penalty) for fold in folds] for penalty in penalties}
+    return heads, tuple(_candidate(teachers, folds, penalty, heads[penalty]) for penalty in penalties)
 
 
 def _candidate(

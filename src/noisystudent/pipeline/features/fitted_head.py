@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from noisystudent.models.classifier import Classifier
 from noisystudent.models.last_layer import last_layer
@@ -42,9 +41,7 @@ def start_with_fitted_head(context: RunContext, plan: ModelPlan, rows: Ints, cla
     last = last_layer(classifier)
     step = -(-len(rows) // MOST_IMAGES)
     head = context.engine.group.on_main(lambda: _fitted_head(context, plan, rows[::step]))
-    with torch.no_grad():
-        last.weight.copy_(torch.from_numpy(head.weight))
-        last.bias.copy_(torch.from_numpy(head.bias))
+    head.put_into(last)
 
 
 def _fitted_head(context: RunContext, plan: ModelPlan, rows: Ints) -> LinearHead:

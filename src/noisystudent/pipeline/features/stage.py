@@ -163,7 +163,7 @@ def frozen_classifier(context: RunContext, plan: ModelPlan) -> Classifier:
     size = plan.size or splits.format.size
     classifier = context.backbone.new_classifier(plan.name, classes=splits.classes, size=size)
     format = splits.format
-    classifier.bits, classifier.crop, classifier.squash = format.bits, format.crop, format.squash
+    classifier.take_format(format)
     classifier.to(context.device).eval().requires_grad_(False)
     last_layer(classifier)
     return classifier

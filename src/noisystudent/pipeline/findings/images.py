@@ -53,14 +53,12 @@ def opened_eyes(context: RunContext, checkpoint: Checkpoint) -> See:
     runtime = context.settings.runtime.settled()
     if context.settings.model.tune == HEAD:
         plan = plan_models(context.settings.model, context.settings.rounds.count, context.splits.format.size)[0]
-        store, last = open_stores(context, plan)[0], last_layer(checkpoint.load())
-        head = LinearHead(last.weight.detach().numpy(), last.bias.detach().numpy())
+        store, head = open_stores(context, plan)[0], LinearHead.of(last_layer(checkpoint.load()))
         return lambda images: _through(store.features(images).astype(np.float32), head)
     predictor = checkpoint.predictor(checkpoint.name, context.device, runtime)
     try:
         assert predictor.classifier
-        last = last_layer(predictor.classifier)
-        head = LinearHead(last.weight.detach().cpu().numpy(), last.bias.detach().cpu().numpy())
+        head = LinearHead.of(last_layer(predictor.classifier))
         predictor.features(context.splits.labeled.take(np.arange(1)))
     except ModelError:
 

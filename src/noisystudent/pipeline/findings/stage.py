@@ -15,7 +15,7 @@ from noisystudent.artifacts.folder import atomic_write
 from noisystudent.artifacts.typed_json import read_result, write_result
 from noisystudent.data.images import content_fingerprint
 from noisystudent.findings.embedding import embed
-from noisystudent.findings.label_issues import suspicious_labels
+from noisystudent.findings.label_issues import label_issue, suspicious_labels
 from noisystudent.findings.label_next import choose_to_label
 from noisystudent.findings.out_of_class import OutOfClass, find_out_of_class
 from noisystudent.pipeline.backbones.tune import HEAD
@@ -33,7 +33,7 @@ from noisystudent.pipeline.findings.images import (
 from noisystudent.pipeline.summary import RunResult
 from noisystudent.pseudo_labels.shift import HeldOutAnswers
 from noisystudent.random_streams import generator
-from noisystudent.results.findings import Findings, ImageToLabel, LabelIssue, OutOfClassImage
+from noisystudent.results.findings import Findings, ImageToLabel, OutOfClassImage
 from noisystudent.results.run import StageCost
 from noisystudent.training.linear_head import Scaler
 
@@ -118,7 +118,7 @@ def _findings(
     return Findings(
         labels=len(labels),
         labels_by="cross-fitting" if held_out else "own answers",
-        label_issues=tuple(_issue(labeled.keys[row], answers[row], int(labels[row]), classes) for row in issues),
+        label_issues=tuple(label_issue(labeled.keys[row], answers[row], int(labels[row]), classes) for row in issues),
         unlabeled=sum(context.splits.unlabeled.shard_sizes),
         checked=len(unlabeled.keys),
         threshold=outside.threshold,
@@ -126,18 +126,6 @@ def _findings(
         label_next=tuple(_to_label(unlabeled.keys[row], unlabeled.log_probabilities[row], classes) for row in chosen),
         label_for_test=tuple(unlabeled.keys[row] for row in drawn),
         confidence_counts=tuple(int((confidence >= level / 100).sum()) for level in range(101)),
-    )
-
-
-def _issue(key: str, log_probabilities: Floats, label: int, classes: Sequence[str]) -> LabelIssue:
-    predicted = int(log_probabilities.argmax())
-    probabilities = np.exp(log_probabilities)
-    return LabelIssue(
-        key=key,
-        label=classes[label],
-        prediction=classes[predicted],
-        label_probability=float(probabilities[label]),
-        confidence=float(probabilities[predicted]),
     )
 
 

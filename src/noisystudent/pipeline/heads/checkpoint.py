@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-
 from noisystudent.artifacts.folder import disk_full_as_error, write_json
 from noisystudent.models.card import CARD
 from noisystudent.models.checkpoint import CHECKPOINT, save_classifier
@@ -43,10 +41,7 @@ def head_stage(
 
         def write() -> None:
             classifier = features.classifier
-            last = last_layer(classifier)
-            with torch.no_grad():
-                last.weight.copy_(torch.from_numpy(head.weight))
-                last.bias.copy_(torch.from_numpy(head.bias))
+            head.put_into(last_layer(classifier))
             with disk_full_as_error(folder / "model.safetensors"):
                 save_classifier(classifier, folder, extra={"tuned": "head"})
             write_training_images(folder, context.splits.labeled.digests)
@@ -57,5 +52,4 @@ def head_stage(
 
         context.engine.group.on_main(write)
     checkpoint = read_checkpoint(stage, folder)
-    last = last_layer(checkpoint.load())
-    return checkpoint, LinearHead(last.weight.detach().numpy(), last.bias.detach().numpy())
+    return checkpoint, LinearHead.of(last_layer(checkpoint.load()))

@@ -134,14 +134,15 @@ def shares_for_heads(
 
 
 def other_teachers(context: RunContext, plan: ModelPlan) -> tuple[OtherTeachers, ...]:
-    """The teachers on ``head.teacher_backbones``, each with the weight decay that cross-fitting prefers there."""
+    """The teachers on ``head.teacher_backbones``, each with the weight decay that is given or preferred there."""
     found = []
     for number, backbone in enumerate(context.teacher_backbones, start=1):
         features = features_to_label(context, plan, number)
         labels = context.splits.labeled.labels
         tau = context.settings.objective.logit_adjustment
         teachers = FeatureTeachers(features, labels, len(context.splits.classes), context.device, logit_adjustment=tau)
-        found.append(OtherTeachers(backbone.name, teachers, choose_penalty(teachers, folds_of(context))))
+        penalty = choose_penalty(teachers, folds_of(context), context.settings.head.penalty)
+        found.append(OtherTeachers(backbone.name, teachers, penalty))
     return tuple(found)
 
 

@@ -148,7 +148,7 @@ def _projected(context: RunContext, plan: ModelPlan, settings: PretrainingSettin
             layers=settings.projection_layers,
             projection=settings.projection_size,
         )
-    classifier.bits, classifier.crop = stored.bits, stored.crop
+    classifier.take_format(stored)
     return classifier
 
 

@@ -272,7 +272,7 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
     if (blocks := context.settings.model.last_blocks) and _backbone_of(context, plan, start):
         train_last_blocks(classifier.net, blocks)
     format = context.splits.format
-    classifier.bits, classifier.crop, classifier.squash = format.bits, format.crop, format.squash
+    classifier.take_format(format)
     if start:
         given = start.load()
         try:

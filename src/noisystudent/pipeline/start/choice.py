@@ -152,9 +152,7 @@ def _kept_trial(resolved: Resolved) -> StartTrial | None:
 
 def _open_starts(resolved: Resolved, extensions: Extensions | None) -> _Starts | None:
     """The starts of a run that has a budget, and would take a frozen backbone; only the labeled source is opened."""
-    alone = dict.fromkeys(("unlabeled", "validation", "test"))
-    runtime = resolved.settings.runtime.settled()  # a trial is too short to time modes of computing
-    resolved = replace(resolved, settings=resolved.settings.model_copy(update={**alone, "runtime": runtime}))
+    resolved = replace(resolved, settings=_with_labels_alone(resolved.settings))
     decide = partial(decide_settings, reporter=Reporter(quiet=True), dry=True, extensions=extensions)
     frozen = decide(resolved)
     budget = budget_seconds(resolved, frozen.engine)
@@ -170,6 +168,16 @@ def _open_starts(resolved: Resolved, extensions: Extensions | None) -> _Starts |
         share = SHARES_OF_BOTH[1] if of_scratch else SHARE
         networks[TUNED] = NetworkStart(decide(with_whole_backbone(resolved, "")), share * budget)
     return _Starts(frozen, networks) if networks else None
+
+
+def _with_labels_alone(settings: RunSettings) -> RunSettings:
+    """The settings without the other sources, which hold out as many labels for validation as the run does."""
+    values: dict[str, object] = {"data.validation_fraction": 0.0} if settings.validation else {}
+    if settings.test and not settings.validation:
+        values["data.few_labels"] = settings.data.few_labels_beside_test
+    alone = dict.fromkeys(("unlabeled", "validation", "test"))
+    runtime = settings.runtime.settled()  # a trial is too short to time modes of computing
+    return with_values(settings.model_copy(update={**alone, "runtime": runtime}), values)
 
 
 def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | None) -> StartTrial | None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from noisystudent.models.calibration import Calibration
+from noisystudent.pipeline.features.cross_fit import choose_penalty
 from noisystudent.pipeline.features.teachers import weights_by_accuracy
 from noisystudent.pipeline.heads.evidence import calibration_of
 from noisystudent.results.facts import HeadEvidence
@@ -36,3 +37,12 @@ def test_the_calibration_is_that_of_the_delivered_head():
         found = calibration_of(evidence, student=student)
         assert found == Calibration(temperature=temperature, labels=40, fitted_on="cross-fitted labels")
     assert calibration_of(HeadEvidence(**scores), student=True) is None  # of an earlier version
+
+
+def test_a_weight_decay_that_is_given_is_not_compared_with_others():
+    class Untouched:
+        def fit(self, rows, penalty):
+            raise AssertionError("a head was fitted")
+
+    assert choose_penalty(Untouched(), [object()], given=0.01) == 0.01
+    assert choose_penalty(Untouched(), []) > 0  # a class has a single label

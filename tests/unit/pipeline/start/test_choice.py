@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from noisystudent.config import resolve
+from noisystudent.data.sources.open import open_source
+from noisystudent.data.splits import open_splits
 from noisystudent.data.stratified import draw_at_most
 from noisystudent.pipeline.backbones.auto import from_scratch, settled, with_whole_backbone
 from noisystudent.pipeline.budget import costs
@@ -129,3 +131,16 @@ def test_seconds_that_the_whole_backbone_cannot_use_are_for_the_network_from_scr
     starts = choice._Starts("frozen", networks)
     assert set(choice._that_fit(starts, {}, 500)) == fits
     assert given == {TUNED: 8.0, SCRATCH: seconds}
+
+
+@pytest.mark.parametrize(
+    ("sources", "held_out"),
+    [({}, True), ({"test": "digits:test"}, False), ({"validation": "digits:test"}, False)],
+)
+def test_a_trial_holds_out_the_labels_that_its_run_does(sources, held_out, tmp_path):
+    given = {"labeled": "digits", "unlabeled": "digits", "out": str(tmp_path), **sources}
+    settings = resolve({**given, "data.near_duplicates": "none", "data.few_labels_beside_test": 250}).settings
+    alone = choice._with_labels_alone(settings)
+    assert (alone.unlabeled, alone.test, alone.validation) == (None, None, None)
+    splits = open_splits({"labeled": open_source("digits", labeled=True)}, alone.data, seed=0)
+    assert bool(splits.validation) == held_out
