@@ -116,13 +116,17 @@ class MachineSpeed:
 
 
 def _time_training(context: RunContext, model: ModelPlan, *, as_student: bool) -> float:
-    """Seconds per sample over a few steps of the loop itself: noise, optimizer and averages included."""
+    """Seconds per sample over a few steps of the loop itself: optimizer and averages included, on a CPU noise as well.
+
+    An accelerator makes the noise of many steps at once, before the first of them, which is not timed.
+    """
+    longer = {"steps": max(context.settings.train.steps, TIMED_STEPS + 1), "stop_after": 0}
+    settings = context.settings.train.model_copy(update=longer)
+    context = replace(context, settings=context.settings.model_copy(update={"train": settings}))
     in_memory = not context.streams
     spec = transfer_spec(context) if as_student and in_memory else supervised_spec(context)
     classifier = new_classifier(context, model, 0, None)
     clock = _StepClock(build_batches(context, "plan", model, spec, TIMED_STRENGTH), context)
-    longer = {"steps": max(context.settings.train.steps, TIMED_STEPS + 1), "stop_after": 0}
-    settings = context.settings.train.model_copy(update=longer)
     engine = replace(context.engine, compile=False)
     with tempfile.TemporaryDirectory() as folder, suppress(_EnoughTimed):
         fit(classifier, clock, objective_of(context, "plan", spec), settings, Path(folder), seed=0, engine=engine)
