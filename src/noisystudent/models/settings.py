@@ -92,8 +92,8 @@ class ModelSettings(Settings):
         description="what of a backbone is trained. head: the network stays frozen, its features are computed once, "
         "and rounds on linear heads take seconds; all: the whole network; last:N: its last N blocks and its last "
         "layer; lora or lora:R: its last layer and adapters of rank R (8) beside the others (pip install "
-        "'noisystudent[lora]'); auto: in a run with a backbone on a CPU head, or from 100 labels on what "
-        "a trial prefers, and head beside settings of heads; else all",
+        "'noisystudent[lora]'); auto: all, but in a run with a backbone head beside settings of heads and "
+        "on a CPU, where from 100 labels on a trial decides between the two",
     )
     pretrained: bool = Field(
         False,

@@ -159,9 +159,7 @@ def choose_for_heads(settings: RunSettings, explicit: frozenset[str], costs: Hea
                 return _choice(costs, size, count, usable, given_steps)
     smallest, fewest = sizes[-1], views[-1] if "head.views" in explicit else 0
     seconds = costs.seconds(smallest, fewest)
-    needed = seconds + (
-        (given_steps or FEWEST_STEPS) * costs.small_student_step(smallest) if costs.small_student else 0.0
-    )
+    needed = seconds + (fewest_steps * costs.small_student_step(smallest) if costs.small_student else 0.0)
     if needed > usable:
         images = costs.workload.labeled + costs.workload.unlabeled
         what = f"to compute the features of {images:,} images of {smallest} px and to fit heads on them"
