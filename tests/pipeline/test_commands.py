@@ -278,13 +278,13 @@ UNUSED = [
     (
         "label",
         "--data.size=64",
-        "label does not use data.size, which run, plan, study, train, pretrain, distill and show-noise use",
+        "label does not use data.size, which run, plan, check, study, train, pretrain, distill and show-noise use",
     ),
     ("label", "--noise.flip=true", "label uses noise.flip only with noise.teacher true"),
     (
         "evaluate",
         "--data.size=8",
-        "evaluate does not use data.size, which run, plan, study, train, pretrain, distill and show-noise use",
+        "evaluate does not use data.size, which run, plan, check, study, train, pretrain, distill and show-noise use",
     ),
     ("evaluate", "--train.steps=8", "evaluate does not use train.steps, which run, plan, study, train and distill use"),
     ("predict", "--data.near_duplicates=none", "predict does not use data.near_duplicates"),
