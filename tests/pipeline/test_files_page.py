@@ -97,7 +97,7 @@ SECTIONS = {
     "SCORES: test.parquet": "Predictions for held-out images",
     "SHARES: summary.json": "ClassShares",
     "PROBE: summary.json": "ProbeResult",
-    "STRENGTH: summary.json": "StrengthChoice",
+    "STRENGTH: choice/summary.json": "StrengthChoice",
     "RUN: student-choice/summary.json": "StudentChoice",
     "SPEED: summary.json": "Summary of the compute mode",
     "RESOLUTION: resolution.json": "FixResult",
