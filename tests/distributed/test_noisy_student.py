@@ -65,12 +65,14 @@ def test_two_processes_reach_what_one_reaches(single, pair):
 
 
 def test_every_image_is_labeled_and_scored_once(single, pair):
-    keys, values = zip(
-        *(predictions.read_all(run.path / "round-1/predictions", 10) for run in (single, pair)), strict=True
-    )
-    assert keys[0] == keys[1]
-    assert len(set(keys[1])) == 1257
-    np.testing.assert_allclose(np.exp(values[0]), np.exp(values[1]), atol=0.01)
+    # Of an image whose 15th and 16th neighbor are as near, rounding decides which of them has a say.
+    for stage, most_beyond in (("teacher-predictions", 0.0), ("predictions", 0.02)):
+        found = [predictions.read_all(run.path / "round-1" / stage, 10) for run in (single, pair)]
+        (keys, alone), (keys_of_pair, together) = found
+        assert keys == keys_of_pair
+        assert len(set(keys)) == 1257
+        beyond = (np.abs(np.exp(alone) - np.exp(together)) > 0.01).any(axis=1)
+        assert beyond.mean() <= most_beyond, stage
     for name in ("teacher", "control", "round-1"):
         scores = json.loads((pair.path / "scores" / name / "scores.json").read_text())
         assert scores["test"]["count"] == 500
