@@ -87,6 +87,8 @@ def test_what_does_not_go_together_is_refused(runs, tmp_path, capsys):
         ns.table("methods", [runs / "run-0"], out=tmp_path / "t", settings={"evaluation.suite": ["clean"]})
     with pytest.raises(SettingsError, match="a table needs at least one run"):
         ns.table("methods", [], out=tmp_path / "t")
+    with pytest.raises(SettingsError, match=r"a table of kind attack compares models .* give at least 2"):
+        ns.table("attack", [runs / "kd/best"], source="digits:test", out=tmp_path / "t")
     with pytest.raises(SettingsError, match="a model is given twice"):
         ns.table("methods", [runs / "kd/best"] * 2, source="digits:test", out=tmp_path / "t")
     assert main(["compare", str(runs / "run-0"), "--published", "article", "--out", str(tmp_path / "t")]) == 2

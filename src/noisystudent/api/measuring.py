@@ -208,13 +208,10 @@ def table(
     from noisystudent.reporting.article.write import write_table
 
     require_kind(kind, with_source=source is not None)
-    fewest = 2 if source is not None and kind != "methods" else 1
-    if len(models) < fewest:
-        raise SettingsError(
-            f"a table of kind {kind} compares models with the first, so it needs at least 2 of them with a source."
-            if fewest > 1
-            else "a table needs at least one run, or with a source one model."
-        )
+    if not models:
+        raise SettingsError("a table needs at least one run, or with a source one model.")
+    if source is not None and kind != "methods" and len(models) < 2:
+        raise SettingsError(f"a table of kind {kind} compares models with the first; with a source, give at least 2.")
     require_output_folder(out, [source], named_models(models))
     rows = published_rows(kind, published) if published else []
     if source is None:

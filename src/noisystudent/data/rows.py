@@ -10,8 +10,8 @@ from noisystudent.data.source import PassedOver, Record, Source, passed_over, sh
 class RowsSource:
     """The records of ``source`` at some rows of each shard, in its order; shards without any are left out.
 
-    It holds no record in memory, and reads those records alone where the source has a method ``read_rows``, as those
-    of this package have that read a file per record.
+    It holds no record in memory. Where the source has a method ``read_rows``, no other record is read, such as no other
+    file of a folder.
 
     Args:
         source: The source.

@@ -71,8 +71,9 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     plans = plan_models(context.settings.model, students_of(context.settings), context.splits.format.size)
     works = list(works_of(context, plans, counts))
     reached, state = _first_incomplete(context)
-    first = _first_open(context, [work.name for work in works], reached)
-    if reached and reached not in [work.name for work in works]:
+    names = [work.name for work in works]
+    first = _first_open(context, names, reached)
+    if reached and reached not in names:
         works.insert(first, Work(reached, timed=False))
     if first == len(works):
         done = (_planned(work, State.COMPLETE, 0.0) for work in works if work.name != OTHER)
@@ -90,8 +91,9 @@ def _plan_heads(context: RunContext, other: float) -> PlanResult:
     planned = head_stages(context)
     if reached is None:
         planned = [replace(work, seconds=0.0) for work in planned]
-    first = _first_open(context, [work.name for work in planned], reached)
-    if reached and reached not in [work.name for work in planned]:
+    names = [work.name for work in planned]
+    first = _first_open(context, names, reached)
+    if reached and reached not in names:
         planned.insert(first, HeadWork(reached, None))
     return _head_result(planned, first, state, other)
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from noisystudent.commands.main import COMMANDS, main
+from noisystudent.commands.main import COMMANDS, _again, main
 
 # Ends each command where it would load torch, and tells that it got there.
 _STOPPED_AT_TORCH = """
@@ -87,3 +87,17 @@ def test_the_overview_breaks_between_words_on_a_terminal(monkeypatch, capsys):
     assert narrow.split() == capsys.readouterr().out.split()
     assert all(len(line) <= 80 for line in narrow.splitlines())
     assert all(f"\n  {command} " in narrow for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "then"),
+    [
+        (["run", "a"], "resume"),
+        (["evaluate", "--checkpoint", "c", "--suite", "corruptions"], "resume"),
+        (["evaluate", "--checkpoint", "c", "--evaluation.suite=attacks"], "resume"),
+        (["evaluate", "--checkpoint", "c"], "start over"),
+        ([], "start over"),
+    ],
+)
+def test_what_was_stopped_is_told_how_it_goes_on(words, then):
+    assert _again(words) == f"run the same command again to {then}."

@@ -7,6 +7,7 @@ from scipy.stats import t, ttest_rel
 from noisystudent.evaluation.verdict import (
     PRIOR_DEGREES,
     PRIOR_LUCK,
+    Verdict,
     compare_with_controls,
     luck_of_training,
     reach_verdict,
@@ -134,3 +135,8 @@ def test_the_verdict_follows_the_interval():
     assert reach_verdict(compare_with_controls(better, [better]), "test").difference == 0
     nothing = reach_verdict(None, "none")
     assert (nothing.decision, nothing.difference, nothing.labels) == ("no clear gain", None, 0)
+
+
+def test_in_short_nothing_was_compared_where_there_is_no_difference():
+    assert Verdict("no clear gain", "there is no control").in_short == "not compared"
+    assert Verdict("no clear gain", difference=0.01).in_short == "no clear gain"

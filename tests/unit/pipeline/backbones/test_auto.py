@@ -16,22 +16,11 @@ from noisystudent.pipeline.extensions import Extensions
 from noisystudent.pipeline.repeat import repeat_command
 from noisystudent.results.facts import RunFacts
 from noisystudent.runtime.device import ON_CPU
-from noisystudent.runtime.progress import Reporter
+from said import Lines
 from small_runs import DIGITS
 
 ATTO = "timm:convnext_atto.d2_in1k"
 EDGE = 8  # pixels of the digits
-
-
-class Lines(Reporter):
-    """Keeps what is said."""
-
-    def __init__(self):
-        super().__init__(quiet=True)
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
 
 
 @pytest.fixture

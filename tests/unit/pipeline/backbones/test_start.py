@@ -16,19 +16,8 @@ from noisystudent.pipeline.build_context import build_context, describe_run
 from noisystudent.pipeline.stages.train import new_classifier, train_inputs
 from noisystudent.pipeline.stages.train_data import supervised_spec
 from noisystudent.random_streams import stream_key
-from noisystudent.runtime.progress import Reporter
+from said import Lines
 from small_runs import DIGITS
-
-
-class Lines(Reporter):
-    """Keeps what is said."""
-
-    def __init__(self):
-        super().__init__(quiet=True)
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
 
 
 def write_weights(folder, *, channels=3, size=12, seed=0):
