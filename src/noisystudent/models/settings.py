@@ -210,6 +210,16 @@ def plan_models(settings: ModelSettings, rounds: int, size: int) -> list[ModelPl
     return [plans[min(index, len(plans) - 1)] for index in range(rounds + 1)]
 
 
+def plan_teacher(settings: ModelSettings, size: int) -> ModelPlan:
+    """Returns the plan of the teacher's model, for images whose edge has ``size`` pixels."""
+    return plan_models(settings, 0, size)[0]
+
+
+def plan_student(settings: ModelSettings, size: int) -> ModelPlan:
+    """Returns the plan of the first round's model, for images whose edge has ``size`` pixels."""
+    return plan_models(settings, 1, size)[1]
+
+
 def _member_plan(member: FamilyMember, size: int) -> ModelPlan:
     if size <= SMALL_SIZE:
         return ModelPlan(member.small, None, member.dropout, FAMILY_STOCHASTIC_DEPTH)

@@ -20,7 +20,7 @@ from noisystudent.artifacts.typed_json import read_result, write_result
 from noisystudent.data.images import Images, content_fingerprint
 from noisystudent.data.splits import HeldOut
 from noisystudent.errors import SettingsError
-from noisystudent.models.settings import plan_models
+from noisystudent.models.settings import plan_teacher
 from noisystudent.noise.crop import PlainView
 from noisystudent.pipeline.backbones.tune import HEAD
 from noisystudent.pipeline.checkpoints import read_checkpoint
@@ -97,7 +97,7 @@ def _wanted(context: RunContext) -> bool:
 
 def _has_features(context: RunContext) -> bool:
     """Whether the models start from a backbone, whose frozen features the classifiers see."""
-    plan = plan_models(context.settings.model, 1, context.splits.format.size)[0]
+    plan = plan_teacher(context.settings.model, context.splits.format.size)
     return context.backbone is not None and context.backbone.fits(plan.name)
 
 
@@ -113,7 +113,7 @@ def _on_encoder(context: RunContext) -> tuple[Baseline, ...]:
 
 def _on_features(context: RunContext, held_out: HeldOut) -> tuple[Baseline, ...]:
     settings, labels = context.settings, context.splits.labeled.labels
-    plan = plan_models(settings.model, settings.rounds.count, context.splits.format.size)[0]
+    plan = plan_teacher(settings.model, context.splits.format.size)
     if settings.model.tune == HEAD:  # they are stored by now
         context = replace(context, reporter=Reporter(quiet=True))
     compute = compute_features if settings.model.tune == HEAD else compute_plain_features

@@ -10,7 +10,7 @@ from noisystudent.data.sample import SpreadSource
 from noisystudent.data.source import Record, Source
 from noisystudent.errors import DataError
 from noisystudent.findings.label_issues import label_issue, suspicious_labels
-from noisystudent.models.settings import plan_models
+from noisystudent.models.settings import plan_teacher
 from noisystudent.pipeline.build_context import decide_settings, read_data
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.extensions import Extensions
@@ -77,7 +77,7 @@ def _label_issues(context: RunContext) -> tuple[LabelIssue, ...] | None:
     splits, folds = context.splits, folds_of(context)
     if not context.backbone or not folds:
         return None
-    plan = plan_models(context.settings.model, 1, splits.format.size)[0]
+    plan = plan_teacher(context.settings.model, splits.format.size)
     features = labeled_features(context, plan, splits.labeled)
     teachers = FeatureTeachers(features, splits.labeled.labels, len(splits.classes), context.device)
     penalty = choose_penalty(teachers, folds)

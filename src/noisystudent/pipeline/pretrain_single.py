@@ -11,7 +11,7 @@ from noisystudent.data.source import Source
 from noisystudent.data.sources.open import open_source
 from noisystudent.display.wording import compact, duration
 from noisystudent.errors import SettingsError
-from noisystudent.models.settings import plan_models
+from noisystudent.models.settings import plan_teacher
 from noisystudent.pipeline.build_context import build_context
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import run_lock
@@ -57,7 +57,7 @@ def pretrain_single(
         beside = {stage: f"{out.name}.{stage}" for stage in (LEAKAGE, PROBE, EVENTS)}
         context = remove_leakage(replace(context, folder=out.parent, renamed={**beside, PRETRAIN: out.name}))
         log_events(context)
-        plan = plan_models(context.settings.model, 0, context.splits.format.size)[0]
+        plan = plan_teacher(context.settings.model, context.splits.format.size)
         checkpoint = pretrain(context, PRETRAIN, plan)
         scored = probe(context, checkpoint)
         cost = context.total_cost()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from noisystudent.models.backbones import Backbone
 from noisystudent.models.classifier import create_classifier
-from noisystudent.models.settings import ModelPlan, plan_models
+from noisystudent.models.settings import ModelPlan, plan_student
 from noisystudent.models.tuning import train_last_blocks
 from noisystudent.models.wrapped_module import width_of_features
 from noisystudent.pipeline.backbones.tune import with_values
@@ -48,7 +48,7 @@ class NetworkCosts:
     @property
     def plan(self) -> ModelPlan:
         """The model that is trained last, for images as they are."""
-        return plan_models(self.settings.model, 1, self.workload.edge)[-1]
+        return plan_student(self.settings.model, self.workload.edge)
 
     @property
     def tuned(self) -> bool:
@@ -82,7 +82,7 @@ class NetworkCosts:
 
 def _measured(costs: NetworkCosts, edge: int) -> Size:
     settings, backbone, workload, engine = costs.settings, costs.backbone, costs.workload, costs.engine
-    plan = plan_models(settings.model, 1, edge)[-1]
+    plan = plan_student(settings.model, edge)
     classes = tuple(str(label) for label in range(workload.classes))
     if backbone and backbone.fits(plan.name):
         classifier = backbone.new_classifier(plan.name, classes=classes, size=edge).to(engine.device)

@@ -16,7 +16,7 @@ from noisystudent.display.wording import duration
 from noisystudent.duration import parse_duration, parse_samples
 from noisystudent.errors import SettingsError
 from noisystudent.models.backbones import Backbone
-from noisystudent.models.settings import plan_models
+from noisystudent.models.settings import plan_student, plan_teacher
 from noisystudent.pipeline.backbones.tune import HEAD, with_values
 from noisystudent.pipeline.budget.choice import Choice
 from noisystudent.pipeline.budget.costs import NetworkCosts
@@ -127,7 +127,7 @@ def _decide_samples(
             "minutes, such as --budget 15m, or --backbone none."
         )
     explicit = request.explicit
-    plan = plan_models(request.settings.model, 1, load.edge)[-1]
+    plan = plan_student(request.settings.model, load.edge)
     tuned = is_tuned(request.backbone, plan)
     choice = choose_for_samples(request.settings, explicit, samples, load.labeled, tuned=tuned)
     choice = choice.without(explicit | _by_epochs(request.settings))
@@ -158,7 +158,7 @@ def _chooser(request: BudgetRequest, load: Workload) -> Callable[[float], Choice
     settings, explicit = request.settings, request.explicit
     if settings.model.tune == HEAD:
         assert request.backbone
-        plan = plan_models(settings.model, settings.rounds.count, request.backbone.size)[0]
+        plan = plan_teacher(settings.model, request.backbone.size)
         backbones = (request.backbone, *request.teacher_backbones)
         heads = HeadCosts(backbones, plan, load, request.engine, settings)
         return partial(choose_for_heads, settings, explicit, heads)

@@ -15,7 +15,7 @@ from noisystudent.data.sample import evenly_spread
 from noisystudent.data.unlabeled import UnlabeledData
 from noisystudent.errors import ModelError
 from noisystudent.models.last_layer import last_layer
-from noisystudent.models.settings import plan_models
+from noisystudent.models.settings import plan_teacher
 from noisystudent.pipeline.backbones.tune import HEAD
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext
@@ -52,7 +52,7 @@ def opened_eyes(context: RunContext, checkpoint: Checkpoint) -> See:
     """
     runtime = context.settings.runtime.settled()
     if context.settings.model.tune == HEAD:
-        plan = plan_models(context.settings.model, context.settings.rounds.count, context.splits.format.size)[0]
+        plan = plan_teacher(context.settings.model, context.splits.format.size)
         store, head = open_stores(context, plan)[0], LinearHead.of(last_layer(checkpoint.load()))
         return lambda images: _through(store.features(images).astype(np.float32), head)
     predictor = checkpoint.predictor(checkpoint.name, context.device, runtime)

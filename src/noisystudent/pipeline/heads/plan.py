@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from noisystudent.data.images import ImageFormat, decode_shard
 from noisystudent.data.unlabeled import InMemoryUnlabeled
-from noisystudent.models.settings import plan_models
+from noisystudent.models.settings import plan_teacher
 from noisystudent.pipeline.budget.heads import HeadCosts
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.build_context import Decided
@@ -48,7 +48,7 @@ def stages_before_reading(decided: Decided) -> tuple[list[HeadWork], float]:
     load = Workload.of(decided.sources, settings.data)
     size = _size(decided, load)
     assert decided.backbone
-    plan = plan_models(settings.model, settings.rounds.count, size)[0]
+    plan = plan_teacher(settings.model, size)
     costs = HeadCosts((decided.backbone, *decided.teacher_backbones), plan, load, decided.engine, settings)
     views = (load.labeled + load.unlabeled) * (1 + settings.head.views) + load.held_out
     return list(_stages(settings, costs, size, views)), _reading_seconds(decided, load)
@@ -67,7 +67,7 @@ def head_stages(context: RunContext) -> list[HeadWork]:
         edge=splits.format.size,
         channels=splits.format.channels,
     )
-    plan = plan_models(settings.model, settings.rounds.count, splits.format.size)[0]
+    plan = plan_teacher(settings.model, splits.format.size)
     costs = HeadCosts((context.backbone, *context.teacher_backbones), plan, load, context.engine, settings)
     missing = sum(_missing(context, store) for store in open_stores(context, plan)) + held_out
     screened = [HeadWork(LEAKAGE, None)] if needs_leakage_stage(context) else []

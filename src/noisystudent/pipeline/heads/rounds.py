@@ -16,7 +16,7 @@ from noisystudent.artifacts.typed_json import read_result
 from noisystudent.data.images import Images
 from noisystudent.data.stratified import single_labels
 from noisystudent.display.wording import percent
-from noisystudent.models.settings import ModelPlan, plan_models
+from noisystudent.models.settings import ModelPlan, plan_teacher
 from noisystudent.pipeline.checkpoints import Checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.controls import Controls
@@ -41,7 +41,7 @@ from noisystudent.training.linear_head import LinearHead
 def run_head_rounds(context: RunContext) -> RunResult:
     """Features, teacher and rounds, each stage by name."""
     settings, labels = context.settings, context.splits.labeled.labels
-    plan = plan_models(settings.model, settings.rounds.count, context.splits.format.size)[0]
+    plan = plan_teacher(settings.model, context.splits.format.size)
     check_small_student(context)
     features = compute_features(context, plan)
     others = other_teachers(context, plan)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from noisystudent.data.splits import HeldOut
 from noisystudent.data.stratified import cross_fit_folds
-from noisystudent.models.settings import plan_models
+from noisystudent.models.settings import plan_teacher
 from noisystudent.pipeline.backbones.tune import with_values
 from noisystudent.pipeline.budget.costs import NetworkCosts
 from noisystudent.pipeline.budget.decide import kept_choice
@@ -121,7 +121,7 @@ def _compare(network: RunContext, frozen: RunContext, prefix: str, tried: Ints) 
 def _by_heads(context: RunContext, tried: Ints, folds: Sequence[Fold]) -> Flags:
     """Whether heads on the frozen backbone predict each label that they did not see, fold after fold: [N]."""
     images = context.splits.labeled.take(tried)
-    plan = plan_models(context.settings.model, 1, context.splits.format.size)[0]
+    plan = plan_teacher(context.settings.model, context.splits.format.size)
     features = labeled_features(context, plan, images)
     teachers = FeatureTeachers(features, images.labels, len(context.splits.classes), context.device)
     penalty = choose_penalty(teachers, folds)
@@ -134,7 +134,7 @@ def _by_heads(context: RunContext, tried: Ints, folds: Sequence[Fold]) -> Flags:
 
 def _by_network(context: RunContext, stage: str, tried: Ints, fold: Fold) -> Flags:
     """Whether a network that learned from the other folds predicts each label of a fold: [M]."""
-    plan = plan_models(context.settings.model, 1, context.splits.format.size)[0]
+    plan = plan_teacher(context.settings.model, context.splits.format.size)
     settings, learned = context.settings, tried[fold.rest]
     looks = settings.train.steps * settings.train.batch_size / len(learned)
     strength = strength_without_search(settings.noise, looks=looks, tuned=is_tuned(context.backbone, plan))
