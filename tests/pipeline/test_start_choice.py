@@ -136,6 +136,7 @@ def test_with_enough_labels_the_whole_backbone_is_tried_and_taken_unless_heads_a
     compare_starts, has_equal_student = choice.compare_starts, choice.has_equal_student
     monkeypatch.setattr(choice, "compare_starts", compare)
     monkeypatch.setattr(choice, "has_equal_student", then_busier)
+    monkeypatch.setattr(choice, "LARGE", EDGE)
     given = options(
         sources,
         tmp_path / "run",
@@ -144,7 +145,10 @@ def test_with_enough_labels_the_whole_backbone_is_tried_and_taken_unless_heads_a
     assert main(["run", *given]) == 0
     assert 0 < found[0].top1 <= 1
     assert (found[0].size, found[0].steps) == (32, 2)
-    assert "so the run trains the whole backbone" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "so the run trains the whole backbone" in said
+    assert f"frozen features suit images of {EDGE} px and more" in said
+    assert "with fewer than 300 labels the whole backbone must then lead by two standard errors" in said
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     settings = facts["settings"]
     assert settings["model"]["tune"] == "all"

@@ -172,7 +172,7 @@ class NetworkTrial:
     steps: int
 
 
-MANY_TRIED = 300  # labels, from which on the whole backbone is better than heads even without a student
+MANY_TRIED = 300  # labels, from which on the whole backbone is better than heads whatever the images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,12 +182,23 @@ class StartTrial:
     ``scratch`` is a network from scratch, beside frozen features at the size of the weights, and ``tuned`` the whole
     backbone, beside frozen features at its own size; each is None where it was not tried. ``student``: whether the
     budget gives the whole backbone a student on images as large as those of heads, which always have one.
+    ``large_images``: whether the images are about as large as those that weights are trained on.
     """
 
     labels: int
     scratch: NetworkTrial | None = None
     tuned: NetworkTrial | None = None
     student: bool = True
+    large_images: bool = False
+
+    @property
+    def must_lead(self) -> bool:
+        """Whether the whole backbone must be clearly better than heads, instead of not clearly worse.
+
+        So it is with fewer than ``MANY_TRIED`` labels where it is no better in the end: on large images, which frozen
+        features suit, or without a student on images as large as those of heads (NOTEBOOK.md).
+        """
+        return self.labels < MANY_TRIED and (self.large_images or not self.student)
 
     @property
     def prefers(self) -> Literal["frozen", "scratch", "tuned"]:
@@ -195,16 +206,13 @@ class StartTrial:
 
         A trained network has a small part of the time that a run gives it, and heads need seconds. So the one from
         scratch is preferred where it is as good as heads already, and the whole backbone unless heads are ahead by two
-        standard errors. On fewer than ``MANY_TRIED`` labels, without a student on images as large as those of heads,
-        it must be ahead by two itself (NOTEBOOK.md).
+        standard errors; where it ``must_lead``, it must be ahead by two itself.
         """
         scratch, tuned = self.scratch, self.tuned
         if scratch and scratch.top1 < scratch.frozen:
             scratch = None
-        if tuned:
-            must_lead = not self.student and self.labels < MANY_TRIED
-            if tuned.top1 >= tuned.frozen + tuned.standard_error * (2 if must_lead else -2):
-                return "scratch" if scratch and scratch.top1 >= tuned.top1 else "tuned"
+        if tuned and tuned.top1 >= tuned.frozen + tuned.standard_error * (2 if self.must_lead else -2):
+            return "scratch" if scratch and scratch.top1 >= tuned.top1 else "tuned"
         return "scratch" if scratch else "frozen"
 
 

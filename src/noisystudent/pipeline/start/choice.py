@@ -40,7 +40,7 @@ from noisystudent.pipeline.start.trial import (
     training_stages,
     with_trial_length,
 )
-from noisystudent.results.facts import StartTrial
+from noisystudent.results.facts import MANY_TRIED, StartTrial
 from noisystudent.results.run import StageCost
 from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.progress import Reporter
@@ -49,6 +49,7 @@ CHOICE = f"{START}/choice"  # the stage
 SHARE = 0.12  # of the budget, for a trial from scratch; its reserve holds the trials
 SHARES_OF_BOTH = (0.06, 0.08)  # from scratch, and of the whole backbone
 FEWEST_FOR_WHOLE = 100  # labels, below which heads were better on two of three sets (NOTEBOOK.md)
+LARGE = 112  # px, half of what most weights were trained at; smaller images are enlarged by more than twice
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,10 @@ def _in_words(trial: StartTrial) -> str:
     ]
     if trial.tuned and not trial.student:
         tried.append("the budget has no time for a student of the whole backbone on images as large as those of heads")
+    if trial.tuned and trial.large_images:
+        tried.append(f"frozen features suit images of {LARGE} px and more")
+    if trial.tuned and trial.must_lead:
+        tried.append(f"with fewer than {MANY_TRIED} labels the whole backbone must then lead by two standard errors")
     return f"cross-fitting on {trial.labels} labels: {', and '.join(tried)}, so {taken[trial.prefers]}"
 
 
@@ -216,9 +221,11 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
         }
         trial = compare_starts(tried, contexts)
         student = TUNED not in networks or has_equal_student(resolved, extensions)
+        large = TUNED in networks and starts.networks[TUNED].costs.workload.edge >= LARGE
+        trial = replace(trial, student=student, large_images=large)
 
         def write() -> None:
-            write_result(folder / "summary.json", replace(trial, student=student))
+            write_result(folder / "summary.json", trial)
             frozen.commit(START, inputs, StageCost(name=CHOICE, images_predicted=len(tried)))
 
         frozen.engine.group.on_main(write)

@@ -46,8 +46,11 @@ def test_heads_must_be_clearly_better_than_the_whole_backbone_and_scratch_as_goo
     ("labels", "tuned", "prefers"),
     [(299, 0.79, "frozen"), (299, 0.81, "tuned"), (300, 0.61, "tuned"), (300, 0.59, "frozen")],
 )
-def test_without_a_student_the_whole_backbone_of_few_labels_must_be_clearly_better(labels, tuned, prefers):
-    assert StartTrial(labels=labels, tuned=network(tuned, 0.7), student=False).prefers == prefers
+def test_on_few_labels_the_whole_backbone_must_be_clearly_better_without_a_student_or_on_large_images(
+    labels, tuned, prefers
+):
+    for reason in ({"student": False}, {"large_images": True}):
+        assert StartTrial(labels=labels, tuned=network(tuned, 0.7), **reason).prefers == prefers
 
 
 @pytest.mark.parametrize(
