@@ -1,6 +1,7 @@
 """A run that leaves its start open tries a network from scratch on the labels, and keeps what it found."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -142,7 +143,9 @@ def test_with_enough_labels_the_whole_backbone_is_tried_and_taken_unless_heads_a
         tmp_path / "run",
         **{"model.backbone": "efficientnet-lite0", "data.size": 32, "rounds.count": 1, "rounds.controls": 0},
     )
+    began = time.monotonic()
     assert main(["run", *given]) == 0
+    elapsed = time.monotonic() - began
     assert 0 < found[0].top1 <= 1
     assert (found[0].size, found[0].steps) == (32, 2)
     said = capsys.readouterr().err
@@ -156,7 +159,9 @@ def test_with_enough_labels_the_whole_backbone_is_tried_and_taken_unless_heads_a
     assert settings["data"]["crop"] == 1.0
     assert facts["origins"]["model.tune"].startswith("auto: cross-fitting on 100 labels")
     assert "--model.tune=all" in facts["command"]
-    stages = {stage["name"] for stage in json.loads((tmp_path / "run/summary.json").read_text())["cost"]["stages"]}
+    cost = json.loads((tmp_path / "run/summary.json").read_text())["cost"]
+    assert cost["seconds"] <= elapsed  # no second is counted twice
+    stages = {stage["name"] for stage in cost["stages"]}
     assert {"start/tuned-fold-1", "start/tuned-fold-2", "start/tuned-fold-3", "start/choice", "teacher"} <= stages
     before = (tmp_path / "run" / "run.json").read_text()
     monkeypatch.setattr(choice, "compare_starts", lambda *_: pytest.fail("tried again"))

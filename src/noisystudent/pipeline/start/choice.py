@@ -215,11 +215,7 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
     open_sources(resolved.settings, extensions or NO_EXTENSIONS)  # a misspelled one is said before minutes
     folder = frozen.folder_of(CHOICE)
     if not frozen.is_complete(CHOICE, inputs):
-        contexts = {
-            prefix: (replace(labeled_alone(decided), reporter=reporter), _frozen_beside(prefix, decided, starts.frozen))
-            for prefix, decided in networks.items()
-        }
-        trial = compare_starts(tried, contexts)
+        trial = compare_starts(tried, _contexts(networks, starts.frozen, reporter))
         student = TUNED not in networks or has_equal_student(resolved, extensions)
         large = TUNED in networks and starts.networks[TUNED].costs.workload.edge >= LARGE
         trial = replace(trial, student=student, large_images=large)
@@ -265,6 +261,18 @@ def _that_fit(starts: _Starts, inputs: dict[str, Any], labels: int) -> dict[str,
         else:
             spare += start.seconds
     return fitting
+
+
+def _contexts(
+    networks: dict[str, Decided], frozen: Decided, reporter: Reporter
+) -> dict[str, tuple[RunContext, RunContext]]:
+    """Of each network that is tried, its run and that on frozen features beside it.
+
+    One clock times them all, so what a fold takes is not counted in the comparison again.
+    """
+    beside = {prefix: _frozen_beside(prefix, decided, frozen) for prefix, decided in networks.items()}
+    clocked = {prefix: replace(decided, costs=frozen.costs) for prefix, decided in networks.items()}
+    return {prefix: (replace(labeled_alone(clocked[prefix]), reporter=reporter), beside[prefix]) for prefix in networks}
 
 
 def _frozen_beside(prefix: str, network: Decided, frozen: Decided) -> RunContext:
