@@ -8,7 +8,15 @@ import timm
 from pydantic import ValidationError
 
 from noisystudent.models import create  # noqa: F401  (registers the families for small images)
-from noisystudent.models.settings import FAMILIES, ModelPlan, ModelSettings, choose_model, plan_models
+from noisystudent.models.settings import (
+    FAMILIES,
+    ModelPlan,
+    ModelSettings,
+    choose_model,
+    plan_models,
+    plan_student,
+    plan_teacher,
+)
 
 # Official efficientnet_params: resolution and dropout; L2's training resolution is the paper's.
 OFFICIAL = {
@@ -53,6 +61,8 @@ def test_the_last_student_repeats_and_extra_ones_are_ignored():
     assert names(settings, 4, 32) == ["resnet_small_20", "wrn_16_2", "wrn_28_2", "wrn_28_2", "wrn_28_2"]
     assert names(settings, 1, 32) == ["resnet_small_20", "wrn_16_2"]
     assert names(settings, 0, 32) == ["resnet_small_20"]
+    assert plan_teacher(settings, 32).name == "resnet_small_20"
+    assert plan_student(settings, 32).name == "wrn_16_2"
 
 
 def test_a_family_grows_with_the_papers_resolution_dropout_and_depth():
