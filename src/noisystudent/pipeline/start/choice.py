@@ -125,9 +125,8 @@ def _in_words(trial: StartTrial) -> str:
     ]
     if trial.tuned and not trial.student:
         tried.append("the budget has no time for a student of the whole backbone on images as large as those of heads")
-    if trial.tuned and trial.large_images:
-        tried.append(f"frozen features suit images of {LARGE} px and more")
     if trial.tuned and trial.must_lead:
+        tried += [f"frozen features suit images of {LARGE} px and more"] if trial.large_images else []
         tried.append(f"with fewer than {MANY_TRIED} labels the whole backbone must then lead by two standard errors")
     return f"cross-fitting on {trial.labels} labels: {', and '.join(tried)}, so {taken[trial.prefers]}"
 
