@@ -31,7 +31,7 @@ from few_labels import SETTINGS as OF_NETWORKS
 from noisystudent.config import resolve
 from noisystudent.evaluation.metrics.results import Scores
 from noisystudent.evaluation.metrics.scores import score
-from noisystudent.models.settings import plan_models
+from noisystudent.models.settings import plan_teacher
 from noisystudent.pipeline.backbones.tune import with_setting
 from noisystudent.pipeline.build_context import build_context
 from noisystudent.pipeline.features.cross_fit import choose_head
@@ -95,7 +95,7 @@ def run_heads(name: str, seed: int, sources: dict[str, str], ways: list[str], ou
     fixed = {"budget": "none", "data.near_duplicates": "none", "head.views": 1, "head.penalty": 0.1}
     resolved = resolve({**sources, "out": str(out), **settings, **fixed, **given})
     context = build_context(resolved, Reporter(quiet=True))
-    plan = plan_models(context.settings.model, 1, context.splits.format.size)[0]
+    plan = plan_teacher(context.settings.model, context.splits.format.size)
     features, labels, classes = compute_features(context, plan), context.splits.labeled.labels, context.splits.classes
     rows, test = np.arange(len(labels)), context.splits.test
     assert test

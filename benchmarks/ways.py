@@ -24,7 +24,7 @@ import noisystudent
 from noisystudent.config import resolve
 from noisystudent.data.images import ImageFormat, Images, decode_source
 from noisystudent.data.sources.open import open_source
-from noisystudent.models.settings import plan_models
+from noisystudent.models.settings import plan_teacher
 from noisystudent.pipeline.baselines import gradients
 from noisystudent.pipeline.build_context import build_context
 from noisystudent.pipeline.features.stage import compute_features
@@ -230,7 +230,7 @@ def features(task: Task) -> tuple[Points, Ints, Points, Points, Ints]:
     context = build_context(
         resolve({**task.sources, "out": str(task.out / "features"), **settings}), Reporter(quiet=True)
     )
-    plan = plan_models(context.settings.model, 1, context.splits.format.size)[0]
+    plan = plan_teacher(context.settings.model, context.splits.format.size)
     found, test = compute_features(context, plan), context.splits.test
     assert test
     held = test.predict_and_join(lambda images: found.plain.features(images).astype(np.float32))

@@ -172,7 +172,7 @@ class NetworkTrial:
     steps: int
 
 
-MANY_TRIED = 300  # labels, from which on the whole backbone is better than heads whatever the images
+MANY_TRIED = 300  # labels, from which on the whole backbone need not be clearly better
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +182,7 @@ class StartTrial:
     ``scratch`` is a network from scratch, beside frozen features at the size of the weights, and ``tuned`` the whole
     backbone, beside frozen features at its own size; each is None where it was not tried. ``student``: whether the
     budget gives the whole backbone a student on images as large as those of heads, which always have one.
-    ``large_images``: whether the images are about as large as those that weights are trained on.
+    ``large_images``: whether the whole backbone was tried, and images have 112 px and more, which frozen features suit.
     """
 
     labels: int

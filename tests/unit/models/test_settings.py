@@ -61,6 +61,10 @@ def test_the_last_student_repeats_and_extra_ones_are_ignored():
     assert names(settings, 4, 32) == ["resnet_small_20", "wrn_16_2", "wrn_28_2", "wrn_28_2", "wrn_28_2"]
     assert names(settings, 1, 32) == ["resnet_small_20", "wrn_16_2"]
     assert names(settings, 0, 32) == ["resnet_small_20"]
+
+
+def test_teacher_and_first_student_have_plans_of_their_own():
+    settings = ModelSettings(teacher="auto", students=("wrn_16_2", "wrn_28_2"))
     assert plan_teacher(settings, 32).name == "resnet_small_20"
     assert plan_student(settings, 32).name == "wrn_16_2"
 

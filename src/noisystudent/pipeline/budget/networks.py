@@ -1,12 +1,13 @@
 """What a run that trains whole networks does with its budget: model, image size, steps, rounds, and how they start.
 
-Found on development splits of Fashion-MNIST, CIFAR-10, hand signs and digits (NOTEBOOK.md): at small budgets, rounds
-of fresh students only repeat what their teacher knew already, because none of them trains long enough. One student from
+Found on development splits of Fashion-MNIST, CIFAR-10, hand signs and digits (NOTEBOOK.md): at small budgets, rounds of
+fresh students only repeat what their teacher knew already, because none of them trains long enough. One student from
 the teacher's weights is as good as three rounds, and better than labels alone; more rounds pay where each of them is
-long. A student that learns online is better still on most sets, and taken where nothing speaks of rounds
-(``online_student``). A teacher that has hardly seen its labels only teaches its mistakes, and all that it lacks are
-more steps on the labels: then there is no student. From pretrained weights, the sizes are those of the weights,
-stages are as long as ``lengths`` says, and two rounds are better than a longer one.
+long. A student that learns online is better still on some sets, and taken where nothing speaks of rounds
+(``online_student``) and its teacher is sure of half of the images. A teacher that has hardly seen its labels only
+teaches its mistakes, and all that it lacks are more steps on the labels: then there is no student. From pretrained
+weights, the sizes are those of the weights, stages are as long as ``lengths`` says, and two rounds are better than a
+longer one.
 """
 
 from __future__ import annotations

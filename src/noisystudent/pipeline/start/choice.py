@@ -1,8 +1,9 @@
 """How a run starts: on a frozen backbone, with the whole backbone, or from scratch; tried on the labels themselves.
 
 Weights that were trained on photographs help with photographs, and little with hand signs or scanned letters, which a
-small network learns better on its own. From about 100 labels on, training the whole backbone pays more than heads on it
-(docs/results/pretrained.md). Nothing but the labels says which kind a user has.
+small network learns better on its own. From about 100 labels on, training the whole backbone pays more than heads on
+it, but for large images with fewer than 300 labels (docs/results/pretrained.md). Nothing but the labels says which kind
+a user has.
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
     if not frozen.is_complete(CHOICE, inputs):
         trial = compare_starts(tried, _contexts(networks, starts.frozen, reporter))
         student = TUNED not in networks or has_equal_student(resolved, extensions)
-        large = TUNED in networks and starts.networks[TUNED].costs.workload.edge >= LARGE
+        large = TUNED in networks and edge_seen(starts.networks[TUNED]) >= LARGE
         trial = replace(trial, student=student, large_images=large)
 
         def write() -> None:
@@ -240,6 +241,12 @@ def has_equal_student(resolved: Resolved, extensions: Extensions | None) -> bool
     except SettingsError:  # the budget is too small for one of them
         return False
     return (whole.rounds.count > 0 or is_online(whole)) and _edge(whole) >= _edge(heads)
+
+
+def edge_seen(start: NetworkStart) -> int:
+    """The edge in pixels of what networks can see of the images: their own, or ``data.size`` where it is smaller."""
+    own, size = start.costs.workload.edge, start.decided.resolved.settings.data.size
+    return own if size == "auto" else min(own, size)
 
 
 def _edge(settings: RunSettings) -> int:

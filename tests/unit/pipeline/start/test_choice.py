@@ -9,10 +9,12 @@ from noisystudent.data.splits import open_splits
 from noisystudent.data.stratified import draw_at_most
 from noisystudent.pipeline.backbones.auto import from_scratch, settled, with_whole_backbone
 from noisystudent.pipeline.budget import costs
+from noisystudent.pipeline.build_context import decide_settings
 from noisystudent.pipeline.start import choice
 from noisystudent.pipeline.start.choice import has_equal_student
 from noisystudent.pipeline.start.trial import SCRATCH, TUNED, NetworkStart
 from noisystudent.results.facts import NetworkTrial, StartTrial
+from noisystudent.runtime.progress import Reporter
 from noisystudent.training.settings import TrainSettings
 
 
@@ -70,6 +72,15 @@ def test_the_budget_says_whether_the_whole_backbone_has_a_student(budget, settin
     network = {"model.backbone": "none", "model.teacher": "tiny_resnet", "train.batch_size": 8}
     assert has_equal_student(resolve({**given, **network, **settings}), None) is student
     assert (tmp_path / "budget" / "summary.json").is_file() is (budget != "1s")  # kept for the run
+
+
+@pytest.mark.parametrize(("size", "seen"), [("auto", 32), (64, 32), (16, 16)])
+def test_images_are_as_large_as_they_are_or_as_the_run_sees_them(size, seen, tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(4, 32, 32), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", x=pixels, y=[0, 0, 1, 1])
+    given = dict.fromkeys(("labeled", "unlabeled"), tmp_path / "images.npz")
+    resolved = resolve({**given, "out": tmp_path / "run", "model.backbone": "none", "data.size": size})
+    assert choice.edge_seen(NetworkStart(decide_settings(resolved, Reporter(quiet=True), dry=True), 1.0)) == seen
 
 
 @pytest.mark.parametrize(("size", "student"), [(16, True), (8, False)])
