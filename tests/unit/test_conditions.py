@@ -114,6 +114,7 @@ WITHOUT_EFFECT = [
     ("show-noise", {"noise.resized_area": 0.3}, {"noise.crop": "pad"}, {"noise.crop": "resized"}),
     ("show-noise", {"noise.translation": 3.0}, {"noise.policy": "timm"}, {"noise.policy": "paper"}),
     ("run", {"online.threshold": 0.8}, {}, {"online.method": "fixmatch"}),
+    ("run", {"online.threshold": 0.99}, {}, {"recipe": "online"}),
     ("train", {"online.threshold": 0.8}, {}, {"unlabeled": "b", "online.method": "flexmatch"}),
     ("run", {"online.threshold": 0.8}, {"online.method": "freematch"}, {"online.method": "flexmatch"}),
     ("run", {"online.threshold_warmup": False}, {"online.method": "fixmatch"}, {"online.method": "flexmatch"}),
