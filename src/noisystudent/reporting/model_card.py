@@ -143,6 +143,7 @@ def _license(content: CardContent) -> Iterator[str]:
     else:
         yield "Not stated: whoever shares the model sets `license` above."
     if content.facts and content.facts.start:
-        weights = in_markdown(content.facts.start.weights)
-        yield f"The weights that it starts from, {weights}, have a license of their own."
+        start = content.facts.start
+        own = f": {in_markdown(start.notice)}" if start.notice else ""
+        yield f"The weights that it starts from, {in_markdown(start.weights)}, have a license of their own{own}."
     yield "The images that it was trained on may restrict its use."

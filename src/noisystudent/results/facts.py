@@ -101,7 +101,7 @@ class StartFacts:
     """The pretrained weights that the models of a run start from: their name, their model, what they were trained on.
 
     ``fingerprint`` identifies all that a model takes from them; ``reason`` says why ``auto`` took them, and is empty
-    where the user named them.
+    where the user named them; ``notice`` is their license and whose they are, and empty where it is not known.
     """
 
     weights: str
@@ -109,6 +109,7 @@ class StartFacts:
     trained_on: str
     fingerprint: str
     reason: str = ""
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ def save_run(folder, name="test_efficientnet", size=96, channels=3, squash=False
         "labeled": SourceFacts(name="/home/someone/photos/labeled", images=9, per_class={"a": 4, "b": 5}),
         "test": SourceFacts(name="/home/someone/photos/test", images=300),
     }
-    start = StartFacts(weights="Lite0", architecture="x", trained_on="ImageNet-1k", fingerprint="")
+    start = StartFacts(weights="Lite0", architecture="x", trained_on="ImageNet-1k", fingerprint="", notice="Free 2.0")
     facts = RunFacts(version="0.1.0", command=(), settings={}, sources=sources, start=start)
     write_result(folder / "run.json", facts)
     return folder
@@ -132,6 +132,7 @@ def test_the_card_says_what_is_known_and_no_name_formats_it_or_shows_a_folder_of
         assert f"\n## {heading}\n" in card
     for text in (
         "| labeled: labeled | 9 | trained on, with labels |", "Labels per class: 4 to 5", "Lite0", "ImageNet-1k",
+        "Lite0, have a license of their own: Free 2.0.",
         "Noisy Student training", "| test images | 300 | 85.0% |", "temperature 0.5, fitted on 40 validation labels",
         r"\<b\>cat\</b\>", r"\[dog\](http://x)", r"owl\\u202e\\n# title",
     ):  # fmt: skip

@@ -1,5 +1,6 @@
 """EfficientNet-Lites from their packages: found, checked by their hash, and equal to timm's networks."""
 
+from importlib.metadata import distribution
 from importlib.util import find_spec
 
 import pytest
@@ -71,3 +72,13 @@ def test_another_file_in_the_package_is_not_opened(monkeypatch, tmp_path):
     monkeypatch.setattr(weights_package, "read_weights_file", lambda path: pytest.fail("it was opened"))
     with pytest.raises(ModelError, match=r"weights\.pth has another SHA-256.*not opened.*Install the package again"):
         LITE0.read()
+
+
+@needs_package
+def test_the_notice_is_that_of_the_package_and_goes_along_with_its_weights():
+    metadata = distribution(LITE0.package)
+    license = (metadata.read_text("LICENSE") or "").lower()
+    for words in ("apache", "license, version 2.0", "copyright (c) 2020, ml illustrated"):
+        assert words in license
+    assert LITE0.notice == f"{LITE0.package} {metadata.version}, Apache License 2.0, (c) 2020 ML Illustrated"
+    assert open_backbone(LITE0.name).notice == LITE0.notice

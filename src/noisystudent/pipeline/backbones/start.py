@@ -126,6 +126,7 @@ def start_facts(asked: RunSettings, backbone: Backbone | None) -> StartFacts | N
         architecture=backbone.architecture,
         trained_on=backbone.trained_on,
         fingerprint=backbone.fingerprint,
+        notice=backbone.notice,
     )
 
 
