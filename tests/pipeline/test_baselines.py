@@ -1,5 +1,7 @@
 """Simple classifiers beside a run are scikit-learn's on the same images; they are measured, stored and told."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -9,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 import noisystudent as ns
 from noisystudent.errors import SettingsError
 from noisystudent.pipeline import baselines
+from noisystudent.results.run import Cost, StageCost
 from small_backbone import save_backbone
 from small_runs import DIGITS, SMALL
 
@@ -35,14 +38,44 @@ def test_on_a_frozen_backbone_they_see_its_features(run):
     assert again.top1 == pytest.approx(found["logistic regression on features"].top1, abs=0.003)
 
 
-def test_a_run_of_the_whole_backbone_has_them_on_the_same_features_where_it_is_asked_for_them(run, tmp_path, backbone):
-    settings = {"model.backbone": str(backbone), "model.tune": "all", "budget": "none", "runtime.threads": 1}
-    settings |= {"train.steps": 2, "train.batch_size": 8, "rounds.count": 1, "rounds.controls": 0}
-    settings |= {"noise.strengths": [0.1], "rounds.baselines": True}
-    tuned = ns.run(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+@pytest.fixture
+def whole(tmp_path, backbone):
+    """Runs the whole backbone, and returns the accuracy of the classifiers beside it by name."""
+
+    def run(**given):
+        settings = {"model.backbone": str(backbone), "model.tune": "all", "budget": "none", "runtime.threads": 1}
+        settings |= {"train.steps": 2, "train.batch_size": 8, "rounds.count": 1, "rounds.controls": 0}
+        settings |= {"noise.strengths": [0.1], **given}
+        tuned = ns.run(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+        return {baseline.name: baseline.top1 for baseline in tuned.summary.baselines}
+
+    return run
+
+
+def test_a_run_of_the_whole_backbone_has_them_on_the_same_features_where_it_is_asked_for_them(run, whole):
     frozen = {baseline.name: baseline.top1 for baseline in run.summary.baselines}
-    found = {baseline.name: baseline.top1 for baseline in tuned.summary.baselines}
-    assert found == pytest.approx(frozen, abs=0.003)
+    assert whole(**{"rounds.baselines": True}) == pytest.approx(frozen, abs=0.003)
+
+
+def test_a_run_of_the_whole_backbone_has_them_by_itself_where_features_take_little_of_its_time(whole, monkeypatch):
+    monkeypatch.setattr(baselines, "LARGEST_SHARE", 0.0)
+    assert whole() == {}
+    monkeypatch.setattr(baselines, "LARGEST_SHARE", 1e9)
+    found = whole()
+    assert set(found) == {"logistic regression on features", "label spreading on features"}
+    monkeypatch.setattr(baselines, "LARGEST_SHARE", 0.0)
+    assert whole() == found  # what was measured stays
+
+
+@pytest.mark.parametrize(("share", "cheap"), [(0.2, True), (0.19, False)])
+def test_the_time_of_features_is_told_by_that_of_the_scores(tmp_path, monkeypatch, share, cheap):
+    monkeypatch.setattr(baselines, "LARGEST_SHARE", share)
+    scores = StageCost(name="scores/teacher", seconds=2.0, images_predicted=100)
+    cost = Cost(seconds=100.0, stages=(scores, StageCost(name="teacher", seconds=98.0, images_predicted=10**6)))
+    splits = SimpleNamespace(labeled=range(10), unlabeled=SimpleNamespace(shard_sizes=(500, 390)))
+    splits.validation, splits.test = None, range(100)  # 1,000 images of 0.02 s are a fifth of 100 s
+    context = SimpleNamespace(folder_of=lambda stage: tmp_path / stage, splits=splits, total_cost=lambda: cost)
+    assert baselines._is_cheap(context) is cheap
 
 
 @pytest.mark.parametrize("classes", [2, 4])

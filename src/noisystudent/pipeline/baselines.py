@@ -36,6 +36,8 @@ from noisystudent.runtime.progress import Reporter
 from noisystudent.training.linear_head import LinearHead
 
 BASELINES = "baselines"
+SCORES = f"{BASELINES}/scores"  # the stage
+LARGEST_SHARE = 0.05  # of the seconds of a run
 MOST_IMAGES = 20_000  # label spreading and HOG of more images take minutes
 HOG_EDGE = 64  # pixels; larger images are reduced, so that a cell shows a part of the object
 
@@ -58,7 +60,6 @@ def measure_baselines(context: RunContext) -> tuple[Baseline, ...]:
         return ()
     if pretrains(context.settings):
         return _on_encoder(context)
-    stage = f"{BASELINES}/scores"
     on_features = _has_features(context)
     inputs = {
         "labeled": content_fingerprint(context.splits.labeled),
@@ -67,13 +68,13 @@ def measure_baselines(context: RunContext) -> tuple[Baseline, ...]:
         "on": context.backbone.fingerprint if on_features and context.backbone else "hog",
         "size": context.splits.format.size,
     }
-    folder = context.folder_of(stage)
-    if not context.is_complete(stage, inputs):
+    folder = context.folder_of(SCORES)
+    if not context.is_complete(SCORES, inputs):
         found = _on_features(context, held_out) if on_features else _on_gradients(context, held_out)
 
         def write() -> None:
             write_result(folder / "summary.json", found)
-            context.commit(BASELINES, inputs, StageCost(name=stage))
+            context.commit(BASELINES, inputs, StageCost(name=SCORES))
 
         context.engine.group.on_main(write)
     return read_result(tuple[Baseline, ...], folder / "summary.json")
@@ -92,7 +93,22 @@ def _wanted(context: RunContext) -> bool:
     if given != "auto":
         return given
     few = len(context.splits.labeled) + sum(context.splits.unlabeled.shard_sizes) <= MOST_IMAGES
-    return few and context.settings.model.tune == HEAD
+    return few and (context.settings.model.tune == HEAD or (_has_features(context) and _is_cheap(context)))
+
+
+def _is_cheap(context: RunContext) -> bool:
+    """Whether a pass of the backbone over all images takes a small share of what the run took.
+
+    The speed is that at which the run's models were scored. What an earlier call found to be cheap stays so.
+    """
+    if (context.folder_of(SCORES) / "summary.json").is_file():
+        return True
+    splits, cost = context.splits, context.total_cost()
+    scored = [stage for stage in cost.stages if stage.name.startswith("scores/")]
+    seconds, predicted = sum(stage.seconds for stage in scored), sum(stage.images_predicted for stage in scored)
+    held_out = sum(len(part) for part in (splits.validation, splits.test) if part)
+    images = len(splits.labeled) + sum(splits.unlabeled.shard_sizes) + held_out
+    return predicted > 0 and seconds / predicted * images <= LARGEST_SHARE * (cost.seconds or 0.0)
 
 
 def _has_features(context: RunContext) -> bool:
