@@ -74,7 +74,9 @@ def test_the_time_of_features_is_told_by_that_of_the_scores(tmp_path, monkeypatc
     cost = Cost(seconds=100.0, stages=(scores, StageCost(name="teacher", seconds=98.0, images_predicted=10**6)))
     splits = SimpleNamespace(labeled=range(10), unlabeled=SimpleNamespace(shard_sizes=(500, 390)))
     splits.validation, splits.test = None, range(100)  # 1,000 images of 0.02 s are a fifth of 100 s
-    context = SimpleNamespace(folder_of=lambda stage: tmp_path / stage, splits=splits, total_cost=lambda: cost)
+    context = SimpleNamespace(
+        folder_of=lambda stage: tmp_path / stage, splits=splits, costs=SimpleNamespace(total=lambda: cost)
+    )
     assert baselines._is_cheap(context) is cheap
 
 

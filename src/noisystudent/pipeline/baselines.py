@@ -93,7 +93,9 @@ def _wanted(context: RunContext) -> bool:
     if given != "auto":
         return given
     few = len(context.splits.labeled) + sum(context.splits.unlabeled.shard_sizes) <= MOST_IMAGES
-    return few and (context.settings.model.tune == HEAD or (_has_features(context) and _is_cheap(context)))
+    if not few or context.settings.model.tune == HEAD:
+        return few
+    return _has_features(context) and context.engine.group.on_main(partial(_is_cheap, context))
 
 
 def _is_cheap(context: RunContext) -> bool:
@@ -103,7 +105,7 @@ def _is_cheap(context: RunContext) -> bool:
     """
     if (context.folder_of(SCORES) / "summary.json").is_file():
         return True
-    splits, cost = context.splits, context.total_cost()
+    splits, cost = context.splits, context.costs.total()
     scored = [stage for stage in cost.stages if stage.name.startswith("scores/")]
     seconds, predicted = sum(stage.seconds for stage in scored), sum(stage.images_predicted for stage in scored)
     held_out = sum(len(part) for part in (splits.validation, splits.test) if part)

@@ -276,9 +276,11 @@ def _contexts(
 
     One clock times them all, so what a fold takes is not counted in the comparison again.
     """
-    beside = {prefix: _frozen_beside(prefix, decided, frozen) for prefix, decided in networks.items()}
-    clocked = {prefix: replace(decided, costs=frozen.costs) for prefix, decided in networks.items()}
-    return {prefix: (replace(labeled_alone(clocked[prefix]), reporter=reporter), beside[prefix]) for prefix in networks}
+    contexts = {}
+    for prefix, decided in networks.items():
+        network = labeled_alone(replace(decided, costs=frozen.costs))
+        contexts[prefix] = replace(network, reporter=reporter), _frozen_beside(prefix, decided, frozen)
+    return contexts
 
 
 def _frozen_beside(prefix: str, network: Decided, frozen: Decided) -> RunContext:
