@@ -71,8 +71,8 @@ class RoundSettings(Settings):
         "auto",
         description="simple classifiers on the same labels and test: logistic regression and label spreading on a "
         "frozen backbone's features, the probes of an encoder that the run pretrains, else a support vector machine on "
-        "HOG (needs noisystudent[baselines]); auto: on an encoder, and on features of at most 20,000 images, "
-        "where models are heads or the features take less than a twentieth of the run",
+        "HOG (needs noisystudent[baselines]); auto: where models are heads, on an encoder, and where they take less "
+        "than a twentieth of the run; on features of at most 20,000 images, on HOG beside runs of at least a minute",
     )
     control: Literal["samples", "steps", "both"] = Field(
         "samples",

@@ -77,7 +77,7 @@ def test_the_time_of_features_is_told_by_that_of_the_scores(tmp_path, monkeypatc
     context = SimpleNamespace(
         folder_of=lambda stage: tmp_path / stage, splits=splits, costs=SimpleNamespace(total=lambda: cost)
     )
-    assert baselines._is_cheap(context) is cheap
+    assert baselines._is_cheap(context, baselines._seconds_on_features) is cheap
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -100,6 +100,40 @@ def test_without_a_backbone_they_see_gradients(tmp_path):
     assert baseline.name == "support vector machine on HOG"
     assert baseline.top1 > 0.6  # 40 labels of 8 x 8 pixels; chance is 0.1
     assert "support vector machine on HOG" in run.report.read_text()
+
+
+def test_without_a_backbone_a_run_has_one_by_itself_where_it_takes_little_of_its_time(tmp_path, monkeypatch):
+    pytest.importorskip("skimage")
+    settings = {**SMALL, "rounds.count": 1}
+
+    def found():
+        run = ns.run(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+        return {baseline.name: baseline.top1 for baseline in run.summary.baselines}
+
+    assert found() == {}  # it took less than a minute
+    monkeypatch.setattr(baselines, "SHORTEST_RUN", 0.0)
+    monkeypatch.setattr(baselines, "LARGEST_SHARE", 0.0)
+    assert found() == {}
+    monkeypatch.setattr(baselines, "LARGEST_SHARE", 1e9)
+    measured = found()
+    assert set(measured) == {"support vector machine on HOG"}
+    monkeypatch.setattr(baselines, "LARGEST_SHARE", 0.0)
+    assert found() == measured  # what was measured stays
+
+
+def test_the_time_of_gradients_is_told_by_that_of_some_images(monkeypatch):
+    clock = iter([0.0, 3.2])
+    monkeypatch.setattr(baselines.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(baselines, "gradients", lambda images, edge: np.zeros((len(images), 50)))
+    labeled = type("Labeled", (), {"__len__": lambda self: 100, "take": lambda self, rows: rows})()
+    splits = SimpleNamespace(labeled=labeled, validation=None, test=range(900), format=SimpleNamespace(size=16))
+    cost = Cost(seconds=60.0)
+    context = SimpleNamespace(splits=splits, costs=SimpleNamespace(total=lambda: cost))
+    # 32 images took 3.2 s; 1,000 images are each compared with 100 labeled ones in 50 numbers.
+    expected = 1000 * 0.1 + 1000 * 100 * 50 / baselines.KERNEL_SPEED
+    assert baselines._seconds_on_gradients(context) == pytest.approx(expected)
+    cost = Cost(seconds=59.0)
+    assert baselines._seconds_on_gradients(context) is None
 
 
 def test_without_scikit_image_a_wish_is_refused_and_auto_is_silent(tmp_path, monkeypatch):

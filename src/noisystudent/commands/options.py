@@ -23,11 +23,13 @@ _WITH_CONFIG = ("run", "plan", "study", "train", "pretrain", "distill")
 # Short names of settings, for every command that uses them and has no option of its own with that name.
 SHORT = {
     "backbone": "model.backbone",
+    "tune": "model.tune",
     "student": "head.student",
     "size": "data.size",
     "steps": "train.steps",
     "epochs": "train.epochs",
     "lr": "train.learning_rate",
+    "baselines": "rounds.baselines",
     "log": "runtime.log",
 }
 # Sources that may be given without their option, in this order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -38,8 +39,11 @@ from noisystudent.training.linear_head import LinearHead
 BASELINES = "baselines"
 SCORES = f"{BASELINES}/scores"  # the stage
 LARGEST_SHARE = 0.05  # of the seconds of a run
-MOST_IMAGES = 20_000  # label spreading and HOG of more images take minutes
+MOST_IMAGES = 20_000  # label spreading of more images takes minutes
 HOG_EDGE = 64  # pixels; larger images are reduced, so that a cell shows a part of the object
+SHORTEST_RUN = 60.0  # seconds; a shorter run is a try, which a table that depends on the load would not serve
+TIMED_IMAGES = 32  # whose histograms tell what those of all take
+KERNEL_SPEED = 1e9  # products per second of the kernels of a support vector machine; half of what one core had
 
 Points = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -84,33 +88,55 @@ def _wanted(context: RunContext) -> bool:
     given = context.settings.rounds.baselines
     if pretrains(context.settings):
         return given is not False
-    has_hog = find_spec("skimage") is not None
-    if given is True and not _has_features(context) and not has_hog:
+    has_features, has_hog = _has_features(context), find_spec("skimage") is not None
+    if given is True and not has_features and not has_hog:
         raise SettingsError(
             "rounds.baselines true needs scikit-image for runs without a backbone: pip install "
             "'noisystudent[baselines]'."
         )
     if given != "auto":
         return given
+    if not has_features:
+        return has_hog and context.engine.group.on_main(partial(_is_cheap, context, _seconds_on_gradients))
     few = len(context.splits.labeled) + sum(context.splits.unlabeled.shard_sizes) <= MOST_IMAGES
     if not few or context.settings.model.tune == HEAD:
         return few
-    return _has_features(context) and context.engine.group.on_main(partial(_is_cheap, context))
+    return context.engine.group.on_main(partial(_is_cheap, context, _seconds_on_features))
 
 
-def _is_cheap(context: RunContext) -> bool:
-    """Whether a pass of the backbone over all images takes a small share of what the run took.
-
-    The speed is that at which the run's models were scored. What an earlier call found to be cheap stays so.
-    """
+def _is_cheap(context: RunContext, seconds_of: Callable[[RunContext], float | None]) -> bool:
+    """Whether the classifiers take a small share of what the run took; what an earlier call found cheap stays so."""
     if (context.folder_of(SCORES) / "summary.json").is_file():
         return True
-    splits, cost = context.splits, context.costs.total()
-    scored = [stage for stage in cost.stages if stage.name.startswith("scores/")]
+    seconds = seconds_of(context)
+    return seconds is not None and seconds <= LARGEST_SHARE * (context.costs.total().seconds or 0.0)
+
+
+def _seconds_on_features(context: RunContext) -> float | None:
+    """What a pass of the backbone over all images takes, at the speed at which the run's models were scored."""
+    splits = context.splits
+    scored = [stage for stage in context.costs.total().stages if stage.name.startswith("scores/")]
     seconds, predicted = sum(stage.seconds for stage in scored), sum(stage.images_predicted for stage in scored)
-    held_out = sum(len(part) for part in (splits.validation, splits.test) if part)
-    images = len(splits.labeled) + sum(splits.unlabeled.shard_sizes) + held_out
-    return predicted > 0 and seconds / predicted * images <= LARGEST_SHARE * (cost.seconds or 0.0)
+    images = len(splits.labeled) + sum(splits.unlabeled.shard_sizes) + _held_out_images(context)
+    return seconds / predicted * images if predicted else None
+
+
+def _seconds_on_gradients(context: RunContext) -> float | None:
+    """What histograms of labeled and held-out images and their support vector machine take; None in a short run."""
+    if (context.costs.total().seconds or 0.0) < SHORTEST_RUN:
+        return None
+    labeled = context.splits.labeled
+    timed = labeled.take(np.arange(min(TIMED_IMAGES, len(labeled))))
+    width = int(_gradients_of_run(context, labeled.take(np.arange(1))).shape[1])  # loads scikit-image, too
+    started = time.perf_counter()
+    _gradients_of_run(context, timed)
+    of_image = (time.perf_counter() - started) / len(timed)
+    images = len(labeled) + _held_out_images(context)
+    return images * of_image + images * len(labeled) * width / KERNEL_SPEED
+
+
+def _held_out_images(context: RunContext) -> int:
+    return sum(len(part) for part in (context.splits.validation, context.splits.test) if part)
 
 
 def _has_features(context: RunContext) -> bool:
@@ -175,12 +201,16 @@ def _logistic_regression(features: Points, labels: Ints) -> LinearHead:
 
 
 def _on_gradients(context: RunContext, held_out: HeldOut) -> tuple[Baseline, ...]:
-    represent = partial(gradients, edge=min(HOG_EDGE, context.splits.format.size))
+    represent = partial(_gradients_of_run, context)
     machine = make_pipeline(StandardScaler(), SVC(C=10.0))
     machine.fit(represent(context.splits.labeled), context.splits.labeled.labels)
     classes = len(context.splits.classes)
     top1 = _top1(held_out, lambda images: one_hot(machine.predict(represent(images)), classes))
     return (Baseline(name="support vector machine on HOG", top1=top1),)
+
+
+def _gradients_of_run(context: RunContext, images: Images) -> Points:
+    return gradients(images, min(HOG_EDGE, context.splits.format.size))
 
 
 def gradients(images: Images, edge: int) -> Points:

@@ -47,7 +47,8 @@ def plan(resolved: Resolved, *, reporter: Reporter, extensions: Extensions | Non
     if trial:
         reporter.say(
             "note: the run first tries on the labels whether a whole network does better than the frozen backbone; "
-            f"that takes about {duration(trial)}, and what is planned here is the frozen one"
+            f"that takes about {duration(trial)}, and what is planned here is the frozen one. A whole network takes up "
+            "to all of the budget; --tune all plans it"
         )
     decided = decide_settings(resolved, reporter, dry=True, budgeted=True, extensions=extensions)
     is_head = decided.settings.model.tune == HEAD

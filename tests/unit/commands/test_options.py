@@ -30,7 +30,10 @@ def test_sources_need_no_options():
 
 def test_short_names_stand_for_settings():
     words = ("--size", "32", "--lr", "0.01", "--epochs", "3", "--student", "resnet18", "--backbone", "auto")
+    words += ("--tune", "head", "--baselines", "true")
     assert parsed(*words) == {
+        "model.tune": "head",
+        "rounds.baselines": "true",
         "data.size": "32",
         "train.learning_rate": "0.01",
         "train.epochs": "3",

@@ -67,7 +67,7 @@ def decide_tune(
         return settings
     if given == "auto":
         reporter.say(
-            "note: the backbone stays frozen, and heads are trained on its features, in seconds; --model.tune all "
+            "note: the backbone stays frozen, and heads are trained on its features, in seconds; --tune all "
             "trains the whole network"
         )
     return _for_heads(settings, explicit)

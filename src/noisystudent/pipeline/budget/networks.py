@@ -33,7 +33,7 @@ from noisystudent.pipeline.budget.online_student import values_of_online_student
 from noisystudent.pipeline.budget.outline import Outline
 from noisystudent.pipeline.budget.speed import OVERHEAD
 from noisystudent.pipeline.budget.strength import strength_without_search
-from noisystudent.pipeline.budget.words import no_control_in_words, steps_in_words, students_in_words
+from noisystudent.pipeline.budget.words import controls_in_words, steps_in_words, students_in_words
 from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.stages.student_choice import LONG_ROUND
 from noisystudent.run_settings import RunSettings
@@ -79,7 +79,8 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         advice = "fewer images, or a smaller train.batch_size"
         refuse_budget(budget, _seconds(chosen, size, workload, FEWEST_STEPS), what, advice)
     lengths = lengths if chosen.has_student else alone
-    steps = given or min(steps, lengths.most)
+    if not given and steps >= lengths.most:
+        steps, chosen = lengths.most, _with_more_controls(chosen, affordable, lengths.most)
     model = f"{size.plan.name} on images of {size.edge} px"
     speed = f"a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here"
     return Choice(
@@ -93,7 +94,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         reasons=(
             f"{model} ({speed}), {steps_in_words(settings, steps)}",
             students_in_words(chosen, workload.labeled, lengths),
-            *([] if chosen is student else [no_control_in_words(lengths.enough_with_student)]),
+            *controls_in_words(student, chosen, lengths.enough_with_student),
         ),
     )
 
@@ -137,7 +138,7 @@ def choose_for_samples(
         reasons=(
             steps_in_words(settings, steps),
             students_in_words(chosen, labeled, lengths),
-            *([] if chosen is student else [no_control_in_words(lengths.enough_with_student)]),
+            *controls_in_words(student, chosen, lengths.enough_with_student),
         ),
     )
 
@@ -238,6 +239,12 @@ def _values_of_student(run: Outline) -> dict[str, object]:
 def _affording_stages(run: Outline, affordable: Affordable, lengths: Lengths) -> Outline:
     """The run without a control where one would leave a single student stages that are too short."""
     return run if _steps(run, affordable) >= lengths.enough_with_student else run.without_control()
+
+
+def _with_more_controls(run: Outline, affordable: Affordable, most: int) -> Outline:
+    """The run with as many controls as have time beside stages of the ``most`` steps."""
+    fitting = (more for more in run.with_more_controls() if _steps(more, affordable) >= most)
+    return next(fitting, run)
 
 
 def _values(run: Outline, steps: int, labeled: int) -> dict[str, object]:

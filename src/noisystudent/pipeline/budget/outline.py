@@ -7,6 +7,7 @@ more than the verdict.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from noisystudent.pipeline.backbones.tune import with_values
@@ -19,6 +20,8 @@ from noisystudent.pipeline.stages.online_checks import images_behind, is_online,
 from noisystudent.pipeline.stages.student_choice import chooses_student
 from noisystudent.run_settings import RunSettings
 from noisystudent.training.settings import TrainSettings
+
+MOST_CONTROLS = 3  # a fourth would narrow the interval of a verdict by less than a tenth
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,23 @@ class Outline:
 
         It does if it has more than one student, whose stages are long enough, or if the user speaks of controls.
         """
-        is_given = any(name.startswith("rounds.control") for name in self.decided)
-        if is_given or self.rounds + is_online(self.settings) != 1:
+        if self._speaks_of_controls or self.rounds + is_online(self.settings) != 1:
             return self
-        settings = with_values(self.settings, {"rounds.controls": 0})
+        return self._with_controls(0)
+
+    def with_more_controls(self) -> Iterator[Outline]:
+        """The same with more labels-only trainings, whose luck narrows the verdict's interval; the most come first.
+
+        There are none where it has no control, or the user speaks of controls.
+        """
+        if self.controls == 1 and not self._speaks_of_controls:
+            yield from (self._with_controls(count) for count in range(MOST_CONTROLS, 1, -1))
+
+    @property
+    def _speaks_of_controls(self) -> bool:
+        """Whether the user gave a number or a kind of controls."""
+        return any(name.startswith("rounds.control") for name in self.decided)
+
+    def _with_controls(self, count: int) -> Outline:
+        settings = with_values(self.settings, {"rounds.controls": count})
         return replace(self, settings=settings, decided=self.decided | {"rounds.controls"})

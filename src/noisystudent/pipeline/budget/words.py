@@ -49,9 +49,22 @@ def _no_student_in_words(run: Outline, labeled: int, lengths: Lengths) -> str:
     )
 
 
-def no_control_in_words(enough: float) -> str:
-    """Why a run has no control; ``enough``: the steps that a stage needs."""
-    return (
-        f"no control, which would leave every stage fewer than {enough:.0f} steps; --rounds.controls 1 has one, and so "
-        "does a larger budget"
-    )
+def controls_in_words(student: Outline, chosen: Outline, enough: float) -> tuple[str, ...]:
+    """Why a run has no control, or several; nothing where it has as many as its student asked for.
+
+    Args:
+        student: The run before its controls were chosen.
+        chosen: The run as it will be.
+        enough: The steps that a stage needs.
+    """
+    if chosen.controls < student.controls:
+        return (
+            f"no control, which would leave every stage fewer than {enough:.0f} steps; --rounds.controls 1 has one, "
+            "and so does a larger budget",
+        )
+    if chosen.controls > student.controls:
+        return (
+            f"{chosen.controls} controls, because longer stages gain nothing, and each further control makes the "
+            "verdict surer; --rounds.controls 1 is done sooner",
+        )
+    return ()

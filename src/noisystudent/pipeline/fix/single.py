@@ -69,7 +69,7 @@ def fix_single(
     if given.given.origin and is_frozen_head(Path(given.given.origin)):
         raise SettingsError(
             f"{name} is a head on a frozen backbone, whose last layer was not trained step by step but solved, in "
-            "seconds. Solve it at the larger size instead: run with --model.tune head and --data.size N."
+            "seconds. Solve it at the larger size instead: run with --tune head and --data.size N."
         )
     chosen = choose_size(given.given.classifier, settings.fix, name)
     if isinstance(chosen, str):

@@ -38,7 +38,7 @@ def check_pretraining(settings: RunSettings, extensions: Extensions) -> None:
     if model.tune == HEAD:
         raise SettingsError(
             f"pretraining.method {method} trains a network in the run, and model.tune head computes features before; "
-            "make the encoder with pretrain, and then run with --backbone and --model.tune head."
+            "make the encoder with pretrain, and then run with --backbone and --tune head."
         )
     if extensions.model:
         raise SettingsError(

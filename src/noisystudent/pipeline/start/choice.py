@@ -209,9 +209,7 @@ def _new_trial(resolved: Resolved, reporter: Reporter, extensions: Extensions | 
         )
         return None
     if starts.networks.keys() - networks.keys() == {TUNED}:
-        reporter.say(
-            "start: the budget is too little to try the whole backbone; --model.tune all trains it all the same"
-        )
+        reporter.say("start: the budget is too little to try the whole backbone; --tune all trains it all the same")
     open_sources(resolved.settings, extensions or NO_EXTENSIONS)  # a misspelled one is said before minutes
     folder = frozen.folder_of(CHOICE)
     if not frozen.is_complete(CHOICE, inputs):

@@ -17,6 +17,7 @@ from noisystudent.pipeline.budget.lengths import (
     FEWEST_EPOCHS,
     FEWEST_STEPS,
     FEWEST_TUNED_STEPS,
+    MOST_STEPS,
     MOST_TUNED_EPOCHS,
     TRIAL_EPOCHS,
 )
@@ -335,7 +336,7 @@ def test_who_wants_no_student_has_the_largest_images():
     assert (alone["data.size"], alone["train.steps"]) == (128, 50)
 
 
-@pytest.mark.parametrize(("samples", "rounds"), [(12_700, 1), (12_800, 2), (52_700, 2), (52_900, 3), (90_000, 3)])
+@pytest.mark.parametrize(("samples", "rounds"), [(12_700, 1), (12_800, 2), (52_700, 2), (52_900, 3), (76_000, 3)])
 def test_pretrained_weights_have_two_rounds_rather_than_longer_stages_and_then_three(samples, rounds):
     values = tuned(samples, labeled=100, unlabeled=3000)
     assert (values["rounds.count"], values["rounds.controls"]) == (rounds, 1)
@@ -345,6 +346,32 @@ def test_pretrained_weights_have_two_rounds_rather_than_longer_stages_and_then_t
     assert values["data.size"] == 128
     assert (values["selection.fraction"], values["selection.neighbors"]) == (1.0, "mean")
     assert values["objective.labels"] == "soft"
+
+
+@pytest.mark.parametrize(("samples", "controls"), [(76_000, 1), (77_000, 2), (100_000, 2), (101_000, 3), (10**7, 3)])
+def test_time_that_no_stage_can_use_buys_controls(samples, controls):
+    values = tuned(samples, labeled=100, unlabeled=3000)
+    # Teacher, three students, and each control as long as these: 188 steps of 32 images each.
+    assert (values["rounds.controls"], values["rounds.count"], values["train.steps"]) == (controls, 3, 188)
+
+
+def test_from_scratch_too_time_that_no_stage_can_use_buys_controls():
+    longest = MOST_STEPS * 128
+    online = 1 + 96 * FORWARD / (4 * 128)  # what averaged weights answer to, beside 4 stages
+    assert [chosen(count * longest * online)["rounds.controls"] for count in (3.9, 4.1, 6.1, 8.1)] == [1, 1, 2, 3]
+    assert chosen(8.1 * longest * online)["train.steps"] == MOST_STEPS
+
+
+@pytest.mark.parametrize("given", ["rounds.controls", "rounds.control", "train.steps"])
+def test_controls_stay_where_the_user_speaks_of_them_or_of_steps(given):
+    assert tuned(10**7, labeled=100, unlabeled=3000, explicit={given})["rounds.controls"] == (
+        SETTINGS.rounds.controls if given == "rounds.controls" else 1
+    )
+
+
+def test_labels_alone_have_no_control_however_much_time_there_is():
+    alone = tuned(10**7, labeled=100, explicit={"rounds.count"}, rounds=RoundSettings(count=0))
+    assert (alone["rounds.count"], alone["rounds.controls"]) == (0, 0)
 
 
 def test_neighbor_graphs_of_many_images_are_paid_for_and_none_is_made_of_too_many(monkeypatch):
