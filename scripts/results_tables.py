@@ -232,6 +232,10 @@ def study_lines(rows: Sequence[Row]) -> Iterator[str]:
 
 def study_cells(row: Row) -> list[str]:
     """A row of a study's table."""
+    study = f"{DATA[row['data']]}: `{row['study']}`"
+    if missing := row.get("missing"):
+        return [study, row["cell"], str(missing).partition(" (")[0], "", "", ""]
+    study += f" ({len(row['by_seed'])})"
     if row["difference"] is None:
         difference = "reference"
     else:
@@ -240,7 +244,6 @@ def study_cells(row: Row) -> list[str]:
         difference = points(row["difference"]) + between
     there = row["published_difference"]
     published = "" if there is None else points(there)
-    study = f"{DATA[row['data']]}: `{row['study']}` ({len(row['by_seed'])})"
     return [study, row["cell"], percent(row["value"]).rstrip("%"), difference, published, row["agreement"]]
 
 

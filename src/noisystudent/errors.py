@@ -7,6 +7,7 @@
     ├── ArtifactError              a file of a run is missing, damaged or was not written by this program
     │   └── MismatchError          an artifact was made from other inputs than the current ones
     ├── TrainingError              training cannot continue (a loss that is not finite, a full disk)
+    │   └── NothingSelectedError   a selection leaves a student no pseudo label
     └── WorkerError                a worker process died
 
 Programming mistakes inside the package are ``assert`` statements; these classes report mistakes that a user can fix.
@@ -48,6 +49,10 @@ class MismatchError(ArtifactError):
 
 class TrainingError(NoisyStudentError, RuntimeError):
     """Training cannot continue."""
+
+
+class NothingSelectedError(TrainingError):
+    """A selection leaves a student no pseudo label to learn from."""
 
 
 class WorkerError(NoisyStudentError, RuntimeError):

@@ -11,6 +11,7 @@ import noisystudent
 from noisystudent.artifacts.folder import parse_manifest, read_json
 from noisystudent.artifacts.tables import read_table
 from noisystudent.commands.main import main
+from noisystudent.errors import NothingSelectedError
 from small_backbone import save_backbone
 from small_runs import SMALL, weights
 
@@ -112,6 +113,30 @@ def test_a_cell_may_end_with_an_online_student(tmp_path):
 
     scores = read_json(tmp_path / "seed-0/online/scores/online/scores.json")
     assert result.rows[-1].top1[0] == pytest.approx(scores["test"]["top1"])
+
+
+def of_thresholds(folder, reference):
+    """The result of a study in which one cell selects nothing."""
+    high = {"selection.rule": "threshold", "selection.threshold": 0.9999}
+    cells = (noisystudent.Cell("all", {**high, "selection.threshold": 0.0}), noisystudent.Cell("sure", high))
+    study = noisystudent.Study("threshold", "Threshold", "?", reference, cells)
+    return noisystudent.study(study, **SOURCES, seeds=(0,), out=folder, settings=COMMON, quiet=True)
+
+
+def test_a_cell_that_selects_nothing_has_no_result_and_the_others_have_theirs(tmp_path):
+    result = of_thresholds(tmp_path, "all")
+
+    missing = result.rows[-1]
+    assert (missing.name, missing.top1, missing.mean, missing.difference) == ("sure", (), None, None)
+    assert missing.missing.startswith("Seed 0: no pseudo label was selected in round-1")
+    assert [len(row.top1) for row in result.rows[:-1]] == [1, 1]  # labels only, and the reference
+    assert "sure has no result. Seed 0: no pseudo label" in (tmp_path / "study.md").read_text()
+    assert of_thresholds(tmp_path, "all").rows == result.rows
+
+
+def test_a_reference_that_selects_nothing_is_an_error(tmp_path):
+    with pytest.raises(NothingSelectedError, match="no pseudo label was selected in round-1"):
+        of_thresholds(tmp_path, "sure")
 
 
 @pytest.mark.usefixtures("feature_cache")

@@ -91,11 +91,13 @@ def test_studies_become_a_table_and_their_signs_are_counted(tmp_path):
         cell("rounds", "2 rounds", 0.012, "same sign", published_difference=0.005, shown=True),
         cell("rounds", "3 rounds", -0.02, "opposite sign"),
         cell("balance", "as they come", -0.01, "same sign"),
-        cell("threshold", "0.9", 0.0, ""),
+        cell("threshold", "0.6", 0.0, ""),
+        cell("threshold", "0.9", None, "", by_seed=[], missing="Seed 0: no pseudo label was selected (of 9)"),
     ]
     lines, _ = fill(tmp_path, studies=rows)
     assert "| CIFAR-10 (JPEG q75): `rounds` (2) | 1 round | 50.0 | reference |  |  |" in lines
     assert "| CIFAR-10 (JPEG q75): `rounds` (2) | 2 rounds | 50.0 | +1.2 (+0.2 to +2.2) | +0.5 | same sign |" in lines
+    assert "| CIFAR-10 (JPEG q75): `threshold` | 0.9 | Seed 0: no pseudo label was selected |  |  |  |" in lines
     counted = "2 of 3 cells have the paper's sign, and in 1 of 2 studies most have; the interval leaves out 0 in 1."
     assert counted in lines
 

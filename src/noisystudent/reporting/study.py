@@ -16,7 +16,7 @@ from noisystudent.results.study import CellResult, StudyResult
 PAGE, MARKDOWN, TABLE = "study.html", "study.md", "study.csv"
 _CSV_COLUMNS = (
     *("cell", "settings", "published_top1", "published_difference", "top1", "top1_by_seed", "difference"),
-    *("interval_low", "interval_high", "agreement", "interval_leaves_out_0", "samples_seen"),
+    *("interval_low", "interval_high", "agreement", "interval_leaves_out_0", "samples_seen", "missing"),
 )
 
 
@@ -84,6 +84,7 @@ def _notes(result: StudyResult, *, published: bool) -> list[str]:
         notes.append(f"The paper's numbers: {result.source}. Its data and models are larger; only signs compare.")
     if result.finding:
         notes.append(f"The paper says: {result.finding}")
+    notes += [f"{row.name} has no result. {row.missing}" for row in result.rows if row.missing]
     notes += [
         f"{row.name}: {', '.join(f'{name} {setting(value)}' for name, value in row.settings.items())}"
         for row in result.rows
@@ -130,6 +131,7 @@ def study_csv(result: StudyResult) -> str:
                 *(_number(row.difference), low, high, row.agreement),
                 "yes" if row.shown else "no",
                 "" if row.samples_seen is None else row.samples_seen,
+                row.missing,
             ]
         )
     return buffer.getvalue()

@@ -15,15 +15,16 @@ class CellResult:
     Attributes:
         name: What the row is called.
         settings: Its settings by dotted name, above those that all rows share.
-        top1: Test accuracy of its last student by seed, in the order of the study's seeds.
+        top1: Test accuracy of its last student by seed, in the order of the study's seeds; empty where ``missing``.
         difference: Mean over seeds of its accuracy minus that of the reference on the same seed; None of the reference
-            itself.
+            itself, and where ``missing``.
         interval: The 95% interval of the difference, over test images and trainings.
         published: The paper's accuracy.
         published_difference: The paper's difference to the reference.
         agreement: Whether the difference has the sign that the paper reports; empty where the paper reports none.
         shown: Whether the interval leaves out 0.
         samples_seen: Images through forward and backward in one run, the search for a noise strength included.
+        missing: Why it has no result, such as a threshold that leaves no pseudo label; empty otherwise.
     """
 
     name: str
@@ -36,11 +37,12 @@ class CellResult:
     agreement: Agreement = ""
     shown: bool = False
     samples_seen: int | None = None
+    missing: str = ""
 
     @property
-    def mean(self) -> float:
-        """The mean accuracy over seeds."""
-        return sum(self.top1) / len(self.top1)
+    def mean(self) -> float | None:
+        """The mean accuracy over seeds; None where ``missing``."""
+        return sum(self.top1) / len(self.top1) if self.top1 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,18 @@ def test_csv_has_the_exact_numbers():
     assert rows[0]["difference"] == ""
 
 
+def test_a_cell_without_a_result_says_why():
+    missing = replace(
+        ROWS[1], top1=(), difference=None, interval=None, agreement="", shown=False, missing="Seed 0: <none>"
+    )
+    result = replace(RESULT, rows=(ROWS[0], missing))
+
+    assert study_view(result).rows[1][1:4] == ("-", "-", "-")
+    assert "without <b>noise| has no result. Seed 0: <none>" in study_view(result).notes
+    row = list(csv.DictReader(io.StringIO(study_csv(result))))[1]
+    assert (row["top1"], row["top1_by_seed"], row["missing"]) == ("", "", "Seed 0: <none>")
+
+
 def test_names_are_escaped(tmp_path):
     page = write_study(RESULT, tmp_path).read_text()
 

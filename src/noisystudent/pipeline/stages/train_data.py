@@ -17,7 +17,7 @@ from noisystudent.artifacts.folder import read_manifest, require_inputs
 from noisystudent.artifacts.typed_json import read_result
 from noisystudent.data.images import content_fingerprint
 from noisystudent.data.unlabeled import InMemoryUnlabeled, StreamedUnlabeled
-from noisystudent.errors import DataError, MismatchError, SettingsError, TrainingError
+from noisystudent.errors import DataError, MismatchError, NothingSelectedError, SettingsError
 from noisystudent.losses.losses import apply_temperature, smoothed_one_hot
 from noisystudent.losses.settings import NOT_OF_A_STAGE, DistillationSettings, ObjectiveSettings, OnlineSettings
 from noisystudent.pipeline.checkpoints import TrainedModel
@@ -262,7 +262,7 @@ def pseudo_targets(objective: ObjectiveSettings, classes: int, log_probabilities
 
 
 def require_some(context: RunContext, selection_folder: Path, selected: int, predicted: int) -> None:
-    """Raises ``TrainingError`` when a selection takes none of the predicted labels."""
+    """Raises ``NothingSelectedError`` when a selection takes none of the predicted labels."""
     if selected:
         return
     if context.extensions.select:
@@ -273,7 +273,7 @@ def require_some(context: RunContext, selection_folder: Path, selected: int, pre
         bounds = context.settings.selection
         advice = f"lower selection.threshold ({bounds.lowest})"
         advice += f" or raise selection.below ({bounds.below})" if bounds.below < 1 else ""
-    raise TrainingError(
+    raise NothingSelectedError(
         f"no pseudo label was selected in {selection_folder.parent.name} (of {predicted} predictions); {advice}, or "
         "give more labels."
     )

@@ -19,7 +19,7 @@ from noisystudent.artifacts.tables import read_table
 from noisystudent.artifacts.typed_json import read_result, write_result
 from noisystudent.config import ARGUMENTS, Resolved, given_values, read_settings, require_used, resolve
 from noisystudent.data.output import require_output_folder
-from noisystudent.errors import MismatchError, SettingsError, nearest_name
+from noisystudent.errors import MismatchError, NothingSelectedError, SettingsError, nearest_name
 from noisystudent.evaluation.paired_trainings import compare_trainings
 from noisystudent.models.load import RUN_FACTS
 from noisystudent.pipeline import noisy_student
@@ -142,11 +142,13 @@ def check_request(request: StudyRequest) -> None:
 def run_study(request: StudyRequest, *, reporter: Reporter) -> StudyResult:
     """Runs every cell for every seed, or finds them done; returns and writes ``study.json``.
 
-    Killed at any moment and called again, it resumes. Raises ``NoisyStudentError``.
+    A cell whose selection leaves no pseudo label has no result, and the others go on without it; for the reference,
+    there is no study. Killed at any moment and called again, it resumes. Raises ``NoisyStudentError``.
     """
     check_request(request)
     study = request.study
     summaries: dict[str, list[RunSummary]] = {cell.name: [] for cell in study.cells}
+    missing: dict[str, str] = {}
     total, done = len(request.seeds) * len(study.cells), 0
     with run_lock(request.out):
         for seed in request.seeds:
@@ -155,9 +157,15 @@ def run_study(request: StudyRequest, *, reporter: Reporter) -> StudyResult:
                 done += 1
                 reporter.say(f"study {study.name}, run {done} of {total}: {cell.name}, seed {seed}")
                 resolved = request.resolved(seed, cell)
-                summaries[cell.name].append(noisy_student.run(resolved, reporter=reporter, shared=finished))
+                try:
+                    summaries[cell.name].append(noisy_student.run(resolved, reporter=reporter, shared=finished))
+                except NothingSelectedError as error:
+                    if cell.name == study.reference:
+                        raise
+                    missing[cell.name] = f"Seed {seed}: {error}"
+                    reporter.say(f"cell {cell.name!r} has no result: {error}")
                 finished.append(request.folder(seed, cell))
-        result = compare_cells(request, summaries)
+        result = compare_cells(request, summaries, missing)
         write_result(request.out / RESULT, result)
     return result
 
@@ -199,8 +207,10 @@ def _shared_key(cell: Cell, stage: str) -> tuple[object, ...]:
     return (stage, *sorted(own.items()))
 
 
-def compare_cells(request: StudyRequest, summaries: Mapping[str, Sequence[RunSummary]]) -> StudyResult:
-    """The table of a study from its finished runs."""
+def compare_cells(
+    request: StudyRequest, summaries: Mapping[str, Sequence[RunSummary]], missing: Mapping[str, str]
+) -> StudyResult:
+    """The table of a study from its finished runs, and from why some cells have none, by name."""
     study = request.study
     answers = {
         name: [
@@ -208,11 +218,14 @@ def compare_cells(request: StudyRequest, summaries: Mapping[str, Sequence[RunSum
             for seed, summary in zip(request.seeds, of_cell, strict=True)
         ]
         for name, of_cell in summaries.items()
+        if name not in missing
     }
     compared = answers[study.reference]
     luck = _has_luck(request.folder(request.seeds[0], study.cell(study.reference)))
     rows = [
-        _row(study, cell, answers[cell.name], compared, summaries[cell.name][0].cost.samples_seen, luck=luck)
+        _missing_row(study, cell, missing[cell.name])
+        if cell.name in missing
+        else _row(study, cell, answers[cell.name], compared, summaries[cell.name][0].cost.samples_seen, luck=luck)
         for cell in study.cells
     ]
     if all(summary.control for summary in summaries[study.reference]):
@@ -314,6 +327,19 @@ def _row(
         published_difference=None if cell.published is None or base is None else cell.published - base,
         agreement=_agreement(difference, study.published_sign(cell)),
         shown=interval[0] > 0 or interval[1] < 0,
+    )
+
+
+def _missing_row(study: Study, cell: Cell, why: str) -> CellResult:
+    """The row of a cell that has no result."""
+    base = study.cell(study.reference).published
+    return CellResult(
+        name=cell.name,
+        settings=dict(cell.settings),
+        top1=(),
+        published=cell.published,
+        published_difference=None if cell.published is None or base is None else cell.published - base,
+        missing=why,
     )
 
 
