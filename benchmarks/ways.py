@@ -23,9 +23,11 @@ from sklearn.svm import SVC
 import noisystudent
 from noisystudent.config import resolve
 from noisystudent.data.images import ImageFormat, Images, decode_source
+from noisystudent.data.settings import DataSettings
 from noisystudent.data.sources.open import open_source
 from noisystudent.models.settings import plan_teacher
-from noisystudent.pipeline.baselines import gradients
+from noisystudent.pipeline.baselines import HOG_EDGE, gradients
+from noisystudent.pipeline.budget.workload import Workload
 from noisystudent.pipeline.build_context import build_context
 from noisystudent.pipeline.features.stage import compute_features
 from noisystudent.runtime.progress import Reporter
@@ -35,6 +37,7 @@ BATCH, RATIO = 128, 3  # images per step, and unlabeled ones per labeled one
 HARD = {
     "rounds.count": 1, "rounds.controls": 0, "selection.rule": "threshold", "selection.threshold": 0.95,
     "selection.per_class": "none", "objective.labels": "hard",
+    "objective.label_smoothing": 0.0,  # a smoothed teacher is never that sure
 }  # fmt: skip
 LONG = {
     "rounds.count": 1, "rounds.controls": 0, "train.warm_start": True, "selection.fraction": 1.0,
@@ -204,23 +207,29 @@ def heads(task: Task, model: str) -> float:
 # ---------------------------------------------------------------- scikit-learn
 
 
-def decoded(task: Task, role: str) -> Images:
-    """The images of a source at the size of the networks, in three channels."""
+def decoded(task: Task, role: str, edge: int | None = None) -> Images:
+    """The images of a source in three channels, by default at the size of the networks."""
     source = open_source(task.sources[role], labeled=role != "unlabeled")
-    format = ImageFormat(int(task.settings["data.size"]), 3)
+    format = ImageFormat(edge or int(task.settings["data.size"]), 3)
     return decode_source(source, format, max_corrupt_fraction=0, memory_limit_gb=8)
 
 
 def pixels(task: Task) -> tuple[Points, Ints, Points, Points, Ints]:
     """Labeled vectors and their labels, unlabeled ones, and those of the test with theirs: the pixels."""
-    return _vectors(task, lambda images: images.pixels.reshape(len(images), -1).astype(np.float32))
+    size = int(task.settings["data.size"])
+    return _vectors(task, lambda images: images.pixels.reshape(len(images), -1).astype(np.float32), size)
 
 
 def oriented_gradients(task: Task) -> tuple[Points, Ints, Points, Points, Ints]:
-    """The same of histograms of oriented gradients (HOG). Raises ``Missing`` without scikit-image."""
+    """The same of histograms of oriented gradients (HOG), of images as large as they are, up to ``HOG_EDGE``.
+
+    Raises ``Missing`` without scikit-image.
+    """
     if find_spec("skimage") is None:
         raise Missing("not installed (scikit-image)")
-    return _vectors(task, lambda images: gradients(images, int(task.settings["data.size"])))
+    labeled = {"labeled": open_source(task.sources["labeled"], labeled=True)}
+    edge = min(HOG_EDGE, Workload.of(labeled, DataSettings()).edge)
+    return _vectors(task, lambda images: gradients(images, edge), edge)
 
 
 def features(task: Task) -> tuple[Points, Ints, Points, Points, Ints]:
@@ -238,16 +247,17 @@ def features(task: Task) -> tuple[Points, Ints, Points, Points, Ints]:
     return labeled, context.splits.labeled.labels, unlabeled, held.log_probabilities, held.labels
 
 
-def _vectors(task: Task, represent: Callable[[Images], Points]) -> tuple[Points, Ints, Points, Points, Ints]:
-    labeled, unlabeled, test = (decoded(task, role) for role in ("labeled", "unlabeled", "test"))
+def _vectors(task: Task, represent: Callable[[Images], Points], edge: int) -> tuple[Points, Ints, Points, Points, Ints]:
+    labeled, unlabeled, test = (decoded(task, role, edge) for role in ("labeled", "unlabeled", "test"))
     return represent(labeled), labeled.labels, represent(unlabeled), represent(test), test.labels
 
 
 def classified(task: Task, represent: Represent, model: Any, *, uses_unlabeled: bool) -> float:  # noqa: ANN401
-    """The test accuracy of a classifier of scikit-learn on standardized vectors."""
+    """The test accuracy of a classifier of scikit-learn; all but a support vector machine see standardized vectors."""
     x, y, u, test, truth = represent(task)
-    scaler = StandardScaler().fit(np.concatenate([x, u]))
-    x, u, test = (scaler.transform(part) for part in (x, u, test))
+    if not isinstance(model, SVC):  # histograms are of one scale, and it does better on them as they are
+        scaler = StandardScaler().fit(np.concatenate([x, u]))
+        x, u, test = (scaler.transform(part) for part in (x, u, test))
     with np.errstate(invalid="ignore"):  # label spreading divides by zero for images that no label reaches
         if uses_unlabeled:
             model.fit(np.concatenate([x, u]), np.concatenate([y, np.full(len(u), -1)]))

@@ -39,7 +39,7 @@ SETTINGS: dict[str, Any] = {
     "train.ratio": 7.0, "train.optimizer": "sgd", "train.learning_rate": 0.03, "train.weight_decay": 5e-4,
     "train.clip": 0.0, "train.ema_decay": 0.999, "train.warmup": 0.02, "runtime.precision": "bfloat16",
 }  # fmt: skip
-QUICK = {"model.teacher": "tiny_resnet", "data.size": 8, "noise.hole": 4, "train.batch_size": 8}
+QUICK = {"data.size": 8, "noise.hole": 4, "train.batch_size": 2}
 
 
 def with_curve_part(sources: dict[str, str], folder: Path) -> dict[str, str]:
@@ -101,7 +101,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=30_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the training")
-    parser.add_argument("--quick", action="store_true", help="a few steps of a small network: a smoke test")
+    parser.add_argument("--quick", action="store_true", help="a few steps on a few small images: a smoke test")
     parser.add_argument("--json", type=Path, help="write the row to this file")
     options = parser.parse_args()
     if options.quick:

@@ -172,6 +172,14 @@ def test_a_mistake_gets_one_clear_line(words, named, capsys):
     assert named in capsys.readouterr().err
 
 
+def test_cells_with_the_same_settings_are_refused(tmp_path, capsys):
+    file = tmp_path / "own.yaml"
+    file.write_text("cells:\n  plain: {rounds.count: 2}\n  named: {rounds.count: 1}\n  other: {rounds.count: 2}\n")
+    assert main(["study", str(file), *(f"--{role}={source}" for role, source in SOURCES.items())]) == 2
+
+    assert "the cells 'plain' and 'other' have the same settings" in capsys.readouterr().err
+
+
 def test_a_study_needs_a_test_source(capsys):
     assert main(["study", "rounds", "--labeled", "digits:labeled", "--unlabeled", "digits:unlabeled"]) == 2
 

@@ -164,10 +164,12 @@ def test_the_papers_noise_is_a_preset_and_not_in_its_recipe():
     assert (published.strength, published.policy, published.magnitude, published.dropout) == (1.0, "paper", 27, 0.5)
 
 
-@pytest.mark.parametrize("recipe", ["reversed", "defective", "self-taught"])
-def test_recipes_for_any_number_of_classes_weigh_soft_targets_mildly(recipe):
+@pytest.mark.parametrize(
+    ("recipe", "temperature"), [("reversed", 4), ("defective", 4), ("self-taught", 4), ("virtual-teacher", 20)]
+)
+def test_recipes_for_any_number_of_classes_weigh_soft_targets_mildly(recipe, temperature):
     distillation = resolve({"recipe": recipe, "labeled": "a", "out": "b"}, command="distill").settings.distillation
-    assert (distillation.hard_weight, distillation.soft_weight, distillation.temperature) == (0.9, 0.1, 4.0)
+    assert (distillation.hard_weight, distillation.soft_weight, distillation.temperature) == (0.9, 0.1, temperature)
     assert distillation.reduction == "rows"
 
 

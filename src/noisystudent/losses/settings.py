@@ -221,9 +221,9 @@ class OnlineSettings(Settings):
     )
     weak_teacher: Literal["online", "round"] = Field(
         "online",
-        description="what the student of a run without rounds learns from where its teacher answers fewer than half "
-        "of the unlabeled images with a confidence of threshold. online: its own answers all the same; round: stored "
-        "soft labels of all images, in one round, as a budget chooses",
+        description="what the student of a run without rounds learns from where its teacher answers fewer than "
+        "three quarters of the unlabeled images with a confidence of threshold. online: its own answers all the same; "
+        "round: stored soft labels of all images, in one round, as a budget chooses",
     )
     weight: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         "auto",

@@ -4,8 +4,8 @@ Found on development splits of Fashion-MNIST, CIFAR-10, hand signs and digits (N
 fresh students only repeat what their teacher knew already, because none of them trains long enough. One student from
 the teacher's weights is as good as three rounds, and better than labels alone; more rounds pay where each of them is
 long. A student that learns online is better still on some sets, and taken where nothing speaks of rounds
-(``online_student``) and its teacher is sure of half of the images. A teacher that has hardly seen its labels only
-teaches its mistakes, and all that it lacks are more steps on the labels: then there is no student. From pretrained
+(``online_student``) and its teacher is sure of three quarters of the images. A teacher that has hardly seen its labels
+only teaches its mistakes, and all that it lacks are more steps on the labels: then there is no student. From pretrained
 weights, the sizes are those of the weights, stages are as long as ``lengths`` says, and two rounds are better than a
 longer one.
 """

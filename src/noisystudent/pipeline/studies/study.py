@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from noisystudent.pipeline.studies.paper import PAPER_STUDIES
 from noisystudent.results.facts import PlannedStage, RunFacts
 from noisystudent.results.run import RunSummary
 from noisystudent.results.study import Agreement, CellResult, StudyResult
+from noisystudent.run_settings import RunSettings
 from noisystudent.runtime.env import describe_machine, versions
 from noisystudent.runtime.progress import Reporter
 from noisystudent.settings_input import SettingsInput
@@ -135,8 +137,18 @@ def check_request(request: StudyRequest) -> None:
         if not request.given.get(role):
             raise SettingsError(f"a study needs --{role}: its cells are compared on the labels of a test source.")
     require_output_folder(str(request.out), [str(request.given[role]) for role in ROLES if request.given.get(role)])
-    for cell in request.study.cells:
-        request.resolved(request.seeds[0], cell)
+    resolved = {cell.name: request.resolved(request.seeds[0], cell).settings for cell in request.study.cells}
+    _require_different(request.study.name, resolved)
+
+
+def _require_different(study: str, cells: Mapping[str, RunSettings]) -> None:
+    """Raises ``SettingsError`` for two cells whose settings are equal in all but their folders."""
+    for (one, first), (other, second) in combinations(cells.items(), 2):
+        if first.model_copy(update={"out": second.out}) == second:
+            raise SettingsError(
+                f"study {study}: the cells {one!r} and {other!r} have the same settings, so there is nothing to "
+                "compare. Change a setting of one, or leave it out."
+            )
 
 
 def run_study(request: StudyRequest, *, reporter: Reporter) -> StudyResult:
