@@ -255,7 +255,7 @@ def _vectors(task: Task, represent: Callable[[Images], Points], edge: int) -> tu
 def classified(task: Task, represent: Represent, model: Any, *, uses_unlabeled: bool) -> float:  # noqa: ANN401
     """The test accuracy of a classifier of scikit-learn; all but a support vector machine see standardized vectors."""
     x, y, u, test, truth = represent(task)
-    if not isinstance(model, SVC):  # histograms are of one scale, and it does better on them as they are
+    if not isinstance(model, SVC):  # histograms are of one scale already (NOTEBOOK.md)
         scaler = StandardScaler().fit(np.concatenate([x, u]))
         x, u, test = (scaler.transform(part) for part in (x, u, test))
     with np.errstate(invalid="ignore"):  # label spreading divides by zero for images that no label reaches

@@ -42,11 +42,11 @@ def test_on_a_frozen_backbone_they_see_its_features(run):
 def whole(tmp_path, backbone):
     """Runs the whole backbone, and returns the accuracy of the classifiers beside it by name."""
 
-    def run(**given):
+    def run(name="run", **given):
         settings = {"model.backbone": str(backbone), "model.tune": "all", "budget": "none", "runtime.threads": 1}
         settings |= {"train.steps": 2, "train.batch_size": 8, "rounds.count": 1, "rounds.controls": 0}
         settings |= {"noise.strengths": [0.1], **given}
-        tuned = ns.run(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+        tuned = ns.run(**DIGITS, out=tmp_path / name, settings=settings, quiet=True)
         return {baseline.name: baseline.top1 for baseline in tuned.summary.baselines}
 
     return run
@@ -61,10 +61,11 @@ def test_a_run_of_the_whole_backbone_has_them_by_itself_where_features_take_litt
     monkeypatch.setattr(baselines, "LARGEST_SHARE", 0.0)
     assert whole() == {}
     monkeypatch.setattr(baselines, "LARGEST_SHARE", 1e9)
-    found = whole()
+    assert whole() == {}  # a finished run stays as it is
+    found = whole("other")
     assert set(found) == {"logistic regression on features", "label spreading on features"}
     monkeypatch.setattr(baselines, "LARGEST_SHARE", 0.0)
-    assert whole() == found  # what was measured stays
+    assert whole("other") == found  # what was measured stays
 
 
 @pytest.mark.parametrize(("share", "cheap"), [(0.2, True), (0.19, False)])
@@ -75,7 +76,10 @@ def test_the_time_of_features_is_told_by_that_of_the_scores(tmp_path, monkeypatc
     splits = SimpleNamespace(labeled=range(10), unlabeled=SimpleNamespace(shard_sizes=(500, 390)))
     splits.validation, splits.test = None, range(100)  # 1,000 images of 0.02 s are a fifth of 100 s
     context = SimpleNamespace(
-        folder_of=lambda stage: tmp_path / stage, splits=splits, costs=SimpleNamespace(total=lambda: cost)
+        settings=SimpleNamespace(out=str(tmp_path)),
+        folder_of=lambda stage: tmp_path / stage,
+        splits=splits,
+        costs=SimpleNamespace(total=lambda: cost),
     )
     assert baselines._is_cheap(context, baselines._seconds_on_features) is cheap
 
@@ -106,19 +110,20 @@ def test_without_a_backbone_a_run_has_one_by_itself_where_it_takes_little_of_its
     pytest.importorskip("skimage")
     settings = {**SMALL, "rounds.count": 1}
 
-    def found():
-        run = ns.run(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
+    def found(name):
+        run = ns.run(**DIGITS, out=tmp_path / name, settings=settings, quiet=True)
         return {baseline.name: baseline.top1 for baseline in run.summary.baselines}
 
-    assert found() == {}  # it took less than a minute
+    assert found("short") == {}  # it took less than a minute
     monkeypatch.setattr(baselines, "SHORTEST_RUN", 0.0)
     monkeypatch.setattr(baselines, "LARGEST_SHARE", 0.0)
-    assert found() == {}
+    assert found("dear") == {}
     monkeypatch.setattr(baselines, "LARGEST_SHARE", 1e9)
-    measured = found()
+    assert found("dear") == {}  # a finished run stays as it is
+    measured = found("cheap")
     assert set(measured) == {"support vector machine on HOG"}
     monkeypatch.setattr(baselines, "LARGEST_SHARE", 0.0)
-    assert found() == measured  # what was measured stays
+    assert found("cheap") == measured  # what was measured stays
 
 
 def test_the_time_of_gradients_is_told_by_that_of_some_images(monkeypatch):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from noisystudent.pipeline.backbones.tune import HEAD
 from noisystudent.pipeline.checkpoints import read_checkpoint
 from noisystudent.pipeline.context import RunContext
 from noisystudent.pipeline.features.stage import compute_features, compute_plain_features
+from noisystudent.pipeline.finish import SUMMARY
 from noisystudent.pipeline.heads.checkpoint import head_stage
 from noisystudent.pipeline.pretraining.checks import pretrains
 from noisystudent.pipeline.pretraining.probe import probe
@@ -59,7 +61,7 @@ def measure_baselines(context: RunContext) -> tuple[Baseline, ...]:
         SettingsError: ``rounds.baselines`` is true, and scikit-image is not installed.
     """
     held_out = context.splits.test or context.splits.validation
-    if not _wanted(context) or held_out is None:
+    if held_out is None or not _wanted(context):
         return ()
     if pretrains(context.settings):
         return _on_encoder(context)
@@ -68,7 +70,7 @@ def measure_baselines(context: RunContext) -> tuple[Baseline, ...]:
         "labeled": content_fingerprint(context.splits.labeled),
         "unlabeled": context.splits.unlabeled.fingerprint,
         "held_out": held_out.fingerprint,
-        "on": context.backbone.fingerprint if on_features and context.backbone else "hog",
+        "on": context.backbone.fingerprint if on_features and context.backbone else "gradients",
         "size": context.splits.format.size,
     }
     folder = context.folder_of(SCORES)
@@ -87,8 +89,8 @@ def _wanted(context: RunContext) -> bool:
     given = context.settings.rounds.baselines
     if pretrains(context.settings):
         return given is not False
-    has_features, has_hog = _has_features(context), find_spec("skimage") is not None
-    if given is True and not has_features and not has_hog:
+    has_features = _has_features(context)
+    if given is True and not has_features and not _has_scikit_image():
         raise SettingsError(
             "rounds.baselines true needs scikit-image for runs without a backbone: pip install "
             "'noisystudent[baselines]'."
@@ -96,7 +98,7 @@ def _wanted(context: RunContext) -> bool:
     if given != "auto":
         return given
     if not has_features:
-        return has_hog and context.engine.group.on_main(partial(_is_cheap, context, _seconds_on_gradients))
+        return context.engine.group.on_main(partial(_is_cheap, context, _seconds_on_gradients))
     few = len(context.splits.labeled) + sum(context.splits.unlabeled.shard_sizes) <= MOST_IMAGES
     if not few or context.settings.model.tune == HEAD:
         return few
@@ -104,9 +106,11 @@ def _wanted(context: RunContext) -> bool:
 
 
 def _is_cheap(context: RunContext, seconds_of: Callable[[RunContext], float | None]) -> bool:
-    """Whether the classifiers take a small share of what the run took; what an earlier call found cheap stays so."""
+    """Whether the classifiers take a small share of what the run took; a finished run stays as it is."""
     if (context.folder_of(SCORES) / "summary.json").is_file():
         return True
+    if (Path(context.settings.out) / SUMMARY).is_file():
+        return False
     seconds = seconds_of(context)
     return seconds is not None and seconds <= LARGEST_SHARE * (context.costs.total().seconds or 0.0)
 
@@ -121,8 +125,11 @@ def _seconds_on_features(context: RunContext) -> float | None:
 
 
 def _seconds_on_gradients(context: RunContext) -> float | None:
-    """What histograms of labeled and held-out images and their support vector machine take; None in a short run."""
-    if (context.costs.total().seconds or 0.0) < SHORTEST_RUN:
+    """What histograms of labeled and held-out images and their support vector machine take.
+
+    None in a short run, and without scikit-image.
+    """
+    if (context.costs.total().seconds or 0.0) < SHORTEST_RUN or not _has_scikit_image():
         return None
     labeled = context.splits.labeled
     timed = labeled.take(np.arange(min(TIMED_IMAGES, len(labeled))))
@@ -132,6 +139,10 @@ def _seconds_on_gradients(context: RunContext) -> float | None:
     of_image = (time.perf_counter() - started) / len(timed)
     images = len(labeled) + _held_out_images(context)
     return images * of_image + images * len(labeled) * width / KERNEL_SPEED
+
+
+def _has_scikit_image() -> bool:
+    return find_spec("skimage") is not None
 
 
 def _held_out_images(context: RunContext) -> int:
@@ -201,7 +212,7 @@ def _logistic_regression(features: Points, labels: Ints) -> LinearHead:
 
 def _on_gradients(context: RunContext, held_out: HeldOut) -> tuple[Baseline, ...]:
     represent = partial(_gradients_of_run, context)
-    machine = SVC(C=10.0)  # histograms are of one scale, and standardized they do worse (NOTEBOOK.md)
+    machine = SVC(C=10.0)  # on histograms as they are: standardized, it is worse on two of four sets (NOTEBOOK.md)
     machine.fit(represent(context.splits.labeled), context.splits.labeled.labels)
     classes = len(context.splits.classes)
     top1 = _top1(held_out, lambda images: one_hot(machine.predict(represent(images)), classes))

@@ -79,8 +79,10 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         advice = "fewer images, or a smaller train.batch_size"
         refuse_budget(budget, _seconds(chosen, size, workload, FEWEST_STEPS), what, advice)
     lengths = lengths if chosen.has_student else alone
-    if not given and steps >= lengths.most:
-        steps, chosen = lengths.most, _with_more_controls(chosen, affordable, lengths.most)
+    steps = given or min(steps, lengths.most)
+    looks = steps * chosen.samples_per_step / workload.labeled
+    if not given and steps == lengths.most:
+        chosen = _with_more_controls(chosen, affordable, steps)
     model = f"{size.plan.name} on images of {size.edge} px"
     speed = f"a sample takes {1000 * size.seconds * OVERHEAD:.2f} ms here"
     return Choice(
@@ -88,7 +90,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
             "data.size": size.edge,
             **of_tuning,
             **_values_of_student(run),
-            **_values(chosen, steps, workload.labeled),
+            **_values(chosen, steps, looks),
         },
         seconds=_seconds(chosen, size, workload, steps),
         reasons=(
@@ -132,8 +134,13 @@ def choose_for_samples(
             f"a budget of {samples:,} samples is too small: {chosen.stages} stages of {FEWEST_STEPS} steps see "
             f"{least:,}. Give --budget {least}samples or more, --budget none, or a smaller train.batch_size."
         )
+    looks = steps * chosen.samples_per_step / labeled
     return Choice(
-        values={**of_tuning, **_values_of_student(run), **_values(chosen, steps, labeled)},
+        values={
+            **of_tuning,
+            **_values_of_student(run),
+            **_values(chosen, steps, steps * chosen.samples_per_step / labeled),
+        },
         seconds=0.0,
         reasons=(
             steps_in_words(settings, steps),
@@ -247,11 +254,13 @@ def _with_more_controls(run: Outline, affordable: Affordable, most: int) -> Outl
     return next(fitting, run)
 
 
-def _values(run: Outline, steps: int, labeled: int) -> dict[str, object]:
-    """The settings of a run with stages of so many steps on ``labeled`` images, by dotted name."""
+def _values(run: Outline, steps: int, looks: float) -> dict[str, object]:
+    """The settings of a run with stages of so many steps, by dotted name.
+
+    ``looks``: how often labels-only training with all samples would see each labeled image.
+    """
     values: dict[str, object] = {"train.steps": steps, "rounds.count": run.rounds, "rounds.controls": run.controls}
     if run.settings.noise.strength == "auto":
-        looks = steps * run.samples_per_step / labeled
         values["noise.strength"] = strength_without_search(run.settings.noise, looks=looks, tuned=run.tuned)
     if run.has_student:
         values["train.warm_start"] = run.train.warm_start

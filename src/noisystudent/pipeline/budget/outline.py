@@ -100,7 +100,7 @@ class Outline:
         rounds = self.settings.rounds
         answers = sum(rounds.teachers_of(number) for number in range(1, self.rounds + 1))
         answers += chooses_student(self.settings)
-        scored = (2 + self.rounds + is_online(self.settings)) * workload.held_out
+        scored = (1 + self.rounds + is_online(self.settings) + self.controls) * workload.held_out
         return answers * workload.unlabeled + scored + self.graphs(workload) * workload.in_training
 
     def graphs(self, workload: Workload) -> int:

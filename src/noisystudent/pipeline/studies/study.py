@@ -167,6 +167,8 @@ def run_study(request: StudyRequest, *, reporter: Reporter) -> StudyResult:
             finished = [run for other in request.shared for run in sorted(other.glob(f"seed-{seed}/*")) if run.is_dir()]
             for cell in study.cells:
                 done += 1
+                if cell.name in missing:
+                    continue
                 reporter.say(f"study {study.name}, run {done} of {total}: {cell.name}, seed {seed}")
                 resolved = request.resolved(seed, cell)
                 try:

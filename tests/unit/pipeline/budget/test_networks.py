@@ -43,10 +43,10 @@ def speed(monkeypatch):
     monkeypatch.setattr(network_costs, "seconds_per_sample", lambda classifier, *_: 1e-6 * classifier.size**2)
 
 
-def chosen(samples, edge=64, explicit=(), **values):
+def chosen(samples, edge=64, explicit=(), labeled=40, **values):
     """What is chosen where ``samples`` samples of 64 pixels fit."""
     budget = samples * 1e-6 * 64**2 * OVERHEAD / USABLE
-    load = LOAD if edge == 64 else Workload(classes=4, labeled=40, unlabeled=0, held_out=0, edge=edge, channels=3)
+    load = replace(LOAD, edge=edge, labeled=labeled)
     settings = SETTINGS.model_copy(update=values)
     costs = NetworkCosts(settings, None, load, ON_CPU)
     return choose_for_networks(settings, frozenset(explicit), costs, budget).values
@@ -282,10 +282,10 @@ class Weights:
         return classifier
 
 
-def tuned(samples, labeled=1000, explicit=(), edge=32, unlabeled=0, **values):
+def tuned(samples, labeled=1000, explicit=(), edge=32, unlabeled=0, held_out=0, **values):
     """What is chosen for pretrained weights where ``samples`` samples of 128 pixels fit."""
     budget = samples * 1e-6 * 128**2 * OVERHEAD / USABLE
-    load = Workload(classes=4, labeled=labeled, unlabeled=unlabeled, held_out=0, edge=edge, channels=3)
+    load = replace(LOAD, labeled=labeled, unlabeled=unlabeled, held_out=held_out, edge=edge)
     costs = NetworkCosts(SETTINGS.model_copy(update=values), Weights(), load, ON_CPU)
     return choose_for_networks(costs.settings, frozenset(explicit), costs, budget).values
 
@@ -364,9 +364,24 @@ def test_from_scratch_too_time_that_no_stage_can_use_buys_controls():
 
 @pytest.mark.parametrize("given", ["rounds.controls", "rounds.control", "train.steps"])
 def test_controls_stay_where_the_user_speaks_of_them_or_of_steps(given):
-    assert tuned(10**7, labeled=100, unlabeled=3000, explicit={given})["rounds.controls"] == (
-        SETTINGS.rounds.controls if given == "rounds.controls" else 1
-    )
+    values = tuned(10**7, labeled=100, unlabeled=3000, explicit={given}, rounds=RoundSettings(controls=1))
+    assert values["rounds.controls"] == 1
+
+
+def test_further_controls_leave_the_noise_as_it_is():
+    samples = 16.1 * MOST_STEPS * 128  # of a teacher, three students, and three controls as long as these
+    given = ({"recipe"}, {"recipe", "rounds.controls"})
+    values = [chosen(samples, labeled=40_000, explicit=names, rounds=RoundSettings(controls=1)) for names in given]
+    assert [value["rounds.controls"] for value in values] == [3, 1]
+    assert [value["noise.strength"] for value in values] == [0.25, 0.25]  # 102 looks, with three controls 205
+
+
+def test_the_scores_of_further_controls_are_paid_for():
+    def controls(held_out):
+        return tuned(105_000, labeled=100, unlabeled=3000, held_out=held_out)["rounds.controls"]
+
+    # Seven models are scored: with 2,600 images that takes what five would with 3,640.
+    assert (controls(2_200), controls(2_600)) == (3, 2)
 
 
 def test_labels_alone_have_no_control_however_much_time_there_is():
