@@ -139,7 +139,7 @@ def choose_for_samples(
         values={
             **of_tuning,
             **_values_of_student(run),
-            **_values(chosen, steps, steps * chosen.samples_per_step / labeled),
+            **_values(chosen, steps, looks),
         },
         seconds=0.0,
         reasons=(
