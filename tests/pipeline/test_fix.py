@@ -207,5 +207,5 @@ def test_a_head_on_a_frozen_backbone_is_refused_with_the_way_to_its_larger_size(
                 "rounds.baselines": False, "data.near_duplicates": "none", "runtime.threads": 1}  # fmt: skip
     run = ns.run(**DIGITS, out=tmp_path / "run", settings=settings, quiet=True)
     for head in (run.path, run.path / "best"):
-        with pytest.raises(SettingsError, match=r"head on a frozen backbone.*--model\.tune head and --data\.size N"):
+        with pytest.raises(SettingsError, match=r"head on a frozen backbone.*--tune head and --data\.size N"):
             ns.fix(LABELED, checkpoint=head, out=tmp_path / "fixed", size=12, settings=QUICK, quiet=True)
