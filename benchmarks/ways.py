@@ -252,10 +252,17 @@ def _vectors(task: Task, represent: Callable[[Images], Points], edge: int) -> tu
     return represent(labeled), labeled.labels, represent(unlabeled), represent(test), test.labels
 
 
-def classified(task: Task, represent: Represent, model: Any, *, uses_unlabeled: bool) -> float:  # noqa: ANN401
-    """The test accuracy of a classifier of scikit-learn; all but a support vector machine see standardized vectors."""
+def classified(
+    task: Task,
+    represent: Represent,
+    model: Any,  # noqa: ANN401
+    *,
+    uses_unlabeled: bool,
+    standardized: bool = True,
+) -> float:
+    """The test accuracy of a classifier of scikit-learn, by default on standardized vectors."""
     x, y, u, test, truth = represent(task)
-    if not isinstance(model, SVC):  # histograms are of one scale already (NOTEBOOK.md)
+    if standardized:
         scaler = StandardScaler().fit(np.concatenate([x, u]))
         x, u, test = (scaler.transform(part) for part in (x, u, test))
     with np.errstate(invalid="ignore"):  # label spreading divides by zero for images that no label reaches
@@ -302,8 +309,18 @@ def ways(start: str, *, long_tailed: bool = False, foreign: bool = False) -> dic
         f"{method}, semilearn": lambda task, method=method: by_semilearn(task, method)  # type: ignore[misc]
         for method in BY_SEMILEARN
     }
-    of_vectors = _by_scikit_learn("pixels", pixels) | _by_scikit_learn("HOG", oriented_gradients)
+    of_vectors = _by_scikit_learn("pixels", pixels) | _by_scikit_learn("HOG", oriented_gradients) | _machines()
     return named | methods | of_semilearn | of_vectors
+
+
+def _machines() -> dict[str, Way]:
+    """The support vector machine on HOG, which a run has beside it, and the same on standardized vectors."""
+
+    def of(*, standardized: bool) -> Way:
+        given = {"uses_unlabeled": False, "standardized": standardized}
+        return lambda task: classified(task, oriented_gradients, SVC(C=10.0), **given)
+
+    return {"SVC, HOG": of(standardized=False), "SVC, standardized HOG": of(standardized=True)}
 
 
 def _by_scikit_learn(name: str, represent: Represent) -> dict[str, Way]:
@@ -315,10 +332,8 @@ def _by_scikit_learn(name: str, represent: Represent) -> dict[str, Way]:
     def of(make: Callable[[], Any], *, uses_unlabeled: bool) -> Way:
         return lambda task: classified(task, represent, make(), uses_unlabeled=uses_unlabeled)
 
-    machine = {f"SVC, {name}": of(lambda: SVC(C=10.0), uses_unlabeled=False)} if name == "HOG" else {}
     return {
         f"logistic regression, {name}": of(regression, uses_unlabeled=False),
-        **machine,
         f"SelfTraining, {name}": of(lambda: SelfTrainingClassifier(regression(), threshold=0.75), uses_unlabeled=True),
         f"LabelSpreading, {name}": of(lambda: LabelSpreading(kernel="knn", n_neighbors=10), uses_unlabeled=True),
     }

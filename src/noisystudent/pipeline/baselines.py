@@ -212,7 +212,7 @@ def _logistic_regression(features: Points, labels: Ints) -> LinearHead:
 
 def _on_gradients(context: RunContext, held_out: HeldOut) -> tuple[Baseline, ...]:
     represent = partial(_gradients_of_run, context)
-    machine = SVC(C=10.0)  # on histograms as they are: standardized, it is worse on two of four sets (NOTEBOOK.md)
+    machine = SVC(C=10.0)  # histograms are of one scale, and standardizing them gains nothing (NOTEBOOK.md)
     machine.fit(represent(context.splits.labeled), context.splits.labeled.labels)
     classes = len(context.splits.classes)
     top1 = _top1(held_out, lambda images: one_hot(machine.predict(represent(images)), classes))

@@ -80,7 +80,7 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
         refuse_budget(budget, _seconds(chosen, size, workload, FEWEST_STEPS), what, advice)
     lengths = lengths if chosen.has_student else alone
     steps = given or min(steps, lengths.most)
-    looks = steps * chosen.samples_per_step / workload.labeled
+    looks = steps * chosen.samples_per_step / workload.labeled  # further controls do not change the noise
     if not given and steps == lengths.most:
         chosen = _with_more_controls(chosen, affordable, steps)
     model = f"{size.plan.name} on images of {size.edge} px"

@@ -74,15 +74,19 @@ class Study:
         """The cell of this name."""
         return next(cell for cell in self.cells if cell.name == name)
 
+    def published_difference(self, cell: Cell) -> float | None:
+        """The paper's accuracy of a cell minus that of the reference; None where it lacks one of them."""
+        base = self.cell(self.reference).published
+        return None if cell.published is None or base is None else cell.published - base
+
     def published_sign(self, cell: Cell) -> int | None:
         """Whether the paper has a cell below (-1) or above (1) the reference; 0 for level; None where it says nothing.
 
         Accuracies that differ by less than 0.05 points are level.
         """
-        reference = self.cell(self.reference).published
-        if cell.published is None or reference is None:
+        difference = self.published_difference(cell)
+        if difference is None:
             return self.expected.get(cell.name)
-        difference = cell.published - reference
         return 0 if abs(difference) < 0.0005 else (1 if difference > 0 else -1)
 
 

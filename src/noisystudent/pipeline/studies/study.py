@@ -315,7 +315,6 @@ def _row(
     luck: bool,
 ) -> CellResult:
     """A row of the table; raises ``MismatchError`` where it was tested on other images than the reference."""
-    base = study.cell(study.reference).published
     row = CellResult(
         name=cell.name,
         settings=dict(cell.settings),
@@ -338,7 +337,7 @@ def _row(
         row,
         difference=difference,
         interval=interval,
-        published_difference=None if cell.published is None or base is None else cell.published - base,
+        published_difference=study.published_difference(cell),
         agreement=_agreement(difference, study.published_sign(cell)),
         shown=interval[0] > 0 or interval[1] < 0,
     )
@@ -346,13 +345,12 @@ def _row(
 
 def _missing_row(study: Study, cell: Cell, why: str) -> CellResult:
     """The row of a cell that has no result."""
-    base = study.cell(study.reference).published
     return CellResult(
         name=cell.name,
         settings=dict(cell.settings),
         top1=(),
         published=cell.published,
-        published_difference=None if cell.published is None or base is None else cell.published - base,
+        published_difference=study.published_difference(cell),
         missing=why,
     )
 
