@@ -78,7 +78,7 @@ def has_teacher_term(given: Values) -> bool:
 
 def has_trained_weights(given: Values) -> bool:
     """Whether models start from weights that were trained before."""
-    return is_pretrained_here(given) or given["model.backbone"] != NO_BACKBONE or given["model.pretrained"] is True
+    return is_pretrained_here(given) or given["model.backbone"] != NO_BACKBONE
 
 
 def is_pretrained_here(given: Values) -> bool:

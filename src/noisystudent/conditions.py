@@ -19,7 +19,7 @@ from noisystudent.condition import (
     is_pretrained_here,
     names_in,
 )
-from noisystudent.models.settings import NO_BACKBONE
+from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE
 from noisystudent.noise_conditions import NOISE_CONDITIONS
 from noisystudent.student_conditions import STUDENT_CONDITIONS
 
@@ -98,11 +98,17 @@ _PRETRAINING = (
         _RUN,
         ("pretraining.method",),
         "model.backbone none and model.pretrained false, because it makes the weights that models start from",
-        lambda given: given["model.backbone"] == NO_BACKBONE and not given["model.pretrained"],
+        is_one_of("model.backbone", NO_BACKBONE),
     ),
 )
 
 _TUNE = (
+    Condition(
+        _TRAINING,
+        ("model.pretrained",),
+        "model.backbone that is left out, or timm:NAME with the name of the first model",
+        lambda given: given["model.backbone"] not in (AUTO_BACKBONE, NO_BACKBONE),
+    ),
     Condition(
         _TRAINING,
         ("model.tune",),

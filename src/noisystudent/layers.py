@@ -15,8 +15,11 @@ from noisystudent.models.settings import (
     AUTO_BACKBONE,
     FAMILY_STOCHASTIC_DEPTH,
     NO_BACKBONE,
+    PUBLISHED,
+    USUAL_MODEL,
     ModelSettings,
     family_members,
+    is_model_name,
 )
 from noisystudent.noise.settings import PRESETS as NOISE_PRESETS
 from noisystudent.training.fix_settings import PRESETS as FIX_PRESETS
@@ -81,6 +84,9 @@ def merge(layers: Sequence[Layer]) -> Merged:
         merged.origins.update(dict.fromkeys(layer.values, layer.origin))
         if number:
             decided.update(dict.fromkeys(decided.keys() & layer.values.keys(), len(layers)))
+    if merged.values.get(PRETRAINED) is True and BACKBONE not in merged.values:
+        merged.values[BACKBONE] = f"{PUBLISHED}{_first_model(merged.values)}"
+        merged.origins[BACKBONE] = f"{PRETRAINED} true"
     is_adamw = merged.values.get("train.optimizer", "adamw") == "adamw"  # other optimizers have other scales
     if (start := _pretrained_start(merged.values)) and is_adamw and LEARNING_RATE not in merged.values:
         merged.values[LEARNING_RATE] = PRETRAINED_RATE
@@ -98,6 +104,18 @@ def _pretrained_start(values: Values) -> str:
         return f"{PRETRAINED} true"
     backbone = values.get(BACKBONE, ModelSettings.model_fields["backbone"].default)
     return f"{BACKBONE} {backbone}" if backbone != NO_BACKBONE else ""
+
+
+def _first_model(values: Values) -> str:
+    """The name in timm of the first model that the settings leave to train; a usual one where they name none."""
+    names = [values.get("model.teacher"), *values.get("distillation.students", ())]
+    family = values.get(FAMILY)
+    if isinstance(family, str) and family:
+        try:
+            names = [member.large for member in family_members(family)]
+        except ValueError:  # validation explains it
+            return USUAL_MODEL
+    return next((name for name in names if isinstance(name, str) and is_model_name(name)), USUAL_MODEL)
 
 
 def _last_naming(layers: Sequence[Layer], name: str) -> int | None:

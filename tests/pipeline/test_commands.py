@@ -254,7 +254,7 @@ def bad_inputs(folders: Path, root: Path) -> dict[str, tuple[list[object], str]]
                 "--model.pretrained=true",
                 "--budget=none",
             ],
-            "--model.pretrained false",
+            "model.pretrained false",
         ),
         "no stochastic depth": (
             ["run", *both, "--noise.strength=1", "--model.teacher=vgg11", "--data.size=32", "--budget=none"],

@@ -56,6 +56,8 @@ WITHOUT_EFFECT = [
     ("run", {"train.layer_decay": 0.8}, {}, {"train.warm_start": True}),
     ("run", {"train.batch_norm": "frozen"}, {}, {"model.backbone": "efficientnet-lite0"}),
     ("train", {"train.batch_norm": "frozen"}, {}, {"model.pretrained": True}),
+    ("run", {"model.pretrained": True}, {"model.backbone": "none"}, {}),
+    ("distill", {"model.pretrained": True}, {"model.backbone": "auto"}, {"model.backbone": "timm:resnet18"}),
     ("train", {"train.head_start": "fitted"}, {}, {"model.backbone": "efficientnet-lite0"}),
     ("train", {"train.rule": "bit"}, {}, {"model.backbone": "efficientnet-lite0"}),
     ("train", {"train.drops": [0.5]}, {}, {"train.schedule": "steps"}),

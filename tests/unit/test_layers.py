@@ -140,6 +140,10 @@ def test_published_weights_are_trained_at_a_rate_that_keeps_them():
     assert (scratch.settings.train.learning_rate, pretrained.settings.train.learning_rate) == (2e-3, 5e-4)
     assert pretrained.origins["train.learning_rate"] == "model.pretrained true"
     assert pretrained.notes == ("train.learning_rate is 0.0005, because the models start from pretrained weights",)
+    assert (pretrained.settings.model.backbone, pretrained.origins["model.backbone"]) == (
+        "timm:efficientnet_b0",
+        "model.pretrained true",
+    )
     own = resolve({**given, "model.pretrained": True, "train.learning_rate": 1e-3})
     assert own.settings.train.learning_rate == 1e-3
     backbone = resolve({**given, "model.backbone": "efficientnet-lite0"})
@@ -148,3 +152,20 @@ def test_published_weights_are_trained_at_a_rate_that_keeps_them():
     assert resolve({**given, "model.backbone": "none"}).settings.train.learning_rate == 2e-3
     sgd = resolve({**given, "model.pretrained": True, "train.optimizer": "sgd"})
     assert sgd.settings.train.learning_rate == 2e-3  # another optimizer has another scale
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "first"),
+    [
+        ("run", {"model.teacher": "resnet18.a1_in1k", "model.students": ["resnet34"]}, "resnet18.a1_in1k"),
+        ("run", {"model.teacher": "auto"}, "efficientnet_b0"),
+        ("run", {"model.family": "efficientnet:b1,b2"}, "tf_efficientnet_b1"),
+        ("distill", {"distillation.students": ["./runs/a", "resnet34"]}, "resnet34"),
+        ("distill", {"distillation.students": ["auto"]}, "efficientnet_b0"),
+    ],
+)
+def test_published_weights_of_every_model_begin_with_the_backbone_of_the_first(command, given, first):
+    values = {"out": "x", "labeled": "digits", **({"unlabeled": "digits"} if command == "run" else {}), **given}
+    resolved = resolve({**values, "model.pretrained": True}, command=command)
+    assert resolved.settings.model.backbone == f"timm:{first}"
+    assert resolve(values, command=command).settings.model.backbone in ("none", "auto")

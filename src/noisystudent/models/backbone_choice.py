@@ -9,8 +9,7 @@ from huggingface_hub import try_to_load_from_cache
 from timm.models import get_pretrained_cfg
 
 from noisystudent.models.create import WEIGHTS
-from noisystudent.models.load import PUBLISHED
-from noisystudent.models.settings import NO_BACKBONE
+from noisystudent.models.settings import NO_BACKBONE, PUBLISHED
 from noisystudent.models.weights_package import LITE0
 
 

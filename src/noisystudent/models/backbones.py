@@ -28,9 +28,9 @@ from noisystudent.models.create import (
     require_known,
     size_argument,
 )
-from noisystudent.models.load import LOCAL, PUBLISHED, checkpoint_folder, weights_fingerprint
+from noisystudent.models.load import LOCAL, checkpoint_folder, weights_fingerprint
 from noisystudent.models.normalization import Normalization
-from noisystudent.models.settings import NO_BACKBONE, WITHOUT_LABELS
+from noisystudent.models.settings import NO_BACKBONE, PUBLISHED, WITHOUT_LABELS
 from noisystudent.models.weights_file import WEIGHTS_FILES, read_weights_file
 from noisystudent.models.weights_package import (
     LITE0,
@@ -65,6 +65,7 @@ class Backbone:
         tensors: The weights by name, without the last layer.
         further: Further arguments of timm's constructor with which the model was built.
         notice: The license of the weights and whose they are, where that is known.
+        others: What models of other names start from, by the model's name in timm.
     """
 
     name: str
@@ -78,6 +79,11 @@ class Backbone:
     tensors: Mapping[str, Tensor] = field(repr=False)
     further: Arguments = field(default_factory=dict)
     notice: str = ""
+    others: Mapping[str, Backbone] = field(default_factory=dict, repr=False)
+
+    def start_of(self, model: str) -> Backbone | None:
+        """The weights that a model, by its name in timm, starts from; None: it starts from scratch."""
+        return self.others.get(model) or (self if self.fits(model) else None)
 
     def fits(self, model: str) -> bool:
         """Whether a model, by its name in timm, is of this architecture."""
@@ -186,7 +192,7 @@ def _hint(name: str) -> str:
 def _of_published(name: str) -> Backbone:
     model = name.removeprefix(PUBLISHED)
     require_known(model)
-    advice = f"Give another backbone, or {SETTING} none."
+    advice = f"Give another backbone, or {SETTING} none and model.pretrained false."
     config = published_config(model, advice=advice)
     channels, height, size = config.input_size
     if height != size:

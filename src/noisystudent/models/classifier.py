@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from noisystudent.data.images import ImageFormat, stored_edge
 from noisystudent.errors import ModelError
-from noisystudent.models.create import create_model, normalization_of, size_argument
+from noisystudent.models.create import create_model, size_argument
 from noisystudent.models.normalization import Normalization, Normalize
 
 Arguments = Mapping[str, Any]  # further arguments of timm's constructor, as JSON values
@@ -137,7 +137,6 @@ def create_classifier(
     classes: tuple[str, ...],
     channels: int,
     size: int,
-    pretrained: bool = False,
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
     further: Arguments = MappingProxyType({}),
@@ -149,7 +148,6 @@ def create_classifier(
         classes: class names, in the order of the logits.
         channels: channels of the images, 1 or 3.
         size: edge of the square images in pixels.
-        pretrained: load timm's published weights and use their normalization.
         dropout: dropout rate before the last layer.
         stochastic_depth: drop rate of the last residual block.
         further: further arguments of timm's constructor, which the checkpoint keeps.
@@ -162,18 +160,16 @@ def create_classifier(
         classes=len(classes),
         channels=channels,
         size=size,
-        pretrained=pretrained,
         dropout=dropout,
         stochastic_depth=stochastic_depth,
         further=further,
     )
-    normalization = normalization_of(net, channels) if pretrained else Normalization.halves(channels)
     return Classifier(
         net,
         name=name,
         classes=classes,
         channels=channels,
         size=size,
-        normalization=normalization,
+        normalization=Normalization.halves(channels),
         arguments={**further, **size_argument(name, size)},
     )

@@ -81,7 +81,6 @@ def create_model(
     classes: int,
     channels: int,
     size: int,
-    pretrained: bool = False,
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
     further: Mapping[str, Any] = MappingProxyType({}),
@@ -93,15 +92,13 @@ def create_model(
         classes: number of classes.
         channels: channels of the images, 1 or 3.
         size: edge of the square images in pixels; it changes models with a fixed input size only, such as ViTs.
-        pretrained: load timm's published weights.
         dropout: dropout rate before the last layer, 0 to below 1; 0 overrides the model's default too.
         stochastic_depth: drop rate that the residual blocks approach by the linear rule, 0 to below 1; the first block
             drops nothing, and 0 overrides the model's default too.
         further: further arguments of timm's constructor.
 
     Raises:
-        ModelError: the name is unknown, the model does not accept such images or has no such noise, or its pretrained
-            weights cannot be loaded.
+        ModelError: the name is unknown, or the model does not accept such images or has no such noise.
     """
     require_known(name)
     arguments = {**further, "num_classes": classes, "in_chans": channels} | size_argument(name, size)
@@ -110,9 +107,6 @@ def create_model(
     # timm builds the noise modules, each family by its own rule; this sets their rates.
     set_model_noise(net, dropout=dropout, stochastic_depth=stochastic_depth)
     _require_accepts(net, name, torch.Size((1, channels, size, size)))
-    if pretrained:
-        advice = f"Give --model.pretrained false to train {name} from scratch, or choose another model."
-        load_published(net, name, arguments, advice=advice)
     shrink_head(net)
     return net
 

@@ -25,9 +25,9 @@ from noisystudent.models.create import (
 from noisystudent.models.factory import ModelFactory
 from noisystudent.models.finite import require_finite_weights
 from noisystudent.models.imagenet import published_classes
+from noisystudent.models.settings import PUBLISHED
 from noisystudent.models.training_images import Digests, read_training_images
 
-PUBLISHED = "timm:"
 LOCAL = "local-dir:"
 PREFIXES = (PUBLISHED, LOCAL)
 BEST = "best"  # the delivered checkpoint of a run, in the run's folder

@@ -12,9 +12,12 @@ from noisystudent.errors import nearest_name
 from noisystudent.settings import Settings
 
 AUTO_BACKBONE, NO_BACKBONE = "auto", "none"
+PUBLISHED = "timm:"  # before the name of a model whose published weights are meant
+USUAL_MODEL = "efficientnet_b0"  # for images above SMALL_SIZE
 WITHOUT_LABELS = "images without labels"  # what an encoder was trained on
 _LAST_BLOCKS = re.compile(r"last:([1-9]\d*)")  # of model.tune
 _ADAPTERS = re.compile(r"lora(?::([1-9]\d*))?")
+_MODEL_NAME = re.compile(r"[\w.]+")
 ADAPTER_RANK = 8
 SMALL_SIZE = 64  # pixels; up to this edge, ImageNet stems, which reduce an image 4 times at once, lose too much detail
 
@@ -97,8 +100,8 @@ class ModelSettings(Settings):
     )
     pretrained: bool = Field(
         False,
-        description="start every model from timm's published weights instead of from scratch (downloaded once; the "
-        "weights must have been trained without the test images)",
+        description="start every model from the weights that timm publishes for it (downloaded once): "
+        "model.backbone timm:NAME with the name of the first model, and the like for models of other names",
     )
 
     batch_norm_momentum: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = Field(
@@ -136,7 +139,8 @@ class ModelSettings(Settings):
     def _one_start(self) -> ModelSettings:
         if not self.backbone:
             raise ValueError("backbone is empty; give none, a name, a folder or a file.")
-        same = self.backbone == f"timm:{self.teacher}" and not self.students and not self.family
+        first = family_members(self.family)[0].large if self.family else self.teacher
+        same = self.backbone.startswith(PUBLISHED) if first == "auto" else self.backbone == f"{PUBLISHED}{first}"
         if self.pretrained and self.backbone not in (AUTO_BACKBONE, NO_BACKBONE) and not same:
             raise ValueError(
                 f"backbone is {self.backbone!r} and pretrained true, which starts every model from weights that "
@@ -184,11 +188,16 @@ def family_members(text: str) -> list[FamilyMember]:
     return [members[variant] for variant in variants]
 
 
+def is_model_name(text: str) -> bool:
+    """Whether text names an architecture, with or without a tag of its weights; neither ``auto`` nor a folder does."""
+    return text != "auto" and _MODEL_NAME.fullmatch(text) is not None
+
+
 def choose_model(size: int) -> str:
     """Returns the model that ``auto`` means at ``size`` x ``size`` pixels: one that a laptop can train."""
     if size <= 16:
         return "tiny_resnet"
-    return "resnet_small_20" if size <= SMALL_SIZE else "efficientnet_b0"
+    return "resnet_small_20" if size <= SMALL_SIZE else USUAL_MODEL
 
 
 def plan_models(settings: ModelSettings, rounds: int, size: int) -> list[ModelPlan]:

@@ -96,11 +96,11 @@ def decide_settings(
     extensions.check(resolved)
     for note in resolved.notes:
         reporter.say(f"note: {note}")
+    check_pretraining(resolved.settings, extensions)
     sources = open_sources(resolved.settings, extensions)
     settings, backbone, origins = _decide(resolved, engine, extensions, sources, reporter)
     engine = replace(engine, precision=settings.runtime.precision, channels_last=settings.runtime.channels_last)
     check_online(settings, extensions)
-    check_pretraining(settings, extensions)
     others = open_teacher_backbones(settings)
     if budgeted:
         own_batches = extensions.objective is not None or extensions.noise is not None

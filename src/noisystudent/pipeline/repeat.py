@@ -9,8 +9,8 @@ from pathlib import Path
 from noisystudent.conditions import CONDITIONS
 from noisystudent.config import ALL_SETTINGS, ARGUMENTS, Command, Resolved, value_at
 from noisystudent.data.sources.open import absolute_spec
-from noisystudent.models.load import LOCAL, PUBLISHED
-from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE
+from noisystudent.models.load import LOCAL
+from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE, PUBLISHED
 from noisystudent.models.weights_package import PACKAGES
 from noisystudent.run_settings import names_own_teachers
 from noisystudent.settings_input import is_text

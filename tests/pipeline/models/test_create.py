@@ -5,11 +5,11 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
-from safetensors.torch import save_file
-from timm.models import _builder, get_pretrained_cfg
+from timm.models import _builder
 
 from noisystudent.errors import ModelError
 from noisystudent.models import create
+from noisystudent.models.backbones import open_backbone
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.create import count_parameters, create_model
 from noisystudent.models.normalization import Normalization, Normalize
@@ -76,12 +76,12 @@ def test_a_model_that_does_not_accept_such_small_images_is_refused(name):
         create_model(name, classes=2, channels=3, size=8)
 
 
-def test_pretrained_without_published_weights_is_refused():
-    with pytest.raises(ModelError, match=r"no published weights for model 'tiny_resnet'.*--model\.pretrained false"):
-        create_model("tiny_resnet", classes=2, channels=3, size=32, pretrained=True)
+def test_weights_that_nobody_published_are_refused():
+    with pytest.raises(ModelError, match=r"no published weights for model 'tiny_resnet'.*model\.pretrained false"):
+        open_backbone("timm:tiny_resnet")
 
 
-def test_pretrained_without_a_network_is_refused_at_once(monkeypatch):
+def test_weights_without_a_network_are_refused_at_once(monkeypatch):
     requests = []
 
     class Offline:
@@ -90,38 +90,20 @@ def test_pretrained_without_a_network_is_refused_at_once(monkeypatch):
             raise OSError("the hub cannot be reached")
 
     monkeypatch.setattr(create, "get_session", Offline)
-    with pytest.raises(ModelError, match=rf"{NAME}.*the hub cannot be reached.*--model\.pretrained false"):
-        create_model(NAME, classes=2, channels=3, size=64, pretrained=True)
+    with pytest.raises(ModelError, match=rf"{NAME}.*the hub cannot be reached.*model\.pretrained false"):
+        open_backbone(f"timm:{NAME}")
     assert requests == [(constants.ENDPOINT, create.PATIENCE)]
 
 
-def test_pretrained_weights_in_the_cache_need_no_network(monkeypatch, tmp_path):
-    tag = get_pretrained_cfg(NAME).hf_hub_id.removeprefix("timm/")
-    folder = tmp_path / f"models--timm--{tag}"
-    (folder / "refs").mkdir(parents=True)
-    (folder / "refs" / "main").write_text("0123abc")
-    (folder / "snapshots" / "0123abc").mkdir(parents=True)
-    weights = timm.create_model(NAME).state_dict()
-    save_file(weights, folder / "snapshots" / "0123abc" / "model.safetensors")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(create, "get_session", lambda: pytest.fail("the network was used"))
-    net = create_model(NAME, classes=2, channels=3, size=64, pretrained=True)
-    assert torch.equal(net.conv_stem.weight, weights["conv_stem.weight"])
-
-
-def test_pretrained_weights_come_with_their_normalization_and_keep_the_noise(monkeypatch):
+def test_published_weights_come_with_their_normalization_and_keep_the_noise(monkeypatch):
     weights = timm.create_model(NAME).state_dict()
     monkeypatch.setattr(create, "_require_hub", lambda: None)
     monkeypatch.setattr(_builder, "load_state_dict_from_hf", lambda *_, **__: dict(weights))
-    classifier = create_classifier(
-        NAME, classes=("a", "b"), channels=3, size=64, pretrained=True, dropout=0.4, stochastic_depth=0.2
-    )
+    backbone = open_backbone(f"timm:{NAME}")
+    classifier = backbone.new_classifier(NAME, classes=("a", "b"), size=64, dropout=0.4, stochastic_depth=0.2)
     assert torch.equal(classifier.net.conv_stem.weight, weights["conv_stem.weight"])
     assert classifier.normalization.mean == (0.485, 0.456, 0.406)
     assert model_noise(classifier.net).dropout == 0.4
-    gray = create_classifier(NAME, classes=("a", "b"), channels=1, size=64, pretrained=True)
-    assert gray.normalization.mean == pytest.approx(((0.485 + 0.456 + 0.406) / 3,))
-    torch.testing.assert_close(gray.net.conv_stem.weight, weights["conv_stem.weight"].sum(dim=1, keepdim=True))
 
 
 def test_count_parameters_counts_frozen_ones_and_no_statistics():

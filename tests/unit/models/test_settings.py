@@ -116,14 +116,31 @@ def test_settings_import_no_torch():
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
 
 
-@pytest.mark.parametrize("given", [{}, {"students": ("resnet18",)}, {"family": "efficientnet:b0"}])
-def test_two_ways_to_start_are_refused(given):
-    ModelSettings(backbone="timm:resnet18", **given)
-    with pytest.raises(ValidationError, match=r"backbone is 'timm:resnet18' and pretrained true.*give one of the two"):
-        ModelSettings(backbone="timm:resnet18", pretrained=True, **given)
+@pytest.mark.parametrize(
+    ("backbone", "given"),
+    [
+        ("efficientnet-lite0", {}),
+        ("timm:resnet18", {"teacher": "resnet34"}),
+        ("timm:resnet18.a1_in1k", {"teacher": "resnet18"}),
+        ("timm:resnet18", {"family": "efficientnet:b0"}),
+    ],
+)
+def test_two_ways_to_start_are_refused(backbone, given):
+    ModelSettings(backbone=backbone, **given)
+    with pytest.raises(ValidationError, match=rf"backbone is '{backbone}' and pretrained true.*give one of the two"):
+        ModelSettings(backbone=backbone, pretrained=True, **given)
 
 
-def test_two_ways_to_start_that_mean_the_same_are_taken():
+@pytest.mark.parametrize(
+    ("backbone", "given"),
+    [
+        ("timm:resnet18", {}),
+        ("timm:resnet18", {"teacher": "resnet18", "students": ("resnet34",)}),
+        ("timm:tf_efficientnet_b0", {"family": "efficientnet:b0,b1"}),
+    ],
+)
+def test_two_ways_to_start_that_mean_the_same_are_taken(backbone, given):
+    assert ModelSettings(backbone=backbone, pretrained=True, **given).pretrained
     assert ModelSettings(backbone="timm:resnet18", teacher="resnet18", pretrained=True).pretrained
     assert ModelSettings(pretrained=True).backbone == ModelSettings(backbone="none").backbone == "none"
 

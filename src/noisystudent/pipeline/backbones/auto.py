@@ -65,7 +65,7 @@ def _require_no_need(resolved: Resolved) -> None:
     needing: dict[str, object] = {}
     if model.tune != "all":
         needing["model.tune"] = model.tune
-    if not (model.pretrained or train.warm_start):
+    if not train.warm_start:
         needing |= {"train.layer_decay": train.layer_decay, "train.batch_norm": train.batch_norm}
     needing["train.head_start"] = train.head_start
     for name, value in needing.items():
@@ -178,8 +178,6 @@ def _blocked_by(settings: RunSettings, extensions: Extensions) -> str:
     """Why no backbone could be used, whatever this machine has; empty if one could."""
     if extensions.model:
         return "the model is your own"
-    if settings.model.pretrained:
-        return "model.pretrained true starts every model from weights that timm publishes for it"
     if settings.data.channels == "gray":
         return "data.channels is gray, and the backbones of its list take color"
     return ""

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from noisystudent.errors import ModelError, SettingsError
 from noisystudent.models.backbones import Backbone, open_backbone
-from noisystudent.models.settings import AUTO_BACKBONE, NO_BACKBONE, ModelPlan
+from noisystudent.models.settings import (
+    AUTO_BACKBONE,
+    NO_BACKBONE,
+    PUBLISHED,
+    ModelPlan,
+    family_members,
+    is_model_name,
+)
 from noisystudent.pipeline.backbones.auto import reason_of_choice
 from noisystudent.results.facts import StartFacts
 from noisystudent.run_settings import RunSettings
@@ -22,9 +30,24 @@ def decide_with_backbone(settings: RunSettings, reporter: Reporter) -> tuple[Run
     backbone = open_backbone(settings.model.backbone, next((name for name in names if name != "auto"), None))
     if backbone is None:
         return settings, None
+    if settings.model.pretrained:
+        backbone = replace(backbone, others=_published_for_others(settings, backbone))
     decided = with_backbone(settings, backbone)
     _say_backbone(backbone, settings, decided, reporter)
     return decided, backbone
+
+
+def _published_for_others(settings: RunSettings, backbone: Backbone) -> dict[str, Backbone]:
+    """What timm publishes for the named models that do not start from ``backbone``, by name."""
+    model, distillation = settings.model, settings.distillation
+    names = [member.large for member in family_members(model.family)] if model.family else [*model.students]
+    names += [model.teacher, settings.head.student, *distillation.teachers, *distillation.students]
+    published = {name: f"{PUBLISHED}{name}" for name in names if is_model_name(name)}
+    return {
+        name: opened
+        for name, weights in published.items()
+        if weights != backbone.name and (opened := open_backbone(weights))
+    }
 
 
 def open_teacher_backbones(settings: RunSettings) -> tuple[Backbone, ...]:
@@ -75,10 +98,11 @@ def require_channels(backbone: Backbone | None, channels: int) -> None:
 
 def _say_backbone(backbone: Backbone, asked: RunSettings, used: RunSettings, reporter: Reporter) -> None:
     """Says what the models start from, and what that decided."""
-    reporter.say(
-        f"backbone: {backbone.name}, the weights of a {backbone.architecture} trained on {backbone.trained_on}; if "
-        "test images were among that, test scores are too high"
-    )
+    for weights in (backbone, *backbone.others.values()):
+        reporter.say(
+            f"backbone: {weights.name}, the weights of a {weights.architecture} trained on {weights.trained_on}; if "
+            "test images were among that, test scores are too high"
+        )
     if "data.channels" in decided_by_backbone(asked, used, backbone):
         reporter.say("note: images are read in color, as the backbone takes them; gray images repeat their channel")
 
@@ -133,20 +157,20 @@ def start_facts(asked: RunSettings, backbone: Backbone | None) -> StartFacts | N
 def announce_start(backbone: Backbone | None, plans: Sequence[ModelPlan], reporter: Reporter) -> None:
     """Says which models start from scratch beside a backbone.
 
-    Raises ``ModelError`` if none is of its architecture.
+    Raises ``ModelError`` if none starts from it.
     """
     if backbone is None:
         return
     names = list(dict.fromkeys(plan.name for plan in plans))
-    others = [name for name in names if not backbone.fits(name)]
-    if others == names:
+    if not any(backbone.start_of(name) is backbone for name in names):
+        others = [name for name in names if backbone.start_of(name) is None]
         found = f"the models are {', '.join(others)}" if others else "every model is given with its weights"
         raise ModelError(
             f"the backbone {backbone.name} is a {backbone.architecture}, and {found}: none "
             "could start from it. Leave out model.teacher and model.students (of distill: --student), or give weights "
             "of these models."
         )
-    for name in others:
+    for name in (name for name in names if backbone.start_of(name) is None):
         reporter.say(
             f"note: {name} starts from scratch, because the backbone {backbone.name} is a {backbone.architecture}"
         )

@@ -36,7 +36,7 @@ LENGTHS = (
 def require_upstream(settings: RunSettings) -> None:
     """Raises ``SettingsError`` for a transfer without weights to transfer."""
     if settings.train.rule == "bit" and not has_trained_weights(
-        {name: value_at(settings, name) for name in ("model.backbone", "model.pretrained", "pretraining.method")}
+        {name: value_at(settings, name) for name in ("model.backbone", "pretraining.method")}
     ):
         named = f"recipe {TRANSFER_RECIPE}" if settings.recipe == TRANSFER_RECIPE else "train.rule bit"
         raise SettingsError(

@@ -81,11 +81,12 @@ class NetworkCosts:
 
 
 def _measured(costs: NetworkCosts, edge: int) -> Size:
-    settings, backbone, workload, engine = costs.settings, costs.backbone, costs.workload, costs.engine
+    settings, workload, engine = costs.settings, costs.workload, costs.engine
     plan = plan_student(settings.model, edge)
+    start = costs.backbone and costs.backbone.start_of(plan.name)
     classes = tuple(str(label) for label in range(workload.classes))
-    if backbone and backbone.fits(plan.name):
-        classifier = backbone.new_classifier(plan.name, classes=classes, size=edge).to(engine.device)
+    if start:
+        classifier = start.new_classifier(plan.name, classes=classes, size=edge).to(engine.device)
         if blocks := settings.model.last_blocks:  # a step takes half as long and less, a prediction as long as ever
             train_last_blocks(classifier.net, blocks)
             seconds = seconds_per_sample(classifier, engine, costs.batch_size)

@@ -73,9 +73,9 @@ class HeadCosts:
         """Seconds of a training step of the small network at ``size`` pixels."""
         if size not in self._steps:
             classes = tuple(str(label) for label in range(self.workload.classes))
-            backbone, channels = self.backbones[0], self.workload.channels
-            if backbone.fits(self.small_student):
-                classifier = backbone.new_classifier(self.small_student, classes=classes, size=size)
+            start, channels = self.backbones[0].start_of(self.small_student), self.workload.channels
+            if start:
+                classifier = start.new_classifier(self.small_student, classes=classes, size=size)
             else:
                 classifier = create_classifier(self.small_student, classes=classes, channels=channels, size=size)
             per_sample = seconds_per_sample(classifier.to(self.engine.device), self.engine, self.images_per_step)

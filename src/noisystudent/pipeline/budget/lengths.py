@@ -52,8 +52,8 @@ class Lengths:
 
 
 def is_tuned(backbone: Backbone | None, plan: ModelPlan) -> bool:
-    """Whether a model starts from the weights of a backbone."""
-    return backbone is not None and backbone.fits(plan.name)
+    """Whether a model starts from pretrained weights."""
+    return backbone is not None and backbone.start_of(plan.name) is not None
 
 
 def values_of_tuning(explicit: Collection[str]) -> dict[str, object]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from noisystudent.errors import SettingsError
 from noisystudent.models.classifier import Classifier
-from noisystudent.models.load import PUBLISHED
 from noisystudent.models.resolution import apparent_size_ratio, at_size, matching_size, stride_of
+from noisystudent.models.settings import PUBLISHED
 from noisystudent.training.fix_settings import FixSettings
 
 PUBLISHED_AREA = 0.08  # of the crops with which timm's weights are trained as a rule (Szegedy et al. 2015)

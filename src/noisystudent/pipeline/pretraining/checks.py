@@ -29,8 +29,8 @@ def check_pretraining(settings: RunSettings, extensions: Extensions) -> None:
     if not pretrains(settings):
         return
     method, model = settings.pretraining.method, settings.model
-    if model.backbone != NO_BACKBONE or model.pretrained:
-        given = f"model.backbone {model.backbone}" if model.backbone != NO_BACKBONE else "model.pretrained true"
+    if model.backbone != NO_BACKBONE:
+        given = "model.pretrained true" if model.pretrained else f"model.backbone {model.backbone}"
         raise SettingsError(
             f"pretraining.method {method} makes the weights that models start from, and {given} names others; give "
             "pretraining.method none to start from those, or leave them out."

@@ -61,8 +61,8 @@ def train(
 ) -> Checkpoint:
     """Trains one model on ``spec`` under noise in the folder of ``stage``, or finds it done.
 
-    ``start`` is a checkpoint of the same model to start from; without it the model starts from the run's backbone if it
-    is of that architecture, else from scratch, or from published weights where ``model.pretrained`` says so.
+    ``start`` is a checkpoint of the same model to start from; without it the model starts from what the run's
+    backbone has for it, else from scratch.
     """
     settings, folder, factory = context.settings, context.folder_of(stage), context.extensions.model
     inputs = train_inputs(context, stage, plan, spec, strength, start)
@@ -149,7 +149,6 @@ def train_inputs(
         "name": plan.name,
         "size": input_size(context, plan),
         "channels": context.splits.format.channels,
-        "pretrained": settings.model.pretrained,
         "start": start.fingerprint if start else None,
     }
     if backbone := _backbone_of(context, plan, start):
@@ -236,7 +235,7 @@ def _train_settings(
     context: RunContext, plan: ModelPlan, spec: TrainSpec, start: Checkpoint | GivenModel | None
 ) -> TrainSettings:
     """The settings of a model's training; one that starts from scratch has no statistics and no blocks to keep."""
-    pretrained = context.settings.model.pretrained or _backbone_of(context, plan, start) is not None
+    pretrained = _backbone_of(context, plan, start) is not None
     of_rate = spec.batch.get(LABELED) or sum(spec.batch.values())  # pseudo labels alone count as labels do
     train = context.settings.train.with_rate(of_rate).resolve_auto(pretrained=pretrained)
     return train if start or pretrained else train.model_copy(update=FROM_SCRATCH)
@@ -265,7 +264,6 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
                 classes=classes,
                 channels=channels,
                 size=size,
-                pretrained=context.settings.model.pretrained,
                 dropout=noise["dropout"],
                 stochastic_depth=noise["stochastic_depth"],
             )
@@ -292,8 +290,9 @@ def new_classifier(context: RunContext, plan: ModelPlan, key: int, start: Checkp
 
 def _backbone_of(context: RunContext, plan: ModelPlan, start: Checkpoint | GivenModel | None) -> Backbone | None:
     """The backbone that a model starts from; a warm start has its normalization, a given model has its own."""
-    backbone = context.backbone
-    return backbone if backbone and backbone.fits(plan.name) and not isinstance(start, GivenModel) else None
+    if context.backbone is None or isinstance(start, GivenModel):
+        return None
+    return context.backbone.start_of(plan.name)
 
 
 def _model_noise(context: RunContext, plan: ModelPlan) -> dict[str, float]:

@@ -97,7 +97,6 @@ def test_only_weights_of_the_models_that_the_user_names(tmp_path, machine, given
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"model.pretrained": True}, "model.pretrained true starts every model from weights that timm publishes"),
         ({"data.channels": "gray"}, "data.channels is gray, and the backbones of its list take color"),
     ],
 )
@@ -195,7 +194,6 @@ def test_a_run_that_leaves_models_and_training_open_takes_what_is_there(tmp_path
         {"distillation.method": "kd"},
         {"model.teacher": "tiny_resnet"},
         {"model.family": "efficientnet:b0,b1"},
-        {"model.pretrained": True},
         {"recipe": "paper"},
         {"model.backbone": "none"},
     ],

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from noisystudent.config import resolve
 from noisystudent.errors import ModelError, SettingsError
@@ -11,11 +12,12 @@ from noisystudent.models.checkpoint import save_classifier
 from noisystudent.models.classifier import create_classifier
 from noisystudent.models.normalization import Normalization
 from noisystudent.models.settings import plan_models
-from noisystudent.pipeline.backbones.start import announce_size, announce_start
+from noisystudent.pipeline.backbones.start import announce_size, announce_start, start_facts
 from noisystudent.pipeline.build_context import build_context, describe_run
 from noisystudent.pipeline.stages.train import new_classifier, train_inputs
 from noisystudent.pipeline.stages.train_data import supervised_spec
 from noisystudent.random_streams import stream_key
+from published_models import RESNET, VIT, cached  # noqa: F401  (a fixture)
 from said import Lines
 from small_runs import DIGITS
 
@@ -104,6 +106,36 @@ def test_a_student_of_another_architecture_starts_from_scratch_and_that_is_said(
     announce_start(context.backbone, plans, context.reporter)
     assert lines.said[-1].startswith("note: resnet_small_20 starts from scratch, because the backbone")
     assert start_of(context, plans[1], "round-1/student").normalization == Normalization.halves(3)
+
+
+def test_published_weights_of_one_model_are_a_backbone(tmp_path, cached):  # noqa: F811
+    values = {**DIGITS, "out": str(tmp_path / "run"), "data.size": 64, "model.teacher": RESNET}
+    models = []
+    for given in ({"model.pretrained": True}, {"model.backbone": f"timm:{RESNET}"}):
+        context = build_context(resolve({**values, **given}), Lines())
+        models.append(train_inputs(context, "teacher", plans_of(context)[0], supervised_spec(context), 0.0, None))
+        assert start_facts(context.settings, context.backbone).weights == f"timm:{RESNET}"
+    assert models[0] == models[1]
+    assert models[0]["model"]["backbone"]
+
+
+def test_every_model_starts_from_what_is_published_for_it(tmp_path, cached):  # noqa: F811
+    given = {"data.size": 160, "model.teacher": RESNET, "model.students": [VIT], "model.pretrained": True}
+    lines = Lines()
+    values = {**DIGITS, "out": str(tmp_path / "run"), **given}
+    context = build_context(resolve(values), lines)
+    plans = plans_of(context)
+    announce_start(context.backbone, plans, context.reporter)
+    said = "\n".join(lines.said)
+    assert f"backbone: timm:{RESNET}, the weights" in said
+    assert f"backbone: timm:{VIT}, the weights" in said
+    assert "from scratch" not in said
+    for name, plan in zip((RESNET, VIT), plans, strict=True):
+        published = load_file(cached / f"models--timm--{name}" / "snapshots" / "0123abc" / "model.safetensors")
+        started = start_of(context, plan, "teacher").net.state_dict()
+        body = {key: tensor for key, tensor in published.items() if not key.startswith(("head.", "fc."))}
+        assert len(body) > 10
+        assert all(torch.equal(started[key], tensor) for key, tensor in body.items())
 
 
 def test_a_backbone_that_no_model_could_start_from_is_refused(tmp_path):
