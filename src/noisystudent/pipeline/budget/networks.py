@@ -6,8 +6,8 @@ the teacher's weights is as good as three rounds, and better than labels alone; 
 long. A student that learns online is better still on some sets, and taken where nothing speaks of rounds
 (``online_student``) and its teacher is sure of three quarters of the images. A teacher that has hardly seen its labels
 only teaches its mistakes, and all that it lacks are more steps on the labels: then there is no student. From pretrained
-weights, the sizes are those of the weights, stages are as long as ``lengths`` says, and two rounds are better than a
-longer one.
+weights, the sizes are those of the weights, stages are as long as ``lengths`` says, two rounds are better than a longer
+one, and every further round gains.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from noisystudent.pipeline.stages.student_choice import LONG_ROUND
 from noisystudent.run_settings import RunSettings
 
 MANY_ROUNDS = 3
+MOST_ROUNDS = 5  # from pretrained weights, where no stage can be longer; more were not tried
 MANY_SAMPLES = 300_000  # in all, controls included, below which ``MANY_ROUNDS`` are no better than one student
 # Settings that speak of students, by name or prefix: who gives one wants students.
 _OF_STUDENTS = (
@@ -211,23 +212,22 @@ def _with_rounds(
 
     Larger images come before more rounds: a size that is right for one round is not left for the sake of three. There
     is none where the teacher of a single round would see each of the labeled images too rarely; pretrained weights
-    rather do without a control. They have two rounds rather than longer stages of one, and more where no stage can be
-    longer.
+    rather do without a control. They have two rounds rather than longer stages of one, and ``MANY_ROUNDS`` or more
+    where no stage can be longer.
     """
     given = Outline(settings, explicit, settings.rounds.count, tuned).with_neighbors()
     is_open = settings.rounds.count and not isinstance(settings.train.ratio, tuple)  # a ratio for each round
     if "rounds.count" in explicit or not is_open:
         return given
-    counts = (0, 1, 2, MANY_ROUNDS)
-    none, one, two, many = (Outline(settings, explicit, count, tuned).with_neighbors() for count in counts)
+    outlines = [Outline(settings, explicit, count, tuned).with_neighbors() for count in range(MOST_ROUNDS + 1)]
+    none, one, two, many = (outlines[count] for count in (0, 1, 2, MANY_ROUNDS))
     single = one.without_control() if tuned else one
     wants_students = any(name.startswith(_OF_STUDENTS) for name in explicit)
     if _steps(single, affordable) < lengths.with_student and not wants_students:
         return none
     if tuned:
-        if _steps(many, affordable) >= lengths.most:
-            return many
-        return two if _steps(two, affordable) >= lengths.enough_with_student else one
+        longest = (run for run in reversed(outlines[MANY_ROUNDS:]) if _steps(run, affordable) >= lengths.most)
+        return next(longest, two if _steps(two, affordable) >= lengths.enough_with_student else one)
     if affordable(none) < MANY_SAMPLES:
         return one
     return many if _steps(many, affordable) >= lengths.enough_with_student else one
