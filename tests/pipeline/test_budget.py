@@ -79,7 +79,7 @@ def test_auto_is_what_the_budget_chooses_whether_given_or_not(tmp_path, monkeypa
     np.savez(tmp_path / "unlabeled.npz", x=pixels)
     settings = {
         "labeled": f"{tmp_path}/labeled.npz", "unlabeled": f"{tmp_path}/unlabeled.npz", "out": f"{tmp_path}/run",
-        "model.backbone": "none", "budget": "5m",
+        "model.backbone": "none", "budget": "150s",
     }  # fmt: skip
 
     def decided(**given):
@@ -111,6 +111,21 @@ def test_a_budget_of_samples_is_what_training_sees(tmp_path, monkeypatch):
         settings={"budget": "12800samples", "train.batch_size": 64, "model.teacher": "tiny_resnet", "data.size": 8},
     )  # fmt: skip
     assert run.summary.cost.samples_seen == 12_800
+
+
+def test_without_held_out_labels_a_budget_has_no_control_and_the_page_says_what_is_missing(tmp_path, capsys):
+    sources = {role: source for role, source in DIGITS.items() if role != "test"}
+    words = [f"--{name}={value}" for name, value in {**sources, "runtime.threads": 1, "out": tmp_path}.items()]
+    given = ["--model.backbone=none", "--model.teacher=tiny_resnet", "--recipe=curriculum", "--noise.strength=0.25"]
+    assert main(["run", *words, *given, "--budget=14000samples"]) == 0
+    told = capsys.readouterr().err
+    assert "no control, because there is no held-out label to compare it by" in told
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["control"] is None
+    assert summary["verdict"]["reason"].startswith("no held-out labels: give --test or --validation")
+    assert len(summary["rounds"]) == 1
+    assert not (tmp_path / "control").exists()
+    assert "Trained, but not checked" in (tmp_path / "report.html").read_text()
 
 
 def test_a_frozen_backbone_counts_no_samples(tmp_path, backbone):

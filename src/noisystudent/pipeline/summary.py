@@ -149,10 +149,11 @@ def verdict_of(result: RunResult, treatment: str = UNLABELED) -> Verdict:
     if not result.rounds:
         reason = "no student was trained, because the budget went into labels-only training"
         return Verdict(decision="no clear gain", reason=reason, treatment=treatment)
-    if not result.controls.trained:
+    student = judged_student(result.rounds)
+    if student.result.correct and not result.controls.trained:
         reason = "no control was trained (rounds.controls 0)"
         return Verdict(decision="no clear gain", reason=reason, treatment=treatment)
-    return compare_models(judged_student(result.rounds), result.controls, treatment)
+    return compare_models(student, result.controls, treatment)
 
 
 def judged_student(rounds: Sequence[Round]) -> ScoredCheckpoint[Checkpoint]:

@@ -129,7 +129,9 @@ def _decide_samples(
     explicit = request.explicit
     plan = plan_student(request.settings.model, load.edge)
     tuned = is_tuned(request.backbone, plan)
-    choice = choose_for_samples(request.settings, explicit, samples, load.labeled, tuned=tuned)
+    choice = choose_for_samples(
+        request.settings, explicit, samples, load.labeled, tuned=tuned, can_compare=load.can_compare
+    )
     choice = choice.without(explicit | _by_epochs(request.settings))
     reporter.say(f"budget of {samples:,} samples (--budget): {'; '.join(choice.reasons)}")
     origins = dict.fromkeys(choice.values, f"budget of {samples:,} samples")
@@ -185,6 +187,7 @@ def _inputs(request: BudgetRequest, budget: float, load: Workload) -> dict[str, 
     own = {"own": [request.own_selection, request.own_batches]} if request.own_selection or request.own_batches else {}
     return {
         **own,
+        **({} if load.can_compare else {"can_compare": False}),
         "budget": budget,
         "settings": {name: str(given[name]) for name in sorted(given) if name not in sources},
         "images": [load.classes, load.labeled, load.unlabeled, load.held_out, load.edge, load.channels],

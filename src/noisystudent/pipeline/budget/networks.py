@@ -69,7 +69,8 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
     settings = with_values(settings, of_tuning)
     lengths = lengths_of(settings.train.batch_size, workload.labeled, workload.unlabeled, tuned=tuned)
     alone = lengths_of(settings.train.batch_size, workload.labeled, 0, tuned=tuned)
-    size, run = _choose_size(settings, explicit, costs, USABLE * budget, lengths, alone)
+    empty = Outline(settings, explicit, 0, tuned, workload.can_compare)
+    size, run = _choose_size(empty, costs, USABLE * budget, lengths, alone)
     affordable = partial(_affordable, size, workload, USABLE * budget)
     student = _as_online_student(run)
     chosen = _affording_stages(student, affordable, lengths)
@@ -103,7 +104,13 @@ def choose_for_networks(settings: RunSettings, explicit: frozenset[str], costs: 
 
 
 def choose_for_samples(
-    settings: RunSettings, explicit: frozenset[str], samples: int, labeled: int, *, tuned: bool = False
+    settings: RunSettings,
+    explicit: frozenset[str],
+    samples: int,
+    labeled: int,
+    *,
+    tuned: bool = False,
+    can_compare: bool = True,
 ) -> Choice:
     """Steps and rounds for a number of images through forward and backward in all; the same on every machine.
 
@@ -113,6 +120,7 @@ def choose_for_samples(
         samples: The images.
         labeled: The number of labeled images.
         tuned: The models start from pretrained weights.
+        can_compare: There may be held-out labels by which models are compared.
 
     Raises:
         SettingsError: They are fewer than ``FEWEST_STEPS`` steps per stage.
@@ -124,7 +132,7 @@ def choose_for_samples(
     def affordable(_: Outline) -> float:
         return float(samples)
 
-    run = _with_rounds(settings, explicit, affordable, lengths, tuned=tuned)
+    run = _with_rounds(Outline(settings, explicit, 0, tuned, can_compare), affordable, lengths)
     student = _as_online_student(run)
     chosen = _affording_stages(student, affordable, lengths)
     given = _given_steps(settings, explicit, labeled)
@@ -176,23 +184,18 @@ def _given_steps(settings: RunSettings, explicit: frozenset[str], labeled: int) 
 
 
 def _choose_size(
-    settings: RunSettings,
-    explicit: frozenset[str],
-    costs: NetworkCosts,
-    usable: float,
-    lengths: Lengths,
-    alone: Lengths,
+    empty: Outline, costs: NetworkCosts, usable: float, lengths: Lengths, alone: Lengths
 ) -> tuple[Size, Outline]:
     """The size of the images, and the run there: the largest size whose stages are long enough, else the smallest.
 
     Where labels alone cannot use the ``usable`` seconds there, and the next size has time for a student, it is that
-    one. ``alone``: the lengths of a training on labels alone.
+    one. ``empty``: the run without rounds; ``alone``: the lengths of a training on labels alone.
     """
     fitting = None
-    for edge in costs.sizes(explicit):
+    for edge in costs.sizes(empty.decided):
         size = costs.at(edge)
         affordable = partial(_affordable, size, costs.workload, usable)
-        run = _with_rounds(settings, explicit, affordable, lengths, tuned=costs.tuned)
+        run = _with_rounds(empty, affordable, lengths)
         # Pretrained weights rather do without a control than with smaller images; from scratch it is the reverse.
         sized = _affording_stages(run, affordable, lengths) if costs.tuned else run
         steps = _steps(sized, affordable)
@@ -205,21 +208,20 @@ def _choose_size(
     return fitting or (size, run)
 
 
-def _with_rounds(
-    settings: RunSettings, explicit: frozenset[str], affordable: Affordable, lengths: Lengths, *, tuned: bool
-) -> Outline:
-    """Several rounds where their stages are long enough, else a single one.
+def _with_rounds(empty: Outline, affordable: Affordable, lengths: Lengths) -> Outline:
+    """The run ``empty`` with rounds: several where their stages are long enough, else a single one.
 
     Larger images come before more rounds: a size that is right for one round is not left for the sake of three. There
     is none where the teacher of a single round would see each of the labeled images too rarely; pretrained weights
     rather do without a control. They have two rounds rather than longer stages of one, and ``MANY_ROUNDS`` or more
     where no stage can be longer.
     """
-    given = Outline(settings, explicit, settings.rounds.count, tuned).with_neighbors()
+    settings, explicit, tuned = empty.settings, empty.decided, empty.tuned
+    given = replace(empty, rounds=settings.rounds.count).with_neighbors()
     is_open = settings.rounds.count and not isinstance(settings.train.ratio, tuple)  # a ratio for each round
     if "rounds.count" in explicit or not is_open:
         return given
-    outlines = [Outline(settings, explicit, count, tuned).with_neighbors() for count in range(MOST_ROUNDS + 1)]
+    outlines = [replace(empty, rounds=count).with_neighbors() for count in range(MOST_ROUNDS + 1)]
     none, one, two, many = (outlines[count] for count in (0, 1, 2, MANY_ROUNDS))
     single = one.without_control() if tuned else one
     wants_students = any(name.startswith(_OF_STUDENTS) for name in explicit)

@@ -33,12 +33,14 @@ class Outline:
         decided: Those that are not open to the budget.
         rounds: The number of rounds.
         tuned: Whether its models start from pretrained weights.
+        can_compare: Whether there may be held-out labels by which a control is compared.
     """
 
     settings: RunSettings
     decided: frozenset[str]
     rounds: int
     tuned: bool = False
+    can_compare: bool = True
 
     @property
     def has_student(self) -> bool:
@@ -54,11 +56,13 @@ class Outline:
     def controls(self) -> int:
         """One control where the user gave no number: each costs as much as teacher and students together.
 
-        Without a student, there is nothing to compare.
+        Without a student there is nothing to compare, and without held-out labels nothing to compare by.
         """
         if not self.has_student:
             return 0
-        return self.settings.rounds.controls if "rounds.controls" in self.decided else 1
+        if "rounds.controls" in self.decided:
+            return self.settings.rounds.controls
+        return 1 if self.can_compare or self._speaks_of_controls else 0
 
     @property
     def stages(self) -> int:

@@ -50,13 +50,18 @@ def _no_student_in_words(run: Outline, labeled: int, lengths: Lengths) -> str:
 
 
 def controls_in_words(student: Outline, chosen: Outline, enough: float) -> tuple[str, ...]:
-    """Why a run has no control, or several; nothing where it has as many as its student asked for.
+    """Why a run with a student has no control, or several; nothing where it has as many as its student asked for.
 
     Args:
         student: The run before its controls were chosen.
         chosen: The run as it will be.
         enough: The steps that a stage needs.
     """
+    if chosen.has_student and not chosen.can_compare and not chosen.controls:
+        return (
+            "no control, because there is no held-out label to compare it by, so all steps are for the student; --test "
+            "or --validation brings both",
+        )
     if chosen.controls < student.controls:
         return (
             f"no control, which would leave every stage fewer than {enough:.0f} steps; --rounds.controls 1 has one, "

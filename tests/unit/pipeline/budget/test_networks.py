@@ -409,6 +409,43 @@ def test_neighbor_graphs_of_many_images_are_paid_for_and_none_is_made_of_too_man
     assert seconds(MOST_POINTS, "mean") == seconds(MOST_POINTS, "none")
 
 
+def without_held_out_labels(budget, explicit=(), backbone=None, **values):
+    """What is chosen where nothing could compare a control, and why."""
+    load = replace(LOAD, labeled=100, unlabeled=3000, edge=32, can_compare=False)
+    costs = NetworkCosts(SETTINGS.model_copy(update=values), backbone, load, ON_CPU)
+    return choose_for_networks(costs.settings, frozenset(explicit), costs, budget)
+
+
+def test_without_held_out_labels_all_steps_are_for_the_student():
+    budget = 20_000 * 1e-6 * 128**2 * OVERHEAD / USABLE
+    choice = without_held_out_labels(budget, backbone=Weights())
+    compared = tuned(20_000, labeled=100, unlabeled=3000)
+    assert (choice.values["rounds.controls"], compared["rounds.controls"]) == (0, 1)
+    assert choice.values["rounds.count"] == compared["rounds.count"] == 2
+    assert choice.values["train.steps"] == pytest.approx(2 * compared["train.steps"], abs=1)
+    assert "no control, because there is no held-out label to compare it by" in choice.reasons[-1]
+
+
+def test_without_held_out_labels_no_time_buys_controls():
+    values = without_held_out_labels(10**7, backbone=Weights()).values
+    assert (values["rounds.count"], values["rounds.controls"], values["train.steps"]) == (5, 0, 188)
+    assert without_held_out_labels(10**7, {"recipe"}).values["rounds.controls"] == 0
+
+
+@pytest.mark.parametrize("given", ["rounds.controls", "rounds.control"])
+def test_who_speaks_of_controls_has_one_without_held_out_labels(given):
+    choice = without_held_out_labels(10**7, {given}, Weights(), rounds=RoundSettings(controls=1))
+    assert choice.values["rounds.controls"] == 1
+    assert not any("no control" in reason for reason in choice.reasons)
+
+
+def test_a_budget_of_samples_has_no_control_without_held_out_labels():
+    with_one = choose_for_samples(SETTINGS, frozenset({"recipe"}), 200_000, 40).values
+    without = choose_for_samples(SETTINGS, frozenset({"recipe"}), 200_000, 40, can_compare=False).values
+    assert (with_one["rounds.controls"], without["rounds.controls"]) == (1, 0)
+    assert without["train.steps"] == pytest.approx(2 * with_one["train.steps"], abs=1)
+
+
 def test_a_given_number_of_rounds_from_pretrained_weights_learns_from_all_images_and_neighbors():
     values = tuned(100 * 500 * 32, explicit={"rounds.count"}, rounds=SETTINGS.rounds.model_copy(update={"count": 5}))
     assert (values["rounds.count"], values["train.steps"]) == (5, 500)
