@@ -178,7 +178,8 @@ def _advice(summary: RunSummary, folder: str) -> str:
     if verdict.decision == "worse":
         return f"Do not use {best} as it is: {_why_delivered(summary)}.{above} Evaluate the models on new labels first."
     if summary.control is None:
-        unknown = f"Without a control, nothing shows what {verdict.treatment} did for it."
+        lacking = "held-out labels" if summary.reporting_role() is None else "a control"
+        unknown = f"Without {lacking}, nothing shows what {verdict.treatment} did for it."
         return f"Use {best}: it is {delivered}. {unknown}{above}"
     more = "More held-out labels and more controls (rounds.controls)" if verdict.luck else "More held-out labels"
     return (

@@ -118,6 +118,9 @@ def test_a_fixed_model_is_said_and_what_the_verdict_is_on(decision, advice):
 def test_a_missing_control_is_said():
     alone = summary() | {"control": None, "verdict": {"decision": "no clear gain"}}
     assert advice_sentence(parsed_summary(alone)).startswith("Use best: it is round-1. Without a control,")
+    unscored = alone["student"] | {"test": None, "validation": None}
+    advice = advice_sentence(parsed_summary(alone | {"student": unscored, "rounds": alone["rounds"]}))
+    assert advice.startswith("Use best: it is round-1. Without held-out labels, nothing shows")
 
 
 @pytest.mark.parametrize(
