@@ -108,7 +108,8 @@ def _pretrained_start(values: Values) -> str:
 
 def _first_model(values: Values) -> str:
     """The name in timm of the first model that the settings leave to train; a usual one where they name none."""
-    names = [values.get("model.teacher"), *values.get("distillation.students", ())]
+    students = values.get("distillation.students")  # not validated yet, as all of these
+    names = [values.get("model.teacher"), *(students if isinstance(students, list | tuple) else ())]
     family = values.get(FAMILY)
     if isinstance(family, str) and family:
         try:

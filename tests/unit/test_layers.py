@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 
 from noisystudent.config import read_recipe, resolve
+from noisystudent.errors import SettingsError
 from noisystudent.layers import PRESETS
 from noisystudent.losses.presets import PRESETS as DISTILLATION_PRESETS
 from noisystudent.losses.settings import DistillationSettings
@@ -169,3 +170,19 @@ def test_published_weights_of_every_model_begin_with_the_backbone_of_the_first(c
     resolved = resolve({**values, "model.pretrained": True}, command=command)
     assert resolved.settings.model.backbone == f"timm:{first}"
     assert resolve(values, command=command).settings.model.backbone in ("none", "auto")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("distillation.students", 5), ("distillation.students", {"a": 1}), ("model.backbone", 5)],
+)
+def test_wrong_values_beside_published_weights_are_refused_by_name(name, value):
+    with pytest.raises(SettingsError, match=rf"setting {name} .*give text"):
+        resolve({"out": "x", "labeled": "digits", "model.pretrained": True, name: value}, command="distill")
+
+
+@pytest.mark.parametrize("family", [5, ["b0"], "efficientnet:b99"])
+def test_a_wrong_family_beside_published_weights_is_refused_by_name(family):
+    given = {"out": "x", "labeled": "digits", "unlabeled": "digits", "model.pretrained": True}
+    with pytest.raises(SettingsError, match="family"):
+        resolve({**given, "model.family": family})

@@ -7,7 +7,7 @@ long. A student that learns online is better still on some sets, and taken where
 (``online_student``) and its teacher is sure of three quarters of the images. A teacher that has hardly seen its labels
 only teaches its mistakes, and all that it lacks are more steps on the labels: then there is no student. From pretrained
 weights, the sizes are those of the weights, stages are as long as ``lengths`` says, two rounds are better than a longer
-one, and every further round gains.
+one, and further ones gain or cost nothing.
 """
 
 from __future__ import annotations
