@@ -59,8 +59,8 @@ def controls_in_words(student: Outline, chosen: Outline, enough: float) -> tuple
     """
     if chosen.has_student and not chosen.can_compare and not chosen.controls:
         return (
-            "no control, because there is no held-out label to compare it by, so all steps are for the student; --test "
-            "or --validation brings both",
+            "no control, because there is no held-out label to compare it by, so all steps are for teacher and "
+            "students; --test or --validation brings both",
         )
     if chosen.controls < student.controls:
         return (
